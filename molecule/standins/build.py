@@ -1,0 +1,274 @@
+#!/usr/bin/env python3
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Make the lab's artifact mirror: the tree `noslop_artifact_mirror` points at, filled with stand-ins.
+
+The layout is the one a studio behind a firewall would mirror from the vendors. The same sources give the same
+bytes and the same commit, everywhere: checksums and revisions can be pinned, and `manifest.json` names them.
+A tree that is already right is left alone; a new one takes its place whole.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import io
+import json
+import os
+import re
+import shutil
+import struct
+import subprocess
+import sys
+import tarfile
+from pathlib import Path
+
+from wheels import Wheel, write_index
+
+HERE = Path(__file__).resolve().parent
+ARCHITECTURES = ("amd64", "arm64")
+TORCH_VERSIONS = {"torch": "2.14.1", "torchvision": "0.29.1", "torchaudio": "2.11.0"}
+TORCH_BUILDS = ("cpu", "cu130", "rocm7.2", "xpu")
+WHEN = 1_700_000_000  # one fixed time for every archive member and commit
+BLOCK = 128 * 1024  # the largest block the format allows
+
+# A file in each model directory, as the real repository tracks them: they make a linked `models` a dirty checkout.
+MODEL_DIRECTORIES = (
+    "audio_encoders background_removal checkpoints classifiers clip clip_vision controlnet detection diffusers "
+    "diffusion_models embeddings frame_interpolation geometry_estimation gligen hypernetworks latent_upscale_models "
+    "loras model_patches optical_flow photomaker style_models t2i_adapter text_encoders unet upscale_models vae "
+    "vae_approx"
+)
+GENERATED_FILES = {
+    ".gitignore": "__pycache__/\n/output/\n/input/\n/models/\n/temp/\n/custom_nodes/\n/user/\n/venv/\n",
+    "models/configs/v1-inference.yaml": "# A stand-in: no model configuration here.\nmodel: {}\n",
+    "models/configs/anything_v3.yaml": "# A stand-in: no model configuration here.\nmodel: {}\n",
+    "input/.gitkeep": "",
+    "output/_output_images_will_be_put_here": "",
+    **{f"models/{name}/put_{name}_here": "" for name in MODEL_DIRECTORIES.split()},
+}
+
+
+class BuildError(Exception):
+    """What stopped the build, in a sentence for the person who started it."""
+
+
+def constant(path: Path, name: str) -> str:
+    """The string that `name = "..."` gives in a Python file."""
+    match = re.search(rf'^{name} = "([^"]+)"', path.read_text("utf-8"), re.MULTILINE)
+    if match is None:
+        raise BuildError(f"{path} defines no {name}")
+    return match[1]
+
+
+def recipe(architectures: list[str]) -> str:
+    """A digest of everything that decides what the tree holds."""
+    digest = hashlib.sha256(" ".join(sorted(architectures)).encode())
+    sources = [
+        Path(__file__).resolve(),
+        HERE / "wheels.py",
+        *(HERE / "ollama_standin").glob("*.py"),
+        *comfyui_sources(),
+    ]
+    for path in sorted(sources):
+        digest.update(f"{path.name} {path.stat().st_size}\n".encode())
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def comfyui_sources() -> list[Path]:
+    """The files of the ComfyUI stand-in, without what tools leave behind (caches, hidden directories)."""
+    found = (HERE / "comfyui").rglob("*")
+    return [path for path in found if path.suffix in (".py", ".txt", ".md", ".example") and path.is_file()]
+
+
+def zstd_frame(content: bytes) -> bytes:
+    """Wrap bytes as one Zstandard frame of stored blocks (RFC 8878, 3.1.1).
+
+    Written here, without compression, so that the checksum depends on no version of a compressor.
+    """
+    single_segment_with_4_byte_size = 0xA0
+    frame = struct.pack("<IBI", 0xFD2FB528, single_segment_with_4_byte_size, len(content))
+    for start in range(0, len(content), BLOCK):
+        block = content[start : start + BLOCK]
+        last = start + BLOCK >= len(content)
+        frame += struct.pack("<I", len(block) << 3 | last)[:3] + block
+    return frame
+
+
+def ollama_archive() -> bytes:
+    """The release archive: `bin/ollama` and `lib/ollama/`, always the same bytes."""
+    source = HERE / "ollama_standin"
+    readme = b"This is NoSlop's stand-in for Ollama, made for its lab. It runs no model.\n"
+    members = {"bin/ollama": ((source / "program.py").read_bytes(), 0o755), "lib/ollama/README": (readme, 0o644)}
+    for path in source.glob("*.py"):
+        if path.name != "program.py":
+            members[f"lib/ollama/ollama_standin/{path.name}"] = (path.read_bytes(), 0o644)
+    directories = {str(parent) for name in members for parent in Path(name).parents if parent.name}
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.USTAR_FORMAT) as archive:
+        for name in sorted([*directories, *members]):
+            info = tarfile.TarInfo(name)
+            info.mtime = WHEN
+            info.uname = info.gname = "root"
+            if name in directories:
+                info.type, info.mode = tarfile.DIRTYPE, 0o755
+                archive.addfile(info)
+            else:
+                content, info.mode = members[name]
+                info.size = len(content)
+                archive.addfile(info, io.BytesIO(content))
+    return zstd_frame(buffer.getvalue())
+
+
+def build_ollama(out: Path, version: str, architectures: list[str]) -> dict[str, str]:
+    """Write the release directory; returns the sha256 of each architecture's archive."""
+    release = out / "ollama" / f"v{version}"
+    release.mkdir(parents=True)
+    content = ollama_archive()  # the program is no machine code: every architecture has the same
+    sums = {}
+    for architecture in architectures:
+        (release / f"ollama-linux-{architecture}.tar.zst").write_bytes(content)
+        sums[architecture] = hashlib.sha256(content).hexdigest()
+    lines = [f"{sums[name]}  ./ollama-linux-{name}.tar.zst\n" for name in architectures]
+    (release / "sha256sum.txt").write_text("".join(lines), "utf-8")
+    return sums
+
+
+def git(repository: Path, *words: str, tree: Path | None = None) -> str:
+    """Run git on a bare repository, apart from anyone's configuration; returns what it prints."""
+    stamp = f"{WHEN} +0000"
+    environment = {
+        **{key: value for key, value in os.environ.items() if not key.startswith("GIT_")},
+        "GIT_CONFIG_GLOBAL": os.devnull,
+        "GIT_CONFIG_SYSTEM": os.devnull,
+        "GIT_DIR": str(repository),
+        "GIT_AUTHOR_NAME": "NoSlop stand-in",
+        "GIT_AUTHOR_EMAIL": "standin@noslop.invalid",
+        "GIT_COMMITTER_NAME": "NoSlop stand-in",
+        "GIT_COMMITTER_EMAIL": "standin@noslop.invalid",
+        "GIT_AUTHOR_DATE": stamp,
+        "GIT_COMMITTER_DATE": stamp,
+        **({"GIT_WORK_TREE": str(tree), "GIT_INDEX_FILE": str(repository / "build-index")} if tree else {}),
+    }
+    try:
+        done = subprocess.run(["git", *words], env=environment, capture_output=True, text=True, check=False)
+    except FileNotFoundError as error:
+        raise BuildError("git is needed to make the ComfyUI repository and is not installed: install git") from error
+    if done.returncode != 0:
+        raise BuildError(f"git {' '.join(words)} failed: {done.stderr.strip()}")
+    return done.stdout.strip()
+
+
+def build_comfyui(out: Path, version: str) -> str:
+    """Write `ComfyUI.git`, one commit with a tag, readable over plain HTTP; returns the commit."""
+    tree, repository = out / "comfyui-tree", out / "ComfyUI.git"
+    contents = {str(path.relative_to(HERE / "comfyui")): path.read_text("utf-8") for path in comfyui_sources()}
+    for name, content in {**contents, **GENERATED_FILES}.items():
+        path = tree / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(content, "utf-8")
+    git(repository, "init", "--quiet", "--bare", "--object-format=sha1", "--initial-branch=master", str(repository))
+    git(repository, "-c", "core.fileMode=false", "add", "--force", "--all", ".", tree=tree)
+    git(repository, "commit", "--quiet", "--message", f"ComfyUI {version}: NoSlop's stand-in", tree=tree)
+    git(repository, "tag", f"v{version}")
+    git(repository, "repack", "--quiet", "-a", "-d")
+    git(repository, "update-server-info")
+    (repository / "build-index").unlink()
+    shutil.rmtree(repository / "hooks", ignore_errors=True)
+    shutil.rmtree(tree)
+    return git(repository, "rev-parse", "HEAD")
+
+
+def torch_wheels(build: str) -> list[Wheel]:
+    """PyTorch's three packages for one kind of GPU. `import torch` works and finds no GPU."""
+    cuda = '"13.0"' if build == "cu130" else "None"
+    hip = '"7.2"' if build.startswith("rocm") else "None"
+    nothing = "def is_available():\n    return False\n\n\ndef device_count():\n    return 0\n"
+    versions = {name: f"{version}+{build}" for name, version in TORCH_VERSIONS.items()}
+    torch = {
+        "torch/__init__.py": f'from . import cuda, version, xpu\n\n__version__ = "{versions["torch"]}"\n',
+        "torch/version.py": f'__version__ = "{versions["torch"]}"\ncuda = {cuda}\nhip = {hip}\n',
+        "torch/cuda.py": nothing,
+        "torch/xpu.py": nothing,
+    }
+    needs = [f"torch (=={versions['torch']})"]
+    others = [
+        Wheel(name, versions[name], {f"{name}/__init__.py": f'__version__ = "{versions[name]}"\n'}, needs)
+        for name in ("torchvision", "torchaudio")
+    ]
+    return [Wheel("torch", versions["torch"], torch), *others]
+
+
+def plain_wheels() -> list[Wheel]:
+    """What requirements.txt of the ComfyUI stand-in names, `requests`, and a package for a custom node to need."""
+    modules = {
+        "noslop-standin-requirement": "noslop_standin_requirement",
+        "noslop-standin-node-requirement": "noslop_standin_node_requirement",
+        "requests": "requests",
+    }
+    body = '__version__ = "2.99.0"\n'
+    return [Wheel(name, "2.99.0", {f"{module}/__init__.py": body}) for name, module in modules.items()]
+
+
+def fill(out: Path, architectures: list[str]) -> None:
+    """Write the whole tree into an empty directory, `manifest.json` last."""
+    ollama_version = constant(HERE / "ollama_standin" / "common.py", "VERSION")
+    comfyui_version = constant(HERE / "comfyui" / "comfyui_version.py", "__version__")
+    sums = build_ollama(out, ollama_version, architectures)
+    revision = build_comfyui(out, comfyui_version)
+    for build in TORCH_BUILDS:
+        write_index(out / "whl" / build, torch_wheels(build))
+    write_index(out / "pypi" / "simple", plain_wheels())
+    manifest = {
+        "comfyui_revision": revision,
+        "comfyui_version": f"v{comfyui_version}",
+        "ollama_sha256": sums,
+        "ollama_version": ollama_version,
+        "recipe": recipe(architectures),
+        "torch_versions": TORCH_VERSIONS,
+    }
+    (out / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n", "utf-8")
+
+
+def build(out: Path, architectures: list[str]) -> bool:
+    """Make `out` the mirror; returns whether anything was written. Raises BuildError."""
+    manifest = out / "manifest.json"
+    if manifest.is_file():
+        if json.loads(manifest.read_text("utf-8")).get("recipe") == recipe(architectures):
+            return False
+    elif out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise BuildError(f"{out} exists and is no mirror of stand-ins (no manifest.json): name another directory")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    new, old = (out.with_name(f".{out.name}.{word}-{os.getpid()}") for word in ("new", "old"))
+    new.mkdir()
+    try:
+        fill(new, architectures)
+        if out.exists():
+            out.rename(old)
+        new.rename(out)
+    finally:
+        shutil.rmtree(new, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)
+    return True
+
+
+def main(words: list[str]) -> int:
+    """Build; returns the exit code."""
+    parser = argparse.ArgumentParser(description="Make the lab's artifact mirror, filled with stand-ins.")
+    parser.add_argument("out_dir", type=Path, metavar="OUT_DIR")
+    parser.add_argument("--arch", choices=ARCHITECTURES, action="append", help="default: all of them")
+    arguments = parser.parse_args(words)
+    os.umask(0o022)
+    out = arguments.out_dir.resolve()
+    try:
+        changed = build(out, sorted(set(arguments.arch or ARCHITECTURES)))
+    except (BuildError, OSError) as error:
+        print(f"The stand-ins were not built: {error}", file=sys.stderr)
+        return 1
+    print(f"{out}: {'built' if changed else 'nothing to do'}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

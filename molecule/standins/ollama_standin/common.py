@@ -1,0 +1,57 @@
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the stand-in's parts share: its version, its failures, and how the original reads its environment."""
+
+from __future__ import annotations
+
+import ipaddress
+import logging
+import os
+from pathlib import Path
+
+VERSION = "0.32.7"
+
+log = logging.getLogger("ollama")
+
+
+class OllamaError(Exception):
+    """What the user is told after `Error: `; `status` is the HTTP answer when a request caused it."""
+
+    def __init__(self, message: str, status: int = 500) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+def os_message(call: str, error: OSError) -> str:
+    """An OSError in the words of the original (Go): `mkdir /models: permission denied`."""
+    return f"{call} {error.filename}: {(error.strerror or str(error)).lower()}"
+
+
+def listen_address(value: str) -> tuple[str, int]:
+    """Read OLLAMA_HOST: empty, `host`, `host:port`, `:port`, an IPv6 address, with or without `http://`."""
+    value = value.strip().strip("\"'")
+    scheme, mark, rest = value.partition("://")
+    default_port = {"http": 80, "https": 443}.get(scheme, 11434) if mark else 11434
+    rest = (rest if mark else value).split("/")[0]
+    bare = rest.strip("[]")
+    try:
+        return str(ipaddress.ip_address(bare)), default_port
+    except ValueError:
+        pass
+    host, _, port = rest.rpartition(":") if ":" in rest else (rest, "", "")
+    if port and not (port.isdigit() and int(port) < 65536):
+        log.warning("invalid port, using default port=%s default=%s", port, default_port)
+        port = ""
+    return host.strip("[]") or "127.0.0.1", int(port) if port else default_port
+
+
+def switched_on(name: str) -> bool:
+    """True as the original reads a boolean: set, and not one of Go's words for false."""
+    return os.environ.get(name, "").strip("\"' ") not in ("", "0", "f", "F", "false", "FALSE", "False")
+
+
+def home() -> Path:
+    """Return the account's home. Raises OllamaError when it is not known."""
+    if not os.environ.get("HOME"):
+        raise OllamaError("$HOME is not defined")
+    return Path(os.environ["HOME"])

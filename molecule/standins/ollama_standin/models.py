@@ -1,0 +1,277 @@
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The models directory: names, manifests, blobs, and the pruning that other daemons suffer from."""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import json
+import os
+import re
+import secrets
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, cast
+
+from .common import OllamaError, log, os_message
+
+REGISTRY = "registry.ollama.ai"
+MEDIA = "application/vnd.ollama.image."
+MANIFEST_TYPE = "application/vnd.docker.distribution.manifest.v2+json"
+CONFIG_TYPE = "application/vnd.docker.container.image.v1+json"
+CHUNK = 64 * 1024
+PRUNE_AGE_S = 3600
+BLOB_NAME = re.compile(r"^sha256-[0-9a-f]{64}$")
+PART = re.compile(r"^[A-Za-z0-9_][A-Za-z0-9._-]*$")
+
+
+class Name:
+    """A model's name, `[host/][namespace/]model[:tag]`, and where its manifest lies."""
+
+    def __init__(self, text: str) -> None:
+        body, _, tag = text.partition(":") if ":" in text.rpartition("/")[2] else (text, "", "")
+        parts = body.split("/")
+        if not text or len(parts) > 3 or not all(PART.match(p) for p in [*parts, tag or "latest"]):
+            raise OllamaError(f'invalid model name "{text}"', 400)
+        defaults = [REGISTRY, "library"]
+        self.host, self.namespace, self.model = [*defaults[: 3 - len(parts)], *parts]
+        self.tag = tag or "latest"
+
+    @property
+    def short(self) -> str:
+        """Return the name as it is shown: without the registry's host and namespace, with the tag."""
+        parts = [self.model]
+        if self.host != REGISTRY:
+            parts = [self.host, self.namespace, self.model]
+        elif self.namespace != "library":
+            parts = [self.namespace, self.model]
+        return "/".join(parts) + ":" + self.tag
+
+    @property
+    def path(self) -> Path:
+        """Return where the manifest lies below `manifests`."""
+        return Path(self.host, self.namespace, self.model, self.tag)
+
+
+def model_bytes(name: str, size: int) -> Iterator[bytes]:
+    """The content of a made-up model: `size` bytes that depend on the name alone."""
+    head = f"GGUF NoSlop stand-in for the model {name}. No weights here.\n".encode()
+    left, count = size, 0
+    while left > 0:
+        chunk = head if count == 0 else b""
+        while len(chunk) < CHUNK:
+            chunk += hashlib.sha256(f"{name} {count}".encode()).digest()
+            count += 1
+        chunk = chunk[: min(CHUNK, left)]
+        left -= len(chunk)
+        yield chunk
+
+
+class Models:
+    """The models directory: `blobs/sha256-<hex>` and `manifests/<host>/<namespace>/<model>/<tag>`.
+
+    Nothing is kept in memory: what another host writes into a shared directory is seen at the next request.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root, self.blobs, self.manifests = root, root / "blobs", root / "manifests"
+        self._pulls: dict[str, threading.Lock] = {}
+        self._guard = threading.Lock()
+
+    def prepare(self) -> None:
+        """Make the two directories. Raises OllamaError."""
+        try:
+            self.blobs.mkdir(0o755, parents=True, exist_ok=True)
+            self.manifests.mkdir(0o755, parents=True, exist_ok=True)
+        except OSError as error:
+            raise OllamaError(os_message("mkdir", error) + ": ensure path elements are traversable") from error
+
+    def blob(self, digest: str) -> Path:
+        """Return a blob's path."""
+        return self.blobs / digest.replace(":", "-")
+
+    def manifest(self, name: Name) -> dict[str, Any]:
+        """Read a manifest. Raises OllamaError, with 404 when there is none."""
+        try:
+            return cast("dict[str, Any]", json.loads((self.manifests / name.path).read_bytes()))
+        except OSError as error:
+            raise OllamaError(f"model '{name.short}' not found", 404) from error
+        except ValueError as error:
+            raise OllamaError(f"manifest of '{name.short}': {error}") from error
+
+    def names(self) -> list[Name]:
+        """Every model with a manifest, newest first."""
+        found = []
+        for path in self.manifests.glob("*/*/*/[!.]*"):
+            try:
+                found.append((-path.stat().st_mtime, str(path), Name("/".join(path.parts[-4:-1]) + ":" + path.name)))
+            except (OSError, OllamaError):  # removed by another host in this moment, or no model's manifest
+                continue
+        return [name for _, _, name in sorted(found, key=lambda entry: entry[:2])]
+
+    def used(self) -> set[str]:
+        """File names of all blobs that manifests name. Raises OllamaError when one manifest cannot be read."""
+        manifests = [self.manifest(name) for name in self.names()]
+        return {part["digest"].replace(":", "-") for m in manifests for part in [m["config"], *m["layers"]]}
+
+    def prune(self) -> None:
+        """What every start does unless OLLAMA_NOPRUNE is set, whoever else uses the directory (ollama#15628)."""
+        try:
+            used = self.used()
+        except OllamaError as error:
+            log.warning("corrupt manifests detected, skipping prune operation: %s", error)
+            return
+        oldest = time.time() - PRUNE_AGE_S
+        removed = 0
+        for path in sorted(self.blobs.iterdir()):
+            partial = not BLOB_NAME.match(path.name)
+            try:
+                if partial or (path.name not in used and path.stat().st_mtime < oldest):
+                    path.unlink()
+                    removed += 1
+            except OSError as error:
+                log.error("couldn't remove blob blob=%s error=%s", path.name, error)
+        log.info("total unused blobs removed: %d", removed)
+
+    def describe(self, name: Name) -> dict[str, Any]:
+        """Return a model as /api/tags lists it."""
+        path = self.manifests / name.path
+        manifest = self.manifest(name)
+        when = datetime.datetime.fromtimestamp(path.stat().st_mtime, datetime.timezone.utc)
+        return {
+            "name": name.short,
+            "model": name.short,
+            "modified_at": when.isoformat().replace("+00:00", "Z"),
+            "size": manifest["config"]["size"] + sum(layer["size"] for layer in manifest["layers"]),
+            "digest": hashlib.sha256(path.read_bytes()).hexdigest(),
+            "details": {
+                "parent_model": "",
+                "format": "gguf",
+                "family": "standin",
+                "families": ["standin"],
+                "parameter_size": "0B",
+                "quantization_level": "F16",
+            },
+        }
+
+    def store(self, content: bytes) -> dict[str, Any]:
+        """Keep a small blob and return the descriptor a manifest holds."""
+        digest = hashlib.sha256(content).hexdigest()
+        path = self.blob("sha256:" + digest)
+        if not path.exists():
+            partial = path.with_name(f"sha256-{secrets.token_hex(8)}-partial")
+            partial.write_bytes(content)
+            partial.rename(path)
+        return {"digest": "sha256:" + digest, "size": len(content)}
+
+    def write_manifest(self, name: Name, config: dict[str, Any], layers: list[dict[str, Any]]) -> None:
+        """Write a manifest: from here on the model exists."""
+        path = self.manifests / name.path
+        path.parent.mkdir(0o755, parents=True, exist_ok=True)
+        body = {"schemaVersion": 2, "mediaType": MANIFEST_TYPE, "config": config, "layers": layers}
+        path.write_text(json.dumps(body), "utf-8")
+
+    def pull(self, name: Name) -> Iterator[dict[str, Any]]:
+        """Download a model: its content is made up here, everything on disk is as the original leaves it.
+
+        One daemon serialises its own pulls of a model. Two daemons on one share do not know of each other and
+        write the same partial file; the slower one then fails at the rename.
+        """
+        yield {"status": "pulling manifest"}
+        if name.host != REGISTRY or name.model == "does-not-exist":
+            raise OllamaError("pull model manifest: file does not exist")
+        size = int(os.environ.get("OLLAMA_STANDIN_MODEL_BYTES", 4 * CHUNK))
+        whole = hashlib.sha256()
+        for chunk in model_bytes(name.short, size):
+            whole.update(chunk)
+        digest = "sha256:" + whole.hexdigest()
+        with self._guard:
+            lock = self._pulls.setdefault(digest, threading.Lock())
+        with lock:
+            yield from self._download(name, digest, size)
+        yield {"status": "verifying sha256 digest"}
+        with self.blob(digest).open("rb") as stream:
+            found = hashlib.sha256()
+            for chunk in iter(lambda: stream.read(CHUNK), b""):
+                found.update(chunk)
+        if found.hexdigest() != whole.hexdigest():
+            self.blob(digest).unlink()
+            raise OllamaError(f"digest mismatch, file must be downloaded again: want {digest}, got {found.hexdigest()}")
+        yield {"status": "writing manifest"}
+        config = self.store(json.dumps({"model_format": "gguf", "model_family": "standin"}).encode())
+        layer = {"mediaType": MEDIA + "model", "digest": digest, "size": size}
+        self.write_manifest(name, {"mediaType": CONFIG_TYPE, **config}, [layer])
+        yield {"status": "success"}
+
+    def _download(self, name: Name, digest: str, size: int) -> Iterator[dict[str, Any]]:
+        progress = {"status": "pulling " + digest[7:19], "digest": digest, "total": size}
+        final = self.blob(digest)
+        if final.exists():
+            yield {**progress, "completed": size}
+            return
+        partial = final.with_name(final.name + "-partial")
+        state = final.with_name(final.name + "-partial-0")
+        gate = os.environ.get("OLLAMA_STANDIN_PULL_GATE")
+        done = 0
+        descriptor = os.open(partial, os.O_CREAT | os.O_RDWR, 0o644)
+        with os.fdopen(descriptor, "r+b") as stream:
+            for chunk in model_bytes(name.short, size):
+                stream.write(chunk)
+                stream.flush()
+                done += len(chunk)
+                state.write_text(json.dumps({"N": 0, "Offset": 0, "Size": size, "Completed": done}), "utf-8")
+                yield {**progress, "completed": done}
+                while gate and not os.path.exists(gate):
+                    time.sleep(0.05)
+            stream.truncate()
+        state.unlink(missing_ok=True)
+        try:
+            partial.rename(final)
+        except OSError as error:
+            raise OllamaError(f"rename {partial} {final}: {(error.strerror or '').lower()}") from error
+
+    def delete(self, name: Name) -> None:
+        """Remove a model, and the blobs that no other model names."""
+        manifest = self.manifest(name)
+        path = self.manifests / name.path
+        path.unlink()
+        for parent in path.parents:
+            if parent == self.manifests or any(parent.iterdir()):
+                break
+            parent.rmdir()
+        used = self.used()
+        for part in [manifest["config"], *manifest["layers"]]:
+            if part["digest"].replace(":", "-") not in used:
+                self.blob(part["digest"]).unlink(missing_ok=True)
+
+    def create(self, name: Name, base: str, system: str) -> Iterator[dict[str, Any]]:
+        """A model made from another one (`FROM`), with a system prompt of its own."""
+        manifest = self.manifest(Name(base))
+        layers = [layer for layer in manifest["layers"] if system == "" or layer["mediaType"] != MEDIA + "system"]
+        for layer in layers:
+            yield {"status": "using existing layer " + layer["digest"]}
+        if system:
+            layers.append({"mediaType": MEDIA + "system", **self.store(system.encode())})
+            yield {"status": "creating new layer " + layers[-1]["digest"]}
+        yield {"status": "writing manifest"}
+        self.write_manifest(name, manifest["config"], layers)
+        yield {"status": "success"}
+
+    def load(self, name: Name) -> int:
+        """Read the model's file as a runner would; returns its size in bytes."""
+        size = 0
+        for layer in self.manifest(name)["layers"]:
+            if layer["mediaType"] != MEDIA + "model":
+                continue
+            try:
+                with self.blob(layer["digest"]).open("rb") as stream:
+                    seen = sum(len(chunk) for chunk in iter(lambda: stream.read(CHUNK), b""))
+            except OSError as error:
+                raise OllamaError("unable to load model: " + os_message("open", error)) from error
+            if seen != layer["size"]:
+                raise OllamaError(f"unable to load model: {layer['digest']} has {seen} bytes, not {layer['size']}")
+            size += seen
+        return size
