@@ -31,7 +31,7 @@ options:
     type: path
     required: true
   machines:
-    description: Names, addresses and sizes.
+    description: Names and addresses.
     type: list
     elements: dict
     required: true
@@ -44,10 +44,6 @@ options:
         description: IPv4 address.
         type: str
         required: true
-      memory_mib:
-        description: How much memory the machine has.
-        type: int
-        default: 1500
   image:
     description: Directory with base.img, vmlinuz and initrd.img. Needed for a machine that has no disk.
     type: path
@@ -64,6 +60,10 @@ options:
     type: str
     choices: [auto, kvm, tcg]
     default: auto
+  memory_mib:
+    description: Memory by the name of the machine; the others have 1500.
+    type: dict
+    default: {}
   cpus:
     description:
       - Processors of each machine. Unset, 2 with KVM and 1 under emulation, where processors that wait for each other's
@@ -130,7 +130,8 @@ class Machine:
 
     def __init__(self, module: AnsibleModule, entry: dict[str, Any], accel: str, actions: list[str]) -> None:
         self.module, self.accel, self.actions = module, accel, actions
-        self.name, self.address, self.memory_mib = entry["name"], entry["address"], entry["memory_mib"]
+        self.name, self.address = entry["name"], entry["address"]
+        self.memory_mib = int(module.params["memory_mib"].get(self.name, 1500))
         self.directory = Path(module.params["directory"]).absolute() / self.name
         self.disk = self.directory / "disk.qcow2"
         self.pid_file = self.directory / "qemu.pid"
@@ -273,16 +274,13 @@ def main() -> None:
                 "type": "list",
                 "elements": "dict",
                 "required": True,
-                "options": {
-                    "name": {"type": "str", "required": True},
-                    "address": {"type": "str", "required": True},
-                    "memory_mib": {"type": "int", "default": 1500},
-                },
+                "options": {"name": {"type": "str", "required": True}, "address": {"type": "str", "required": True}},
             },
             "image": {"type": "path"},
             "bridge": {"type": "str", "default": "noslop0"},
             "gateway": {"type": "str", "default": "10.77.42.1/24"},
             "accel": {"type": "str", "choices": ["auto", "kvm", "tcg"], "default": "auto"},
+            "memory_mib": {"type": "dict", "default": {}},
             "cpus": {"type": "int"},
             "disk_cache": {
                 "type": "str",
