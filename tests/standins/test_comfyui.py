@@ -114,6 +114,7 @@ def test_a_new_model_is_listed_at_once(start: Start, tree: Path) -> None:
         (checkpoints / "b.safetensors").touch()
         (checkpoints / "notes.txt").touch()
         (checkpoints / "sub").mkdir()
+        os.utime(checkpoints / "sub", (0, 0))  # a clock tick is long enough for both changes to get one time
         assert daemon.get("/models/checkpoints").json == ["b.safetensors"]
         (checkpoints / "sub" / "a.ckpt").touch()
         assert daemon.get("/models/checkpoints").json == ["b.safetensors", "sub/a.ckpt"]

@@ -1,0 +1,172 @@
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The inventory plugin ``noslop.studio.lan``."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+name: lan
+author: The NoSlop authors (@noslop)
+version_added: 0.1.0
+short_description: The SSH servers of a network
+description:
+  - Makes an inventory of the machines on a network that run an SSH server.
+  - Connects to each address once and reads the server's greeting and public key. Needs no privilege, and never tries to
+    log in.
+  - With neither O(networks) nor O(hosts), takes the networks this computer is in if they are no larger than a C(/22),
+    and the neighbours it knows. Leaves out the interfaces of containers, virtual machines and VPNs.
+  - A machine with several addresses, seen by its host key, is one host.
+  - What was searched, and with what result, is shown with C(-v); a search that finds nothing says why in a warning.
+extends_documentation_fragment:
+  - ansible.builtin.constructed
+  - ansible.builtin.inventory_cache
+notes:
+  - The file has to be called C(lan.noslop.yml) or C(lan.noslop.yaml), with anything before it.
+options:
+  plugin:
+    description: The name of this plugin.
+    type: str
+    required: true
+    choices: [noslop.studio.lan]
+  networks:
+    description:
+      - Networks to search, such as C(192.168.1.0/24), none larger than a C(/20); or names of this computer's
+        interfaces, for all the networks of each.
+      - Of an IPv6 network those addresses are tried that this computer knows as neighbours.
+    type: list
+    elements: str
+    default: []
+  hosts:
+    description: Names or addresses to look for, each with C(:port) where it has a port of its own.
+    type: list
+    elements: str
+    default: []
+  port:
+    description: The port of the SSH servers.
+    type: int
+    default: 22
+  timeout:
+    description: How many seconds an address may take to accept the connection.
+    type: float
+    default: 1.0
+  in_flight:
+    description: How many connections are tried at a time.
+    type: int
+    default: 128
+  group:
+    description: The group that all machines found become members of.
+    type: str
+    default: lan
+"""
+
+EXAMPLES = r"""
+# The smallest lan.noslop.yml: the networks this computer is in.
+plugin: noslop.studio.lan
+
+---
+# One network and two machines elsewhere, looked for at most once an hour.
+plugin: noslop.studio.lan
+networks: [192.168.10.0/24]
+hosts: [render1.example.org, "10.0.0.7:2222"]
+cache: true
+cache_plugin: ansible.builtin.jsonfile
+cache_connection: .ansible/lan
+cache_timeout: 3600
+groups:
+  debian: "'Debian' in noslop_lan_banner"
+"""
+
+from typing import Any
+
+from ansible.errors import AnsibleParserError
+from ansible.plugins.inventory import BaseInventoryPlugin, Cacheable, Constructable
+from ansible.utils.display import Display
+from ansible_collections.noslop.studio.plugins.module_utils import neighbours, scanner, sweep
+
+display = Display()
+
+
+class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):  # type: ignore[misc] # untyped base classes
+    """Finds machines and adds them with their connection variables."""
+
+    NAME = "noslop.studio.lan"
+
+    def verify_file(self, path: str) -> bool:
+        """Take files of our own name only: a sweep must not start because some YAML was tried."""
+        return bool(super().verify_file(path)) and path.endswith(("lan.noslop.yml", "lan.noslop.yaml"))
+
+    def parse(self, inventory: Any, loader: Any, path: str, cache: bool = True) -> None:
+        """Search, or take the cache's answer, and fill the inventory.
+
+        Raises:
+            AnsibleParserError: a network is too large, an option means nothing, or this computer could not search.
+        """
+        super().parse(inventory, loader, path, cache)
+        self._read_config_data(path)
+        machines = self._cached(path, cache)
+        group = self.inventory.add_group(self.get_option("group"))
+        strict = self.get_option("strict")
+        for name, variables in machines.items():
+            self.inventory.add_host(name, group=group)
+            for variable, value in variables.items():
+                self.inventory.set_variable(name, variable, value)
+            self._set_composite_vars(self.get_option("compose"), variables, name, strict=strict)
+            self._add_host_to_composed_groups(self.get_option("groups"), variables, name, strict=strict)
+            self._add_host_to_keyed_groups(self.get_option("keyed_groups"), variables, name, strict=strict)
+
+    def _cached(self, path: str, cache: bool) -> dict[str, dict[str, Any]]:
+        """What the cache holds for this file; else search, and put it there. Nothing is never cached."""
+        self.load_cache_plugin()
+        key = self.get_cache_key(path)
+        wanted = self.get_option("cache")
+        if wanted and cache:
+            try:
+                return dict(self._cache[key])
+            except KeyError:
+                pass
+        machines = self._search()
+        if wanted and machines:
+            self._cache[key] = machines
+        return machines
+
+    def _search(self) -> dict[str, dict[str, Any]]:
+        limits = sweep.Limits(in_flight=self.get_option("in_flight"), connect_s=self.get_option("timeout"))
+        try:
+            plan = sweep.plan_sweep(
+                neighbours.look_around(),
+                self.get_option("networks"),
+                self.get_option("hosts"),
+                self.get_option("port"),
+                limits,
+            )
+            for line in plan.describe():
+                display.v(f"noslop.studio.lan: searching {line}")
+            seen = scanner.scan(plan)
+        except (sweep.SweepError, scanner.ScanError) as error:
+            raise AnsibleParserError(str(error)) from error
+        for line in seen.describe()[len(plan.describe()) :]:
+            display.v(f"noslop.studio.lan: {line}")
+        for finding in seen.findings:
+            if finding.named and finding.status != scanner.OPEN:
+                display.warning(f"{finding.hostname or finding.address}: {finding.detail}. {finding.todo}")
+        machines = seen.machines()
+        if not machines:
+            display.warning(f"No SSH server was found. {'; '.join(seen.describe())}")
+        return {_name(machine, machines): _variables(machine) for machine in machines}
+
+
+def _name(machine: scanner.Finding, machines: list[scanner.Finding]) -> str:
+    """The name that was asked for, else the address; with the port where another machine has the same."""
+    name = machine.hostname or machine.address
+    same = [other for other in machines if (other.hostname or other.address) == name]
+    return name if len(same) == 1 else f"{name}-{machine.port}"
+
+
+def _variables(machine: scanner.Finding) -> dict[str, Any]:
+    return {
+        "ansible_host": machine.address,
+        "ansible_port": machine.port,
+        "noslop_lan_addresses": list(machine.addresses),
+        "noslop_lan_banner": machine.banner,
+        "noslop_lan_host_key": machine.fingerprint,
+    }

@@ -1,0 +1,173 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Why a host did not let us in: from what ssh, sudo and Ansible say to a problem with the next step.
+
+The patterns are the words of OpenSSH (sshconnect2.c, sshconnect.c), sudo (its `sudoers` messages) and ansible-core
+(plugins/connection/ssh.py). What matches none is shown as it is.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from noslop_driver.models import Candidate, Problem
+
+
+@dataclass(frozen=True)
+class _Reason:
+    kind: str
+    pattern: str
+    what: str
+    todo: str
+
+
+# The first that matches counts; texts are formatted with host, address, port and user.
+_REASONS = (
+    _Reason(
+        "host_key_changed",
+        r"REMOTE HOST IDENTIFICATION HAS CHANGED",
+        "{host} shows another SSH host key than the one that was pinned",
+        "If it was installed anew, forget its old key: `ssh-keygen -f <studio>/.noslop/known_hosts -R {known_as}`, and "
+        "run again. If it was not, somebody may be in between: do not go on.",
+    ),
+    _Reason(
+        "host_key_unknown",
+        r"Host key verification failed|host key is known for",
+        "the SSH host key of {host} is not known",
+        "Run `noslop-driver discover` or `plan` again: it reads the key and pins it.",
+    ),
+    _Reason(
+        "sudo_password_missing",
+        r"Missing \w+ password|a password is required|no password was provided",
+        "{host} wants a password for sudo from {user}",
+        "Give it with --ask-become-pass, or let {user} use sudo without one.",
+    ),
+    _Reason(
+        "sudo_password_wrong",
+        r"Incorrect \w+ password|Sorry, try again|incorrect password attempt",
+        "{host} refused the sudo password of {user}",
+        "Give the password that {user} has on {host}. All hosts are asked with the same one.",
+    ),
+    _Reason(
+        "sudo_missing",
+        r"sudo: (command )?not found|sudo: No such file",
+        "{host} has no sudo",
+        "Install it as root there (Debian: apt install sudo) and let {user} use it: usermod -aG sudo {user}.",
+    ),
+    _Reason(
+        "sudo_refused",
+        r"not in the sudoers file|may not run sudo|is not allowed to (run|execute)|"
+        r"waiting for privilege escalation prompt|waiting for become success|no new privileges",
+        "{user} may not become root on {host}",
+        "Let it use sudo, as root there: `usermod -aG sudo {user}`; or use an account that may (--user).",
+    ),
+    _Reason(
+        "auth_refused",
+        r"Permission denied|Too many authentication failures|[Ii]nvalid/incorrect (username/)?password|"
+        r"[Nn]o (supported|more) authentication methods",
+        "{host} refused the login of {user}",
+        "Check the account (--user) and give its key (--ssh-key) or password (--ask-pass). "
+        "`ssh-copy-id -p {port} {user}@{address}` puts your key there.",
+    ),
+    _Reason(
+        "no_sshpass",
+        r"install the sshpass program",
+        "this computer cannot send an SSH password",
+        "Install sshpass on this computer (Debian: apt install sshpass), or use a key (--ssh-key).",
+    ),
+    _Reason(
+        "no_python",
+        r"interpreter .*not found|python[0-9.]*: (command )?not found|No (usable )?python interpreter",
+        "{host} has no Python, which Ansible needs there",
+        "Install it as root there (Debian: apt install python3).",
+    ),
+    _Reason(
+        "name",
+        r"Could not resolve hostname",
+        "the name of {host} cannot be looked up",
+        "Check the spelling, or name its address instead.",
+    ),
+    _Reason(
+        "closed",
+        r"Connection refused",
+        "{host} answers, but nothing listens on port {port}",
+        "Start the SSH server there, or name its port.",
+    ),
+    _Reason(
+        "no_route",
+        r"No route to host|Network is unreachable",
+        "{host} cannot be reached",
+        "Check that it is switched on and in a network that this computer is in or has a route to.",
+    ),
+    _Reason(
+        "timeout",
+        r"timed out|Timeout",
+        "{host} did not answer in time",
+        "Check that it is switched on and not too busy to answer; then run again.",
+    ),
+    _Reason(
+        "refused",
+        r"Connection (closed|reset) by|Connection to \S+ closed|kex_exchange_identification",
+        "{host} closed the connection",
+        "Look at the log of its SSH server; it may limit connections (MaxStartups, PerSourcePenalties).",
+    ),
+)
+
+_LONGEST_QUOTE = 300
+_PREFIX = (
+    r"^(Task failed: )?(Failed to connect to the host via ssh: |"
+    r"Data could not be sent to remote host \S+ Make sure this host can be reached over ssh: )?"
+)
+
+
+def explain(host: str, candidate: Candidate, user: str, message: str) -> Problem:
+    """Turn what Ansible said into a problem. It is fatal for a host that the user named."""
+    known_as = candidate.address if candidate.port == 22 else f"'[{candidate.address}]:{candidate.port}'"
+    names = {
+        "host": _who(host, candidate),
+        "address": candidate.address,
+        "port": candidate.port,
+        "user": user,
+        "known_as": known_as,
+    }
+    for reason in _REASONS:
+        if re.search(reason.pattern, message):
+            return Problem(
+                kind=reason.kind,
+                host=host,
+                what=f"{reason.what.format(**names)} ({_quote(message, reason.pattern)}).",
+                todo=reason.todo.format(**names),
+                fatal=candidate.named,
+            )
+    return Problem(
+        kind="failed",
+        host=host,
+        what=f"{names['host']} could not be looked at: {_quote(message)}.",
+        todo=f"Try `ssh -p {candidate.port} {user}@{candidate.address}` and see what it says.",
+        fatal=candidate.named,
+    )
+
+
+def silent(host: str, candidate: Candidate) -> Problem:
+    """A host of which the run said nothing at all."""
+    return Problem(
+        kind="silent",
+        host=host,
+        what=f"Ansible said nothing about {_who(host, candidate)}: the run ended before its turn.",
+        todo="Run again; if it stays so, name this host alone (--host) and look at what Ansible prints.",
+        fatal=candidate.named,
+    )
+
+
+def _who(host: str, candidate: Candidate) -> str:
+    return host if host == candidate.address else f"{host} ({candidate.address})"
+
+
+def _quote(message: str, pattern: str = "") -> str:
+    """The line that says it, else all of them; without Ansible's own prefixes, cut to a readable length."""
+    lines = [line.strip() for line in message.splitlines() if line.strip()]
+    line = next((line for line in lines if pattern and re.search(pattern, line)), "; ".join(lines) or "nothing")
+    line = re.sub(_PREFIX, "", line).rstrip(".")
+    printable = "".join(char for char in line if char.isprintable())
+    return printable if len(printable) <= _LONGEST_QUOTE else printable[:_LONGEST_QUOTE] + "..."

@@ -1,0 +1,146 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Real SSH servers on loopback addresses, each with its own host key, for the tests of whatever speaks to hosts."""
+
+from __future__ import annotations
+
+import contextlib
+import getpass
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import threading
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+CONFIG = """\
+AuthorizedKeysFile {directory}/authorized_keys
+HostKey {directory}/host_key
+KbdInteractiveAuthentication no
+LogLevel VERBOSE
+PasswordAuthentication no
+PermitRootLogin prohibit-password
+PidFile none
+StrictModes no
+Subsystem sftp internal-sftp
+UsePAM no
+"""
+
+
+@dataclass(frozen=True)
+class SshServer:
+    """A running sshd. The account that runs the tests may log in with `client_key`."""
+
+    addresses: tuple[str, ...]
+    port: int
+    host_key: Path
+    client_key: Path
+    process: subprocess.Popen[str]
+    user: str = field(default_factory=getpass.getuser)
+    log: list[str] = field(default_factory=list)
+    """What it has said so far, a line each; grows while it runs."""
+
+    @property
+    def address(self) -> str:
+        return self.addresses[0]
+
+    @property
+    def public_key(self) -> str:
+        """`<type> <base64>`."""
+        return " ".join(self.host_key.with_suffix(".pub").read_text(encoding="ascii").split()[:2])
+
+    @property
+    def fingerprint(self) -> str:
+        """As ssh-keygen says it."""
+        shown = subprocess.run(["ssh-keygen", "-lf", self.host_key], capture_output=True, check=True, text=True).stdout
+        return shown.split()[1]
+
+    @property
+    def host(self) -> str:
+        """`address:port`, as the driver's --host takes it."""
+        return f"{self.address}:{self.port}"
+
+    def stop(self) -> None:
+        """End it, and the connections that it still serves (Ansible keeps its own open for minutes)."""
+        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
+        sessions = children.read_text(encoding="ascii").split() if children.exists() else []
+        self.process.terminate()
+        self.process.wait()
+        for session in sessions:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(int(session), signal.SIGTERM)
+
+
+def sshd_path() -> str | None:
+    """The server's full path (it wants to be called by that); None where it is not installed."""
+    return shutil.which("sshd", path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin")
+
+
+def free_port(*addresses: str) -> int:
+    """A TCP port that nothing listens on at any of `addresses`."""
+    while True:
+        with socket.socket() as first:
+            first.bind((addresses[0], 0))
+            port = int(first.getsockname()[1])
+            others = [socket.socket() for _ in addresses[1:]]
+            try:
+                for other, address in zip(others, addresses[1:], strict=True):
+                    other.bind((address, port))
+            except OSError:
+                continue
+            finally:
+                for other in others:
+                    other.close()
+            return port
+
+
+def make_key(path: Path, kind: str = "ed25519") -> Path:
+    """A new key pair without a passphrase at `path` (unless one is there) and `path`.pub."""
+    if not path.exists():
+        subprocess.run(["ssh-keygen", "-q", "-t", kind, "-N", "", "-C", "test", "-f", path], check=True)
+    return path
+
+
+def start(
+    directory: Path,
+    client_key: Path,
+    addresses: Sequence[str] = ("127.0.0.1",),
+    *,
+    port: int | None = None,
+    options: Sequence[str] = (),
+    key_type: str = "ed25519",
+) -> SshServer:
+    """Start a server and wait until it listens on all `addresses`.
+
+    `options` are lines of sshd_config that win over `CONFIG`. A `directory` that an earlier server used keeps its
+    host key.
+    """
+    program = sshd_path()
+    assert program, "sshd is not installed (Debian: apt install openssh-server)"
+    assert all(address.startswith("127.") for address in addresses), "tests listen on loopback only"
+    if os.geteuid() == 0:
+        Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)  # sshd run by root insists on it
+    directory.mkdir(parents=True, exist_ok=True)
+    host_key = make_key(directory / "host_key", key_type)
+    shutil.copy(client_key.with_suffix(".pub"), directory / "authorized_keys")
+    port = port or free_port(*addresses)
+    listen = [f"ListenAddress {address}:{port}" for address in addresses]
+    config = directory / "sshd_config"
+    config.write_text("\n".join([*options, *listen, CONFIG.format(directory=directory)]), encoding="utf-8")
+    process = subprocess.Popen([program, "-D", "-e", "-f", config], stderr=subprocess.PIPE, text=True)
+    server = SshServer(tuple(addresses), port, host_key, client_key, process)
+    assert process.stderr
+    while sum("Server listening on" in line for line in server.log) < len(addresses):
+        line = process.stderr.readline()
+        assert line, f"sshd did not start: {server.log}"
+        server.log.append(line)
+    threading.Thread(target=_follow, args=(process.stderr, server.log), daemon=True).start()
+    return server
+
+
+def _follow(lines: Iterable[str], log: list[str]) -> None:
+    for line in lines:
+        log.append(line)
