@@ -1,0 +1,102 @@
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The real ComfyUI on a CPU: installed by the role, it renders an image and lists what is put on the share.
+
+Run by `make test-real COMFYUI_REPO=...`, never by `make test`: it downloads gigabytes. Needs what the lab's containers
+need (root on Debian, podman) and about 10 GB of disk.
+
+    make test-real COMFYUI_REPO=https://github.com/Comfy-Org/ComfyUI.git    the vendor's, at the revision the role pins
+    make test-real COMFYUI_REPO=/path/to/ComfyUI                            a repository on this computer, at its HEAD
+
+A repository on this computer is only read. Its tree becomes the one commit of a scratch repository, which the container
+clones over HTTP; files whose content it lacks (stores of snapshots leave out large ones) are left out and named.
+More variables of the environment:
+
+    COMFYUI_REVISION       another tag or commit
+    COMFYUI_TORCH_INDEX    the index with torch, torchvision and torchaudio (https://download.pytorch.org/whl/cpu);
+                           https://pypi.org/simple has them too, with several gigabytes of CUDA
+    COMFYUI_PIP_INDEX      the index for requirements.txt (the container's own setting for pip, or PyPI)
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import struct
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from tests.lab.machines import Machine
+
+pytestmark = pytest.mark.real
+
+CHECKPOINTS = "/mnt/noslop/comfyui/models/checkpoints"
+PROMPT = {
+    "1": {"class_type": "EmptyImage", "inputs": {"width": 640, "height": 360, "batch_size": 1, "color": 0x3366CC}},
+    "2": {"class_type": "SaveImage", "inputs": {"images": ["1", 0], "filename_prefix": "real"}},
+}
+
+
+def request(host: Machine, path: str, body: object = None) -> bytes:
+    """Ask ComfyUI on a host; returns the answer's body, fails the test for anything but 200."""
+    connection = http.client.HTTPConnection(host.address, 8188, timeout=60)
+    try:
+        connection.request("GET" if body is None else "POST", path, None if body is None else json.dumps(body))
+        answer = connection.getresponse()
+        content = answer.read()
+    finally:
+        connection.close()
+    assert answer.status == 200, f"{path} on {host.name}: {answer.status} {content[:500]!r}"
+    return content
+
+
+def wait_for(what: str, look: Callable[[], Any], within_s: float = 120) -> Any:  # noqa: ANN401 (what look finds)
+    """Look again and again until something is found."""
+    give_up = time.monotonic() + within_s
+    while not (found := look()):
+        assert time.monotonic() < give_up, f"{what}: not seen within {within_s:.0f} s"
+        time.sleep(0.2)
+    return found
+
+
+def test_it_is_the_real_one(installation: Machine) -> None:
+    stats = json.loads(request(installation, "/system_stats"))
+    assert stats["system"]["required_frontend_version"]
+    assert stats["devices"][0]["type"] == "cpu"
+    assert "NoSlop" not in request(installation, "/").decode(errors="replace")
+
+
+def test_it_renders_an_image(installation: Machine) -> None:
+    prompt_id = json.loads(request(installation, "/prompt", {"prompt": PROMPT}))["prompt_id"]
+
+    def entry() -> Any:  # noqa: ANN401 (what JSON holds)
+        return json.loads(request(installation, f"/history/{prompt_id}")).get(prompt_id)
+
+    done = wait_for(f"the end of prompt {prompt_id}", entry)
+    assert done["status"]["status_str"] == "success", done["status"]
+    image = done["outputs"]["2"]["images"][0]
+    png = request(installation, f"/view?filename={image['filename']}&subfolder={image['subfolder']}&type=output")
+    assert png.startswith(b"\x89PNG\r\n\x1a\n")
+    assert struct.unpack(">II", png[16:24]) == (640, 360)
+    assert b"tEXtprompt" in png
+
+
+def test_a_file_put_on_the_share_is_listed(installation: Machine) -> None:
+    def listed() -> list[str]:
+        names: list[str] = json.loads(request(installation, "/models/checkpoints"))
+        return names
+
+    assert "from-the-share.safetensors" not in listed()
+    put = f"install -o noslop -g noslop -m 0664 /dev/null {CHECKPOINTS}/from-the-share.safetensors"
+    installation.output_of(put, root=True)
+    wait_for("the new checkpoint", lambda: "from-the-share.safetensors" in listed())
+
+
+def test_its_state_is_the_hosts_and_its_models_are_the_studios(installation: Machine) -> None:
+    state = installation.output_of("cd /var/lib/noslop/comfyui && ls user/comfyui.db output/*.png", root=True)
+    assert state.split() == ["output/real_00001_.png", "user/comfyui.db"]
+    links = installation.output_of("cd /opt/noslop/comfyui && readlink */models */custom_nodes", root=True)
+    assert set(links.split()) == {"/mnt/noslop/comfyui/models", "/mnt/noslop/comfyui/custom_nodes"}
