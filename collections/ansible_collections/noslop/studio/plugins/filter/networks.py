@@ -1,0 +1,73 @@
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The filter ``noslop.studio.networks``."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+name: networks
+author: The NoSlop authors (@noslop)
+version_added: 0.1.0
+short_description: The networks of one IP version, in the form in which firewalls read them
+description:
+  - Takes addresses and networks of both IP versions, and gives those of one version, each once, in numerical order.
+  - A network with host bits set (C(192.168.1.7/24)) is taken as the network it lies in. Anything else that is no
+    address and no network is refused, and named.
+options:
+  _input:
+    description: Addresses and networks.
+    type: list
+    elements: str
+    required: true
+  version:
+    description: Which version of IP to give.
+    type: int
+    choices: [4, 6]
+    required: true
+positional: version
+"""
+
+EXAMPLES = r"""
+- name: Show the IPv4 networks
+  ansible.builtin.debug:
+    msg: "{{ ['10.0.0.7', 'fd00::/64', '192.168.1.0/24'] | noslop.studio.networks(4) }}"
+"""
+
+RETURN = r"""
+_value:
+  description: Networks in canonical form; a single address without its prefix length.
+  type: list
+  elements: str
+"""
+
+import ipaddress
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from ansible.errors import AnsibleFilterError
+
+
+def networks(values: Sequence[str], version: int) -> list[str]:
+    """Give the networks of one IP version among ``values``."""
+    found = set()
+    for value in values:
+        try:
+            network = ipaddress.ip_network(str(value).strip(), strict=False)
+        except ValueError as error:
+            raise AnsibleFilterError(
+                f"{value!r} is neither an IP address nor a network. Write it like 192.168.1.7 or 192.168.1.0/24."
+            ) from error
+        if network.version == version:
+            found.add(network)
+    return [
+        str(network.network_address) if network.num_addresses == 1 else str(network)
+        for network in sorted(found, key=lambda network: (int(network.network_address), network.prefixlen))
+    ]
+
+
+class FilterModule:
+    """Addresses and networks."""
+
+    def filters(self) -> dict[str, Callable[..., Any]]:
+        """Give Ansible the filter."""
+        return {"networks": networks}

@@ -1,0 +1,286 @@
+#!/usr/bin/python
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Bring a running NFS server to what its files say, and compare what it exports with what was meant."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: nfs_exports
+author: The NoSlop authors (@noslop)
+version_added: 0.1.0
+short_description: Bring a running NFS server to what its files say
+description:
+  - Reloads the exports and sets the number of threads on the running server; clients notice nothing. The unit's own
+    reload hides errors of C(exportfs), so this calls it directly, and compares the exports afterwards.
+  - The server is restarted in one case only - it still offers NFSv3, which no running server can give up, and it
+    exports nothing yet.
+  - Files are written by others, before - the exports, C(/etc/nfs.conf.d) and the conditions that keep C(rpcbind) down.
+attributes:
+  check_mode:
+    description: Says what would be done.
+    support: full
+  diff_mode:
+    description: Shows the differences between the exports as they are and as they are meant.
+    support: full
+options:
+  state:
+    description:
+      - C(present) applies, C(checked) only looks whether something on this host stands against it.
+      - C(absent) takes the exports out of the running server, and turns the server off when nobody else uses it.
+    type: str
+    choices: [present, checked, absent]
+    default: present
+  exports_file:
+    description: File that holds our exports; what other files export is the administrator's.
+    type: path
+    default: /etc/exports.d/noslop.exports
+  exports:
+    description: What that file means.
+    type: list
+    elements: dict
+    required: true
+    suboptions:
+      path:
+        description: Exported directory.
+        type: path
+        required: true
+      clients:
+        description: Addresses that may mount it. With none, it is not exported.
+        type: list
+        elements: str
+        required: true
+      options:
+        description: Options of exports(5).
+        type: list
+        elements: str
+        required: true
+  threads:
+    description: How many requests the server works on at once.
+    type: int
+    default: 16
+  quiet_units:
+    description: Units of NFSv3 that must not run; a condition in a drop-in keeps them from starting again.
+    type: list
+    elements: str
+    default: []
+"""
+
+EXAMPLES = r"""
+- name: Apply the exports
+  noslop.studio.nfs_exports:
+    exports:
+      - path: /mnt/noslop/projects
+        clients: [192.168.1.20]
+        options: [rw, sync, all_squash, anonuid=2600, anongid=2600]
+"""
+
+RETURN = r"""
+changes:
+  description: What was done, or would be.
+  type: list
+  elements: str
+  returned: success
+exported:
+  description: What the server exports now, by path and client.
+  type: dict
+  returned: success
+foreign:
+  description: Paths that the administrator exports, and the files that do.
+  type: dict
+  returned: success
+"""
+
+import glob
+import os
+import shutil
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.noslop.studio.plugins.module_utils import exports as exports_of
+from ansible_collections.noslop.studio.plugins.module_utils.systemd import Systemd, SystemdError
+
+SERVER = "nfs-server.service"
+THREADS = "/proc/fs/nfsd/threads"
+VERSIONS = "/proc/fs/nfsd/versions"
+
+
+class ExportsError(Exception):
+    """The server cannot be brought to what was asked. The message says what to do."""
+
+
+class Server:
+    """The NFS server of this host."""
+
+    def __init__(self, module: AnsibleModule) -> None:
+        self.module = module
+        self.asked: dict[str, Any] = module.params
+        self.systemd = Systemd(module)
+        self.foreign = _foreign_exports(self.asked["exports_file"])
+
+    @property
+    def changes(self) -> list[str]:
+        """What was done, or in check mode would be."""
+        return self.systemd.changes
+
+    def check(self) -> None:
+        """Raise when something on this host stands against serving the studio."""
+        problems = exports_of.overlaps([export["path"] for export in self.asked["exports"]], self.foreign)
+        if self.foreign and self.offers_v3():
+            problems.append(self._v3_in_use())
+        if problems:
+            raise ExportsError(" ".join(problems))
+
+    def apply(self) -> None:
+        """Bring the running server to what the files say."""
+        self._quieten()
+        unit = self.systemd.show([SERVER])[SERVER]
+        if unit.enabled not in ("enabled", "enabled-runtime", "alias"):
+            self.systemd.do("enable", SERVER)
+        if not unit.is_active:
+            self.systemd.do("start", SERVER)
+        elif self.offers_v3():
+            if self.exported() or self.foreign:
+                raise ExportsError(self._v3_in_use())
+            self.systemd.do("restart", SERVER)
+        if self.module.check_mode and self.changes:
+            return
+        self._set_threads()
+        if self.differences():
+            self._reload()
+
+    def retire(self) -> None:
+        """Take our exports out of the running server; without others', turn it off."""
+        self.systemd.reload_manager()
+        if self.exported() and self.differences():
+            self._reload()
+        unit = self.systemd.show([SERVER])[SERVER]
+        if not self.foreign and unit.load == "loaded" and (unit.is_active or unit.enabled == "enabled"):
+            self.systemd.do("disable", SERVER)
+            self.systemd.do("stop", SERVER)
+        quiet = self.systemd.show(self.asked["quiet_units"])
+        # What is enabled would come back with the next start of the host: let it come back now.
+        back = [name for name, unit in quiet.items() if unit.enabled == "enabled" and not unit.is_active]
+        if back:
+            self.systemd.do("start", *back)
+
+    def differences(self) -> list[str]:
+        """How the server's exports differ from what is meant."""
+        wanted = {} if self.asked["state"] == "absent" else exports_of.meant(self.asked["exports"])
+        return exports_of.differences(wanted, self.exported(), self.foreign)
+
+    def exported(self) -> exports_of.Exports:
+        """What the server exports."""
+        if shutil.which("exportfs") is None:
+            return {}
+        code, out, err = self.module.run_command(["exportfs", "-s"])
+        if code != 0:
+            raise ExportsError(f"exportfs -s failed: {(err or out).strip()}")
+        return exports_of.parse_shown(out)
+
+    def offers_v3(self) -> bool:
+        """Whether the running server would answer an NFSv3 client."""
+        return _number(THREADS) > 0 and bool({"+2", "+3"} & set(_read(VERSIONS).split()))
+
+    def _v3_in_use(self) -> str:
+        others = ", ".join(self.foreign) or "the studio's shares"
+        return (
+            f"The NFS server of this host runs with NFSv3 and exports {others}. A studio's server speaks NFSv4 only. "
+            "To turn NFSv3 off it must be restarted, which stops all clients for 90 seconds and is not done by itself: "
+            "at a quiet moment put vers2=n and vers3=n under [nfsd] in a file of /etc/nfs.conf.d, run "
+            f"`systemctl restart {SERVER}`, and run this again."
+        )
+
+    def _quieten(self) -> None:
+        units = self.systemd.show(self.asked["quiet_units"])
+        if any(unit.stale for unit in units.values()) or self.systemd.show([SERVER])[SERVER].stale:
+            self.systemd.reload_manager()
+        loud = [name for name, unit in units.items() if unit.is_active]
+        if loud:
+            self.systemd.do("stop", *loud)
+
+    def _set_threads(self) -> None:
+        wanted = self.asked["threads"]
+        seen = _number(THREADS)
+        if seen == wanted:
+            return
+        self.changes.append(f"{THREADS}: {seen} -> {wanted}")
+        if not self.module.check_mode:
+            with open(THREADS, "w", encoding="ascii") as stream:
+                stream.write(f"{wanted}\n")
+
+    def _reload(self) -> None:
+        self.changes.append("exportfs -ra")
+        if self.module.check_mode:
+            return
+        code, out, err = self.module.run_command(["exportfs", "-ra"])
+        said = (err or out).strip()
+        if code != 0:
+            raise ExportsError(f"exportfs -ra refused the exports: {said}. Look at /etc/exports and /etc/exports.d.")
+        left = self.differences()
+        if left:
+            raise ExportsError(
+                f"The exports were reloaded and still differ from what was meant: {'; '.join(left)}. "
+                f"exportfs said: {said or 'nothing'}. Look at /etc/exports, /etc/exports.d and `exportfs -s`."
+            )
+
+
+def main() -> None:
+    """Do what was asked, and report what is exported."""
+    export_spec = {
+        "path": {"type": "path", "required": True},
+        "clients": {"type": "list", "elements": "str", "required": True},
+        "options": {"type": "list", "elements": "str", "required": True},
+    }
+    module = AnsibleModule(
+        argument_spec={
+            "state": {"type": "str", "choices": ["present", "checked", "absent"], "default": "present"},
+            "exports_file": {"type": "path", "default": "/etc/exports.d/noslop.exports"},
+            "exports": {"type": "list", "elements": "dict", "required": True, "options": export_spec},
+            "threads": {"type": "int", "default": 16},
+            "quiet_units": {"type": "list", "elements": "str", "default": []},
+        },
+        supports_check_mode=True,
+    )
+    server = Server(module)
+    try:
+        before = server.differences() if module.params["state"] != "checked" else []
+        {"present": server.apply, "checked": server.check, "absent": server.retire}[module.params["state"]]()
+        module.exit_json(
+            changed=bool(server.changes),
+            changes=server.changes,
+            exported={
+                path: {client: ",".join(sorted(options)) for client, options in clients.items()}
+                for path, clients in server.exported().items()
+            },
+            foreign=server.foreign,
+            diff={"before": "".join(f"{line}\n" for line in before), "after": ""},
+        )
+    except (ExportsError, SystemdError, OSError) as error:
+        module.fail_json(msg=str(error), changes=server.changes)
+
+
+def _foreign_exports(ours: str) -> dict[str, str]:
+    """Path to file, for every export that is not in our file."""
+    found: dict[str, str] = {}
+    for file in ["/etc/exports", *sorted(glob.glob("/etc/exports.d/*.exports"))]:
+        if file != ours and os.path.isfile(file):
+            found.update(dict.fromkeys(exports_of.exported_paths(_read(file)), file))
+    return found
+
+
+def _read(path: str) -> str:
+    try:
+        with open(path, encoding="utf-8", errors="replace") as stream:
+            return stream.read()
+    except FileNotFoundError:
+        return ""
+
+
+def _number(path: str) -> int:
+    text = _read(path).strip()
+    return int(text) if text.isdigit() else 0
+
+
+if __name__ == "__main__":
+    main()

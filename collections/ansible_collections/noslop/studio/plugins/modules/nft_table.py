@@ -1,0 +1,196 @@
+#!/usr/bin/python
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Keep one nftables table loaded through its unit, and compare what is in force with its file."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: nft_table
+author: The NoSlop authors (@noslop)
+version_added: 0.1.0
+short_description: Keep a table of nftables loaded through its unit
+description:
+  - Enables and starts the unit that loads a table from a file, and compares the table in the kernel with that file. A
+    table that differs is loaded anew; one that differs still is an error.
+  - For the comparison the file is loaded into a network namespace of its own, which vanishes at once. So both sides are
+    written by the kernel.
+  - Says which other firewalls on this host drop what is not opened in them. A table of ours cannot override these.
+attributes:
+  check_mode:
+    description: Says whether the table would be loaded.
+    support: full
+  diff_mode:
+    description: Shows the table in force, and the one that is meant.
+    support: full
+options:
+  state:
+    description: C(absent) stops and disables the unit, and deletes the table.
+    type: str
+    choices: [present, absent]
+    default: present
+  table:
+    description: Family and name of the table.
+    type: str
+    default: inet noslop_studio
+  file:
+    description: File that replaces the table as a whole.
+    type: path
+    default: /etc/noslop/firewall.nft
+  unit:
+    description: The unit that loads that file.
+    type: str
+    default: noslop-firewall.service
+"""
+
+EXAMPLES = r"""
+- name: Load the studio's rules
+  noslop.studio.nft_table:
+    state: present
+"""
+
+RETURN = r"""
+changes:
+  description: What was done, or would be.
+  type: list
+  elements: str
+  returned: always
+foreign:
+  description: >-
+    Other firewalls that drop what is not opened in them - C(ufw), C(firewalld), or a table and chain of nftables.
+  type: list
+  elements: str
+  returned: success
+"""
+
+import json
+import os
+import shutil
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.noslop.studio.plugins.module_utils.systemd import Systemd, SystemdError
+
+
+class TableError(Exception):
+    """The table cannot be brought to what its file says. The message says why."""
+
+
+class Table:
+    """One table and the unit that loads it."""
+
+    def __init__(self, module: AnsibleModule) -> None:
+        self.module = module
+        self.unit: str = module.params["unit"]
+        self.name: list[str] = module.params["table"].split()
+        self.file: str = module.params["file"]
+        self.systemd = Systemd(module)
+        self.diff = {"before": "", "after": ""}
+
+    @property
+    def changes(self) -> list[str]:
+        """What was done, or in check mode would be."""
+        return self.systemd.changes
+
+    def load(self) -> None:
+        """Enable and start the unit, and load the file again where the kernel has something else."""
+        unit = self.systemd.show([self.unit])[self.unit]
+        if unit.stale or unit.load != "loaded":
+            self.systemd.reload_manager()
+        if unit.enabled != "enabled":
+            self.systemd.do("enable", self.unit)
+        if not unit.is_active:
+            self.systemd.do("start", self.unit)
+        if self.module.check_mode and (self.changes or not os.path.exists(self.file)):
+            return
+        self.diff = {"before": self.in_force(), "after": self.meant()}
+        if self.diff["before"] != self.diff["after"]:
+            self.systemd.do("reload", self.unit)
+        if not self.module.check_mode and self.in_force() != self.diff["after"]:
+            raise TableError(
+                f"{self.file} was loaded, and `nft list table {' '.join(self.name)}` shows something else. "
+                "Another program changes the table: find it, and run again."
+            )
+
+    def unload(self) -> None:
+        """Stop the unit and delete the table."""
+        unit = self.systemd.show([self.unit])[self.unit]
+        if unit.enabled == "enabled":
+            self.systemd.do("disable", self.unit)
+        if unit.is_active:
+            self.systemd.do("stop", self.unit)
+        before = self.in_force()
+        if before:
+            self.diff["before"] = before
+            self.changes.append(f"nft delete table {' '.join(self.name)}")
+            if not self.module.check_mode:
+                self._nft("delete", "table", *self.name)
+
+    def in_force(self) -> str:
+        """The table in the kernel; empty where there is none."""
+        if shutil.which("nft") is None:
+            return ""
+        code, out, _err = self.module.run_command(["nft", "--stateless", "list", "table", *self.name])
+        return str(out) if code == 0 else ""
+
+    def meant(self) -> str:
+        """The table that the file makes, as the kernel writes it."""
+        script = 'nft --file "$1" && shift && nft --stateless list table "$@"'
+        command = ["unshare", "--net", "sh", "-c", script, "sh", self.file, *self.name]
+        code, out, err = self.module.run_command(command)
+        if code != 0:
+            raise TableError(f"{self.file} could not be loaded into a namespace of its own: {(err or out).strip()}")
+        return str(out)
+
+    def foreign(self) -> list[str]:
+        """Other firewalls of this host that drop what is not opened in them."""
+        if shutil.which("nft") is None:
+            return []
+        found = []
+        if shutil.which("ufw") and "Status: active" in self.module.run_command(["ufw", "status"])[1]:
+            found.append("ufw")
+        if self.systemd.show(["firewalld.service"])["firewalld.service"].is_active:
+            found.append("firewalld")
+        return found or dropping_chains(self._nft("--json", "list", "chains"), self.name)
+
+    def _nft(self, *words: str) -> str:
+        code, out, err = self.module.run_command(["nft", *words])
+        if code != 0:
+            raise TableError(f"nft {' '.join(words)}: {(err or out).strip()}")
+        return str(out)
+
+
+def dropping_chains(listing: str, ours: list[str]) -> list[str]:
+    """``family table chain`` of each chain, our table's aside, that drops arriving packets which no rule accepts."""
+    chains = [entry["chain"] for entry in json.loads(listing or "{}").get("nftables", []) if "chain" in entry]
+    return [
+        f"{chain['family']} {chain['table']} {chain['name']}"
+        for chain in chains
+        if chain.get("hook") == "input" and chain.get("policy") == "drop" and [chain["family"], chain["table"]] != ours
+    ]
+
+
+def main() -> None:
+    """Load or unload the table."""
+    module = AnsibleModule(
+        argument_spec={
+            "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+            "table": {"type": "str", "default": "inet noslop_studio"},
+            "file": {"type": "path", "default": "/etc/noslop/firewall.nft"},
+            "unit": {"type": "str", "default": "noslop-firewall.service"},
+        },
+        supports_check_mode=True,
+    )
+    table = Table(module)
+    try:
+        if module.params["state"] == "present":
+            table.load()
+        else:
+            table.unload()
+        foreign = table.foreign()
+    except (TableError, SystemdError, OSError) as error:
+        module.fail_json(msg=str(error), changes=table.changes)
+    module.exit_json(changed=bool(table.changes), changes=table.changes, foreign=foreign, diff=table.diff)
+
+
+if __name__ == "__main__":
+    main()
