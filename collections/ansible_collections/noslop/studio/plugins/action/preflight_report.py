@@ -1,0 +1,113 @@
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The controller's word before a deploy: every problem of every host, and of all of them together."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from ansible import constants
+from ansible.plugins.action import ActionBase
+from ansible.utils.display import Display
+from ansible_collections.noslop.studio.plugins.module_utils import report_text, studio, studio_rules
+from ansible_collections.noslop.studio.plugins.module_utils.checks import Checks
+
+#: Registered by the role studio_preflight.
+REGISTERED = "studio_preflight_result"
+_ROLES = Path(__file__).parents[2] / "roles"
+
+
+class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core has no types
+    """Gather, and judge what is about all hosts together; nothing runs on a host."""
+
+    TRANSFERS_FILES = False
+    _requires_connection = False
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Return ``report``. The task does not fail for what the report says."""
+        result: dict[str, Any] = super().run(tmp, task_vars)
+        strings = {"type": "list", "elements": "str", "default": []}
+        _, given = self.validate_argument_spec(
+            argument_spec={
+                "hosts": {"type": "list", "elements": "str", "required": True},
+                "studio_id": {"type": "str", "default": ""},
+                "provider": {"type": "str", "default": "nfs"},
+                "servers": strings,
+                "clients": strings,
+                "services": {"type": "dict", "default": {}},
+                "users": strings,
+                "asked": {"type": "float", "required": True},
+            }
+        )
+        variables = task_vars or {}
+        hostvars = variables["hostvars"]
+        registered = {host: _registered(hostvars, host) for host in given["hosts"]}
+        answers = {host: own for host, own in registered.items() if "checks" in own}
+        together = Checks(studio_rules.STUDIO)
+        studio_rules.judge_plan(
+            together,
+            studio_rules.Plan(
+                hosts=given["hosts"],
+                studio_id=given["studio_id"],
+                provider=given["provider"],
+                servers=given["servers"],
+                clients=given["clients"],
+                services=given["services"],
+                addresses={host: _address(hostvars, host) for host in given["hosts"]},
+                paths={host: own["paths"] for host, own in answers.items()},
+            ),
+        )
+        identities = {host: own["identity"] for host, own in answers.items()}
+        studio_rules.judge_identities(together, identities)
+        epochs = {host: float(own["epoch"]) for host, own in identities.items()}
+        studio_rules.judge_clocks(together, epochs, given["asked"], time.time())
+        studio_rules.judge_users(
+            together, given["users"], {host: own["unknown_users"] for host, own in answers.items()}
+        )
+        known, prefixes = known_variables()
+        # The variables of a play are in no host's hostvars, and extra variables are in all.
+        names = {name for host in given["hosts"] for name in hostvars[host]} | set(variables)
+        studio_rules.judge_variables(together, names, known, prefixes)
+        checks = together.list + report_text.gather(given["hosts"], {host: [own] for host, own in registered.items()})
+        report = {"ok": not report_text.failed(checks), "studio_id": given["studio_id"], "checks": checks}
+        _show(report_text.notes(checks), len(checks), ok=bool(report["ok"]))
+        message = "\n".join([report_text.headline(checks), *report_text.problems(checks)])
+        result.update(changed=False, report=report, message=message)
+        return result
+
+
+def known_variables() -> tuple[set[str], set[str]]:
+    """Every variable that the collection reads, and the beginnings that make a name one of ours."""
+    known = {*studio.DEFAULTS, *studio.HOST_VARIABLES, *studio.RUN_VARIABLES}
+    prefixes = {"noslop_"}
+    for file in sorted(_ROLES.glob("*/meta/argument_specs.yml")):
+        prefixes.add(f"{file.parents[1].name}_")
+        specification = yaml.safe_load(file.read_text(encoding="utf-8"))
+        for entry_point in specification["argument_specs"].values():
+            known.update(entry_point.get("options") or {})
+    return known, prefixes
+
+
+def _registered(hostvars: Mapping[str, Mapping[str, Any]], host: str) -> dict[str, Any]:
+    own = hostvars[host].get(REGISTERED)
+    return dict(own) if isinstance(own, Mapping) else {}
+
+
+def _address(hostvars: Mapping[str, Mapping[str, Any]], host: str) -> str:
+    try:
+        return studio.address_of(host, {name: hostvars[host].get(name) for name in ("noslop_address", "ansible_host")})
+    except ValueError:
+        return ""
+
+
+def _show(notes: list[str], count: int, *, ok: bool) -> None:
+    """Print what is no problem; the problems are the message of the task that fails for them."""
+    display = Display()
+    if notes:
+        display.display("\n".join(["\nTo know", *notes]))
+    if ok:
+        display.display(f"\n{count} checks: nothing stands in the way.", color=constants.COLOR_OK)

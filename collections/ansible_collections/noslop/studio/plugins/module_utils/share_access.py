@@ -1,0 +1,79 @@
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Write to a share as the account that owns it, and only where its marker proves that it is the right one."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pwd
+from collections.abc import Iterator
+
+from ansible_collections.noslop.studio.plugins.module_utils import children, share_markers, studio
+
+#: An NFS server that restarts makes opens wait for its grace period, 90 s by default (nfs.conf(5)).
+SHARE_TIMEOUT_S = 120.0
+
+
+class ShareError(Exception):
+    """A share cannot be used, in words for the person who has to mend it."""
+
+
+def account_named(name: str) -> children.Account | None:
+    """The account called ``name`` with all its groups, or ``None`` where the host has none."""
+    try:
+        entry = pwd.getpwnam(name)
+    except KeyError:
+        return None
+    return children.account_for(entry.pw_uid, entry.pw_gid)
+
+
+def check_marker(path: str, share: str, studio_id: str, account: children.Account | None) -> None:
+    """Make sure that ``path`` is the named share of this studio.
+
+    Args:
+        path: where the share is mounted or lies.
+        share: its name, as the marker carries it.
+        studio_id: the studio's.
+        account: who looks. A share lets nobody else in.
+
+    Raises:
+        ShareError: it is not there, does not answer, or is another one.
+    """
+    marker = os.path.join(path, studio.MARKER)
+    seen = children.run_one(lambda: share_markers.read(marker), account, SHARE_TIMEOUT_S)
+    if seen.hung:
+        raise ShareError(
+            f"{path} does not answer: {marker} could not be read within {SHARE_TIMEOUT_S:g} s. "
+            "Look at the storage server, then run again."
+        )
+    if seen.error:
+        raise ShareError(
+            f"{path} is not a share of the studio, or is not mounted: its marker {marker} cannot be read "
+            f"({seen.error}). Run the playbook storage first, or mount the share, then run again."
+        )
+    problem = share_markers.problem(seen.value, studio_id, share)
+    if problem:
+        raise ShareError(f"{path} is not the share that belongs there: {problem}")
+
+
+@contextlib.contextmanager
+def acting_as(account: children.Account | None) -> Iterator[None]:
+    """Do what is inside as ``account`` and be root again afterwards.
+
+    Files that are open already stay usable, so that root can read what only root may read and write it as the
+    account. Does nothing where there is no account or this process is not root.
+    """
+    if account is None or os.geteuid() != 0:
+        yield
+        return
+    groups = os.getgroups()
+    os.setgroups(account.groups or (account.gid,))
+    os.setegid(account.gid)
+    os.seteuid(account.uid)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+        os.setegid(0)
+        os.setgroups(groups)

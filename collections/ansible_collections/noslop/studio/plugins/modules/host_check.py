@@ -1,0 +1,187 @@
+#!/usr/bin/python
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Find on one host everything that stands in the way of a studio."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: host_check
+author: The NoSlop authors (@noslop)
+version_added: 0.1.0
+short_description: Find on one host everything that stands in the way of a studio
+description:
+  - Looks in one call at the system, the accounts, addresses, ports, mount points, disks and exports of a host, before
+    anything is changed. Changes nothing and needs no package.
+  - A check that fails does not fail the module - the results are data.
+attributes:
+  check_mode:
+    description: Only looks, in check mode and without.
+    support: full
+  diff_mode:
+    description: There is nothing to show, since nothing is changed.
+    support: none
+options:
+  host:
+    description: Name of this host in the inventory.
+    type: str
+    required: true
+  provider:
+    description: Where the shares come from.
+    type: str
+    choices: [nfs, local, existing]
+    default: nfs
+  server:
+    description: Whether this host is the storage server.
+    type: bool
+    default: false
+  client:
+    description: Whether this host mounts the shares.
+    type: bool
+    default: false
+  server_address:
+    description: Address of the storage server.
+    type: str
+    default: ""
+  address:
+    description: Address of this host in the studio; not looked at when empty.
+    type: str
+    default: ""
+  shares:
+    description: The shares, as the lookup P(noslop.studio.shares#lookup) gives them.
+    type: list
+    elements: dict
+    required: true
+  root:
+    description: Directory that the shares lie in unless they were moved.
+    type: path
+    default: /mnt/noslop
+  studio_id:
+    description: Identity of the studio.
+    type: str
+    default: ""
+  account:
+    description: Name of the service account.
+    type: str
+    default: noslop
+  uid:
+    description: Number of the service account.
+    type: int
+    default: 2600
+  gid:
+    description: Number of the service account's group.
+    type: int
+    default: 2600
+  users:
+    description: Accounts of people who may write to the shares.
+    type: list
+    elements: str
+    default: []
+  min_free_gb:
+    description: Room that each share needs, in decimal gigabytes.
+    type: float
+    default: 50
+  ollama:
+    description: Whether this host is to run Ollama.
+    type: bool
+    default: false
+  ollama_port:
+    description: Where Ollama is to listen.
+    type: int
+    default: 11434
+  ollama_units:
+    description: Units whose hold on that port is no problem, NoSlop's own and one that is taken over.
+    type: list
+    elements: str
+    default: [noslop-ollama.service, ollama.service]
+  comfyui:
+    description: Whether this host is to run ComfyUI.
+    type: bool
+    default: false
+  comfyui_port:
+    description: Where ComfyUI is to listen.
+    type: int
+    default: 8188
+  comfyui_units:
+    description: Units whose hold on that port is no problem.
+    type: list
+    elements: str
+    default: [noslop-comfyui.service]
+  comfyui_existing_dir:
+    description: A ComfyUI that is taken over; its processes are no problem either.
+    type: str
+    default: ""
+"""
+
+EXAMPLES = r"""
+- name: Look for what stands in the way
+  noslop.studio.host_check:
+    host: "{{ inventory_hostname }}"
+    client: true
+    shares: "{{ lookup('noslop.studio.shares') }}"
+    server_address: 10.77.42.11
+"""
+
+RETURN = r"""
+checks:
+  description: One dictionary a check, with C(host), C(check), C(share), C(ok), C(seen), C(expected) and C(todo).
+  type: list
+  elements: dict
+  returned: always
+identity:
+  description: What tells this host from others - C(machine_id), C(hostname), C(addresses) and C(epoch), its time.
+  type: dict
+  returned: always
+paths:
+  description: Where this host's variables put the shares.
+  type: list
+  elements: str
+  returned: always
+unknown_users:
+  description: Which of O(users) the host does not know.
+  type: list
+  elements: str
+  returned: always
+"""
+
+import os
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.noslop.studio.plugins.module_utils.host_checks import HostChecks
+
+
+def main() -> None:
+    """Look, and return what was seen."""
+    module = AnsibleModule(
+        argument_spec={
+            "host": {"type": "str", "required": True},
+            "provider": {"type": "str", "choices": ["nfs", "local", "existing"], "default": "nfs"},
+            "server": {"type": "bool", "default": False},
+            "client": {"type": "bool", "default": False},
+            "server_address": {"type": "str", "default": ""},
+            "address": {"type": "str", "default": ""},
+            "shares": {"type": "list", "elements": "dict", "required": True},
+            "root": {"type": "path", "default": "/mnt/noslop"},
+            "studio_id": {"type": "str", "default": ""},
+            "account": {"type": "str", "default": "noslop"},
+            "uid": {"type": "int", "default": 2600},
+            "gid": {"type": "int", "default": 2600},
+            "users": {"type": "list", "elements": "str", "default": []},
+            "min_free_gb": {"type": "float", "default": 50},
+            "ollama": {"type": "bool", "default": False},
+            "ollama_port": {"type": "int", "default": 11434},
+            "ollama_units": {"type": "list", "elements": "str", "default": ["noslop-ollama.service", "ollama.service"]},
+            "comfyui": {"type": "bool", "default": False},
+            "comfyui_port": {"type": "int", "default": 8188},
+            "comfyui_units": {"type": "list", "elements": "str", "default": ["noslop-comfyui.service"]},
+            "comfyui_existing_dir": {"type": "str", "default": ""},
+        },
+        supports_check_mode=True,
+    )
+    if os.geteuid() != 0:
+        module.fail_json(msg="these are the rights of an ordinary account: run this with become")
+    module.exit_json(changed=False, **HostChecks(module.params).run())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,237 @@
+#!/usr/bin/python
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Prove on one host that its part of the studio works."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: studio_check
+author: The NoSlop authors (@noslop)
+version_added: 0.1.0
+short_description: Prove on one host that its part of a studio works
+description:
+  - Runs every check of one host in one call. The proof across hosts takes three - each host writes a nonce into
+    each share (C(write)), each host reads what all others wrote and checks the rest (C(read)), and each host takes
+    its files away again (C(cleanup)).
+  - Shares are touched by child processes that run as the service account and are killed when they do not answer in
+    time. A check that fails does not fail the module - the results are data.
+  - In check mode nothing is written, and the proof across hosts is left out.
+attributes:
+  check_mode:
+    description: Looks, and writes no nonce.
+    support: full
+  diff_mode:
+    description: There is nothing to show, since nothing is changed.
+    support: none
+options:
+  phase:
+    description: Which of the three parts to do.
+    type: str
+    choices: [write, read, cleanup]
+    required: true
+  host:
+    description: Name of this host in the inventory.
+    type: str
+    required: true
+  address:
+    description: Address of this host in the studio.
+    type: str
+    default: 127.0.0.1
+  scope:
+    description: What to check.
+    type: list
+    elements: str
+    choices: [storage, services]
+    default: [storage, services]
+  shares:
+    description: The shares, as the lookup P(noslop.studio.shares#lookup) gives them.
+    type: list
+    elements: dict
+    required: true
+  root:
+    description: Directory that the shares lie in unless they were moved.
+    type: path
+    default: /mnt/noslop
+  provider:
+    description: Where the shares come from.
+    type: str
+    choices: [nfs, local, existing]
+    default: nfs
+  server:
+    description: Whether this host is the storage server.
+    type: bool
+    default: false
+  server_address:
+    description: Address of the storage server.
+    type: str
+    default: ""
+  server_threads:
+    description: How many threads of nfsd there should be at least.
+    type: int
+    default: 8
+  clients:
+    description: Addresses that the shares are exported to.
+    type: list
+    elements: str
+    default: []
+  members:
+    description: Addresses of all hosts of the studio, which the firewall lets in.
+    type: list
+    elements: str
+    default: []
+  studio_id:
+    description: Identity of the studio, which each share's marker names.
+    type: str
+    required: true
+  uid:
+    description: Number of the service account.
+    type: int
+    default: 2600
+  gid:
+    description: Number of the service account's group.
+    type: int
+    default: 2600
+  min_free_gb:
+    description: Room that each share should have left, in decimal gigabytes.
+    type: float
+    default: 50
+  read_ahead_kb:
+    description: How far shares with models should be read ahead on clients, in KiB.
+    type: int
+    default: 15360
+  firewall_enabled:
+    description: Whether the studio's firewall is meant to be loaded.
+    type: bool
+    default: true
+  allowed_networks:
+    description: Networks besides the members that may use the services.
+    type: list
+    elements: str
+    default: []
+  ollama:
+    description: Whether this host runs Ollama.
+    type: bool
+    default: false
+  ollama_port:
+    description: Where Ollama listens.
+    type: int
+    default: 11434
+  ollama_unit:
+    description: The systemd unit of Ollama.
+    type: str
+    default: noslop-ollama.service
+  comfyui:
+    description: Whether this host runs ComfyUI.
+    type: bool
+    default: false
+  comfyui_port:
+    description: Where ComfyUI listens.
+    type: int
+    default: 8188
+  comfyui_unit:
+    description: The systemd unit of ComfyUI.
+    type: str
+    default: noslop-comfyui.service
+  peers:
+    description: What C(write) returned as RV(written) on each host, by host name. Needed by C(read).
+    type: dict
+    default: {}
+  run_id:
+    description: What C(write) returned as C(run_id) in RV(written) on this host. Needed by C(cleanup).
+    type: str
+    default: ""
+  timeout:
+    description: >-
+      Seconds after which a share counts as not answering. A server that was restarted lets its clients wait for 90.
+    type: float
+    default: 120
+"""
+
+EXAMPLES = r"""
+- name: Write a nonce into each share
+  noslop.studio.studio_check:
+    phase: write
+    host: "{{ inventory_hostname }}"
+    studio_id: 3d1c8a52-7a3e-4a57-9d0a-1f0a5f6f0c55
+    shares: "{{ lookup('noslop.studio.shares') }}"
+    server_address: 10.77.42.11
+  register: written
+"""
+
+RETURN = r"""
+written:
+  description: What the other hosts need to know of this one, after C(write).
+  type: dict
+  returned: when O(phase=write)
+checks:
+  description: One dictionary a check, with C(host), C(check), C(share), C(ok), C(seen), C(expected) and C(todo).
+  type: list
+  elements: dict
+  returned: when O(phase=read)
+deployed:
+  description: Whether anything of a studio was found on this host.
+  type: bool
+  returned: when O(phase=read)
+removed:
+  description: Files that were taken away again.
+  type: list
+  elements: str
+  returned: when O(phase=cleanup)
+"""
+
+import os
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.noslop.studio.plugins.module_utils.verification import Verification
+
+
+def main() -> None:
+    """Do one phase and return its results."""
+    module = AnsibleModule(
+        argument_spec={
+            "phase": {"type": "str", "choices": ["write", "read", "cleanup"], "required": True},
+            "host": {"type": "str", "required": True},
+            "address": {"type": "str", "default": "127.0.0.1"},
+            "scope": {
+                "type": "list",
+                "elements": "str",
+                "choices": ["storage", "services"],
+                "default": ["storage", "services"],
+            },
+            "shares": {"type": "list", "elements": "dict", "required": True},
+            "root": {"type": "path", "default": "/mnt/noslop"},
+            "provider": {"type": "str", "choices": ["nfs", "local", "existing"], "default": "nfs"},
+            "server": {"type": "bool", "default": False},
+            "server_address": {"type": "str", "default": ""},
+            "server_threads": {"type": "int", "default": 8},
+            "clients": {"type": "list", "elements": "str", "default": []},
+            "members": {"type": "list", "elements": "str", "default": []},
+            "studio_id": {"type": "str", "required": True},
+            "uid": {"type": "int", "default": 2600},
+            "gid": {"type": "int", "default": 2600},
+            "min_free_gb": {"type": "float", "default": 50},
+            "read_ahead_kb": {"type": "int", "default": 15360},
+            "firewall_enabled": {"type": "bool", "default": True},
+            "allowed_networks": {"type": "list", "elements": "str", "default": []},
+            "ollama": {"type": "bool", "default": False},
+            "ollama_port": {"type": "int", "default": 11434},
+            "ollama_unit": {"type": "str", "default": "noslop-ollama.service"},
+            "comfyui": {"type": "bool", "default": False},
+            "comfyui_port": {"type": "int", "default": 8188},
+            "comfyui_unit": {"type": "str", "default": "noslop-comfyui.service"},
+            "peers": {"type": "dict", "default": {}},
+            "run_id": {"type": "str", "default": ""},
+            "timeout": {"type": "float", "default": 120},
+        },
+        supports_check_mode=True,
+    )
+    if os.geteuid() != 0:
+        module.fail_json(msg="the checks run as several accounts and read other processes: run this with become")
+    verification = Verification(module.params, writes=not module.check_mode)
+    phases = {"write": verification.write, "read": verification.read, "cleanup": verification.cleanup}
+    module.exit_json(changed=False, **phases[module.params["phase"]]())
+
+
+if __name__ == "__main__":
+    main()

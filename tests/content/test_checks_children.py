@@ -1,0 +1,88 @@
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Children that answer, fail, hang and vanish: the parent always gets on."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+from ansible_collections.noslop.studio.plugins.module_utils import children
+
+
+def test_every_child_gives_its_own_answer() -> None:
+    outcomes = children.run_all({"one": lambda: [1], "two": lambda: {"a": "x" * 200_000}}, None, 30)
+
+    assert outcomes["one"].value == [1]
+    assert len(outcomes["two"].value["a"]) == 200_000
+    assert not any(outcome.error or outcome.hung for outcome in outcomes.values())
+
+
+def test_an_error_is_told_and_not_raised() -> None:
+    missing = children.run_one(lambda: os.listdir("/nowhere/at/all"), None, 30)
+    wrong = children.run_one(lambda: dict[str, str]()["key"], None, 30)
+
+    assert missing.error == "No such file or directory (/nowhere/at/all)"
+    assert wrong.error == "KeyError: 'key'"
+    assert not missing.hung
+
+
+def test_a_child_that_hangs_is_killed_and_the_others_are_heard(tmp_path: Path) -> None:
+    pid_file = tmp_path / "pid"
+
+    def hang() -> None:
+        pid_file.write_text(str(os.getpid()))
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        while True:
+            signal.pause()
+
+    outcomes = children.run_all({"hangs": hang, "answers": os.getpid}, None, 1)
+
+    assert outcomes["hangs"].hung
+    assert outcomes["hangs"].error == "no answer within 1 s"
+    assert outcomes["answers"].value > 0
+    with contextlib.suppress(ChildProcessError):  # its exit status may have been taken already
+        _, status = os.waitpid(int(pid_file.read_text()), 0)
+        assert os.WTERMSIG(status) == signal.SIGKILL
+
+
+def test_a_child_that_vanishes_is_told() -> None:
+    outcome = children.run_one(lambda: os._exit(3), None, 30)
+
+    assert outcome.error == "the child process ended without an answer"
+    assert not outcome.hung
+
+
+def test_a_child_holds_no_file_of_its_parent() -> None:
+    read_end, write_end = os.pipe()
+
+    def look() -> dict[str, Any]:
+        links = {name: os.readlink(f"/proc/self/fd/{name}") for name in ("0", "1", "2")}
+        return {"links": links, "has_pipe": os.path.exists(f"/proc/self/fd/{write_end}"), "cwd": os.getcwd()}
+
+    outcome = children.run_one(look, None, 30)
+    os.close(read_end)
+    os.close(write_end)
+
+    assert set(outcome.value["links"].values()) == {"/dev/null"}
+    assert not outcome.value["has_pipe"]
+    assert outcome.value["cwd"] == "/"
+
+
+def test_who_may_not_become_another_account_says_so() -> None:
+    if os.geteuid() == 0:
+        outcome = children.run_one(lambda: [os.getresuid(), os.getresgid()], children.Account(65534, 65534), 30)
+        assert outcome.value == [[65534] * 3, [65534] * 3]
+        inner = children.run_one(
+            lambda: children.run_one(os.getuid, children.Account(1, 1), 30).error, children.Account(65534, 65534), 30
+        )
+        assert inner.value.startswith("Operation not permitted")
+    else:
+        assert children.run_one(os.getuid, children.Account(1, 1), 30).error.startswith("Operation not permitted")
+
+
+def test_an_account_that_the_host_does_not_know_has_its_group_alone() -> None:
+    assert children.account_for(61234, 61235) == children.Account(61234, 61235, (61235,))

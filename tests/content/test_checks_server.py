@@ -1,0 +1,172 @@
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""How a storage server is judged, against what exportfs, nfsd and the kernel's socket tables say."""
+
+from __future__ import annotations
+
+import os
+import socket
+
+import pytest
+from ansible_collections.noslop.studio.plugins.module_utils import exports, mounts, server_rules, sockets
+from ansible_collections.noslop.studio.plugins.module_utils.checks import Check, Checks, is_note
+from ansible_collections.noslop.studio.plugins.module_utils.sockets import Program
+from ansible_collections.noslop.studio.plugins.module_utils.storage_rules import Storage
+
+STORAGE = Storage("nfs", True, "10.77.42.11", "atelier", 2600, 2600, 50, 15360, "/mnt/noslop")
+SHARES = [
+    {"name": "projects", "path": "/mnt/noslop/projects"},
+    {"name": "media_cache", "path": "/mnt/noslop/media_cache"},
+]
+MEMBERS = ["10.77.42.12", "10.77.42.13"]
+OPTIONS = "sync,wdelay,hide,no_subtree_check,anonuid=2600,anongid=2600,sec=sys,rw,secure,root_squash,all_squash"
+GOOD = "".join(f"{share['path']}  {member}({OPTIONS})\n" for share in SHARES for member in MEMBERS)
+
+
+@pytest.fixture
+def checks() -> Checks:
+    return Checks("server")
+
+
+def exports_checks(checks: Checks, shown: str, clients: list[str] | None = None) -> list[Check]:
+    server_rules.judge_exports(checks, STORAGE, SHARES, clients or MEMBERS, exports.parse_shown(shown))
+    return [check for check in checks.list if not check["ok"]]
+
+
+def test_exports_to_members_alone(checks: Checks) -> None:
+    assert exports_checks(checks, GOOD) == []
+
+
+def test_a_network_of_one_address_is_that_address(checks: Checks) -> None:
+    assert exports_checks(checks, GOOD.replace("10.77.42.12(", "10.77.42.12/32(")) == []
+
+
+@pytest.mark.parametrize(
+    ("shown", "seen"),
+    [
+        (GOOD + f"/mnt/noslop/projects  *({OPTIONS})\n", "exported to *, which is no member"),
+        (GOOD + f"/mnt/noslop/projects  10.77.42.0/24({OPTIONS})\n", "exported to 10.77.42.0/24, which is no member"),
+        (GOOD.replace("all_squash)", "no_all_squash)", 1), "to 10.77.42.12 without all_squash"),
+        (GOOD.replace("sync", "async", 1), "to 10.77.42.12 without sync"),
+        (GOOD.replace("anonuid=2600", "anonuid=65534", 1), "to 10.77.42.12 without anonuid=2600"),
+        (GOOD.replace("rw,", "ro,", 1), "to 10.77.42.12 without rw"),
+        (GOOD.partition("\n")[2], "not exported to 10.77.42.12"),
+    ],
+)
+def test_one_export_that_is_wrong(checks: Checks, shown: str, seen: str) -> None:
+    (bad,) = exports_checks(checks, shown)
+
+    assert (bad["check"], bad["share"], bad["seen"]) == ("server.exports", "projects", seen)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        f"/mnt  192.168.1.0/24({OPTIONS})\n",
+        f"/  *({OPTIONS})\n",
+        f"/mnt/noslop/projects/one  10.77.42.99({OPTIONS})\n",
+        f"/mnt/noslop  10.77.42.12({OPTIONS.replace(',all_squash', ',no_all_squash')})\n",
+    ],
+)
+def test_another_export_that_leads_to_a_share(checks: Checks, other: str) -> None:
+    (bad,) = exports_checks(checks, GOOD + other)
+
+    assert bad["check"] == "server.detours"
+    assert other.split(maxsplit=1)[0] in bad["seen"]
+
+
+def test_an_export_elsewhere_is_nobodys_business(checks: Checks) -> None:
+    assert exports_checks(checks, GOOD + "/srv/video  *(ro,async)\n") == []
+
+
+def test_shares_that_are_no_file_system_of_their_own_are_noted(checks: Checks) -> None:
+    server_rules.judge_file_systems(checks, SHARES, [mounts.Mount("/mnt/noslop/projects", "xfs", "/dev/sdb", "8:16")])
+
+    (check,) = checks.list
+    assert is_note(check)
+    assert "/mnt/noslop/media_cache" in check["seen"]
+    assert "/mnt/noslop/projects" not in check["seen"]
+
+
+NFSD = {"threads": "16\n", "versions": "-2 -3 +4 +4.0 +4.1 +4.2\n", "portlist": "tcp 2049\ntcp 2049\n"}
+
+
+@pytest.mark.parametrize(
+    ("difference", "bad"),
+    [
+        ({}, set()),
+        ({"threads": "8\n"}, {"server.threads"}),
+        ({"threads": "0\n"}, {"server.threads"}),
+        ({"versions": "-2 +3 +4 +4.1 +4.2\n"}, {"server.versions"}),
+        ({"versions": "-2 -3 +4 +4.1 -4.2\n"}, {"server.versions"}),
+        ({"portlist": "udp 2049\ntcp 2049\n"}, {"server.ports"}),
+        ({"threads": "", "versions": "", "portlist": ""}, {"server.threads", "server.versions", "server.ports"}),
+    ],
+)
+def test_the_running_server(checks: Checks, difference: dict[str, str], bad: set[str]) -> None:
+    server_rules.judge_nfsd(checks, {**NFSD, **difference}, 16)
+
+    assert {check["check"] for check in checks.list if not check["ok"]} == bad
+
+
+TCP = """\
+  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode
+   0: 00000000:0801 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 14001 1 0000000000000000
+   1: 0100007F:2CAA 00000000:0000 0A 00000000:00000000 00:00000000 00000000  2600        0 15002 1 0000000000000000
+   2: 0B2A4D0A:0016 012A4D0A:D431 01 00000000:00000000 02:000A7C8E 00000000     0        0 16003 2 0000000000000000
+   3: 00000000:8E2D 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 17004 1 0000000000000000
+"""
+TCP6 = """\
+  sl  local_address                         remote_address                        st tx_queue rx_queue tr tm->when
+   0: 00000000000000000000000000000000:006F 00000000000000000000000000000000:0000 0A 0:0 00:0 0     0        0 18005 1
+   1: 00000000000000000000000001000000:1FFC 00000000000000000000000000000000:0000 0A 0:0 00:0 0     0        0 19006 1
+   2: 0000000000000000FFFF00000100007F:1FFC 00000000000000000000000000000000:0000 0A 0:0 00:0 0     0        0 19007 1
+"""
+
+
+def test_listeners_are_read_from_the_kernels_tables() -> None:
+    four, six = sockets.parse_listeners("tcp", TCP), sockets.parse_listeners("tcp6", TCP6)
+
+    assert [str(one) for one in four] == ["tcp 0.0.0.0:2049", "tcp 127.0.0.1:11434", "tcp 0.0.0.0:36397"]
+    assert [str(one) for one in six] == ["tcp [::]:111", "tcp [::1]:8188", "tcp 127.0.0.1:8188"]
+    assert [one.is_loopback for one in four + six] == [False, True, False, False, True, True]
+
+
+def test_old_helpers_may_not_listen(checks: Checks) -> None:
+    listeners = sockets.parse_listeners("tcp", TCP) + sockets.parse_listeners("tcp6", TCP6)
+
+    server_rules.judge_listeners(
+        checks, listeners, {"17004": Program(612, "rpc.mountd"), "18005": Program(1, "systemd")}
+    )
+
+    (check,) = checks.list
+    assert check["seen"] == "rpc.mountd (pid 612) on tcp 0.0.0.0:36397, systemd (pid 1) on tcp [::]:111"
+    assert not check["ok"]
+
+
+def test_nfs_alone_may_listen(checks: Checks) -> None:
+    listeners = [one for one in sockets.parse_listeners("tcp", TCP) if one.port != 0x8E2D]
+
+    server_rules.judge_listeners(checks, listeners, {})
+
+    assert checks.list[0]["ok"]
+
+
+def test_without_a_firewall_services_listen_on_loopback_only(checks: Checks) -> None:
+    listeners = sockets.parse_listeners("tcp", TCP) + sockets.parse_listeners("tcp6", TCP6)
+
+    server_rules.judge_loopback(checks, listeners, [11434, 8188])
+    server_rules.judge_loopback(checks, listeners, [11434, 2049])
+
+    good, bad = checks.list
+    assert good["ok"]
+    assert (bad["ok"], bad["seen"]) == (False, "listening: tcp 0.0.0.0:2049")
+
+
+def test_this_process_is_found_behind_its_own_socket() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        (own,) = [one for one in sockets.read_listeners() if one.port == port and one.protocol == "tcp"]
+
+        assert own.is_loopback
+        assert sockets.find_programs([own.inode])[own.inode].pid == os.getpid()

@@ -1,0 +1,247 @@
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""How services are asked, against real HTTP servers on loopback."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.noslop.studio.plugins.module_utils import service_checks, service_probe, share_probe
+from ansible_collections.noslop.studio.plugins.module_utils.checks import Check, Checks
+from ansible_collections.noslop.studio.plugins.module_utils.children import Account, run_one
+from ansible_collections.noslop.studio.plugins.module_utils.processes import Process
+from ansible_collections.noslop.studio.plugins.module_utils.systemd import Unit
+
+Answers = dict[str, Any]
+UNIT = Unit("noslop-ollama.service", "loaded", "active", "enabled")
+OWN = Account(os.getuid(), os.getgid())
+
+
+@contextmanager
+def serving(answers: Callable[[], Answers]) -> Iterator[int]:
+    """Serve JSON by path; a number is a status, bytes are sent as they are."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            answer = answers().get(self.path, 404)
+            self.send_response(answer if isinstance(answer, int) else 200)
+            body = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield server.server_port
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+@pytest.fixture
+def share(tmp_path: Path) -> dict[str, str]:
+    return {"name": "ollama_models", "path": str(tmp_path), "kind": "models", "env": "OLLAMA_MODELS_DIR"}
+
+
+def test_answers_and_their_absence() -> None:
+    with serving(lambda: {"/api/version": {"version": "0.32.7"}, "/broken": b"<html>"}) as port:
+        good = service_probe.get_json("127.0.0.1", port, "/api/version")
+        missing = service_probe.get_json("127.0.0.1", port, "/nothing")
+        broken = service_probe.get_json("127.0.0.1", port, "/broken")
+        several = service_probe.ask_peers({"a": "127.0.0.1", "b": "127.0.0.1"}, port, "/api/version")
+    closed = service_probe.get_json("127.0.0.1", port, "/api/version")
+
+    assert good.data == {"version": "0.32.7"}
+    assert missing.error.endswith("/nothing answered 404 Not Found")
+    assert "not JSON" in broken.error
+    assert "refused" in closed.error
+    assert several == {"a": "", "b": ""}
+
+
+def test_a_proxy_of_the_environment_is_passed_by(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
+
+    with serving(lambda: {"/": []}) as port:
+        assert not service_probe.get_json("127.0.0.1", port, "/").error
+
+
+def test_waiting_ends_when_it_is_enough() -> None:
+    asked = []
+
+    def ask() -> service_probe.Answer:
+        asked.append(1)
+        return service_probe.Answer("x", data=["a", "b"][: len(asked)])
+
+    answer, _ = service_probe.wait_for(ask, lambda listed: "b" in listed, 60)
+
+    assert (answer.data, len(asked)) == (["a", "b"], 2)
+
+
+@pytest.mark.parametrize("tags", [None, [], {}, {"models": [{}]}, {"models": ["x"]}])
+def test_an_answer_that_lists_no_models_is_refused(tags: object) -> None:
+    with pytest.raises(ValueError, match="no list of models"):
+        service_probe.ollama_models(tags)
+
+
+def test_models_are_listed_by_name() -> None:
+    assert service_probe.ollama_models({"models": [{"name": "b"}, {"name": "a"}]}) == ["a", "b"]
+    assert service_probe.ollama_models({"models": None}) == []
+
+
+def process(environment: dict[str, str], unit: str = UNIT.name) -> Process:
+    return Process(os.getpid(), 1, OWN, ("ollama", "serve"), "/", environment, unit=unit)
+
+
+def bad(checks: Checks) -> dict[str, Check]:
+    return {check["check"]: check for check in checks.list if not check["ok"]}
+
+
+def ollama(
+    port: int, share: dict[str, str], held_by: list[Process], peers: dict[str, Any] | None = None, unit: Unit = UNIT
+) -> Checks:
+    checks = Checks("worker1")
+    service = service_checks.Service("ollama", "Ollama", unit, "127.0.0.1", port, share, lambda _: held_by)
+    around = service_checks.Surroundings("worker1", OWN, peers or {}, ask_peers=True, writes=True)
+    service_checks.check_ollama(checks, service, around)
+    return checks
+
+
+def test_ollama_with_everything_in_place(share: dict[str, str]) -> None:
+    share_probe.leave_nonce(share["path"], "server.1", "x")
+    peers = {
+        "server": {
+            "address": "127.0.0.1",
+            "ollama": True,
+            "models": ["tiny:latest"],
+            "nonces": {"ollama_models": {"file": "server.1", "content": "x"}},
+        }
+    }
+    answers = {"/api/version": {"version": "0.32.7"}, "/api/tags": {"models": [{"name": "tiny:latest"}]}}
+
+    with serving(lambda: answers) as port:
+        checks = ollama(port, share, [process({"OLLAMA_MODELS": share["path"], "OLLAMA_NOPRUNE": "1"})], peers)
+
+    assert bad(checks) == {}
+    assert [check["check"] for check in checks.list] == [
+        "services.ollama_unit",
+        "services.ollama_answers",
+        "services.ollama_port",
+        "services.ollama_environment",
+        "services.ollama_share",
+        "services.ollama_models",
+        "services.ollama_peers",
+    ]
+
+
+def test_ollama_with_models_of_its_own(share: dict[str, str]) -> None:
+    peers = {
+        "server": {"address": "127.0.0.1", "ollama": False, "models": ["tiny:latest"], "nonces": {}},
+        "worker2": {"address": "127.0.0.2", "ollama": True, "models": [], "nonces": {}},
+    }
+    answers = {"/api/version": {"version": "0.32.7"}, "/api/tags": {"models": []}}
+
+    with serving(lambda: answers) as port:
+        checks = bad(ollama(port, share, [process({"OLLAMA_MODELS": "/root/.ollama/models"})], peers))
+
+    assert set(checks) == {
+        "services.ollama_environment",
+        "services.ollama_share",
+        "services.ollama_models",
+        "services.ollama_peers",
+    }
+    assert checks["services.ollama_share"]["seen"] == "no host could write a file there"
+    assert checks["services.ollama_models"]["seen"] == "does not list tiny:latest, which another host lists"
+    assert checks["services.ollama_peers"]["seen"].startswith("worker2: GET http://127.0.0.2:")
+
+
+def test_a_port_that_another_program_holds(share: dict[str, str]) -> None:
+    with serving(lambda: {"/api/version": {"version": "0.1"}}) as port:
+        checks = bad(ollama(port, share, [process({}, unit="")]))
+
+    assert set(checks) == {"services.ollama_port"}
+    assert "(ollama serve)" in checks["services.ollama_port"]["todo"]
+
+
+@pytest.mark.parametrize(
+    ("unit", "todo"),
+    [
+        (Unit(UNIT.name, "masked", "inactive", "masked"), "`systemctl unmask noslop-ollama.service`"),
+        (Unit(UNIT.name, "loaded", "activating", "enabled"), "`systemctl restart noslop-ollama.service`"),
+        (Unit(UNIT.name), "services playbook again for worker1"),
+    ],
+)
+def test_a_service_that_does_not_run(share: dict[str, str], unit: Unit, todo: str) -> None:
+    checks = bad(ollama(1, share, [], unit=unit))
+
+    assert set(checks) == {"services.ollama_unit"}
+    assert todo in checks["services.ollama_unit"]["todo"]
+
+
+def comfyui(port: int, share: dict[str, str], peers: dict[str, Any]) -> dict[str, Check]:
+    checks = Checks("worker1")
+    unit = Unit("noslop-comfyui.service", "loaded", "active", "enabled")
+    held_by = [process({}, unit=unit.name)]
+    service = service_checks.Service("comfyui", "ComfyUI", unit, "127.0.0.1", port, share, lambda _: held_by)
+    around = service_checks.Surroundings("worker1", OWN, peers, ask_peers=False, writes=True)
+    service_checks.check_comfyui(checks, service, around)
+    return {check["check"]: check for check in checks.list}
+
+
+def test_comfyui_lists_what_others_put_there_a_little_later(share: dict[str, str]) -> None:
+    asked = []
+
+    def answers() -> Answers:
+        asked.append(1)
+        listed = ["own.safetensors", "server.safetensors"][: len(asked) - 2]  # not yet at the third request
+        return {
+            "/system_stats": {"system": {"comfyui_version": "0.3.64"}},
+            "/models": ["checkpoints", "loras"],
+            "/models/checkpoints": listed,
+        }
+
+    share_probe.leave_nonce(share["path"], "server.1", "x")
+    nonces = {"ollama_models": {"file": "server.1", "content": "x"}}
+    peers = {
+        "worker1": {"probe": "own.safetensors"},
+        "server": {"probe": "server.safetensors", "nonces": nonces},
+    }
+    with serving(answers) as port:
+        checks = comfyui(port, share, peers)
+
+    assert all(check["ok"] for check in checks.values())
+    assert "version 0.3.64" in checks["services.comfyui_answers"]["seen"]
+    assert checks["services.comfyui_lists"]["seen"].startswith("lists what worker1, server put there")
+
+
+def test_a_host_that_could_put_nothing_there_is_named(share: dict[str, str]) -> None:
+    answers = {"/system_stats": {}, "/models": ["loras"], "/models/checkpoints": ["own.safetensors"]}
+    peers = {"worker1": {"probe": "own.safetensors"}, "server": {"probe": ""}}
+
+    with serving(lambda: answers) as port:
+        checks = comfyui(port, share, peers)
+
+    assert not checks["services.comfyui_folders"]["ok"]
+    assert "server could not put a file there" in checks["services.comfyui_lists"]["seen"]
+
+
+def test_a_service_reads_the_share_in_its_own_view(share: dict[str, str]) -> None:
+    share_probe.leave_nonce(share["path"], "a.1", "x")
+    expected = {"a": {"file": "a.1", "content": "x"}}
+
+    outcome = run_one(service_probe.read_as_process(os.getpid(), OWN, share["path"], expected), None, 30)
+
+    assert (outcome.value, outcome.error) == ({"a": ""}, "")

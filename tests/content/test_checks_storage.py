@@ -1,0 +1,281 @@
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""How a share on a host is judged: each way in which storage can be wrong fails one check, which says what to do."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from typing import Any
+
+import pytest
+from ansible_collections.noslop.studio.plugins.module_utils import mounts, storage_rules
+from ansible_collections.noslop.studio.plugins.module_utils.checks import Check, Checks, is_note
+from ansible_collections.noslop.studio.plugins.module_utils.storage_rules import Storage
+from ansible_collections.noslop.studio.plugins.module_utils.systemd import Unit
+
+CLIENT = Storage(
+    provider="nfs",
+    server=False,
+    server_address="10.77.42.11",
+    studio_id="atelier",
+    uid=2600,
+    gid=2600,
+    min_free_gb=50,
+    read_ahead_kb=15360,
+    root="/mnt/noslop",
+    max_block_bytes=262144,
+)
+SERVER = dataclasses.replace(CLIENT, server=True)
+LOCAL = dataclasses.replace(CLIENT, provider="local", server=True)
+EXISTING = dataclasses.replace(CLIENT, provider="existing")
+PROJECTS = {"name": "projects", "path": "/mnt/noslop/projects", "kind": "work", "env": "PROJECT_STORAGE_DIR"}
+MODELS = {"name": "comfyui_models", "path": "/mnt/noslop/comfyui/models", "kind": "models", "env": "COMFYUI_MODELS_DIR"}
+OPTIONS = "rw,nosuid,nodev,vers=4.2,rsize=262144,wsize=262144,hard,proto=tcp,nconnect=4"
+MODELS_OPTIONS = OPTIONS + ",acregmin=60,acregmax=600,acdirmin=1,acdirmax=3"
+
+
+def sight(
+    fstype: str = "nfs4",
+    source: str = "10.77.42.11:/mnt/noslop/projects",
+    point: str = "/mnt/noslop/projects",
+    *,
+    device: str = "0:52",
+    is_mount_point: bool = True,
+    options: str = OPTIONS,
+) -> dict[str, Any]:
+    marker = json.dumps({"studio_id": "atelier", "share": "projects", "share_id": "x"})
+    return {
+        "mount": {
+            "fstype": fstype,
+            "source": source,
+            "point": point,
+            "device": "0:52",
+            "options": mounts.split_options(options),
+        },
+        "is_mount_point": is_mount_point,
+        "device": device,
+        "marker": {"text": marker, "error": ""},
+        "free_bytes": 60e9,
+    }
+
+
+@pytest.fixture
+def checks() -> Checks:
+    return Checks("worker1")
+
+
+def only(checks: Checks, name: str) -> Check:
+    (found,) = [check for check in checks.list if check["check"] == name]
+    return found
+
+
+AUTOMOUNT, MOUNT = "mnt-noslop-projects.automount", "mnt-noslop-projects.mount"
+
+
+@pytest.mark.parametrize(
+    ("automount", "mount", "todo"),
+    [
+        (Unit(AUTOMOUNT, "loaded", "active"), Unit(MOUNT, "loaded", "active"), ""),
+        (Unit(AUTOMOUNT, "loaded", "active"), Unit(MOUNT, "loaded", "inactive"), ""),
+        (
+            Unit(AUTOMOUNT, "masked", "inactive", "masked"),
+            Unit(MOUNT, "masked", "inactive", "masked"),
+            f"`systemctl unmask {AUTOMOUNT} {MOUNT}` and `systemctl start {AUTOMOUNT}` on worker1",
+        ),
+        (
+            Unit(AUTOMOUNT, "masked", "inactive", "masked-runtime"),
+            Unit(MOUNT, "loaded", "inactive"),
+            f"`systemctl unmask --runtime {AUTOMOUNT}`",
+        ),
+        (Unit(AUTOMOUNT), Unit(MOUNT), "storage playbook again for worker1"),
+        (Unit(AUTOMOUNT, "loaded", "inactive"), Unit(MOUNT, "loaded", "active"), f"`systemctl start {AUTOMOUNT}`"),
+        (
+            Unit(AUTOMOUNT, "loaded", "active"),
+            Unit(MOUNT, "loaded", "failed", result="mount-start-limit-hit"),
+            f"`systemctl reset-failed {AUTOMOUNT} {MOUNT}`",
+        ),
+    ],
+)
+def test_units(checks: Checks, automount: Unit, mount: Unit, todo: str) -> None:
+    assert todo in storage_rules.judge_units(checks, PROJECTS, automount, mount)
+
+    check = only(checks, "storage.units")
+    assert check["ok"] == (not todo)
+    assert todo in check["todo"]
+    assert check["share"] == "projects"
+    assert automount.name in check["seen"]
+
+
+@pytest.mark.parametrize(
+    ("storage", "seen", "wrong"),
+    [
+        (CLIENT, sight(), ""),
+        (CLIENT, sight(fstype="ext4", source="/dev/vda", point="/", is_mount_point=False), "not mounted"),
+        (CLIENT, sight(fstype="autofs", source="systemd-1"), "not mounted"),
+        (CLIENT, sight(source="10.77.42.11:/mnt/noslop/media_cache"), "another"),
+        (CLIENT, sight(source="10.77.42.99:/mnt/noslop/projects"), "another"),
+        (CLIENT, sight(fstype="nfs"), "another"),
+        (CLIENT, sight(device="0:99"), "another"),
+        (SERVER, sight(fstype="ext4", source="/dev/vda", point="/", is_mount_point=False), ""),
+        (SERVER, sight(fstype="xfs", source="/dev/sdb"), ""),
+        (SERVER, sight(), "another"),
+        (LOCAL, sight(fstype="tmpfs", source="tmpfs"), "another"),
+        (EXISTING, sight(fstype="ceph", point="/mnt/noslop", is_mount_point=False), ""),
+        (EXISTING, sight(fstype="xfs", source="/dev/sdb"), ""),
+        (EXISTING, sight(fstype="ext4", source="/dev/vda", point="/", is_mount_point=False), "not mounted"),
+    ],
+)
+def test_what_is_mounted(checks: Checks, storage: Storage, seen: dict[str, Any], wrong: str) -> None:
+    assert storage_rules.judge_mount(checks, storage, PROJECTS, seen, "") == wrong
+
+    check = only(checks, "storage.mounted")
+    assert check["ok"] == (not wrong)
+    assert seen["mount"]["fstype"] in check["seen"]
+    assert bool(check["todo"]) == bool(wrong)
+
+
+def test_the_units_say_what_to_do_about_a_missing_mount(checks: Checks) -> None:
+    bare = sight(fstype="ext4", source="/dev/vda", point="/", is_mount_point=False)
+
+    storage_rules.judge_mount(checks, CLIENT, PROJECTS, bare, "unmask it")
+
+    assert only(checks, "storage.mounted")["todo"] == "unmask it"
+
+
+def test_an_address_of_version_6_stands_in_brackets(checks: Checks) -> None:
+    storage = dataclasses.replace(CLIENT, server_address="fd00::11")
+
+    assert not storage_rules.judge_mount(checks, storage, PROJECTS, sight(source="[fd00::11]:/mnt/noslop/projects"), "")
+
+
+@pytest.mark.parametrize(
+    ("text", "seen"),
+    [
+        ('{"studio_id": "other", "share": "projects"}', "the marker names share projects of studio other"),
+        ('{"studio_id": "atelier", "share": "media_cache"}', "the marker names share media_cache of studio atelier"),
+        ('{"studio_id": "atelier"}', "the marker is no marker of NoSlop"),
+        ("[]", "the marker is no marker of NoSlop"),
+        ("not json", "the marker is no marker of NoSlop"),
+    ],
+)
+def test_another_marker(checks: Checks, text: str, seen: str) -> None:
+    found = {**sight(), "marker": {"text": text, "error": ""}}
+
+    assert not storage_rules.judge_marker(checks, CLIENT, PROJECTS, found)
+
+    check = only(checks, "storage.marker")
+    assert check["seen"].startswith(seen)
+    assert "/mnt/noslop/projects on worker1" in check["todo"]
+
+
+def test_a_missing_marker_names_the_server(checks: Checks) -> None:
+    found = {**sight(), "marker": {"text": "", "error": "No such file or directory"}}
+
+    storage_rules.judge_marker(checks, CLIENT, PROJECTS, found)
+
+    check = only(checks, "storage.marker")
+    assert check["seen"] == "no readable marker: No such file or directory"
+    assert "10.77.42.11" in check["todo"]
+
+
+def test_the_right_marker(checks: Checks) -> None:
+    assert storage_rules.judge_marker(checks, CLIENT, PROJECTS, sight())
+
+
+@pytest.mark.parametrize(
+    ("share", "options", "wrong"),
+    [
+        (PROJECTS, OPTIONS, ""),
+        (MODELS, MODELS_OPTIONS, ""),
+        (MODELS, OPTIONS, "acdirmin=default, acdirmax=default"),
+        (PROJECTS, OPTIONS.replace("hard", "soft"), "soft, no hard"),
+        (PROJECTS, OPTIONS.replace("vers=4.2", "vers=4.0"), "vers=4.0"),
+        (PROJECTS, OPTIONS.replace("proto=tcp", "proto=rdma"), "proto=rdma"),
+        (PROJECTS, OPTIONS.replace("proto=tcp", "proto=tcp6"), ""),
+        (PROJECTS, OPTIONS.replace("nosuid,", ""), "no nosuid"),
+        (PROJECTS, OPTIONS + ",nocto", "nocto"),
+    ],
+)
+def test_negotiated_options(checks: Checks, share: dict[str, str], options: str, wrong: str) -> None:
+    storage_rules.judge_options(checks, CLIENT, share, sight(options=options)["mount"])
+
+    check = only(checks, "storage.options")
+    assert check["ok"] == (not wrong)
+    assert check["seen"].endswith(f"wrong: {wrong}" if wrong else "")
+
+
+@pytest.mark.parametrize(("rsize", "ok"), [("262144", True), ("65536", True), ("32768", False)])
+def test_the_block_size_may_be_what_the_server_grants(checks: Checks, rsize: str, ok: bool) -> None:
+    storage_rules.judge_options(checks, CLIENT, PROJECTS, sight(options=f"rsize={rsize},wsize=262144")["mount"])
+
+    check = only(checks, "storage.block_size")
+    assert check["ok"] == ok
+    assert "the server's limit is 262144" in check["seen"]
+
+
+@pytest.mark.parametrize(("in_force_kb", "ok"), [(15360, True), (16384, True), (128, False), (None, False)])
+def test_read_ahead(checks: Checks, in_force_kb: int | None, ok: bool) -> None:
+    storage_rules.judge_read_ahead(checks, CLIENT, MODELS, in_force_kb)
+
+    assert only(checks, "storage.read_ahead")["ok"] == ok
+
+
+def test_room(checks: Checks) -> None:
+    storage_rules.judge_space(checks, CLIENT, PROJECTS, {"free_bytes": 50e9})
+    storage_rules.judge_space(checks, CLIENT, MODELS, {"free_bytes": 49.9e9})
+
+    enough, short = checks.list
+    assert enough["ok"]
+    assert (short["ok"], short["seen"]) == (False, "49.9 GB free")
+
+
+def test_a_file_that_could_not_be_written(checks: Checks) -> None:
+    storage_rules.judge_written(checks, CLIENT, PROJECTS, {"error": "Permission denied", "waited_s": 0.1})
+
+    (check,) = checks.list
+    assert (check["ok"], check["seen"]) == (False, "Permission denied")
+
+
+def test_a_file_that_belongs_to_another_account(checks: Checks) -> None:
+    storage_rules.judge_written(checks, CLIENT, PROJECTS, {"uid": 65534, "gid": 65534, "waited_s": 0.1})
+
+    assert only(checks, "storage.written")["ok"]
+    assert not only(checks, "storage.owner")["ok"]
+
+
+def test_a_wait_for_the_grace_period_is_told(checks: Checks) -> None:
+    storage_rules.judge_written(checks, CLIENT, PROJECTS, {"uid": 2600, "gid": 2600, "waited_s": 63.0})
+
+    assert "after 63 s (a server that was restarted lets clients wait 90 s)" in only(checks, "storage.written")["seen"]
+
+
+@pytest.mark.parametrize(("worst_s", "ok"), [(4.9, True), (-4.9, True), (5.1, False), (-3600.0, False)])
+def test_clocks(checks: Checks, worst_s: float, ok: bool) -> None:
+    storage_rules.judge_clock(checks, {"projects": 0.1, "media_cache": worst_s})
+
+    check = only(checks, "storage.clock")
+    assert check["ok"] == ok
+    assert f"{worst_s:+.1f} s" in check["seen"]
+
+
+def test_what_others_wrote(checks: Checks) -> None:
+    storage_rules.judge_nonces(checks, PROJECTS, {"server": "", "worker2": ""})
+    storage_rules.judge_nonces(checks, MODELS, {"server": "", "worker2": "No such file or directory"})
+
+    good, bad = checks.list
+    assert (good["ok"], good["seen"]) == (True, "read what server, worker2 wrote")
+    assert (bad["ok"], bad["seen"]) == (False, "from worker2: No such file or directory")
+
+
+def test_a_share_that_every_account_may_write_to(checks: Checks) -> None:
+    outside = {**PROJECTS, "path": "/srv/projects"}
+
+    storage_rules.judge_closed(checks, CLIENT, PROJECTS, open_to_all=False)
+    storage_rules.judge_closed(checks, CLIENT, PROJECTS, open_to_all=True)
+    storage_rules.judge_closed(checks, CLIENT, outside, open_to_all=True)
+
+    closed, opened, noted = checks.list
+    assert closed["ok"]
+    assert not opened["ok"]
+    assert is_note(noted)

@@ -1,0 +1,332 @@
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What preflight refuses about hosts, and about all of them together."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.noslop.studio.plugins.action import preflight_report
+from ansible_collections.noslop.studio.plugins.module_utils import host_checks, host_state, studio, studio_rules
+from ansible_collections.noslop.studio.plugins.module_utils.checks import Check, Checks, is_note
+from ansible_collections.noslop.studio.plugins.module_utils.near_misses import near_misses
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+PLAN = studio_rules.Plan(
+    hosts=["server", "worker1"],
+    studio_id="atelier",
+    provider="nfs",
+    servers=["server"],
+    clients=["worker1"],
+    services={"ollama": ["server", "worker1"], "comfyui": ["worker1"]},
+    addresses={"server": "10.77.42.11", "worker1": "10.77.42.12"},
+    paths={"server": ["/mnt/noslop/projects"], "worker1": ["/mnt/noslop/projects"]},
+)
+
+
+@pytest.fixture
+def checks() -> Checks:
+    return Checks("studio")
+
+
+def failed(checks: Checks) -> dict[str, Check]:
+    return {check["check"]: check for check in checks.list if not check["ok"]}
+
+
+def test_a_plan_that_works(checks: Checks) -> None:
+    studio_rules.judge_plan(checks, PLAN)
+
+    assert failed(checks) == {}
+
+
+@pytest.mark.parametrize(
+    ("changes", "check", "seen"),
+    [
+        ({"studio_id": ""}, "studio.id", "noslop_studio_id is not set"),
+        ({"studio_id": "a b"}, "studio.id", "noslop_studio_id is 'a b'"),
+        ({"provider": "smb"}, "studio.provider", "noslop_storage_provider is 'smb'"),
+        ({"servers": []}, "studio.server", "storage_server holds no host"),
+        ({"servers": ["server", "worker1"], "clients": []}, "studio.server", "storage_server holds server, worker1"),
+        ({"clients": ["server", "worker1"]}, "studio.parts", "server and client at once: server"),
+        ({"clients": []}, "studio.members", "worker1 neither serve nor mount the storage"),
+        ({"provider": "local"}, "studio.local", "2 hosts: server, worker1"),
+        (
+            {"addresses": {"server": "10.0.0.1", "worker1": "10.0.0.1"}},
+            "studio.addresses",
+            "server, worker1 have the address 10.0.0.1",
+        ),
+        ({"addresses": {"server": "10.0.0.1"}}, "studio.address_known", "no address is known for worker1"),
+        ({"paths": {"server": ["/a"], "worker1": ["/b"]}}, "studio.paths", "2 different sets of paths"),
+    ],
+)
+def test_a_plan_that_cannot_work(checks: Checks, changes: dict[str, Any], check: str, seen: str) -> None:
+    studio_rules.judge_plan(checks, replace(PLAN, **changes))
+
+    assert failed(checks)[check]["seen"] == seen
+    assert failed(checks)[check]["todo"]
+
+
+def test_a_service_that_nobody_runs_is_noted(checks: Checks) -> None:
+    studio_rules.judge_plan(checks, replace(PLAN, services={"comfyui": []}))
+
+    assert [check["seen"] for check in checks.list if is_note(check)] == ["note: no host runs comfyui"]
+
+
+def test_one_machine_alone_is_a_studio(checks: Checks) -> None:
+    alone = replace(
+        PLAN, hosts=["one"], servers=["one"], clients=[], provider="local", addresses={}, paths={"one": ["/a"]}
+    )
+
+    studio_rules.judge_plan(checks, alone)
+
+    assert failed(checks) == {}
+
+
+def test_clones_are_told_apart(checks: Checks) -> None:
+    twins = {"a": {"machine_id": "1", "hostname": "debian"}, "b": {"machine_id": "1", "hostname": "debian"}}
+
+    studio_rules.judge_identities(checks, twins)
+
+    assert set(failed(checks)) == {"studio.machine_ids", "studio.hostnames"}
+
+
+def test_hosts_without_a_machine_id_are_no_twins(checks: Checks) -> None:
+    studio_rules.judge_identities(checks, {host: {"machine_id": "", "hostname": host} for host in "ab"})
+
+    assert failed(checks) == {}
+
+
+@given(st.floats(0, 3600), st.floats(-7200, 7200))
+def test_clocks_are_judged_by_what_the_controller_knows(took_s: float, difference_s: float) -> None:
+    checks, asked, answered = Checks("studio"), 1_000_000.0, 1_000_000.0 + took_s
+    true_time = asked + took_s / 2
+
+    studio_rules.judge_clocks(checks, {"a": true_time + difference_s}, asked, answered)
+
+    if abs(difference_s) <= studio_rules.CLOCK_TOLERANCE_S:
+        assert failed(checks) == {}
+    if abs(difference_s) > studio_rules.CLOCK_TOLERANCE_S + took_s:
+        assert "studio.clocks" in failed(checks)
+
+
+def test_people_without_accounts(checks: Checks) -> None:
+    unknown = {"server": ["ghost"], "worker1": ["ghost", "ada"]}
+
+    studio_rules.judge_users(checks, ["ghost", "ada", "bob"], unknown)
+
+    assert failed(checks)["studio.users"]["seen"] == "no host has an account ghost"
+    assert [check["seen"] for check in checks.list if is_note(check)] == [
+        "note: worker1 have no account ada, who cannot write to the shares there"
+    ]
+
+
+def test_slips_in_names_of_variables(checks: Checks) -> None:
+    known, prefixes = preflight_report.known_variables()
+    names = ["noslop_user", "studio_verify_scop", "noslop_studio_id", "noslop_party", "ansible_host", "ollama_verion"]
+
+    studio_rules.judge_variables(checks, names, {*known, "ollama_version"}, {*prefixes, "ollama_"})
+
+    check = failed(checks)["studio.variables"]
+    assert check["todo"].split("; ") == [
+        "write noslop_users for noslop_user",
+        "write ollama_version for ollama_verion",
+        "write studio_verify_scope for studio_verify_scop",
+    ]
+    (note,) = [check for check in checks.list if is_note(check)]
+    assert note["seen"] == "note: NoSlop does not read noslop_party"
+
+
+def test_every_variable_of_the_collection_is_known() -> None:
+    known, prefixes = preflight_report.known_variables()
+
+    assert {"noslop_uid", "studio_preflight_root", "studio_verify_scope"} <= known
+    assert {"noslop_", "studio_verify_", "studio_preflight_"} <= prefixes
+    assert near_misses(known, known, prefixes) == {}
+
+
+@given(st.sampled_from(sorted(studio.DEFAULTS)), st.data())
+def test_one_letter_too_few_is_always_found(name: str, data: st.DataObject) -> None:
+    position = data.draw(st.integers(len("noslop_"), len(name) - 1))
+    slip = name[:position] + name[position + 1 :]
+    # `ui` is as near to `uid` as to `gid`: too little to go by
+    assume(len(name) - len("noslop_") >= 4 and slip not in studio.DEFAULTS)
+
+    assert slip in near_misses([slip], studio.DEFAULTS, ["noslop_"])
+
+
+@pytest.mark.parametrize(
+    ("system", "supported"),
+    [
+        ('ID=debian\nVERSION_ID="12"\n', True),
+        ('ID=debian\nVERSION_ID="13"\n', True),
+        ('ID=debian\nVERSION_ID="11"\n', False),
+        ('ID=ubuntu\nVERSION_ID="24.04"\n', True),
+        ('ID=ubuntu\nVERSION_ID="22.04"\n', True),
+        ('ID=ubuntu\nVERSION_ID="20.04"\n', False),
+        ("ID=fedora\nVERSION_ID=41\n", False),
+        ('PRETTY_NAME="Debian GNU/Linux trixie/sid"\nID=debian\n', False),
+        ("", False),
+    ],
+)
+def test_systems(system: str, supported: bool) -> None:
+    assert host_checks.system_is_supported(host_state.parse_os_release(system)) == supported
+
+
+def test_addresses_of_this_host() -> None:
+    assert host_state.has_address("127.0.0.1")
+    assert not host_state.has_address("192.0.2.77")
+    assert "127.0.0.1" not in host_state.addresses()
+
+
+def test_a_refused_connection_reaches_its_host() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        assert host_state.route_error("127.0.0.1", port) == ("", False)
+        assert host_state.kernel_listens(port)
+
+    assert host_state.route_error("127.0.0.1", port) == ("", False)
+    assert not host_state.kernel_listens(port)
+
+
+def test_who_stands_in_the_way_of_the_account() -> None:
+    assert host_state.account_conflicts("root", 0, 0) == []
+    assert host_state.account_conflicts("noslop", 0, 0) == [
+        "the account root has the uid 0",
+        "the group root has the gid 0",
+    ]
+    assert host_state.account_conflicts("root", 61234, 61235) == [
+        "the account root exists with 0:0",
+        "the group root exists with the gid 0",
+    ]
+
+
+def test_users_that_the_host_does_not_know() -> None:
+    assert host_state.unknown_users(["root", "nobody-at-all"]) == ["nobody-at-all"]
+
+
+def test_room_is_looked_for_where_a_directory_will_be(tmp_path: Path) -> None:
+    space = os.statvfs(tmp_path)
+
+    assert host_state.free_bytes(str(tmp_path / "not" / "yet")) == pytest.approx(
+        space.f_bavail * space.f_frsize, rel=0.05
+    )
+
+
+def test_the_kernels_file_systems() -> None:
+    assert host_state.supports("proc", "proc")
+    assert not host_state.supports("nofs", "nofs")
+
+
+@pytest.fixture
+def options() -> dict[str, Any]:
+    return {
+        "host": "one",
+        "provider": "local",
+        "server": True,
+        "client": False,
+        "server_address": "",
+        "address": "",
+        "shares": [],
+        "root": "",
+        "studio_id": "atelier",
+        "account": "noslop",
+        "uid": 61234,
+        "gid": 61234,
+        "users": [],
+        "min_free_gb": 0,
+        "ollama": False,
+        "ollama_port": 11434,
+        "ollama_units": [],
+        "comfyui": False,
+        "comfyui_port": 8188,
+        "comfyui_units": [],
+        "comfyui_existing_dir": "",
+    }
+
+
+@pytest.fixture
+def root() -> Iterator[Path]:
+    """A directory where shares may lie, which /tmp is not."""
+    with tempfile.TemporaryDirectory(dir="/srv" if os.access("/srv", os.W_OK) else Path.home()) as name:
+        yield Path(name)
+
+
+def look(options: dict[str, Any], root: Path, **changes: object) -> tuple[dict[str, Any], list[Check]]:
+    shares = [
+        {"name": name, "path": f"{root}/{name}", "kind": "work", "env": ""} for name in ("projects", "media_cache")
+    ]
+    answer = host_checks.HostChecks({**options, "root": str(root), "shares": shares, **changes}).run()
+    whatever_runs_the_tests = ("host.systemd", "host.system", "host.kernel")
+    bad = [check for check in answer["checks"] if not check["ok"] and check["check"] not in whatever_runs_the_tests]
+    return answer, bad
+
+
+def test_a_host_names_every_problem_at_once(options: dict[str, Any], root: Path) -> None:
+    wishes = {"address": "192.0.2.77", "uid": 0, "gid": 0, "users": ["nobody-at-all"], "min_free_gb": 1e9}
+    (root / "projects").mkdir()
+    (root / "projects" / ".noslop-share").write_text('{"studio_id": "other", "share": "projects"}')
+
+    answer, bad = look(options, root, **wishes)
+
+    assert [(check["check"], check["share"]) for check in bad] == [
+        ("host.account", ""),
+        ("host.address", ""),
+        ("storage.marker", "projects"),
+        ("storage.room", "projects"),
+        ("storage.room", "media_cache"),
+    ]
+    assert all(check["todo"] for check in bad)
+    assert answer["unknown_users"] == ["nobody-at-all"]
+    assert answer["paths"] == [f"{root}/projects", f"{root}/media_cache"]
+    assert not (root / "media_cache").exists()
+
+
+def test_a_host_without_a_problem(options: dict[str, Any], root: Path) -> None:
+    assert look(options, root)[1] == []
+
+
+def test_a_mount_point_that_holds_files_is_named(options: dict[str, Any], root: Path) -> None:
+    (root / "projects").mkdir()
+    (root / "projects" / "render.png").touch()
+    (root / "media_cache").symlink_to("projects")
+
+    _, bad = look(options, root, provider="nfs", server=False, client=True)
+
+    assert [(check["check"], check["share"]) for check in bad] == [
+        ("storage.mount_point", "projects"),
+        ("storage.mount_point", "media_cache"),
+    ]
+    assert "render.png" in bad[0]["seen"]
+    assert f"(mv {root}/projects {root}/projects.before-noslop)" in bad[0]["todo"]
+    assert "symbolic link" in bad[1]["seen"]
+
+
+def test_a_port_that_somebody_holds(options: dict[str, Any], root: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        holder = subprocess.Popen(["sleep", "600"], pass_fds=[server.fileno()])
+    try:
+        _, (bad,) = look(options, root, ollama=True, ollama_port=port)
+    finally:
+        holder.kill()
+        holder.wait()
+
+    assert bad["seen"].startswith(f"port {port} is held by process {holder.pid} (sleep 600)")
+    assert look(options, root, ollama=True, ollama_port=port)[1] == []
+
+
+def test_paths_that_cannot_be_shared_end_the_search(options: dict[str, Any]) -> None:
+    _, bad = look(options, Path("/etc/studio"))
+
+    assert {check["check"] for check in bad} == {"storage.paths"}
+    assert len(bad) == 3
+    assert all(check["todo"].startswith("Choose") for check in bad)
