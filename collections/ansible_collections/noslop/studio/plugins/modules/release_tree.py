@@ -1,0 +1,323 @@
+#!/usr/bin/python
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The module ``noslop.studio.release_tree``."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: release_tree
+author: The NoSlop authors (@noslop)
+version_added: 0.1.0
+short_description: Install a program's release into a version directory
+description:
+  - Downloads archives, compares their SHA-256 before anything is unpacked, unpacks them into one directory, which
+    appears under its name only when it is whole, and points a link at it.
+  - A directory that is there already costs no download and no network.
+  - The checksum is the one that is given, or else the one in the release's own list of checksums, which proves only
+    that the download is what its host offers; a warning says so.
+attributes:
+  check_mode:
+    description: Says what would be installed, without downloading.
+    support: full
+  diff_mode:
+    description: Not given.
+    support: none
+options:
+  base:
+    description: Directory that holds the version directories.
+    type: path
+    required: true
+  version:
+    description: Name of the version directory. Needed to install.
+    type: str
+  source:
+    description: Address of the directory that the archives are in. Needed to install.
+    type: str
+  archives:
+    description:
+      - Names of the archives that are unpacked into it, in this order. They end in C(.tar.zst), C(.tar.gz), C(.tgz) or
+        C(.tar.xz).
+    type: list
+    elements: str
+    default: []
+  sha256:
+    description: SHA-256 by name of archive. Those that are missing or empty here are taken from C(checksums).
+    type: dict
+    default: {}
+  checksums:
+    description: Name of the release's list of checksums beside the archives, in the format of C(sha256sum).
+    type: str
+    default: sha256sum.txt
+  must_hold:
+    description: Paths below the version directory that the archives must have brought.
+    type: list
+    elements: str
+    default: []
+  command:
+    description: Path of a link for people, such as C(/usr/local/bin/ollama). What somebody else put there stays.
+    type: path
+  command_target:
+    description: What it leads to, below the version directory.
+    type: str
+  state:
+    description: C(absent) removes C(base) and our link.
+    type: str
+    choices: [present, absent]
+    default: present
+"""
+
+EXAMPLES = r"""
+- name: Install Ollama
+  noslop.studio.release_tree:
+    base: /opt/noslop/ollama
+    version: 0.32.7
+    source: https://github.com/ollama/ollama/releases/download/v0.32.7
+    archives: [ollama-linux-amd64.tar.zst]
+    sha256:
+      ollama-linux-amd64.tar.zst: ed1e39fe8fea90bd7f4c723bd949a2cea3153e111220ec0a183ea5b8dc8b2cae
+    must_hold: [bin/ollama]
+    command: /usr/local/bin/ollama
+    command_target: bin/ollama
+"""
+
+RETURN = r"""
+directory:
+  description: The version directory.
+  type: str
+  returned: success
+installed:
+  description: Whether the version directory was made or made again.
+  type: bool
+  returned: success
+archives:
+  description: What it was made from, and what each checksum was compared with.
+  type: list
+  elements: dict
+  returned: success
+kept:
+  description: The path of C(command), when somebody else's program is there and was left alone.
+  type: list
+  elements: str
+  returned: success
+"""
+
+import hashlib
+import os
+import shutil
+import urllib.error
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.urls import open_url
+from ansible_collections.noslop.studio.plugins.module_utils import checks, trees
+
+CURRENT = "current"
+BLOCK_BYTES = 1024 * 1024
+#: Seconds in which a host must send something; a whole download may take as long as it likes.
+SILENCE_TIMEOUT_S = 60
+ATTEMPTS = 3
+#: Compressed programs take about three times their size; the archive itself is there too until it is unpacked.
+ROOM_FACTOR = 4
+
+
+class ReleaseError(Exception):
+    """A release cannot be installed, in words for the person who has to mend it."""
+
+
+def main() -> None:
+    """Install, or remove."""
+    module = AnsibleModule(
+        argument_spec={
+            "base": {"type": "path", "required": True},
+            "version": {"type": "str"},
+            "source": {"type": "str"},
+            "archives": {"type": "list", "elements": "str", "default": []},
+            "sha256": {"type": "dict", "default": {}},
+            "checksums": {"type": "str", "default": "sha256sum.txt"},
+            "must_hold": {"type": "list", "elements": "str", "default": []},
+            "command": {"type": "path"},
+            "command_target": {"type": "str"},
+            "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+        },
+        required_if=[("state", "present", ("version", "source", "archives"))],
+        required_together=[("command", "command_target")],
+        supports_check_mode=True,
+    )
+    try:
+        result = _remove(module) if module.params["state"] == "absent" else _install(module)
+    except ReleaseError as error:
+        module.fail_json(msg=str(error))
+    except OSError as error:
+        module.fail_json(
+            msg=f"{error.filename or module.params['base']}: {error.strerror or error}. Nothing was replaced."
+        )
+    module.exit_json(**result)
+
+
+def _install(module: AnsibleModule) -> dict[str, Any]:
+    base, version = module.params["base"], module.params["version"]
+    path = os.path.join(base, version)
+    stamp = trees.read_stamp(path)
+    installed = stamp is None or not _is_made_from(stamp, module.params)
+    made_from = [] if stamp is None else stamp["archives"]
+    if installed and not module.check_mode:
+        with trees.locked(base):
+            made_from = _build(module, path)
+    changed = installed
+    link = os.path.join(base, CURRENT)
+    if not trees.points_at(link, version):
+        changed = True
+        if not module.check_mode:
+            trees.flip(link, version)
+    linked, kept = _link_command(module, link)
+    return {
+        "changed": changed or linked,
+        "directory": path,
+        "installed": installed,
+        "archives": made_from,
+        "kept": kept,
+    }
+
+
+def _is_made_from(stamp: dict[str, Any], wanted: dict[str, Any]) -> bool:
+    """Whether an installed tree has the wanted archives. Where they came from does not matter, what they hold does."""
+    had = {archive["name"]: archive["sha256"] for archive in stamp.get("archives", [])}
+    pinned = {name: str(wanted["sha256"].get(name) or "").lower() for name in wanted["archives"]}
+    return had.keys() == pinned.keys() and all(not sha256 or had[name] == sha256 for name, sha256 in pinned.items())
+
+
+def _build(module: AnsibleModule, path: str) -> list[dict[str, str]]:
+    made_from: list[dict[str, str]] = []
+    with trees.replacing(path) as part:
+        for name in module.params["archives"]:
+            url, file = f"{module.params['source'].rstrip('/')}/{name}", os.path.join(part, name)
+            pinned = str(module.params["sha256"].get(name) or "").lower()
+            checksums_url = f"{module.params['source'].rstrip('/')}/{module.params['checksums']}"
+            expected = pinned or _listed_sha256(checksums_url, name)
+            compared_with = "the pinned checksum" if pinned else checksums_url
+            seen = _download(url, file)
+            if seen != expected:
+                raise ReleaseError(
+                    f"{url} is not what it should be and was not unpacked: its SHA-256 is {seen}, expected {expected} "
+                    f"({compared_with}). If this is the file you want, set its checksum; else find out who changed it."
+                )
+            if not pinned:
+                module.warn(
+                    f"{url} was compared with the release's own list only ({compared_with}), which says that it "
+                    f"arrived whole, and not that nobody changed both. Pin it: {seen}"
+                )
+            _unpack(module, file, part)
+            os.unlink(file)
+            made_from.append({"name": name, "url": url, "sha256": seen, "compared_with": compared_with})
+        missing = [name for name in module.params["must_hold"] if not os.path.exists(os.path.join(part, name))]
+        if missing:
+            raise ReleaseError(
+                f"The archives of {module.params['version']} do not hold {checks.enumerate_words(missing)}: the "
+                "release has another layout than this version of NoSlop knows."
+            )
+        trees.write_stamp(part, {"archives": made_from})
+    return made_from
+
+
+def _listed_sha256(url: str, name: str) -> str:
+    """The checksum that a release's own list has for an archive."""
+    try:
+        with open_url(url, timeout=SILENCE_TIMEOUT_S) as answer:
+            text: str = answer.read().decode(errors="replace")
+    except (OSError, ValueError) as error:
+        raise ReleaseError(_unreachable(url, error)) from error
+    for line in text.splitlines():
+        sha256, _, listed = line.partition(" ")
+        if os.path.basename(listed.strip().lstrip("*")) == name and len(sha256) == 64:
+            return sha256.lower()
+    raise ReleaseError(f"{url} has no line for {name}. Set its checksum yourself, or choose another version.")
+
+
+def _download(url: str, file: str) -> str:
+    """Fetch a URL into a file and give its SHA-256. Tries again when the connection breaks."""
+    trouble: Exception = OSError("not tried")
+    for _ in range(ATTEMPTS):
+        try:
+            return _download_once(url, file)
+        except urllib.error.HTTPError as error:
+            raise ReleaseError(_unreachable(url, error)) from error
+        except (OSError, ValueError) as error:
+            trouble = error
+    raise ReleaseError(_unreachable(url, trouble)) from trouble
+
+
+def _download_once(url: str, file: str) -> str:
+    digest = hashlib.sha256()
+    with open_url(url, timeout=SILENCE_TIMEOUT_S) as answer, open(file, "wb") as stream:
+        length = answer.headers.get("Content-Length", "")
+        _refuse_lack_of_room(file, int(length) if length.isdigit() else 0)
+        while True:
+            block = answer.read(BLOCK_BYTES)
+            if not block:
+                break
+            digest.update(block)
+            stream.write(block)
+        if length.isdigit() and stream.tell() != int(length):
+            raise OSError(f"the connection ended after {stream.tell()} of {length} bytes")
+    return digest.hexdigest()
+
+
+def _refuse_lack_of_room(file: str, size_bytes: int) -> None:
+    free_bytes = shutil.disk_usage(os.path.dirname(file)).free
+    if size_bytes * ROOM_FACTOR > free_bytes:
+        raise ReleaseError(
+            f"{os.path.dirname(os.path.dirname(file))} has {checks.gigabytes(free_bytes)} free, and about "
+            f"{checks.gigabytes(size_bytes * ROOM_FACTOR)} are needed to unpack {os.path.basename(file)}. Make room."
+        )
+
+
+def _unreachable(url: str, error: Exception) -> str:
+    return (
+        f"{url} cannot be downloaded: {error}. Check the address, or set noslop_artifact_mirror to a mirror of yours."
+    )
+
+
+def _unpack(module: AnsibleModule, file: str, directory: str) -> None:
+    program = {".zst": ["--zstd"], ".gz": ["--gzip"], ".tgz": ["--gzip"], ".xz": ["--xz"]}
+    compression = program.get(os.path.splitext(file)[1], [])
+    command = ["tar", "--extract", "--file", file, "--directory", directory, "--no-same-owner", *compression]
+    code, out, err = module.run_command(command, umask=0o022)
+    if code != 0:
+        raise ReleaseError(f"{file} cannot be unpacked: {(err or out).strip()}")
+
+
+def _link_command(module: AnsibleModule, current: str) -> tuple[bool, list[str]]:
+    """Make the link for people. Returns whether it was made, and the path when somebody else's program is there."""
+    command = module.params["command"]
+    if command is None:
+        return False, []
+    target = os.path.join(current, module.params["command_target"])
+    if trees.points_at(command, target):
+        return False, []
+    if os.path.lexists(command) and not _is_ours(command, module.params["base"]):
+        return False, [command]
+    if not module.check_mode:
+        os.makedirs(os.path.dirname(command), mode=0o755, exist_ok=True)
+        trees.flip(command, target)
+    return True, []
+
+
+def _is_ours(command: str, base: str) -> bool:
+    return os.path.islink(command) and os.readlink(command).startswith(base.rstrip("/") + "/")
+
+
+def _remove(module: AnsibleModule) -> dict[str, Any]:
+    base, command = module.params["base"], module.params["command"]
+    ours = [path for path in (command,) if path and _is_ours(path, base)]
+    there = os.path.lexists(base)
+    if not module.check_mode:
+        for path in ours:
+            os.unlink(path)
+        if there:
+            shutil.rmtree(base)
+    return {"changed": bool(ours) or there, "directory": base, "installed": False, "archives": [], "kept": []}
+
+
+if __name__ == "__main__":
+    main()

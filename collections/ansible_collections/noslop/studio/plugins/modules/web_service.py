@@ -1,0 +1,260 @@
+#!/usr/bin/python
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The module ``noslop.studio.web_service``."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: web_service
+author: The NoSlop authors (@noslop)
+version_added: 0.1.0
+short_description: Keep a systemd service running that answers over HTTP
+description:
+  - Enables a unit, starts it, restarts it where its unit file or its program changed, and waits until it answers. One
+    call does what would else be a reload, a start, a handler and a wait.
+  - A restart that an interrupted run owes is made up for by the next one.
+  - When it does not answer, the error names its state, the last lines of its journal, and who else holds the port.
+attributes:
+  check_mode:
+    description: Says what would be done. A unit that is not written yet counts as one to start.
+    support: full
+  diff_mode:
+    description: Not given.
+    support: none
+options:
+  name:
+    description: The unit, with its ending.
+    type: str
+    required: true
+  url:
+    description: What to ask. Any answer below 400 will do.
+    type: str
+  restart:
+    description: Whether what it runs from has changed.
+    type: bool
+    default: false
+  timeout_s:
+    description: Seconds that it may take until it answers.
+    type: int
+    default: 180
+  state:
+    description: C(absent) stops and disables it, and removes its unit file when NoSlop wrote it.
+    type: str
+    choices: [present, absent]
+    default: present
+"""
+
+EXAMPLES = r"""
+- name: Run Ollama
+  noslop.studio.web_service:
+    name: noslop-ollama.service
+    url: http://127.0.0.1:11434/api/version
+    restart: "{{ tree.changed or unit.changed }}"
+"""
+
+RETURN = r"""
+actions:
+  description: What was done, or would be.
+  type: list
+  elements: str
+  returned: success
+  sample: [daemon-reload, enable, restart]
+kept:
+  description: With C(state=absent), a unit file that stays because NoSlop did not write it.
+  type: list
+  elements: str
+  returned: success
+"""
+
+import os
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.noslop.studio.plugins.module_utils import processes
+
+UNITS = "/etc/systemd/system"
+#: Restarts that are owed. On a file system that forgets: after a reboot the unit runs what is there anyway.
+OWED = "/run/noslop/restart"
+HEADER = "Managed by NoSlop"
+#: A program that ended this often since it was started will not come up by waiting.
+MOST_RESTARTS = 5
+JOURNAL_LINES = 15
+_POLL_S = 0.5
+
+
+class ServiceError(Exception):
+    """A service does not run, in words for the person who has to mend it."""
+
+
+def main() -> None:
+    """Make it run, or make it go."""
+    module = AnsibleModule(
+        argument_spec={
+            "name": {"type": "str", "required": True},
+            "url": {"type": "str"},
+            "restart": {"type": "bool", "default": False},
+            "timeout_s": {"type": "int", "default": 180},
+            "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+        },
+        required_if=[("state", "present", ("url",))],
+        supports_check_mode=True,
+    )
+    service = Service(module)
+    try:
+        result = service.remove() if module.params["state"] == "absent" else service.keep()
+    except ServiceError as error:
+        module.fail_json(msg=str(error))
+    except OSError as error:
+        module.fail_json(msg=f"{error.filename or service.name}: {error.strerror or error}")
+    module.exit_json(**result)
+
+
+class Service:
+    """One unit."""
+
+    def __init__(self, module: AnsibleModule) -> None:
+        self.module = module
+        self.name: str = module.params["name"]
+        self.unit_file = os.path.join(UNITS, self.name)
+        self.owed = os.path.join(OWED, self.name)
+        self.actions: list[str] = []
+
+    def keep(self) -> dict[str, Any]:
+        """Enable, start or restart it, and wait for its answer."""
+        before = self.show()
+        owes_restart = self.module.params["restart"] or before["NeedDaemonReload"] == "yes" or os.path.exists(self.owed)
+        is_active = before["ActiveState"] in ("active", "activating", "reloading")
+        if owes_restart and is_active:
+            self._owe()
+        if before["NeedDaemonReload"] == "yes" or before["LoadState"] != "loaded":
+            self._do("daemon-reload")
+        if before["UnitFileState"] != "enabled":
+            self._do("enable", self.name)
+        if not is_active:
+            self._refuse_taken_port()
+            self._do("start", self.name, may_fail=True)
+        elif owes_restart:
+            self._do("restart", self.name, may_fail=True)
+        if not self.module.check_mode:
+            self._wait()
+            if os.path.exists(self.owed):
+                os.unlink(self.owed)
+        return {"changed": bool(self.actions), "actions": self.actions, "kept": []}
+
+    def remove(self) -> dict[str, Any]:
+        """Stop and disable it, and take its unit file away when it is ours."""
+        before = self.show()
+        kept = []
+        if before["UnitFileState"] == "enabled":
+            self._do("disable", self.name)
+        if before["ActiveState"] not in ("inactive", "failed"):
+            self._do("stop", self.name)
+        if os.path.lexists(self.unit_file):
+            if self._is_ours():
+                self.actions.append(f"remove {self.unit_file}")
+                if not self.module.check_mode:
+                    os.unlink(self.unit_file)
+                    self._systemctl("daemon-reload")
+                    self._systemctl("reset-failed", self.name)
+            else:
+                kept.append(self.unit_file)
+        return {"changed": bool(self.actions), "actions": self.actions, "kept": kept}
+
+    def show(self) -> dict[str, str]:
+        """How the unit is; a unit that does not exist is inactive."""
+        names = ("LoadState", "ActiveState", "SubState", "UnitFileState", "NeedDaemonReload", "NRestarts", "Result")
+        _, out, _ = self._systemctl("show", "-p", ",".join(names), self.name)
+        found = dict(line.split("=", 1) for line in out.splitlines() if "=" in line)
+        return {name: found.get(name, "") for name in names}
+
+    def _do(self, *words: str, may_fail: bool = False) -> None:
+        self.actions.append(words[0])
+        if self.module.check_mode:
+            return
+        code, out, err = self._systemctl(*words)
+        # A failed start may be a share that is not back yet: Restart= tries again, and the wait below decides.
+        if code != 0 and not may_fail:
+            raise ServiceError(f"systemctl {' '.join(words)} failed: {(err or out).strip()}")
+
+    def _wait(self) -> None:
+        url, timeout_s = self.module.params["url"], self.module.params["timeout_s"]
+        deadline = time.monotonic() + timeout_s
+        restarts_before = int(self.show()["NRestarts"] or 0)
+        while True:
+            trouble = ask(url)
+            if not trouble:
+                return
+            now = self.show()
+            gave_up = now["ActiveState"] in ("failed", "inactive")
+            restarts = int(now["NRestarts"] or 0) - restarts_before
+            if gave_up or restarts >= MOST_RESTARTS or time.monotonic() > deadline:
+                raise ServiceError(self._diagnosis(url, trouble, now))
+            time.sleep(_POLL_S)
+
+    def _diagnosis(self, url: str, trouble: str, now: dict[str, str]) -> str:
+        state = f"{now['ActiveState']} ({now['SubState']}, {now['NRestarts'] or 0} restarts, result {now['Result']})"
+        _, journal, _ = self.module.run_command(
+            ["journalctl", "--unit", self.name, "--lines", str(JOURNAL_LINES), "--no-pager", "--output", "cat"]
+        )
+        others = self._others_on_port()
+        holds = f"\nIts port is held by {', '.join(others)}." if others else ""
+        return (
+            f"{self.name} does not answer at {url}: {trouble}. It is {state}.{holds}\nThe end of its journal "
+            f"(journalctl -u {self.name} shows all):\n{journal.strip()}"
+        )
+
+    def _refuse_taken_port(self) -> None:
+        others = [] if self.module.check_mode else self._others_on_port()
+        if others:
+            raise ServiceError(
+                f"{self.name} cannot start: port {self._port()} is held by {', '.join(others)}. Stop that, or choose "
+                "another port, then run again."
+            )
+
+    def _others_on_port(self) -> list[str]:
+        found = processes.listeners(self._port())
+        return [
+            process.describe() + (f", unit {process.unit}" if process.unit else "")
+            for process in found
+            if process.unit != self.name
+        ]
+
+    def _port(self) -> int:
+        return urllib.parse.urlsplit(self.module.params["url"]).port or 80
+
+    def _owe(self) -> None:
+        if not self.module.check_mode:
+            os.makedirs(OWED, mode=0o755, exist_ok=True)
+            with open(self.owed, "w", encoding="utf-8"):
+                pass
+
+    def _is_ours(self) -> bool:
+        if os.path.islink(self.unit_file):
+            return False
+        with open(self.unit_file, encoding="utf-8", errors="replace") as stream:
+            return HEADER in stream.read()
+
+    def _systemctl(self, *words: str) -> tuple[int, str, str]:
+        code, out, err = self.module.run_command(["systemctl", *words])
+        return int(code), str(out), str(err)
+
+
+def ask(url: str) -> str:
+    """Ask once. Returns what is wrong, or nothing."""
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # it is this host that is asked
+    try:
+        with opener.open(url, timeout=10):
+            return ""
+    except urllib.error.HTTPError as error:
+        return f"it says {error.code} {error.reason}"
+    except (OSError, ValueError) as error:
+        return str(getattr(error, "reason", error))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,89 @@
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Who uses a file system: found in /proc alone, with real processes."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from ansible_collections.noslop.studio.plugins.module_utils import holders, mounts
+
+OPEN = "f = open(sys.argv[1]); "
+MAP = "import mmap; f = open(sys.argv[1]); m = mmap.mmap(f.fileno(), 0, prot=mmap.PROT_READ); f.close(); "
+
+
+@contextmanager
+def process(*arguments: str, directory: Path) -> Iterator[int]:
+    """A Python that does something, says so, and then waits."""
+    code = f"import sys; {arguments[0]}print(flush=True); sys.stdin.read()"
+    command = [sys.executable, "-c", code, *arguments[1:]]
+    with subprocess.Popen(command, cwd=directory, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as running:
+        assert running.stdout
+        running.stdout.readline()
+        yield running.pid
+        running.terminate()
+
+
+@pytest.fixture
+def point(tmp_path: Path) -> str:
+    """Mount point of the file system that the test's own directory lies on."""
+    with open("/proc/self/mountinfo", encoding="utf-8") as stream:
+        holding = mounts.mount_holding(mounts.parse_mountinfo(stream.read()), str(tmp_path))
+    assert holding
+    return holding.point
+
+
+@pytest.mark.parametrize("use", [OPEN, MAP])
+def test_who_reads_a_file_is_found(tmp_path: Path, point: str, use: str) -> None:
+    (tmp_path / "model").write_text("weights")
+
+    with process(use, str(tmp_path / "model"), directory=Path("/proc")) as pid:
+        found = {holder.pid: holder for holder in holders.holders_of([point])}
+
+    assert pid in found
+    assert f"(pid {pid}) uses " in str(found[pid])
+
+
+def test_who_works_in_a_directory_is_found(tmp_path: Path, point: str) -> None:
+    with process("", directory=tmp_path) as pid:
+        found = {holder.pid: holder.path for holder in holders.holders_of([point])}
+
+    assert found[pid] == str(tmp_path)
+
+
+def test_nobody_uses_what_is_not_mounted(tmp_path: Path) -> None:
+    assert holders.holders_of([str(tmp_path / "nothing")]) == []
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root may mount")
+def test_only_those_on_that_file_system_are_named(tmp_path: Path) -> None:
+    # In a mount namespace of its own, with one process on a fresh file system and one beside it.
+    script = f"""
+        set -eu
+        mount -t tmpfs none {tmp_path}
+        touch {tmp_path}/file
+        sleep 60 < {tmp_path}/file & on=$!
+        sleep 60 < /dev/null & beside=$!
+        trap 'kill $on $beside' EXIT
+        echo $on $beside
+        {sys.executable} - <<'END'
+from ansible_collections.noslop.studio.plugins.module_utils.holders import holders_of
+print(*(holder.pid for holder in holders_of(["{tmp_path}"])))
+END
+        """
+    said = subprocess.run(
+        ["unshare", "--mount", "bash", "-c", script],
+        capture_output=True,
+        check=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": "collections"},
+    )
+    (on, _beside), named = (line.split() for line in said.stdout.splitlines())
+
+    assert named == [on]

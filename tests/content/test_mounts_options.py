@@ -1,0 +1,85 @@
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""When an NFS mount has to be made anew, and when it is only less than was asked."""
+
+from __future__ import annotations
+
+import pytest
+from ansible_collections.noslop.studio.plugins.module_utils import mounts, nfs_mounts
+
+SOURCE = "10.77.42.11:/mnt/noslop/ollama/models"
+MODELS = (
+    "vers=4.2,hard,nconnect=4,rsize=1048576,wsize=1048576,nosuid,nodev,acregmin=60,acregmax=600,acdirmin=1,acdirmax=3"
+)
+WORK = "vers=4.2,hard,nconnect=4,rsize=1048576,wsize=1048576,nosuid,nodev"
+# As Linux 6.1 writes it; the server has 1.5 GB of memory.
+LINE = (
+    "217 163 0:48 / /mnt/noslop/ollama/models rw,nosuid,nodev,relatime shared:106 - nfs4 "
+    f"{SOURCE} rw,vers=4.2,rsize=262144,wsize=262144,namlen=255,acregmin=60,acregmax=600,acdirmin=1,acdirmax=3,hard,"
+    "proto=tcp,nconnect=4,timeo=600,retrans=2,sec=sys,clientaddr=10.77.42.12,local_lock=none,addr=10.77.42.11"
+)
+AUTOFS = "163 26 0:35 / /mnt/noslop/ollama/models rw,relatime shared:64 - autofs systemd-1 rw,fd=37,pgrp=1,timeout=0"
+
+
+def mount(line: str = LINE) -> mounts.Mount:
+    (found,) = mounts.parse_mountinfo(line)
+    return found
+
+
+def test_a_mount_that_is_right_stays() -> None:
+    assert nfs_mounts.reasons_to_remount(mount(), SOURCE, MODELS) == []
+
+
+def test_a_smaller_block_is_told_and_stays() -> None:
+    notes = nfs_mounts.notes_on(mount(), MODELS)
+
+    assert [note.split(":")[0] for note in notes] == [
+        "rsize is 262144 where 1048576 was asked",
+        "wsize is 262144 where 1048576 was asked",
+    ]
+
+
+def test_fewer_connections_are_told_and_stay() -> None:
+    one = mount(LINE.replace("nconnect=4,", ""))
+
+    assert nfs_mounts.reasons_to_remount(one, SOURCE, MODELS) == []
+    assert any("nconnect is 1 where 4 was asked" in note for note in nfs_mounts.notes_on(one, MODELS))
+
+
+@pytest.mark.parametrize(
+    ("line", "options", "said"),
+    [
+        (LINE, WORK, "acdirmax is 3, not 60"),
+        (LINE.replace(",acdirmax=3", ""), MODELS, "acdirmax is 60, not 3"),
+        (LINE.replace("hard", "soft"), MODELS, "hard is off"),
+        (LINE.replace("vers=4.2", "vers=4.1"), MODELS, "vers is 4.1, not 4.2"),
+        (LINE.replace("nosuid,", ""), MODELS, "nosuid is off"),
+        (LINE.replace("hard,", "hard,nocto,"), MODELS, "nocto is on"),
+        (LINE, MODELS.replace("rsize=1048576", "rsize=65536"), "rsize is 262144, not 65536"),
+        (LINE.replace(SOURCE, "10.77.42.99:/mnt/noslop/ollama/models"), MODELS, "comes from 10.77.42.99:"),
+        (LINE.replace("nfs4", "nfs"), MODELS, "it is nfs, not nfs4"),
+    ],
+)
+def test_what_only_another_mount_can_mend_is_a_reason(line: str, options: str, said: str) -> None:
+    assert any(said in reason for reason in nfs_mounts.reasons_to_remount(mount(line), SOURCE, options))
+
+
+def test_an_automount_alone_is_no_mount() -> None:
+    waiting = mounts.parse_mountinfo(AUTOFS)
+    mounted = mounts.parse_mountinfo(f"{AUTOFS}\n{LINE}")
+    path = "/mnt/noslop/ollama/models"
+
+    assert nfs_mounts.effective_mount(waiting, path) is None
+    assert nfs_mounts.waits_for_access(waiting, path)
+    assert nfs_mounts.effective_mount(mounted, path) == mount()
+    assert nfs_mounts.waits_for_access(mounted, path)
+    assert not nfs_mounts.waits_for_access([mount()], path)
+
+
+@pytest.mark.parametrize("server", ["10.77.42.11", "fd00::11"])
+def test_a_source_names_its_server(server: str) -> None:
+    assert nfs_mounts.server_of(nfs_mounts.source_of(server, "/mnt/x:/y")) == server
+
+
+def test_an_address_of_ipv6_stands_in_brackets() -> None:
+    assert nfs_mounts.source_of("fd00::11", "/mnt/x") == "[fd00::11]:/mnt/x"

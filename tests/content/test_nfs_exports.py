@@ -1,0 +1,81 @@
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a server exports against what was meant."""
+
+from __future__ import annotations
+
+import pytest
+from ansible_collections.noslop.studio.plugins.module_utils import exports
+
+OPTIONS = ["rw", "sync", "all_squash", "anonuid=2600", "anongid=2600", "no_subtree_check", "sec=sys"]
+SHOWN_OPTIONS = "sync,wdelay,hide,no_subtree_check,anonuid=2600,anongid=2600,sec=sys,rw,secure,root_squash,all_squash"
+# `exportfs -s` of nfs-utils 2.6.2; the last one as it shows an export that has the option mp.
+SHOWN = f"""\
+/mnt/noslop/ollama/models  10.77.42.12({SHOWN_OPTIONS})
+/mnt/noslop/ollama/models  fd00::13({SHOWN_OPTIONS})
+/mnt/noslop/projects  10.77.42.12({SHOWN_OPTIONS.replace("hide,", "hide,mountpoint,")})
+"""
+MEANT = exports.meant(
+    [
+        {"path": "/mnt/noslop/ollama/models", "clients": ["10.77.42.12", "fd00::13"], "options": OPTIONS},
+        {"path": "/mnt/noslop/projects", "clients": ["10.77.42.12"], "options": [*OPTIONS, "mp"]},
+    ]
+)
+
+
+def test_the_same_is_no_difference() -> None:
+    assert exports.differences(MEANT, exports.parse_shown(SHOWN), []) == []
+
+
+@pytest.mark.parametrize(
+    ("shown", "said"),
+    [
+        ("", "is not exported to 10.77.42.12"),
+        (SHOWN.replace("fd00::13", "fd00::14"), "is not exported to fd00::13"),
+        (SHOWN.replace("fd00::13", "fd00::14"), "is exported to fd00::14 too"),
+        (SHOWN.replace("sync,wdelay", "async,wdelay"), "without sync"),
+        (SHOWN.replace(",all_squash", ",no_all_squash"), "without all_squash"),
+        (SHOWN.replace("mountpoint,", ""), "without mountpoint"),
+        (SHOWN.replace("anonuid=2600", "anonuid=65534"), "without anonuid=2600"),
+        (SHOWN + f"/mnt/noslop/projects  <world>({SHOWN_OPTIONS})\n", "is exported to <world> too"),
+        (SHOWN + f"/mnt/noslop/old  10.77.42.12({SHOWN_OPTIONS})\n", "/mnt/noslop/old is still exported"),
+    ],
+)
+def test_a_difference_is_told(shown: str, said: str) -> None:
+    assert any(said in difference for difference in exports.differences(MEANT, exports.parse_shown(shown), []))
+
+
+def test_what_the_administrator_exports_is_not_judged() -> None:
+    shown = exports.parse_shown(SHOWN + f"/srv/photos  *({SHOWN_OPTIONS})\n")
+
+    assert exports.differences(MEANT, shown, ["/srv/photos"]) == []
+
+
+def test_a_share_without_clients_is_not_exported() -> None:
+    wanted = exports.meant([{"path": "/mnt/noslop/projects", "clients": [], "options": OPTIONS}])
+
+    assert wanted == {}
+    assert exports.differences(wanted, exports.parse_shown(SHOWN), [])
+
+
+def test_an_exports_file_is_read_as_exports_5_says() -> None:
+    text = (
+        "# /commented *(rw)\n"
+        "/srv/a *(ro) 10.0.0.0/8(rw)\n"
+        '"/srv/with space" *(ro)\n'
+        "/srv/with\\040octal \\\n    10.0.0.1(rw)\n"
+        "\n"
+    )
+
+    assert exports.exported_paths(text) == ["/srv/a", "/srv/with space", "/srv/with octal"]
+
+
+@pytest.mark.parametrize("other", ["/", "/mnt", "/mnt/noslop", "/mnt/noslop/projects", "/mnt/noslop/projects/a"])
+def test_an_export_that_reaches_a_share_is_refused(other: str) -> None:
+    (problem,) = exports.overlaps(["/mnt/noslop/projects"], {other: "/etc/exports"})
+
+    assert problem.startswith(f"/etc/exports exports {other}, ")
+
+
+def test_an_export_beside_a_share_is_not() -> None:
+    assert exports.overlaps(["/mnt/noslop/projects"], {"/mnt/noslop/projects2": "/etc/exports"}) == []
