@@ -1,0 +1,118 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Passwords: how they come in, how Ansible gets them, and how they are kept out of everything that is written.
+
+A password is asked for on the terminal or read from a file. Ansible reads it from a file in a private directory in
+memory that is removed afterwards: never from a command line, the environment, an event or a record.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import getpass
+import json
+import os
+import re
+import shlex
+import stat
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar
+
+from noslop_driver.errors import UsageError
+
+SCRUBBED = "(removed: secret)"
+_URL_PASSWORD = re.compile(r"(\b[a-z][a-z0-9+.-]*://[^/@\s:]*:)[^/@\s]+@", re.IGNORECASE)
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True)
+class Secrets:
+    """The passwords of one run. They show neither in `repr` nor in a traceback."""
+
+    ssh_password: str | None = field(default=None, repr=False)
+    become_password: str | None = field(default=None, repr=False)
+
+    def values(self) -> list[str]:
+        """Every password, also as JSON, YAML and shells write it; the longest first: one may contain another."""
+        found: set[str] = set()
+        for value in filter(None, (self.ssh_password, self.become_password)):
+            found |= {value, shlex.quote(value), json.dumps(value)[1:-1], json.dumps(value, ensure_ascii=False)[1:-1]}
+        return sorted(found, key=len, reverse=True)
+
+    def scrub(self, value: _T) -> _T:
+        """The same data with every password in it, however deep, replaced; those in addresses (URLs) too."""
+        return _scrub(value, self.values())
+
+
+def _scrub(value: _T, passwords: list[str]) -> _T:
+    result: object = value
+    if isinstance(value, str):
+        text: str = value
+        for password in passwords:
+            text = text.replace(password, SCRUBBED)
+        result = _URL_PASSWORD.sub(rf"\1{SCRUBBED}@", text)
+    elif isinstance(value, dict):
+        result = {_scrub(key, passwords): _scrub(item, passwords) for key, item in value.items()}
+    elif isinstance(value, (list, tuple)):
+        result = [_scrub(item, passwords) for item in value]
+    return result  # type: ignore[return-value]  # the shape is kept, which the checker cannot follow
+
+
+def read_password_file(path: Path, flag: str) -> tuple[str, str]:
+    """Read a password from the first line of a file.
+
+    Returns:
+        The password, and a warning (or an empty string) when others may read the file.
+
+    Raises:
+        UsageError: the file cannot be read, or holds nothing.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+        mode = stat.S_IMODE(path.stat().st_mode)
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(
+            f"{flag} {path}: cannot be read ({error}). Name a text file with the password in it."
+        ) from error
+    password = text.splitlines()[0] if text else ""
+    if not password:
+        raise UsageError(f"{flag} {path}: its first line is empty. Put the password there.")
+    exposed = mode & (stat.S_IRGRP | stat.S_IROTH)
+    warning = f"{path} can be read by others (mode {mode:04o}): chmod 600 {path}" if exposed else ""
+    return password, warning
+
+
+def ask_password(prompt: str, flag: str, file_flag: str, *, interactive: bool) -> str:
+    """Ask for a password on the terminal, without showing it.
+
+    Raises:
+        UsageError: nobody can be asked, or the answer was empty.
+    """
+    if not interactive:
+        raise UsageError(
+            f"{flag} needs a terminal to ask on. Without one, pass {file_flag} FILE with the password in a file."
+        )
+    password = getpass.getpass(prompt)
+    if not password:
+        raise UsageError(f"{flag}: no password was given. Type one, or leave {flag} out.")
+    return password
+
+
+@contextlib.contextmanager
+def private_directory(prefix: str) -> Iterator[Path]:
+    """A directory that only this account can enter, in memory where possible, removed at the end whatever happens."""
+    parents = [os.environ.get("XDG_RUNTIME_DIR", ""), "/dev/shm"]  # noqa: S108 - 0700, made by mkdtemp
+    parent = next((path for path in parents if path and os.access(path, os.W_OK | os.X_OK)), None)
+    with tempfile.TemporaryDirectory(prefix=prefix, dir=parent, ignore_cleanup_errors=True) as name:
+        yield Path(name)
+
+
+def write_private(path: Path, text: str) -> Path:
+    """Write a new file that only this account can read."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        file.write(text)
+    return path

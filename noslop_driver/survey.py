@@ -1,0 +1,260 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Phase 0: finds the hosts, has their keys accepted, and looks at each of them.
+
+Hosts of a studio that exists come from its inventory; `--network` and `--host` add others to them.
+"""
+
+from __future__ import annotations
+
+import getpass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ansible_collections.noslop.studio.plugins.module_utils import scanner
+
+from noslop_driver import discovery, facts, inventory, inventory_text, wishes
+from noslop_driver.discovery import Discovery
+from noslop_driver.errors import DriverError
+from noslop_driver.events import Event, Outcome, Status
+from noslop_driver.inventory import Member, StudioDirectory
+from noslop_driver.models import Candidate, Host, Problem
+from noslop_driver.options import Options, Session
+from noslop_driver.report import Report
+from noslop_driver.runner import list_inventory, run_playbook
+from noslop_driver.secrets import private_directory, write_private
+from noslop_driver.terminal import Terminal
+
+FACTS = "noslop.studio.facts"
+_ELSEWHERE = "192.0.2.1"
+"""An address of nobody's (RFC 5737): the way there is the way to everywhere."""
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What is known of the hosts, before anything is decided."""
+
+    hosts: list[Host]
+    problems: list[Problem]
+    members: list[Member] = field(default_factory=list)
+    """Hosts that the studio's inventory has already."""
+    local: bool = False
+    """The only host is this computer."""
+
+
+@dataclass(frozen=True)
+class Surveyor:
+    """Makes a survey; says what it does."""
+
+    session: Session
+
+    @property
+    def terminal(self) -> Terminal:
+        """Where to say what is done."""
+        return self.session.terminal
+
+    @property
+    def options(self) -> Options:
+        """What was asked for."""
+        return self.session.options
+
+    @property
+    def studio(self) -> StudioDirectory:
+        """The studio, which need not exist yet."""
+        return self.session.studio
+
+    @property
+    def user(self) -> str:
+        """The account to log in with, where the inventory does not say."""
+        return self.options.user or getpass.getuser()
+
+    def survey(self) -> Survey:
+        """Find hosts and look at them.
+
+        Raises:
+            DriverError: the search or Ansible could not be carried out, or a host key is not the accepted one.
+            KeyboardInterrupt: it was stopped.
+        """
+        members = self._members()
+        if self.options.local or (members and all(member.local for member in members)):
+            return self._survey_this_computer(members)
+        problems: list[Problem] = []
+        new: list[Candidate] = []
+        if self.options.names_targets or not members:
+            known = {member.address for member in members}
+            found = self.discover()
+            new = [candidate for candidate in found.candidates if not known & {candidate.address, *candidate.addresses}]
+            problems += found.problems
+        new, refused = self._accept_keys([*new, *self._unpinned(members)], members)
+        problems += refused
+        hosts, seen = self._look_at_members(members)
+        more, seen_more = self._look_at_new(new, taken={member.name for member in members})
+        return Survey([*hosts, *more], [*problems, *seen, *seen_more], members)
+
+    def discover(self) -> Discovery:
+        """Search the networks and hosts that were named, or those this computer is in."""
+        plan = discovery.prepare(self.options.networks, self.options.hosts, port=self.options.port)
+        for line in plan.describe():
+            self.terminal.say(line)
+        with self.terminal.out.status("Searching"):
+            found = discovery.discover(plan)
+        counts = ", ".join(f"{count} {status}" for status, count in found.counts.items() if count)
+        self.terminal.say(f"{len(found.candidates)} with an SSH server ({counts or 'nothing tried'})")
+        for note in found.notes:
+            self.terminal.warn(note)
+        return found
+
+    def _members(self) -> list[Member]:
+        if not self.studio.exists:
+            return []
+        members = inventory.members(list_inventory(self.studio.path), self.user)
+        self.terminal.say(f"{self.studio.path} has {', '.join(member.name for member in members)}.")
+        return members
+
+    def _survey_this_computer(self, members: Sequence[Member]) -> Survey:
+        if members and not all(member.local for member in members):
+            names = ", ".join(member.name for member in members if not member.local)
+            raise DriverError(f"{self.studio.path} has other hosts than this computer: {names}. Leave out --local.")
+        candidate = Candidate(
+            address=members[0].studio_address if members else wishes.own_address(_ELSEWHERE) or "127.0.0.1",
+            hostname=members[0].name if members else None,
+            named=True,
+            status="open",
+        )
+        contacts = facts.contacts([candidate])
+        with private_directory("noslop-facts-") as private:
+            text = inventory_text.render_this_computer(next(iter(contacts)))
+            look = self._look(contacts, write_private(private / "hosts.yml", text))
+        hosts = [host.model_copy(update={"user": getpass.getuser()}) for host in look.hosts]
+        return Survey(hosts, look.problems, list(members), local=True)
+
+    def _unpinned(self, members: Sequence[Member]) -> list[Candidate]:
+        """Members whose keys this computer has not seen yet: the inventory came from somewhere else."""
+        known = self.studio.known_hosts
+        strangers = [
+            f"{_bracketed(member.address)}:{member.port}"
+            for member in members
+            if not member.local and not known.keys(member.address, member.port) and _pins(member)
+        ]
+        if not strangers:
+            return []
+        return discovery.discover(discovery.prepare((), strangers)).candidates
+
+    def _accept_keys(
+        self, candidates: Sequence[Candidate], members: Sequence[Member]
+    ) -> tuple[list[Candidate], list[Problem]]:
+        """Pin the keys of hosts that are new, once the user has seen them. Returns the new hosts and what is wrong."""
+        known = self.studio.known_hosts
+        sorted_ = known.sort(candidates)
+        problems = [
+            Problem(
+                kind="no_host_key",
+                host=candidate.hostname or candidate.address,
+                what=f"{candidate.address} did not show its SSH host key.",
+                todo="Run again; look at the log of its SSH server if it stays so.",
+                fatal=candidate.named,
+            )
+            for candidate in sorted_.without_key
+        ]
+        if sorted_.new:
+            self.terminal.say("SSH host keys seen for the first time:")
+            for candidate in sorted_.new:
+                name = f"{candidate.hostname} ({candidate.address})" if candidate.hostname else candidate.address
+                keys = ", ".join(f"{scanner.fingerprint(key)} ({key.split()[0]})" for key in candidate.host_keys)
+                self.terminal.say(f"  {name} {keys}")
+            if not self.terminal.confirm("Are these your machines?"):
+                raise DriverError(
+                    "No host key was accepted, and nothing was changed. Compare them with what "
+                    "'ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub' says on each machine, or name fewer (--host)."
+                )
+            self.studio.prepare()
+            known.accept(sorted_.new)
+        addresses = {member.address for member in members}
+        accepted = [*sorted_.pinned, *sorted_.new]
+        return [candidate for candidate in accepted if candidate.address not in addresses], problems
+
+    def _look_at_members(self, members: Sequence[Member]) -> tuple[list[Host], list[Problem]]:
+        if not members:
+            return [], []
+        contacts = {
+            member.name: Candidate(
+                address=member.address, port=member.port, hostname=member.name, named=True, status="open"
+            )
+            for member in members
+        }
+        look = self._look(contacts, self.studio.path)
+        by_name = {member.name: member for member in members}
+        hosts = [
+            host.model_copy(update={"user": by_name[host.name].user, "address": by_name[host.name].studio_address})
+            for host in look.hosts
+            if host.name in by_name
+        ]
+        # Those that were left out or did not answer stay in the studio, unseen.
+        seen = {host.name for host in hosts}
+        hosts += [
+            Host(name=member.name, address=member.studio_address, port=member.port, user=member.user, named=True)
+            for member in members
+            if member.name not in seen
+        ]
+        return hosts, look.problems
+
+    def _look_at_new(self, candidates: Sequence[Candidate], *, taken: set[str]) -> tuple[list[Host], list[Problem]]:
+        if not candidates:
+            return [], []
+        contacts = facts.contacts(candidates)
+        with private_directory("noslop-facts-") as private:
+            text = inventory_text.render_contacts(
+                [(name, candidate.address, candidate.port) for name, candidate in contacts.items()],
+                self.user,
+                self.options.ssh_key,
+                self.studio.known_hosts.path,
+            )
+            look = self._look(contacts, write_private(private / "hosts.yml", text))
+        # Hosts of the studio keep their names.
+        hosts = [
+            host
+            if host.name not in taken
+            else host.model_copy(update={"name": f"{host.name}-{host.address.replace('.', '-').replace(':', '-')}"})
+            for host in look.hosts
+        ]
+        return hosts, look.problems
+
+    def _look(self, contacts: Mapping[str, Candidate], hosts: Path) -> facts.Look:
+        """Run the playbook that looks and changes nothing."""
+        report = Report(self.terminal)
+        events: list[Event] = []
+
+        def follow(event: Event) -> None:
+            events.append(event)
+            report.event(event)
+
+        limit = self.options.limit if hosts == self.studio.path else None
+        report.begin("Looking at the hosts")
+        try:
+            outcome = run_playbook(
+                FACTS, hosts, on_event=follow, on_interrupt=report.note, secrets=self.session.secrets, limit=limit
+            )
+        finally:
+            report.close()
+        _must_have_run(outcome)
+        if limit:
+            limited = {event.host for event in events}
+            contacts = {name: candidate for name, candidate in contacts.items() if name in limited}
+        return facts.read(contacts, self.user, events)
+
+
+def _must_have_run(outcome: Outcome) -> None:
+    if outcome.status is Status.INTERRUPTED:
+        raise KeyboardInterrupt
+    if outcome.status is Status.ERROR:
+        raise DriverError(f"Ansible could not look at the hosts. It says: {outcome.output}")
+
+
+def _pins(member: Member) -> bool:
+    """Whether the member is reached with the studio's own known_hosts; a person may have arranged it otherwise."""
+    return ".noslop/known_hosts" in str(member.variables.get("ansible_ssh_common_args", ""))
+
+
+def _bracketed(address: str) -> str:
+    return f"[{address}]" if ":" in address else address

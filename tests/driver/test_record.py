@@ -1,0 +1,236 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import base64
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from noslop_driver import record
+from noslop_driver.errors import UsageError
+from noslop_driver.events import Event, Failure, HostStats, Outcome, Status
+from noslop_driver.models import Host, Plan, Proposal, Wishes
+from noslop_driver.record import Record, without_secrets
+from noslop_driver.secrets import SCRUBBED, Secrets, ask_password, private_directory, read_password_file, write_private
+
+SSH_PASSWORD = "correct horse"  # noqa: S105 - of nobody
+SUDO_PASSWORD = 'battery "staple" ü'  # noqa: S105 - of nobody
+SECRETS = Secrets(ssh_password=SSH_PASSWORD, become_password=SUDO_PASSWORD)
+
+PASSWORDS = st.text(st.characters(codec="utf-8", exclude_categories=("Cc", "Cs")), min_size=1).filter(
+    lambda text: text not in SCRUBBED
+)
+DATA = st.recursive(
+    st.none() | st.integers() | st.text(), lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner)
+)
+
+
+def plan() -> Plan:
+    hosts = [
+        Host(name="server", address="10.0.0.1", user="artist"),
+        Host(name="one", address="10.0.0.2", user="artist"),
+    ]
+    proposals = [
+        Proposal(host="server", score=80, roles=["storage_server", "backend"], reasons=["has the disks"]),
+        Proposal(host="one", score=60, roles=["storage_clients", "comfyui"], reasons=["has a GPU"]),
+    ]
+    return Plan(hosts=hosts, proposals=proposals, server="server", wishes=Wishes(studio_id="abc"), problems=[])
+
+
+def event(result: dict[str, Any], kind: str = "ok") -> Event:
+    return Event(kind=kind, time="2026-01-01T00:00:00+00:00", host="one", task="a task", result=result)
+
+
+def test_a_record_says_what_was_planned_what_happened_and_how_it_ended(tmp_path: Path) -> None:
+    inventory = tmp_path / "studio"
+    (inventory / "group_vars/all").mkdir(parents=True)
+    (inventory / "hosts.yml").write_text("all: {}\n", encoding="utf-8")
+    (inventory / "group_vars/all/studio.yml").write_text("noslop_min_free_gb: 50\n", encoding="utf-8")
+    (inventory / ".noslop").mkdir()
+    (inventory / ".noslop/known_hosts").write_text("a key\n", encoding="utf-8")
+
+    made = Record(tmp_path / "records", "deploy", SECRETS)
+    made.plan(plan())
+    made.inventory(inventory)
+    made.event("storage", event({"changed": True, "ansible_facts": {"big": 1}, "invocation": {"module_args": {}}}))
+    environment = base64.b64encode(b"NOSLOP_STUDIO_ID=abc\n").decode()
+    made.event("configure", event({"source": record.NODE_ENV, "content": environment}))
+    outcome = Outcome(
+        Status.FAILED, 2, {"one": HostStats(ok=3, failed=1)}, [Failure("one", "Mount it", "no such file")]
+    )
+    made.phase("storage", outcome, 12.34)
+    made.verification({"ok": False, "checks": []})
+    made.finish(1, "storage failed", "0.1")
+
+    assert json.loads((made.path / "plan.json").read_text())["server"] == "server"
+    storage = json.loads((made.path / "storage.json").read_text())
+    assert (storage["server"], storage["clients"], storage["provider"]) == ("server", ["one"], "nfs")
+    assert {share["name"]: share["path"] for share in storage["shares"]}["projects"] == "/mnt/noslop/projects"
+    assert (made.path / "nodes/one.env").read_text() == "NOSLOP_STUDIO_ID=abc\n"
+    copied = {str(path.relative_to(made.path / "inventory")) for path in (made.path / "inventory").rglob("*.yml")}
+    assert copied == {"hosts.yml", "group_vars/all/studio.yml"}
+    first, second = [json.loads(line) for line in (made.path / "events.jsonl").read_text().splitlines()]
+    assert (first["phase"], first["host"], first["result"]) == ("storage", "one", {"changed": True})
+    assert second["phase"] == "configure"
+    assert json.loads((made.path / "verification.json").read_text()) == {"ok": False, "checks": []}
+    ended = json.loads((made.path / "outcome.json").read_text())
+    assert (ended["command"], ended["ok"], ended["exit_code"]) == ("deploy", False, 1)
+    assert ended["message"] == "storage failed"
+    assert ended["phases"][0]["failures"][0]["message"] == "no such file"
+    assert (made.path.stat().st_mode & 0o077) == 0
+
+
+def test_two_records_of_one_second_have_two_directories(tmp_path: Path) -> None:
+    first, second = (Record(tmp_path, "deploy", Secrets()) for _ in range(2))
+    assert first.path != second.path
+
+
+def test_passwords_are_in_no_file_of_a_record(tmp_path: Path) -> None:
+    inventory = tmp_path / "studio"
+    inventory.mkdir()
+    text = f"all:\n  vars:\n    ansible_password: other\n    note: {json.dumps(SUDO_PASSWORD)}\n"
+    (inventory / "hosts.yml").write_text(text, encoding="utf-8")
+    made = Record(tmp_path / "records", "deploy", SECRETS)
+    made.inventory(inventory)
+    made.event(
+        "storage", event({"msg": f"sudo -S <<< {SUDO_PASSWORD}", "stdout_lines": [SSH_PASSWORD], SSH_PASSWORD: 1})
+    )
+    failure = Failure("one", "task", f"wrong: {SSH_PASSWORD}")
+    made.phase("storage", Outcome(Status.FAILED, 2, {}, [failure], output=SUDO_PASSWORD), 1)
+    made.verification({"checks": [{"seen": SUDO_PASSWORD}]})
+    made.finish(1, f"it was {SSH_PASSWORD}", "0.1")
+    for path in made.path.rglob("*"):
+        if path.is_file():
+            found = path.read_text(encoding="utf-8")
+            for password in (SSH_PASSWORD, SUDO_PASSWORD, json.dumps(SUDO_PASSWORD)[1:-1], "other"):
+                assert password not in found, path
+
+
+@given(PASSWORDS, PASSWORDS, DATA)
+def test_scrubbing_finds_passwords_wherever_they_are(one: str, two: str, data: object) -> None:
+    secrets = Secrets(one, two)
+    poisoned = {"x": [data, f"before {one} after", {two: (one, two + one)}]}
+    rest = json.dumps(secrets.scrub(poisoned), ensure_ascii=False).replace(json.dumps(SCRUBBED)[1:-1], "")
+    written = [json.dumps(word, ensure_ascii=False)[1:-1] for word in (one, two)]
+    punctuation = set('[]{}":, xbeforeaftrnulltruefalse\\0123456789-')
+    assert not any(word in rest for word in written if not set(word) <= punctuation)
+
+
+@given(DATA)
+def test_scrubbing_changes_nothing_else(data: object) -> None:
+    assert Secrets("\ue000 no text has this \ue001").scrub(data) == data
+
+
+def test_passwords_in_addresses_are_scrubbed_though_nobody_knows_them() -> None:
+    said = Secrets().scrub({"url": "https://me:hunter2@mirror.lan/x and http://mirror.lan:80/@y"})
+    assert said == {"url": f"https://me:{SCRUBBED}@mirror.lan/x and http://mirror.lan:80/@y"}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "ansible_become_password: hunter2",
+        'ansible_become_password: "hunter2"  # a comment',
+        "all:\n  vars:\n    ansible_password: hunter2\n    after: 1",
+        "- api_token: hunter2",
+        "x: {a: 1, db_password: hunter2, b: 2}",
+        "host1 ansible_host=10.0.0.1 ansible_ssh_pass=hunter2 a=1",
+        "[all:vars]\nansible_become_pass = 'hunter2'",
+        "some_secret: |\n  hunter2\n  more hunter2\nafter: 1",
+        "ansible_password: !vault |\n  $ANSIBLE_VAULT;1.1;AES256\n  hunter2\n",
+        "passwords:\n  one: hunter2\n  two: hunter2\nafter: 1",
+        '{"ansible_password": "hunter2", "a": 1}',
+    ],
+)
+def test_inventory_copies_have_no_values_of_secret_names(text: str) -> None:
+    clean = without_secrets(text)
+    assert "hunter2" not in clean
+    if "after" in text:
+        assert "after: 1" in clean
+    if "10.0.0.1" in text:
+        assert "ansible_host=10.0.0.1" in clean
+    elif not text.startswith("[all:vars]"):
+        yaml.safe_load(clean)
+
+
+def test_inventory_copies_are_else_as_they_were() -> None:
+    text = "# hosts\nall:\n  hosts:\n    one: {ansible_host: 10.0.0.1}\n  vars: {max_tokens_x: 5}\n"
+    assert without_secrets(text) == text
+
+
+def test_what_is_no_environment_file_is_not_taken_for_one() -> None:
+    assert record.node_environment(event({"source": "/etc/hostname", "content": "aG9zdA=="})) is None
+    assert record.node_environment(event({"source": record.NODE_ENV, "content": "%%%"})) is None
+    assert record.node_environment(event({"source": record.NODE_ENV}, kind="failed")) is None
+
+
+def test_latest_record_is_the_newest_that_has_what_is_asked_for(tmp_path: Path) -> None:
+    for name, command, files in [
+        ("2026-01-01T000000Z", "deploy", ["verification.json"]),
+        ("2026-01-02T000000Z", "verify", []),
+        ("2026-01-03T000000Z", "deploy", []),
+    ]:
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "outcome.json").write_text(json.dumps({"command": command}), encoding="utf-8")
+        for file in files:
+            (tmp_path / name / file).write_text("{}", encoding="utf-8")
+    (tmp_path / "2026-01-04T000000Z").mkdir()  # one that was cut off
+
+    def newest(**arguments: str) -> str:
+        found = record.latest(tmp_path, **arguments)
+        assert found
+        return found[0].name
+
+    assert newest() == "2026-01-03T000000Z"
+    assert newest(command="verify") == "2026-01-02T000000Z"
+    assert newest(having="verification.json") == "2026-01-01T000000Z"
+    assert record.latest(tmp_path, command="teardown") is None
+
+
+def test_secrets_do_not_show() -> None:
+    assert SSH_PASSWORD not in repr(SECRETS)
+    assert SUDO_PASSWORD not in str(SECRETS)
+
+
+def test_password_files(tmp_path: Path) -> None:
+    path = tmp_path / "password"
+    path.write_text(f"{SSH_PASSWORD}\nsecond line\n", encoding="utf-8")
+    path.chmod(0o600)
+    assert read_password_file(path, "--pass-file") == (SSH_PASSWORD, "")
+    path.chmod(0o644)
+    password, warning = read_password_file(path, "--pass-file")
+    assert password == SSH_PASSWORD
+    assert "chmod 600" in warning
+    path.write_text("\n", encoding="utf-8")
+    with pytest.raises(UsageError, match=r"--pass-file .*empty"):
+        read_password_file(path, "--pass-file")
+    with pytest.raises(UsageError, match=r"--become-pass-file .*cannot be read"):
+        read_password_file(tmp_path / "nothing", "--become-pass-file")
+
+
+def test_password_is_not_asked_for_without_a_terminal() -> None:
+    with pytest.raises(UsageError, match="--pass-file"):
+        ask_password("? ", "--ask-pass", "--pass-file", interactive=False)
+
+
+def test_private_directory_is_private_and_goes_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    used: list[Path] = []
+
+    def use() -> None:
+        with private_directory("noslop-") as path:
+            used.append(path)
+            assert path.stat().st_mode & 0o777 == 0o700
+            assert write_private(path / "password", SSH_PASSWORD).stat().st_mode & 0o777 == 0o600
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        use()
+    assert used[0].parent == tmp_path
+    assert list(tmp_path.iterdir()) == []

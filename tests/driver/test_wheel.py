@@ -1,0 +1,35 @@
+"""The wheel carries the collection, and both ways in work from it alone."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.lab.wheel import Installation, install
+
+
+@pytest.fixture(scope="module")
+def installation(tmp_path_factory: pytest.TempPathFactory) -> Installation:
+    return install(tmp_path_factory.mktemp("wheel"))
+
+
+def test_the_driver_starts(installation: Installation) -> None:
+    done = installation.run("noslop-driver", "--help")
+    assert done.returncode == 0, done.stderr
+    for verb in ("discover", "plan", "deploy", "verify", "status", "teardown"):
+        assert verb in done.stdout
+
+
+def test_ansible_finds_every_playbook_and_role_of_the_collection(installation: Installation) -> None:
+    done = installation.run("ansible-playbook", "-i", "localhost,", "noslop.studio.site", "--list-tasks")
+    assert done.returncode == 0, done.stderr
+    for role in ("service_account", "nfs_server", "studio_firewall", "ollama", "comfyui", "node_env"):
+        assert role in done.stdout
+    done = installation.run("ansible-playbook", "-i", "localhost,", "noslop.studio.teardown", "--syntax-check")
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_driver_uses_the_collection_of_the_wheel(installation: Installation) -> None:
+    where = "import noslop_driver.runner as r, ansible_collections.noslop.studio as c; print(r.__file__, *c.__path__)"
+    done = installation.run("python", "-c", where)
+    assert done.returncode == 0, done.stderr
+    assert all(str(installation.bin.parent) in path for path in done.stdout.split())
