@@ -27,6 +27,21 @@ def driver_json(*words: str, timeout_s: float = 1800) -> tuple[int, dict[str, An
     return done.returncode, result
 
 
+def checks(result: dict[str, Any]) -> list[dict[str, Any]]:
+    """The checks of a `verify`, from what it printed as JSON."""
+    verification = result["verification"]
+    assert verification, result
+    found: list[dict[str, Any]] = verification["checks"]
+    return found
+
+
+def changed_by_phase(result: dict[str, Any]) -> dict[tuple[str, str], int]:
+    """Phase and host, and how many tasks changed something there, from what `deploy` printed as JSON."""
+    return {
+        (phase["phase"], host): stats["changed"] for phase in result["phases"] for host, stats in phase["hosts"].items()
+    }
+
+
 def playbook(name: str, *words: str, timeout_s: float = 1800) -> subprocess.CompletedProcess[str]:
     """Run one of the root playbooks on the demo studio with plain `ansible-playbook`."""
     password = f"--become-password-file={LAB / 'sudo_password'}"

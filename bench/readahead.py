@@ -1,0 +1,88 @@
+"""Cold read of a large file through a memory map over NFS: a studio's mount against a mount as the kernel makes it.
+
+Model loaders map their files and fault page by page (docs/architecture.md names the reports), so what counts is how
+far the kernel reads ahead. Both mounts are of the same export on the same worker; the rounds alternate, and before each
+the caches of worker and server are dropped. Needs the running demo studio (`make bench` sees to that).
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+import sys
+
+from tests.lab.machines import Machine, machines
+
+FILE_MIB = 256
+ROUNDS = 3
+SHARE = "/mnt/noslop/comfyui/models"
+PLAIN = "/mnt/noslop-bench-defaults"
+# What the kernel gives an NFS mount since Linux 5.4 (nfsrahead(5)); our rule would raise it for this mount too.
+KERNEL_READ_AHEAD_KIB = 128
+
+READER = """
+import mmap, sys, time
+with open(sys.argv[1], 'rb') as stream, mmap.mmap(stream.fileno(), 0, prot=mmap.PROT_READ) as memory:
+    start = time.monotonic()
+    for offset in range(0, len(memory), mmap.PAGESIZE):
+        memory[offset]
+    print(time.monotonic() - start)
+"""
+
+
+def set_read_ahead(worker: Machine, path: str, kib: int) -> None:
+    """Set the read-ahead of the mount that holds ``path``."""
+    worker.output_of(f"echo {kib} > /sys/class/bdi/$(mountpoint -d {path})/read_ahead_kb", root=True)
+
+
+def read_ahead(worker: Machine, path: str) -> int:
+    """The read-ahead in force for the mount that holds ``path``, in KiB."""
+    return int(worker.output_of(f"cat /sys/class/bdi/$(mountpoint -d {path})/read_ahead_kb"))
+
+
+def cold_read_mb_s(worker: Machine, server: Machine, path: str) -> float:
+    """Read the file at ``path`` on ``worker``, nothing of it in any cache; MB (10^6 bytes) a second."""
+    for machine in (worker, server):
+        machine.output_of("sync; echo 3 > /proc/sys/vm/drop_caches", root=True)
+    reader = READER.replace("'", '"')
+    seconds = float(worker.output_of(f"python3 -c '{reader}' {path}", timeout_s=600))
+    return FILE_MIB * 1.048576 / seconds
+
+
+def main() -> None:
+    """Measure, and print one JSON object."""
+    lab = machines()
+    server, worker = lab["server"], lab["worker1"]
+    file = "noslop-bench.bin"
+    worker.output_of(f"ls {SHARE} >/dev/null")  # the automount
+    server.output_of(f"head -c {FILE_MIB}M /dev/urandom > {SHARE}/{file} && chmod 644 {SHARE}/{file}", root=True)
+    try:
+        worker.output_of(
+            f"mkdir -p {PLAIN} && mount -t nfs4 -o ro,nosharecache {server.address}:{SHARE} {PLAIN}", root=True
+        )
+        try:
+            set_read_ahead(worker, PLAIN, KERNEL_READ_AHEAD_KIB)
+            ours: list[float] = []
+            defaults: list[float] = []
+            for number in range(ROUNDS):
+                ours.append(cold_read_mb_s(worker, server, f"{SHARE}/{file}"))
+                defaults.append(cold_read_mb_s(worker, server, f"{PLAIN}/{file}"))
+                print(f"round {number + 1}: {ours[-1]:.1f} against {defaults[-1]:.1f} MB/s", file=sys.stderr)
+            ratios = [mine / theirs for mine, theirs in zip(ours, defaults, strict=True)]
+            result = {
+                "benchmark": "cold memory-mapped read over NFSv4.2",
+                "file_mib": FILE_MIB,
+                "read_ahead_kib": {"noslop": read_ahead(worker, SHARE), "kernel": read_ahead(worker, PLAIN)},
+                "noslop_mb_s": [round(rate, 1) for rate in ours],
+                "kernel_mb_s": [round(rate, 1) for rate in defaults],
+                "ratio_median": round(statistics.median(ratios), 2),
+            }
+            print(json.dumps(result))
+        finally:
+            worker.output_of(f"umount {PLAIN} && rmdir {PLAIN}", root=True)
+    finally:
+        server.output_of(f"rm -f {SHARE}/{file}", root=True)
+
+
+if __name__ == "__main__":
+    main()

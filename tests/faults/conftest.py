@@ -1,0 +1,78 @@
+"""One studio for the fault tests, deployed over machines on which somebody already ran a ComfyUI of his own."""
+
+from __future__ import annotations
+
+import subprocess
+from dataclasses import dataclass
+
+import pytest
+
+from tests.lab.driver import INVENTORY
+from tests.lab.machines import LAB, ROOT, Machine, machines
+
+HOME_COMFYUI = "/home/artist/ComfyUI"
+OWN_FILES = {
+    "models/checkpoints/own-model.safetensors": 3_000_000,
+    "models/loras/deep/er/own-lora.safetensors": 70_000,
+    "models/notes of mine.txt": 20,
+    "custom_nodes/my_node/__init__.py": 0,
+    "custom_nodes/my_node/settings.json": 12,
+}
+PREPARE = f"""
+set -eu
+git clone -q http://10.77.42.1:8042/ComfyUI.git {HOME_COMFYUI}
+python3 -m venv {HOME_COMFYUI}/venv
+{HOME_COMFYUI}/venv/bin/pip install -q --index-url http://10.77.42.1:8042/whl/cpu/ --trusted-host 10.77.42.1 torch
+cd {HOME_COMFYUI}
+{{}}
+setsid nohup venv/bin/python main.py --listen 127.0.0.1 --port 8188 --cpu >comfyui.log 2>&1 </dev/null &
+"""
+
+
+@dataclass(frozen=True)
+class Takeover:
+    """The machines, and what the ComfyUI of the user held before NoSlop came: relative path to sha256."""
+
+    machines: dict[str, Machine]
+    checksums: dict[str, str]
+    output: str
+
+
+def checksums(machine: Machine, directory: str) -> dict[str, str]:
+    """Every file below ``directory``, by its relative path, with its sha256."""
+    lines = machine.output_of(f"cd {directory} && find . -type f -print0 | xargs -0 -r sha256sum", root=True)
+    pairs = (line.split(maxsplit=1) for line in lines.splitlines())
+    return {path.removeprefix("./"): digest for digest, path in pairs}
+
+
+@pytest.fixture(scope="session")
+def takeover() -> Takeover:
+    """Reset the lab, let a user run a ComfyUI on worker1, then deploy over it."""
+    subprocess.run(["ansible-playbook", "molecule/machines/reset.yml"], cwd=ROOT, check=True)
+    subprocess.run(["rm", "-rf", str(INVENTORY)], check=True)
+    worker = machines()["worker1"]
+    make = "\n".join(
+        f"mkdir -p '{path.rpartition('/')[0]}'; head -c {size} /dev/urandom > '{path}'"
+        for path, size in OWN_FILES.items()
+    )
+    worker.output_of(PREPARE.format(make), timeout_s=600)
+    before = {
+        f"{tree}/{path}": digest
+        for tree in ("models", "custom_nodes")
+        for path, digest in checksums(worker, f"{HOME_COMFYUI}/{tree}").items()
+    }
+    host_vars = INVENTORY / "host_vars" / "worker1" / "existing.yml"
+    host_vars.parent.mkdir(parents=True)
+    host_vars.write_text(f"---\ncomfyui_existing_dir: {HOME_COMFYUI}\n")
+    done = subprocess.run(
+        ["bash", "molecule/studio/demo.sh"],
+        cwd=ROOT,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    output = done.stdout + done.stderr
+    (LAB / "takeover.log").write_text(output)
+    assert done.returncode == 0, output
+    return Takeover(machines(), before, output)

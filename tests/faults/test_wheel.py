@@ -1,0 +1,48 @@
+"""A studio made from the wheel alone, in an empty directory: by the driver, and by plain Ansible."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.lab.driver import changed_by_host
+from tests.lab.machines import LAB, NETWORK, ROOT
+from tests.lab.wheel import Installation, install
+
+
+@pytest.fixture(scope="module")
+def installation(tmp_path_factory: pytest.TempPathFactory) -> Installation:
+    """The wheel, beside machines as they were on their first day, and what a studio with a mirror pins."""
+    subprocess.run(["ansible-playbook", "molecule/machines/reset.yml"], cwd=ROOT, check=True)
+    made = install(tmp_path_factory.mktemp("wheel"))
+    pins = made.directory / "inventories" / "new" / "group_vars" / "all" / "mirror.yml"
+    manifest = LAB / "artifacts" / "manifest.json"
+    subprocess.run(
+        ["python", "molecule/studio/pins.py", str(manifest), "http://10.77.42.1:8042", str(pins)], cwd=ROOT, check=True
+    )
+    return made
+
+
+def test_the_driver_makes_a_studio(installation: Installation) -> None:
+    done = installation.run(
+        "noslop-driver", "deploy", "--studio", "new", "--network", NETWORK, "--user", "artist",
+        "--ssh-key", str(LAB / "id_ed25519"), "--become-pass-file", str(LAB / "sudo_password"),
+        "--min-free-gb", "1", "--artifact-mirror", "http://10.77.42.1:8042", "--yes", timeout_s=2400,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "http://10.77.42.11:8188" in done.stdout
+
+
+def test_plain_ansible_finds_nothing_to_change(installation: Installation) -> None:
+    inventory: Path = installation.directory / "inventories" / "new"
+    password = f"--become-password-file={LAB / 'sudo_password'}"
+    done = installation.run("ansible-playbook", "-i", str(inventory), password, "noslop.studio.site")
+    assert done.returncode == 0, done.stdout + done.stderr
+    hosts = yaml.safe_load((inventory / "hosts.yml").read_text())
+    assert hosts
+    assert changed_by_host(done.stdout) | {"localhost": 0} == dict.fromkeys(
+        ("localhost", "server", "worker1", "worker2"), 0
+    )

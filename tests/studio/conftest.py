@@ -1,0 +1,34 @@
+"""One studio for all tests of this directory: made once, by the command that a person would type."""
+
+from __future__ import annotations
+
+import subprocess
+from dataclasses import dataclass
+
+import pytest
+
+from tests.lab.machines import ROOT, Machine, machines
+from tests.lab.processes import SecretWatch, secrets
+
+
+@dataclass(frozen=True)
+class Studio:
+    """What `make demo` left behind, and what was seen while it ran."""
+
+    output: str
+    exit_code: int
+    machines: dict[str, Machine]
+    exposed: list[str]
+
+
+@pytest.fixture(scope="session")
+def studio() -> Studio:
+    """Run the demo, with an eye on every process of this computer while it runs."""
+    with SecretWatch(secrets()) as watch:
+        done = subprocess.run(
+            ["bash", "molecule/studio/demo.sh"],
+            cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=2400, check=False,
+        )  # fmt: skip
+    output = done.stdout + done.stderr
+    print(output)
+    return Studio(output, done.returncode, machines(), watch.seen)
