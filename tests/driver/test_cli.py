@@ -2,13 +2,16 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+import contextlib
 import fcntl
+import io
 import json
 import os
-import subprocess
 import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pexpect
 import pytest
@@ -48,14 +51,36 @@ def studio() -> StudioDirectory:
     return made
 
 
-def run(*words: str) -> subprocess.CompletedProcess[str]:
-    """The driver as a program, without a terminal."""
-    return subprocess.run(
-        [*DRIVER, *words], env=ENVIRONMENT, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL
-    )
+@dataclass(frozen=True)
+class Done:
+    returncode: int
+    stdout: str
+    stderr: str
 
 
-def run_json(*words: str) -> tuple[dict[str, Any], subprocess.CompletedProcess[str]]:
+def run(*words: str) -> Done:
+    """The driver without a terminal."""
+    out, err = io.StringIO(), io.StringIO()
+    with (
+        Path(os.devnull).open(encoding="utf-8") as nobody,
+        stdin(nobody),
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(err),
+    ):
+        code = main(words)
+    return Done(code, out.getvalue(), err.getvalue())
+
+
+@contextlib.contextmanager
+def stdin(file: IO[str]) -> Iterator[None]:
+    before, sys.stdin = sys.stdin, file
+    try:
+        yield
+    finally:
+        sys.stdin = before
+
+
+def run_json(*words: str) -> tuple[dict[str, Any], Done]:
     """Its result: standard output must be one JSON object and nothing else."""
     done = run(*words, "--json")
     found: dict[str, Any] = json.loads(done.stdout)
@@ -65,9 +90,10 @@ def run_json(*words: str) -> tuple[dict[str, Any], subprocess.CompletedProcess[s
 
 
 @pytest.mark.parametrize("command", ["discover", "plan", "deploy", "verify", "status", "teardown"])
-def test_every_command_has_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main([command, "--help"]) == 0
-    assert "--json" in capsys.readouterr().out
+def test_every_command_has_help(command: str) -> None:
+    done = run(command, "--help")
+    assert done.returncode == 0
+    assert "--json" in done.stdout
 
 
 @pytest.mark.parametrize(
@@ -89,13 +115,11 @@ def test_every_command_has_help(command: str, capsys: pytest.CaptureFixture[str]
         (["teardown", "--studio", "other"], "inventories/other has no inventory"),
     ],
 )
-def test_what_makes_no_sense_is_told_with_the_next_step(
-    words: list[str], message: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert main(words) == 2
-    said = capsys.readouterr()
-    assert message in said.err
-    assert "Traceback" not in said.err
+def test_what_makes_no_sense_is_told_with_the_next_step(words: list[str], message: str) -> None:
+    done = run(*words)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_errors_are_json_too() -> None:

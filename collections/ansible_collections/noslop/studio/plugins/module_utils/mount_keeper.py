@@ -226,9 +226,7 @@ class Keeper:
     def _touch(self) -> None:
         """Use each share once, which mounts it, and read its marker."""
         if not answers(self.server):
-            raise MountError(
-                f"{self._server_is_away} Until then the automounts wait, and mount as soon as it is back."
-            )
+            raise MountError(f"{self._server_is_away} Until then the automounts wait, and mount as soon as it is back.")
         mounts = read_mounts()
         self._fresh = not all(nfs_mounts.effective_mount(mounts, share.path) for share in self.shares)
         works = {share.name: partial(share_markers.read, os.path.join(share.path, MARKER)) for share in self.shares}

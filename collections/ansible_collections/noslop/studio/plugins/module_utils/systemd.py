@@ -76,7 +76,7 @@ class Systemd:
         _code, out, _err = self.module.run_command(
             ["journalctl", "--boot", "--no-pager", "--output=cat", "--lines=6", f"--unit={name}"]
         )
-        return " / ".join(line.strip() for line in out.splitlines() if line.strip())
+        return " / ".join(dict.fromkeys(line.strip() for line in out.splitlines() if line.strip()))
 
 
 def parse_show(names: Sequence[str], text: str) -> dict[str, Unit]:

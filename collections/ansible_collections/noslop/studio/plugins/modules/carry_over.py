@@ -37,7 +37,8 @@ options:
     required: true
     suboptions:
       src:
-    XX        type: path
+        description: The directory. Where only its parent exists, the link is made all the same.
+        type: path
         required: true
       dest:
         description: The share.

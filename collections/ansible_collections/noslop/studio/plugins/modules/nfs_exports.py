@@ -138,11 +138,11 @@ class Server:
         if unit.enabled not in ("enabled", "enabled-runtime", "alias"):
             self.systemd.do("enable", SERVER)
         if not unit.is_active:
-            self.systemd.do("start", SERVER)
+            self._start("start")
         elif self.offers_v3():
             if self.exported() or self.foreign:
                 raise ExportsError(self._v3_in_use())
-            self.systemd.do("restart", SERVER)
+            self._start("restart")
         if self.module.check_mode and self.changes:
             return
         self._set_threads()
@@ -190,6 +190,15 @@ class Server:
             "at a quiet moment put vers2=n and vers3=n under [nfsd] in a file of /etc/nfs.conf.d, run "
             f"`systemctl restart {SERVER}`, and run this again."
         )
+
+    def _start(self, verb: str) -> None:
+        try:
+            self.systemd.do(verb, SERVER)
+        except SystemdError as error:
+            raise ExportsError(
+                f"The NFS server does not start. {error} Look at `systemctl --failed`. The kernel needs the module "
+                "nfsd; in a container that is the business of its host."
+            ) from error
 
     def _quieten(self) -> None:
         units = self.systemd.show(self.asked["quiet_units"])

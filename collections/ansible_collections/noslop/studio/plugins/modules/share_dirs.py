@@ -137,6 +137,8 @@ class Maker:
     def __init__(self, module: AnsibleModule) -> None:
         self.module = module
         self.made: list[str] = []
+        #: directories above shares that keep others out
+        self.guards: set[str] = set()
         self.before: list[str] = []
         self.after: list[str] = []
 
@@ -225,7 +227,7 @@ def main() -> None:
         changed=bool(maker.made),
         made=maker.made,
         diff=maker.diff,
-        shares=[_describe(share, mounts, asked["root"]) for share in asked["shares"]],
+        shares=[_describe(share, mounts, maker.guards) for share in asked["shares"]],
     )
 
 
@@ -257,11 +259,14 @@ def make(maker: Maker, asked: dict[str, Any]) -> None:
     for parent in _missing_above(root, maker):
         maker.directory(parent, 0, 0, PARENT_MODE)
     maker.directory(root, 0, gid, ROOT_MODE)
+    maker.guards.add(root)
     for share in asked["shares"]:
         path = share["path"]
         for position, parent in enumerate(_missing_above(path, maker)):
             # Outside the root, the first directory that we make keeps others out as the root does.
             guard = position == 0 and not is_below(path, root)
+            if guard:
+                maker.guards.add(parent)
             maker.directory(parent, 0, gid if guard else 0, ROOT_MODE if guard else PARENT_MODE)
         maker.directory(path, uid, gid, SHARE_MODE)
         text = maker.marker(
@@ -278,16 +283,17 @@ def _missing_above(path: str, maker: Maker) -> list[str]:
     return [parent for parent in above if not os.path.isdir(parent) and parent not in maker.made]
 
 
-def _describe(share: dict[str, Any], mounts: list[Mount], root: str) -> dict[str, Any]:
+def _describe(share: dict[str, Any], mounts: list[Mount], guards: set[str]) -> dict[str, Any]:
     path = share["path"]
-    above = [parent for parent in parents(path) if os.path.isdir(parent)]
-    guarded = is_below(path, root) or any(not os.stat(parent).st_mode & stat.S_IXOTH for parent in above)
+    closed = {
+        parent for parent in parents(path) if os.path.isdir(parent) and not os.stat(parent).st_mode & stat.S_IXOTH
+    }
     return {
         "name": share["name"],
         "path": path,
         "mount_point": mount_at(mounts, path) is not None,
         "free_gb": round(_free_bytes(path) / 1e9, 1),
-        "guarded": guarded,
+        "guarded": bool((guards | closed).intersection(parents(path))),
     }
 
 
