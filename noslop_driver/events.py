@@ -191,7 +191,8 @@ def failure_of(event: Event) -> Failure | None:
 def message_of(result: Mapping[str, Any]) -> str:
     """What a failed result says: its message, those of the items that failed, or what the program printed."""
     items = [item for item in result.get("results") or [] if isinstance(item, Mapping)]
-    failed = [item for item in items if item.get("failed") or item.get("unreachable")]
+    # ansible-core 2.21 no longer says of an item that it failed, but still why.
+    failed = [item for item in items if item.get("failed") or item.get("unreachable") or "exception" in item]
     if failed:
         return "\n".join(_unique(f"{_item_name(item)}{message_of(item)}" for item in failed))
     message = _text(result.get("msg"))
