@@ -5,6 +5,7 @@ SHELL := /bin/bash
 
 PYTHON ?= python3
 BIN := .venv/bin
+MOUNTS := nfs_server nfs_client
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export NOSLOP_LAB_CACHE ?= $(HOME)/.cache/noslop-lab
 export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
@@ -40,31 +41,50 @@ lint: .venv/.ready ## ruff, mypy --strict, ansible-lint
 	mypy
 	ansible-lint
 
+# Two halves that share no host run side by side: one with containers, one with virtual machines.
 .PHONY: test
-test: lint test-units test-roles test-studio ## Everything that CI runs
+test: lint programs ## Everything that CI runs
+	$(MAKE) --no-print-directory --jobs 2 --output-sync=line test-containers test-machines
+	$(MAKE) --no-print-directory lab-down
+	pytest tests/gone
+
+.PHONY: test-containers
+test-containers: .venv/.ready
+	$(MAKE) --no-print-directory --jobs 1 test-units
+	$(MAKE) --no-print-directory --jobs 1 test-roles
+
+.PHONY: test-machines
+test-machines: .venv/.ready
+	$(MAKE) --no-print-directory --jobs 1 test-mounts
+	$(MAKE) --no-print-directory --jobs 1 test-studio
+
+.PHONY: programs
+programs: .venv/.ready
+	ansible-playbook molecule/lab/programs.yml
 
 .PHONY: test-units
-test-units: .venv/.ready ## The driver and the collection's logic, without hosts
+test-units: programs ## The driver and the collection's logic, without hosts
 	pytest
 
 .PHONY: test-roles
-test-roles: .venv/.ready ## Each role in its own Molecule scenario
-	molecule test --all
-	molecule -c .config/molecule/machines.yml test -s nfs_server
-	molecule -c .config/molecule/machines.yml test -s nfs_client
+test-roles: .venv/.ready ## Each role in a Molecule scenario of its own, in containers
+	molecule test --all $(MOUNTS:%=--exclude %)
+
+.PHONY: test-mounts
+test-mounts: lab-up ## The roles that need a kernel of their own, on the virtual machines
+	for role in $(MOUNTS); do molecule -c .config/molecule/machines.yml test -s $$role; done
 
 .PHONY: test-studio
-test-studio: .venv/.ready ## The whole studio on the virtual machines, end to end
-	ansible-playbook molecule/machines/create.yml
+test-studio: lab-up ## The whole studio on the virtual machines, end to end
 	ansible-playbook molecule/machines/reset.yml
 	pytest tests/studio
 
 .PHONY: test-faults
-test-faults: demo ## Power cuts, wrong mounts, lost markers, a ComfyUI that was there before
+test-faults: lab-up ## Power cuts, wrong mounts, lost markers, a ComfyUI that was there before
 	pytest tests/faults
 
 .PHONY: test-real
-test-real: .venv/.ready ## The real ComfyUI on a CPU (COMFYUI_REPO=<url or path>)
+test-real: programs ## The real ComfyUI on a CPU (COMFYUI_REPO=<url or path>)
 	pytest tests/real
 
 .PHONY: bench

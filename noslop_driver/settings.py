@@ -26,7 +26,7 @@ ANSIBLE_DEFAULTS: dict[str, dict[str, str]] = {
         "retry_files_enabled": "False",
         "nocows": "True",
         "display_skipped_hosts": "False",
-        "result_format": "yaml",
+        "callback_result_format": "yaml",
     },
     "ssh_connection": {
         "pipelining": "True",

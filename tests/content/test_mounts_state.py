@@ -1,0 +1,91 @@
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What stands against a mount, before anything is changed."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from pathlib import Path
+
+import pytest
+from ansible_collections.noslop.studio.plugins.module_utils import mount_state
+from ansible_collections.noslop.studio.plugins.module_utils.mounts import Mount
+
+OPTIONS = "vers=4.2,hard,nosuid,nodev"
+LIVE = {"vers": "4.2", "hard": "", "nosuid": "", "nodev": ""}
+SHARE = mount_state.Share("projects", "/mnt/noslop/projects", "10.0.0.1:/mnt/noslop/projects", OPTIONS)
+
+
+def nfs(path: str, source: str = SHARE.source) -> Mount:
+    return Mount(path, "nfs4", source, "0:48", options=LIVE)
+
+
+def autofs(path: str) -> Mount:
+    return Mount(path, "autofs", "systemd-1", "0:35")
+
+
+def test_a_missing_or_empty_directory_may_be_mounted_on(tmp_path: Path) -> None:
+    assert mount_state.occupied(str(tmp_path), [], ours=False) == []
+    assert mount_state.occupied(str(tmp_path / "missing"), [], ours=False) == []
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", ".hidden"])
+@pytest.mark.parametrize("ours", [True, False])
+def test_files_are_never_hidden(tmp_path: Path, name: str, ours: bool) -> None:
+    (tmp_path / name).write_text("precious")
+
+    (problem,) = mount_state.occupied(str(tmp_path), [], ours=ours)
+
+    assert name in problem
+    assert f"mv {tmp_path} {tmp_path}.before-noslop" in problem
+
+
+def test_a_mounted_disk_is_refused_even_where_our_units_stand(tmp_path: Path) -> None:
+    disk = Mount(str(tmp_path), "ext4", "/dev/sdb1", "8:17")
+
+    (problem,) = mount_state.occupied(str(tmp_path), [disk], ours=True)
+
+    assert "/dev/sdb1 (ext4) is mounted" in problem
+
+
+def test_an_nfs_mount_or_automount_of_somebody_else_is_refused(tmp_path: Path) -> None:
+    path = str(tmp_path)
+
+    assert "is mounted at" in mount_state.occupied(path, [nfs(path)], ours=False)[0]
+    assert "not NoSlop's" in mount_state.occupied(path, [autofs(path)], ours=False)[0]
+
+
+def test_our_own_mount_is_not_even_looked_into(tmp_path: Path) -> None:
+    # A server that is away blocks whoever asks the path; a file in it stands for what must not be read.
+    (tmp_path / "share").write_text("")
+    path = str(tmp_path / "share")
+
+    assert mount_state.occupied(path, [autofs(path), nfs(path)], ours=True) == []
+    assert mount_state.occupied(path, [autofs(path)], ours=True) == []
+
+
+def test_a_mount_with_its_automount_is_left_alone() -> None:
+    assert mount_state.reasons_to_unmount(SHARE, [autofs(SHARE.path), nfs(SHARE.path)]) == []
+    assert mount_state.reasons_to_unmount(SHARE, [autofs(SHARE.path)]) == []
+    assert mount_state.reasons_to_unmount(SHARE, []) == []
+
+
+def test_a_mount_without_its_automount_or_from_elsewhere_is_not() -> None:
+    assert mount_state.reasons_to_unmount(SHARE, [nfs(SHARE.path)]) == ["its automount is gone"]
+    (reason,) = mount_state.reasons_to_unmount(SHARE, [autofs(SHARE.path), nfs(SHARE.path, "10.0.0.9:/x")])
+    assert reason == "it comes from 10.0.0.9:/x, not 10.0.0.1:/mnt/noslop/projects"
+
+
+def test_units_are_called_as_systemd_wants() -> None:
+    assert SHARE.units == ("mnt-noslop-projects.mount", "mnt-noslop-projects.automount")
+
+
+def test_a_server_answers_when_something_listens(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        monkeypatch.setattr(mount_state, "NFS_PORT", server.getsockname()[1])
+        threading.Thread(target=server.accept, daemon=True).start()
+        mount_state.answers.cache_clear()
+        assert mount_state.answers("127.0.0.1")
+    mount_state.answers.cache_clear()
+    assert not mount_state.answers("127.0.0.1")
