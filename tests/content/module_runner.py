@@ -11,7 +11,7 @@ import traceback
 from collections.abc import Callable
 from typing import Any
 
-from ansible.module_utils import basic
+from ansible.module_utils import _internal, basic
 
 #: Audit events of calls that change a directory (sys.addaudithook).
 CHANGES = frozenset({"os.rename", "os.symlink", "os.link", "os.mkdir", "os.remove", "os.chmod", "os.utime"})
@@ -75,6 +75,7 @@ def _run(main: Callable[[], None], given: bytes, answer: int, errors: int, fault
         os.dup2(answer, 1)
         os.dup2(errors, 2)
         sys.stdout, sys.stderr = os.fdopen(1, "w", closefd=False), os.fdopen(2, "w", closefd=False)
+        _internal.is_controller = False  # another test may have loaded what only the controller has
         basic._ANSIBLE_ARGS, basic._ANSIBLE_PROFILE = given, "legacy"
         if fault is not None:
             sys.addaudithook(fault)

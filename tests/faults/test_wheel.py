@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from tests.lab.driver import changed_by_host
-from tests.lab.machines import LAB, NETWORK, ROOT
+from tests.lab.machines import LAB, NETWORK, ROOT, machines
 from tests.lab.wheel import Installation, install
 
 
@@ -46,3 +46,22 @@ def test_plain_ansible_finds_nothing_to_change(installation: Installation) -> No
     assert changed_by_host(done.stdout) | {"localhost": 0} == dict.fromkeys(
         ("localhost", "server", "worker1", "worker2"), 0
     )
+
+
+def test_teardown_leaves_data_and_nothing_that_runs(installation: Installation) -> None:
+    lab = machines()
+    kept = "/mnt/noslop/projects/kept"
+    lab["worker1"].output_of(f"echo precious > {kept}")
+    inventory = str(installation.directory / "inventories" / "new")
+    done = installation.run(
+        "noslop-driver", "teardown", "--inventory", inventory, "--become-pass-file", str(LAB / "sudo_password"), "--yes"
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "/mnt/noslop/projects" in done.stdout
+    assert lab["server"].output_of(f"cat {kept}", root=True) == "precious\n"
+    assert lab["server"].output_of("exportfs -s", root=True) == ""
+    for machine in lab.values():
+        assert "noslop" not in machine.output_of("systemctl list-units --all --no-legend 'noslop-*' 'mnt-noslop*'")
+        assert "noslop" not in machine.output_of("nft list tables", root=True)
+        assert "nfs4" not in machine.output_of("cat /proc/mounts")
+        assert "noslop" in machine.output_of("getent passwd noslop")
