@@ -251,10 +251,14 @@ class Keeper:
 
     def _unread(self, share: Share, outcome: children.Outcome) -> str:
         if nfs_mounts.effective_mount(read_mounts(), share.path):
-            return (
-                f"{share.source} is mounted at {share.path}, and its marker cannot be read: {outcome.error}. Either it "
-                "is not this studio's share, or the marker was removed: run the storage playbook for the server first."
-            )
+            todo = "Either it is another share, or the marker was removed: run the storage playbook for the server."
+            if outcome.hung:
+                todo = "Look at the server: a restarted one lets clients wait for 90 s, and a broken disk for ever."
+            elif "Stale" in outcome.error:
+                todo = (
+                    f"The directory on the server was replaced: unmount it here (umount {share.path}), and run again."
+                )
+            return f"{share.source} is mounted at {share.path}, and its marker cannot be read: {outcome.error}. {todo}"
         said = self.systemd.last_words(share.units[0])
         return (
             f"{share.source} could not be mounted at {share.path}: {outcome.error}. systemd says: {said or 'nothing'}. "
