@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 from dataclasses import dataclass
 
 import pytest
 
+from tests.lab.driver import INVENTORY
 from tests.lab.machines import ROOT, Machine, machines
 from tests.lab.processes import SecretWatch, secrets
 
@@ -23,7 +25,8 @@ class Studio:
 
 @pytest.fixture(scope="session")
 def studio() -> Studio:
-    """Run the demo, with an eye on every process of this computer while it runs."""
+    """Run the demo on machines as they are on their first day, with an eye on every process of this computer."""
+    shutil.rmtree(INVENTORY, ignore_errors=True)
     with SecretWatch(secrets()) as watch:
         done = subprocess.run(
             ["bash", "molecule/studio/demo.sh"],

@@ -31,7 +31,7 @@ def test_the_demo_says_what_it_found_decided_and_proved(studio: Studio) -> None:
         assert name in studio.output
         assert studio.machines[name].address in studio.output
         assert f"http://{studio.machines[name].address}:8188" in studio.output
-    assert "storage_server" in studio.output
+    assert "storage server" in studio.output
 
 
 def test_a_second_deployment_changes_nothing(studio: Studio) -> None:
