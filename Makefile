@@ -16,7 +16,8 @@ help: ## Show what there is to make
 
 .venv/.ready: pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "NoSlop needs Python 3.11 or newer: make PYTHON=python3.11 ...")'
-	$(PYTHON) -m venv .venv || { echo "The module venv is missing: apt-get install python3-venv"; exit 1; }
+	$(PYTHON) -m venv --clear .venv || { echo "Python's venv is missing here: installing Debian's python3-venv"; \
+	  apt-get update -q && apt-get install -qy python3-venv && $(PYTHON) -m venv --clear .venv; }
 	$(BIN)/pip install --quiet --editable '.[dev]'
 	touch $@
 

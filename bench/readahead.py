@@ -7,6 +7,7 @@ the caches of worker and server are dropped. Needs the running demo studio (`mak
 
 from __future__ import annotations
 
+import contextlib
 import json
 import statistics
 import sys
@@ -15,6 +16,8 @@ from tests.lab.machines import Machine, machines
 
 FILE_MIB = 256
 ROUNDS = 3
+# The lab's own network has next to none; a studio's, with switches and Wi-Fi in it, has.
+DELAYS_MS = (0, 1)
 SHARE = "/mnt/noslop/comfyui/models"
 PLAIN = "/mnt/noslop-bench-defaults"
 # What the kernel gives an NFS mount since Linux 5.4 (nfsrahead(5)); our rule would raise it for this mount too.
@@ -49,39 +52,50 @@ def cold_read_mb_s(worker: Machine, server: Machine, path: str) -> float:
     return FILE_MIB * 1.048576 / seconds
 
 
+def compare(worker: Machine, server: Machine, file: str, delay_ms: int) -> dict[str, object]:
+    """Both mounts in turn, over a network whose round trip takes ``delay_ms`` longer than the lab's own."""
+    if delay_ms:
+        server.output_of(f"tc qdisc add dev eth0 root netem delay {delay_ms}ms", root=True)
+    try:
+        ours: list[float] = []
+        kernels: list[float] = []
+        for number in range(ROUNDS):
+            ours.append(cold_read_mb_s(worker, server, f"{SHARE}/{file}"))
+            kernels.append(cold_read_mb_s(worker, server, f"{PLAIN}/{file}"))
+            rates = f"{ours[-1]:.1f} against {kernels[-1]:.1f} MB/s"
+            print(f"+{delay_ms} ms, round {number + 1}: {rates}", file=sys.stderr)
+    finally:
+        if delay_ms:
+            server.output_of("tc qdisc del dev eth0 root", root=True)
+    ratios = [mine / theirs for mine, theirs in zip(ours, kernels, strict=True)]
+    return {
+        "added_round_trip_ms": delay_ms,
+        "noslop_mb_s": [round(rate, 1) for rate in ours],
+        "kernel_mb_s": [round(rate, 1) for rate in kernels],
+        "ratio_median": round(statistics.median(ratios), 2),
+    }
+
+
 def main() -> None:
     """Measure, and print one JSON object."""
     lab = machines()
     server, worker = lab["server"], lab["worker1"]
     file = "noslop-bench.bin"
-    worker.output_of(f"ls {SHARE} >/dev/null")  # the automount
-    server.output_of(f"head -c {FILE_MIB}M /dev/urandom > {SHARE}/{file} && chmod 644 {SHARE}/{file}", root=True)
-    try:
-        worker.output_of(
-            f"mkdir -p {PLAIN} && mount -t nfs4 -o ro,nosharecache {server.address}:{SHARE} {PLAIN}", root=True
-        )
-        try:
-            set_read_ahead(worker, PLAIN, KERNEL_READ_AHEAD_KIB)
-            ours: list[float] = []
-            defaults: list[float] = []
-            for number in range(ROUNDS):
-                ours.append(cold_read_mb_s(worker, server, f"{SHARE}/{file}"))
-                defaults.append(cold_read_mb_s(worker, server, f"{PLAIN}/{file}"))
-                print(f"round {number + 1}: {ours[-1]:.1f} against {defaults[-1]:.1f} MB/s", file=sys.stderr)
-            ratios = [mine / theirs for mine, theirs in zip(ours, defaults, strict=True)]
-            result = {
-                "benchmark": "cold memory-mapped read over NFSv4.2",
-                "file_mib": FILE_MIB,
-                "read_ahead_kib": {"noslop": read_ahead(worker, SHARE), "kernel": read_ahead(worker, PLAIN)},
-                "noslop_mb_s": [round(rate, 1) for rate in ours],
-                "kernel_mb_s": [round(rate, 1) for rate in defaults],
-                "ratio_median": round(statistics.median(ratios), 2),
-            }
-            print(json.dumps(result))
-        finally:
-            worker.output_of(f"umount {PLAIN} && rmdir {PLAIN}", root=True)
-    finally:
-        server.output_of(f"rm -f {SHARE}/{file}", root=True)
+    with contextlib.ExitStack() as afterwards:
+        worker.output_of(f"ls {SHARE} >/dev/null")  # the automount
+        afterwards.callback(server.sudo, f"rm -f {SHARE}/{file}")
+        server.output_of(f"head -c {FILE_MIB}M /dev/urandom > {SHARE}/{file} && chmod 644 {SHARE}/{file}", root=True)
+        afterwards.callback(worker.sudo, f"umount {PLAIN}; rmdir {PLAIN}")
+        mount = f"mkdir -p {PLAIN} && mount -t nfs4 -o ro,nosharecache {server.address}:{SHARE} {PLAIN}"
+        worker.output_of(mount, root=True)
+        set_read_ahead(worker, PLAIN, KERNEL_READ_AHEAD_KIB)
+        result = {
+            "benchmark": "cold memory-mapped read over NFSv4.2",
+            "file_mib": FILE_MIB,
+            "read_ahead_kib": {"noslop": read_ahead(worker, SHARE), "kernel": read_ahead(worker, PLAIN)},
+            "runs": [compare(worker, server, file, delay_ms) for delay_ms in DELAYS_MS],
+        }
+    print(json.dumps(result))
 
 
 if __name__ == "__main__":

@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import socket
-import threading
 from pathlib import Path
 
 import pytest
@@ -84,7 +83,6 @@ def test_units_are_called_as_systemd_wants() -> None:
 def test_a_server_answers_when_something_listens(monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         monkeypatch.setattr(mount_state, "NFS_PORT", server.getsockname()[1])
-        threading.Thread(target=server.accept, daemon=True).start()
         mount_state.answers.cache_clear()
         assert mount_state.answers("127.0.0.1")
     mount_state.answers.cache_clear()

@@ -16,6 +16,7 @@ ROOT = Path(__file__).resolve().parents[2]
 LAB = ROOT / ".lab"
 NETWORK = "10.77.42.0/24"
 CONTROLLER = "10.77.42.1"
+MIRROR_PORT = 8042
 
 T = TypeVar("T")
 

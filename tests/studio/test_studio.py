@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.lab.driver import INVENTORY, changed_by_host, changed_by_phase, checks, driver_json, playbook
-from tests.lab.machines import LAB, Machine, wait_for
+from tests.lab.machines import CONTROLLER, LAB, MIRROR_PORT, Machine, wait_for
 from tests.lab.processes import secrets
 from tests.studio.conftest import Studio
 
@@ -92,6 +92,8 @@ def try_as_stranger(worker: Machine, server: str, targets: dict[str, list[int]])
     address = "10.77.42.99"
     probe = (
         "import socket\n"
+        f"socket.create_connection({(CONTROLLER, MIRROR_PORT)!r}, timeout=10).close()\n"
+        "print('ON_THE_NETWORK')\n"
         f"for host, ports in {targets!r}.items():\n"
         "    for port in ports:\n"
         "        try:\n"
@@ -104,7 +106,6 @@ def try_as_stranger(worker: Machine, server: str, targets: dict[str, list[int]])
         "set -e; ip netns add stranger; trap 'ip netns del stranger' EXIT;"
         "ip link add link eth0 name stranger0 type macvlan mode bridge; ip link set stranger0 netns stranger;"
         f"ip -n stranger addr add {address}/24 dev stranger0; ip -n stranger link set stranger0 up;"
-        "ip netns exec stranger ping -c 1 -W 5 10.77.42.1 >/dev/null && echo ON_THE_NETWORK;"
         f"ip netns exec stranger python3 -c {shlex.quote(probe)};"
         "mkdir -p /tmp/stranger;"
         f"ip netns exec stranger timeout 20 mount -t nfs4 -o vers=4.2,soft,timeo=20,retrans=1,retry=0"

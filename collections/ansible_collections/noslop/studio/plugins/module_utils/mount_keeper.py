@@ -168,7 +168,7 @@ class Keeper:
         foreign = (
             [holder for holder in holders_of(mounted) if holder.unit not in self.asked["services"]] if mounted else []
         )
-        return [f"{holder}, which has to be unmounted: end it, and run again." for holder in foreign]
+        return [f"{holder}, on a share that has to be unmounted: end it, and run again." for holder in foreign]
 
     def _may_be_torn(self, path: str, mounts: list[Mount]) -> bool:
         """Whether a mount may go while it is in use: only for good, and only when its server is away."""

@@ -81,6 +81,10 @@ changes:
   type: list
   elements: str
   returned: success
+installed:
+  description: Whether this host has the programs of an NFS server.
+  type: bool
+  returned: success
 exported:
   description: What the server exports now, by path and client.
   type: dict
@@ -93,7 +97,6 @@ foreign:
 
 import glob
 import os
-import shutil
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
@@ -117,6 +120,11 @@ class Server:
         self.asked: dict[str, Any] = module.params
         self.systemd = Systemd(module)
         self.foreign = _foreign_exports(self.asked["exports_file"])
+
+    @property
+    def installed(self) -> bool:
+        """Whether this host has the programs of an NFS server."""
+        return bool(self.module.get_bin_path("exportfs") and self.module.get_bin_path("rpc.nfsd"))
 
     @property
     def changes(self) -> list[str]:
@@ -171,7 +179,7 @@ class Server:
 
     def exported(self) -> exports_of.Exports:
         """What the server exports."""
-        if shutil.which("exportfs") is None:
+        if not self.installed:
             return {}
         code, out, err = self.module.run_command(["exportfs", "-s"])
         if code != 0:
@@ -258,6 +266,7 @@ def main() -> None:
         module.exit_json(
             changed=bool(server.changes),
             changes=server.changes,
+            installed=server.installed,
             exported={
                 path: {client: ",".join(sorted(options)) for client, options in clients.items()}
                 for path, clients in server.exported().items()

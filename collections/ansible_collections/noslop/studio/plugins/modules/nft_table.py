@@ -41,6 +41,10 @@ options:
     description: The unit that loads that file.
     type: str
     default: noslop-firewall.service
+  missing_ok:
+    description: Where C(nft) is not installed, do nothing and say so in C(installed), instead of failing.
+    type: bool
+    default: false
 """
 
 EXAMPLES = r"""
@@ -55,6 +59,10 @@ changes:
   type: list
   elements: str
   returned: always
+installed:
+  description: Whether this host has C(nft).
+  type: bool
+  returned: success
 foreign:
   description: >-
     Other firewalls that drop what is not opened in them - C(ufw), C(firewalld), or a table and chain of nftables.
@@ -65,7 +73,6 @@ foreign:
 
 import json
 import os
-import shutil
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.noslop.studio.plugins.module_utils.systemd import Systemd, SystemdError
@@ -91,8 +98,15 @@ class Table:
         """What was done, or in check mode would be."""
         return self.systemd.changes
 
+    @property
+    def installed(self) -> bool:
+        """Whether this host has nft."""
+        return self.module.get_bin_path("nft") is not None
+
     def load(self) -> None:
         """Enable and start the unit, and load the file again where the kernel has something else."""
+        if not self.module.check_mode:
+            self.diff["after"] = self.meant()  # a file that cannot be loaded is refused before anything is done
         unit = self.systemd.show([self.unit])[self.unit]
         if unit.stale or unit.load != "loaded":
             self.systemd.reload_manager()
@@ -102,7 +116,7 @@ class Table:
             self.systemd.do("start", self.unit)
         if self.module.check_mode and (self.changes or not os.path.exists(self.file)):
             return
-        self.diff = {"before": self.in_force(), "after": self.meant()}
+        self.diff = {"before": self.in_force(), "after": self.diff["after"] or self.meant()}
         if self.diff["before"] != self.diff["after"]:
             self.systemd.do("reload", self.unit)
         if not self.module.check_mode and self.in_force() != self.diff["after"]:
@@ -127,7 +141,7 @@ class Table:
 
     def in_force(self) -> str:
         """The table in the kernel; empty where there is none."""
-        if shutil.which("nft") is None:
+        if not self.installed:
             return ""
         code, out, _err = self.module.run_command(["nft", "--stateless", "list", "table", *self.name])
         return str(out) if code == 0 else ""
@@ -143,10 +157,8 @@ class Table:
 
     def foreign(self) -> list[str]:
         """Other firewalls of this host that drop what is not opened in them."""
-        if shutil.which("nft") is None:
-            return []
         found = []
-        if shutil.which("ufw") and "Status: active" in self.module.run_command(["ufw", "status"])[1]:
+        if self.module.get_bin_path("ufw") and "Status: active" in self.module.run_command(["ufw", "status"])[1]:
             found.append("ufw")
         if self.systemd.show(["firewalld.service"])["firewalld.service"].is_active:
             found.append("firewalld")
@@ -177,19 +189,25 @@ def main() -> None:
             "table": {"type": "str", "default": "inet noslop_studio"},
             "file": {"type": "path", "default": "/etc/noslop/firewall.nft"},
             "unit": {"type": "str", "default": "noslop-firewall.service"},
+            "missing_ok": {"type": "bool", "default": False},
         },
         supports_check_mode=True,
     )
     table = Table(module)
+    foreign: list[str] = []
     try:
         if module.params["state"] == "present":
-            table.load()
+            if table.installed or not module.params["missing_ok"]:
+                table.load()
         else:
             table.unload()
-        foreign = table.foreign()
+        if table.installed:
+            foreign = table.foreign()
     except (TableError, SystemdError, OSError) as error:
         module.fail_json(msg=str(error), changes=table.changes)
-    module.exit_json(changed=bool(table.changes), changes=table.changes, foreign=foreign, diff=table.diff)
+    module.exit_json(
+        changed=bool(table.changes), changes=table.changes, installed=table.installed, foreign=foreign, diff=table.diff
+    )
 
 
 if __name__ == "__main__":

@@ -102,6 +102,10 @@ changes:
   type: list
   elements: str
   returned: always
+installed:
+  description: Whether this host has the programs of an NFS client.
+  type: bool
+  returned: success
 mounted:
   description: The shares as the kernel has them.
   type: list
@@ -174,6 +178,7 @@ def main() -> None:
             result["mounted"] = keeper.prove()
     except (MountError, SystemdError, OSError) as error:
         module.fail_json(msg=str(error), changes=keeper.changes)
+    result["installed"] = module.get_bin_path("mount.nfs4") is not None
     module.exit_json(changed=bool(keeper.changes), changes=keeper.changes, notes=keeper.notes, **result)
 
 
