@@ -4,7 +4,10 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
 PYTHON ?= python3
-BIN := .venv/bin
+VENV ?= .venv
+BIN := $(VENV)/bin
+# Pythons that `make test-matrix` tries, those of them that are here.
+PYTHONS ?= python3.11 python3.12 python3.13
 MOUNTS := nfs_server nfs_client
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export NOSLOP_LAB_CACHE ?= $(HOME)/.cache/noslop-lab
@@ -14,10 +17,10 @@ export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 help: ## Show what there is to make
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
 
-.venv/.ready: pyproject.toml
+$(VENV)/.ready: pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "NoSlop needs Python 3.11 or newer: make PYTHON=python3.11 ...")'
-	$(PYTHON) -m venv --clear .venv || { echo "Python's venv is missing here: installing Debian's python3-venv"; \
-	  apt-get update -q && apt-get install -qy python3-venv && $(PYTHON) -m venv --clear .venv; }
+	$(PYTHON) -m venv --clear $(VENV) || { echo "Python's venv is missing here: installing Debian's python3-venv"; \
+	  apt-get update -q && apt-get install -qy python3-venv && $(PYTHON) -m venv --clear $(VENV); }
 	$(BIN)/pip install --quiet --editable '.[dev]'
 	touch $@
 
@@ -26,17 +29,17 @@ demo: lab-up ## A studio on three virtual machines: found, deployed, verified (R
 	bash molecule/studio/demo.sh
 
 .PHONY: lab-up
-lab-up: .venv/.ready ## Boot the lab's three virtual machines
+lab-up: $(VENV)/.ready ## Boot the lab's three virtual machines
 	ansible-playbook molecule/machines/create.yml
 
 .PHONY: lab-down
-lab-down: .venv/.ready ## Take the lab away: machines, containers, bridge, rules
+lab-down: $(VENV)/.ready ## Take the lab away: machines, containers, bridge, rules
 	ansible-playbook molecule/machines/destroy.yml
 	ansible-playbook molecule/default/destroy.yml
 	rm -rf inventories/demo
 
 .PHONY: lint
-lint: .venv/.ready ## ruff, mypy --strict, ansible-lint
+lint: $(VENV)/.ready ## ruff, mypy --strict, ansible-lint
 	ruff check .
 	ruff format --check .
 	mypy
@@ -50,17 +53,17 @@ test: lint programs ## Everything that CI runs
 	pytest tests/gone
 
 .PHONY: test-containers
-test-containers: .venv/.ready
+test-containers: $(VENV)/.ready
 	$(MAKE) --no-print-directory --jobs 1 test-units
 	$(MAKE) --no-print-directory --jobs 1 test-roles
 
 .PHONY: test-machines
-test-machines: .venv/.ready
+test-machines: $(VENV)/.ready
 	$(MAKE) --no-print-directory --jobs 1 test-mounts
 	$(MAKE) --no-print-directory --jobs 1 test-studio
 
 .PHONY: programs
-programs: .venv/.ready
+programs: $(VENV)/.ready
 	ansible-playbook molecule/lab/programs.yml
 
 .PHONY: test-units
@@ -68,7 +71,7 @@ test-units: programs ## The driver and the collection's logic, without hosts
 	pytest
 
 .PHONY: test-roles
-test-roles: .venv/.ready ## Each role in a Molecule scenario of its own, in containers
+test-roles: $(VENV)/.ready ## Each role in a Molecule scenario of its own, in containers
 	molecule test --all $(MOUNTS:%=--exclude %)
 
 .PHONY: test-mounts
@@ -79,6 +82,19 @@ test-mounts: lab-up ## The roles that need a kernel of their own, on the virtual
 test-studio: lab-up ## The whole studio on the virtual machines, end to end
 	ansible-playbook molecule/machines/reset.yml
 	pytest tests/studio
+
+.PHONY: test-matrix
+test-matrix: ## The unit tests under each Python that is here, with the ansible-core that goes with it
+	for python in $(PYTHONS); do \
+	  if $$python -c '' 2>/dev/null; then \
+	    $(MAKE) --no-print-directory VENV=.matrix/$$(basename $$python) PYTHON=$$python versions test-units; \
+	  else echo "not tested: $$python is not here (make test-matrix PYTHONS='python3.12 /opt/python3.13/bin/python3.13')"; fi; \
+	done
+
+.PHONY: versions
+versions: $(VENV)/.ready ## Python, and the ansible-core that goes with it
+	$(BIN)/python --version
+	ansible --version | head -1
 
 .PHONY: test-faults
 test-faults: lab-up ## Power cuts, wrong mounts, lost markers, a ComfyUI that was there before
@@ -93,9 +109,9 @@ bench: demo ## Read-ahead over the mount, our settings against the kernel's
 	$(BIN)/python -m bench.readahead
 
 .PHONY: wheel
-wheel: .venv/.ready ## Build the wheel into dist/
+wheel: $(VENV)/.ready ## Build the wheel into dist/
 	$(BIN)/python -m build --wheel
 
 .PHONY: clean
 clean: lab-down ## Take away everything that make made, but the cached images
-	rm -rf .venv .lab .ansible dist build .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .matrix .lab .ansible dist build .mypy_cache .pytest_cache .ruff_cache .hypothesis
