@@ -14,6 +14,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import stat
 import tempfile
 from collections.abc import Iterator
@@ -105,9 +106,22 @@ def ask_password(prompt: str, flag: str, file_flag: str, *, interactive: bool) -
 def private_directory(prefix: str) -> Iterator[Path]:
     """A directory that only this account can enter, in memory where possible, removed at the end whatever happens."""
     parents = [os.environ.get("XDG_RUNTIME_DIR", ""), "/dev/shm"]  # noqa: S108 - 0700, made by mkdtemp
-    parent = next((path for path in parents if path and os.access(path, os.W_OK | os.X_OK)), None)
-    with tempfile.TemporaryDirectory(prefix=prefix, dir=parent, ignore_cleanup_errors=True) as name:
-        yield Path(name)
+    parent = Path(
+        next((path for path in parents if path and os.access(path, os.W_OK | os.X_OK)), tempfile.gettempdir())
+    )
+    _remove_abandoned(parent, prefix)
+    name = f"{prefix}{os.getpid()}-"
+    with tempfile.TemporaryDirectory(prefix=name, dir=parent, ignore_cleanup_errors=True) as made:
+        yield Path(made)
+
+
+def _remove_abandoned(parent: Path, prefix: str) -> None:
+    """Remove what runs that were killed outright left behind: directories of this account whose process is gone."""
+    for path in parent.glob(f"{prefix}*-*"):
+        pid = path.name.removeprefix(prefix).partition("-")[0]
+        with contextlib.suppress(OSError):  # another run removes it at the same moment, or it is another account's
+            if pid.isdecimal() and path.lstat().st_uid == os.getuid() and not Path("/proc", pid).exists():
+                shutil.rmtree(path)
 
 
 def write_private(path: Path, text: str) -> Path:

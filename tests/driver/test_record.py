@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -234,3 +236,21 @@ def test_private_directory_is_private_and_goes_away(tmp_path: Path, monkeypatch:
         use()
     assert used[0].parent == tmp_path
     assert list(tmp_path.iterdir()) == []
+
+
+def test_private_directory_of_a_run_that_was_killed_goes_with_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    program = (
+        "import os, signal\n"
+        "from noslop_driver.secrets import private_directory\n"
+        "with private_directory('noslop-run-'):\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    subprocess.run([sys.executable, "-c", program], check=False)
+    (abandoned,) = tmp_path.iterdir()
+    with private_directory("noslop-run-") as first:
+        assert not abandoned.exists()
+        with private_directory("noslop-run-"):
+            assert first.exists()  # this one's process lives
