@@ -80,7 +80,6 @@ test-mounts: lab-up ## The roles that need a kernel of their own, on the virtual
 
 .PHONY: test-studio
 test-studio: lab-up ## The whole studio on the virtual machines, end to end
-	ansible-playbook molecule/machines/reset.yml
 	pytest tests/studio
 
 .PHONY: test-matrix

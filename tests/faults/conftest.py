@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 from dataclasses import dataclass
 
 import pytest
 
 from tests.lab.driver import INVENTORY
-from tests.lab.machines import LAB, ROOT, Machine, machines
+from tests.lab.machines import LAB, ROOT, Machine, machines, reset
 
 HOME_COMFYUI = "/home/artist/ComfyUI"
 OWN_FILES = {
@@ -48,8 +49,8 @@ def checksums(machine: Machine, directory: str) -> dict[str, str]:
 @pytest.fixture(scope="session")
 def takeover() -> Takeover:
     """Reset the lab, let a user run a ComfyUI on worker1, then deploy over it."""
-    subprocess.run(["ansible-playbook", "molecule/machines/reset.yml"], cwd=ROOT, check=True)
-    subprocess.run(["rm", "-rf", str(INVENTORY)], check=True)
+    reset()
+    shutil.rmtree(INVENTORY, ignore_errors=True)
     worker = machines()["worker1"]
     make = "\n".join(
         f"mkdir -p '{path.rpartition('/')[0]}'; head -c {size} /dev/urandom > '{path}'"

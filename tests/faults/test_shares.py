@@ -8,10 +8,7 @@ import pytest
 
 from tests.faults.conftest import Takeover
 from tests.lab.driver import checks, driver_json
-from tests.lab.machines import Machine
-
-UNITS = "mnt-noslop-projects.automount mnt-noslop-projects.mount"
-PROJECTS = "/mnt/noslop/projects"
+from tests.lab.machines import Machine, share_taken_away
 
 
 def failed_shares() -> dict[tuple[str, str], str]:
@@ -31,13 +28,8 @@ def failed_shares() -> dict[tuple[str, str], str]:
 def worker(takeover: Takeover) -> Iterator[Machine]:
     """A worker whose projects are taken away, and given back afterwards."""
     machine = takeover.machines["worker1"]
-    machine.output_of(f"systemctl stop {UNITS}; systemctl mask --runtime {UNITS}", root=True)
-    yield machine
-    machine.output_of(
-        f"umount {PROJECTS} 2>/dev/null; systemctl unmask --runtime {UNITS}; systemctl daemon-reload;"
-        " systemctl start mnt-noslop-projects.automount",
-        root=True,
-    )
+    with share_taken_away(machine, "projects"):
+        yield machine
 
 
 def test_a_share_stopped_and_masked(worker: Machine) -> None:
@@ -48,7 +40,7 @@ def test_a_share_stopped_and_masked(worker: Machine) -> None:
 
 def test_another_export_mounted_in_its_place(worker: Machine, takeover: Takeover) -> None:
     server = takeover.machines["server"].address
-    worker.output_of(f"mount -t nfs4 -o vers=4.2 {server}:/mnt/noslop/media_cache {PROJECTS}", root=True)
+    worker.output_of(f"mount -t nfs4 -o vers=4.2 {server}:/mnt/noslop/media_cache /mnt/noslop/projects", root=True)
     failed = failed_shares()
     assert (worker.name, "projects") in failed
     assert {share for host, share in failed if host == worker.name} == {"projects"}

@@ -9,14 +9,14 @@ import pytest
 import yaml
 
 from tests.lab.driver import changed_by_host
-from tests.lab.machines import LAB, NETWORK, ROOT, machines
+from tests.lab.machines import LAB, NETWORK, ROOT, machines, reset
 from tests.lab.wheel import Installation, install
 
 
 @pytest.fixture(scope="module")
 def installation(tmp_path_factory: pytest.TempPathFactory) -> Installation:
     """The wheel, beside machines as they were on their first day, and what a studio with a mirror pins."""
-    subprocess.run(["ansible-playbook", "molecule/machines/reset.yml"], cwd=ROOT, check=True)
+    reset()
     made = install(tmp_path_factory.mktemp("wheel"))
     pins = made.directory / "inventories" / "new" / "group_vars" / "all" / "mirror.yml"
     manifest = LAB / "artifacts" / "manifest.json"

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import shlex
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -72,6 +73,33 @@ def machines() -> dict[str, Machine]:
     for group in inventory.values():
         walk(group or {}, {})
     return found
+
+
+def reset() -> None:
+    """Make every machine bare again: a new disk, with the same name, keys and passwords."""
+    subprocess.run(["ansible-playbook", "molecule/machines/reset.yml"], cwd=ROOT, check=True)
+
+
+@contextlib.contextmanager
+def share_taken_away(worker: Machine, share: str) -> Iterator[str]:
+    """Unmount the share for as long as the block runs, so that no access mounts it again; gives its path."""
+    path = f"/mnt/noslop/{share}"
+    automount, mount = (
+        worker.output_of(f"systemd-escape -p --suffix={kind} {path}").strip() for kind in ("automount", "mount")
+    )
+    worker.output_of(
+        f"systemctl stop {automount} {mount}; systemctl mask --runtime {automount} {mount}",
+        root=True,
+    )
+    try:
+        yield path
+    finally:
+        # What a test mounted in its place goes first.
+        worker.output_of(
+            f"umount {path} 2>/dev/null; systemctl unmask --runtime {automount} {mount};"
+            f" systemctl daemon-reload; systemctl start {automount}",
+            root=True,
+        )
 
 
 def wait_for(what: str, look: Callable[[], T | None], *, timeout_s: float) -> T:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import pytest
 
 from tests.lab.driver import INVENTORY
-from tests.lab.machines import ROOT, Machine, machines
+from tests.lab.machines import ROOT, Machine, machines, reset
 from tests.lab.processes import SecretWatch, secrets
 
 
@@ -26,6 +26,7 @@ class Studio:
 @pytest.fixture(scope="session")
 def studio() -> Studio:
     """Run the demo on machines as they are on their first day, with an eye on every process of this computer."""
+    reset()
     shutil.rmtree(INVENTORY, ignore_errors=True)
     with SecretWatch(secrets()) as watch:
         done = subprocess.run(

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.lab.driver import INVENTORY, changed_by_host, changed_by_phase, checks, driver_json, playbook
-from tests.lab.machines import CONTROLLER, LAB, MIRROR_PORT, Machine, wait_for
+from tests.lab.machines import CONTROLLER, LAB, MIRROR_PORT, Machine, share_taken_away, wait_for
 from tests.lab.processes import secrets
 from tests.studio.conftest import Studio
 
@@ -68,11 +68,8 @@ def test_a_model_of_ollama_on_one_host_is_listed_by_ollama_on_the_others(studio:
 
 @pytest.fixture
 def projects_away_on_worker1(studio: Studio) -> Iterator[None]:
-    units = "mnt-noslop-projects.automount mnt-noslop-projects.mount"
-    worker = studio.machines["worker1"]
-    worker.output_of(f"systemctl stop {units}; systemctl mask --runtime {units}", root=True)
-    yield
-    worker.output_of(f"systemctl unmask --runtime {units}; systemctl start mnt-noslop-projects.automount", root=True)
+    with share_taken_away(studio.machines["worker1"], "projects"):
+        yield
 
 
 @pytest.mark.usefixtures("projects_away_on_worker1")
