@@ -56,6 +56,7 @@ test: lint programs ## Everything that CI runs
 test-containers: $(VENV)/.ready
 	$(MAKE) --no-print-directory --jobs 1 test-units
 	$(MAKE) --no-print-directory --jobs 1 test-roles
+	$(MAKE) --no-print-directory --jobs 1 test-local
 
 .PHONY: test-machines
 test-machines: $(VENV)/.ready
@@ -73,6 +74,10 @@ test-units: programs ## The driver and the collection's logic, without hosts
 .PHONY: test-roles
 test-roles: $(VENV)/.ready ## Each role in a Molecule scenario of its own, in containers
 	molecule test --all $(MOUNTS:%=--exclude %)
+
+.PHONY: test-local
+test-local: programs ## A studio of one machine, from the wheel, in a container
+	pytest tests/local
 
 .PHONY: test-mounts
 test-mounts: lab-up ## The roles that need a kernel of their own, on the virtual machines

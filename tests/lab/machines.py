@@ -30,16 +30,21 @@ class Machine:
     address: str
     user: str
 
-    def run(self, command: str, *, stdin: str = "", timeout_s: float = 120) -> subprocess.CompletedProcess[str]:
-        """Run a shell command as the ordinary user; the caller looks at the exit code."""
-        ssh = [
+    def ssh(self) -> list[str]:
+        """The start of a command line that runs something on the machine."""
+        return [
             "ssh", "-i", str(LAB / "id_ed25519"),
             "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null", "-o", "LogLevel=ERROR",
             "-o", "BatchMode=yes", "-o", "ConnectTimeout=10",
             "-o", "ControlMaster=auto", "-o", f"ControlPath=/tmp/noslop-test-{self.name}-%C", "-o", "ControlPersist=60",
-            f"{self.user}@{self.address}", command,
+            f"{self.user}@{self.address}",
         ]  # fmt: skip
-        return subprocess.run(ssh, input=stdin, capture_output=True, text=True, timeout=timeout_s, check=False)
+
+    def run(self, command: str, *, stdin: str = "", timeout_s: float = 120) -> subprocess.CompletedProcess[str]:
+        """Run a shell command as the ordinary user; the caller looks at the exit code."""
+        return subprocess.run(
+            [*self.ssh(), command], input=stdin, capture_output=True, text=True, timeout=timeout_s, check=False
+        )
 
     def sudo(self, command: str, *, stdin: str = "", timeout_s: float = 120) -> subprocess.CompletedProcess[str]:
         """Run a shell command as root; ``stdin`` is what the command itself reads."""

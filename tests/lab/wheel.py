@@ -30,11 +30,17 @@ class Installation:
         )  # fmt: skip
 
 
-def install(where: Path) -> Installation:
-    """Build the wheel from the checkout and install it below ``where``."""
-    build = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(where / "dist"), str(ROOT)]
-    subprocess.run(build, check=True, stdout=subprocess.DEVNULL)
+def build(where: Path) -> Path:
+    """Build the wheel from the checkout into ``where``."""
+    command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(where / "dist"), str(ROOT)]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     (wheel,) = (where / "dist").glob("*.whl")
+    return wheel
+
+
+def install(where: Path) -> Installation:
+    """Build the wheel and install it below ``where``."""
+    wheel = build(where)
     subprocess.run([sys.executable, "-m", "venv", str(where / "venv")], check=True)
     subprocess.run([str(where / "venv" / "bin" / "pip"), "install", "--quiet", str(wheel)], check=True)
     directory = where / "empty"
