@@ -98,7 +98,7 @@ test-matrix: ## The unit tests under each Python that is here, with the ansible-
 .PHONY: versions
 versions: $(VENV)/.ready ## Python, and the ansible-core that goes with it
 	$(BIN)/python --version
-	ansible --version | head -1
+	ansible --version | sed -n 1p
 
 .PHONY: test-faults
 test-faults: lab-up ## Power cuts, wrong mounts, lost markers, a ComfyUI that was there before

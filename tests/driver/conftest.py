@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import itertools
+import signal
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
@@ -17,6 +18,10 @@ from tests.driver import sshd
 # How long an example takes is not what these tests are about.
 settings.register_profile("noslop", deadline=None)
 settings.load_profile("noslop")
+
+
+# A shell that starts the tests in its background has SIGINT ignored, and every child would inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 class StartSshd(Protocol):
