@@ -76,6 +76,16 @@ def test_cleaning_leaves_what_others_are_using(tmp_path: Path) -> None:
     assert sorted(path.name for path in models.iterdir()) == ["model.safetensors", other_probe]
 
 
+def test_nothing_but_the_nonce_is_left_and_what_was_cut_off_is_cleaned(tmp_path: Path) -> None:
+    nonce, _ = share_probe.file_names("server", RUN)
+    share_probe.leave_nonce(str(tmp_path), nonce, "x")
+    assert [path.name for path in tmp_path.iterdir()] == [share_probe.DIRECTORY]
+
+    (tmp_path / f"{share_probe.DIRECTORY}.{nonce}").mkdir()
+    share_probe.clean(str(tmp_path), RUN)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_cleaning_without_a_run_removes_old_files_only(tmp_path: Path) -> None:
     share_probe.leave_nonce(str(tmp_path), "server.1234", "x")
 

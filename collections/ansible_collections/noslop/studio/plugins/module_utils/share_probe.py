@@ -57,6 +57,7 @@ def leave_nonce(path: str, name: str, content: str) -> dict[str, Any]:
 
     The difference is positive where this host is ahead. A touch without a time takes the server's (nfs(5)).
     """
+    _look_anew(path, name)
     directory = os.path.join(path, DIRECTORY)
     with contextlib.suppress(FileExistsError):
         os.mkdir(directory, 0o775)
@@ -70,6 +71,18 @@ def leave_nonce(path: str, name: str, content: str) -> dict[str, Any]:
         status = os.fstat(stream.fileno())
         after = time.time()
     return {"uid": status.st_uid, "gid": status.st_gid, "clock_s": (before + after) / 2 - status.st_mtime}
+
+
+def _look_anew(path: str, name: str) -> None:
+    """Make this client forget what it remembers of a directory of its server.
+
+    It may believe in entries for a minute after they went (acdirmax of nfs(5)), a marker for instance. A client that
+    changes a directory learns from the answer whether others did before, and then looks every entry up again.
+    """
+    passing = os.path.join(path, f"{DIRECTORY}.{name}")
+    os.mkdir(passing, 0o775)
+    with contextlib.suppress(FileNotFoundError):  # another verification has just cleaned up
+        os.rmdir(passing)
 
 
 def leave_probe(models: str, name: str) -> bool:
@@ -111,8 +124,12 @@ def clean(path: str, token: str) -> list[str]:
     removed: list[str] = []
     directory = os.path.join(path, DIRECTORY)
     removed += _remove_files(directory, re.compile(r".+"), token)
-    with contextlib.suppress(OSError):
-        os.rmdir(directory)
+    # Its own directory once it is empty, and what _look_anew left when it was cut off.
+    with contextlib.suppress(FileNotFoundError):
+        for name in os.listdir(path):
+            if name.startswith(DIRECTORY):
+                with contextlib.suppress(OSError):  # others have files in it
+                    os.rmdir(os.path.join(path, name))
     probes = re.compile(re.escape(PROBE_PREFIX) + r".+\.safetensors")
     removed += _remove_files(os.path.join(path, CHECKPOINTS), probes, token)
     return removed
