@@ -1,0 +1,53 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The schema's history, and the functions that move a database along it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+
+from noslop_backend.database import Database
+from noslop_backend.errors import ConfigurationError
+
+
+def config(database: Database) -> Config:
+    """Alembic's configuration for this database; there is no alembic.ini."""
+    made = Config()
+    made.set_main_option("script_location", str(Path(__file__).parent).replace("%", "%%"))
+    made.attributes["database"] = database
+    return made
+
+
+def upgrade(database: Database, revision: str = "head") -> None:
+    """Bring the schema up to a revision, in one transaction. Rows stay."""
+    command.upgrade(config(database), revision)
+
+
+def downgrade(database: Database, revision: str) -> None:
+    """Take the schema back to a revision; `base` leaves nothing."""
+    command.downgrade(config(database), revision)
+
+
+def current(database: Database) -> str | None:
+    """Revision that the database is at; None before the first."""
+    with database.read() as session:
+        return MigrationContext.configure(session.connection()).get_current_revision()
+
+
+def check(database: Database) -> None:
+    """Refuse to serve from a schema that is not ours.
+
+    Raises:
+        ConfigurationError: it has to be migrated first.
+    """
+    wanted = ScriptDirectory.from_config(config(database)).get_current_head()
+    if (found := current(database)) != wanted:
+        raise ConfigurationError(
+            f"The database is at revision {found or 'none'}, and this version of the backend needs {wanted}. "
+            "Stop the service and run: noslop-backend migrate"
+        )

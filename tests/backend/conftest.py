@@ -1,0 +1,96 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Fixtures of the backend's tests: a share with its marker, and a real database of either kind."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+from noslop_backend.models import ProjectCreate
+from noslop_backend.storage import ProjectStorage
+
+from tests.backend.postgresql import Cluster
+from tests.backend.studio import Studio, make_sqlite, make_studio
+
+# How long an example takes is not what these tests are about.
+settings.register_profile("noslop", deadline=None)
+settings.load_profile("noslop")
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[Cluster]:
+    """A PostgreSQL of its own for this session."""
+    with Cluster.started() as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="session")
+def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A migrated SQLite database, to be copied."""
+    return make_sqlite(tmp_path_factory.mktemp("template") / "migrated.sqlite3")
+
+
+@pytest.fixture
+def place() -> Iterator[Path]:
+    """A directory for a test's share and database.
+
+    In memory, where a test need not wait for what fsync does to a disk.
+    """
+    memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+    with tempfile.TemporaryDirectory(prefix="noslop-test-", dir=memory) as directory:
+        yield Path(directory)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest, place: Path) -> str:
+    """A migrated database that nobody has used: every test that takes it runs on both kinds."""
+    if request.param == "postgresql":
+        cluster: Cluster = request.getfixturevalue("cluster")
+        return cluster.new_database()
+    template: Path = request.getfixturevalue("sqlite_template")
+    path = place / "backend.sqlite3"
+    path.write_bytes(template.read_bytes())
+    return f"sqlite:///{path}"
+
+
+@pytest.fixture
+def new_database(database_url: str, request: pytest.FixtureRequest, place: Path) -> Callable[[], str]:
+    """Makes further databases of the same kind, as new as the first."""
+    numbers = itertools.count(2)
+
+    def made() -> str:
+        if database_url.startswith("postgresql"):
+            cluster: Cluster = request.getfixturevalue("cluster")
+            return cluster.new_database()
+        template: Path = request.getfixturevalue("sqlite_template")
+        path = place / f"backend-{next(numbers)}.sqlite3"
+        path.write_bytes(template.read_bytes())
+        return f"sqlite:///{path}"
+
+    return made
+
+
+@pytest.fixture
+def studio(database_url: str, place: Path) -> Iterator[Studio]:
+    """A share and a database; `studio.storage` is a service on them."""
+    made = make_studio(place, database_url)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def storage(studio: Studio) -> ProjectStorage:
+    """The service."""
+    return studio.storage
+
+
+@pytest.fixture
+def project(storage: ProjectStorage) -> str:
+    """Id of a project."""
+    return storage.create_project_structure(ProjectCreate(name="A film")).id

@@ -1,0 +1,102 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A PostgreSQL cluster of its own for the tests, reached through a socket in a temporary directory."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import pwd
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psycopg
+from noslop_backend import migrations
+from noslop_backend.database import Database
+
+_TEMPLATE = "migrated"
+
+
+def programs() -> Path:
+    """Directory of initdb and pg_ctl: in PATH, or where Debian keeps them, the newest first."""
+    if found := shutil.which("pg_ctl"):
+        return Path(found).resolve().parent
+    versions = sorted(Path("/usr/lib/postgresql").glob("*/bin/pg_ctl"), key=lambda path: int(path.parts[-3]))
+    assert versions, "PostgreSQL is not installed (make programs, or Debian: apt install postgresql)"
+    return versions[-1].parent
+
+
+class Cluster:
+    """Databases that are thrown away with it."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self._numbers = itertools.count(1)
+
+    @classmethod
+    @contextmanager
+    def started(cls) -> Iterator[Cluster]:
+        """Make a cluster, run it, and remove it. PostgreSQL refuses root, so root runs it as somebody else."""
+        account = pwd.getpwnam("nobody") if os.geteuid() == 0 else pwd.getpwuid(os.geteuid())
+        # Not below pytest's own directories, which nobody else may enter.
+        memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+        directory = Path(tempfile.mkdtemp(prefix="noslop-pg-", dir=memory))
+        try:
+            os.chown(directory, account.pw_uid, account.pw_gid)
+            cluster = cls(directory)
+            cluster._start(account)
+            try:
+                cluster._make_template()
+                yield cluster
+            finally:
+                cluster._run(account, "pg_ctl", "-D", str(directory / "data"), "-m", "immediate", "stop")
+        finally:
+            shutil.rmtree(directory)
+
+    def _start(self, account: pwd.struct_passwd) -> None:
+        data = str(self.directory / "data")
+        self._run(account, "initdb", "-D", data, "-A", "trust", "-U", "noslop", "-E", "UTF8", "--no-sync")
+        # The machine does not lose its power during a test; the backend's processes do die, and that is another thing.
+        options = f"-c listen_addresses= -k {self.directory} -c fsync=off -c max_connections=200 -c shared_buffers=64MB"
+        log = str(self.directory / "log")
+        self._run(account, "pg_ctl", "-D", data, "-o", options, "-l", log, "-w", "start")
+
+    def _run(self, account: pwd.struct_passwd, program: str, *arguments: str) -> None:
+        is_root = os.geteuid() == 0
+        done = subprocess.run(
+            [str(programs() / program), *arguments],
+            cwd=self.directory,
+            stdin=subprocess.DEVNULL,
+            # The server keeps what it inherits: a pipe would never end.
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            check=False,
+            user=account.pw_uid if is_root else None,
+            group=account.pw_gid if is_root else None,
+        )
+        assert done.returncode == 0, f"{program} failed with {done.returncode}; see {self.directory}/log"
+
+    def url(self, database: str) -> str:
+        """Address of one of its databases."""
+        return f"postgresql+psycopg://noslop@/{database}?host={self.directory}"
+
+    def _execute(self, statement: str) -> None:
+        address = f"host={self.directory} user=noslop dbname=postgres"
+        with psycopg.connect(address, autocommit=True) as connection:
+            connection.execute(statement.encode())
+
+    def _make_template(self) -> None:
+        self._execute(f"CREATE DATABASE {_TEMPLATE}")
+        database = Database(self.url(_TEMPLATE))
+        migrations.upgrade(database)
+        database.close()
+
+    def new_database(self, template: str = _TEMPLATE) -> str:
+        """Make a database, migrated unless another template is named, and give its address."""
+        name = f"test{next(self._numbers)}"
+        self._execute(f"CREATE DATABASE {name} TEMPLATE {template}")
+        return self.url(name)

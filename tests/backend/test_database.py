@@ -1,0 +1,235 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Engines, migrations and what the schema refuses."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+from noslop_backend import migrations
+from noslop_backend.crud import StoreCRUD
+from noslop_backend.database import Database, clock, filesystem_type
+from noslop_backend.errors import ConfigurationError, DatabaseUnavailableError
+from noslop_backend.models import JobModel, ProjectModel, StoreModel, metadata
+from noslop_backend.settings import ENV_FILE, load
+from sqlalchemy import inspect, text
+from sqlalchemy.exc import IntegrityError, StatementError
+from sqlmodel import SQLModel, select
+
+from tests.backend.postgresql import Cluster
+from tests.backend.studio import STUDIO, Studio, png
+
+
+@pytest.fixture
+def database(database_url: str) -> Iterator[Database]:
+    made = Database(database_url)
+    yield made
+    made.close()
+
+
+def test_the_models_are_the_migrated_schema(database: Database) -> None:
+    with database.read() as session:
+        context = MigrationContext.configure(session.connection(), opts={"compare_type": True})
+        assert compare_metadata(context, metadata) == []
+
+
+def test_checks_and_foreign_keys_are_the_same_as_in_the_models(database: Database) -> None:
+    """What Alembic does not compare."""
+    with database.read() as session:
+        seen = inspect(session.connection())
+        for table in metadata.tables.values():
+            checks = {str(check["name"]) for check in seen.get_check_constraints(table.name)}
+            assert checks == {str(c.name) for c in table.constraints if type(c).__name__ == "CheckConstraint"}
+            foreign = {str(key["name"]): key["options"].get("ondelete") for key in seen.get_foreign_keys(table.name)}
+            assert foreign == {str(key.name): key.ondelete for key in table.foreign_key_constraints}
+
+
+def test_migrations_go_up_down_and_up_again(database: Database) -> None:
+    migrations.check(database)
+    migrations.downgrade(database, "base")
+    with database.read() as session:
+        assert inspect(session.connection()).get_table_names() == ["alembic_version"]
+    with pytest.raises(ConfigurationError, match="migrate"):
+        migrations.check(database)
+    migrations.upgrade(database)
+    migrations.check(database)
+
+
+def test_migrations_up_on_data_lose_none(studio: Studio, project: str) -> None:
+    """Every migration is run on a database that has rows in its tables, and they are all there after."""
+    storage = studio.storage
+    storage.promote_to_final(project, storage.save_generated_media(project, "m", png()).id)
+    storage.save_workflow(project, "w", {}, key="k")
+    storage.save_metadata(project, storage.get_project_files(project).items[0].id, {})
+
+    def rows() -> dict[str, int]:
+        with storage.database.read() as session:
+            return {
+                name: session.connection().execute(text(f'SELECT count(*) FROM "{name}"')).scalar_one()  # noqa: S608 - our names
+                for name in metadata.tables
+            }
+
+    before = rows()
+    migrations.upgrade(storage.database)
+    assert rows() == before
+    migrations.downgrade(storage.database, "0001")
+    migrations.upgrade(storage.database)
+    assert rows() == before
+    studio.check(project)
+
+
+def test_the_schema_refuses_what_the_models_would(database: Database) -> None:
+    with database.write() as session:
+        now = clock(session)
+        assert abs(now - datetime.now(UTC)) < timedelta(minutes=1)
+
+    def project(**values: Any) -> ProjectModel:  # noqa: ANN401 - columns
+        given: dict[str, Any] = {
+            "id": "a-00000000",
+            "name": "a",
+            "folder_path": "a",
+            "created_at": now,
+            "updated_at": now,
+        }
+        return ProjectModel(**(given | values))
+
+    rows = [
+        project(name=""),
+        project(name="x" * 201),
+        project(status="nonsense"),
+        project(state="nonsense"),
+        project(used_bytes=-1),
+        project(quota_bytes=-1),
+        project(trash_days=0),
+        StoreModel(id=2),
+        StoreModel(id=1, reserved_bytes=-1),
+    ]
+    for row in rows:
+        with pytest.raises(IntegrityError):
+            _insert(database, row)
+    with pytest.raises(StatementError, match="no time zone"):
+        _insert(database, JobModel(name="j", last_run_at=datetime(2026, 1, 1)))  # noqa: DTZ001 - that is the point
+
+
+def _insert(database: Database, row: SQLModel) -> None:
+    with database.write() as session:
+        session.add(row)
+
+
+def test_times_come_back_as_they_went_in(database: Database) -> None:
+    moment = datetime(2026, 3, 29, 3, 30, 0, 123456, tzinfo=UTC)
+    with database.write() as session:
+        session.add(JobModel(name="j", last_run_at=moment))
+    with database.read() as session:
+        assert session.exec(select(JobModel)).one().last_run_at == moment
+
+
+def test_a_transaction_that_fails_changes_nothing(database: Database) -> None:
+    def fail() -> None:
+        with database.write() as session:
+            StoreCRUD(session).set_quota(5)
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        fail()
+    with database.read() as session:
+        assert StoreCRUD(session).seen().quota_bytes is None
+
+
+def test_sqlite_is_durable_and_checks_keys(studio: Studio) -> None:
+    if not studio.storage.database.is_sqlite:
+        return
+    with studio.storage.database.read() as session:
+        values = {
+            name: session.connection().exec_driver_sql(f"PRAGMA {name}").scalar_one()
+            for name in ("journal_mode", "synchronous", "foreign_keys")
+        }
+    assert values == {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1}
+
+
+def test_a_database_that_is_away_is_said_to_be(place: Path) -> None:
+    for url in (f"sqlite:///{place}/nowhere/x.sqlite3", f"postgresql+psycopg://x@/x?host={place}"):
+        database = Database(url)
+        with pytest.raises(DatabaseUnavailableError), database.write() as session:
+            clock(session)
+        database.close()
+
+
+@pytest.mark.parametrize(
+    "url", ["nonsense", "mysql://x/y", "sqlite://", "sqlite:///relative.sqlite3", "sqlite:///:memory:"]
+)
+def test_addresses_that_will_not_do_are_refused(url: str) -> None:
+    with pytest.raises(ConfigurationError, match="NOSLOP_DATABASE_URL"):
+        Database(url)
+
+
+MOUNTS = """\
+22 1 254:0 / / rw,relatime - ext4 /dev/vda rw
+30 22 0:40 / /mnt/noslop/projects rw,relatime shared:1 - nfs4 10.0.0.1:/mnt/noslop/projects rw,vers=4.2
+31 22 0:41 / /mnt/with\\040space rw - cifs //10.0.0.1/x rw
+32 30 0:42 / /mnt/noslop/projects/local rw - tmpfs tmpfs rw
+33 22 0:43 / /over rw - nfs 10.0.0.1:/x rw
+34 22 0:44 / /over rw - xfs /dev/vdb rw
+"""
+
+
+@pytest.mark.parametrize(
+    ("path", "kind"),
+    [
+        ("/var/lib/noslop/x.sqlite3", "ext4"),
+        ("/mnt/noslop/projects/a/x.sqlite3", "nfs4"),
+        ("/mnt/noslop/projects2/x.sqlite3", "ext4"),
+        ("/mnt/noslop/projects/local/x", "tmpfs"),
+        ("/mnt/with space/x", "cifs"),
+        ("/over/x", "xfs"),
+    ],
+)
+def test_the_file_system_of_a_path_is_that_of_the_nearest_mount(path: str, kind: str) -> None:
+    assert filesystem_type(Path(path), MOUNTS) == kind
+
+
+def test_the_cluster_gives_each_test_a_database_of_its_own(cluster: Cluster) -> None:
+    assert cluster.new_database() != cluster.new_database()
+
+
+def test_settings_come_from_the_environment_and_a_file(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in list(os.environ):
+        if name.startswith("NOSLOP_") or name.endswith("_DIR"):
+            monkeypatch.delenv(name)
+    file = place / "backend.env"
+    file.write_text(
+        f'NOSLOP_STUDIO_ID="{STUDIO}"\nPROJECT_STORAGE_DIR="/srv/projects"\nSHARED_STORAGE_ENABLED="true"\n'
+    )
+    settings = load(file)
+    assert (settings.studio_id, settings.project_storage_dir) == (STUDIO, Path("/srv/projects"))
+    assert settings.shared_storage_enabled
+    monkeypatch.setenv("PROJECT_STORAGE_DIR", "/other/projects")
+    monkeypatch.setenv("NOSLOP_LEASE_S", "5")
+    assert (load(file).project_storage_dir, load(file).lease_s) == (Path("/other/projects"), 5)
+    assert ENV_FILE == "/etc/noslop/backend.env"
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("PROJECT_STORAGE_DIR=relative", "PROJECT_STORAGE_DIR"),
+        ("PROJECT_STORAGE_DIR=/mnt/../etc", "PROJECT_STORAGE_DIR"),
+        ("MEDIA_CACHE_DIR=/mnt/noslop/projects/cache", "MEDIA_CACHE_DIR"),
+        ("MEDIA_CACHE_DIR=/mnt/noslop/projects", "MEDIA_CACHE_DIR"),
+        ("NOSLOP_LEASE_S=-1", "LEASE_S"),
+        ("NOSLOP_STUDIO_ID=", "STUDIO_ID"),
+        ("SHARED_STORAGE_ENABLED=perhaps", "SHARED_STORAGE_ENABLED"),
+    ],
+)
+def test_wrong_settings_are_refused_by_name(place: Path, line: str, said: str) -> None:
+    file = place / "backend.env"
+    file.write_text(f"NOSLOP_STUDIO_ID={STUDIO}\n{line}\n")
+    with pytest.raises(ConfigurationError, match=said):
+        load(file)
