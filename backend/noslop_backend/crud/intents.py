@@ -1,0 +1,100 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Intents: who does what, until when nobody else may, and what came of it."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import delete, update
+from sqlmodel import Session, col, select
+
+from noslop_backend.models import IntentModel, IntentState
+
+
+class IntentCRUD:
+    """Statements on `intent`. Every change of an open one compares its owner: a lease that was lost is lost."""
+
+    def __init__(self, session: Session) -> None:
+        self.session = session
+
+    def add(self, intent: IntentModel) -> None:
+        """Insert an intent.
+
+        Raises:
+            IntegrityError: its key came in meanwhile.
+        """
+        self.session.add(intent)
+        self.session.flush()
+
+    def get(self, intent_id: str) -> IntentModel | None:
+        """Give an intent as it is now."""
+        return self.session.exec(
+            select(IntentModel).where(IntentModel.id == intent_id).execution_options(populate_existing=True)
+        ).first()
+
+    def with_key(self, scope: str, key: str) -> IntentModel | None:
+        """The intent that a key stands for."""
+        return self.session.exec(select(IntentModel).where(IntentModel.scope == scope, IntentModel.key == key)).first()
+
+    def update(self, intent_id: str, owner: str, /, **values: Any) -> bool:  # noqa: ANN401 - columns of the table
+        """Change an open intent, if it still is the owner's."""
+        done = self.session.exec(
+            update(IntentModel)
+            .where(
+                col(IntentModel.id) == intent_id,
+                col(IntentModel.owner) == owner,
+                col(IntentModel.state) == IntentState.OPEN,
+            )
+            .values(**values)
+            .execution_options(synchronize_session=False)
+        )
+        return bool(done.rowcount)
+
+    def claim(self, intent_id: str, owner: str, now: datetime, until: datetime) -> bool:
+        """Take an open intent over, if its lease has run out."""
+        done = self.session.exec(
+            update(IntentModel)
+            .where(
+                col(IntentModel.id) == intent_id,
+                col(IntentModel.state) == IntentState.OPEN,
+                col(IntentModel.lease_expires_at) <= now,
+            )
+            .values(owner=owner, lease_expires_at=until)
+            .execution_options(synchronize_session=False)
+        )
+        return bool(done.rowcount)
+
+    def expired(self, now: datetime, project_id: str | None, limit: int) -> list[str]:
+        """Ids of open intents whose lease has run out."""
+        statement = select(IntentModel.id).where(
+            IntentModel.state == IntentState.OPEN, col(IntentModel.lease_expires_at) <= now
+        )
+        if project_id is not None:
+            statement = statement.where(IntentModel.project_id == project_id)
+        return list(self.session.exec(statement.order_by(col(IntentModel.lease_expires_at)).limit(limit)))
+
+    def open_in(self, project_id: str) -> list[IntentModel]:
+        """Open intents of a project."""
+        return list(
+            self.session.exec(
+                select(IntentModel).where(IntentModel.project_id == project_id, IntentModel.state == IntentState.OPEN)
+            )
+        )
+
+    def open_among(self, intent_ids: set[str]) -> set[str]:
+        """Those of these intents that are open."""
+        found = self.session.exec(
+            select(IntentModel.id).where(col(IntentModel.id).in_(intent_ids), IntentModel.state == IntentState.OPEN)
+        )
+        return set(found)
+
+    def forget(self, before: datetime, limit: int = 10_000) -> int:
+        """Remove intents that ended before a moment, and with them the answers to their keys."""
+        old = (
+            select(IntentModel.id)
+            .where(IntentModel.state != IntentState.OPEN, col(IntentModel.finished_at) < before)
+            .limit(limit)
+        )
+        return self.session.exec(delete(IntentModel).where(col(IntentModel.id).in_(old))).rowcount

@@ -1,0 +1,52 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Tokens of the API: their rows hold hashes, never secrets."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from sqlalchemy import or_, update
+from sqlmodel import Session, col, select
+
+from noslop_backend.models import TokenModel
+
+
+class TokenCRUD:
+    """Statements on `token`."""
+
+    def __init__(self, session: Session) -> None:
+        self.session = session
+
+    def add(self, token: TokenModel) -> None:
+        """Insert a token.
+
+        Raises:
+            IntegrityError: there is one of this name.
+        """
+        self.session.add(token)
+        self.session.flush()
+
+    def get(self, token_id: str) -> TokenModel | None:
+        """The token of this id."""
+        return self.session.get(TokenModel, token_id)
+
+    def named(self, name: str) -> TokenModel | None:
+        """The token of this name."""
+        return self.session.exec(select(TokenModel).where(TokenModel.name == name)).first()
+
+    def all(self) -> list[TokenModel]:
+        """All tokens, oldest first."""
+        return list(self.session.exec(select(TokenModel).order_by(col(TokenModel.created_at), col(TokenModel.id))))
+
+    def used(self, token_id: str, moment: datetime, at_most_every: timedelta) -> None:
+        """Remember that a token was used, unless that was remembered a short time ago."""
+        before = moment - at_most_every
+        self.session.exec(
+            update(TokenModel)
+            .where(
+                col(TokenModel.id) == token_id,
+                or_(col(TokenModel.last_used_at).is_(None), col(TokenModel.last_used_at) <= before),
+            )
+            .values(last_used_at=moment)
+        )
