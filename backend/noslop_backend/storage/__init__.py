@@ -1,0 +1,34 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""`ProjectStorage`: the one service. Everything that changes a project's files goes through it.
+
+Methods are synchronous, take ids and plain values, and give the models of `noslop_backend.models`. Each may raise,
+beside what it names:
+
+- `NotFoundError`: there is no such project, file or document (or it is not in a state in which this is possible);
+- `InvalidRequestError`: an argument has no meaning;
+- `ShareUnavailableError`, `StorageFullError`, `DatabaseUnavailableError`: try again later.
+
+Those that take a `key` (idempotency) give the same answer when they are called again with the same key and arguments,
+however the first call ended; they raise `KeyReusedError` when the arguments differ, `InProgressError` while the first
+is at work, and `LeaseLostError` when it took so long that somebody else undid it (then nothing was published: send it
+again).
+"""
+
+from __future__ import annotations
+
+from .base import Core
+from .cleanup import Cleanup
+from .documents import Documents
+from .finals import Finals
+from .media import Media
+from .metadata import Metadata
+from .queries import OpenFile, Queries
+from .recovery import Recovery
+from .upload import Upload
+
+__all__ = ["Core", "OpenFile", "ProjectStorage", "Upload"]
+
+
+class ProjectStorage(Documents, Media, Metadata, Finals, Cleanup, Queries, Recovery):
+    """Every project's files. Made with `ProjectStorage.open(settings)`; safe to use from several threads."""

@@ -1,0 +1,264 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Files that workers wrote onto the share themselves: reserved first, then adopted. No byte of content is moved."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import stat
+from collections.abc import Sequence
+from contextlib import suppress
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlmodel import Session
+
+from noslop_backend import embedded, layout
+from noslop_backend.crud import IntentCRUD
+from noslop_backend.database import clock
+from noslop_backend.errors import (
+    BackendError,
+    ContentChangedError,
+    InvalidRequestError,
+    LeaseLostError,
+    NotFoundError,
+)
+from noslop_backend.files import Foreign, Share
+from noslop_backend.layout import GENERATED, INTERMEDIATE, MEDIA, FileKind
+from noslop_backend.media_types import HEAD_BYTES, intermediate
+from noslop_backend.models import AdoptionTicket, FilePublic, IntentModel, IntentOp, IntentState
+
+from .intents import Begun, LostError, Request
+from .writes import MAIN_PART, SIDECAR_PART, Writes, check_hash, checked, generated
+
+
+class Adoption(Writes):
+    """The part of the service about files that are on the share already."""
+
+    def reserve_adoption(
+        self,
+        project_id: str,
+        kind: FileKind | None,
+        name: str,
+        size_bytes: int,
+        *,
+        inputs: Sequence[str] = (),
+        parameters: dict[str, Any] | None = None,
+        key: str | None = None,
+    ) -> AdoptionTicket:
+        """Reserve bytes and a path in `.staging` where a worker on the share may write one file: the first step.
+
+        The ticket lasts `adopt_lease_s`; `renew_adoption` prolongs it. With the same key the same ticket comes again.
+        `kind` None means generated media of whatever type the content is.
+        """
+        if kind is not None and kind not in GENERATED | INTERMEDIATE:
+            raise InvalidRequestError(f"Generated media and intermediates are adopted; {kind} is saved another way.")
+        said = checked(name, parameters=parameters, inputs=inputs, length=size_bytes)
+
+        def prepare(session: Session, intent: IntentModel, _now: datetime) -> dict[str, Any]:
+            self.hold_inputs(session, intent, said.inputs)
+            ticket = {"owner": intent.owner, "expires_at": intent.lease_expires_at.isoformat()}
+            return {"file": self.new_file(kind, said), "ticket": ticket}
+
+        request = Request(key, (kind, said.model_dump(mode="json")))
+        with self.share():
+            begun = self.begin(
+                project_id,
+                IntentOp.ADOPT,
+                request,
+                prepare,
+                reserve_bytes=size_bytes,
+                lease_s=self.settings.adopt_lease_s,
+                again=True,
+            )
+        with self.database.read() as session:
+            return self._ticket(self._intent(session, project_id, begun.intent_id))
+
+    def renew_adoption(self, project_id: str, intent_id: str) -> AdoptionTicket:
+        """Prolong a ticket.
+
+        Raises:
+            LeaseLostError: it had run out and was released.
+            InProgressError: it is being adopted.
+        """
+        with self.database.write() as session:
+            intent = self._intent(session, project_id, intent_id)
+            until = clock(session) + timedelta(seconds=self.settings.adopt_lease_s)
+            if intent.state != IntentState.OPEN:
+                raise LeaseLostError(
+                    f"The ticket {intent_id} is {intent.state}. Reserve anew if there is more to write."
+                )
+            owner = intent.plan["ticket"]["owner"]
+            if intent.owner != owner:
+                self.check_lease(intent, clock(session))
+            plan = intent.plan | {"ticket": {"owner": owner, "expires_at": until.isoformat()}}
+            if intent.owner == owner:
+                intent.lease_expires_at = until
+            intent.plan = plan
+            session.add(intent)
+            session.flush()
+            return self._ticket(intent)
+
+    def adopt(self, project_id: str, intent_id: str, *, expected_blake3: str | None = None) -> FilePublic:
+        """Publish the file that the worker wrote and closed: hashed here, and that very file linked into place.
+
+        Called again after it was adopted it gives the same answer.
+
+        Raises:
+            ContentChangedError: somebody wrote to the file while it was adopted. Nothing was kept.
+            UnsafePathError: it is no ordinary file of the studio's account.
+            ContentMismatchError, UnsupportedMediaError, QuotaExceededError: it stays in `.staging` until the ticket
+                runs out or is released.
+        """
+        expected = checked("-", expected_blake3=expected_blake3).expected_blake3
+        with self.share() as share:
+            begun = self._take(project_id, intent_id)
+            if begun.answer is not None:
+                return FilePublic.model_validate(begun.answer["file"])
+            if self.published(share, begun):
+                result = self.finish_published(share, begun)
+            else:
+                self.forget_attempt(share, begun)
+                result = self._adopt(share, begun, expected)
+        return FilePublic.model_validate(result["file"])
+
+    def release_adoption(self, project_id: str, intent_id: str) -> None:
+        """Give a ticket back: its bytes are free again and the file in `.staging` is removed."""
+        with self.share() as share:
+            begun = self._take(project_id, intent_id)
+            if begun.answer is None:
+                self.undo(share, begun)
+
+    def _intent(self, session: Session, project_id: str, intent_id: str) -> IntentModel:
+        found = IntentCRUD(session).get(intent_id) if layout.INTENT_ID.fullmatch(intent_id) else None
+        if found is None or (found.project_id, found.op) != (project_id, IntentOp.ADOPT):
+            raise NotFoundError(f"The project {project_id} has no ticket {intent_id!r}. Reserve one first.")
+        return found
+
+    def _ticket(self, intent: IntentModel) -> AdoptionTicket:
+        path = self.tree.root / intent.project_id / layout.staging(intent.id, MAIN_PART)
+        said = (intent.plan.get("ticket") or {}).get("expires_at")
+        return AdoptionTicket(
+            intent_id=intent.id,
+            project_id=intent.project_id,
+            staging_path=str(path),
+            reserved_bytes=intent.reserved_bytes,
+            expires_at=datetime.fromisoformat(said) if said else intent.lease_expires_at,
+        )
+
+    def _take(self, project_id: str, intent_id: str) -> Begun:
+        """Become the owner of a ticket, or of the attempt of somebody who died at it."""
+        owner = secrets.token_hex(16)
+        with self.database.write() as session:
+            intent = self._intent(session, project_id, intent_id)
+            now = clock(session)
+            until = now + timedelta(seconds=self.settings.lease_s)
+            begun = Begun(
+                intent.id,
+                project_id,
+                owner,
+                IntentOp.ADOPT,
+                intent.created_at,
+                intent.plan,
+                intent.reserved_bytes,
+            )
+            if intent.state == IntentState.DONE:
+                begun.answer = intent.result or {}
+                return begun
+            if intent.state == IntentState.RELEASED:
+                raise LeaseLostError(
+                    f"The ticket {intent_id} was released, and its file removed. Reserve anew and write again."
+                )
+            intents = IntentCRUD(session)
+            if intent.owner == intent.plan["ticket"]["owner"]:
+                taken = intents.update(intent_id, intent.owner, owner=owner, lease_expires_at=until)
+            else:
+                self.check_lease(intent, now)
+                taken = intents.claim(intent_id, owner, now, until)
+            if not taken:
+                self.check_lease(self._intent(session, project_id, intent_id), now)
+        return begun
+
+    def _adopt(self, share: Share, begun: Begun, expected: str | None) -> dict[str, Any]:
+        staged = layout.staging(begun.intent_id, MAIN_PART)
+        try:
+            with share.adoptable(begun.project_id, staged) as foreign:
+                return self._publish_foreign(share, begun, foreign, expected)
+        except LostError:
+            return self.outcome(begun)
+        except ContentChangedError:
+            self.undo(share, begun)
+            raise
+        except FileNotFoundError as error:
+            self.hand_back(share, begun)
+            raise NotFoundError(
+                f"There is no {begun.project_id}/{staged} yet. Write it, close it, and adopt it then.",
+                intent_id=begun.intent_id,
+            ) from error
+        except BaseException:
+            if not begun.published:
+                self.hand_back(share, begun)
+            raise
+
+    def _publish_foreign(self, share: Share, begun: Begun, foreign: Foreign, expected: str | None) -> dict[str, Any]:
+        project_id, spec = begun.project_id, begun.plan["file"]
+        before = foreign.seal()
+        seen = foreign.hash(lambda: self.renew(begun))
+        check_hash(expected, seen.blake3)
+        head = foreign.head(HEAD_BYTES)
+        kind = None if spec["kind"] is None else FileKind(spec["kind"])
+        found = intermediate(spec["name"], kind, head) if kind in INTERMEDIATE else generated(kind, head)
+        texts: dict[str, Any] = {}
+        if found.kind in MEDIA:
+            with foreign.stream() as stream:
+                texts = embedded.read(stream, found.content_type)
+        main = self.main_row(begun, found, seen)
+        sidecar = self.stage_sidecar(share, begun, main, texts)
+        rows = [main] if sidecar is None else [main, sidecar]
+        mentioned = layout.ids_in_text(json.dumps([main.parameters, texts]))
+        self.settle_plan(begun, self.plan_rows(begun, rows, mentioned), sum(row.charged_bytes for row in rows))
+        if sidecar is not None:
+            share.publish(project_id, [(layout.staging(begun.intent_id, SIDECAR_PART), sidecar.path)])
+        after = share.link_foreign(project_id, foreign, main.path)
+        same = [
+            (seen.inode, seen.size_bytes, seen.mtime_ns) == (f.st_ino, f.st_size, f.st_mtime_ns)
+            for f in (before, after)
+        ]
+        if not all(same) or not stat.S_ISREG(after.st_mode):
+            raise ContentChangedError(
+                f"The file of the ticket {begun.intent_id} was written to while it was adopted. Nothing was kept: "
+                "reserve anew, "
+                "write, close, and adopt only then."
+            )
+        begun.published = True
+        share.remove(project_id, [layout.staging(begun.intent_id, MAIN_PART)])
+        return self.finish_rows(share, begun, rows)
+
+    def hand_back(self, share: Share, begun: Begun) -> None:
+        """Give an attempt up and the ticket back to whoever holds it; the worker's file stays."""
+        ticket = begun.plan["ticket"]
+        # When this fails the lease of the attempt runs out, and the next attempt or recovery does it.
+        with suppress(BackendError, LostError, OSError):
+            self.forget_attempt(share, begun)
+            with self.database.write() as session:
+                IntentCRUD(session).update(
+                    begun.intent_id,
+                    begun.owner,
+                    owner=ticket["owner"],
+                    lease_expires_at=datetime.fromisoformat(ticket["expires_at"]),
+                )
+
+    def forget_attempt(self, share: Share, begun: Begun) -> None:
+        """Take the plan of an attempt that did not publish back, then its sidecar."""
+        rows = begun.plan.get("rows", [])
+        plan = {name: value for name, value in begun.plan.items() if name not in {"rows", "references"}}
+        if rows:
+            with self.database.write() as session:
+                if not IntentCRUD(session).update(begun.intent_id, begun.owner, plan=plan):
+                    raise LostError
+            begun.plan = plan
+        share.remove(
+            begun.project_id,
+            [layout.staging(begun.intent_id, SIDECAR_PART), *(row["path"] for row in rows[1:])],
+        )

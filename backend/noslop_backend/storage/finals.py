@@ -1,0 +1,103 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Finals: what a project was made for."""
+
+from __future__ import annotations
+
+import os
+from datetime import datetime
+from typing import Any
+
+from sqlmodel import Session
+
+from noslop_backend import layout
+from noslop_backend.crud import FileCRUD
+from noslop_backend.errors import ContentChangedError, InvalidRequestError, NotFoundError
+from noslop_backend.files import CHUNK_BYTES, Seen, Share
+from noslop_backend.layout import INTERMEDIATE, MEDIA, FileKind
+from noslop_backend.media_types import MediaType
+from noslop_backend.models import FileModel, FilePublic, FileState, IntentModel, IntentOp
+
+from .intents import Begun, Request
+from .writes import MAIN_PART, Writes, checked, row_json, row_of
+
+
+class Finals(Writes):
+    """The part of the service about finals."""
+
+    def promote_to_final(
+        self, project_id: str, file_id: str, *, name: str | None = None, key: str | None = None
+    ) -> FilePublic:
+        """Make a final of a media file or an intermediate: a hard link that costs nothing, or a copy where links fail.
+
+        The same file, and the same name, may be promoted again: each time another final comes of it. The final lives
+        on when its source is removed, and then costs what that had cost.
+
+        Raises:
+            QuotaExceededError: there is no room for the copy or the sidecar.
+        """
+        said = None if name is None else checked(name).name
+
+        def prepare(session: Session, intent: IntentModel, _now: datetime) -> dict[str, Any]:
+            row = FileCRUD(session).get(project_id, file_id, FileState.PRESENT)
+            if FileKind(row.kind) not in MEDIA | INTERMEDIATE:
+                raise InvalidRequestError(f"{row.path} is {row.kind}: only media and intermediates become finals.")
+            self.free([row])
+            self.hold_inputs(session, intent, [row.id])
+            return {
+                "file": {
+                    "id": self.new_id(),
+                    "sidecar_id": self.new_id(),
+                    "name": said or row.name,
+                    "parameters": row.parameters,
+                    "content_id": row.content_id,
+                    "source_id": row.id,
+                },
+                "of": row_json(row),
+            }
+
+        with self.share() as share:
+            begun = self.begin(project_id, IntentOp.PROMOTE, Request(key, (file_id, said)), prepare)
+            result = begun.answer
+            if result is None:
+                result = self.carry_out(share, begun, lambda: self._promote(share, begun))
+        return FilePublic.model_validate(result["file"])
+
+    def _promote(self, share: Share, begun: Begun) -> dict[str, Any]:
+        source = row_of(begun.plan["of"])
+        try:
+            linked = share.link(begun.project_id, source.path, layout.staging(begun.intent_id, MAIN_PART))
+            seen = Seen(source.size_bytes, source.blake3, 0, source.mtime_ns)
+            if not linked:
+                seen = self._copy(share, begun, source)
+        except FileNotFoundError as error:
+            raise NotFoundError(
+                f"{begun.project_id}/{source.path} was taken away from the share.", file_id=source.id
+            ) from error
+        extension = os.path.splitext(source.path)[1].removeprefix(".")
+        final = self.main_row(begun, MediaType(FileKind.FINAL, source.content_type, extension), seen)
+        if linked:
+            final.charged_bytes = 0
+        else:
+            final.content_id = final.id
+        texts = self.embedded(share, begun.project_id, source.path, MediaType(FileKind.FINAL, source.content_type, ""))
+        return self.publish_staged(share, begun, final, texts, set())
+
+    def _copy(self, share: Share, begun: Begun, source: FileModel) -> Seen:
+        """Copy the content where the file system makes no links."""
+        self.reserve_more(begun, source.size_bytes)
+        writer = self.begin_staged(share, begun, MAIN_PART)
+        try:
+            with share.open(begun.project_id, source.path) as stream:
+                while piece := stream.read(CHUNK_BYTES):
+                    self.renew(begun)
+                    writer.write(piece)
+            seen = writer.finish()
+        finally:
+            writer.close()
+        if seen.blake3 != source.blake3:
+            raise ContentChangedError(
+                f"{begun.project_id}/{source.path} is not what it was when it was saved. Nothing was promoted: look "
+                "who changed it."
+            )
+        return seen

@@ -1,0 +1,168 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Media and intermediates come in from bytes or from a stream. Files that are on the share already: `adoption`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
+from datetime import datetime
+from typing import Any, BinaryIO
+
+from sqlmodel import Session
+
+from noslop_backend.errors import InvalidRequestError
+from noslop_backend.files import CHUNK_BYTES
+from noslop_backend.layout import GENERATED, INTERMEDIATE, FileKind
+from noslop_backend.media_types import MediaType, intermediate
+from noslop_backend.models import FilePublic, IntentModel, IntentOp
+from noslop_backend.models.edges import FileCreate
+
+from .intents import Request
+from .upload import Upload
+from .writes import Writes, checked, generated
+
+#: Bytes, something with `read(size)`, or pieces as they come.
+Content = bytes | BinaryIO | Iterable[bytes]
+
+
+class Media(Writes):
+    """The part of the service about files that come in."""
+
+    def save_generated_media(
+        self,
+        project_id: str,
+        name: str,
+        content: Content,
+        *,
+        kind: FileKind | None = None,
+        length: int | None = None,
+        expected_blake3: str | None = None,
+        inputs: Sequence[str] = (),
+        parameters: dict[str, Any] | None = None,
+        key: str | None = None,
+    ) -> FilePublic:
+        """Save an image, a video or audio, with a sidecar beside it.
+
+        Args:
+            project_id: the project.
+            name: what the user calls it; two files may have the same.
+            content: bytes or a stream; never held in memory as a whole.
+            kind: image, video or audio; by default what the content says. Another kind than the content's is refused.
+            length: of the content in bytes, if known: all of it is reserved before the first byte.
+            expected_blake3: refuse other content than this.
+            inputs: ids of files of this project that it was made from.
+            parameters: how it was made. What is embedded in the file is read out beside that.
+            key: idempotency key.
+
+        Raises:
+            QuotaExceededError, UnsupportedMediaError, ContentMismatchError: nothing was kept.
+        """
+        upload = self.begin_generated_media(
+            project_id,
+            name,
+            kind=kind,
+            length=len(content) if isinstance(content, bytes) else length,
+            expected_blake3=expected_blake3,
+            inputs=inputs,
+            parameters=parameters,
+            key=key,
+        )
+        return _pour(content, upload)
+
+    def begin_generated_media(
+        self,
+        project_id: str,
+        name: str,
+        *,
+        kind: FileKind | None = None,
+        length: int | None = None,
+        expected_blake3: str | None = None,
+        inputs: Sequence[str] = (),
+        parameters: dict[str, Any] | None = None,
+        key: str | None = None,
+    ) -> Upload:
+        """Do the same as `save_generated_media` for who gets the content piece by piece."""
+        if kind is not None and kind not in GENERATED:
+            raise InvalidRequestError(f"Generated media are images, videos and audio; {kind} is saved another way.")
+        said = checked(name, parameters=parameters, inputs=inputs, length=length, expected_blake3=expected_blake3)
+        return self._begin(project_id, kind, said, key, lambda head: generated(kind, head))
+
+    def save_intermediate(
+        self,
+        project_id: str,
+        kind: FileKind,
+        name: str,
+        content: Content,
+        *,
+        length: int | None = None,
+        expected_blake3: str | None = None,
+        key: str | None = None,
+    ) -> FilePublic:
+        """Save a latent, mask or frame: something that can be made again. It has no sidecar.
+
+        `name` may end in an extension (`x.safetensors`), which is kept when the content says nothing better.
+        """
+        upload = self.begin_intermediate(
+            project_id,
+            kind,
+            name,
+            length=len(content) if isinstance(content, bytes) else length,
+            expected_blake3=expected_blake3,
+            key=key,
+        )
+        return _pour(content, upload)
+
+    def begin_intermediate(
+        self,
+        project_id: str,
+        kind: FileKind,
+        name: str,
+        *,
+        length: int | None = None,
+        expected_blake3: str | None = None,
+        key: str | None = None,
+    ) -> Upload:
+        """Do the same as `save_intermediate` for who gets the content piece by piece."""
+        if kind not in INTERMEDIATE:
+            raise InvalidRequestError(f"Intermediates are latents, masks and frames; {kind} is saved another way.")
+        said = checked(name, length=length, expected_blake3=expected_blake3)
+        return self._begin(project_id, kind, said, key, lambda head: intermediate(name, kind, head))
+
+    def _begin(
+        self,
+        project_id: str,
+        kind: FileKind | None,
+        said: FileCreate,
+        key: str | None,
+        typed: Callable[[bytes], MediaType],
+    ) -> Upload:
+        def prepare(session: Session, intent: IntentModel, _now: datetime) -> dict[str, Any]:
+            self.hold_inputs(session, intent, said.inputs)
+            return {"file": self.new_file(kind, said)}
+
+        request = Request(key, (kind, said.model_dump(mode="json")))
+        stack = ExitStack()
+        try:
+            share = stack.enter_context(self.share())
+            begun = self.begin(project_id, IntentOp.WRITE, request, prepare, reserve_bytes=said.length or 0)
+            return Upload(self, begun, stack, share, said, typed=typed)
+        except BaseException:
+            stack.close()
+            raise
+
+
+def _pour(content: Content, upload: Upload) -> FilePublic:
+    with upload:
+        if upload.answer is None:
+            for piece in _pieces(content):
+                upload.write(piece)
+        return upload.finish()
+
+
+def _pieces(content: Content) -> Iterable[bytes]:
+    if isinstance(content, bytes):
+        return (content[at : at + CHUNK_BYTES] for at in range(0, len(content), CHUNK_BYTES))
+    if isinstance(content, Iterable) and not hasattr(content, "read"):
+        return content
+    return iter(lambda: content.read(CHUNK_BYTES), b"")

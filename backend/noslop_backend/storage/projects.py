@@ -1,0 +1,271 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Projects: made, changed, put away, and removed with everything in them."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any
+
+from sqlmodel import Session
+
+from noslop_backend import layout
+from noslop_backend.crud import Cursor, IntentCRUD, ProjectCRUD, StoreCRUD, TallyCRUD
+from noslop_backend.crud.pages import check_limit
+from noslop_backend.errors import BackendError, ConflictError, InvalidRequestError, RevisionConflictError
+from noslop_backend.files import Share
+from noslop_backend.layout import FileKind
+from noslop_backend.models import (
+    IntentModel,
+    IntentOp,
+    Page,
+    ProjectCreate,
+    ProjectModel,
+    ProjectPublic,
+    ProjectState,
+    ProjectUpdate,
+    RemovalReport,
+)
+
+from .intents import Begun, BusyError, LostError, Request
+from .removals import Removals
+from .writes import MAIN_PART
+
+_FORMAT = 1
+
+
+def compose_metadata(project: ProjectModel) -> bytes:
+    """Text of metadata.json: for people, and for a database that has to be rebuilt."""
+    names = ("id", "name", "description", "status", "settings", "quota_bytes", "intermediate_days", "trash_days")
+    times = ("created_at", "updated_at", "trashed_at")
+    known: dict[str, Any] = {name: getattr(project, name) for name in (*names, "revision")}
+    for name in times:
+        moment: datetime | None = getattr(project, name)
+        known[name] = moment and moment.isoformat()
+    return json.dumps({"noslop": _FORMAT, "project": known}, indent=1, ensure_ascii=False).encode() + b"\n"
+
+
+class Projects(Removals):
+    """The part of the service about whole projects."""
+
+    def create_project_structure(self, create: ProjectCreate, *, key: str | None = None) -> ProjectPublic:
+        """Make a project: its row, its directories and its metadata.json."""
+        project_id = layout.project_id(create.name, secrets.token_bytes(layout.PROJECT_ID_BYTES))
+        given = create.model_dump(exclude_unset=True)
+        defaults = {
+            "quota_bytes": self.settings.project_quota_bytes,
+            "intermediate_days": self.settings.intermediate_days,
+            "trash_days": self.settings.trash_days,
+        }
+
+        def enter(session: Session, now: datetime) -> None:
+            values = create.model_dump() | {name: value for name, value in defaults.items() if name not in given}
+            row = ProjectModel(id=project_id, folder_path=project_id, created_at=now, updated_at=now, **values)
+            ProjectCRUD(session).add(row)
+
+        request = Request(key, (create.model_dump(mode="json"),), scope="")
+        with self.share() as share:
+            begun = self.begin(project_id, IntentOp.CREATE_PROJECT, request, _nothing, enter=enter)
+            if begun.answer is not None:
+                return ProjectPublic.model_validate(begun.answer["project"])
+            try:
+                result = self.carry_creation(share, begun)
+            except LostError:
+                result = self.outcome(begun)
+            except BaseException:
+                self._undo_creation(share, begun)
+                raise
+        return ProjectPublic.model_validate(result["project"])
+
+    def carry_creation(self, share: Share, begun: Begun) -> dict[str, Any]:
+        """Make what a new project has on the share; goes on wherever somebody stopped."""
+        share.make_project(begun.project_id)
+        self._write_metadata(share, begun)
+
+        def apply(session: Session, _now: datetime) -> dict[str, Any]:
+            project = ProjectCRUD(session).lock(begun.project_id)
+            project.state = ProjectState.PRESENT
+            session.add(project)
+            session.flush()
+            return _result(project)
+
+        begun.published = True
+        return self.finish(begun, apply)
+
+    def _undo_creation(self, share: Share, begun: Begun) -> None:
+        """Forget a project that could not be made. When even that fails, recovery makes it after all."""
+        if begun.published:
+            return
+        try:
+            with self.database.write() as session:
+                projects = ProjectCRUD(session)
+                projects.lock(begun.project_id)
+                if not IntentCRUD(session).update(begun.intent_id, begun.owner, key=None):
+                    return
+                projects.delete(begun.project_id)
+            share.remove_project(begun.project_id)
+        except (BackendError, OSError):
+            return
+
+    def get_project(self, project_id: str) -> ProjectPublic:
+        """Give one project, in whatever state it is."""
+        with self.database.read() as session:
+            return ProjectPublic.model_validate(ProjectCRUD(session).get(project_id))
+
+    def list_projects(
+        self, *, state: ProjectState = ProjectState.PRESENT, cursor: str | None = None, limit: int = 100
+    ) -> Page[ProjectPublic]:
+        """List projects, oldest first. `limit` is 1 to 1000."""
+        with self.database.read() as session:
+            rows = ProjectCRUD(session).page(state, Cursor.decode(cursor), check_limit(limit) + 1)
+        items = [ProjectPublic.model_validate(row) for row in rows[:limit]]
+        more = Cursor(items[-1].created_at, items[-1].id).encode() if len(rows) > limit else None
+        return Page(items=items, next_cursor=more)
+
+    def update_project_metadata(
+        self, project_id: str, update: ProjectUpdate, *, expected_revision: int | None = None, key: str | None = None
+    ) -> ProjectPublic:
+        """Change what is known about a project, its quota and retention included, and write metadata.json anew.
+
+        Only the fields that were set in `update` change.
+
+        Raises:
+            RevisionConflictError: `expected_revision` was given and is not the revision any more.
+        """
+        changes = update.model_dump(exclude_unset=True)
+
+        def change(session: Session, project: ProjectModel, now: datetime) -> None:
+            if expected_revision not in {None, project.revision}:
+                raise RevisionConflictError(
+                    f"The project {project_id} is at revision {project.revision}, not {expected_revision}: somebody "
+                    "changed it. "
+                    "Read it again and decide anew.",
+                    revision=project.revision,
+                )
+            ProjectCRUD(session).change(project, changes, now)
+
+        arguments = (update.model_dump(mode="json", exclude_unset=True), expected_revision)
+        return self._change(project_id, ProjectState.PRESENT, Request(key, arguments), change)
+
+    def set_store_quota(self, quota_bytes: int | None) -> None:
+        """Limit what all projects may cost together; None takes the limit away. What is there stays."""
+        if quota_bytes is not None and not 0 <= quota_bytes < 2**63:
+            raise InvalidRequestError("A quota is a number of bytes, or none.")
+        with self.database.write() as session:
+            StoreCRUD(session).set_quota(quota_bytes)
+
+    def trash_project(self, project_id: str) -> ProjectPublic:
+        """Put a whole project away: it takes no writes, its files stay where they are and are still charged.
+
+        Raises:
+            InProgressError: something is being written into it.
+        """
+
+        def change(session: Session, project: ProjectModel, now: datetime) -> None:
+            self._at_rest(session, project_id)
+            ProjectCRUD(session).change(project, {"state": ProjectState.TRASHED, "trashed_at": now}, now)
+
+        return self._change(project_id, ProjectState.PRESENT, Request(), change)
+
+    def restore_project(self, project_id: str) -> ProjectPublic:
+        """Bring a project back from the trash."""
+
+        def change(session: Session, project: ProjectModel, now: datetime) -> None:
+            ProjectCRUD(session).change(project, {"state": ProjectState.PRESENT, "trashed_at": None}, now)
+
+        return self._change(project_id, ProjectState.TRASHED, Request(), change)
+
+    def purge_project(self, project_id: str) -> RemovalReport:
+        """Remove a project from the trash for good, with all its files and rows.
+
+        Raises:
+            ConflictError: the project is not in the trash.
+        """
+
+        def enter(session: Session, _now: datetime) -> None:
+            projects = ProjectCRUD(session)
+            project = projects.lock(project_id, ProjectState.TRASHED, ProjectState.PRESENT)
+            if project.state != ProjectState.TRASHED:
+                raise ConflictError(f"The project {project_id} is not in the trash. Put it there first.")
+            self._at_rest(session, project_id)
+            project.state = ProjectState.PURGING
+            session.add(project)
+            session.flush()
+
+        with self.share() as share:
+            begun = self.begin(project_id, IntentOp.PURGE_PROJECT, Request(), _nothing, enter=enter)
+            result = self.go_on(begun, lambda: self.carry_project_removal(share, begun))
+        return self.report_of(project_id, result)
+
+    def carry_project_removal(self, share: Share, begun: Begun) -> dict[str, Any]:
+        """Remove a project's tree and rows; goes on wherever somebody stopped."""
+        share.remove_project(begun.project_id)
+
+        def apply(session: Session, _now: datetime) -> dict[str, Any]:
+            files = sum(
+                row.files_count for row in TallyCRUD(session).of(begun.project_id) if row.kind != FileKind.SIDECAR
+            )
+            freed = ProjectCRUD(session).delete(begun.project_id)
+            return {"files": [], "files_count": files, "freed_bytes": freed}
+
+        return self.finish(begun, apply)
+
+    @staticmethod
+    def _at_rest(session: Session, project_id: str) -> None:
+        """Refuse while anything is open in a project."""
+        for intent in IntentCRUD(session).open_in(project_id):
+            raise BusyError(intent.id)
+
+    def _change(
+        self,
+        project_id: str,
+        state: ProjectState,
+        request: Request,
+        change: Callable[[Session, ProjectModel, datetime], None],
+    ) -> ProjectPublic:
+        def enter(session: Session, now: datetime) -> None:
+            change(session, ProjectCRUD(session).lock(project_id, state), now)
+
+        with self.share() as share:
+            begun = self.begin(project_id, IntentOp.UPDATE_PROJECT, request, _nothing, enter=enter)
+            result = self.go_on(begun, lambda: self.carry_change(share, begun))
+        return ProjectPublic.model_validate(result["project"])
+
+    def carry_change(self, share: Share, begun: Begun) -> dict[str, Any]:
+        """Bring metadata.json up to what the database says; goes on wherever somebody stopped."""
+        self._write_metadata(share, begun)
+
+        def apply(session: Session, _now: datetime) -> dict[str, Any]:
+            return _result(ProjectCRUD(session).get(begun.project_id))
+
+        return self.finish(begun, apply)
+
+    def _write_metadata(self, share: Share, begun: Begun) -> None:
+        """Write metadata.json, and again when the project was changed meanwhile.
+
+        The last to write writes the newest.
+        """
+        staged = layout.staging(begun.intent_id, MAIN_PART)
+        while True:
+            self.renew(begun)
+            with self.database.read() as session:
+                project = ProjectCRUD(session).get(begun.project_id)
+            try:
+                share.replace_metadata(begun.project_id, staged, compose_metadata(project))
+            except FileNotFoundError:
+                share.make_project(begun.project_id)
+                share.replace_metadata(begun.project_id, staged, compose_metadata(project))
+            with self.database.read() as session:
+                if ProjectCRUD(session).get(begun.project_id).revision == project.revision:
+                    return
+
+
+def _nothing(_session: Session, _intent: IntentModel, _now: datetime) -> dict[str, Any]:
+    return {}
+
+
+def _result(project: ProjectModel) -> dict[str, Any]:
+    return {"project": ProjectPublic.model_validate(project).model_dump(mode="json")}

@@ -1,0 +1,151 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What trash, purge and cleanup share.
+
+Once begun these are only ever finished, by whoever comes by: nothing is undone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlmodel import Session
+
+from noslop_backend import layout
+from noslop_backend.crud import Change, FileCRUD, ProjectCRUD, ReferenceCRUD
+from noslop_backend.errors import InProgressError, InvalidRequestError, NotFoundError
+from noslop_backend.files import Share
+from noslop_backend.models import FileModel, FileState, IntentModel, IntentOp, RemovalReport
+
+from .intents import AnsweredError, Begun, LostError, Request
+from .writes import Writes, public
+
+#: So many files go with one intent, and fit into one statement on every database.
+BATCH = 1000
+_NOTHING: dict[str, Any] = {"files": [], "files_count": 0, "freed_bytes": 0}
+
+
+def check_age(older_than: timedelta | None) -> None:
+    """Refuse an age that is none, or that no clock can count back.
+
+    Raises:
+        InvalidRequestError: it is.
+    """
+    if older_than is not None and not timedelta(0) <= older_than <= timedelta(days=36_500):
+        raise InvalidRequestError("An age is 0 to 36500 days.")
+
+
+class Removals(Writes):
+    """Takes rows, changes the tree, and finishes both."""
+
+    def go_on(self, begun: Begun, work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        """Do the work of an intent that can only be finished.
+
+        When it fails, whoever comes next goes on with it at once.
+        """
+        if begun.answer is not None:
+            return begun.answer
+        try:
+            return work()
+        except LostError:
+            return self.outcome(begun)
+        except BaseException:
+            self.abandon(begun)
+            raise
+
+    @staticmethod
+    def all_there(project_id: str, file_ids: list[str], rows: list[FileModel], *states: FileState) -> None:
+        """Refuse to work on files that are not in the project, or not in one of these states.
+
+        Raises:
+            NotFoundError: one is not.
+            InvalidRequestError: one is a sidecar.
+        """
+        found = {row.id: row.state for row in rows}
+        if any(row.of_file_id is not None and row.id in file_ids for row in rows):
+            raise InvalidRequestError("A sidecar goes where its file goes: name that.")
+        for file_id in file_ids:
+            if found.get(file_id) not in states:
+                state = f"it is {found[file_id]}" if file_id in found else "there is none"
+                raise NotFoundError(
+                    f"The project {project_id} has no file {file_id!r} that is {' or '.join(states)}: {state}.",
+                    file_id=file_id,
+                )
+
+    @staticmethod
+    def not_held(session: Session, file_ids: list[str]) -> None:
+        """Refuse to move what an open intent needs.
+
+        Raises:
+            InProgressError: one does.
+        """
+        if held := ReferenceCRUD(session).needed(file_ids, by_intents_only=True):
+            raise InProgressError(
+                f"The file {min(held)} is being used by a write. Send it again when that is done.", retry_after_s=1.0
+            )
+
+    @staticmethod
+    def freed(session: Session, rows: list[FileModel]) -> int:
+        """What a project costs less without these rows: content that lives on under another name is still paid for."""
+        heirs = FileCRUD(session).heirs(rows)
+        return sum(row.charged_bytes for row in rows) - sum(row.size_bytes for row in heirs)
+
+    def remove(
+        self, project_id: str, op: IntentOp, request: Request, choose: Callable[[Session], list[FileModel]]
+    ) -> RemovalReport:
+        """Remove files for good: their rows are marked, they are unlinked, and the rows go."""
+
+        def prepare(session: Session, intent: IntentModel, _now: datetime) -> dict[str, Any]:
+            rows = choose(session)
+            if not rows:
+                raise AnsweredError(_NOTHING)
+            self.free(rows)
+            self.not_held(session, [row.id for row in rows])
+            change = Change().add(rows, -1)
+            FileCRUD(session).take(rows, intent.id, FileState.PURGING)
+            ProjectCRUD(session).settle(project_id, change.add(rows))
+            return {"removes": True}
+
+        with self.share() as share:
+            begun = self.begin(project_id, op, request, prepare)
+            result = self.go_on(begun, lambda: self.carry_removal(share, begun))
+        return self.report_of(project_id, result)
+
+    def carry_removal(self, share: Share, begun: Begun) -> dict[str, Any]:
+        """Remove what an intent works on; goes on wherever somebody stopped."""
+        in_trash = begun.op == IntentOp.PURGE
+        with self.database.read() as session:
+            rows = FileCRUD(session).taken(begun.intent_id)
+        self.renew(begun)
+        share.remove(begun.project_id, [layout.trash(row.path) if in_trash else row.path for row in rows])
+
+        def apply(session: Session, _now: datetime) -> dict[str, Any]:
+            files = FileCRUD(session)
+            rows = files.taken(begun.intent_id)
+            heirs = files.heirs(rows)
+            change = Change().add(rows, -1).add(heirs, -1)
+            for heir in heirs:
+                heir.charged_bytes = heir.size_bytes
+                session.add(heir)
+            session.flush()
+            change.add(heirs)
+            named = sum(1 for row in rows if row.of_file_id is None)
+            files.delete([row.id for row in rows])
+            ProjectCRUD(session).settle(begun.project_id, change)
+            return _NOTHING | {"files_count": named, "freed_bytes": -change.charged_bytes}
+
+        return self.finish(begun, apply)
+
+    def report_of(self, project_id: str, result: dict[str, Any]) -> RemovalReport:
+        """The report that a result stands for, with the files that are still known."""
+        files: list[FileModel] = []
+        if result["files"]:
+            with self.database.read() as session:
+                files = FileCRUD(session).some(project_id, result["files"])
+        return RemovalReport(
+            files=[public(row) for row in files],
+            files_count=result["files_count"],
+            freed_bytes=result["freed_bytes"],
+        )

@@ -1,0 +1,159 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""One file on its way in, piece by piece."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from contextlib import ExitStack
+from types import TracebackType
+from typing import Any, Self
+
+from noslop_backend import layout
+from noslop_backend.errors import (
+    ConflictError,
+    ContentMismatchError,
+    LeaseLostError,
+    QuotaExceededError,
+)
+from noslop_backend.files import Share, Writer
+from noslop_backend.media_types import HEAD_BYTES, MediaType
+from noslop_backend.models import FilePublic
+from noslop_backend.models.edges import FileCreate
+
+from .intents import Begun, LostError
+from .writes import MAIN_PART, Writes, check_hash
+
+
+class Upload:
+    """One file on its way in. `write` pieces, then `finish`; leaving the `with` block without that undoes everything.
+
+    When `answer` is set from the beginning, the key was used before and this is what it led to: write nothing.
+    """
+
+    def __init__(
+        self,
+        writes: Writes,
+        begun: Begun,
+        share: ExitStack,
+        opened: Share,
+        said: FileCreate,
+        *,
+        typed: Callable[[bytes], MediaType],
+    ) -> None:
+        self.answer = FilePublic.model_validate(begun.answer["file"]) if begun.answer is not None else None
+        self._writes = writes
+        self._begun = begun
+        self._share = opened
+        self._stack = share
+        self._said = said
+        self._typed = typed
+        self._head = b""
+        self._over = self.answer is not None
+        self._writer: Writer | None = None
+        if not self._over:
+            self._guarded(self._create)
+
+    def _create(self) -> None:
+        self._writer = self._writes.begin_staged(self._share, self._begun, MAIN_PART)
+
+    def _guarded(self, work: Callable[[], None]) -> None:
+        """Undo everything when something fails, and say what became of a lease that was lost."""
+        try:
+            work()
+        except LostError:
+            self._end()
+            self._writes.outcome(self._begun)
+            raise LeaseLostError("Somebody else finished this write. Send it again with the same key.") from None
+        except BaseException:
+            self.abort()
+            raise
+
+    def write(self, piece: bytes) -> None:
+        """Write the next piece; blocks. Renews the lease and reserves more bytes as needed.
+
+        Raises:
+            QuotaExceededError: no room for it. Everything is undone by then.
+            ContentMismatchError: more came than was announced.
+        """
+        if self.answer is None:
+            self._guarded(lambda: self._write(piece))
+
+    def _write(self, piece: bytes) -> None:
+        writer = self._open_writer()
+        size, said = writer.size_bytes + len(piece), self._said.length
+        if said is not None and size > said:
+            raise ContentMismatchError(f"{said} bytes were announced and more came. Nothing was kept.")
+        self._writes.renew(self._begun)
+        if size > self._begun.reserved_bytes:
+            self._reserve(size - self._begun.reserved_bytes)
+        writer.write(piece)
+        if len(self._head) < HEAD_BYTES:
+            self._head += bytes(piece[: HEAD_BYTES - len(self._head)])
+
+    def _open_writer(self) -> Writer:
+        if self._writer is None or self._over:
+            raise ConflictError("This upload is over. Begin another.")
+        return self._writer
+
+    def _reserve(self, missing: int) -> None:
+        step = self._writes.settings.reserve_step_bytes
+        try:
+            self._writes.reserve_more(self._begun, max(step, missing))
+        except QuotaExceededError:
+            if missing >= step:
+                raise
+            # The step is our convenience, not the caller's request.
+            self._writes.reserve_more(self._begun, missing)
+
+    def finish(self) -> FilePublic:
+        """Publish the file and its sidecar, and answer only when they are on the disk and in the database.
+
+        Raises:
+            UnsupportedMediaError: the content is of no known type, or not of the kind that was named.
+            ContentMismatchError: not the length or hash that was announced.
+        """
+        if self.answer is not None:
+            self._end()
+            return self.answer
+        writer = self._open_writer()
+        try:
+            result = self._writes.carry_out(self._share, self._begun, lambda: self._publish(writer))
+        finally:
+            self._end()
+        return FilePublic.model_validate(result["file"])
+
+    def _publish(self, writer: Writer) -> dict[str, Any]:
+        if self._said.length not in {None, writer.size_bytes}:
+            raise ContentMismatchError(
+                f"{self._said.length} bytes were announced and {writer.size_bytes} came. Nothing was kept: send it "
+                "again."
+            )
+        found = self._typed(self._head)
+        seen = writer.finish()
+        check_hash(self._said.expected_blake3, seen.blake3)
+        main = self._writes.main_row(self._begun, found, seen)
+        embedded = self._writes.embedded(
+            self._share, self._begun.project_id, layout.staging(self._begun.intent_id, MAIN_PART), found
+        )
+        mentioned = layout.ids_in_text(json.dumps([main.parameters, embedded]))
+        return self._writes.publish_staged(self._share, self._begun, main, embedded, mentioned)
+
+    def abort(self) -> None:
+        """Undo everything. Does nothing after `finish`."""
+        if not self._over:
+            self._writes.undo(self._share, self._begun)
+        self._end()
+
+    def _end(self) -> None:
+        self._over = True
+        if self._writer is not None:
+            self._writer.close()
+        self._stack.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.abort()

@@ -1,0 +1,408 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What an intent that writes a file does between its first transaction and its last; shared by all that write."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import Any
+
+from blake3 import blake3
+from pydantic import ValidationError
+from sqlmodel import Session
+
+from noslop_backend import embedded, layout
+from noslop_backend.crud import Change, DocumentCRUD, FileCRUD, IntentCRUD, ProjectCRUD, ReferenceCRUD
+from noslop_backend.errors import (
+    BackendError,
+    ConflictError,
+    ContentMismatchError,
+    InvalidRequestError,
+    NotFoundError,
+    UnsupportedMediaError,
+)
+from noslop_backend.files import Seen, Share, Writer
+from noslop_backend.layout import MEDIA, WITH_SIDECAR, FileKind
+from noslop_backend.media_types import MediaType, sniff
+from noslop_backend.models import DocumentModel, FileModel, FilePublic, FileState, IntentModel
+from noslop_backend.models.edges import FileCreate
+
+from .intents import Begun, Intents, LostError
+
+FORMAT = 1
+MAIN_PART, SIDECAR_PART, RECOVERED_PART = 0, 1, 2
+
+
+def compose_sidecar(
+    row: FileModel,
+    sidecar_id: str,
+    *,
+    document: dict[str, Any] | None = None,
+    embedded: dict[str, Any] | None = None,
+    inputs: Sequence[str] = (),
+    parameters: dict[str, Any] | None = None,
+) -> bytes:
+    """Text of a sidecar: everything that a lost database would have known of a file."""
+    known = {
+        "noslop": FORMAT,
+        "sidecar_id": sidecar_id,
+        "file": {
+            "id": row.id,
+            "project_id": row.project_id,
+            "kind": row.kind,
+            "path": row.path,
+            "name": row.name,
+            "size_bytes": row.size_bytes,
+            "blake3": row.blake3,
+            "content_type": row.content_type,
+            "version": row.version,
+            "source_id": row.source_id,
+            "content_id": row.content_id,
+            "created_at": row.created_at.isoformat(),
+        },
+        "document": document,
+        "parameters": row.parameters if parameters is None else parameters,
+        "embedded": embedded or {},
+        "inputs": sorted(set(inputs)),
+    }
+    # ASCII only: embedded texts of others may hold what no UTF-8 can.
+    return json.dumps(known, indent=1).encode() + b"\n"
+
+
+def checked(
+    name: str,
+    *,
+    parameters: dict[str, Any] | None = None,
+    inputs: Sequence[str] = (),
+    length: int | None = None,
+    expected_blake3: str | None = None,
+) -> FileCreate:
+    """Validate what a caller says of a file.
+
+    Raises:
+        InvalidRequestError: something of it has no meaning.
+    """
+    try:
+        return FileCreate(
+            name=name,
+            parameters=parameters or {},
+            inputs=list(inputs),
+            length=length,
+            expected_blake3=expected_blake3,
+        )
+    except ValidationError as error:
+        raise invalid(error) from error
+
+
+def invalid(error: ValidationError) -> InvalidRequestError:
+    """Say in one sentence what does not fit."""
+    problems = (
+        f"{'.'.join(map(str, problem['loc']))}: {problem['msg'].removeprefix('Value error, ')}"
+        for problem in error.errors(include_url=False, include_context=False, include_input=False)
+    )
+    return InvalidRequestError(f"The request does not fit: {'; '.join(problems)}.")
+
+
+def row_json(row: FileModel) -> dict[str, Any]:
+    """A row as it lies in an intent's plan."""
+    return row.model_dump(mode="json")
+
+
+def row_of(plan: dict[str, Any]) -> FileModel:
+    """Read a row from an intent's plan."""
+    times = {name: plan[name] and datetime.fromisoformat(plan[name]) for name in ("created_at", "trashed_at")}
+    return FileModel(**(plan | times))
+
+
+def public(row: FileModel) -> FilePublic:
+    """What everybody sees of a row."""
+    return FilePublic.model_validate(row)
+
+
+class Writes(Intents):
+    """Publishes one file with its sidecar, and finishes the rows of both."""
+
+    def hold_inputs(self, session: Session, intent: IntentModel, inputs: Sequence[str]) -> None:
+        """Keep the inputs of a write from removal until it is done.
+
+        Raises:
+            NotFoundError: one of them is not present.
+        """
+        wanted = set(inputs)
+        there = {
+            row.id
+            for row in FileCRUD(session).some(intent.project_id, sorted(wanted))
+            if row.state == FileState.PRESENT
+        }
+        if missing := sorted(wanted - there):
+            raise NotFoundError(
+                f"The project {intent.project_id} has no such file {missing[0]!r}, which was named as an input.",
+                file_id=missing[0],
+            )
+        ReferenceCRUD(session).hold(intent.id, wanted)
+
+    def new_file(self, kind: FileKind | None, said: FileCreate) -> dict[str, Any]:
+        """What the plan of a new file says from the beginning."""
+        return {
+            "id": self.new_id(),
+            "sidecar_id": self.new_id(),
+            "kind": kind,
+            "name": said.name,
+            "parameters": said.parameters,
+            "inputs": said.inputs,
+        }
+
+    @staticmethod
+    def embedded(share: Share, project_id: str, relative: str, found: MediaType) -> dict[str, Any]:
+        """Read what is embedded in a file; intermediates are not looked into."""
+        if found.kind not in MEDIA:
+            return {}
+        with share.open(project_id, relative) as stream:
+            return embedded.read(stream, found.content_type)
+
+    @staticmethod
+    def begin_staged(share: Share, begun: Begun, part: int) -> Writer:
+        """Open a new file in `.staging`, making the project's directories again if somebody took them away."""
+        staged = layout.staging(begun.intent_id, part)
+        try:
+            return share.create(begun.project_id, staged)
+        except FileNotFoundError:
+            share.make_project(begun.project_id)
+            return share.create(begun.project_id, staged)
+
+    def stage(self, share: Share, begun: Begun, part: int, content: bytes) -> Seen:
+        """Write a small file whole into `.staging`."""
+        writer = self.begin_staged(share, begun, part)
+        try:
+            writer.write(content)
+            return writer.finish()
+        finally:
+            writer.close()
+
+    def main_row(self, begun: Begun, found: MediaType, seen: Seen) -> FileModel:
+        """Make the row of the file that an intent has staged."""
+        spec = begun.plan["file"]
+        file_id, version = spec["id"], spec.get("version")
+        return FileModel(
+            id=file_id,
+            project_id=begun.project_id,
+            kind=found.kind,
+            path=layout.path(found.kind, spec["name"], file_id, found.extension, version),
+            name=spec["name"],
+            size_bytes=seen.size_bytes,
+            charged_bytes=seen.size_bytes,
+            blake3=seen.blake3,
+            content_type=found.content_type,
+            parameters=spec.get("parameters") or {},
+            document_id=(spec.get("document") or {}).get("id"),
+            version=version,
+            content_id=spec.get("content_id") or file_id,
+            source_id=spec.get("source_id"),
+            last_sidecar=int(found.kind in WITH_SIDECAR),
+            mtime_ns=seen.mtime_ns,
+            created_at=begun.moment,
+        )
+
+    def sidecar_row(
+        self, of: FileModel, sidecar_id: str, content: bytes, created_at: datetime, revision: int = 1
+    ) -> FileModel:
+        """Make the row of a sidecar."""
+        return FileModel(
+            id=sidecar_id,
+            project_id=of.project_id,
+            kind=FileKind.SIDECAR,
+            path=layout.sidecar(of.path, revision),
+            name=of.name,
+            size_bytes=len(content),
+            charged_bytes=len(content),
+            blake3=blake3(content).hexdigest(),
+            content_type="application/json",
+            content_id=sidecar_id,
+            of_file_id=of.id,
+            mtime_ns=0,
+            created_at=created_at,
+        )
+
+    def stage_sidecar(self, share: Share, begun: Begun, main: FileModel, texts: dict[str, Any]) -> FileModel | None:
+        """Write the sidecar of a new file into `.staging`; None for kinds that have none."""
+        if FileKind(main.kind) not in WITH_SIDECAR:
+            return None
+        content = self.sidecar_of(begun, main, texts)
+        row = self.sidecar_row(main, begun.plan["file"]["sidecar_id"], content, begun.moment)
+        self.stage(share, begun, SIDECAR_PART, content)
+        return row
+
+    def sidecar_of(self, begun: Begun, main: FileModel, texts: dict[str, Any]) -> bytes:
+        """Text of the sidecar that a new file gets: the same each time, so that recovery can write it again."""
+        spec = begun.plan["file"]
+        return compose_sidecar(
+            main, spec["sidecar_id"], document=spec.get("document"), embedded=texts, inputs=spec.get("inputs") or ()
+        )
+
+    @staticmethod
+    def plan_rows(begun: Begun, rows: list[FileModel], mentioned: set[str]) -> dict[str, Any]:
+        """The plan with the rows that are about to be published, and what they refer to."""
+        inputs = sorted(set(begun.plan["file"].get("inputs") or ()) | mentioned)
+        return begun.plan | {"rows": [row_json(row) for row in rows], "references": inputs}
+
+    def publish_staged(
+        self, share: Share, begun: Begun, main: FileModel, texts: dict[str, Any], mentioned: set[str]
+    ) -> dict[str, Any]:
+        """Take a file that lies whole in `.staging` to its end: sidecar, lease, links, rows."""
+        sidecar = self.stage_sidecar(share, begun, main, texts)
+        rows = [main] if sidecar is None else [main, sidecar]
+        self.settle_plan(begun, self.plan_rows(begun, rows, mentioned), sum(row.charged_bytes for row in rows))
+        moves = [(layout.staging(begun.intent_id, MAIN_PART), main.path)]
+        if sidecar is not None:
+            moves.insert(0, (layout.staging(begun.intent_id, SIDECAR_PART), sidecar.path))
+        try:
+            share.publish(begun.project_id, moves)
+        except FileNotFoundError:
+            if share.look(begun.project_id, moves[-1][0]) is None:
+                raise
+            share.make_project(begun.project_id)
+            share.publish(begun.project_id, moves)
+        return self.finish_rows(share, begun, rows)
+
+    def finish_rows(self, share: Share, begun: Begun, rows: list[FileModel]) -> dict[str, Any]:
+        """Do the last transaction of a write whose files have their final names."""
+        begun.published = True
+        for row in rows:
+            found = share.look(begun.project_id, row.path)
+            if found is None:
+                raise ConflictError(f"{begun.project_id}/{row.path} vanished while it was being saved. Send it again.")
+            row.mtime_ns = found.st_mtime_ns
+        references = begun.plan["references"]
+
+        def apply(session: Session, _now: datetime) -> dict[str, Any]:
+            FileCRUD(session).add(rows)
+            main = rows[0]
+            ReferenceCRUD(session).add(begun.project_id, main.id, references)
+            workflows = DocumentCRUD(session).count_versions(main.document_id, 1) if main.document_id else 0
+            ProjectCRUD(session).settle(
+                begun.project_id, Change().add(rows), reserved_bytes=begun.reserved_bytes, workflows=workflows
+            )
+            return {"file": public(main).model_dump(mode="json")}
+
+        return self.finish(begun, apply)
+
+    @staticmethod
+    def published(share: Share, begun: Begun) -> bool:
+        """Tell whether the file of an intent has its final name, whole. Then every byte of it was synced before."""
+        if begun.plan.get("undo") or not begun.plan.get("rows"):
+            return False
+        main = row_of(begun.plan["rows"][0])
+        found = share.look(begun.project_id, main.path)
+        if found is None or not stat.S_ISREG(found.st_mode) or found.st_size != main.size_bytes:
+            return False
+        return share.hash(begun.project_id, main.path).blake3 == main.blake3
+
+    def finish_published(self, share: Share, begun: Begun) -> dict[str, Any]:
+        """Finish an intent whose file has its final name: write its sidecar if that is missing, then the rows."""
+        main, *sidecars = rows = [row_of(row) for row in begun.plan["rows"]]
+        for sidecar in sidecars:
+            if share.look(begun.project_id, sidecar.path) is None:
+                found = MediaType(FileKind(main.kind), main.content_type, "")
+                texts = self.embedded(share, begun.project_id, main.path, found)
+                staged = layout.staging(begun.intent_id, RECOVERED_PART)
+                share.remove(begun.project_id, [staged])
+                self.stage(share, begun, RECOVERED_PART, self.sidecar_of(begun, main, texts))
+                share.publish(begun.project_id, [(staged, sidecar.path)])
+        share.sync(begun.project_id, os.path.dirname(main.path))
+        parts = (MAIN_PART, SIDECAR_PART)
+        share.remove(begun.project_id, [layout.staging(begun.intent_id, part) for part in parts])
+        return self.finish_rows(share, begun, rows)
+
+    def carry_out(self, share: Share, begun: Begun, work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        """Do the work of an intent: undo it when it fails before it is published, and answer for it when it was lost.
+
+        After the links nothing is undone any more: when the last transaction fails nobody knows whether it did, and
+        who comes next finishes it.
+        """
+        try:
+            return work()
+        except LostError:
+            return self.outcome(begun)
+        except FileNotFoundError as error:
+            # Nobody takes a staged file away but who took the intent over.
+            if not self.owns(begun):
+                return self.outcome(begun)
+            if not begun.published:
+                self.undo(share, begun)
+            raise ConflictError(
+                f"Something vanished from {begun.project_id} while it was being written to ({error.filename}). "
+                "Look who removes files there, and send it again."
+            ) from error
+        except BaseException:
+            if not begun.published:
+                self.undo(share, begun)
+            raise
+
+    def undo(self, share: Share, begun: Begun) -> None:
+        """Take back whatever a write that failed has staged or half published, and release it.
+
+        That it is being undone is written down first: from then on nobody finishes it, and nobody misses what is
+        removed. When
+        this fails too recovery does it: the first error is what counts.
+        """
+        try:
+            with self.database.write() as session:
+                if not IntentCRUD(session).update(begun.intent_id, begun.owner, plan=begun.plan | {"undo": True}):
+                    return
+            self.remove_traces(share, begun)
+            self.release(begun)
+        except (BackendError, OSError):
+            self.abandon(begun)
+
+    def remove_traces(self, share: Share, begun: Begun) -> None:
+        """Remove what a write has left. Staged names go first: from then on nobody can publish."""
+        parts = (MAIN_PART, SIDECAR_PART, RECOVERED_PART)
+        share.remove(begun.project_id, [layout.staging(begun.intent_id, part) for part in parts])
+        share.remove(begun.project_id, [row["path"] for row in begun.plan.get("rows", ())])
+
+
+def location(row: FileModel) -> str:
+    """Where a file lies now."""
+    return layout.trash(row.path) if row.state == FileState.TRASHED else row.path
+
+
+def document_json(document: DocumentModel) -> dict[str, Any]:
+    """What a sidecar says of the document that a file is a version of."""
+    return {
+        "id": document.id,
+        "kind": document.kind,
+        "name": document.name,
+        "created_at": document.created_at.isoformat(),
+    }
+
+
+def generated(kind: FileKind | None, head: bytes) -> MediaType:
+    """Type of generated media by its content.
+
+    Raises:
+        UnsupportedMediaError: none that the layout has a place for, or another kind than was named.
+    """
+    found = sniff(head)
+    if found is None:
+        raise UnsupportedMediaError(
+            "The content is no image, video or audio that is known here (PNG, JPEG, WebP, GIF, AVIF, HEIF, TIFF, EXR; "
+            "MP4, MOV, "
+            "WebM, Matroska, AVI, Ogg; WAV, FLAC, MP3, M4A, Opus). Save it as an intermediate, or convert it."
+        )
+    if kind is not None and found.kind != kind:
+        raise UnsupportedMediaError(f"The content is {found.content_type}, which is {found.kind} and not {kind}.")
+    return found
+
+
+def check_hash(expected: str | None, seen: str) -> None:
+    """Compare what came with what was announced.
+
+    Raises:
+        ContentMismatchError: they differ.
+    """
+    if expected is not None and expected != seen:
+        raise ContentMismatchError(f"The content's BLAKE3 is {seen}, and {expected} was announced. Nothing was kept.")
