@@ -1,0 +1,11 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A project as one archive with checksums: out of one studio, into another."""
+
+from __future__ import annotations
+
+from .exporting import ExportReport, export, export_to
+from .importing import ImportReport, import_from
+from .tape import ArchiveError
+
+__all__ = ["ArchiveError", "ExportReport", "ImportReport", "export", "export_to", "import_from"]

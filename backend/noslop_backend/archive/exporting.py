@@ -1,0 +1,212 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A project goes into one archive. Files stream through; each is compared with the hash that its row has."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import tempfile
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, BinaryIO
+
+from blake3 import blake3
+
+from noslop_backend import layout
+from noslop_backend.crud.exports import ExportCRUD
+from noslop_backend.crud.projects import ProjectCRUD
+from noslop_backend.database import clock
+from noslop_backend.errors import ConflictError
+from noslop_backend.files import CHUNK_BYTES, Share
+from noslop_backend.models import FileModel, ProjectState
+from noslop_backend.storage import Core
+
+from . import manifest
+from .manifest import DocumentLine, FileLine, NeedLine, ProjectLine
+from .tape import Recorder
+
+
+@dataclass
+class ExportReport:
+    """What an archive holds."""
+
+    project_id: str
+    files_count: int
+    documents_count: int
+    total_bytes: int
+    #: Rows whose files were taken away from the share, and which the archive therefore does not have.
+    left_out_count: int
+    archive_bytes: int = 0
+
+
+def export_to(core: Core, project_id: str, target: Path, *, without_missing: bool = False) -> ExportReport:
+    """Write an archive of a project to a new file; it has its name only when it is whole and on the disk.
+
+    Args:
+        core: the service.
+        project_id: a project that is present or in the trash.
+        target: a path that does not exist.
+        without_missing: leave out what was taken away from the share, instead of refusing.
+
+    Raises:
+        ConflictError: `target` exists, or a file is missing or is not what it was when it was saved.
+        NotFoundError: no such project.
+    """
+    if os.path.lexists(target):
+        raise ConflictError(f"{target} is there already. Name a file that does not exist: nothing is written over.")
+    part = target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")
+    try:
+        # Closed by the `with` below: only opening it fails for reasons that are about the directory.
+        stream = open(part, "xb", opener=_private)  # noqa: SIM115 - see above
+    except OSError as error:
+        raise ConflictError(f"{part.parent} takes no file: {error.strerror}. Name another directory.") from error
+    try:
+        with stream:
+            report = export(core, project_id, stream, without_missing=without_missing)
+            stream.flush()
+            os.fsync(stream.fileno())
+            report.archive_bytes = os.fstat(stream.fileno()).st_size
+        try:
+            os.link(part, target)
+        except FileExistsError as error:
+            raise ConflictError(f"{target} was made meanwhile by somebody else. Name another file.") from error
+        except OSError:
+            # No hard links there (a USB stick): the path did not exist a moment ago.
+            os.rename(part, target)
+    finally:
+        with suppress(FileNotFoundError):
+            os.unlink(part)
+    _sync_directory(target.parent)
+    return report
+
+
+def export(core: Core, project_id: str, stream: BinaryIO, *, without_missing: bool = False) -> ExportReport:
+    """Write an archive of a project to a stream, which need not be able to seek. See `export_to`."""
+    with tempfile.TemporaryFile() as rows, core.share() as share:
+        first, left_out = _write_rows(core, project_id, rows, without_missing)
+        head = manifest.write(first)
+        recorder = Recorder(stream)
+        size, hasher = len(head) + rows.tell(), blake3()
+        moment = manifest.seconds(first.exported_at)
+        recorder.add(manifest.MANIFEST, size, _hashed(hasher, _pieces(head, rows)), moment)
+        checksum = f"{hasher.hexdigest()}  {manifest.MANIFEST}\n".encode()
+        recorder.add(manifest.CHECKSUM, len(checksum), iter([checksum]), moment)
+        rows.seek(0)
+        for line in manifest.read(_WithHead(head, rows)):
+            if isinstance(line, FileLine) and line.same_as is None:
+                _write_file(recorder, share, project_id, line)
+        recorder.end()
+    return ExportReport(project_id, first.files_count, first.documents_count, first.total_bytes, left_out)
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NOFOLLOW, 0o600)
+
+
+def _write_rows(core: Core, project_id: str, rows: IO[bytes], without_missing: bool) -> tuple[ProjectLine, int]:
+    """Write all lines but the first, which says how many there are."""
+    files = documents = total = 0
+    with core.database.read() as session:
+        lines = ExportCRUD(session)
+        project = ProjectCRUD(session).get(project_id, ProjectState.PRESENT, ProjectState.TRASHED)
+        now = clock(session)
+        missing = lines.missing(project_id)
+        if missing and not without_missing:
+            raise ConflictError(
+                f"{missing} files of {project_id} were taken away from the share. Bring them back "
+                "(`noslop-backend reconcile` "
+                "lists them), or export what is left with --without-missing."
+            )
+        for document in lines.documents(project_id):
+            rows.write(manifest.write(DocumentLine.model_validate(document, from_attributes=True)))
+            documents += 1
+        for row, same_as in lines.files(project_id):
+            rows.write(manifest.write(_file_line(row, same_as)))
+            files += 1
+            total += 0 if same_as else row.size_bytes
+        for from_id, to_id in lines.needs(project_id):
+            rows.write(manifest.write(NeedLine(from_id=from_id, to_id=to_id)))
+        values = {name: getattr(project, name) for name in ProjectLine.model_fields if hasattr(project, name)}
+    first = ProjectLine(
+        **values,
+        exported_at=now,
+        studio_id=core.settings.studio_id,
+        documents_count=documents,
+        files_count=files,
+        total_bytes=total,
+    )
+    return first, missing
+
+
+def _file_line(row: FileModel, same_as: str | None) -> FileLine:
+    values = {name: getattr(row, name) for name in FileLine.model_fields if hasattr(row, name)}
+    return FileLine(**values, same_as=same_as)
+
+
+def _write_file(recorder: Recorder, share: Share, project_id: str, line: FileLine) -> None:
+    hasher = blake3()
+    try:
+        with _open(share, project_id, line) as stream:
+            pieces = _hashed(hasher, iter(lambda: stream.read(CHUNK_BYTES), b""))
+            recorder.add(line.member, line.size_bytes, pieces, manifest.seconds(line.created_at))
+    except (FileNotFoundError, ValueError) as error:
+        seen = "it is gone" if isinstance(error, FileNotFoundError) else "it has another size"
+        raise ConflictError(
+            f"{project_id}/{line.lies_at} was changed from outside, or removed just now ({seen}). Nothing was "
+            "exported: run "
+            "`noslop-backend reconcile`, then export again."
+        ) from error
+    if hasher.hexdigest() != line.blake3:
+        raise ConflictError(
+            f"{project_id}/{line.lies_at} is not what was saved: its BLAKE3 is {hasher.hexdigest()}, and "
+            f"{line.blake3} was "
+            "recorded. Nothing was exported: run `noslop-backend reconcile`, then export again."
+        )
+
+
+def _open(share: Share, project_id: str, line: FileLine) -> BinaryIO:
+    try:
+        return share.open(project_id, line.lies_at)
+    except FileNotFoundError:
+        # Put away or brought back since the rows were read.
+        other = line.path if line.lies_at != line.path else layout.trash(line.path)
+        return share.open(project_id, other)
+
+
+def _hashed(hasher: blake3, pieces: Iterator[bytes]) -> Iterator[bytes]:
+    for piece in pieces:
+        hasher.update(piece)
+        yield piece
+
+
+def _pieces(head: bytes, rows: IO[bytes]) -> Iterator[bytes]:
+    yield head
+    rows.seek(0)
+    while piece := rows.read(CHUNK_BYTES):
+        yield piece
+
+
+class _WithHead:
+    """The lines of a manifest whose first line is not in the file of the others."""
+
+    def __init__(self, head: bytes, rows: IO[bytes]) -> None:
+        self._head = head
+        self._rows = rows
+
+    def readline(self, limit: int = -1, /) -> bytes:
+        """Give the next line."""
+        if self._head:
+            head, self._head = self._head, b""
+            return head
+        return self._rows.readline(limit)
+
+
+def _sync_directory(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

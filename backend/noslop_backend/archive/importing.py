@@ -1,0 +1,231 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A project comes out of an archive: all of it or nothing.
+
+Files stream into `.imports/<intent>/<project>` beside the projects, and their rows into a project that nobody sees
+yet. When every checksum is right the whole directory becomes a project by one rename, and one transaction shows its
+rows. Killed before the rename, recovery removes everything; after it, recovery shows the project.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import IO, Any, BinaryIO, cast
+
+from blake3 import blake3
+from sqlmodel import Session
+
+from noslop_backend import layout
+from noslop_backend.crud import IntentCRUD, ProjectCRUD, StoreCRUD
+from noslop_backend.crud.bulk import BulkCRUD
+from noslop_backend.errors import (
+    BackendError,
+    NotFoundError,
+    StorageFullError,
+)
+from noslop_backend.files import Share, beside
+from noslop_backend.models import (
+    IntentModel,
+    IntentOp,
+    IntentState,
+    ProjectModel,
+    ProjectPublic,
+    ProjectState,
+)
+from noslop_backend.storage.intents import Begun, Intents, LostError, Request
+
+from . import manifest
+from .checked import Checked
+from .receiving import Receiver, no_room, show
+from .tape import ArchiveError, Player
+
+#: Lines, not files: an archive of ten million files has a smaller manifest.
+MANIFEST_LIMIT_BYTES = 16 * 1024**3
+
+
+@dataclass
+class ImportReport:
+    """What came in."""
+
+    project: ProjectPublic
+    files_count: int
+    documents_count: int
+    total_bytes: int
+    #: Ids that were taken here, so that new ones had to be given; the project's own id is one of them.
+    renamed_count: int
+
+
+def import_from(storage: Intents, stream: BinaryIO) -> ImportReport:
+    """Make a project of an archive. It has the ids that it had, where those are free, and new ones elsewhere.
+
+    Args:
+        storage: the service.
+        stream: the archive; it is read once, from its beginning to its end.
+
+    Raises:
+        ArchiveError: the archive is damaged, or says what is not true. Nothing of it was kept.
+        QuotaExceededError, StorageFullError: there is no room for it. Nothing was written.
+        LeaseLostError: it gave no sign of life for so long that somebody else undid it.
+    """
+    with tempfile.TemporaryDirectory() as directory, storage.share() as share:
+        _sweep(storage, share)
+        player = Player(stream)
+        rows = _manifest(player, Path(directory))
+        with rows, Checked(Path(directory)) as checked:
+            rows.seek(0)
+            checked.take(manifest.read(rows))
+            _settle_ids(storage, share, checked)
+            total, free = checked.project.total_bytes, share.disk()[1]
+            if total > free:
+                raise StorageFullError(
+                    f"The archive holds {total} bytes, and the disk below the share has {free} free. Nothing was "
+                    "imported.",
+                    asked_bytes=total,
+                )
+            begun = _begin(storage, checked)
+            try:
+                result = Receiver(storage, share, checked, begun, player=player, rows=rows).run()
+            except LostError:
+                # Somebody else took it over, and has finished or undone it.
+                result = storage.outcome(begun)
+            except BaseException:
+                with suppress(BackendError):
+                    undo(storage, share, begun)
+                raise
+    first = checked.project
+    project = ProjectPublic.model_validate(result["project"])
+    return ImportReport(project, first.files_count, first.documents_count, first.total_bytes, checked.renamed)
+
+
+def recover(storage: Intents, share: Share, begun: Begun) -> IntentState:
+    """Take an import to its end whose owner is gone; `begun` is the recoverer's.
+
+    One that is released leaves nothing, not even its intent.
+    """
+    beside.disown(share, begun.intent_id, begun.project_id)
+    # From here on the owner cannot publish any more: it did before, or it never will.
+    if beside.has_project(share, begun.project_id):
+        storage.finish(begun, lambda session, _now: show(session, begun.project_id))
+        beside.clear(share, begun.intent_id)
+        return IntentState.DONE
+    undo(storage, share, begun)
+    return IntentState.RELEASED
+
+
+def undo(storage: Intents, share: Share, begun: Begun) -> None:
+    """Take everything of an import away that is not published; does nothing when it is somebody else's by now."""
+    beside.disown(share, begun.intent_id, begun.project_id)
+    if beside.has_project(share, begun.project_id):
+        # Published, and then the last transaction failed: recovery shows it when the lease runs out.
+        return
+    beside.clear(share, begun.intent_id)
+    with storage.database.write() as session:
+        projects = ProjectCRUD(session)
+        try:
+            projects.lock(begun.project_id, ProjectState.CREATING)
+        except NotFoundError:
+            return
+        # Its project goes, and the intent with it: all that is left to compare is the owner.
+        if IntentCRUD(session).update(begun.intent_id, begun.owner, state=IntentState.RELEASED, key=None):
+            projects.delete(begun.project_id)
+
+
+def _sweep(storage: Intents, share: Share) -> None:
+    """Remove directories of imports that are over. The row comes before the directory, so nobody is just beginning."""
+    with beside.opened(share, beside.IMPORTS) as place:
+        there = (
+            {name for name in beside.names(place) if layout.INTENT_ID.fullmatch(name)} if place is not None else set()
+        )
+    if there:
+        with storage.database.read() as session:
+            there -= IntentCRUD(session).open_among(there)
+        for intent_id in sorted(there):
+            beside.clear(share, intent_id)
+
+
+def _manifest(player: Player, directory: Path) -> IO[bytes]:
+    """Take the manifest out of an archive and compare it with its checksum."""
+    if not player.next() or player.name != manifest.MANIFEST:
+        raise ArchiveError(
+            f"This is no exported project: it does not begin with {manifest.MANIFEST}, but with "
+            f"{player.name or 'nothing'!r}. "
+            "Name a file that `noslop-backend export` wrote, as it was written (not compressed)."
+        )
+    free = shutil.disk_usage(directory).free
+    if player.size_bytes > min(MANIFEST_LIMIT_BYTES, free):
+        raise ArchiveError(
+            f"The archive's manifest is to have {player.size_bytes} bytes; at most "
+            f"{min(MANIFEST_LIMIT_BYTES, free)} fit here "
+            f"({directory.parent} has {free} free). Nothing was imported."
+        )
+    # Closed by who calls, or below.
+    rows, hasher = tempfile.TemporaryFile(dir=directory), blake3()  # noqa: SIM115 - see above
+    try:
+        for piece in player.pieces():
+            rows.write(piece)
+            hasher.update(piece)
+        if not player.next() or player.name != manifest.CHECKSUM or player.size_bytes > 1024:
+            raise ArchiveError(
+                f"The archive has no {manifest.CHECKSUM} after its manifest. It was not made by an export."
+            )
+        said = b"".join(player.pieces()).split(b" ")[0].decode("ascii", "replace")
+        if said != hasher.hexdigest():
+            raise ArchiveError(
+                f"The archive's manifest is damaged: its BLAKE3 is {hasher.hexdigest()}, and {said} was written down. "
+                "Copy the archive again, or export it again."
+            )
+    except BaseException:
+        rows.close()
+        raise
+    return cast("IO[bytes]", rows)
+
+
+def _settle_ids(storage: Intents, share: Share, checked: Checked) -> None:
+    """Give new ids where those of the archive are taken."""
+    with storage.database.read() as session:
+        bulk = BulkCRUD(session)
+        while bulk.known_project(checked.new_project_id) or beside.has_project(share, checked.new_project_id):
+            checked.rename_project()
+        for some in checked.ids("file"):
+            checked.rename("file", bulk.known_ids(some))
+        for some in checked.ids("document"):
+            checked.rename("document", bulk.known_documents(some))
+
+
+def _begin(storage: Intents, checked: Checked) -> Begun:
+    first = checked.project
+    total = first.total_bytes
+
+    def enter(session: Session, now: datetime) -> None:
+        if first.quota_bytes is not None and total > first.quota_bytes:
+            raise no_room(first, 0, total)
+        project = ProjectModel(
+            id=checked.new_project_id,
+            name=first.name,
+            description=first.description,
+            status=first.status,
+            state=ProjectState.CREATING,
+            settings=first.settings,
+            folder_path=checked.new_project_id,
+            reserved_bytes=total,
+            quota_bytes=first.quota_bytes,
+            intermediate_days=first.intermediate_days,
+            trash_days=first.trash_days,
+            revision=first.revision,
+            created_at=first.created_at,
+            updated_at=now,
+        )
+        StoreCRUD(session).get()
+        ProjectCRUD(session).add(project)
+
+    def prepare(_session: Session, _intent: IntentModel, _now: datetime) -> dict[str, Any]:
+        return {"archive_of": first.id}
+
+    return storage.begin(
+        checked.new_project_id, IntentOp.IMPORT_PROJECT, Request(), prepare, reserve_bytes=total, enter=enter
+    )

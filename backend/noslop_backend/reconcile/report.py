@@ -1,0 +1,77 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What reconcile tells of a run."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from enum import StrEnum
+from typing import Any
+
+#: So many findings are listed; all are counted.
+LISTED = 1000
+
+
+class What(StrEnum):
+    """What reconcile sees, as it is kept between runs."""
+
+    CAME = "came"
+    CHANGED = "changed"
+    WENT = "went"
+    #: A missing one is there again.
+    BACK = "back"
+    #: A mark, not a sighting: the content is not what was saved. It stays until it is again.
+    ALTERED = "altered"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One file, what became of it, and why."""
+
+    project_id: str
+    path: str
+    #: taken_in, left, touched, altered, missing, back, stranger; with `dry_run` what it would become.
+    outcome: str
+    note: str = ""
+
+
+@dataclass
+class ReconcileReport:
+    """What one run saw and did. `counts` is by outcome; `waiting_count` is seen once, or not long enough ago."""
+
+    apply: bool
+    resumed: bool = False
+    projects_count: int = 0
+    files_count: int = 0
+    waiting_count: int = 0
+    counts: dict[str, int] = field(default_factory=dict)
+    findings: list[Finding] = field(default_factory=list)
+    #: Projects where so much went that an applying run would ask first.
+    would_ask: list[str] = field(default_factory=list)
+
+    def add(self, finding: Finding) -> None:
+        """Count something, and list it as long as there is room."""
+        self.counts[finding.outcome] = self.counts.get(finding.outcome, 0) + 1
+        if len(self.findings) < LISTED:
+            self.findings.append(finding)
+
+    def kept(self) -> dict[str, Any]:
+        """What a run that is killed hands on to the one that goes on."""
+        return {
+            "projects_count": self.projects_count,
+            "files_count": self.files_count,
+            "waiting_count": self.waiting_count,
+            "counts": dict(self.counts),
+            "findings": [asdict(each) for each in self.findings],
+            "would_ask": list(self.would_ask),
+        }
+
+    @classmethod
+    def resumed_from(cls, kept: dict[str, Any], apply: bool) -> ReconcileReport:
+        """Go on with a report."""
+        values = kept | {
+            "counts": dict(kept["counts"]),
+            "findings": [Finding(**each) for each in kept["findings"]],
+            "would_ask": list(kept["would_ask"]),
+        }
+        return cls(apply=apply, resumed=True, **values)
