@@ -1,0 +1,62 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Who asks: a Bearer token in the Authorization header, and nowhere else."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import BackgroundTasks, Depends, Request, Security, params
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+
+from noslop_backend.auth import ANYBODY, Caller, UnauthenticatedError
+from noslop_backend.models import TokenScope
+
+from .state import StateDep
+
+_bearer = HTTPBearer(
+    auto_error=False,
+    scheme_name="token",
+    description="A token made by `noslop-backend token create`. Its scope is read, write or admin; each allows more.",
+)
+
+
+def _caller(
+    request: Request,
+    state: StateDep,
+    tasks: BackgroundTasks,
+    credentials: Annotated[HTTPAuthorizationCredentials | None, Security(_bearer)],
+) -> Caller:
+    if not state.asks_for_tokens:
+        return ANYBODY
+    if credentials is None:
+        if request.headers.get("authorization"):
+            raise UnauthenticatedError("The Authorization header is to say 'Bearer' and a token.")
+        raise UnauthenticatedError(
+            "A token is needed: send 'Authorization: Bearer TOKEN'. Who runs the studio makes one with "
+            "'noslop-backend token create'."
+        )
+    caller = state.tokens.check(credentials.credentials)
+    if caller.note_use and caller.token_id is not None:
+        # After the answer: a database that is busy with a write delays no reader.
+        tasks.add_task(state.note_use, caller.token_id)
+    return caller
+
+
+CallerDep = Annotated[Caller, Depends(_caller)]
+
+
+def _may(scope: TokenScope) -> params.Depends:
+    # Awaits nothing: as a plain `def` it would take a thread to compare two words.
+    async def check(caller: CallerDep) -> Caller:
+        caller.require(scope)
+        return caller
+
+    found: params.Depends = Depends(check)
+    return found
+
+
+#: For the `dependencies` of a route.
+READ = _may(TokenScope.READ)
+WRITE = _may(TokenScope.WRITE)
+ADMIN = _may(TokenScope.ADMIN)

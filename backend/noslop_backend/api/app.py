@@ -1,0 +1,88 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The web application: its routes under /api/v1, put together."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import anyio.to_thread
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+from fastapi.routing import APIRoute
+
+from noslop_backend import __version__
+from noslop_backend.storage import ProjectStorage
+
+from . import adoptions, documents, files, metrics, problems, projects, removal, store, uploads
+from .limits import BodyLimit, Limits
+from .state import State
+
+PREFIX = "/api/v1"
+#: For routes that only ask the database.
+_OTHER_THREADS = 40
+_ROUTERS = (
+    *(projects.router, documents.router, uploads.router, removal.router, files.router, adoptions.router, store.router),
+    metrics.router,
+)
+
+
+def create_app(storage: ProjectStorage, limits: Limits, *, asks_for_tokens: bool = True) -> FastAPI:
+    """Make the application.
+
+    Args:
+        storage: the service, with a database that is migrated.
+        limits: how much a client gets.
+        asks_for_tokens: off only where nobody but this host can connect.
+    """
+    state = State.make(storage, limits, asks_for_tokens=asks_for_tokens)
+
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        # Routes that wait for the share wait in one of these threads. Whatever that does, some are left for the others.
+        anyio.to_thread.current_default_thread_limiter().total_tokens = (
+            limits.disk_threads + limits.disk_waiting + _OTHER_THREADS
+        )
+        yield
+        state.close()
+
+    app = FastAPI(
+        title="NoSlop",
+        version=__version__,
+        summary="Every project's files: tracked, limited, never lost.",
+        lifespan=lifespan,
+        openapi_url=f"{PREFIX}/openapi.json",
+        # Their pages load scripts from elsewhere, which a studio may have no way to.
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+    )
+    app.state.noslop = state
+    for router in _ROUTERS:
+        app.include_router(router, prefix=PREFIX, responses=problems.described(400, 401, 403, 422, 500, 503, 507))
+    problems.install(app)
+    app.add_middleware(BodyLimit, limit_bytes=limits.json_bytes)
+    app.add_middleware(metrics.Measured, registry=state.registry)
+    state.registry.register(metrics.Costs(storage, state.disk))
+    app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]  # FastAPI's own way to extend it
+    return app
+
+
+def _openapi(app: FastAPI) -> dict[str, Any]:
+    if app.openapi_schema is None:
+        schema = get_openapi(title=app.title, version=app.version, summary=app.summary, routes=app.routes)
+        schemas = schema["components"]["schemas"]
+        schemas["Problem"] = problems.Problem.model_json_schema(ref_template="#/components/schemas/{model}")
+        for unused in ("HTTPValidationError", "ValidationError"):
+            schemas.pop(unused, None)
+        app.openapi_schema = schema
+    return app.openapi_schema
+
+
+def operation_ids() -> list[str]:
+    """Names of all operations, for who has to know them all."""
+    return sorted(
+        route.operation_id or "" for router in _ROUTERS for route in router.routes if isinstance(route, APIRoute)
+    )

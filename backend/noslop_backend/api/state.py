@@ -1,0 +1,81 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What all routes share: the service, the tokens, the threads that work on the share."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from dataclasses import dataclass, field
+from typing import Annotated, cast
+
+from fastapi import Depends, Request
+from prometheus_client import CollectorRegistry
+
+from noslop_backend.auth import Tokens
+from noslop_backend.errors import BackendError
+from noslop_backend.storage import ProjectStorage
+
+from .disk import DiskPool
+from .limits import Limits
+
+_LOG = logging.getLogger(__name__)
+
+
+@dataclass
+class State:
+    """One per process. `asks_for_tokens` is off only where nobody but this host can connect."""
+
+    storage: ProjectStorage
+    limits: Limits
+    asks_for_tokens: bool
+    tokens: Tokens
+    disk: DiskPool
+    #: A health check has a thread of its own: that of the others may all hang.
+    probe: DiskPool
+    registry: CollectorRegistry
+    uploads: asyncio.Semaphore
+    _noting: set[str] = field(default_factory=set)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    @classmethod
+    def make(cls, storage: ProjectStorage, limits: Limits, *, asks_for_tokens: bool) -> State:
+        """Make what all routes share."""
+        return cls(
+            storage=storage,
+            limits=limits,
+            asks_for_tokens=asks_for_tokens,
+            tokens=Tokens(storage.database),
+            disk=DiskPool(threads=limits.disk_threads, waiting=limits.disk_waiting, limit_s=limits.disk_limit_s),
+            probe=DiskPool(threads=1, waiting=8, limit_s=limits.probe_limit_s),
+            registry=CollectorRegistry(),
+            uploads=asyncio.Semaphore(limits.uploads),
+        )
+
+    def note_use(self, token_id: str) -> None:
+        """Write down that a token is used; one at a time for each token, and never at the cost of a request."""
+        with self._lock:
+            if token_id in self._noting:
+                return
+            self._noting.add(token_id)
+        try:
+            self.tokens.note_use(token_id)
+        except BackendError as error:
+            _LOG.warning("the use of the token %s is not written down: %s", token_id, error.message)
+        finally:
+            with self._lock:
+                self._noting.discard(token_id)
+
+    def close(self) -> None:
+        """Let threads end."""
+        self.disk.close()
+        self.probe.close()
+
+
+# Awaits nothing: as a plain `def` it would take a thread to look up an attribute.
+async def _state(request: Request) -> State:
+    return cast(State, request.app.state.noslop)
+
+
+StateDep = Annotated[State, Depends(_state)]

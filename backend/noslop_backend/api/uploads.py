@@ -1,0 +1,196 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Media and intermediates come in: the body is the file, streamed to the share and never held as a whole."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import threading
+from collections.abc import Callable
+from enum import StrEnum
+from typing import Annotated, TypeVar
+
+from fastapi import APIRouter, Query, Request, Response
+
+from noslop_backend.errors import InProgressError, InvalidRequestError
+from noslop_backend.layout import FileKind
+from noslop_backend.models import FilePublic
+from noslop_backend.storage import Upload
+
+from .access import WRITE
+from .bodies import announced_length, content, pieces
+from .limits import set_body_limit
+from .parameters import Absent, GivenName, Hash, Inputs, Key, Parameters, ProjectId, parameters_of
+from .problems import described
+from .state import State, StateDep
+
+router = APIRouter(prefix="/projects/{project_id}", tags=["files"])
+
+T = TypeVar("T")
+_ANSWERS = described(404, 408, 409, 413, 415)
+
+
+class MediaKind(StrEnum):
+    """Kinds of generated media."""
+
+    IMAGE = "image"
+    VIDEO = "video"
+    AUDIO = "audio"
+
+
+class IntermediateKind(StrEnum):
+    """Kinds of intermediates."""
+
+    LATENT = "latent"
+    MASK = "mask"
+    FRAME = "frame"
+
+
+@router.post(
+    "/media",
+    operation_id="uploadMedia",
+    status_code=201,
+    dependencies=[WRITE],
+    responses=_ANSWERS,
+    openapi_extra=content("application/octet-stream"),
+)
+async def upload_media(
+    *,
+    project_id: ProjectId,
+    name: GivenName,
+    request: Request,
+    response: Response,
+    state: StateDep,
+    kind: Annotated[MediaKind | Absent, Query(description="by default what the content says")] = None,
+    blake3: Hash = None,
+    inputs: Inputs = None,
+    parameters: Parameters = None,
+    key: Key = None,
+) -> FilePublic:
+    """Save an image, a video or audio: the raw body is the file. A Content-Length reserves all of it at once."""
+    length = announced_length(request)
+    return await _receive(
+        request,
+        response,
+        state,
+        lambda: state.storage.begin_generated_media(
+            project_id,
+            name,
+            kind=None if kind is None else FileKind(kind),
+            length=length,
+            expected_blake3=blake3,
+            inputs=inputs or (),
+            parameters=parameters_of(parameters),
+            key=key,
+        ),
+    )
+
+
+@router.post(
+    "/intermediate",
+    operation_id="uploadIntermediate",
+    status_code=201,
+    dependencies=[WRITE],
+    responses=_ANSWERS,
+    openapi_extra=content("application/octet-stream"),
+)
+async def upload_intermediate(
+    *,
+    project_id: ProjectId,
+    kind: IntermediateKind,
+    name: GivenName,
+    request: Request,
+    response: Response,
+    state: StateDep,
+    blake3: Hash = None,
+    key: Key = None,
+) -> FilePublic:
+    """Save a latent, a mask or a frame: something that can be made again. The raw body is the file."""
+    length = announced_length(request)
+    return await _receive(
+        request,
+        response,
+        state,
+        lambda: state.storage.begin_intermediate(
+            project_id, FileKind(kind), name, length=length, expected_blake3=blake3, key=key
+        ),
+    )
+
+
+async def _receive(request: Request, response: Response, state: State, begin: Callable[[], Upload]) -> FilePublic:
+    """Stream a body into an upload: while one piece goes to the share, the next one comes from the network."""
+    if state.uploads.locked():
+        raise InProgressError(
+            f"{state.limits.uploads} uploads run already. Nothing was begun. Send it again a little later.",
+            retry_after_s=5,
+        )
+    async with state.uploads:
+        set_body_limit(request.scope, None)
+        upload = await state.disk.call(begin, undo=Upload.abort)
+        if upload.answer is None:
+            file = await _fill(request, state, upload)
+        else:
+            # Sent again with its key. The rest of the body is read and thrown away by the server.
+            file = upload.answer
+    response.headers["Location"] = f"/api/v1/projects/{file.project_id}/files/{file.id}"
+    return file
+
+
+class Steps:
+    """The steps of one upload, of which no two run at once, even when nobody waits for one any more."""
+
+    def __init__(self, upload: Upload) -> None:
+        self.upload = upload
+        self._lock = threading.Lock()
+        self._running = False
+        self._given_up = False
+
+    def write(self, piece: bytes) -> None:
+        """Write a piece, in a thread of the pool."""
+        self.run(lambda: self.upload.write(piece))
+
+    def finish(self) -> FilePublic:
+        """Publish, in a thread of the pool."""
+        return self.run(self.upload.finish)
+
+    def give_up(self) -> bool:
+        """Do no further step. Tells whether to call `upload.abort`; a step that still runs calls it at its end."""
+        with self._lock:
+            self._given_up = True
+            return not self._running
+
+    def run(self, work: Callable[[], T]) -> T:
+        """Do a step, in a thread of the pool."""
+        with self._lock:
+            if self._given_up:
+                raise InvalidRequestError("The upload was given up before this step began.")
+            self._running = True
+        try:
+            return work()
+        finally:
+            with self._lock:
+                self._running = False
+                late = self._given_up
+            if late:
+                self.upload.abort()
+
+
+async def _fill(request: Request, state: State, upload: Upload) -> FilePublic:
+    steps = Steps(upload)
+    writing: asyncio.Task[None] | None = None
+    try:
+        async for piece in pieces(request, state.limits.piece_bytes, state.limits.body_idle_s):
+            if writing is not None:
+                await writing
+            writing = asyncio.create_task(state.disk.call(functools.partial(steps.write, piece)))
+        if writing is not None:
+            await writing
+        return await state.disk.call(steps.finish)
+    except BaseException:
+        if writing is not None:
+            writing.cancel()
+            await asyncio.gather(writing, return_exceptions=True)
+        if steps.give_up():
+            state.disk.forget(upload.abort)
+        raise

@@ -1,0 +1,199 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Tokens: made by the command line, shown once, kept as hashes.
+
+A token is `noslop_<id>_<secret>`. The id finds the row; the secret has 256 random bits, so that a plain SHA-256 is as
+hard to turn back as the secret is to guess, and the comparison takes the same time wherever they differ.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import re
+import secrets
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy.exc import IntegrityError
+from sqlmodel import Session
+
+from noslop_backend import layout
+from noslop_backend.crud.tokens import TokenCRUD
+from noslop_backend.database import Database, clock
+from noslop_backend.errors import BackendError, ConflictError, InvalidRequestError, NotFoundError
+from noslop_backend.models import TokenModel, TokenScope
+
+SECRET_BYTES = 32
+_TOKEN = re.compile(r"noslop_([0-9a-hjkmnp-tv-z]{13})_([0-9a-hjkmnp-tv-z]{52})", re.ASCII)
+#: Each scope allows what stands before it.
+_ORDER = tuple(TokenScope)
+#: `last_used_at` is for people who wonder which tokens are still needed: a minute is exact enough, and spares a write.
+USED_STEP = timedelta(minutes=1)
+
+
+class UnauthenticatedError(BackendError):
+    """No token, or none that is valid now."""
+
+    code = "unauthenticated"
+
+
+class ForbiddenError(BackendError):
+    """The token is valid, but its scope does not allow this."""
+
+    code = "forbidden"
+
+
+@dataclass(frozen=True)
+class Caller:
+    """Who asks, and what it may do. `token_id` is None where no tokens are asked for (`--no-auth`)."""
+
+    token_id: str | None
+    scope: TokenScope
+    #: Whether it is time to write down that the token is used.
+    note_use: bool = False
+
+    def allows(self, scope: TokenScope) -> bool:
+        """Tell whether this caller may do what needs `scope`."""
+        return _ORDER.index(self.scope) >= _ORDER.index(scope)
+
+    def require(self, scope: TokenScope) -> None:
+        """Let pass who may do what needs `scope`.
+
+        Raises:
+            ForbiddenError: who may not.
+        """
+        if not self.allows(scope):
+            raise ForbiddenError(
+                f"This needs a token of the scope {scope}, and yours has {self.scope}. Ask who runs the studio for "
+                f"another (noslop-backend token create --scope {scope} NAME).",
+                needed=str(scope),
+            )
+
+
+#: Everybody, where the service listens on loopback only and asks for no tokens.
+ANYBODY = Caller(None, TokenScope.ADMIN)
+
+
+@dataclass(frozen=True)
+class NewToken:
+    """A token that was just made. `text` is nowhere else, and cannot be shown again."""
+
+    row: TokenModel
+    text: str
+
+
+class Tokens:
+    """Makes, checks and revokes tokens."""
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+
+    def create(self, name: str, scope: TokenScope, lifetime: timedelta | None) -> NewToken:
+        """Make a token.
+
+        Args:
+            name: whom or what it is for; unique.
+            scope: what it allows.
+            lifetime: until it expires by itself; None: never.
+
+        Raises:
+            InvalidRequestError: no usable name, or no lifetime to speak of.
+            ConflictError: there is a token of this name, valid or not.
+        """
+        if problem := layout.title_problem(name):
+            raise InvalidRequestError(f"The token needs another name: {problem}.")
+        if lifetime is not None and lifetime <= timedelta(0):
+            raise InvalidRequestError("A token that has expired when it is made helps nobody. Give it some days.")
+        token_id = layout.encode_id(secrets.token_bytes(layout.FILE_ID_BYTES))
+        secret = layout.encode_id(secrets.token_bytes(SECRET_BYTES))
+        try:
+            with self.database.write() as session:
+                now = clock(session)
+                row = TokenModel(
+                    id=token_id,
+                    name=name,
+                    secret_hash=_hash(secret),
+                    scope=scope,
+                    created_at=now,
+                    expires_at=_after(now, lifetime),
+                )
+                TokenCRUD(session).add(row)
+        except IntegrityError as error:
+            raise ConflictError(f"There is a token named {name!r} already. Take another name.") from error
+        return NewToken(row, f"noslop_{token_id}_{secret}")
+
+    def all(self) -> list[TokenModel]:
+        """All tokens, oldest first; revoked and expired ones too."""
+        with self.database.read() as session:
+            rows = TokenCRUD(session).all()
+            session.expunge_all()
+        return rows
+
+    def revoke(self, name: str) -> TokenModel:
+        """Make a token of this name or id worthless, from now on. Revoking again changes nothing.
+
+        Raises:
+            NotFoundError: there is none.
+        """
+        with self.database.write() as session:
+            tokens = TokenCRUD(session)
+            row = tokens.named(name) or tokens.get(name)
+            if row is None:
+                raise NotFoundError(f"There is no token {name!r}. 'noslop-backend token list' shows which there are.")
+            if row.revoked_at is None:
+                row.revoked_at = clock(session)
+                session.add(row)
+                session.flush()
+        return row
+
+    def check(self, text: str) -> Caller:
+        """Tell who presents this token.
+
+        Raises:
+            UnauthenticatedError: it is none of ours, was revoked, or has expired.
+        """
+        parts = _TOKEN.fullmatch(text)
+        if parts is None:
+            raise UnauthenticatedError(
+                "What was sent is no token of this service. A token begins with noslop_ and was shown once, by "
+                "'noslop-backend token create'."
+            )
+        with self.database.read() as session:
+            row = TokenCRUD(session).get(parts[1])
+            expected = row.secret_hash if row else "0" * 64
+            same = hmac.compare_digest(_hash(parts[2]), expected)
+            if row is None or not same:
+                raise UnauthenticatedError("This token is not known here. Ask who runs the studio for one.")
+            return _valid(session, row)
+
+    def note_use(self, token_id: str) -> None:
+        """Write down that a token is used, at most once a minute."""
+        with self.database.write() as session:
+            TokenCRUD(session).used(token_id, clock(session), USED_STEP)
+
+
+def _valid(session: Session, row: TokenModel) -> Caller:
+    if row.revoked_at is not None:
+        raise UnauthenticatedError(f"The token {row.name!r} was revoked. Ask who runs the studio for another.")
+    now = clock(session)
+    if row.expires_at is not None and row.expires_at <= now:
+        raise UnauthenticatedError(
+            f"The token {row.name!r} expired at {row.expires_at.isoformat(timespec='seconds')}. Ask who runs the "
+            "studio for another."
+        )
+    note = row.last_used_at is None or row.last_used_at <= now - USED_STEP
+    return Caller(row.id, TokenScope(row.scope), note)
+
+
+def _after(now: datetime, lifetime: timedelta | None) -> datetime | None:
+    if lifetime is None:
+        return None
+    try:
+        return now + lifetime
+    except OverflowError as error:
+        raise InvalidRequestError("That is further away than a calendar reaches. Leave the expiry out.") from error
+
+
+def _hash(secret: str) -> str:
+    return hashlib.sha256(secret.encode("ascii")).hexdigest()

@@ -1,0 +1,97 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A real server on loopback, over a real share and a real database."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+import uvicorn
+from fastapi import FastAPI
+from noslop_backend.api import Limits, create_app
+from noslop_backend.api.state import State
+from noslop_backend.auth import Tokens
+from noslop_backend.cli.serving import configured
+from noslop_backend.models import TokenScope
+from noslop_backend.storage import ProjectStorage
+
+from tests.backend.studio import png
+
+
+@dataclass
+class Served:
+    """What is served, and clients of it, one for each scope."""
+
+    app: FastAPI
+    storage: ProjectStorage
+    url: str
+    client: httpx.Client
+    reader: httpx.Client
+    writer: httpx.Client
+    anybody: httpx.Client
+
+    @property
+    def state(self) -> State:
+        state: State = self.app.state.noslop
+        return state
+
+    def project(self, name: str = "A project") -> str:
+        """Make a project; gives its id."""
+        answer = self.client.post("/api/v1/projects", json={"name": name})
+        assert answer.status_code == 201, answer.text
+        return str(answer.json()["id"])
+
+    def upload(self, project_id: str, number: int, name: str = "pixel.png") -> dict[str, object]:
+        """Upload an image; gives its file."""
+        answer = self.client.post(f"/api/v1/projects/{project_id}/media", params={"name": name}, content=png(number))
+        assert answer.status_code == 201, answer.text
+        found: dict[str, object] = answer.json()
+        return found
+
+
+@contextmanager
+def serving(storage: ProjectStorage, limits: Limits | None = None, *, asks_for_tokens: bool = True) -> Iterator[Served]:
+    """Serve until the end of the block."""
+    app = create_app(storage, limits or limits_for_tests(), asks_for_tokens=asks_for_tokens)
+    tokens = Tokens(storage.database)
+    texts = {scope: tokens.create(str(scope), scope, None).text for scope in TokenScope}
+    with (
+        listening(app) as url,
+        _client(url, texts[TokenScope.ADMIN]) as admin,
+        _client(url, texts[TokenScope.READ]) as reader,
+        _client(url, texts[TokenScope.WRITE]) as writer,
+        _client(url, None) as anybody,
+    ):
+        yield Served(app, storage, url, admin, reader, writer, anybody)
+
+
+@contextmanager
+def listening(app: FastAPI) -> Iterator[str]:
+    """Run an application on a port of its own; gives its address."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        server = uvicorn.Server(configured(app, limits_for_tests()))
+        # Connections wait in the listener's queue until the server takes them: nobody has to wait for it to be up.
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        finally:
+            server.should_exit = True
+            thread.join()
+
+
+def limits_for_tests(**changes: Any) -> Limits:  # noqa: ANN401 - each limit has its own type
+    """Limits that do not come from this host's settings."""
+    return Limits(_env_file=None, **changes)
+
+
+def _client(url: str, token: str | None) -> httpx.Client:
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    # No limit of time: a test that waits for ever says so better than one that fails on a busy host.
+    return httpx.Client(base_url=url, headers=headers, timeout=httpx.Timeout(None), trust_env=False)

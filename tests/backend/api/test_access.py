@@ -1,0 +1,124 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Who may do what: every operation asks for a token, and for the scope that it needs."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from datetime import timedelta
+
+import httpx
+import pytest
+from noslop_backend.api.app import PREFIX
+from noslop_backend.auth import Tokens
+from noslop_backend.database import clock
+from noslop_backend.models import TokenModel, TokenScope
+
+from tests.backend.api.serving import Served, serving
+from tests.backend.studio import Studio
+
+#: Operations that need no token, and those that need more than to write. All others that change something need write.
+OPEN = {"getHealth", "getReadiness"}
+ADMIN = {"purgeProject", "purgeFiles", "setProjectQuota", "setQuota"}
+
+
+def _operations(served: Served) -> Iterator[tuple[str, str, str]]:
+    """Method, path and name of every operation, with ids that could exist."""
+    ids = {"project_id": "none-00000000", "ticket_id": "0" * 32}
+    for path, operations in served.client.get(f"{PREFIX}/openapi.json").json()["paths"].items():
+        real = re.sub(r"{(\w+)}", lambda found: ids.get(found[1], "0" * 13), path)
+        for method, operation in operations.items():
+            yield method.upper(), real, operation["operationId"]
+
+
+def _needs(method: str, operation_id: str) -> TokenScope:
+    if operation_id in ADMIN:
+        return TokenScope.ADMIN
+    return TokenScope.READ if method in {"GET", "HEAD"} else TokenScope.WRITE
+
+
+def test_every_operation_asks_for_a_token(served: Served) -> None:
+    wrong = httpx.Client(base_url=served.url, headers={"Authorization": "Bearer noslop_0_0"}, trust_env=False)
+    with wrong:
+        for method, path, operation_id in _operations(served):
+            for client in (served.anybody, wrong):
+                answer = client.request(method, path)
+                if operation_id in OPEN:
+                    assert answer.status_code == 200, operation_id
+                    continue
+                assert answer.status_code == 401, operation_id
+                assert answer.headers["www-authenticate"] == "Bearer"
+                assert answer.headers["content-type"] == "application/problem+json"
+
+
+def test_every_operation_asks_for_its_scope(served: Served) -> None:
+    clients = {TokenScope.READ: served.reader, TokenScope.WRITE: served.writer, TokenScope.ADMIN: served.client}
+    for method, path, operation_id in _operations(served):
+        if operation_id in OPEN:
+            continue
+        needed = list(TokenScope).index(_needs(method, operation_id))
+        for place, scope in enumerate(TokenScope):
+            answer = clients[scope].request(method, path)
+            assert (answer.status_code == 403) == (place < needed), (operation_id, scope, answer.text)
+            if answer.status_code == 403 and method != "HEAD":
+                assert answer.json()["needed"] == _needs(method, operation_id)
+
+
+def test_who_writes_sets_no_quotas(served: Served) -> None:
+    project = served.project()
+    for body in ({"quota_bytes": 10}, {"quota_bytes": None}):
+        assert served.writer.patch(f"{PREFIX}/projects/{project}", json=body).status_code == 403
+    assert served.writer.post(f"{PREFIX}/projects", json={"name": "x", "quota_bytes": 10}).status_code == 403
+    assert served.writer.patch(f"{PREFIX}/projects/{project}", json={"name": "y"}).status_code == 200
+    assert served.client.patch(f"{PREFIX}/projects/{project}", json={"quota_bytes": 10}).status_code == 200
+
+
+@pytest.mark.parametrize("header", ["Basic YTpi", "noslop_x", "Bearer", "bearer  x y"])
+def test_only_bearer_is_understood(served: Served, header: str) -> None:
+    answer = served.anybody.get(f"{PREFIX}/projects", headers={"Authorization": header})
+    assert answer.status_code == 401
+
+
+def test_a_token_elsewhere_than_in_the_header_is_no_token(served: Served) -> None:
+    token = served.client.headers["authorization"].split()[1]
+    for name in ("token", "access_token", "api_key"):
+        assert served.anybody.get(f"{PREFIX}/projects", params={name: token}).status_code == 401
+        answer = httpx.get(f"{served.url}{PREFIX}/projects", cookies={name: token}, trust_env=False)
+        assert answer.status_code == 401
+    assert served.anybody.post(f"{PREFIX}/projects", data={"access_token": token}).status_code == 401
+
+
+def test_revoked_and_expired_tokens_end_at_once(served: Served) -> None:
+    tokens = Tokens(served.storage.database)
+    for name, end in (("revoked", tokens.revoke), ("expired", lambda name: _expire(tokens, name))):
+        text = tokens.create(name, TokenScope.READ, timedelta(days=1)).text
+        headers = {"Authorization": f"Bearer {text}"}
+        assert served.anybody.get(f"{PREFIX}/projects", headers=headers).status_code == 200
+        end(name)
+        answer = served.anybody.get(f"{PREFIX}/projects", headers=headers)
+        assert (answer.status_code, answer.json()["code"]) == (401, "unauthenticated")
+        assert name in answer.json()["detail"]
+
+
+def _expire(tokens: Tokens, name: str) -> None:
+    with tokens.database.write() as session:
+        row = next(row for row in tokens.all() if row.name == name)
+        found = session.get(TokenModel, row.id)
+        assert found is not None
+        found.expires_at = clock(session)
+
+
+def test_use_is_written_down(served: Served) -> None:
+    tokens = Tokens(served.storage.database)
+    made = tokens.create("watched", TokenScope.READ, None)
+    with httpx.Client(base_url=served.url, headers={"Authorization": f"Bearer {made.text}"}, trust_env=False) as client:
+        # After the answer, by a thread of its own: asking again is how to wait for it.
+        while next(row for row in tokens.all() if row.id == made.row.id).last_used_at is None:
+            assert client.get(f"{PREFIX}/stats").status_code == 200
+
+
+def test_without_tokens_everybody_may(studio: Studio) -> None:
+    with serving(studio.storage, asks_for_tokens=False) as served:
+        assert served.anybody.post(f"{PREFIX}/projects", json={"name": "x"}).status_code == 201
+        assert served.anybody.put(f"{PREFIX}/quota", json={"quota_bytes": None}).status_code == 200

@@ -1,0 +1,65 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The server keeps to its OpenAPI description: no answer that is not in it, and no mistake of its own (500)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from noslop_backend.api.app import PREFIX, operation_ids
+
+from tests.backend.api.contract import Contract
+from tests.backend.api.serving import serving
+from tests.backend.postgresql import Cluster
+from tests.backend.studio import make_sqlite, make_studio
+
+
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def contract(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Contract]:
+    """A server whose database and share all tests of this module share: what one leaves behind, the next one meets."""
+    directory = tmp_path_factory.mktemp("contract")
+    if request.param == "postgresql":
+        cluster: Cluster = request.getfixturevalue("cluster")
+        url = cluster.new_database()
+    else:
+        url = f"sqlite:///{make_sqlite(directory / 'backend.sqlite3')}"
+    studio = make_studio(directory, url)
+    with serving(studio.storage) as served:
+        yield Contract(served)
+    studio.close()
+
+
+@pytest.mark.parametrize("operation_id", operation_ids())
+def test_operation_is_as_described(contract: Contract, operation_id: str) -> None:
+    contract.check_operation(operation_id)
+
+
+def test_sequences_are_as_described(contract: Contract) -> None:
+    contract.check_sequences(steps=12)
+
+
+def test_most_operations_were_seen_to_succeed(contract: Contract) -> None:
+    """Requests that only ever fail would prove little."""
+    done = {operation_id for operation_id, status in contract.answers if status < 300}
+    assert len(done) > 0.8 * len(operation_ids()), sorted(set(operation_ids()) - done)
+
+
+def test_operation_ids_are_these(contract: Contract) -> None:
+    """Programs are generated from them: one that goes or changes breaks those."""
+    assert operation_ids() == sorted(set(operation_ids()))
+    described = {
+        operation["operationId"]
+        for path in contract.served.client.get(f"{PREFIX}/openapi.json").json()["paths"].values()
+        for operation in path.values()
+    }
+    assert described == set(operation_ids())
+
+
+def test_every_operation_documents_its_errors(contract: Contract) -> None:
+    paths = contract.served.client.get(f"{PREFIX}/openapi.json").json()["paths"]
+    for path in paths.values():
+        for operation in path.values():
+            for status in ("401", "403", "422", "500", "503", "507"):
+                content = operation["responses"][status].get("content", {})
+                assert "application/json" not in content or operation["operationId"] == "getReadiness"
