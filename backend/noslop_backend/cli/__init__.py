@@ -1,0 +1,111 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The command line `noslop-backend`: its commands are registered here, and each concern has a module.
+
+A module is imported when one of its commands is run, so that a new command is a line here and a click command there.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import click
+
+from noslop_backend import __version__
+from noslop_backend.settings import ENV_FILE
+
+from .environment import ACCOUNT, Environment, ExitCode, failure
+
+#: Command to where it is: module of this package, and name in it.
+COMMANDS: dict[str, tuple[str, str]] = {
+    "serve": ("serve", "serve"),
+    "migrate": ("database", "migrate"),
+    "token": ("tokens", "token"),
+    "project": ("projects", "project"),
+    "stats": ("upkeep", "stats"),
+    "cleanup": ("upkeep", "cleanup"),
+    "recover": ("upkeep", "recover"),
+    "retention": ("retention", "retention"),
+    "reconcile": ("reconcile", "reconcile"),
+    "rebuild": ("rebuild", "rebuild"),
+    "backup": ("backup", "backup"),
+    "export": ("archive", "export_project"),
+    "import": ("archive", "import_project"),
+}
+
+
+class _Commands(click.Group):
+    """Commands that are imported when they are needed."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module, name = COMMANDS[cmd_name]
+        return cast(click.Command, getattr(importlib.import_module(f"{__name__}.{module}"), name))
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(__version__, prog_name="noslop-backend")
+@click.option(
+    "--env-file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    default=ENV_FILE,
+    show_default=True,
+    help="Settings; the environment wins over them.",
+)
+@click.option(
+    "--account",
+    envvar="NOSLOP_ACCOUNT",
+    default=ACCOUNT,
+    show_default=True,
+    metavar="NAME",
+    help="The service's account, which this becomes when root runs it.",
+)
+@click.pass_context
+def app(ctx: click.Context, env_file: Path, account: str) -> None:
+    """Keeps every project's files in one layout: tracked, limited, never lost."""
+    environment = ctx.ensure_object(Environment)
+    environment.env_file, environment.account = env_file, account
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command.
+
+    Args:
+        arguments: the words after the program's name; None: those it was called with.
+
+    Returns:
+        The exit code.
+    """
+    environment = Environment()
+    code, message = ExitCode.OK, ""
+    try:
+        answered: Any = app.main(args=arguments, prog_name="noslop-backend", standalone_mode=False, obj=environment)
+        # Whoever answers with a number means an exit code: `--help` does, and commands may.
+        return answered if isinstance(answered, int) else ExitCode.OK
+    except click.exceptions.NoArgsIsHelpError as error:
+        error.show()
+        return ExitCode.USAGE
+    except click.ClickException as error:
+        code, message = ExitCode.USAGE, error.format_message()
+        error.show()
+    except (click.Abort, KeyboardInterrupt):
+        code, message = ExitCode.INTERRUPTED, "Stopped."
+        sys.stderr.write(f"{message}\n")
+    except BrokenPipeError:
+        # Whoever read the output has seen enough. Nothing is left to be flushed into it at the end either.
+        sys.stdout = open("/dev/null", "w", encoding="utf-8")  # noqa: SIM115 - closed by the end of the process
+        return ExitCode.FAILED
+    except Exception as error:
+        code, message = failure(error)
+        sys.stderr.write(f"{message}\n")
+    if environment.json_output:
+        environment.emit_error(code, message)
+    return code

@@ -1,0 +1,90 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The service itself."""
+
+from __future__ import annotations
+
+import errno
+import ipaddress
+import logging
+import logging.config
+import signal
+import socket
+from types import FrameType
+
+import click
+import uvicorn
+
+from noslop_backend.api import create_app, limits
+from noslop_backend.errors import ConfigurationError, ShareUnavailableError
+
+from .environment import Environment, pass_environment
+from .serving import LOGGING, configured
+
+_LOG = logging.getLogger(__name__)
+PORT = 8765
+
+
+@click.command()
+@click.option("--host", envvar="NOSLOP_HOST", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option(
+    "--port",
+    envvar="NOSLOP_PORT",
+    type=click.IntRange(0, 65535),
+    default=PORT,
+    show_default=True,
+    help="0: any free one.",
+)
+@click.option("--no-auth", is_flag=True, help="Ask for no tokens; only where nobody but this host can connect.")
+@pass_environment
+def serve(environment: Environment, host: str, port: int, no_auth: bool) -> None:
+    """Serve the API until told to stop."""
+    if no_auth and not _is_loopback(host):
+        raise click.UsageError(
+            f"--no-auth would let everybody who reaches {host} change and remove everything. Listen on 127.0.0.1, or "
+            "make tokens: noslop-backend token create NAME."
+        )
+    with environment.storage() as storage:
+        allowed = limits.load(environment.env_file)
+        logging.config.dictConfig(LOGGING)
+        app = create_app(storage, allowed, asks_for_tokens=not no_auth)
+        try:
+            # A share that is away takes nothing from those who read the database: they are served meanwhile.
+            app.state.noslop.disk.run(storage.start)
+        except ShareUnavailableError as error:
+            _LOG.warning("%s Writes are refused until the share is there.", error.message)
+        with _listening(host, port) as listener:
+            address = listener.getsockname()
+            _LOG.info(
+                "listening on http://%s:%d/api/v1", f"[{address[0]}]" if ":" in address[0] else address[0], address[1]
+            )
+            # The server ends its requests first, and then raises the signal again: that is the end.
+            signal.signal(signal.SIGTERM, _stop)
+            uvicorn.Server(configured(app, allowed)).run(sockets=[listener])
+
+
+def _stop(_number: int, _frame: FrameType | None) -> None:
+    raise SystemExit(0)
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _listening(host: str, port: int) -> socket.socket:
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        family, _, _, _, address = found[0]
+        return socket.create_server(
+            (host, port) if family == socket.AF_INET else address[:2], family=family, backlog=2048
+        )
+    except OSError as error:
+        hint = {
+            errno.EADDRINUSE: "Something else listens there: stop it, or take another port (--port).",
+            errno.EADDRNOTAVAIL: "This host has no such address: name one that it has (--host).",
+            errno.EACCES: "Ports below 1024 are root's: take another one (--port).",
+        }.get(error.errno or 0, "Name an address of this host (--host) and a free port (--port).")
+        raise ConfigurationError(f"Listening on {host}:{port} failed: {error.strerror or error}. {hint}") from error
