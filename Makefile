@@ -17,15 +17,16 @@ export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 help: ## Show what there is to make
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
 
-$(VENV)/.ready: pyproject.toml
+# The backend is a distribution of its own: an extra of the driver's would bring Ansible to every backend host.
+$(VENV)/.ready: pyproject.toml backend/pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "NoSlop needs Python 3.11 or newer: make PYTHON=python3.11 ...")'
 	$(PYTHON) -m venv --clear $(VENV) || { echo "Python's venv is missing here: installing Debian's python3-venv"; \
 	  apt-get update -q && apt-get install -qy python3-venv && $(PYTHON) -m venv --clear $(VENV); }
-	$(BIN)/pip install --quiet --editable '.[dev]'
+	$(BIN)/pip install --quiet --editable '.[dev]' --editable backend
 	touch $@
 
 .PHONY: demo
-demo: lab-up ## A studio on three virtual machines: found, deployed, verified (REAL=1: the vendors' own downloads)
+demo: lab-up backend-wheel ## A studio on three virtual machines: found, deployed, verified (REAL=1: the vendors' own downloads)
 	bash molecule/studio/demo.sh
 
 .PHONY: lab-up
@@ -47,7 +48,7 @@ lint: $(VENV)/.ready ## ruff, mypy --strict, ansible-lint
 
 # Two halves that share no host run side by side: one with containers, one with virtual machines.
 .PHONY: test
-test: lint programs ## Everything that CI runs
+test: lint programs backend-wheel ## Everything that CI runs
 	$(MAKE) --no-print-directory --jobs 2 --output-sync=line test-containers test-machines
 	$(MAKE) --no-print-directory lab-down
 	pytest tests/gone
@@ -68,11 +69,15 @@ programs: $(VENV)/.ready
 	ansible-playbook molecule/lab/programs.yml
 
 .PHONY: test-units
-test-units: programs ## The driver and the collection's logic, without hosts
+test-units: programs ## The driver, the backend and the collection's logic, without hosts
 	pytest
 
+.PHONY: test-backend-long
+test-backend-long: programs ## 500 requests of every operation of the backend's API, held against its description
+	NOSLOP_EXAMPLES=500 pytest tests/backend/api/test_contract.py
+
 .PHONY: test-roles
-test-roles: $(VENV)/.ready ## Each role in a Molecule scenario of its own, in containers
+test-roles: backend-wheel ## Each role in a Molecule scenario of its own, in containers
 	molecule test --all $(MOUNTS:%=--exclude %)
 
 .PHONY: test-local
@@ -84,7 +89,7 @@ test-mounts: lab-up ## The roles that need a kernel of their own, on the virtual
 	for role in $(MOUNTS); do molecule -c .config/molecule/machines.yml test -s $$role; done
 
 .PHONY: test-studio
-test-studio: lab-up ## The whole studio on the virtual machines, end to end
+test-studio: lab-up backend-wheel ## The whole studio on the virtual machines, end to end
 	pytest tests/studio
 
 .PHONY: test-matrix
@@ -101,7 +106,7 @@ versions: $(VENV)/.ready ## Python, and the ansible-core that goes with it
 	ansible --version | sed -n 1p
 
 .PHONY: test-faults
-test-faults: lab-up ## Power cuts, wrong mounts, lost markers, a ComfyUI that was there before
+test-faults: lab-up backend-wheel ## Power cuts, wrong mounts, lost markers, a ComfyUI that was there before
 	pytest tests/faults
 
 .PHONY: test-real
@@ -112,9 +117,17 @@ test-real: programs ## The real ComfyUI on a CPU (COMFYUI_REPO=<url or path>)
 bench: demo ## Read-ahead over the mount, our settings against the kernel's
 	$(BIN)/python -m bench.readahead
 
+# The role studio_backend installs it from here; the driver's own wheel brings it along.
+.PHONY: backend-wheel
+backend-wheel: dist/.backend ## Build the backend's wheel into dist/, when its source changed
+dist/.backend: $(VENV)/.ready $(shell find backend/noslop_backend -type f -not -name '*.pyc')
+	rm -f dist/noslop_backend-*.whl
+	$(BIN)/python -m build --wheel --no-isolation --outdir dist backend
+	touch $@
+
 .PHONY: wheel
-wheel: $(VENV)/.ready ## Build the wheel into dist/
-	$(BIN)/python -m build --wheel
+wheel: backend-wheel ## Build both wheels into dist/: the driver's, with the collection and the backend in it, and the backend's
+	$(BIN)/python -m build --wheel --no-isolation
 
 .PHONY: clean
 clean: lab-down ## Take away everything that make made, but the cached images

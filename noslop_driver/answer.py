@@ -11,7 +11,11 @@ from typing import Any
 from noslop_driver.errors import ExitCode
 from noslop_driver.inventory import Member
 
-PORTS = {"comfyui": ("comfyui_port", 8188), "ollama": ("ollama_port", 11434)}
+PORTS = {
+    "comfyui": ("comfyui_port", 8188),
+    "ollama": ("ollama_port", 11434),
+    "backend": ("studio_backend_port", 8765),
+}
 """Group to the variable that moves its port, and where it is unless moved."""
 
 

@@ -245,3 +245,74 @@ def test_a_service_reads_the_share_in_its_own_view(share: dict[str, str]) -> Non
     outcome = run_one(service_probe.read_as_process(os.getpid(), OWN, share["path"], expected), None, 30)
 
     assert (outcome.value, outcome.error) == ({"a": ""}, "")
+
+
+def backend(port: int, share: dict[str, str], peers: dict[str, Any]) -> dict[str, Check]:
+    checks = Checks("server")
+    unit = Unit("noslop-backend.service", "loaded", "active", "enabled")
+    held_by = [process({}, unit=unit.name)]
+    service = service_checks.Service("backend", "the backend", unit, "127.0.0.1", port, share, lambda _: held_by)
+    around = service_checks.Surroundings("server", OWN, peers, ask_peers=True, writes=True)
+    service_checks.check_backend(checks, service, around)
+    return {check["check"]: check for check in checks.list}
+
+
+WELL = {"status": "ok", "version": "0.1.0", "database": {"status": "ok", "detail": ""}, "disk_threads": 16}
+UNWELL = {
+    **WELL,
+    "status": "degraded",
+    "share": {"status": "degraded", "detail": "The share does not work now. The service's log says why."},
+}
+
+
+def test_a_backend_that_can_write(share: dict[str, str]) -> None:
+    share_probe.leave_nonce(share["path"], "worker1.1", "x")
+    nonces = {"ollama_models": {"file": "worker1.1", "content": "x"}}
+    peers = {"worker1": {"address": "127.0.0.1", "backend": False, "nonces": nonces}}
+
+    with serving(lambda: {"/api/v1/health": WELL}) as port:
+        checks = backend(port, share, peers)
+
+    assert all(check["ok"] for check in checks.values())
+    assert "version 0.1.0" in checks["services.backend_answers"]["seen"]
+    assert list(checks) == [f"services.backend_{what}" for what in ("unit", "answers", "port", "ready", "share")]
+
+
+def test_a_backend_that_answers_and_cannot_write(share: dict[str, str]) -> None:
+    with serving(lambda: {"/api/v1/health": UNWELL}) as port:
+        checks = backend(port, share, {})
+
+    assert checks["services.backend_answers"]["ok"]
+    assert not checks["services.backend_ready"]["ok"]
+    assert checks["services.backend_ready"]["seen"].startswith("share: The share does not work now.")
+
+
+@pytest.mark.parametrize(
+    ("health", "said"),
+    [
+        (WELL, []),
+        ({"status": "degraded", "disk_threads": 16}, ["it says that it is degraded"]),
+        ({"version": "0.1.0"}, ["its answer is not about its health"]),
+        (None, ["its answer is not about its health"]),
+    ],
+)
+def test_what_a_backend_complains_of(health: object, said: list[str]) -> None:
+    assert service_probe.unwell(health) == said
+
+
+def test_every_host_asks_for_the_backend(share: dict[str, str]) -> None:
+    unit = Unit("noslop-backend.service")
+    peers = {"server": {"address": "127.0.0.1", "backend": True}, "worker2": {"address": "127.0.0.2", "backend": False}}
+    checks = Checks("worker1")
+
+    with serving(lambda: {"/api/v1/health": WELL}) as port:
+        service = service_checks.Service("backend", "the backend", unit, "127.0.0.1", port, share)
+        around = service_checks.Surroundings("worker1", OWN, peers, ask_peers=True, writes=True)
+        service_checks.check_backend_elsewhere(checks, service, around)
+    service_checks.check_backend_elsewhere(checks, service, around)  # it is gone now
+
+    assert [(check["check"], check["ok"]) for check in checks.list] == [
+        ("services.backend_peers", True),
+        ("services.backend_peers", False),
+    ]
+    assert checks.list[1]["seen"].startswith("server: GET http://127.0.0.1:")

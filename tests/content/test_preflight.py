@@ -250,6 +250,9 @@ def options() -> dict[str, Any]:
         "comfyui_port": 8188,
         "comfyui_units": [],
         "comfyui_existing_dir": "",
+        "backend": False,
+        "backend_port": 8765,
+        "backend_units": [],
     }
 
 

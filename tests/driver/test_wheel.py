@@ -22,10 +22,20 @@ def test_the_driver_starts(installation: Installation) -> None:
 def test_ansible_finds_every_playbook_and_role_of_the_collection(installation: Installation) -> None:
     done = installation.run("ansible-playbook", "-i", "localhost,", "noslop.studio.site", "--list-tasks")
     assert done.returncode == 0, done.stderr
-    for role in ("service_account", "nfs_server", "studio_firewall", "ollama", "comfyui", "node_env"):
+    for role in ("service_account", "nfs_server", "studio_firewall", "ollama", "comfyui", "node_env", "studio_backend"):
         assert role in done.stdout
     done = installation.run("ansible-playbook", "-i", "localhost,", "noslop.studio.teardown", "--syntax-check")
     assert done.returncode == 0, done.stderr
+
+
+def test_the_backends_wheel_travels_along(installation: Installation) -> None:
+    wheel = "{{ lookup('noslop.studio.backend_wheel').path }}"
+    done = installation.run("ansible", "localhost", "-m", "ansible.builtin.debug", "-a", f"msg={wheel}")
+    assert done.returncode == 0, done.stderr
+    (name,) = (word.strip('"') for word in done.stdout.split() if "noslop_backend-" in word)
+    assert name.startswith(str(installation.bin.parent))
+    contents = installation.run("python", "-m", "zipfile", "--list", name).stdout
+    assert "noslop_backend/migrations/script.py.mako" in contents
 
 
 def test_the_driver_uses_the_collection_of_the_wheel(installation: Installation) -> None:

@@ -130,7 +130,7 @@ class HostChecks:
     def _ports(self) -> None:
         if self._server:
             self._port(NFS_PORT, "NFS", ())
-        for name, title in (("ollama", "Ollama"), ("comfyui", "ComfyUI")):
+        for name, title in (("ollama", "Ollama"), ("comfyui", "ComfyUI"), ("backend", "the backend")):
             if self._options[name]:
                 self._port(self._options[f"{name}_port"], title, self._options[f"{name}_units"])
 

@@ -19,6 +19,8 @@ from ansible_collections.noslop.studio.plugins.module_utils.systemd import Unit
 START_BOUND_S = 30.0
 #: How long ComfyUI may take to list a file that another host wrote (its directory cache is 1-3 s on a client).
 LIST_BOUND_S = 15.0
+#: Answers with 200 while the backend runs, and says what is wrong.
+HEALTH = "/api/v1/health"
 
 
 @dataclass(frozen=True)
@@ -109,6 +111,33 @@ def check_comfyui(checks: Checks, service: Service, around: Surroundings) -> Non
     if around.writes:
         _check_probes(checks, service, around)
     _check_peers(checks, service, around, "/system_stats")
+
+
+def check_backend(checks: Checks, service: Service, around: Surroundings) -> None:
+    """Check the backend: it runs, its database and its share answer it, and it sees what the others wrote."""
+    process = _check_running(checks, service, HEALTH)
+    if process is None:
+        return
+    answer = service_probe.get_json(service.address, service.port, HEALTH)
+    parts = service_probe.unwell(answer.data)
+    checks.add(
+        "services.backend_ready",
+        not answer.error and not parts,
+        share=service.share["name"],
+        seen=shorten(answer.error or "; ".join(parts)) or "its database and its share answer it",
+        expected="the backend can write",
+        todo=(
+            f"mend the failed checks of share {service.share['name']} first; if there are none, "
+            f"`journalctl -u {service.unit.name} -n 50` on {checks.host} tells why"
+        ),
+    )
+    _check_view(checks, service, process, around)
+    _check_peers(checks, service, around, HEALTH)
+
+
+def check_backend_elsewhere(checks: Checks, service: Service, around: Surroundings) -> None:
+    """On a host that does not run the backend: whether it can be reached from here."""
+    _check_peers(checks, service, around, HEALTH)
 
 
 def _check_probes(checks: Checks, service: Service, around: Surroundings) -> None:

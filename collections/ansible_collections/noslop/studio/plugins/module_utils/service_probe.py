@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What verification asks Ollama and ComfyUI: over their real HTTP interfaces, and of their running processes."""
+"""What verification asks the services: over their real HTTP interfaces, and of their running processes."""
 
 from __future__ import annotations
 
@@ -68,6 +68,18 @@ def ask_peers(peers: Mapping[str, str], port: int, path: str) -> dict[str, str]:
     with ThreadPoolExecutor(PARALLEL) as pool:
         answers = pool.map(lambda address: get_json(address, port, path).error, peers.values())
         return dict(zip(peers, answers))
+
+
+def unwell(health: Any) -> list[str]:
+    """What an answer to ``/api/v1/health`` complains of, a sentence each; empty when the backend can write."""
+    if not isinstance(health, dict) or "status" not in health:
+        return ["its answer is not about its health"]
+    if health["status"] == "ok":
+        return []
+    parts = [
+        f"{name}: {part['detail']}" for name, part in health.items() if isinstance(part, dict) and part.get("detail")
+    ]
+    return parts or [f"it says that it is {health['status']}"]
 
 
 def ollama_models(tags: Any) -> list[str]:

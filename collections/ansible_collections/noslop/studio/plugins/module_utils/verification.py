@@ -89,6 +89,7 @@ class Verification:
                 "address": self._options["address"],
                 "ollama": self._options["ollama"],
                 "comfyui": self._options["comfyui"],
+                "backend": self._options["backend"],
                 "run_id": run_id,
                 "nonces": {
                     name: {"file": nonce, "content": contents[name]}
@@ -292,7 +293,7 @@ class Verification:
     # firewall and services
 
     def _read_firewall(self, checks: Checks) -> bool:
-        ports = [self._options[f"{name}_port"] for name in ("ollama", "comfyui")]
+        ports = [self._options[f"{name}_port"] for name in ("ollama", "comfyui", "backend")]
         if not self._options["firewall_enabled"]:
             server_rules.judge_loopback(checks, sockets.read_listeners(), ports)
             return False
@@ -324,7 +325,7 @@ class Verification:
             time.sleep(service_probe.POLL_S)
 
     def _read_services(self, checks: Checks) -> bool:
-        units = self._settled_units([self._options["ollama_unit"], self._options["comfyui_unit"]])
+        units = self._settled_units([self._options[f"{name}_unit"] for name in ("ollama", "comfyui", "backend")])
         around = service_checks.Surroundings(
             self._host, self._account, self._peers, self._options["firewall_enabled"], self._writes
         )
@@ -332,19 +333,23 @@ class Verification:
         kinds = {
             "ollama": ("Ollama", "ollama_models", service_checks.check_ollama),
             "comfyui": ("ComfyUI", "comfyui_models", service_checks.check_comfyui),
+            "backend": ("the backend", "projects", service_checks.check_backend),
         }
         for name, (title, share, check) in kinds.items():
+            port: int = self._options[f"{name}_port"]
+            service = service_checks.Service(
+                name=name,
+                title=title,
+                unit=units[self._options[f"{name}_unit"]],
+                address=self._service_address,
+                port=port,
+                share=paths[share],
+            )
             if self._options[name]:
-                port: int = self._options[f"{name}_port"]
-                service = service_checks.Service(
-                    name=name,
-                    title=title,
-                    unit=units[self._options[f"{name}_unit"]],
-                    address=self._service_address,
-                    port=port,
-                    share=paths[share],
-                )
                 check(checks, service, around)
+            elif name == "backend":
+                # A studio has one, and every host is its client.
+                service_checks.check_backend_elsewhere(checks, service, around)
         return any(unit.load not in ("not-found", "") for unit in units.values())
 
     # cleanup

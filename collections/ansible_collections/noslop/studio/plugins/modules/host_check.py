@@ -107,6 +107,19 @@ options:
     type: list
     elements: str
     default: [noslop-comfyui.service]
+  backend:
+    description: Whether this host is to run the backend.
+    type: bool
+    default: false
+  backend_port:
+    description: Where the backend is to listen.
+    type: int
+    default: 8765
+  backend_units:
+    description: Units whose hold on that port is no problem.
+    type: list
+    elements: str
+    default: [noslop-backend.service]
   comfyui_existing_dir:
     description: A ComfyUI that is taken over; its processes are no problem either.
     type: str
@@ -174,6 +187,9 @@ def main() -> None:
             "comfyui": {"type": "bool", "default": False},
             "comfyui_port": {"type": "int", "default": 8188},
             "comfyui_units": {"type": "list", "elements": "str", "default": ["noslop-comfyui.service"]},
+            "backend": {"type": "bool", "default": False},
+            "backend_port": {"type": "int", "default": 8765},
+            "backend_units": {"type": "list", "elements": "str", "default": ["noslop-backend.service"]},
             "comfyui_existing_dir": {"type": "str", "default": ""},
         },
         supports_check_mode=True,

@@ -133,6 +133,18 @@ options:
     description: The systemd unit of ComfyUI.
     type: str
     default: noslop-comfyui.service
+  backend:
+    description: Whether this host runs the backend.
+    type: bool
+    default: false
+  backend_port:
+    description: Where the backend listens.
+    type: int
+    default: 8765
+  backend_unit:
+    description: The systemd unit of the backend.
+    type: str
+    default: noslop-backend.service
   peers:
     description: What C(write) returned as RV(written) on each host, by host name. Needed by C(read).
     type: dict
@@ -220,6 +232,9 @@ def main() -> None:
             "comfyui": {"type": "bool", "default": False},
             "comfyui_port": {"type": "int", "default": 8188},
             "comfyui_unit": {"type": "str", "default": "noslop-comfyui.service"},
+            "backend": {"type": "bool", "default": False},
+            "backend_port": {"type": "int", "default": 8765},
+            "backend_unit": {"type": "str", "default": "noslop-backend.service"},
             "peers": {"type": "dict", "default": {}},
             "run_id": {"type": "str", "default": ""},
             "timeout": {"type": "float", "default": 120},
