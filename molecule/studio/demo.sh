@@ -16,4 +16,8 @@ if [ -z "${REAL:-}" ]; then
   python molecule/studio/pins.py .lab/artifacts/manifest.json "$mirror" "$inventory/group_vars/all/mirror.yml"
 fi
 
-exec noslop-driver deploy "${options[@]}" "$@"
+noslop-driver deploy "${options[@]}" "$@"
+
+# The first thing that a person does with it.
+ansible-playbook --inventory "$inventory" --private-key .lab/id_ed25519 --become-password-file .lab/sudo_password \
+  molecule/studio/first_project.yml

@@ -114,12 +114,12 @@ def try_as_stranger(worker: Machine, server: str, targets: dict[str, list[int]])
 def test_an_address_that_is_no_member_mounts_nothing_and_reaches_no_service(studio: Studio) -> None:
     addresses = {name: studio.machines[name].address for name in EVERYBODY}
     # worker2 is where the stranger lives: a macvlan cannot reach its own parent, so the others are asked.
-    targets = {addresses["server"]: [2049, 11434, 8188], addresses["worker1"]: [11434, 8188]}
+    targets = {addresses["server"]: [2049, 11434, 8188, 8765], addresses["worker1"]: [11434, 8188]}
     seen = try_as_stranger(studio.machines["worker2"], addresses["server"], targets)
     assert "ON_THE_NETWORK" in seen
     assert "REACHED" not in seen
     assert "MOUNTED" not in seen
-    assert seen.count("refused") == 5
+    assert seen.count("refused") == 6
 
 
 def test_the_passwords_are_nowhere(studio: Studio) -> None:
