@@ -25,23 +25,22 @@ from noslop_backend.crud import IntentCRUD, ProjectCRUD, StoreCRUD
 from noslop_backend.crud.bulk import BulkCRUD
 from noslop_backend.errors import (
     BackendError,
-    NotFoundError,
     StorageFullError,
 )
 from noslop_backend.files import Share, beside
 from noslop_backend.models import (
     IntentModel,
     IntentOp,
-    IntentState,
     ProjectModel,
     ProjectPublic,
     ProjectState,
 )
+from noslop_backend.storage.imports import undo_import
 from noslop_backend.storage.intents import Begun, Intents, LostError, Request
 
 from . import manifest
 from .checked import Checked
-from .receiving import Receiver, no_room, show
+from .receiving import Receiver, no_room
 from .tape import ArchiveError, Player
 
 #: Lines, not files: an archive of ten million files has a smaller manifest.
@@ -95,44 +94,11 @@ def import_from(storage: Intents, stream: BinaryIO) -> ImportReport:
                 result = storage.outcome(begun)
             except BaseException:
                 with suppress(BackendError):
-                    undo(storage, share, begun)
+                    undo_import(storage, share, begun)
                 raise
     first = checked.project
     project = ProjectPublic.model_validate(result["project"])
     return ImportReport(project, first.files_count, first.documents_count, first.total_bytes, checked.renamed)
-
-
-def recover(storage: Intents, share: Share, begun: Begun) -> IntentState:
-    """Take an import to its end whose owner is gone; `begun` is the recoverer's.
-
-    One that is released leaves nothing, not even its intent.
-    """
-    beside.disown(share, begun.intent_id, begun.project_id)
-    # From here on the owner cannot publish any more: it did before, or it never will.
-    if beside.has_project(share, begun.project_id):
-        storage.finish(begun, lambda session, _now: show(session, begun.project_id))
-        beside.clear(share, begun.intent_id)
-        return IntentState.DONE
-    undo(storage, share, begun)
-    return IntentState.RELEASED
-
-
-def undo(storage: Intents, share: Share, begun: Begun) -> None:
-    """Take everything of an import away that is not published; does nothing when it is somebody else's by now."""
-    beside.disown(share, begun.intent_id, begun.project_id)
-    if beside.has_project(share, begun.project_id):
-        # Published, and then the last transaction failed: recovery shows it when the lease runs out.
-        return
-    beside.clear(share, begun.intent_id)
-    with storage.database.write() as session:
-        projects = ProjectCRUD(session)
-        try:
-            projects.lock(begun.project_id, ProjectState.CREATING)
-        except NotFoundError:
-            return
-        # Its project goes, and the intent with it: all that is left to compare is the owner.
-        if IntentCRUD(session).update(begun.intent_id, begun.owner, state=IntentState.RELEASED, key=None):
-            projects.delete(begun.project_id)
 
 
 def _sweep(storage: Intents, share: Share) -> None:

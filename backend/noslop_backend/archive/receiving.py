@@ -18,7 +18,8 @@ from noslop_backend.crud.bulk import BulkCRUD
 from noslop_backend.errors import NotFoundError, QuotaExceededError
 from noslop_backend.files import CHUNK_BYTES, Seen, Share, beside
 from noslop_backend.layout import FileKind
-from noslop_backend.models import FileModel, FileState, IntentOp, ProjectPublic, ProjectState
+from noslop_backend.models import FileModel, FileState, IntentOp, ProjectState
+from noslop_backend.storage.imports import show_import
 from noslop_backend.storage.intents import Begun, Intents, LostError
 from noslop_backend.storage.projects import compose_metadata
 
@@ -44,17 +45,6 @@ def no_room(first: ProjectLine, used: int, asked: int) -> QuotaExceededError:
         asked_bytes=asked,
         free_bytes=max(0, quota - used),
     )
-
-
-def show(session: Session, project_id: str) -> dict[str, Any]:
-    """Count everything of an imported project, and let it be seen."""
-    projects = ProjectCRUD(session)
-    projects.update_storage_stats(project_id)
-    project = projects.lock(project_id)
-    project.state = ProjectState.PRESENT
-    session.add(project)
-    session.flush()
-    return {"project": ProjectPublic.model_validate(project).model_dump(mode="json")}
 
 
 class Receiver:
@@ -109,7 +99,7 @@ class Receiver:
                 beside.move_in(self.share, place, project_id)
             except FileNotFoundError as error:
                 raise LostError from error
-        result = self.storage.finish(self.begun, lambda session, _now: show(session, project_id))
+        result = self.storage.finish(self.begun, lambda session, _now: show_import(session, project_id))
         beside.clear(self.share, self.begun.intent_id)
         return result
 

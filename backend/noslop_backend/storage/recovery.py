@@ -16,6 +16,7 @@ from noslop_backend.files import Share
 from noslop_backend.models import IntentOp, IntentState, ProjectState, RecoveryReport
 
 from .adoption import Adoption
+from .imports import recover_import
 from .intents import Begun, LostError
 from .projects import Projects
 from .trash import Trash
@@ -112,9 +113,6 @@ class Recovery(Projects, Adoption, Trash):
             carry[begun.op](share, begun)
             return IntentState.DONE
         if begun.op == IntentOp.IMPORT_PROJECT:
-            # Not at the top: the archive stands on this package.
-            from noslop_backend.archive.importing import recover as recover_import  # noqa: PLC0415
-
             return recover_import(self, share, begun)
         if begun.op == IntentOp.ADOPT and self._ticket_lasts(begun):
             return self._recover_attempt(share, begun)
