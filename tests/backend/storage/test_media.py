@@ -337,12 +337,14 @@ def test_links_and_odd_files_are_not_adopted(studio: Studio, project: str, place
 def test_a_file_that_changes_while_it_is_adopted_is_not_kept(
     studio: Studio, project: str, monkeypatch: pytest.MonkeyPatch, change: str
 ) -> None:
-    """The worker did not close it: it writes between the hash and the link, which is when we let it."""
+    """The worker did not close it: it writes between the hash and the link, which is when we let it.
+
+    All in one tick of the file system's clock, so that its time says nothing of the second write.
+    """
     storage, content = studio.storage, png()
     intent, path = adopted(storage, project, content)
+    written = path.stat()
     with path.open("r+b", buffering=0) as worker:
-        # Later than the clock's tick in which it was written first.
-        os.utime(path, ns=(1, 1))
         real = os.link
 
         def link(src: str, dst: str, **where: int) -> None:
@@ -352,6 +354,7 @@ def test_a_file_that_changes_while_it_is_adopted_is_not_kept(
                 else:
                     worker.seek(0, os.SEEK_END if change == "append" else os.SEEK_SET)
                     worker.write(b"changed")
+                os.utime(worker.fileno(), ns=(written.st_atime_ns, written.st_mtime_ns))
             real(src, dst, **where)  # type: ignore[arg-type]  # the real one's own keywords
 
         monkeypatch.setattr(os, "link", link)
