@@ -27,7 +27,7 @@ from noslop_backend.models.edges import ByteCount, Days, JsonObject, Text, Title
 SIDECAR_LIMIT_BYTES = 64 * 1024 * 1024
 #: So many further sidecars are asked when the first is damaged.
 _LATER_SIDECARS = 3
-METADATA_LIMIT_BYTES = 4 * 1024 * 1024
+METADATA_LIMIT_BYTES = 64 * 1024 * 1024
 Hash = Field(pattern=r"^[0-9a-f]{64}$")
 FileId = Field(pattern=rf"^{layout.FILE_ID.pattern}$")
 
@@ -86,9 +86,28 @@ class KnownProject(BaseModel):
     trashed_at: AwareDatetime | None = None
 
 
+class KnownNumber(KnownDocument):
+    """What metadata.json says of a document whose newest version is gone: its number is never given again."""
+
+    last_version: int = Field(ge=1, lt=2**31)
+
+
 class _Metadata(BaseModel):
     noslop: Literal[1]
     project: KnownProject
+    documents: list[KnownNumber] = Field(default_factory=list)
+
+
+@dataclass
+class FoundProject:
+    """A project of the share: its row, still hidden, and the state to show it in."""
+
+    row: ProjectModel
+    state: ProjectState
+    #: Documents whose newest version is gone.
+    documents: list[KnownNumber]
+    #: What is wrong with its metadata.json.
+    problem: str = ""
 
 
 @dataclass
@@ -133,14 +152,16 @@ def _sidecar_of(share: Share, project_id: str, lies_at: str) -> tuple[Known | st
     return first, ""
 
 
-def read_project(share: Share, project_id: str, now: datetime) -> tuple[ProjectModel, ProjectState, str]:
-    """Make the row of a project, still hidden; gives the state to show it in, and what is wrong with its metadata.json.
+def read_project(share: Share, project_id: str, now: datetime) -> FoundProject:
+    """Make the row of a project.
 
     Without a readable one the project has the name that its id begins with.
     """
     problem = ""
     try:
-        said = _Metadata.model_validate_json(share.read(project_id, layout.METADATA, METADATA_LIMIT_BYTES)).project
+        text = share.read(project_id, layout.METADATA, METADATA_LIMIT_BYTES)
+        metadata = _Metadata.model_validate_json(text)
+        said, documents = metadata.project, metadata.documents
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         problem = f"not readable ({'.'.join(str(part) for part in first['loc'])}: {first['msg']})"
@@ -148,7 +169,7 @@ def read_project(share: Share, project_id: str, now: datetime) -> tuple[ProjectM
         problem = "it is missing" if isinstance(error, FileNotFoundError) else str(error)
     if problem:
         problem += "; the project is named after its directory and has no quota"
-        said = KnownProject(name=project_id.rpartition("-")[0], created_at=now, updated_at=now)
+        said, documents = KnownProject(name=project_id.rpartition("-")[0], created_at=now, updated_at=now), []
     row = ProjectModel(
         id=project_id,
         name=said.name,
@@ -165,7 +186,7 @@ def read_project(share: Share, project_id: str, now: datetime) -> tuple[ProjectM
         updated_at=said.updated_at,
         trashed_at=said.trashed_at,
     )
-    return row, ProjectState.TRASHED if said.trashed_at else ProjectState.PRESENT, problem
+    return FoundProject(row, ProjectState.TRASHED if said.trashed_at else ProjectState.PRESENT, documents, problem)
 
 
 def describe(share: Share, project_id: str, lies_at: str, entry: Entry, trashed_at: datetime) -> Found:

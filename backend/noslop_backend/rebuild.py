@@ -131,11 +131,12 @@ class _Rebuilder:
         """Make all rows of a project, and then show it."""
         with self.core.database.write() as session:
             now = clock(session)
-            row, state, problem = known.read_project(self.share, project_id, now)
-            if problem:
-                self.report.doubt(f"{project_id}/{layout.METADATA}", problem)
-            ProjectCRUD(session).add(row)
+            found = known.read_project(self.share, project_id, now)
+            if found.problem:
+                self.report.doubt(f"{project_id}/{layout.METADATA}", found.problem)
+            ProjectCRUD(session).add(found.row)
         project = _Project(project_id)
+        self._add_documents(project, [(each, each.last_version) for each in found.documents])
         for name in walk.strangers(self.share, project_id):
             self.report.leave(f"{project_id}/{name}", "the layout has no such name")
         # What is described comes before what describes it: the rows of sidecars name those of their files.
@@ -143,7 +144,7 @@ class _Rebuilder:
             for directory in walk.PLACES:
                 for piece in walk.pieces(self.share, project_id, directory):
                     self._piece(project, directory, piece, sidecars, now)
-        self._finish(project, state)
+        self._finish(project, found.state)
 
     def _piece(self, project: _Project, directory: str, piece: walk.Piece, sidecars: bool, now: datetime) -> None:
         if not sidecars:
@@ -218,16 +219,24 @@ class _Rebuilder:
             found.row.blake3 = seen.blake3
 
     def _documents(self, project: _Project, found: list[Found]) -> None:
+        self._add_documents(
+            project,
+            [
+                (each.document, each.row.version or 0)
+                for each in found
+                if each.document is not None and each.row is not None
+            ],
+        )
+
+    def _add_documents(self, project: _Project, numbered: list[tuple[KnownDocument, int]]) -> None:
+        """Make the rows of documents as they are met first, and remember the highest number of each."""
         fresh = []
-        for each in found:
-            if each.document is None or each.row is None:
-                continue
-            version = each.row.version or 0
-            if each.document.id not in project.documents:
-                fresh.append(each.document)
-                project.documents[each.document.id] = (each.document, version)
-            elif project.documents[each.document.id][1] < version:
-                project.documents[each.document.id] = (each.document, version)
+        for document, version in numbered:
+            if document.id not in project.documents:
+                fresh.append(document)
+                project.documents[document.id] = (document, version)
+            elif project.documents[document.id][1] < version:
+                project.documents[document.id] = (document, version)
         if fresh:
             with self.core.database.write() as session:
                 BulkCRUD(session).add_documents(

@@ -149,13 +149,13 @@ def _trash(storage: ProjectStorage, project: str, state: State) -> str:
 
 
 def _purge(storage: ProjectStorage, project: str, state: State) -> str:
-    storage.purge(project, [state["source"]], key="purge")
+    storage.purge(project, [state["source"], state["newest"]], key="purge")
     return ""
 
 
 def _trashed(storage: ProjectStorage, project: str) -> State:
-    state = _source(storage, project)
-    _trash(storage, project, state)
+    state = _source(storage, project) | {"newest": storage.save_workflow(project, "w", {}).id}
+    storage.trash(project, [state["source"], state["newest"]])
     return state
 
 
@@ -165,6 +165,9 @@ def _in_trash(storage: ProjectStorage, project: str, state: State, _answer: str)
 
 def _all_gone(storage: ProjectStorage, project: str, _state: State, _answer: str) -> None:
     assert storage.get_storage_stats(project).used_bytes == 0
+    # The number outlives the file, in the database and for a rebuild.
+    known = json.loads((storage.tree.root / project / layout.METADATA).read_bytes())
+    assert [document["last_version"] for document in known["documents"]] == [1]
 
 
 OPERATIONS: dict[str, Operation] = {

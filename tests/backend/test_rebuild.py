@@ -66,6 +66,22 @@ def test_work_goes_on_after_it(studio: Studio, lose: Lose) -> None:
     fresh.check(project)
 
 
+def test_a_number_is_never_given_again(studio: Studio, lose: Lose) -> None:
+    """The newest version of one document is purged, and all of another: only metadata.json knows their numbers."""
+    filled = fill(studio.storage)
+    project, storage = filled.project_id, studio.storage
+    prompts = [storage.save_prompt(project, "gone", f"{number}").id for number in range(2)]
+    storage.trash(project, [filled.workflow.id, *prompts], force=True)
+    storage.purge(project, [filled.workflow.id, *prompts])
+    before = facts(studio, project, rebuilt=True)
+    fresh = lose()
+    assert rebuild.rebuild(fresh.storage).problems == {}
+    assert facts(fresh, project, rebuilt=True) == before
+    assert fresh.storage.save_workflow(project, "Fluß", {"new": True}).version == 4
+    assert fresh.storage.save_prompt(project, "gone", "again").version == 3
+    fresh.check(project)
+
+
 def test_the_source_of_a_final_pays(studio: Studio, lose: Lose) -> None:
     filled = fill(studio.storage)
     fresh = lose()

@@ -21,7 +21,7 @@ from noslop_backend.layout import FileKind
 from noslop_backend.models import FileModel, FileState, IntentOp, ProjectState
 from noslop_backend.storage.imports import show_import
 from noslop_backend.storage.intents import Begun, Intents, LostError
-from noslop_backend.storage.projects import compose_metadata
+from noslop_backend.storage.project_file import metadata_of
 
 from . import manifest
 from .checked import Checked
@@ -304,5 +304,5 @@ class Receiver:
 
     def _metadata(self, place: Share) -> None:
         with self.storage.database.read() as session:
-            content = compose_metadata(ProjectCRUD(session).get(self.begun.project_id))
+            _, content = metadata_of(session, self.begun.project_id)
         place.replace_metadata(self.begun.project_id, layout.staging(self.begun.intent_id), content)

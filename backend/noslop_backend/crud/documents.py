@@ -82,6 +82,21 @@ class DocumentCRUD:
             statement = statement.where(FileModel.version == version)
         return self.session.exec(statement.order_by(col(FileModel.version).desc()).limit(1)).first()
 
+    def outlived(self, project_id: str) -> list[DocumentModel]:
+        """Documents whose newest version has no file any more, oldest first: only their row knows its number."""
+        newest = select(FileModel.id).where(
+            FileModel.document_id == DocumentModel.id,
+            FileModel.version == DocumentModel.last_version,
+            col(FileModel.state).in_([FileState.PRESENT, FileState.TRASHED]),
+        )
+        return list(
+            self.session.exec(
+                select(DocumentModel)
+                .where(DocumentModel.project_id == project_id, DocumentModel.last_version > 0, ~newest.exists())
+                .order_by(col(DocumentModel.created_at), col(DocumentModel.id))
+            )
+        )
+
     def page(self, project_id: str, kind: FileKind, cursor: Cursor | None, limit: int) -> list[DocumentModel]:
         """Some documents that have a version, oldest first."""
         statement = select(DocumentModel).where(

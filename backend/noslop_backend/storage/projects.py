@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import json
 import secrets
 from collections.abc import Callable
 from datetime import datetime
@@ -32,20 +31,6 @@ from noslop_backend.models import (
 
 from .intents import Begun, BusyError, LostError, Request
 from .removals import Removals
-from .writes import MAIN_PART
-
-_FORMAT = 1
-
-
-def compose_metadata(project: ProjectModel) -> bytes:
-    """Text of metadata.json: for people, and for a database that has to be rebuilt."""
-    names = ("id", "name", "description", "status", "settings", "quota_bytes", "intermediate_days", "trash_days")
-    times = ("created_at", "updated_at", "trashed_at")
-    known: dict[str, Any] = {name: getattr(project, name) for name in (*names, "revision")}
-    for name in times:
-        moment: datetime | None = getattr(project, name)
-        known[name] = moment and moment.isoformat()
-    return json.dumps({"noslop": _FORMAT, "project": known}, indent=1, ensure_ascii=False).encode() + b"\n"
 
 
 class Projects(Removals):
@@ -83,7 +68,7 @@ class Projects(Removals):
     def carry_creation(self, share: Share, begun: Begun) -> dict[str, Any]:
         """Make what a new project has on the share; goes on wherever somebody stopped."""
         share.make_project(begun.project_id)
-        self._write_metadata(share, begun)
+        self.write_metadata(share, begun)
 
         def apply(session: Session, _now: datetime) -> dict[str, Any]:
             project = ProjectCRUD(session).lock(begun.project_id)
@@ -236,31 +221,12 @@ class Projects(Removals):
 
     def carry_change(self, share: Share, begun: Begun) -> dict[str, Any]:
         """Bring metadata.json up to what the database says; goes on wherever somebody stopped."""
-        self._write_metadata(share, begun)
+        self.write_metadata(share, begun)
 
         def apply(session: Session, _now: datetime) -> dict[str, Any]:
             return _result(ProjectCRUD(session).get(begun.project_id))
 
         return self.finish(begun, apply)
-
-    def _write_metadata(self, share: Share, begun: Begun) -> None:
-        """Write metadata.json, and again when the project was changed meanwhile.
-
-        The last to write writes the newest.
-        """
-        staged = layout.staging(begun.intent_id, MAIN_PART)
-        while True:
-            self.renew(begun)
-            with self.database.read() as session:
-                project = ProjectCRUD(session).get(begun.project_id)
-            try:
-                share.replace_metadata(begun.project_id, staged, compose_metadata(project))
-            except FileNotFoundError:
-                share.make_project(begun.project_id)
-                share.replace_metadata(begun.project_id, staged, compose_metadata(project))
-            with self.database.read() as session:
-                if ProjectCRUD(session).get(begun.project_id).revision == project.revision:
-                    return
 
 
 def _nothing(_session: Session, _intent: IntentModel, _now: datetime) -> dict[str, Any]:

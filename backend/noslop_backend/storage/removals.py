@@ -14,13 +14,14 @@ from typing import Any
 from sqlmodel import Session
 
 from noslop_backend import layout
-from noslop_backend.crud import Change, FileCRUD, ProjectCRUD, ReferenceCRUD
+from noslop_backend.crud import Change, DocumentCRUD, FileCRUD, ProjectCRUD, ReferenceCRUD
 from noslop_backend.errors import InProgressError, InvalidRequestError, NotFoundError
 from noslop_backend.files import Share
 from noslop_backend.models import FileModel, FileState, IntentModel, IntentOp, RemovalReport
 
 from .intents import AnsweredError, Begun, LostError, Request
-from .writes import Writes, public
+from .project_file import ProjectFile
+from .writes import public
 
 #: So many files go with one intent, and fit into one statement on every database.
 BATCH = 1000
@@ -37,7 +38,7 @@ def check_age(older_than: timedelta | None) -> None:
         raise InvalidRequestError("An age is 0 to 36500 days.")
 
 
-class Removals(Writes):
+class Removals(ProjectFile):
     """Takes rows, changes the tree, and finishes both."""
 
     def go_on(self, begun: Begun, work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
@@ -97,7 +98,7 @@ class Removals(Writes):
     ) -> RemovalReport:
         """Remove files for good: their rows are marked, they are unlinked, and the rows go."""
 
-        def prepare(session: Session, intent: IntentModel, _now: datetime) -> dict[str, Any]:
+        def prepare(session: Session, intent: IntentModel, now: datetime) -> dict[str, Any]:
             rows = choose(session)
             if not rows:
                 raise AnsweredError(_NOTHING)
@@ -105,13 +106,27 @@ class Removals(Writes):
             self.not_held(session, [row.id for row in rows])
             change = Change().add(rows, -1)
             FileCRUD(session).take(rows, intent.id, FileState.PURGING)
+            numbers = self._numbers_go(session, project_id, rows, now)
             ProjectCRUD(session).settle(project_id, change.add(rows))
-            return {"removes": True}
+            return {"numbers": numbers}
 
         with self.share() as share:
             begun = self.begin(project_id, op, request, prepare)
             result = self.go_on(begun, lambda: self.carry_removal(share, begun))
         return self.report_of(project_id, result)
+
+    @staticmethod
+    def _numbers_go(session: Session, project_id: str, rows: list[FileModel], now: datetime) -> bool:
+        """Tell whether the last trace on the share of a document's newest number goes with these rows.
+
+        metadata.json has to say it then, which makes another revision of it.
+        """
+        documents = {row.document_id for row in rows if row.document_id is not None}
+        if not documents or not documents & {each.id for each in DocumentCRUD(session).outlived(project_id)}:
+            return False
+        projects = ProjectCRUD(session)
+        projects.change(projects.lock(project_id), {}, now)
+        return True
 
     def carry_removal(self, share: Share, begun: Begun) -> dict[str, Any]:
         """Remove what an intent works on; goes on wherever somebody stopped."""
@@ -119,6 +134,9 @@ class Removals(Writes):
         with self.database.read() as session:
             rows = FileCRUD(session).taken(begun.intent_id)
         self.renew(begun)
+        if begun.plan.get("numbers"):
+            # Before the files: a number that was given is never given again, whatever is lost.
+            self.write_metadata(share, begun)
         share.remove(begun.project_id, [layout.trash(row.path) if in_trash else row.path for row in rows])
 
         def apply(session: Session, _now: datetime) -> dict[str, Any]:
