@@ -41,10 +41,11 @@ class Settings(BaseSettings):
     studio_id: str = Field(alias="NOSLOP_STUDIO_ID", min_length=1)
     #: sqlite:////absolute/path or postgresql+psycopg://...
     database_url: str = Field("sqlite:////var/lib/noslop/backend/backend.sqlite3", alias="NOSLOP_DATABASE_URL")
-    #: How long nobody else touches a write that gives no sign of life.
-    lease_s: float = Field(60.0, alias="NOSLOP_LEASE_S", ge=0)
+    #: How long nobody else touches a write that gives no sign of life. Shorter ones would run out while one file is
+    #: synced.
+    lease_s: float = Field(60.0, alias="NOSLOP_LEASE_S", ge=1, le=86_400)
     #: How long a worker may take to write a file that is to be adopted.
-    adopt_lease_s: float = Field(3600.0, alias="NOSLOP_ADOPT_LEASE_S", ge=0)
+    adopt_lease_s: float = Field(3600.0, alias="NOSLOP_ADOPT_LEASE_S", ge=1, le=30 * 86_400)
     #: How long the answer to an idempotency key is kept.
     key_days: int = Field(7, alias="NOSLOP_KEY_DAYS", ge=1)
     #: In these steps bytes are reserved for a body of unknown length.

@@ -22,6 +22,8 @@ from PIL import Image, PngImagePlugin
 from sqlmodel import select
 
 STUDIO = "test-studio"
+#: Leases, in seconds, that the settings refuse.
+_OVER = (0, 0.2)
 
 
 def write_marker(root: Path, studio_id: str = STUDIO, share: str = "projects", share_id: str | None = None) -> str:
@@ -70,7 +72,9 @@ class Studio:
             "database_url": self.url,
             **paths,
         }
-        return Settings.model_validate(given | values)
+        # Nobody can set a lease that has run out when it begins; it stands for an owner who died or stalls.
+        over = {name: values.pop(name) for name in ("lease_s", "adopt_lease_s") if values.get(name) in _OVER}
+        return Settings.model_validate(given | values).model_copy(update=over)
 
     def another(self, **values: float | str | Path | None) -> ProjectStorage:
         """A service of its own, with other settings if they are named."""

@@ -33,8 +33,8 @@ import sys
 from noslop_backend.archive import import_from
 from noslop_backend.settings import Settings
 from noslop_backend.storage import ProjectStorage
-settings = Settings(_env_file=None, studio_id=sys.argv[1], project_storage_dir=sys.argv[2], database_url=sys.argv[3],
-lease_s=0)
+settings = Settings(_env_file=None, studio_id=sys.argv[1], project_storage_dir=sys.argv[2], database_url=sys.argv[3])
+settings = settings.model_copy(update={"lease_s": 0})
 import_from(ProjectStorage.open(settings), sys.stdin.buffer)
 """
 

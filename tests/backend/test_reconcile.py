@@ -372,8 +372,8 @@ class Mortal(ProjectStorage):
         with super().share() as share:
             yield share
 
-settings = Settings(_env_file=None, studio_id=sys.argv[1], project_storage_dir=sys.argv[2], database_url=sys.argv[3],
-lease_s=0)
+settings = Settings(_env_file=None, studio_id=sys.argv[1], project_storage_dir=sys.argv[2], database_url=sys.argv[3])
+settings = settings.model_copy(update={"lease_s": 0})
 reconcile(Mortal.open(settings), apply=True, apart_s=0)
 """
 
