@@ -7,6 +7,7 @@ The database decides what time it is: hosts may disagree about that, and a lease
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from collections.abc import Iterator
@@ -17,13 +18,16 @@ from typing import Any, Protocol
 
 from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError, InterfaceError, OperationalError
+from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlmodel import Session
 
 from noslop_backend.errors import ConfigurationError, DatabaseUnavailableError
 
 #: Shorter than the 30 s within which a client gets an answer.
-LOCK_TIMEOUT_S = 20
+LOCK_TIMEOUT_S = 20.0
+#: Beside it, how long to wait for one of the pool's connections: both together are still shorter.
+_POOL_TIMEOUT_S = 5.0
 #: WAL needs memory that is shared between processes, which these cannot give (https://www.sqlite.org/wal.html).
 NETWORK_TYPES = frozenset(
     {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "ceph", "glusterfs", "lustre", "afs", "beegfs", "ocfs2", "gfs2"}
@@ -43,8 +47,12 @@ class _DbapiConnection(Protocol):
 class Database:
     """One database and its pool of connections; safe to use from several threads."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, lock_timeout_s: float = LOCK_TIMEOUT_S) -> None:
         """Make the engine; nothing is connected yet.
+
+        Args:
+            url: SQLite's or PostgreSQL's address.
+            lock_timeout_s: how long a statement waits for what another transaction holds.
 
         Raises:
             ConfigurationError: the address is not understood, or is a SQLite file on a network file system.
@@ -57,7 +65,9 @@ class Database:
                 "postgresql+psycopg://user@host/name."
             ) from error
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
-        self.engine = _sqlite(self.url) if self.is_sqlite else _postgresql(self.url)
+        self.lock_timeout_s = lock_timeout_s
+        make = _sqlite if self.is_sqlite else _postgresql
+        self.engine = make(self.url, lock_timeout_s)
         self._writing = self.engine.execution_options(noslop_writes=True)
 
     def close(self) -> None:
@@ -67,7 +77,7 @@ class Database:
     @contextmanager
     def read(self) -> Iterator[Session]:
         """Open a session that sees one state and changes nothing."""
-        with _translated(), Session(self.engine) as session:
+        with self._translated(), Session(self.engine) as session:
             yield session
 
     @contextmanager
@@ -77,19 +87,30 @@ class Database:
         On SQLite nobody else writes meanwhile (BEGIN IMMEDIATE). On PostgreSQL rows are locked as they are changed; to
         never wait in a circle they are taken in this order: project, intent, everything else, store.
         """
-        with _translated(), Session(self._writing, expire_on_commit=False) as session, session.begin():
+        with self._translated(), Session(self._writing, expire_on_commit=False) as session, session.begin():
             yield session
 
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except PoolTimeoutError as error:
+            raise DatabaseUnavailableError(
+                "No connection of the database became free in time. Send it again a little later, with the same key."
+            ) from error
+        except (OperationalError, InterfaceError) as error:
+            raise DatabaseUnavailableError(
+                f"{self._seen(error)} Nothing was acknowledged: send it again, with the same key."
+            ) from error
 
-@contextmanager
-def _translated() -> Iterator[None]:
-    try:
-        yield
-    except (OperationalError, InterfaceError) as error:
-        raise DatabaseUnavailableError(
-            f"The database does not answer, or stayed locked for {LOCK_TIMEOUT_S} s: {error.orig}. "
-            "Nothing was acknowledged: send it again, with the same key."
-        ) from error
+    def _seen(self, error: DBAPIError) -> str:
+        """What the driver says, in words that a person can act on."""
+        said = str(error.orig).strip()
+        if "database is locked" in said or "lock timeout" in said:
+            return f"Somebody else held what is needed in the database for {self.lock_timeout_s:g} s ({said})."
+        if "database or disk is full" in said or "No space left on device" in said:
+            return f"The disk that the database lies on is full ({said}). Free space there."
+        return f"The database does not answer ({said}). See that it runs and that its disk is sound."
 
 
 def clock(session: Session) -> datetime:
@@ -116,7 +137,7 @@ def filesystem_type(path: Path, mountinfo: str) -> str:
     return found
 
 
-def _sqlite(url: URL) -> Engine:
+def _sqlite(url: URL, lock_timeout_s: float) -> Engine:
     name = url.database or ""
     if not os.path.isabs(name):
         raise ConfigurationError(
@@ -132,7 +153,8 @@ def _sqlite(url: URL) -> Engine:
             f"The database {path} lies on a network file system ({kind}), where SQLite's write-ahead log loses data. "
             "Put it on a local disk, or use PostgreSQL when several hosts serve (NOSLOP_DATABASE_URL)."
         )
-    engine = create_engine(url, connect_args={"timeout": LOCK_TIMEOUT_S, "check_same_thread": False}, pool_size=16)
+    arguments = {"timeout": lock_timeout_s, "check_same_thread": False}
+    engine = create_engine(url, connect_args=arguments, pool_size=16, pool_timeout=_POOL_TIMEOUT_S)
 
     @event.listens_for(engine, "connect")
     def configure(connection: _DbapiConnection, _record: object) -> None:
@@ -149,15 +171,23 @@ def _sqlite(url: URL) -> Engine:
     return engine
 
 
-def _postgresql(url: URL) -> Engine:
+def _postgresql(url: URL, lock_timeout_s: float) -> Engine:
     if url.get_backend_name() != "postgresql":
         raise ConfigurationError(
             f"NOSLOP_DATABASE_URL names {url.get_backend_name()!r}; sqlite and postgresql+psycopg are supported."
         )
+    lock_ms = math.ceil(lock_timeout_s * 1000)
     options: dict[str, Any] = {
-        "connect_timeout": LOCK_TIMEOUT_S,
-        "options": f"-c lock_timeout={LOCK_TIMEOUT_S}s -c idle_in_transaction_session_timeout={3 * LOCK_TIMEOUT_S}s",
+        # libpq knows whole seconds, and takes fewer than two for two.
+        "connect_timeout": max(2, math.ceil(lock_timeout_s)),
+        # A server whose host went away without a word is given up after as long (tcp(7), TCP_USER_TIMEOUT).
+        "tcp_user_timeout": lock_ms,
+        "options": f"-c lock_timeout={lock_ms} -c idle_in_transaction_session_timeout={3 * lock_ms}",
     }
     return create_engine(
-        url.set(drivername="postgresql+psycopg"), connect_args=options, pool_pre_ping=True, pool_size=16
+        url.set(drivername="postgresql+psycopg"),
+        connect_args=options,
+        pool_pre_ping=True,
+        pool_size=16,
+        pool_timeout=_POOL_TIMEOUT_S,
     )

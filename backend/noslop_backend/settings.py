@@ -10,6 +10,7 @@ from typing import Annotated
 from pydantic import AfterValidator, Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from noslop_backend.database import LOCK_TIMEOUT_S
 from noslop_backend.errors import ConfigurationError
 
 ENV_FILE = "/etc/noslop/backend.env"
@@ -41,6 +42,8 @@ class Settings(BaseSettings):
     studio_id: str = Field(alias="NOSLOP_STUDIO_ID", min_length=1)
     #: sqlite:////absolute/path or postgresql+psycopg://...
     database_url: str = Field("sqlite:////var/lib/noslop/backend/backend.sqlite3", alias="NOSLOP_DATABASE_URL")
+    #: How long a request waits for what another one holds in the database.
+    database_lock_timeout_s: float = Field(LOCK_TIMEOUT_S, alias="NOSLOP_DATABASE_LOCK_TIMEOUT_S", gt=0, le=25)
     #: How long nobody else touches a write that gives no sign of life. Shorter ones would run out while one file is
     #: synced.
     lease_s: float = Field(60.0, alias="NOSLOP_LEASE_S", ge=1, le=86_400)

@@ -10,7 +10,7 @@ import pwd
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -33,50 +33,60 @@ def programs() -> Path:
 class Cluster:
     """Databases that are thrown away with it."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, account: pwd.struct_passwd, environment: Mapping[str, str]) -> None:
         self.directory = directory
+        self.account = account
+        self.environment = environment
+        self.data = str(directory / "data")
         self._numbers = itertools.count(1)
 
     @classmethod
     @contextmanager
-    def started(cls) -> Iterator[Cluster]:
-        """Make a cluster, run it, and remove it. PostgreSQL refuses root, so root runs it as somebody else."""
+    def started(cls, environment: Mapping[str, str] | None = None) -> Iterator[Cluster]:
+        """Make a cluster, run it, and remove it. PostgreSQL refuses root, so root runs it as somebody else.
+
+        `environment` is what the server gets beside this process's own.
+        """
         account = pwd.getpwnam("nobody") if os.geteuid() == 0 else pwd.getpwuid(os.geteuid())
         # Not below pytest's own directories, which nobody else may enter.
         memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
         directory = Path(tempfile.mkdtemp(prefix="noslop-pg-", dir=memory))
         try:
             os.chown(directory, account.pw_uid, account.pw_gid)
-            cluster = cls(directory)
-            cluster._start(account)
+            cluster = cls(directory, account, environment or {})
+            cluster._run("initdb", "-D", cluster.data, "-A", "trust", "-U", "noslop", "-E", "UTF8", "--no-sync")
+            cluster.start()
             try:
                 cluster._make_template()
                 yield cluster
             finally:
-                cluster._run(account, "pg_ctl", "-D", str(directory / "data"), "-m", "immediate", "stop")
+                cluster.stop("immediate")
         finally:
             shutil.rmtree(directory)
 
-    def _start(self, account: pwd.struct_passwd) -> None:
-        data = str(self.directory / "data")
-        self._run(account, "initdb", "-D", data, "-A", "trust", "-U", "noslop", "-E", "UTF8", "--no-sync")
+    def start(self) -> None:
+        """Run the server; it answers when this returns."""
         # The machine does not lose its power during a test; the backend's processes do die, and that is another thing.
         options = f"-c listen_addresses= -k {self.directory} -c fsync=off -c max_connections=200 -c shared_buffers=64MB"
-        log = str(self.directory / "log")
-        self._run(account, "pg_ctl", "-D", data, "-o", options, "-l", log, "-w", "start")
+        self._run("pg_ctl", "-D", self.data, "-o", options, "-l", str(self.directory / "log"), "-w", "start")
 
-    def _run(self, account: pwd.struct_passwd, program: str, *arguments: str) -> None:
+    def stop(self, mode: str = "fast") -> None:
+        """Stop the server: `fast` ends all connections, `immediate` is like a crash."""
+        self._run("pg_ctl", "-D", self.data, "-m", mode, "-w", "stop")
+
+    def _run(self, program: str, *arguments: str) -> None:
         is_root = os.geteuid() == 0
         done = subprocess.run(
             [str(programs() / program), *arguments],
             cwd=self.directory,
+            env={**os.environ, **self.environment},
             stdin=subprocess.DEVNULL,
             # The server keeps what it inherits: a pipe would never end.
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             check=False,
-            user=account.pw_uid if is_root else None,
-            group=account.pw_gid if is_root else None,
+            user=self.account.pw_uid if is_root else None,
+            group=self.account.pw_gid if is_root else None,
         )
         assert done.returncode == 0, f"{program} failed with {done.returncode}; see {self.directory}/log"
 

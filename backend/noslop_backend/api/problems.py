@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
 
-import sqlalchemy.exc
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
@@ -135,14 +134,6 @@ def install(app: FastAPI) -> None:
         if status is HTTPStatus.METHOD_NOT_ALLOWED:
             headers["Allow"] = ", ".join(_methods(request))
         return problem(status, status.name.lower(), detail, headers=headers)
-
-    @app.exception_handler(sqlalchemy.exc.TimeoutError)
-    def crowded(_request: Request, _error: sqlalchemy.exc.TimeoutError) -> JSONResponse:
-        return of_backend_error(
-            errors.DatabaseUnavailableError(
-                "No connection of the database became free in time. Send it again a little later."
-            )
-        )
 
     @app.exception_handler(Exception)
     def failed(_request: Request, _error: Exception) -> JSONResponse:

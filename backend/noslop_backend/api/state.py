@@ -14,6 +14,7 @@ from fastapi import Depends, Request
 from prometheus_client import CollectorRegistry
 
 from noslop_backend.auth import Tokens
+from noslop_backend.database import Database
 from noslop_backend.errors import BackendError
 from noslop_backend.storage import ProjectStorage
 
@@ -34,6 +35,8 @@ class State:
     disk: DiskPool
     #: A health check has a thread of its own: that of the others may all hang.
     probe: DiskPool
+    #: And it asks the database by a connection of its own, which does not wait for as long.
+    probe_database: Database
     registry: CollectorRegistry
     uploads: asyncio.Semaphore
     _noting: set[str] = field(default_factory=set)
@@ -49,6 +52,7 @@ class State:
             tokens=Tokens(storage.database),
             disk=DiskPool(threads=limits.disk_threads, waiting=limits.disk_waiting, limit_s=limits.disk_limit_s),
             probe=DiskPool(threads=1, waiting=8, limit_s=limits.probe_limit_s),
+            probe_database=Database(storage.settings.database_url, limits.probe_limit_s),
             registry=CollectorRegistry(),
             uploads=asyncio.Semaphore(limits.uploads),
         )
@@ -71,6 +75,7 @@ class State:
         """Let threads end."""
         self.disk.close()
         self.probe.close()
+        self.probe_database.close()
 
 
 # Awaits nothing: as a plain `def` it would take a thread to look up an attribute.

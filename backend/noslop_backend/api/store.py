@@ -12,6 +12,7 @@ from fastapi import APIRouter, Query, Response
 from pydantic import BaseModel
 
 from noslop_backend import __version__
+from noslop_backend.crud import StoreCRUD
 from noslop_backend.errors import BackendError, ShareUnavailableError
 from noslop_backend.models import StoreStats
 
@@ -111,8 +112,10 @@ def _health(state: State) -> Health:
 
 
 def _database(state: State) -> Part:
+    """Whether a transaction that writes can begin; nothing is written."""
     try:
-        state.storage.get_store_stats()
+        with state.probe_database.write() as session:
+            StoreCRUD(session).seen()
     except BackendError as error:
         return _hurt("database", error)
     return Part(status=Condition.OK)

@@ -33,7 +33,8 @@ class Core:
         Raises:
             ConfigurationError: the database lies on a network file system, or its address is not understood.
         """
-        return cls(settings, Database(settings.database_url), Tree(settings.project_storage_dir, settings.studio_id))
+        database = Database(settings.database_url, settings.database_lock_timeout_s)
+        return cls(settings, database, Tree(settings.project_storage_dir, settings.studio_id))
 
     def start(self) -> str:
         """Check the share's marker and record its share_id at the very first start. To be called once per process.

@@ -21,6 +21,7 @@ from noslop_backend.errors import (
     BackendError,
     ConflictError,
     ContentMismatchError,
+    DatabaseUnavailableError,
     InvalidRequestError,
     NotFoundError,
     UnsupportedMediaError,
@@ -355,6 +356,9 @@ class Writes(Intents):
                     return
             self.remove_traces(share, begun)
             self.release(begun)
+        except DatabaseUnavailableError:
+            # The lease runs out by itself: waiting for the database once more would keep the client waiting.
+            return
         except (BackendError, OSError):
             self.abandon(begun)
 
