@@ -128,6 +128,9 @@ class StorageFullError(BackendError):
 
     code = "storage_full"
 
+    def __init__(self, message: str, *, used_bytes: int, asked_bytes: int, free_bytes: int) -> None:
+        super().__init__(message, used_bytes=used_bytes, asked_bytes=asked_bytes, free_bytes=free_bytes)
+
 
 class ShareUnavailableError(BackendError):
     """The share is not mounted, is another one, or does not answer. Nothing was written."""

@@ -79,12 +79,14 @@ def import_from(storage: Intents, stream: BinaryIO) -> ImportReport:
             rows.seek(0)
             checked.take(manifest.read(rows))
             _settle_ids(storage, share, checked)
-            total, free = checked.project.total_bytes, share.disk()[1]
+            total, (size, free) = checked.project.total_bytes, share.disk()
             if total > free:
                 raise StorageFullError(
                     f"The archive holds {total} bytes, and the disk below the share has {free} free. Nothing was "
                     "imported.",
+                    used_bytes=size - free,
                     asked_bytes=total,
+                    free_bytes=free,
                 )
             begun = _begin(storage, checked)
             try:

@@ -14,7 +14,7 @@ import os
 import shutil
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -47,18 +47,18 @@ class Share:
 
     def disk(self) -> tuple[int, int]:
         """Total and free bytes of the file system, as for an ordinary user (statvfs(3))."""
-        with told("asking the share for its free space"):
+        with self._told("asking the share for its free space"):
             found = os.fstatvfs(self._root)
         return found.f_blocks * found.f_frsize, found.f_bavail * found.f_frsize
 
     def projects(self) -> list[str]:
         """Names at the root that may be projects."""
-        with told("listing the projects"):
+        with self._told("listing the projects"):
             return sorted(name for name in os.listdir(self._root) if layout.is_project_id(name))
 
     def make_project(self, project_id: str) -> None:
         """Make a project's directories, as far as they are missing."""
-        with told(f"making the directories of {project_id}"):
+        with self._told(f"making the directories of {project_id}"):
             _make(self._root, project_id)
             with self._directory(project_id) as top:
                 for relative in layout.DIRECTORIES:
@@ -70,7 +70,7 @@ class Share:
 
     def remove_project(self, project_id: str) -> None:
         """Remove a project's directory with all that is in it; links are removed, never followed."""
-        with told(f"removing {project_id}"):
+        with self._told(f"removing {project_id}"):
             with suppress(FileNotFoundError):
                 # Walks by descriptors and follows no link (shutil.rmtree.avoids_symlink_attacks).
                 shutil.rmtree(project_id, dir_fd=self._root)
@@ -80,7 +80,7 @@ class Share:
         """Begin a new file; a path that exists is refused."""
         *above, name = layout.split(relative)
         doing = f"writing {project_id}/{relative}"
-        with told(doing), self._directory(project_id, *above) as directory:
+        with self._told(doing), self._directory(project_id, *above) as directory:
             descriptor = os.open(name, _CREATE, 0o644, dir_fd=directory)
             try:
                 return Writer(descriptor, doing, os.dup(directory))
@@ -110,7 +110,7 @@ class Share:
             ConflictError: something else has a final name.
         """
         doing = f"publishing {project_id}/{moves[-1][1]}"
-        with told(doing):
+        with self._told(doing):
             for staged, final in moves:
                 self._link(project_id, staged, final)
             for directory in sorted({os.path.dirname(final) for _, final in moves}):
@@ -122,7 +122,7 @@ class Share:
 
     def link(self, project_id: str, source: str, target: str) -> bool:
         """Give a published file another name; False where the file system makes no such link."""
-        with told(f"linking {project_id}/{source}"):
+        with self._told(f"linking {project_id}/{source}"):
             try:
                 self._link(project_id, source, target)
             except OSError as error:
@@ -157,7 +157,7 @@ class Share:
             FileNotFoundError: there is none.
         """
         *above, name = layout.split(staged)
-        with told(f"opening {project_id}/{staged}"), self._directory(project_id, *above) as directory:
+        with self._told(f"opening {project_id}/{staged}"), self._directory(project_id, *above) as directory:
             descriptor = os.open(name, _READ, dir_fd=directory)
         try:
             found = os.fstat(descriptor)
@@ -174,7 +174,7 @@ class Share:
     def link_foreign(self, project_id: str, foreign: Foreign, final: str) -> os.stat_result:
         """Publish the very file that is open, whatever its name leads to by now; gives what the final name leads to."""
         *above, name = layout.split(final)
-        with told(f"publishing {project_id}/{final}"), self._directory(project_id, *above) as directory:
+        with self._told(f"publishing {project_id}/{final}"), self._directory(project_id, *above) as directory:
             # linkat(2), AT_SYMLINK_FOLLOW: the way to link a descriptor without CAP_DAC_READ_SEARCH.
             try:
                 os.link(f"/proc/self/fd/{foreign.descriptor}", name, dst_dir_fd=directory, follow_symlinks=True)
@@ -195,7 +195,7 @@ class Share:
         """
         *from_above, from_name = layout.split(source)
         *to_above, to_name = layout.split(target)
-        with told(f"moving {project_id}/{source}"):
+        with self._told(f"moving {project_id}/{source}"):
             if self.look(project_id, source) is None:
                 return self.look(project_id, target) is not None
             for depth, name in enumerate(to_above):
@@ -211,7 +211,7 @@ class Share:
     def sync(self, project_id: str, relative: str) -> None:
         """Make the names in a directory durable."""
         with (
-            told(f"writing the directory {project_id}/{relative}"),
+            self._told(f"writing the directory {project_id}/{relative}"),
             self._directory(project_id, *layout.split(relative)) as directory,
         ):
             os.fsync(directory)
@@ -224,7 +224,7 @@ class Share:
             by_directory.setdefault(above, []).append(name)
         for above, names in sorted(by_directory.items()):
             with (
-                told(f"removing files from {project_id}/{above}"),
+                self._told(f"removing files from {project_id}/{above}"),
                 suppress(FileNotFoundError),
                 self._directory(project_id, *above.split("/")) as directory,
             ):
@@ -238,7 +238,7 @@ class Share:
         self.remove(project_id, [staged])
         self.write(project_id, staged, content)
         with (
-            told(f"replacing {project_id}/{layout.METADATA}"),
+            self._told(f"replacing {project_id}/{layout.METADATA}"),
             self._directory(project_id) as top,
             self._directory(project_id, layout.STAGING) as staging,
         ):
@@ -249,7 +249,7 @@ class Share:
     def open(self, project_id: str, relative: str) -> BinaryIO:
         """Open a file for reading. It has to be an ordinary one."""
         *above, name = layout.split(relative)
-        with told(f"reading {project_id}/{relative}"), self._directory(project_id, *above) as directory:
+        with self._told(f"reading {project_id}/{relative}"), self._directory(project_id, *above) as directory:
             descriptor = os.open(name, _READ, dir_fd=directory)
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             os.close(descriptor)
@@ -258,7 +258,7 @@ class Share:
 
     def read(self, project_id: str, relative: str, limit_bytes: int) -> bytes:
         """Read a small file whole."""
-        with told(f"reading {project_id}/{relative}"), self.open(project_id, relative) as stream:
+        with self._told(f"reading {project_id}/{relative}"), self.open(project_id, relative) as stream:
             content = stream.read(limit_bytes + 1)
         if len(content) > limit_bytes:
             raise ConflictError(f"{project_id}/{relative} is larger than {limit_bytes} bytes.")
@@ -267,7 +267,7 @@ class Share:
     def look(self, project_id: str, relative: str) -> os.stat_result | None:
         """What is at a path, without following links; None for nothing."""
         *above, name = layout.split(relative)
-        with told(f"looking at {project_id}/{relative}"):
+        with self._told(f"looking at {project_id}/{relative}"):
             try:
                 with self._directory(project_id, *above) as directory:
                     return os.stat(name, dir_fd=directory, follow_symlinks=False)
@@ -276,12 +276,12 @@ class Share:
 
     def hash(self, project_id: str, relative: str) -> Seen:
         """Read a file through and tell what it is."""
-        with told(f"reading {project_id}/{relative}"), self.open(project_id, relative) as stream:
+        with self._told(f"reading {project_id}/{relative}"), self.open(project_id, relative) as stream:
             return hash_descriptor(stream.fileno())
 
     def names(self, project_id: str, relative: str) -> list[str]:
         """Names in a directory of a project; none when it is not there."""
-        with told(f"listing {project_id}/{relative}"):
+        with self._told(f"listing {project_id}/{relative}"):
             try:
                 with self._directory(project_id, *layout.split(relative)) as directory:
                     return sorted(os.listdir(directory))
@@ -291,8 +291,11 @@ class Share:
     @contextmanager
     def directory(self, project_id: str, *parts: str) -> Iterator[int]:
         """Open a directory of a project, for walks that need descriptors of their own."""
-        with told(f"opening {'/'.join((project_id, *parts))}"), self._directory(project_id, *parts) as descriptor:
+        with self._told(f"opening {'/'.join((project_id, *parts))}"), self._directory(project_id, *parts) as descriptor:
             yield descriptor
+
+    def _told(self, doing: str) -> AbstractContextManager[None]:
+        return told(doing, 0, self._root)
 
     @contextmanager
     def _directory(self, project_id: str, *parts: str) -> Iterator[int]:

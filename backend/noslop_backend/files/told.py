@@ -27,7 +27,7 @@ _AWAY = frozenset(
 def told(doing: str, asked_bytes: int = 0, directory: int = -1) -> Iterator[None]:
     """Turn what the system says into what a person can act on.
 
-    "Not there" and "there already" pass: callers know better.
+    "Not there" and "there already" pass: callers know better. `directory`, open, is on the disk that may be full.
     """
     try:
         yield
@@ -37,12 +37,16 @@ def told(doing: str, asked_bytes: int = 0, directory: int = -1) -> Iterator[None
         if error.errno == errno.ENOSPC:
             raise StorageFullError(
                 f"The disk is full ({doing}). Nothing was published. Free space on the storage server, purge trash or "
-                "clean up "
-                "intermediates, then try again.",
-                asked_bytes=asked_bytes,
+                "clean up intermediates, then try again.",
+                **_room(asked_bytes, directory),
             ) from error
         if error.errno == errno.EDQUOT:
-            raise _disk_quota(doing, asked_bytes, directory) from error
+            raise QuotaExceededError(
+                f"The file system's own quota for this account is used up ({doing}). Nothing was published. Raise it "
+                "on the storage server, or free space.",
+                scope="file_system",
+                **_room(asked_bytes, directory),
+            ) from error
         if error.errno in {errno.ELOOP, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG}:
             raise UnsafePathError(
                 f"The layout was changed from outside ({doing}: {error.strerror}): a link or another kind of file "
@@ -58,17 +62,10 @@ def told(doing: str, asked_bytes: int = 0, directory: int = -1) -> Iterator[None
         raise
 
 
-def _disk_quota(doing: str, asked_bytes: int, directory: int) -> QuotaExceededError:
+def _room(asked_bytes: int, directory: int) -> dict[str, int]:
+    """What is used, was asked for and is free, in bytes; zeros where the file system does not say."""
     used = free = 0
     with suppress(OSError):
         found = os.fstatvfs(directory)
         used, free = (found.f_blocks - found.f_bfree) * found.f_frsize, found.f_bavail * found.f_frsize
-    return QuotaExceededError(
-        f"The file system's own quota for this account is used up ({doing}). Nothing was published. Raise it on the "
-        "storage "
-        "server, or free space.",
-        scope="file_system",
-        used_bytes=used,
-        asked_bytes=asked_bytes,
-        free_bytes=free,
-    )
+    return {"used_bytes": used, "asked_bytes": asked_bytes, "free_bytes": free}

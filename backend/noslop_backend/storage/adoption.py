@@ -15,7 +15,7 @@ from typing import Any
 from sqlmodel import Session
 
 from noslop_backend import embedded, layout
-from noslop_backend.crud import IntentCRUD
+from noslop_backend.crud import Change, IntentCRUD, ProjectCRUD
 from noslop_backend.database import clock
 from noslop_backend.errors import (
     BackendError,
@@ -58,7 +58,8 @@ class Adoption(Writes):
 
         def prepare(session: Session, intent: IntentModel, _now: datetime) -> dict[str, Any]:
             self.hold_inputs(session, intent, said.inputs)
-            ticket = {"owner": intent.owner, "expires_at": intent.lease_expires_at.isoformat()}
+            until = intent.lease_expires_at.isoformat()
+            ticket = {"owner": intent.owner, "expires_at": until, "reserved_bytes": size_bytes}
             return {"file": self.new_file(kind, said), "ticket": ticket}
 
         request = Request(key, (kind, said.model_dump(mode="json")))
@@ -92,7 +93,7 @@ class Adoption(Writes):
             owner = intent.plan["ticket"]["owner"]
             if intent.owner != owner:
                 self.check_lease(intent, clock(session))
-            plan = intent.plan | {"ticket": {"owner": owner, "expires_at": until.isoformat()}}
+            plan = intent.plan | {"ticket": intent.plan["ticket"] | {"expires_at": until.isoformat()}}
             if intent.owner == owner:
                 intent.lease_expires_at = until
             intent.plan = plan
@@ -250,14 +251,18 @@ class Adoption(Writes):
                 )
 
     def forget_attempt(self, share: Share, begun: Begun) -> None:
-        """Take the plan of an attempt that did not publish back, then its sidecar."""
+        """Take the plan of an attempt that did not publish back, and what it reserved beside; then its sidecar."""
         rows = begun.plan.get("rows", [])
         plan = {name: value for name, value in begun.plan.items() if name not in {"rows", "references"}}
         if rows:
+            kept = min(begun.reserved_bytes, begun.plan["ticket"]["reserved_bytes"])
             with self.database.write() as session:
-                if not IntentCRUD(session).update(begun.intent_id, begun.owner, plan=plan):
+                projects = ProjectCRUD(session)
+                projects.lock(begun.project_id)
+                if not IntentCRUD(session).update(begun.intent_id, begun.owner, plan=plan, reserved_bytes=kept):
                     raise LostError
-            begun.plan = plan
+                projects.settle(begun.project_id, Change(), reserved_bytes=begun.reserved_bytes - kept)
+            begun.plan, begun.reserved_bytes = plan, kept
         share.remove(
             begun.project_id,
             [layout.staging(begun.intent_id, SIDECAR_PART), *(row["path"] for row in rows[1:])],

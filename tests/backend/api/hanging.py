@@ -7,29 +7,22 @@ Every access then blocks in the kernel, as on a hard NFS mount whose server is a
 
 from __future__ import annotations
 
-import ctypes
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-_MNT_DETACH = 2
+from tests.backend.mounts import mounted
 
 
 @contextmanager
 def hanging(path: Path) -> Iterator[None]:
     """Let everything below a directory hang until the end of the block. Needs root and /dev/fuse, as mount(2) does."""
-    libc = ctypes.CDLL(None, use_errno=True)
     # Nobody ever reads from this descriptor: every request waits for its answer (fuse(4)).
     device = os.open("/dev/fuse", os.O_RDWR)
     try:
         options = f"fd={device},rootmode=40000,user_id={os.geteuid()},group_id={os.getegid()}"
-        if libc.mount(b"hanging", bytes(path), b"fuse", 0, options.encode()):
-            error = ctypes.get_errno()
-            raise OSError(error, f"mounting over {path}: {os.strerror(error)}")
-        try:
+        with mounted("fuse", path, options):
             yield
-        finally:
-            libc.umount2(bytes(path), _MNT_DETACH)
     finally:
         os.close(device)
