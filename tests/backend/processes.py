@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from noslop_backend import layout
-from noslop_backend.errors import BackendError, InProgressError, LeaseLostError
+from noslop_backend.errors import BackendError, DatabaseUnavailableError, InProgressError, LeaseLostError
 from noslop_backend.layout import FileKind
 from noslop_backend.models import IntentModel, ProjectCreate
 from noslop_backend.storage import ProjectStorage
@@ -59,7 +59,8 @@ def _work(studio: Studio, projects: list[str], numbers: list[int], said: int) ->
             while True:
                 try:
                     answer = _request(storage, projects, number)
-                except (InProgressError, LeaseLostError):
+                except (InProgressError, LeaseLostError, DatabaseUnavailableError):
+                    # What a client is told to send again with the same key.
                     continue
                 os.write(said, f"{number} {answer}\n".encode())
                 break
