@@ -182,7 +182,8 @@ def _valid(session: Session, row: TokenModel) -> Caller:
             f"The token {row.name!r} expired at {row.expires_at.isoformat(timespec='seconds')}. Ask who runs the "
             "studio for another."
         )
-    note = row.last_used_at is None or row.last_used_at <= now - USED_STEP
+    # A use that lies ahead was noted before the clock went back.
+    note = row.last_used_at is None or not timedelta(0) <= now - row.last_used_at < USED_STEP
     return Caller(row.id, TokenScope(row.scope), note)
 
 

@@ -29,7 +29,7 @@ from sqlalchemy import inspect
 from sqlalchemy.engine import URL
 
 from noslop_backend.crud import JobCRUD
-from noslop_backend.database import LOCK_TIMEOUT_S, Database, clock
+from noslop_backend.database import Database, clock
 from noslop_backend.errors import (
     ConfigurationError,
     ConflictError,
@@ -96,7 +96,7 @@ def backup(core: Core, *, keep: int = KEPT) -> BackupReport:
     with core.share() as share, tempfile.TemporaryDirectory(prefix=".backup-", dir=beside_it) as directory:
         copy = Path(directory, f"copy.{suffix}")
         if database.is_sqlite:
-            _copy_sqlite(Path(database.url.database or ""), copy)
+            _copy_sqlite(Path(database.url.database or ""), copy, database.lock_timeout_s)
         else:
             _dump_postgresql(database.url, copy)
         with database.read() as session:
@@ -145,7 +145,7 @@ def restore(settings: Settings, source: Path, *, unchecked: bool = False) -> Res
         database.close()
 
 
-def _copy_sqlite(source: Path, target: Path) -> None:
+def _copy_sqlite(source: Path, target: Path, lock_timeout_s: float) -> None:
     """Copy by SQLite's own means in one step: it reads one state, and writers go on (sqlite.org/backup.html).
 
     In several steps it would begin anew whenever another process writes.
@@ -154,7 +154,7 @@ def _copy_sqlite(source: Path, target: Path) -> None:
         raise DatabaseUnavailableError(f"There is no database {source}. Migrate it first: noslop-backend migrate.")
     try:
         with (
-            closing(sqlite3.connect(source, timeout=LOCK_TIMEOUT_S)) as original,
+            closing(sqlite3.connect(source, timeout=lock_timeout_s)) as original,
             closing(sqlite3.connect(target)) as copy,
         ):
             original.backup(copy, pages=-1)
@@ -246,20 +246,30 @@ def _publish(share: Share, copy: Path, name: str) -> BackupReport:
         return BackupReport(name, place.root / name, copy.stat().st_size, digest)
 
 
+def made_at(name: str) -> datetime:
+    """When a copy was made, by its name."""
+    found = _NAME.fullmatch(name)
+    assert found is not None
+    return datetime.strptime(found["time"], _TIME).replace(tzinfo=UTC)
+
+
 def _copies(place: Share) -> list[str]:
     return sorted((name for name in beside.names(place) if _NAME.fullmatch(name)), reverse=True)
 
 
 def _thin_out(place: Share, keep: int, now: datetime) -> list[str]:
-    """Remove all but the newest copies, and what writers that died have left."""
-    old = _copies(place)[keep:]
-    kept = set(_copies(place)[:keep])
+    """Remove all but the newest copies, and what writers that died have left.
+
+    Copies whose time lies ahead were made while the clock was wrong, before the one that was made just now: they count
+    as older than all others.
+    """
+    there = sorted(_copies(place), key=lambda name: (made_at(name) <= now, name), reverse=True)
+    old, kept = there[keep:], set(there[:keep])
     for name in beside.names(place):
         whole = name.removesuffix(".part").removesuffix(CHECKSUM)
-        found = _NAME.fullmatch(whole)
-        if found is None or whole in kept or whole in old:
+        if _NAME.fullmatch(whole) is None or whole in kept or whole in old:
             continue
-        if now - datetime.strptime(found["time"], _TIME).replace(tzinfo=UTC) > _PART_AGE:
+        if abs(now - made_at(whole)) > _PART_AGE:
             old.append(name)
     beside.remove(place, [each for name in old for each in (name, name + CHECKSUM)])
     return [name for name in old if _NAME.fullmatch(name)]

@@ -19,9 +19,10 @@ from noslop_backend.models import ProjectModel, ProjectState, RecoveryReport
 from noslop_backend.storage import ProjectStorage
 
 RETENTION = "retention"
+KEYS = "keys"
 #: A run never removes more than this share of what a project costs without being told to.
 LARGEST_SHARE = 0.2
-#: Retention runs every few hours: a longer gap means that the service was away, or that the clock jumped.
+#: Jobs run every few minutes or hours: a longer gap means that the service was away, or that the clock jumped.
 LONGEST_GAP = timedelta(days=1)
 
 
@@ -40,10 +41,21 @@ class RetentionReport:
 
 
 def expire_intents(storage: ProjectStorage) -> RecoveryReport:
-    """Finish or release what somebody who died had begun, and forget the answers to old keys."""
+    """Finish or release what somebody who died had begun, and forget the answers to old keys.
+
+    After the clock jumped nobody knows how old an answer is: none is forgotten until the clock has run evenly for as
+    long as answers are kept. Nobody is asked, since that only costs rows.
+    """
     report = storage.recover()
+    kept = timedelta(days=storage.settings.key_days)
     with storage.database.write() as session:
-        IntentCRUD(session).forget(clock(session) - timedelta(days=storage.settings.key_days))
+        remembered, now = JobCRUD(session).get(KEYS), clock(session)
+        last, even_since = remembered.last_run_at, now
+        if last is not None and timedelta(0) <= now - last <= LONGEST_GAP:
+            even_since = datetime.fromisoformat(remembered.state["even_since"])
+        if now - even_since >= kept:
+            IntentCRUD(session).forget(now - kept)
+        JobCRUD(session).remember(KEYS, now, {"even_since": even_since.isoformat()})
     return report
 
 

@@ -75,6 +75,31 @@ class IntentCRUD:
             statement = statement.where(IntentModel.project_id == project_id)
         return list(self.session.exec(statement.order_by(col(IntentModel.lease_expires_at)).limit(limit)))
 
+    def running(self, now: datetime) -> list[IntentModel]:
+        """Open intents whose lease has not run out."""
+        return list(
+            self.session.exec(
+                select(IntentModel).where(
+                    IntentModel.state == IntentState.OPEN, col(IntentModel.lease_expires_at) > now
+                )
+            )
+        )
+
+    def shorten(self, seen: IntentModel, until: datetime, plan: dict[str, Any]) -> bool:
+        """Let a lease end earlier than it says, if nobody has changed it since it was seen."""
+        done = self.session.exec(
+            update(IntentModel)
+            .where(
+                col(IntentModel.id) == seen.id,
+                col(IntentModel.owner) == seen.owner,
+                col(IntentModel.state) == IntentState.OPEN,
+                col(IntentModel.lease_expires_at) == seen.lease_expires_at,
+            )
+            .values(lease_expires_at=until, plan=plan)
+            .execution_options(synchronize_session=False)
+        )
+        return bool(done.rowcount)
+
     def open_in(self, project_id: str) -> list[IntentModel]:
         """Open intents of a project."""
         return list(

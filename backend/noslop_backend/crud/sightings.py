@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
-from sqlalchemy import delete, insert, update
+from sqlalchemy import delete, insert, or_, update
 from sqlalchemy import select as select_columns
 from sqlmodel import Session, col, func, select
 
@@ -107,7 +107,8 @@ class SightingCRUD:
                         }
                     )
                     continue
-                if (row.what, row.size_bytes, row.mtime_ns) != each[1:]:
+                if (row.what, row.size_bytes, row.mtime_ns) != each[1:] or row.last_seen_at > now:
+                    # Something else, or the clock went back since: how long it has been so nobody knows.
                     row.what, row.size_bytes, row.mtime_ns = each[1:]
                     row.times_seen, row.first_seen_at = 1, now
                 elif row.last_seen_at < started:
@@ -118,12 +119,15 @@ class SightingCRUD:
             if fresh:
                 self.session.connection().execute(insert(ObservationModel), fresh)
 
-    def forget_unseen(self, project_id: str, started: datetime, marks: Sequence[str]) -> None:
-        """Forget what this run did not see again; what was marked stays."""
+    def forget_unseen(self, project_id: str, started: datetime, now: datetime, marks: Sequence[str]) -> None:
+        """Forget what this run did not see again; what was marked stays. Nothing can have been seen after `now`."""
         self.session.exec(
             delete(ObservationModel).where(
                 col(ObservationModel.project_id) == project_id,
-                col(ObservationModel.last_seen_at) < started,
+                or_(
+                    col(ObservationModel.last_seen_at) < started,
+                    col(ObservationModel.last_seen_at) > now,
+                ),
                 col(ObservationModel.what).not_in(marks),
             )
         )

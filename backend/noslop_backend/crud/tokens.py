@@ -46,7 +46,12 @@ class TokenCRUD:
             update(TokenModel)
             .where(
                 col(TokenModel.id) == token_id,
-                or_(col(TokenModel.last_used_at).is_(None), col(TokenModel.last_used_at) <= before),
+                or_(
+                    col(TokenModel.last_used_at).is_(None),
+                    col(TokenModel.last_used_at) <= before,
+                    # Noted before the clock went back.
+                    col(TokenModel.last_used_at) > moment,
+                ),
             )
             .values(last_used_at=moment)
         )

@@ -127,8 +127,10 @@ class _Run:
             with self.core.database.write() as session:
                 jobs, now = JobCRUD(session), clock(session)
                 state = jobs.get(self.job).state
-                if state and datetime.fromisoformat(state["lease"]) > now:
-                    left = (datetime.fromisoformat(state["lease"]) - now).total_seconds()
+                left = (datetime.fromisoformat(state["lease"]) - now).total_seconds() if state else 0.0
+                # One that ends later than its length from now was begun before the clock went back; if its owner lives
+                # after all, it sees that and stops.
+                if 0 < left <= self.core.settings.lease_s:
                     raise InProgressError(
                         f"Another reconcile is at work; it gives a sign of life within {left:.0f} s, or a new one "
                         "goes on with it "
@@ -136,8 +138,9 @@ class _Run:
                         retry_after_s=left,
                     )
                 self.started = now
-                if state and state["apply"] == self.apply and now - datetime.fromisoformat(state["started"]) < _STALE:
-                    self.started = datetime.fromisoformat(state["started"])
+                started = datetime.fromisoformat(state["started"]) if state else _NEVER
+                if state and state["apply"] == self.apply and timedelta(0) <= now - started < _STALE:
+                    self.started = started
                     self.after, self.places = state["after"], state["places"]
                     self.done = state["report"]
                     self.report = ReconcileReport.resumed_from(self.done, self.apply)
@@ -204,7 +207,7 @@ class _Run:
                 if self.unsaved_count >= walk.PIECE:
                     self._remember()
             with self.core.database.write() as session:
-                SightingCRUD(session).forget_unseen(project_id, self.started, _MARKS)
+                SightingCRUD(session).forget_unseen(project_id, self.started, clock(session), _MARKS)
             self._believe(project_id)
         except NotFoundError:
             # Purged meanwhile.

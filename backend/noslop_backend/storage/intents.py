@@ -213,7 +213,7 @@ class Intents(Core):
         IntentCRUD(session).add(intent)
         begun = Begun(intent.id, project_id, intent.owner, op, now, {}, reserve_bytes, time.monotonic() + lease / 3)
         try:
-            begun.plan = intent.plan = prepare(session, intent, now)
+            begun.plan = intent.plan = prepare(session, intent, now) | {"lease_s": lease}
         except AnsweredError as answered:
             begun.answer = intent.result = answered.result
             intent.state, intent.finished_at, intent.reserved_bytes = IntentState.DONE, now, 0
@@ -235,7 +235,7 @@ class Intents(Core):
         Raises:
             InProgressError: it does.
         """
-        left = (known.lease_expires_at - now).total_seconds()
+        left = left_s(known, now)
         if left > 0:
             raise InProgressError(
                 f"This is being worked on ({known.op}); it gives a sign of life within {left:.0f} s or is taken over "
@@ -368,7 +368,7 @@ class Intents(Core):
         if intent is not None and intent.state == IntentState.OPEN:
             raise InProgressError(
                 "This took so long that somebody else is finishing it. Send it again with the same key.",
-                retry_after_s=max(0.0, (intent.lease_expires_at - now).total_seconds()),
+                retry_after_s=max(0.0, left_s(intent, now)),
             )
         raise LeaseLostError(
             f"This took longer than its lease ({self.settings.lease_s:.0f} s without a sign of life) and was undone "
@@ -386,6 +386,12 @@ class Intents(Core):
         for row in rows:
             if row.intent_id is not None:
                 raise BusyError(row.intent_id)
+
+
+def left_s(intent: IntentModel, now: datetime) -> float:
+    """For how many seconds a lease still runs: no longer than it is, even when the clock went back since it began."""
+    left = (intent.lease_expires_at - now).total_seconds()
+    return min(left, float(intent.plan.get("lease_s", left)))
 
 
 def _check_key(key: str) -> None:

@@ -17,7 +17,7 @@ from noslop_backend.models import IntentOp, IntentState, ProjectState, RecoveryR
 
 from .adoption import Adoption
 from .imports import recover_import
-from .intents import Begun, LostError
+from .intents import Begun, LostError, left_s
 from .projects import Projects
 from .trash import Trash
 from .writes import MAIN_PART, RECOVERED_PART, SIDECAR_PART
@@ -31,6 +31,7 @@ class Recovery(Projects, Adoption, Trash):
         report = RecoveryReport()
         with self.share():
             pass
+        self._shorten()
         with self.database.read() as session:
             waiting = IntentCRUD(session).expired(clock(session), project_id, limit)
         for intent_id in waiting:
@@ -48,6 +49,24 @@ class Recovery(Projects, Adoption, Trash):
         for project in projects if project_id is None else [one for one in projects if one == project_id]:
             report.swept += self._sweep(project)
         return report
+
+    def _shorten(self) -> None:
+        """Bring leases back that end later than their length from now: the clock went back since they began.
+
+        Who lives renews such a lease in time; who died would keep it for as long as the clock went back.
+        """
+        with self.database.read() as session:
+            now = clock(session)
+            running = IntentCRUD(session).running(now)
+        for intent in running:
+            longest = now + timedelta(seconds=left_s(intent, now))
+            if longest >= intent.lease_expires_at:
+                continue
+            plan, ticket = intent.plan, intent.plan.get("ticket")
+            if ticket is not None and ticket["owner"] == intent.owner:
+                plan = plan | {"ticket": ticket | {"expires_at": longest.isoformat()}}
+            with self.database.write() as session:
+                IntentCRUD(session).shorten(intent, longest, plan)
 
     def _sweep(self, project_id: str) -> list[str]:
         """Remove from `.staging` what belongs to no open intent.

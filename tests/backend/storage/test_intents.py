@@ -23,7 +23,7 @@ from noslop_backend.errors import (
     StorageFullError,
 )
 from noslop_backend.layout import FileKind
-from noslop_backend.models import IntentModel, ProjectCreate, ProjectUpdate, RecoveryReport
+from noslop_backend.models import IntentModel, JobModel, ProjectCreate, ProjectUpdate, RecoveryReport
 from noslop_backend.storage import ProjectStorage
 from sqlalchemy import Connection, event, update
 
@@ -182,7 +182,10 @@ def test_answers_to_keys_are_forgotten_after_their_days(studio: Studio, project:
     jobs.expire_intents(storage)
     assert storage.save_generated_media(project, "m", png(), key="k") == one
     with storage.database.write() as session:
-        session.exec(update(IntentModel).values(finished_at=clock(session) - timedelta(days=8)))
+        past = clock(session) - timedelta(days=8)
+        session.exec(update(IntentModel).values(finished_at=past))
+        # The clock has run evenly all the time.
+        session.exec(update(JobModel).values(state={"even_since": past.isoformat()}))
     jobs.expire_intents(storage)
     assert storage.save_generated_media(project, "m", png(), key="k") != one
     studio.check(project)
