@@ -72,9 +72,30 @@ programs: $(VENV)/.ready
 test-units: programs ## The driver, the backend and the collection's logic, without hosts
 	pytest
 
+# The backend in full; `make test` does a sample of each. One after the other, since each wants both processors.
 .PHONY: test-backend-long
-test-backend-long: programs ## 500 requests of every operation of the backend's API, held against its description
-	NOSLOP_EXAMPLES=500 pytest tests/backend/api/test_contract.py
+test-backend-long: programs ## The backend in full: killed at every system call, many processes, failing disks, its API at length
+	$(MAKE) --no-print-directory --jobs 1 test-backend-processes test-backend-crash test-backend-contract
+
+OPERATIONS ?= 10000
+.PHONY: test-backend-processes
+test-backend-processes: programs ## 8 processes on PostgreSQL and 4 on SQLite, killed at random (OPERATIONS=10000)
+	$(BIN)/python -m tests.backend.processes --operations $(OPERATIONS) --processes 8 --database postgresql
+	$(BIN)/python -m tests.backend.processes --operations $(OPERATIONS) --processes 4 --database sqlite
+
+EVERY ?= 1
+.PHONY: test-backend-crash
+test-backend-crash: programs ## Killed at every system call, and every call failing (EVERY=10: at one in ten)
+	$(BIN)/python -m tests.backend.crash --database sqlite --every $(EVERY)
+	$(BIN)/python -m tests.backend.crash --database postgresql --every $(EVERY)
+	$(BIN)/python -m tests.backend.crash_import --database sqlite --every $(EVERY)
+	$(BIN)/python -m tests.backend.crash_import --database postgresql --every $(EVERY)
+	$(BIN)/python -m tests.backend.crash --database postgresql --errors --every $(EVERY)
+
+EXAMPLES ?= 500
+.PHONY: test-backend-contract
+test-backend-contract: programs ## So many requests of every operation of the API, held against its description (EXAMPLES=500)
+	NOSLOP_EXAMPLES=$(EXAMPLES) pytest tests/backend/api/test_contract.py
 
 .PHONY: test-roles
 test-roles: backend-wheel ## Each role in a Molecule scenario of its own, in containers

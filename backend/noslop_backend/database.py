@@ -18,7 +18,7 @@ from typing import Any, Protocol
 
 from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, IntegrityError, ProgrammingError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlmodel import Session
 
@@ -98,7 +98,10 @@ class Database:
             raise DatabaseUnavailableError(
                 "No connection of the database became free in time. Send it again a little later, with the same key."
             ) from error
-        except (OperationalError, InterfaceError) as error:
+        except (IntegrityError, ProgrammingError, DataError):
+            # About what was asked, not about the database.
+            raise
+        except DBAPIError as error:
             raise DatabaseUnavailableError(
                 f"{self._seen(error)} Nothing was acknowledged: send it again, with the same key."
             ) from error

@@ -50,6 +50,14 @@ CALLS = (
     ),
     *("rename", "renameat", "renameat2", "mkdir", "mkdirat", "fchmod", "fchmodat"),
 )
+#: Of these, what the backend does on the share only.
+_ON_SHARE = frozenset({"write", "fsync", "linkat", "openat", "fchmod", "mkdirat", "renameat", "unlinkat"})
+#: What a call says when the disk is full, when the account's part of it is, or when it breaks; and what it becomes.
+ERRORS = {
+    "ENOSPC": ("StorageFullError",),
+    "EDQUOT": ("QuotaExceededError",),
+    "EIO": ("ShareUnavailableError",),
+}
 _LINE = re.compile(r"^\d+\s+(?P<name>\w+)\((?P<arguments>.*)")
 
 State = dict[str, Any]
@@ -251,6 +259,34 @@ class Bench:
         studio.close()
         shutil.rmtree(studio.root.parent)
 
+    def fail(self, name: str, number: int, says: str) -> bool:
+        """Let one call fail, and assert that the request says so or is done, and that nothing is left over.
+
+        Args:
+            name: the call.
+            number: its number among those of that name.
+            says: the error, as errno(3) names it.
+
+        Returns:
+            Whether the request was refused.
+        """
+        studio = self.copy()
+        inject = ["-e", f"inject={name}:error={says}:when={number}"]
+        died, said = self._run(studio, self.directory / "trace", inject, may_fail=True)
+        assert not died
+        refused = not said.startswith("{")
+        assert not refused or any(said.startswith(error) for error in ERRORS[says]), said
+        self._check_whole(studio)
+        assert studio.storage.recover().failed == {}
+        answer = self.operation.run(studio.storage, self.project, self.state)
+        assert refused or answer == said
+        self.operation.check(studio.storage, self.project, self.state, answer)
+        studio.check(self.project)
+        assert list((studio.root / self.project / layout.STAGING).iterdir()) == []
+        studio.close()
+        shutil.rmtree(studio.root.parent)
+        return refused
+
     def _check_whole(self, studio: Studio) -> None:
         """Whatever can be seen right after the kill is whole."""
         bodies = [b"x" * 10, b"y", png(1), png(3, {"prompt": "{}"})]
@@ -263,10 +299,10 @@ class Bench:
             else:
                 assert blake3(body).hexdigest() in known, path
 
-    def _run(self, studio: Studio, log: Path, inject: list[str]) -> tuple[bool, str]:
+    def _run(self, studio: Studio, log: Path, inject: list[str], *, may_fail: bool = False) -> tuple[bool, str]:
         """Do the request in a process of its own under strace.
 
-        Gives whether it was killed, and what it acknowledged.
+        Gives whether it was killed, and what it acknowledged, or if it `may_fail` its error.
         """
         go_read, go_write = os.pipe()
         said_read, said_write = os.pipe()
@@ -294,7 +330,7 @@ class Bench:
         if os.WIFSIGNALED(status):
             assert os.WTERMSIG(status) == signal.SIGKILL
             return True, acknowledged
-        assert os.WEXITSTATUS(status) == 0, acknowledged
+        assert os.WEXITSTATUS(status) == 0 or may_fail, acknowledged
         return False, acknowledged
 
     def _drive(self, studio: Studio, go: int, said: int) -> None:
@@ -330,6 +366,22 @@ def _copy_linked() -> Callable[[str, str], str]:
     return copy
 
 
+def run_errors(name: str, directory: Path, cluster: Cluster, every: int = 1) -> tuple[int, int]:
+    """Let calls on the share fail, one after the other: on PostgreSQL, where the database's are another process's.
+
+    Gives how many were tried, and how many requests were refused for it; others can do without that call.
+    """
+    place = Path(tempfile.mkdtemp(prefix=f"{name}-errors-", dir=directory))
+    bench = Bench(OPERATIONS[name], place, cluster)
+    # Not what goes to the database; and the last that is written is the answer.
+    points = [point for point in bench.points() if point[0] in _ON_SHARE]
+    points.remove(max(point for point in points if point[0] == "write"))
+    tried = [(*point, says) for point in points for says in ERRORS][::every]
+    refused = sum(bench.fail(*each) for each in tried)
+    shutil.rmtree(place)
+    return len(tried), refused
+
+
 def run_all(name: str, directory: Path, cluster: Cluster | None, every: int = 1) -> tuple[int, int]:
     """Kill at every point of an operation, or at one in so many.
 
@@ -351,12 +403,23 @@ def main() -> int:
     parser.add_argument("operations", nargs="*", default=list(OPERATIONS))
     parser.add_argument("--database", choices=["sqlite", "postgresql"], default="sqlite")
     parser.add_argument("--every", type=int, default=1)
+    parser.add_argument("--errors", action="store_true", help="let calls fail instead (with --database postgresql)")
     wanted = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="noslop-crash-") as directory, ExitStack() as stack:
         cluster = stack.enter_context(Cluster.started()) if wanted.database == "postgresql" else None
+        total = (0, 0)
         for name in wanted.operations:
+            if wanted.errors:
+                if cluster is None:
+                    parser.error("--errors needs --database postgresql")
+                tried, refused = run_errors(name, Path(directory), cluster, wanted.every)
+                print(f"{name}: {tried} calls failed, {refused} requests refused, all right after each", flush=True)
+                continue
             points, done = run_all(name, Path(directory), cluster, wanted.every)
             print(f"{name}: killed at {done} of {points} system calls, all right after each", flush=True)
+            total = (total[0] + done, total[1] + points)
+        if not wanted.errors:
+            print(f"{wanted.database}: {total[0]} of {total[1]}", flush=True)
     return 0
 
 

@@ -6,6 +6,9 @@ from __future__ import annotations
 
 import ctypes
 import os
+import select
+import signal
+import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,6 +27,57 @@ def mounted(kind: str, path: Path, options: str) -> Iterator[None]:
         yield
     finally:
         libc.umount2(bytes(path), _MNT_DETACH)
+
+
+class Passing:
+    """A directory seen through a server of its own (bindfs): it can hang, die, and come back, like a share's."""
+
+    def __init__(self, behind: Path, path: Path) -> None:
+        self.behind = behind
+        self.path = path
+        self._server: subprocess.Popen[bytes] | None = None
+
+    def mount(self) -> None:
+        """Run the server; the directory is mounted when this returns."""
+        command = ["bindfs", "-f", str(self.behind), str(self.path)]
+        self._server = subprocess.Popen(command, stdin=subprocess.DEVNULL)
+        while not os.path.ismount(self.path):
+            assert self._server.poll() is None, "bindfs did not mount (make programs, or Debian: apt install bindfs)"
+            select.select([], [], [], 0.01)
+
+    def hang(self) -> None:
+        """Let everything wait, descriptors that are open too, as on a hard mount whose server is away."""
+        self._signal(signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        """Let it answer again; what waited goes on."""
+        self._signal(signal.SIGCONT)
+
+    def unmount(self) -> None:
+        """Let the server die, and take the mount away: open descriptors are worth nothing from now on."""
+        self._signal(signal.SIGKILL)
+        ctypes.CDLL(None).umount2(bytes(self.path), _MNT_DETACH)
+        assert self._server is not None
+        self._server.wait()
+        self._server = None
+
+    def _signal(self, number: int) -> None:
+        assert self._server is not None
+        self._server.send_signal(number)
+
+    @classmethod
+    @contextmanager
+    def mounted(cls, behind: Path, path: Path) -> Iterator[Passing]:
+        """Mount until the end of the block."""
+        behind.mkdir()
+        path.mkdir()
+        passing = cls(behind, path)
+        passing.mount()
+        try:
+            yield passing
+        finally:
+            if passing._server is not None:
+                passing.unmount()
 
 
 @contextmanager

@@ -164,11 +164,11 @@ def main() -> int:
         begun = time.monotonic()
         done = run(make_studio(directory, url), wanted.operations, wanted.processes, wanted.kills, wanted.seed)
         took = time.monotonic() - begun
+        answered = len(done.acknowledged)
         print(
-            json.dumps(
-                {"operations": done.operations, "kills": done.kills, "seconds": round(took, 1)} | vars(wanted),
-                default=str,
-            )
+            f"{wanted.processes} processes on {wanted.database}: {answered} of {done.operations} operations right, "
+            f"{done.kills} of {wanted.kills} kills, {took:.0f} s",
+            flush=True,
         )
     return 0
 

@@ -136,5 +136,5 @@ class Studio:
 def make_studio(directory: Path, url: str) -> Studio:
     """Make the share, with its marker."""
     root = directory / "projects"
-    root.mkdir()
+    root.mkdir(exist_ok=True)
     return Studio(root, url, write_marker(root))

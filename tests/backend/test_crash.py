@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.backend.crash import OPERATIONS, run_all
+from tests.backend.crash import OPERATIONS, run_all, run_errors
 from tests.backend.postgresql import Cluster
 
 
@@ -23,3 +23,10 @@ def test_killed_at_a_sample_on_postgresql(place: Path, cluster: Cluster) -> None
     points, done = run_all("upload", place, cluster, every=17)
     assert points > 20
     assert done >= 3
+
+
+def test_a_disk_that_says_no_leaves_nothing(place: Path, cluster: Cluster) -> None:
+    """Every seventh of its answers: each call in turn says that it is full, over a quota, or broken."""
+    tried, refused = run_errors("upload", place, cluster, every=7)
+    assert tried > 5
+    assert refused > tried / 2

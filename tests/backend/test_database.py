@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
@@ -160,6 +161,23 @@ def test_a_database_that_is_away_is_said_to_be(place: Path) -> None:
         with pytest.raises(DatabaseUnavailableError), database.write() as session:
             clock(session)
         database.close()
+
+
+def test_a_server_that_ends_a_transaction_is_said_to_be_away(cluster: Cluster) -> None:
+    """A process that was stopped in the middle of one holds locks: PostgreSQL ends its connection after a while."""
+    url = cluster.new_database()
+    database = Database(url, lock_timeout_s=0.05)
+
+    def wait_until_it_is_ended() -> None:
+        with psycopg.connect(url.replace("+psycopg", ""), autocommit=True) as watching, database.write() as session:
+            mine = session.connection().execute(text("SELECT pg_backend_pid()")).scalar_one()
+            while watching.execute("SELECT 1 FROM pg_stat_activity WHERE pid = %s", [mine]).fetchone():
+                pass
+            clock(session)
+
+    with pytest.raises(DatabaseUnavailableError, match="idle-in-transaction"):
+        wait_until_it_is_ended()
+    database.close()
 
 
 @pytest.mark.parametrize(

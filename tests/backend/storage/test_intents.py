@@ -4,10 +4,8 @@
 
 from __future__ import annotations
 
-import errno
-import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 
@@ -20,7 +18,6 @@ from noslop_backend.errors import (
     LeaseLostError,
     QuotaExceededError,
     ShareUnavailableError,
-    StorageFullError,
 )
 from noslop_backend.layout import FileKind
 from noslop_backend.models import IntentModel, JobModel, ProjectCreate, ProjectUpdate, RecoveryReport
@@ -264,42 +261,6 @@ def test_the_first_start_records_the_share(studio: Studio) -> None:
     write_marker(studio.root, STUDIO)
     with pytest.raises(ShareUnavailableError, match="another share"):
         studio.another().start()
-
-
-@pytest.mark.parametrize(
-    "said",
-    [(errno.ENOSPC, StorageFullError), (errno.EDQUOT, QuotaExceededError), (errno.EIO, ShareUnavailableError)],
-    ids=["full", "quota", "broken"],
-)
-@pytest.mark.parametrize("call", ["write", "fsync", "link"])
-def test_a_disk_that_says_no_leaves_nothing(
-    studio: Studio, project: str, monkeypatch: pytest.MonkeyPatch, said: tuple[int, type[BackendError]], call: str
-) -> None:
-    """The system's answer is stood in for, at each call in turn; nothing of ours is."""
-    number, error = said
-    storage = studio.storage
-    storage.start()
-    real = getattr(os, call)
-    for turn in range(1, 4):
-        calls = iter(range(1, 100))
-
-        def fail(*args: object, turn: int = turn, calls: Iterator[int] = calls, **names: object) -> object:
-            if next(calls) == turn:
-                raise OSError(number, os.strerror(number))
-            return real(*args, **names)
-
-        monkeypatch.setattr(os, call, fail)
-        try:
-            storage.save_generated_media(project, "m", png(), key=f"{turn}")
-        except BackendError as refused:
-            assert isinstance(refused, error)  # noqa: PT017 - later turns may not come to the call at all
-        monkeypatch.undo()
-        with storage.database.write() as session:
-            session.exec(update(IntentModel).values(lease_expires_at=clock(session)))
-        storage.recover()
-        assert storage.save_generated_media(project, "m", png(), key=f"{turn}")
-        studio.check(project)
-    assert len(storage.get_project_files(project).items) == 3
 
 
 def test_threads_never_reserve_more_than_there_is(studio: Studio, project: str) -> None:
