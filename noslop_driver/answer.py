@@ -8,15 +8,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ansible_collections.noslop.studio.plugins.module_utils import studio
+
 from noslop_driver.errors import ExitCode
 from noslop_driver.inventory import Member
-
-PORTS = {
-    "comfyui": ("comfyui_port", 8188),
-    "ollama": ("ollama_port", 11434),
-    "backend": ("studio_backend_port", 8765),
-}
-"""Group to the variable that moves its port, and where it is unless moved."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +28,8 @@ class Answer:
 def service_addresses(members: Sequence[Member]) -> list[dict[str, str]]:
     """Where the services answer."""
     found = []
-    for group, (variable, port) in PORTS.items():
+    # A service and the group of its hosts have one name.
+    for group, (variable, port) in studio.PORTS.items():
         for member in members:
             if group in member.groups:
                 address = member.studio_address

@@ -62,7 +62,7 @@ def test_answers_and_their_absence() -> None:
         good = service_probe.get_json("127.0.0.1", port, "/api/version")
         missing = service_probe.get_json("127.0.0.1", port, "/nothing")
         broken = service_probe.get_json("127.0.0.1", port, "/broken")
-        several = service_probe.ask_peers({"a": "127.0.0.1", "b": "127.0.0.1"}, port, "/api/version")
+        several = service_probe.ask_peers({"a": ("127.0.0.1", port), "b": ("127.0.0.1", port)}, "/api/version")
     closed = service_probe.get_json("127.0.0.1", port, "/api/version")
 
     assert good.data == {"version": "0.32.7"}
@@ -133,6 +133,7 @@ def test_ollama_with_everything_in_place(share: dict[str, str]) -> None:
     answers = {"/api/version": {"version": "0.32.7"}, "/api/tags": {"models": [{"name": "tiny:latest"}]}}
 
     with serving(lambda: answers) as port:
+        peers["server"]["ports"] = {"ollama": port}
         checks = ollama(port, share, [process({"OLLAMA_MODELS": share["path"], "OLLAMA_NOPRUNE": "1"})], peers)
 
     assert bad(checks) == {}
@@ -150,7 +151,7 @@ def test_ollama_with_everything_in_place(share: dict[str, str]) -> None:
 def test_ollama_with_models_of_its_own(share: dict[str, str]) -> None:
     peers = {
         "server": {"address": "127.0.0.1", "ollama": False, "models": ["tiny:latest"], "nonces": {}},
-        "worker2": {"address": "127.0.0.2", "ollama": True, "models": [], "nonces": {}},
+        "worker2": {"address": "127.0.0.2", "ollama": True, "ports": {"ollama": 1}, "models": [], "nonces": {}},
     }
     answers = {"/api/version": {"version": "0.32.7"}, "/api/tags": {"models": []}}
 
@@ -302,11 +303,15 @@ def test_what_a_backend_complains_of(health: object, said: list[str]) -> None:
 
 def test_every_host_asks_for_the_backend(share: dict[str, str]) -> None:
     unit = Unit("noslop-backend.service")
-    peers = {"server": {"address": "127.0.0.1", "backend": True}, "worker2": {"address": "127.0.0.2", "backend": False}}
     checks = Checks("worker1")
 
     with serving(lambda: {"/api/v1/health": WELL}) as port:
-        service = service_checks.Service("backend", "the backend", unit, "127.0.0.1", port, share)
+        # At the port that the backend's own host named, whatever this one would have thought.
+        peers = {
+            "server": {"address": "127.0.0.1", "backend": True, "ports": {"backend": port}},
+            "worker2": {"address": "127.0.0.2", "backend": False, "ports": {"backend": 1}},
+        }
+        service = service_checks.Service("backend", "the backend", unit, "127.0.0.1", 1, share)
         around = service_checks.Surroundings("worker1", OWN, peers, ask_peers=True, writes=True)
         service_checks.check_backend_elsewhere(checks, service, around)
     service_checks.check_backend_elsewhere(checks, service, around)  # it is gone now

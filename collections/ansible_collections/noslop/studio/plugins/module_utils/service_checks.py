@@ -251,10 +251,16 @@ def _check_view(checks: Checks, service: Service, process: Process, around: Surr
 
 def _check_peers(checks: Checks, service: Service, around: Surroundings, path: str) -> None:
     """Other hosts' services answer from here: what the backend and every person of the studio need."""
-    peers = {name: str(peer["address"]) for name, peer in around.others().items() if peer.get(service.name)}
+    # Each says where its own listens: a port may be moved for one host alone.
+    peers = {
+        name: (str(peer["address"]), int(peer["ports"][service.name]))
+        for name, peer in around.others().items()
+        if peer.get(service.name)
+    }
     if not around.ask_peers or not peers:
         return
-    errors = {name: error for name, error in service_probe.ask_peers(peers, service.port, path).items() if error}
+    errors = {name: error for name, error in service_probe.ask_peers(peers, path).items() if error}
+    closed = next((peers[name][1] for name in errors), service.port)
     checks.add(
         f"services.{service.name}_peers",
         not errors,
@@ -263,8 +269,8 @@ def _check_peers(checks: Checks, service: Service, around: Surroundings, path: s
         expected=f"{service.title} on {enumerate_words(peers)} answers {checks.host}",
         todo=(
             f"see whether {service.title} runs on {enumerate_words(errors)}; if it does, another firewall there drops "
-            f"port {service.port}: open it with `ufw allow proto tcp from ADDRESS to any port {service.port}` or "
-            f"`firewall-cmd --add-port={service.port}/tcp`, with the address of {checks.host}"
+            f"port {closed}: open it with `ufw allow proto tcp from ADDRESS to any port {closed}` or "
+            f"`firewall-cmd --add-port={closed}/tcp`, with the address of {checks.host}"
         ),
     )
 

@@ -63,10 +63,13 @@ def wait_for(ask: Callable[[], Answer], enough: Callable[[Any], bool], bound_s: 
         time.sleep(POLL_S)
 
 
-def ask_peers(peers: Mapping[str, str], port: int, path: str) -> dict[str, str]:
-    """Ask one service of many hosts. Takes host name to address, returns host name to an error, empty when none."""
+def ask_peers(peers: Mapping[str, tuple[str, int]], path: str) -> dict[str, str]:
+    """Ask one service of many hosts.
+
+    Takes host name to address and port, returns host name to an error, empty when none.
+    """
     with ThreadPoolExecutor(PARALLEL) as pool:
-        answers = pool.map(lambda address: get_json(address, port, path).error, peers.values())
+        answers = pool.map(lambda where: get_json(where[0], where[1], path).error, peers.values())
         return dict(zip(peers, answers))
 
 

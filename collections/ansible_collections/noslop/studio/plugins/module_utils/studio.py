@@ -65,6 +65,14 @@ DEFAULTS: dict[str, Any] = {
     "noslop_firewall_enabled": True,
 }
 
+#: Service to the role's variable that moves its port, and the port where nothing moves it. Each role's own default is
+#: the same; firewall, preflight, verification and the driver read it here.
+PORTS: dict[str, tuple[str, int]] = {
+    "comfyui": ("comfyui_port", 8188),
+    "ollama": ("ollama_port", 11434),
+    "backend": ("studio_backend_port", 8765),
+}
+
 #: Variables that belong to one host or to one run.
 HOST_VARIABLES = ("noslop_address", "noslop_gpus")
 RUN_VARIABLES = ("noslop_verify_report",)
@@ -102,6 +110,25 @@ def shares(variables: Mapping[str, Any]) -> list[Share]:
 def shares_as_dicts(variables: Mapping[str, Any]) -> list[dict[str, str]]:
     """The same list in the shape that roles receive. Raises what :func:`shares` raises."""
     return [asdict(share) for share in shares(variables)]
+
+
+def ports(variables: Mapping[str, Any]) -> dict[str, int]:
+    """Where the services listen, by service.
+
+    Args:
+        variables: values by name of the role's variable; absent, empty and ``None`` mean the default.
+
+    Raises:
+        ValueError: a port is no number from 1 to 65535.
+    """
+    found: dict[str, int] = {}
+    for service, (variable, default) in PORTS.items():
+        value = variables.get(variable)
+        text = str(default if value in (None, "") else value)
+        if not (text.isascii() and text.isdigit() and 0 < int(text) < 65536):
+            raise ValueError(f"{variable}: {text!r} is no port. Write a number from 1 to 65535, like {default}.")
+        found[service] = int(text)
+    return found
 
 
 def address_of(host: str, variables: Mapping[str, Any]) -> str:

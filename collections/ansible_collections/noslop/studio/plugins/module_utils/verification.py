@@ -90,6 +90,7 @@ class Verification:
                 "ollama": self._options["ollama"],
                 "comfyui": self._options["comfyui"],
                 "backend": self._options["backend"],
+                "ports": {name: self._options[f"{name}_port"] for name in ("ollama", "comfyui", "backend")},
                 "run_id": run_id,
                 "nonces": {
                     name: {"file": nonce, "content": contents[name]}
