@@ -127,7 +127,7 @@ versions: $(VENV)/.ready ## Python, and the ansible-core that goes with it
 	ansible --version | sed -n 1p
 
 .PHONY: test-faults
-test-faults: lab-up backend-wheel ## Power cuts, wrong mounts, lost markers, a ComfyUI that was there before
+test-faults: lab-up backend-wheel ## Restarts, machines switched off, wrong mounts, lost markers, a ComfyUI that was there before
 	pytest tests/faults
 
 .PHONY: test-real
