@@ -28,6 +28,12 @@ class ConfigurationError(BackendError):
     code = "configuration"
 
 
+class NewerDatabaseError(ConfigurationError):
+    """A newer version of the backend has migrated the database: this one does not know its schema."""
+
+    code = "newer_database"
+
+
 class InvalidRequestError(BackendError):
     """What was asked for has no meaning: a bad name, a negative size, content that is not what it should be."""
 

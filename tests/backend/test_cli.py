@@ -10,10 +10,11 @@ import os
 import pwd
 import re
 import signal
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from contextlib import closing, contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -176,6 +177,21 @@ def test_migrate(commands: Commands, tmp_path: Path) -> None:
     assert first["before"] is None
     assert commands.json("migrate") == {**first, "before": first["after"]}
     assert commands.json("stats")["stats"]["projects_count"] == 0
+
+
+def test_migrate_says_what_it_would_do_and_refuses_what_it_does_not_know(commands: Commands, tmp_path: Path) -> None:
+    path = tmp_path / "new.sqlite3"
+    commands.env_file.write_text(f"NOSLOP_STUDIO_ID=x\nNOSLOP_DATABASE_URL=sqlite:///{path}\n")
+    would = commands.json("migrate", "--dry-run")
+    assert would["before"] is None
+    assert commands.json("stats", code=3)["error_code"] == "configuration"
+    assert commands.json("migrate")["after"] == would["after"]
+    with closing(sqlite3.connect(path)) as database, database:
+        database.execute("UPDATE alembic_version SET version_num = 'later'")
+    for words in (("migrate",), ("migrate", "--dry-run"), ("stats",)):
+        refused = commands.json(*words, code=3)
+        assert refused["error_code"] == "newer_database", words
+        assert "backup restore FILE" in refused["error"]
 
 
 def test_tokens(commands: Commands) -> None:

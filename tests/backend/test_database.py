@@ -17,7 +17,7 @@ from alembic.runtime.migration import MigrationContext
 from noslop_backend import migrations
 from noslop_backend.crud import StoreCRUD
 from noslop_backend.database import Database, clock, filesystem_type
-from noslop_backend.errors import ConfigurationError, DatabaseUnavailableError
+from noslop_backend.errors import ConfigurationError, DatabaseUnavailableError, NewerDatabaseError
 from noslop_backend.models import JobModel, ProjectModel, StoreModel, metadata
 from noslop_backend.settings import ENV_FILE, load
 from sqlalchemy import inspect, text
@@ -61,6 +61,17 @@ def test_migrations_go_up_down_and_up_again(database: Database) -> None:
         migrations.check(database)
     migrations.upgrade(database)
     migrations.check(database)
+
+
+def test_a_database_of_a_later_version_is_refused_and_left_as_it_is(studio: Studio, project: str) -> None:
+    database = studio.storage.database
+    with database.write() as session:
+        session.connection().execute(text("UPDATE alembic_version SET version_num = 'later'"))
+    for refuses in (migrations.pending, migrations.check, migrations.upgrade):
+        with pytest.raises(NewerDatabaseError, match=r"revision later, which this version .* does not know"):
+            refuses(database)
+    assert migrations.current(database) == "later"
+    assert studio.storage.get_project(project).id == project
 
 
 def test_migrations_up_on_data_lose_none(studio: Studio, project: str) -> None:

@@ -16,6 +16,7 @@ from typing import Any, cast
 import click
 
 from noslop_backend import __version__
+from noslop_backend.errors import BackendError
 from noslop_backend.settings import ENV_FILE
 
 from .environment import ACCOUNT, Environment, ExitCode, failure
@@ -85,7 +86,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit code.
     """
     environment = Environment()
-    code, message = ExitCode.OK, ""
+    code, message, error_code = ExitCode.OK, "", ""
     try:
         answered: Any = app.main(args=arguments, prog_name="noslop-backend", standalone_mode=False, obj=environment)
         # Whoever answers with a number means an exit code: `--help` does, and commands may.
@@ -105,7 +106,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return ExitCode.FAILED
     except Exception as error:
         code, message = failure(error)
+        error_code = error.code if isinstance(error, BackendError) else ""
         sys.stderr.write(f"{message}\n")
     if environment.json_output:
-        environment.emit_error(code, message)
+        environment.emit_error(code, message, error_code)
     return code

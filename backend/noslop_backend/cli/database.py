@@ -12,11 +12,17 @@ from .environment import Environment, json_option, pass_environment
 
 
 @click.command()
+@click.option("--dry-run", is_flag=True, help="Change nothing; say what would be done, and fail where that cannot be.")
 @json_option
 @pass_environment
-def migrate(environment: Environment) -> None:
+def migrate(environment: Environment, dry_run: bool) -> None:
     """Bring the database up to this version. Safe to run again; stop the service meanwhile."""
     with environment.database() as database:
+        if dry_run:
+            found, wanted = migrations.pending(database)
+            said = f"The database is at revision {found or 'none'}; it would be at {wanted}. Nothing was changed."
+            environment.emit({"before": found, "after": wanted}, said)
+            return
         before = migrations.current(database)
         migrations.upgrade(database)
         after = migrations.current(database)

@@ -138,13 +138,18 @@ class Environment:
         elif text:
             click.echo(text)
 
-    def emit_error(self, code: ExitCode, message: str) -> None:
-        """Print what a program is told of a command that failed."""
-        click.echo(json.dumps(_head(code, message), ensure_ascii=False))
+    def emit_error(self, code: ExitCode, message: str, error_code: str) -> None:
+        """Print what a program is told of a command that failed; `error_code` is that of the error, or empty."""
+        click.echo(json.dumps(_head(code, message, error_code), ensure_ascii=False))
 
 
-def _head(code: ExitCode, message: str) -> dict[str, Any]:
-    return {"ok": code is ExitCode.OK, "exit_code": int(code), "error": message or None}
+def _head(code: ExitCode, message: str, error_code: str = "") -> dict[str, Any]:
+    return {
+        "ok": code is ExitCode.OK,
+        "exit_code": int(code),
+        "error": message or None,
+        "error_code": error_code or None,
+    }
 
 
 #: For the first parameter of a command.
