@@ -11,14 +11,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from noslop_backend.crud import FileCRUD, IntentCRUD, JobCRUD, ProjectCRUD, StoreCRUD
+from noslop_backend.crud import RETENTION, FileCRUD, IntentCRUD, JobCRUD, ProjectCRUD, StoreCRUD
 from noslop_backend.database import clock
 from noslop_backend.errors import BackendError, ConfirmationNeededError
 from noslop_backend.files import CacheTree
 from noslop_backend.models import ProjectModel, ProjectState, RecoveryReport
 from noslop_backend.storage import ProjectStorage
 
-RETENTION = "retention"
 KEYS = "keys"
 #: A run never removes more than this share of what a project costs without being told to.
 LARGEST_SHARE = 0.2
@@ -88,8 +87,12 @@ def apply_retention(storage: ProjectStorage, *, confirmed: bool = False, dry_run
         now = clock(session)
         last = JobCRUD(session).get(RETENTION).last_run_at
         projects = ProjectCRUD(session).ids(ProjectState.PRESENT)
-    if last is not None and not confirmed:
-        _check_clock(now, last)
+    if last is not None and not confirmed and not timedelta(0) <= now - last <= LONGEST_GAP:
+        refusal = _clock_jumped(now, last)
+        if not dry_run:
+            with storage.database.write() as session:
+                JobCRUD(session).ask(RETENTION, [refusal.message])
+        raise refusal
     report = RetentionReport()
     for project_id in projects:
         try:
@@ -103,17 +106,16 @@ def apply_retention(storage: ProjectStorage, *, confirmed: bool = False, dry_run
     if not dry_run:
         with storage.database.write() as session:
             JobCRUD(session).remember(RETENTION, clock(session))
+            JobCRUD(session).ask(RETENTION, [f"{project_id}: {why}" for project_id, why in report.asks.items()])
     return report
 
 
-def _check_clock(now: datetime, last: datetime) -> None:
-    gap = now - last
-    if timedelta(0) <= gap <= LONGEST_GAP:
-        return
-    raise ConfirmationNeededError(
+def _clock_jumped(now: datetime, last: datetime) -> ConfirmationNeededError:
+    return ConfirmationNeededError(
         f"Retention ran last at {last:%Y-%m-%d %H:%M} UTC, and the database's clock now says {now:%Y-%m-%d %H:%M} UTC. "
-        "If that is right (the service was off), run: noslop-backend retention --confirmed. If not, set the clock. "
-        "Nothing was removed.",
+        "Nothing was removed, and nothing will be until somebody decides. If that time is right (the studio was off, "
+        "over a weekend perhaps), run: noslop-backend retention --confirmed (with --dry-run it only says what would "
+        "go). If it is wrong, set the clock.",
         last_run_at=last.isoformat(),
         now=now.isoformat(),
     )

@@ -32,6 +32,12 @@ def retention(env_file: Path, capsys: pytest.CaptureFixture[str], *words: str) -
     return code, json.loads(capsys.readouterr().out)
 
 
+def waiting(env_file: Path, capsys: pytest.CaptureFixture[str]) -> list[str]:
+    """What the command `stats` says that waits for a person."""
+    assert main(["--env-file", str(env_file), "--account", "root", "stats"]) == 0
+    return capsys.readouterr().out.partition("WAITING FOR A PERSON\n")[2].splitlines()
+
+
 def test_nothing_to_remove_is_well(studio: Studio, env_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code, answer = retention(env_file, capsys)
 
@@ -51,7 +57,9 @@ def test_much_to_remove_ends_with_an_error_until_a_person_confirms(
     assert code == 1
     assert "retention --confirmed" in asked["report"]["asks"][project]
     assert studio.storage.get_storage_stats(project).intermediate_count == 1
+    assert waiting(env_file, capsys) == [f"{project}: {asked['report']['asks'][project]}"]
 
     code, done = retention(env_file, capsys, "--confirmed")
     assert (code, done["report"]["intermediates_count"], done["report"]["freed_bytes"]) == (0, 1, 100)
     assert studio.storage.get_storage_stats(project).intermediate_count == 0
+    assert waiting(env_file, capsys) == []

@@ -46,7 +46,9 @@ def test_retention_that_would_remove_much_stops_and_asks(studio: Studio, project
     report = jobs.apply_retention(studio.storage)
     assert (report.intermediates_count, list(report.asks)) == (0, [project])
     assert studio.storage.get_storage_stats(project).intermediate_count == 10
+    assert studio.storage.get_store_stats().questions == [f"{project}: {report.asks[project]}"]
     assert jobs.apply_retention(studio.storage, confirmed=True).intermediates_count == 3
+    assert studio.storage.get_store_stats().questions == []
     studio.check(project)
 
 
@@ -58,12 +60,32 @@ def test_a_clock_that_jumped_stops_retention(studio: Studio, project: str, gap: 
     fill(storage, project, 1, 0)
     with storage.database.write() as session:
         session.exec(update(JobModel).values(last_run_at=clock(session) - gap))
+    with pytest.raises(ConfirmationNeededError):
+        jobs.apply_retention(storage, dry_run=True)
+    assert storage.get_store_stats().questions == []
     for _ in range(2):
-        with pytest.raises(ConfirmationNeededError):
+        with pytest.raises(ConfirmationNeededError) as asked:
             jobs.apply_retention(storage)
+        assert storage.get_store_stats().questions == [asked.value.message]
+    assert "run: noslop-backend retention --confirmed" in asked.value.message
     assert storage.get_storage_stats(project).intermediate_count == 10
     assert jobs.apply_retention(storage, confirmed=True).intermediates_count == 1
+    assert storage.get_store_stats().questions == []
     assert jobs.apply_retention(storage).intermediates_count == 0
+
+
+def test_a_clock_that_is_set_right_is_an_answer(studio: Studio, project: str) -> None:
+    storage = studio.storage
+    jobs.apply_retention(storage)
+    with storage.database.write() as session:
+        ran = clock(session)
+        session.exec(update(JobModel).values(last_run_at=ran + timedelta(days=2)))
+    with pytest.raises(ConfirmationNeededError):
+        jobs.apply_retention(storage)
+    with storage.database.write() as session:
+        session.exec(update(JobModel).values(last_run_at=ran))
+    jobs.apply_retention(storage)
+    assert storage.get_store_stats().questions == []
 
 
 def test_retention_empties_the_trash_after_its_days(studio: Studio, project: str) -> None:

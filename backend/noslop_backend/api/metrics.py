@@ -63,6 +63,7 @@ class Costs(Collector):
         yield _gauge("noslop_media_files", "Media files in all projects", stats.media_count)
         yield _gauge("noslop_used_bytes", "What all projects cost", stats.used_bytes)
         yield _gauge("noslop_reserved_bytes", "Bytes set aside for writes under way", stats.reserved_bytes)
+        yield _gauge("noslop_questions", "Decisions of jobs that wait for a person", len(stats.questions))
         if stats.quota_bytes is not None:
             yield _gauge("noslop_quota_bytes", "What all projects may cost together", stats.quota_bytes)
 

@@ -39,6 +39,8 @@ class State:
     probe_database: Database
     registry: CollectorRegistry
     uploads: asyncio.Semaphore
+    #: What health checks told of the parts that do not work, by part.
+    troubles: dict[str, str] = field(default_factory=dict)
     _noting: set[str] = field(default_factory=set)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 

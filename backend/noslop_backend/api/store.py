@@ -12,7 +12,7 @@ from fastapi import APIRouter, Query, Response
 from pydantic import BaseModel
 
 from noslop_backend import __version__
-from noslop_backend.crud import StoreCRUD
+from noslop_backend.crud import JobCRUD, StoreCRUD
 from noslop_backend.errors import BackendError, ShareUnavailableError
 from noslop_backend.models import StoreStats
 
@@ -46,6 +46,8 @@ class Health(BaseModel):
     version: str
     database: Part
     share: Part
+    #: Decisions that wait for a person (`noslop-backend stats` tells them); they keep nothing else from working.
+    questions_count: int = 0
     disk_threads: int
     disk_threads_busy: int
     disk_threads_hanging: int
@@ -98,27 +100,29 @@ def get_readiness(state: StateDep, response: Response) -> Health:
 
 
 def _health(state: State) -> Health:
-    database, share, disk = _database(state), _share(state), state.disk.state()
+    (database, questions_count), share, disk = _database(state), _share(state), state.disk.state()
     well = database.status is share.status is Condition.OK and disk.hanging < disk.threads
     return Health(
         status=Condition.OK if well else Condition.DEGRADED,
         version=__version__,
         database=database,
         share=share,
+        questions_count=questions_count,
         disk_threads=disk.threads,
         disk_threads_busy=disk.busy,
         disk_threads_hanging=disk.hanging,
     )
 
 
-def _database(state: State) -> Part:
-    """Whether a transaction that writes can begin; nothing is written."""
+def _database(state: State) -> tuple[Part, int]:
+    """Whether a transaction that writes can begin, and how many decisions wait for a person; nothing is written."""
     try:
         with state.probe_database.write() as session:
             StoreCRUD(session).seen()
+            questions = JobCRUD(session).questions()
     except BackendError as error:
-        return _hurt("database", error)
-    return Part(status=Condition.OK)
+        return _hurt(state, "database", error), 0
+    return _well(state, "database"), len(questions)
 
 
 def _share(state: State) -> Part:
@@ -129,15 +133,33 @@ def _share(state: State) -> Part:
     try:
         state.probe.run(look)
     except BackendError as error:
-        return _hurt("share", error)
+        return _hurt(state, "share", error)
+    return _well(state, "share")
+
+
+#: What to do about a part that does not work. Who asks has shown no token: paths and addresses are for the log.
+_STEPS = {
+    "database": "Nothing can be read or written until it answers; then it goes on by itself. See whether its server, "
+    "or its disk, is well.",
+    "share": "It is not there, is another one, or does not answer. Nothing is written until it is back, and then it "
+    "goes on by itself. See whether the storage server is up and the share is mounted on the backend's host.",
+}
+
+
+def _well(state: State, what: str) -> Part:
+    if state.troubles.pop(what, ""):
+        _LOG.info("health: the %s works again", what)
     return Part(status=Condition.OK)
 
 
-def _hurt(what: str, error: BackendError) -> Part:
-    # Who asks has shown no token: paths and addresses are for the log.
-    _LOG.warning("health: the %s: %s", what, error.message)
+def _hurt(state: State, what: str, error: BackendError) -> Part:
+    # Once, however often somebody asks.
+    if state.troubles.get(what) != error.message:
+        state.troubles[what] = error.message
+        _LOG.warning("health: the %s: %s", what, error.message)
     return Part(
-        status=Condition.DEGRADED, detail=f"The {what} does not work now ({error.code}). The service's log says why."
+        status=Condition.DEGRADED,
+        detail=f"The {what} does not work now ({error.code}). {_STEPS[what]} The service's log says what was seen.",
     )
 
 

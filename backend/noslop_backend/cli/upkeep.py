@@ -28,8 +28,11 @@ def stats(environment: Environment, project_id: str | None, with_disk: bool) -> 
     with environment.storage() as storage:
         if project_id is None:
             store = storage.get_store_stats(with_disk=with_disk)
-            rows = [(name, _value(name, value)) for name, value in store.model_dump().items() if value is not None]
-            environment.emit({"stats": store.model_dump(mode="json")}, table(("EVERYTHING", ""), rows))
+            shown = store.model_dump(exclude={"questions"}, exclude_none=True)
+            text = table(("EVERYTHING", ""), [(name, _value(name, value)) for name, value in shown.items()])
+            if store.questions:
+                text = "\n".join([text, "", "WAITING FOR A PERSON", *store.questions])
+            environment.emit({"stats": store.model_dump(mode="json")}, text)
             return
         one = storage.get_storage_stats(project_id)
     rows = [

@@ -5,7 +5,7 @@
 from .documents import DocumentCRUD
 from .files import FileCRUD
 from .intents import IntentCRUD
-from .jobs import JobCRUD
+from .jobs import RETENTION, JobCRUD
 from .pages import Cursor
 from .projects import ProjectCRUD
 from .references import ReferenceCRUD
@@ -13,6 +13,7 @@ from .store import StoreCRUD
 from .tallies import Change, TallyCRUD
 
 __all__ = [
+    "RETENTION",
     "Change",
     "Cursor",
     "DocumentCRUD",

@@ -11,6 +11,11 @@ from sqlmodel import Session
 
 from noslop_backend.models import JobModel
 
+#: The job that may ask.
+RETENTION = "retention"
+#: Where its state holds what it asks of a person.
+_QUESTIONS = "questions"
+
 
 class JobCRUD:
     """Statements on `job`."""
@@ -30,3 +35,14 @@ class JobCRUD:
             row.state = state
         self.session.add(row)
         self.session.flush()
+
+    def ask(self, name: str, questions: list[str]) -> None:
+        """Write down what a job wants a person to decide, in place of what it wanted before."""
+        row = self.get(name)
+        row.state = {**row.state, _QUESTIONS: questions}
+        self.session.add(row)
+        self.session.flush()
+
+    def questions(self) -> list[str]:
+        """What a person has to decide."""
+        return [str(question) for question in self.get(RETENTION).state.get(_QUESTIONS, [])]

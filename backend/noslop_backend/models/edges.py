@@ -245,6 +245,8 @@ class StoreStats(BaseModel):
     free_bytes: int | None
     workflows_count: int
     media_count: int
+    #: What jobs want a person to decide, a sentence each with the command that goes on.
+    questions: list[str] = Field(default_factory=list)
     disk_total_bytes: int | None = None
     disk_free_bytes: int | None = None
 

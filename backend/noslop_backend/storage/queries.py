@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import BinaryIO, Self
 
-from noslop_backend.crud import Cursor, FileCRUD, ProjectCRUD, StoreCRUD, TallyCRUD
+from noslop_backend.crud import Cursor, FileCRUD, JobCRUD, ProjectCRUD, StoreCRUD, TallyCRUD
 from noslop_backend.crud.pages import check_limit
 from noslop_backend.errors import InProgressError, NotFoundError
 from noslop_backend.layout import INTERMEDIATE, FileKind, is_file_id
@@ -125,6 +125,7 @@ class Queries(Core):
         with self.database.read() as session:
             totals = ProjectCRUD(session).totals()
             store = StoreCRUD(session).seen()
+            questions = JobCRUD(session).questions()
         stats = StoreStats(
             projects_count=totals.projects,
             used_bytes=store.used_bytes,
@@ -133,6 +134,7 @@ class Queries(Core):
             free_bytes=_free(store.quota_bytes, store.used_bytes + store.reserved_bytes),
             workflows_count=totals.workflows,
             media_count=totals.media,
+            questions=questions,
         )
         if with_disk:
             with self.share() as share:

@@ -5,12 +5,16 @@
 from __future__ import annotations
 
 import contextlib
+import logging
+import logging.handlers
+import queue
 import re
 import socket
 
 import httpx
 import pytest
 from noslop_backend.api.app import PREFIX
+from noslop_backend.crud import RETENTION, JobCRUD
 
 from tests.backend.api.serving import Served
 from tests.backend.studio import Studio, write_marker
@@ -23,9 +27,40 @@ def test_health_needs_no_token_and_tells_no_secret(served: Served, studio: Studi
     hurt = served.anybody.get(f"{PREFIX}/health")
     assert (hurt.status_code, hurt.json()["status"], hurt.json()["share"]["status"]) == (200, "degraded", "degraded")
     assert str(studio.root) not in hurt.text
+    assert "see whether the storage server is up" in hurt.json()["share"]["detail"].lower()
     assert served.anybody.get(f"{PREFIX}/health/ready").status_code == 503
     write_marker(studio.root, share_id=studio.share_id)
     assert served.anybody.get(f"{PREFIX}/health/ready").status_code == 200
+
+
+def test_what_health_saw_is_logged_when_it_changes(served: Served, studio: Studio) -> None:
+    heard: queue.SimpleQueue[logging.LogRecord] = queue.SimpleQueue()
+    log, handler = logging.getLogger("noslop_backend.api.store"), logging.handlers.QueueHandler(heard)
+    log.addHandler(handler)
+    try:
+        (studio.root / ".noslop-share").unlink()
+        for _ in range(3):
+            served.anybody.get(f"{PREFIX}/health")
+        write_marker(studio.root, share_id=studio.share_id)
+        for _ in range(3):
+            served.anybody.get(f"{PREFIX}/health/ready")
+    finally:
+        log.removeHandler(handler)
+    told = [heard.get_nowait().getMessage() for _ in range(heard.qsize())]
+    assert len(told) == 2, told
+    assert f"the share: {studio.root} has no marker" in told[0]
+    assert told[1] == "health: the share works again"
+
+
+def test_a_question_is_counted_and_keeps_nothing_from_working(served: Served, studio: Studio) -> None:
+    assert served.anybody.get(f"{PREFIX}/health").json()["questions_count"] == 0
+    with studio.storage.database.write() as session:
+        JobCRUD(session).ask(RETENTION, ["What is to be done?"])
+    ready = served.anybody.get(f"{PREFIX}/health/ready")
+    assert (ready.status_code, ready.json()["questions_count"]) == (200, 1)
+    assert "What is to be done?" not in ready.text
+    assert served.reader.get(f"{PREFIX}/stats").json()["questions"] == ["What is to be done?"]
+    assert "\nnoslop_questions 1.0\n" in served.reader.get(f"{PREFIX}/metrics").text
 
 
 def test_another_share_refuses_writes_and_serves_readers(served: Served, project_id: str, studio: Studio) -> None:
