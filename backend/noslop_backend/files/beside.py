@@ -8,7 +8,6 @@ The root has no other visible entries than projects, so these are hidden directo
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import BinaryIO
@@ -19,7 +18,7 @@ from noslop_backend import layout
 from noslop_backend.errors import ConflictError
 
 from .content import CHUNK_BYTES
-from .share import _CREATE, _DIRECTORY, _READ, Share, _make
+from .share import _CREATE, _DIRECTORY, _READ, Share, _make, _remove_tree
 from .told import told
 
 BACKUPS = ".backups"
@@ -86,7 +85,9 @@ def store(place: Share, name: str, source: BinaryIO) -> str:
         except FileExistsError as error:
             if os.stat(staged, dir_fd=place.descriptor).st_nlink < 2:
                 raise ConflictError(f"{place.root / name} is there already. Move it away and try again.") from error
-        os.unlink(staged, dir_fd=place.descriptor)
+        # Gone: the answer to this unlink was lost on the way (NFS).
+        with suppress(FileNotFoundError):
+            os.unlink(staged, dir_fd=place.descriptor)
         os.fsync(place.descriptor)
     return hasher.hexdigest()
 
@@ -164,9 +165,7 @@ def clear(share: Share, intent_id: str) -> None:
         if place is None:
             return
         with told("removing what is left of an import"):
-            with suppress(FileNotFoundError):
-                # Walks by descriptors and follows no link (shutil.rmtree.avoids_symlink_attacks).
-                shutil.rmtree(intent_id, dir_fd=place.descriptor)
+            _remove_tree(place.descriptor, intent_id)
             os.fsync(place.descriptor)
 
 

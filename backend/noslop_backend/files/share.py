@@ -71,9 +71,7 @@ class Share:
     def remove_project(self, project_id: str) -> None:
         """Remove a project's directory with all that is in it; links are removed, never followed."""
         with self._told(f"removing {project_id}"):
-            with suppress(FileNotFoundError):
-                # Walks by descriptors and follows no link (shutil.rmtree.avoids_symlink_attacks).
-                shutil.rmtree(project_id, dir_fd=self._root)
+            _remove_tree(self._root, project_id)
             os.fsync(self._root)
 
     def create(self, project_id: str, relative: str) -> Writer:
@@ -117,7 +115,10 @@ class Share:
                 self.sync(project_id, directory)
             with self._directory(project_id, layout.STAGING) as staging:
                 for staged, _ in moves:
-                    os.unlink(os.path.basename(staged), dir_fd=staging)
+                    # Gone: the answer to this very unlink was lost on the way (NFS), or somebody took the write over
+                    # and finishes it; then the last transaction says so.
+                    with suppress(FileNotFoundError):
+                        os.unlink(os.path.basename(staged), dir_fd=staging)
                 os.fsync(staging)
 
     def link(self, project_id: str, source: str, target: str) -> bool:
@@ -205,7 +206,9 @@ class Share:
                 if not self.link(project_id, source, target):
                     os.rename(from_name, to_name, src_dir_fd=one, dst_dir_fd=two)
                 else:
-                    os.unlink(from_name, dir_fd=one)
+                    # Gone: the answer to this unlink was lost on the way (NFS), or somebody else goes on with the move.
+                    with suppress(FileNotFoundError):
+                        os.unlink(from_name, dir_fd=one)
                 return True
 
     def sync(self, project_id: str, relative: str) -> None:
@@ -236,13 +239,18 @@ class Share:
     def replace_metadata(self, project_id: str, staged: str, content: bytes) -> None:
         """Write metadata.json anew: the only file that is ever replaced."""
         self.remove(project_id, [staged])
-        self.write(project_id, staged, content)
+        written = self.write(project_id, staged, content)
         with (
             self._told(f"replacing {project_id}/{layout.METADATA}"),
             self._directory(project_id) as top,
             self._directory(project_id, layout.STAGING) as staging,
         ):
-            os.replace(os.path.basename(staged), layout.METADATA, src_dir_fd=staging, dst_dir_fd=top)
+            try:
+                os.replace(os.path.basename(staged), layout.METADATA, src_dir_fd=staging, dst_dir_fd=top)
+            except FileNotFoundError:
+                # The answer to a rename that worked may have been lost on the way (NFS).
+                if os.stat(layout.METADATA, dir_fd=top, follow_symlinks=False).st_ino != written.inode:
+                    raise
             os.fsync(top)
             os.fsync(staging)
 
@@ -323,6 +331,22 @@ def _make(parent: int, name: str) -> None:
             ) from error
         return
     os.fsync(parent)
+
+
+def _remove_tree(parent: int, name: str) -> None:
+    """Remove a directory with all that is in it, as far as it is there; links are removed, never followed."""
+    while True:
+        try:
+            # Walks by descriptors and follows no link (shutil.rmtree.avoids_symlink_attacks).
+            shutil.rmtree(name, dir_fd=parent)
+        except FileNotFoundError:
+            # Of something in it, or of itself: somebody else removes it too, or an answer was lost on the way (NFS).
+            try:
+                os.stat(name, dir_fd=parent, follow_symlinks=False)
+            except FileNotFoundError:
+                return
+        else:
+            return
 
 
 def _same(one: int, one_name: str, two: int, two_name: str) -> bool:

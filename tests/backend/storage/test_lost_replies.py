@@ -1,0 +1,109 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A call that changes names is carried out, its answer is lost, and it is sent again: NFS, when a server restarts.
+
+The second time a link finds its name there, an unlink or a rename finds nothing. Here each call of the service is such
+a second one: an audit hook (PEP 578) is told of it before the system is, and does it first.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from noslop_backend import layout
+from noslop_backend.backup import CHECKSUM, backup
+from noslop_backend.layout import FileKind
+from noslop_backend.models import ProjectCreate, ProjectUpdate
+
+from tests.backend.studio import Studio, png
+
+_FIRST: dict[str, Callable[..., None]] = {
+    "os.link": lambda source, target, one, two: os.link(
+        source, target, src_dir_fd=one, dst_dir_fd=two, follow_symlinks=source.startswith("/proc/self/fd/")
+    ),
+    "os.remove": lambda path, directory: os.unlink(path, dir_fd=directory),
+    "os.rename": lambda source, target, one, two: os.rename(source, target, src_dir_fd=one, dst_dir_fd=two),
+    "os.mkdir": lambda path, mode, directory: os.mkdir(path, mode, dir_fd=directory),
+    "os.rmdir": lambda path, directory: os.rmdir(path, dir_fd=directory),
+}
+_here = threading.local()
+
+
+def _hook(event: str, words: tuple[Any, ...]) -> None:
+    lost: Counter[str] | None = getattr(_here, "lost", None)
+    # What lies on the share is named from an open directory; nothing else is.
+    if lost is None or event not in _FIRST or words[-1] < 0:
+        return
+    # What is done here is told to the hook too.
+    _here.lost = None
+    try:
+        _FIRST[event](*words)
+        lost[event] += 1
+    except OSError:
+        # The call itself will say why.
+        pass
+    finally:
+        _here.lost = lost
+
+
+sys.addaudithook(_hook)
+
+
+@contextmanager
+def replies_lost() -> Iterator[Counter[str]]:
+    """Let every change of a name that this thread makes be a repetition; counts them."""
+    _here.lost = Counter()
+    try:
+        yield _here.lost
+    finally:
+        _here.lost = None
+
+
+def test_a_project_lives_its_whole_life(studio: Studio) -> None:
+    storage = studio.storage
+    with replies_lost() as lost:
+        project = storage.create_project_structure(ProjectCreate(name="A film"), key="p").id
+        image = storage.save_generated_media(project, "m", png(1), key="m")
+        storage.save_workflow(project, "w", {"n": 1}, key="w")
+        storage.save_intermediate(project, FileKind.MASK, "i", b"mask", key="i")
+        storage.save_metadata(project, image.id, {"rating": 5}, key="s")
+        ticket = storage.reserve_adoption(project, None, "t", 1000)
+    with open(ticket.staging_path, "wb") as stream:
+        stream.write(png(2))
+    with replies_lost() as more:
+        adopted = storage.adopt(project, ticket.intent_id)
+        storage.promote_to_final(project, image.id, name="f")
+        storage.update_project_metadata(project, ProjectUpdate(name="Another name"))
+        studio.check(project)
+        storage.trash(project, [adopted.id])
+        studio.check(project)
+        storage.restore(project, [adopted.id])
+        storage.trash(project, [adopted.id])
+        storage.purge(project, [adopted.id])
+        assert storage.cleanup_intermediate(project).files_count == 1
+        studio.check(project)
+        storage.trash_project(project)
+        storage.purge_project(project)
+    assert not (studio.root / project).exists()
+    assert set(lost + more) == set(_FIRST)
+
+
+def test_a_copy_of_the_database_is_made(studio: Studio) -> None:
+    with replies_lost() as lost:
+        made = backup(studio.storage)
+    assert lost["os.link"] > 0
+    assert sorted(path.name for path in made.path.parent.iterdir()) == [made.name, made.name + CHECKSUM]
+
+
+def test_what_is_repeated_is_the_same(studio: Studio, project: str) -> None:
+    with replies_lost():
+        first = studio.storage.save_generated_media(project, "m", png(1), key="m")
+    assert studio.storage.save_generated_media(project, "m", png(1), key="m") == first
+    assert list((studio.root / project / layout.STAGING).iterdir()) == []
+    studio.check(project)
