@@ -59,6 +59,7 @@ class Studio:
     url: str
     share_id: str
     opened: list[ProjectStorage] = field(default_factory=list)
+    studio_id: str = STUDIO
 
     def settings(self, **values: float | str | Path | None) -> Settings:
         """Settings of this studio."""
@@ -67,7 +68,7 @@ class Studio:
             for name in ("ollama_models_dir", "comfyui_models_dir", "comfyui_custom_nodes_dir", "media_cache_dir")
         }
         given: dict[str, Any] = {
-            "studio_id": STUDIO,
+            "studio_id": self.studio_id,
             "project_storage_dir": self.root,
             "database_url": self.url,
             **paths,
