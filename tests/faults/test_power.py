@@ -2,28 +2,15 @@
 
 from __future__ import annotations
 
-import subprocess
 import time
 
 from tests.faults.conftest import Takeover
 from tests.lab.driver import checks, driver_json
-from tests.lab.machines import ROOT, Machine, wait_for
+from tests.lab.machines import Machine, wait_for
+from tests.lab.power import boot_id, switch
 
 UP_WITHIN_S = 900.0
 SERVER_LATE_S = 180.0
-
-
-def power(machine: str, state: str) -> None:
-    subprocess.run(
-        ["ansible-playbook", "molecule/machines/power.yml", "-e", f"machine={machine}", "-e", f"power={state}"],
-        cwd=ROOT, check=True, stdout=subprocess.DEVNULL,
-    )  # fmt: skip
-
-
-def boot_id(machine: Machine) -> str:
-    """What a machine calls this run of its kernel; empty while it cannot be asked."""
-    done = machine.run("cat /proc/sys/kernel/random/boot_id")
-    return done.stdout.strip() if done.returncode == 0 else ""
 
 
 def reboot(machine: Machine) -> None:
@@ -81,10 +68,10 @@ def test_a_worker_restarts(takeover: Takeover) -> None:
 
 
 def test_all_are_switched_on_together_and_the_server_is_late(takeover: Takeover) -> None:
-    power("all", "off")
+    switch("all", "off")
     for worker in ("worker1", "worker2"):
-        power(worker, "on")
+        switch(worker, "on")
     time.sleep(SERVER_LATE_S)  # the lateness is what is tested
-    power("server", "on")
+    switch("server", "on")
     assert takeover.machines
     wait_until_verified()
