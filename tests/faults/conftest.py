@@ -1,4 +1,4 @@
-"""One studio for the fault tests, deployed over machines on which somebody already ran a ComfyUI of his own."""
+"""Two studios for the fault tests, one after the other: one of two backends, and one that takes over a ComfyUI."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import pytest
 
+from tests.faults.backends import Backends, deploy
 from tests.lab.driver import INVENTORY
 from tests.lab.machines import LAB, ROOT, Machine, machines, reset
 
@@ -77,3 +78,9 @@ def takeover() -> Takeover:
     (LAB / "takeover.log").write_text(output)
     assert done.returncode == 0, output
     return Takeover(machines(), before, output)
+
+
+@pytest.fixture(scope="session")
+def backends() -> Backends:
+    """Reset the lab, then storage and a backend on each worker. Used before `takeover`, which resets it again."""
+    return deploy()
