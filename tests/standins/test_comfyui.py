@@ -197,6 +197,42 @@ def test_view_shows_nothing_that_lies_outside(start: Start, tree: Path, tmp_path
     assert list(found.values()) == [403, 403, 403, 400, 400, 404, 200]
 
 
+def test_a_name_may_say_itself_where_it_lies(start: Start, tree: Path) -> None:
+    (tree / "input").mkdir(exist_ok=True)
+    (tree / "input" / "given.png").write_bytes(b"given")
+    with start() as daemon:
+        assert daemon.get("/view?type=output&filename=given.png").status == 404
+        assert daemon.get("/view?type=output&filename=given.png%20%5Binput%5D").body == b"given"
+
+
+def test_previews_and_latents_are_told_apart_from_outputs(start: Start) -> None:
+    prompt = {
+        "1": {"class_type": "EmptyImage", "inputs": {"width": 8, "height": 8, "batch_size": 1, "color": 0}},
+        "2": {"class_type": "PreviewImage", "inputs": {"images": ["1", 0]}},
+        "3": {"class_type": "EmptyLatentImage", "inputs": {"width": 64, "height": 32, "batch_size": 1}},
+        "4": {"class_type": "SaveLatent", "inputs": {"samples": ["3", 0], "filename_prefix": "latents/x"}},
+    }
+    with start() as daemon:
+        prompt_id = daemon.request("POST", "/prompt", {"prompt": prompt}).json["prompt_id"]
+        while not (entry := daemon.get(f"/history/{prompt_id}").json):
+            pass
+        outputs = entry[prompt_id]["outputs"]
+        assert outputs["2"]["images"][0]["type"] == "temp"
+        assert outputs["4"]["latents"] == [{"filename": "x_00001_.latent", "subfolder": "latents", "type": "output"}]
+        latent = daemon.get("/view?type=output&subfolder=latents&filename=x_00001_.latent").body
+        assert len(latent) == 8 + int.from_bytes(latent[:8], "little") + 4 * 4 * 4 * 8
+
+
+def test_the_history_gives_so_many_as_are_asked_for(start: Start) -> None:
+    with start() as daemon:
+        for prefix in ("a", "b", "c"):
+            render(daemon, prefix)
+        everything = list(daemon.get("/history").json)
+        assert len(everything) == 3
+        assert list(daemon.get("/history?max_items=2").json) == everything[1:]
+        assert list(daemon.get("/history?max_items=1&offset=1").json) == everything[1:2]
+
+
 def test_a_second_process_on_the_database_ends(start: Start, python: Path, tree: Path, tmp_path: Path) -> None:
     with start() as first:
         second = run(python, "main.py", "--cpu", "--port", "0", cwd=tree)

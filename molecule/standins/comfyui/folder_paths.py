@@ -129,6 +129,15 @@ def get_directory_by_type(kind: str) -> str | None:
     return {"output": output_directory, "temp": temp_directory, "input": input_directory}.get(kind)
 
 
+def annotated_filepath(name: str) -> tuple[str, str | None]:
+    """Split a name that says itself where it lies ("x.png [input]"): the name, and the directory if it says one."""
+    for kind in ("output", "input", "temp"):
+        if name.endswith(f"[{kind}]"):
+            # As the original cuts it, with the space before the bracket.
+            return name[: -len(kind) - 3], get_directory_by_type(kind)
+    return name, None
+
+
 def next_output(prefix: str, directory: str) -> tuple[str, str, int, str]:
     """Choose where the next image goes: (directory, file name's start, number, subfolder).
 

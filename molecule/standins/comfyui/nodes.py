@@ -7,6 +7,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import logging
+import math
 import mmap
 import os
 import sys
@@ -53,6 +54,7 @@ class SaveImage:
     FUNCTION = "save_images"
     OUTPUT_NODE = True
     CATEGORY = "image"
+    KIND = "output"
 
     @classmethod
     def INPUT_TYPES(cls) -> dict[str, Any]:
@@ -70,7 +72,9 @@ class SaveImage:
         extra_pnginfo: dict[str, Any] | None = None,
     ) -> dict[str, Any]:
         """Write a PNG for each image, with the prompt and the workflow in it."""
-        where, start, number, subfolder = folder_paths.next_output(filename_prefix, folder_paths.output_directory)
+        root = folder_paths.get_directory_by_type(self.KIND)
+        assert root is not None
+        where, start, number, subfolder = folder_paths.next_output(filename_prefix, root)
         about = {} if args.disable_metadata else {"prompt": prompt, **(extra_pnginfo or {})}
         text = {key: json.dumps(value) for key, value in about.items() if value is not None}
         saved = []
@@ -78,9 +82,71 @@ class SaveImage:
             name = f"{start}_{number:05}_.png"
             with open(os.path.join(where, name), "wb") as stream:
                 stream.write(image.png(text))
-            saved.append({"filename": name, "subfolder": subfolder, "type": "output"})
+            saved.append({"filename": name, "subfolder": subfolder, "type": self.KIND})
             number += 1
         return {"ui": {"images": saved}}
+
+
+class PreviewImage(SaveImage):
+    """Saves the input images to the temporary directory, which is emptied at every start."""
+
+    KIND = "temp"
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, Any]:
+        """Describe the inputs."""
+        described = super().INPUT_TYPES()
+        return {**described, "required": {"images": ("IMAGE", {})}}
+
+
+class EmptyLatentImage:
+    """A latent of zeros: what there is of it is its size."""
+
+    RETURN_TYPES = ("LATENT",)
+    FUNCTION = "generate"
+    CATEGORY = "latent"
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, Any]:
+        """Describe the inputs."""
+        side = {"default": 512, "min": 16, "max": MAX_RESOLUTION, "step": 8}
+        batch = {"default": 1, "min": 1, "max": 4096}
+        return {"required": {"width": ("INT", side), "height": ("INT", side), "batch_size": ("INT", batch)}}
+
+    def generate(self, width: int, height: int, batch_size: int = 1) -> tuple[tuple[int, ...]]:
+        """Make the shape."""
+        return ((batch_size, 4, height // 8, width // 8),)
+
+
+class SaveLatent:
+    """Saves a latent as a safetensors file whose name ends in .latent."""
+
+    RETURN_TYPES = ()
+    FUNCTION = "save"
+    OUTPUT_NODE = True
+    CATEGORY = "_for_testing"
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, Any]:
+        """Describe the inputs."""
+        prefix = ("STRING", {"default": "latents/ComfyUI"})
+        return {"required": {"samples": ("LATENT", {}), "filename_prefix": prefix}, "hidden": {"prompt": "PROMPT"}}
+
+    def save(
+        self,
+        samples: tuple[int, ...],
+        filename_prefix: str = "latents/ComfyUI",
+        prompt: dict[str, Any] | None = None,
+    ) -> dict[str, Any]:
+        """Write header and zeros (https://huggingface.co/docs/safetensors)."""
+        where, start, number, subfolder = folder_paths.next_output(filename_prefix, folder_paths.output_directory)
+        size = 4 * math.prod(samples)
+        tensor = {"dtype": "F32", "shape": list(samples), "data_offsets": [0, size]}
+        header = json.dumps({"__metadata__": {"prompt": json.dumps(prompt)}, "latent_tensor": tensor}).encode()
+        name = f"{start}_{number:05}_.latent"
+        with open(os.path.join(where, name), "wb") as stream:
+            stream.write(len(header).to_bytes(8, "little") + header + bytes(size))
+        return {"ui": {"latents": [{"filename": name, "subfolder": subfolder, "type": "output"}]}}
 
 
 class CheckpointLoaderSimple:
@@ -110,6 +176,9 @@ class CheckpointLoaderSimple:
 NODE_CLASS_MAPPINGS: dict[str, Any] = {
     "EmptyImage": EmptyImage,
     "SaveImage": SaveImage,
+    "PreviewImage": PreviewImage,
+    "EmptyLatentImage": EmptyLatentImage,
+    "SaveLatent": SaveLatent,
     "CheckpointLoaderSimple": CheckpointLoaderSimple,
 }
 NODE_DISPLAY_NAME_MAPPINGS: dict[str, str] = {"SaveImage": "Save Image", "CheckpointLoaderSimple": "Load Checkpoint"}

@@ -11,6 +11,7 @@ import json
 import logging
 import mimetypes
 import os
+import shutil
 import socket
 import sys
 import urllib.parse
@@ -37,8 +38,9 @@ class RefusedError(Exception):
 
 def viewable(query: dict[str, str]) -> str:
     """Return the path of the file /view may show. Raises RefusedError for any that resolves outside its directory."""
-    name = query.get("filename", "")
-    root = folder_paths.get_directory_by_type(query.get("type", "output"))
+    name, root = folder_paths.annotated_filepath(query.get("filename", ""))
+    if root is None:
+        root = folder_paths.get_directory_by_type(query.get("type", "output"))
     if not name or name.startswith("/") or ".." in name or root is None:
         raise RefusedError(400)
     directory = os.path.abspath(os.path.join(root, query.get("subfolder", "")))
@@ -158,9 +160,13 @@ class Handler(http.server.BaseHTTPRequestHandler):
         """Answer /object_info/{node}."""
         self.json({name: node_info(name)} if name in NODE_CLASS_MAPPINGS else {})
 
-    def history(self, _: dict[str, str]) -> None:
-        """Answer /history."""
-        self.json(self.server.queue.history())
+    def history(self, query: dict[str, str]) -> None:
+        """Answer /history: all prompts, or so many from an offset on, by default the newest."""
+        entries = list(self.server.queue.history().items())
+        most, offset = int(query.get("max_items", len(entries))), int(query.get("offset", -1))
+        if offset < 0:
+            offset = max(0, len(entries) - most)
+        self.json(dict(entries[offset : offset + most]))
 
     def one_history(self, prompt_id: str) -> None:
         """Answer /history/{id}."""
@@ -208,9 +214,13 @@ class Handler(http.server.BaseHTTPRequestHandler):
         path = viewable(query)
         kind = mimetypes.guess_type(path)[0] or SAFE_TYPE
         with open(path, "rb") as stream:
-            content = stream.read()
-        disposition = f'filename="{os.path.basename(path)}"'
-        self.send(200, content, SAFE_TYPE if kind in UNSAFE_TYPES else kind, Content_Disposition=disposition)
+            self.send_response(200)
+            self.send_header("Content-Type", SAFE_TYPE if kind in UNSAFE_TYPES else kind)
+            self.send_header("Content-Length", str(os.fstat(stream.fileno()).st_size))
+            self.send_header("Content-Disposition", f'filename="{os.path.basename(path)}"')
+            self.end_headers()
+            if self.command != "HEAD":
+                shutil.copyfileobj(stream, self.wfile)
 
     def no_socket(self, _: dict[str, str]) -> None:
         """Answer /ws: the one thing a client misses here."""
