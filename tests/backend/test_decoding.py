@@ -1,0 +1,202 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Media are decoded by a real child with real limits: what it tells, and what it survives for us."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import signal
+import struct
+import subprocess
+import sys
+import tempfile
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from noslop_backend import decoding
+from noslop_backend.decoding import Limits
+from noslop_backend.media_types import sniff
+from PIL import Image
+
+from tests.backend.studio import png
+from tests.backend.test_embedded import CONTAINERS, chunk, made
+
+#: On a busy host a child takes its time to start.
+PATIENT = Limits(wall_s=3600)
+
+
+def looked(content: bytes, limits: Limits = PATIENT, alive: Callable[[], None] = lambda: None) -> dict[str, Any]:
+    found = sniff(content[:4096])
+    assert found is not None
+    with tempfile.TemporaryFile() as stream:
+        stream.write(content)
+        stream.flush()
+        return decoding.facts(stream, found.content_type, limits, alive)
+
+
+def picture(width: int, height: int, rows: bytes, depth: int = 8, color: int = 0) -> bytes:
+    """A PNG of grey pixels, as it is in its header, whatever rows it has."""
+    header = struct.pack(">IIBBBBB", width, height, depth, color, 0, 0, 0)
+    chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(rows, 1)), (b"IEND", b""))
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunk(name, data) for name, data in chunks)
+
+
+@pytest.mark.parametrize("name", ["PNG", "JPEG", "WEBP", "TIFF", "AVIF"])
+def test_an_image_tells_its_size(name: str) -> None:
+    stream = io.BytesIO()
+    Image.new("RGB", (64, 48), (10, 200, 30)).save(stream, name)
+    assert looked(stream.getvalue()) == {
+        "decoded": True,
+        "format": name,
+        "width": 64,
+        "height": 48,
+        "frames": 1,
+    }
+
+
+def test_an_animation_tells_its_frames_and_how_long_it_takes() -> None:
+    stream = io.BytesIO()
+    frames = [Image.new("RGB", (8, 8), (number * 50, 0, 0)) for number in range(4)]
+    frames[0].save(stream, "GIF", save_all=True, append_images=frames[1:], duration=250)
+    facts = looked(stream.getvalue())
+    assert (facts["decoded"], facts["frames"], facts["duration_s"]) == (True, 4, 1.0)
+
+
+@pytest.mark.parametrize(("container", "codec", "video"), CONTAINERS)
+def test_video_and_audio_tell_what_they_are(container: str, codec: str, video: bool) -> None:
+    facts = looked(made(container, codec, video))
+    assert facts["decoded"] is True, facts
+    if video:
+        assert (facts["width"], facts["height"], facts["frames"]) == (32, 32, 1)
+        assert facts["codec"] == {"libvpx-vp9": "vp9"}.get(codec, codec)
+    else:
+        assert facts["audio"]["sample_rate"] == 48_000
+        assert facts["audio"]["channels"] == 1
+
+
+@pytest.mark.parametrize(
+    "content", [png()[:-30], made("mp4", "mpeg4", True)[:1500], made("flac", "flac", False)[:1000], png()[:40]]
+)
+def test_what_is_cut_off_is_said_to_be_so(content: bytes) -> None:
+    facts = looked(content)
+    assert facts["decoded"] is False
+    assert facts["problem"].startswith("could not be decoded: ")
+
+
+def test_what_nothing_here_decodes_is_said_too() -> None:
+    facts = looked(b"\0\0\0\x20ftypheic" + b"x" * 100)
+    assert facts == {"decoded": False, "problem": "could not be decoded: there is no decoder for image/heic here"}
+
+
+def test_a_bomb_ends_at_its_memory() -> None:
+    """41 KB that want to be 40 GB."""
+    facts = looked(picture(200_000, 200_000, bytes(40_000_000)))
+    assert (facts["decoded"], facts["width"]) == (False, 200_000)
+    assert "more than the 2048 MiB of memory" in facts["problem"]
+
+
+def test_one_that_takes_long_tells_what_it_has_seen() -> None:
+    stream = io.BytesIO()
+    frames = [Image.new("RGB", (8, 8), (number * 50, 0, 0)) for number in range(4)]
+    frames[0].save(stream, "GIF", save_all=True, append_images=frames[1:], duration=250)
+    for content, seen in ((stream.getvalue(), 1), (made("mp4", "mpeg4", True), 0)):
+        facts = looked(content, Limits(budget_s=0, wall_s=3600))
+        assert (facts["decoded"], facts["complete"]) == (True, False)
+        assert facts["frames"] >= seen
+
+
+@pytest.mark.parametrize(
+    ("number", "why"),
+    [
+        (signal.SIGXCPU, "decoding it took more than 60 s of processor time"),
+        (signal.SIGSEGV, "the decoder crashed (SIGSEGV)"),
+        (signal.SIGKILL, "the decoder crashed (SIGKILL)"),
+    ],
+)
+def test_one_that_is_ended_takes_nothing_along(number: signal.Signals, why: str) -> None:
+    def end() -> None:
+        for pid in children():
+            os.kill(pid, number)
+
+    assert looked(png(), alive=end) == {"decoded": False, "problem": f"could not be decoded: {why}"}
+
+
+def test_one_that_does_not_end_is_ended() -> None:
+    facts = looked(png(), Limits(wall_s=0.001))
+    assert facts["problem"] == "could not be decoded: decoding it did not end within 0.001 s"
+    assert children() == []
+
+
+def test_who_is_not_wanted_any_more_leaves_no_child_behind() -> None:
+    def lost() -> None:
+        raise InterruptedError("the lease")
+
+    with pytest.raises(InterruptedError):
+        looked(png(), alive=lost)
+    assert children() == []
+
+
+def children() -> list[int]:
+    """Processes that this one started and has not heard the end of."""
+    found = [path.read_text() for path in Path("/proc/self/task").glob("*/children")]
+    return [int(pid) for text in found for pid in text.split()]
+
+
+_REACHES_OUT = """
+import json, os, resource, socket, sys
+from noslop_backend.decoding import child
+
+said = {}
+
+def attempt(name, work):
+    try:
+        work()
+        said[name] = "done"
+    except BaseException as error:
+        said[name] = type(error).__name__
+
+path = sys.argv[1]
+written = open(path + "/before", "wb", buffering=0)
+child.prepare("image/png")
+if os.geteuid() == 0:
+    # Root may raise its limits again; the service is not root.
+    os.setgroups([])
+    os.setgid(65534)
+    os.setuid(65534)
+child.confine(1 << 30, 60)
+attempt("write to what is open", lambda: written.write(b"x"))
+attempt("start a process", os.fork)
+child.close_the_door()
+attempt("allocate", lambda: bytearray(2 << 30))
+attempt("read a file", lambda: open("/etc/passwd"))
+attempt("a socket", socket.socket)
+attempt("a pipe", os.pipe)
+attempt("raise a limit", lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (9, 9)))
+said["core"] = resource.getrlimit(resource.RLIMIT_CORE)
+said["time"] = resource.getrlimit(resource.RLIMIT_CPU)
+os.write(1, json.dumps(said).encode())
+"""
+
+
+def test_the_child_can_reach_nothing(tmp_path: Path) -> None:
+    """In a child of its own: the code with which it confines itself, and what is possible after that."""
+    # SIGXFSZ, which else ends who writes on, is ignored by Python: it sees an error instead.
+    done = subprocess.run([sys.executable, "-I", "-c", _REACHES_OUT, str(tmp_path)], capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr.decode()
+    assert json.loads(done.stdout) == {
+        "write to what is open": "OSError",
+        "start a process": "BlockingIOError",
+        "allocate": "MemoryError",
+        "read a file": "OSError",
+        "a socket": "OSError",
+        "a pipe": "OSError",
+        "raise a limit": "ValueError",
+        "core": [0, 0],
+        "time": [60, 61],
+    }
+    assert (tmp_path / "before").read_bytes() == b""
