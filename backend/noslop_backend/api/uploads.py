@@ -6,17 +6,16 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import threading
 from collections.abc import Callable
 from enum import StrEnum
-from typing import Annotated, TypeVar
+from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
 
-from noslop_backend.errors import InProgressError, InvalidRequestError
+from noslop_backend.errors import InProgressError
 from noslop_backend.layout import FileKind
 from noslop_backend.models import FilePublic
-from noslop_backend.storage import Upload
+from noslop_backend.storage import Steps, Upload
 
 from .access import WRITE
 from .bodies import announced_length, content, pieces
@@ -27,7 +26,6 @@ from .state import State, StateDep
 
 router = APIRouter(prefix="/projects/{project_id}", tags=["files"])
 
-T = TypeVar("T")
 _ANSWERS = described(404, 408, 409, 413, 415)
 
 
@@ -135,45 +133,6 @@ async def _receive(request: Request, response: Response, state: State, begin: Ca
             file = upload.answer
     response.headers["Location"] = f"/api/v1/projects/{file.project_id}/files/{file.id}"
     return file
-
-
-class Steps:
-    """The steps of one upload, of which no two run at once, even when nobody waits for one any more."""
-
-    def __init__(self, upload: Upload) -> None:
-        self.upload = upload
-        self._lock = threading.Lock()
-        self._running = False
-        self._given_up = False
-
-    def write(self, piece: bytes) -> None:
-        """Write a piece, in a thread of the pool."""
-        self.run(lambda: self.upload.write(piece))
-
-    def finish(self) -> FilePublic:
-        """Publish, in a thread of the pool."""
-        return self.run(self.upload.finish)
-
-    def give_up(self) -> bool:
-        """Do no further step. Tells whether to call `upload.abort`; a step that still runs calls it at its end."""
-        with self._lock:
-            self._given_up = True
-            return not self._running
-
-    def run(self, work: Callable[[], T]) -> T:
-        """Do a step, in a thread of the pool."""
-        with self._lock:
-            if self._given_up:
-                raise InvalidRequestError("The upload was given up before this step began.")
-            self._running = True
-        try:
-            return work()
-        finally:
-            with self._lock:
-                self._running = False
-                late = self._given_up
-            if late:
-                self.upload.abort()
 
 
 async def _fill(request: Request, state: State, upload: Upload) -> FilePublic:

@@ -97,6 +97,14 @@ class DocumentCRUD:
             )
         )
 
+    def versions(self, document_id: str) -> list[FileModel]:
+        """All versions, in whatever state, oldest first."""
+        return list(
+            self.session.exec(
+                select(FileModel).where(FileModel.document_id == document_id).order_by(col(FileModel.version))
+            )
+        )
+
     def page(self, project_id: str, kind: FileKind, cursor: Cursor | None, limit: int) -> list[DocumentModel]:
         """Some documents that have a version, oldest first."""
         statement = select(DocumentModel).where(

@@ -65,3 +65,14 @@ class ReferenceCRUD:
         return set(
             self.session.exec(select(ReferenceModel.to_file_id).where(ReferenceModel.from_file_id == from_file_id))
         )
+
+    def users(self, project_id: str, to_file_ids: Sequence[str]) -> list[FileModel]:
+        """Files of a project that need one of these, oldest first."""
+        needing = select(ReferenceModel.from_file_id).where(col(ReferenceModel.to_file_id).in_(to_file_ids))
+        return list(
+            self.session.exec(
+                select(FileModel)
+                .where(FileModel.project_id == project_id, col(FileModel.id).in_(needing))
+                .order_by(col(FileModel.created_at), col(FileModel.id))
+            )
+        )

@@ -25,9 +25,10 @@ from .media import Media
 from .metadata import Metadata
 from .queries import OpenFile, Queries
 from .recovery import Recovery
-from .upload import Upload
+from .steps import Steps
+from .upload import Staged, Upload
 
-__all__ = ["Core", "OpenFile", "ProjectStorage", "Upload"]
+__all__ = ["Core", "OpenFile", "ProjectStorage", "Staged", "Steps", "Upload"]
 
 
 class ProjectStorage(Documents, Media, Metadata, Finals, Cleanup, Queries, Recovery):

@@ -214,7 +214,11 @@ class Documents(Writes):
 
 def _dump(content: dict[str, Any]) -> bytes:
     try:
-        return json.dumps(content, ensure_ascii=False, indent=1).encode()
+        try:
+            return json.dumps(content, ensure_ascii=False, indent=1).encode()
+        except UnicodeEncodeError:
+            # Half of a surrogate pair, which JSON can hold as an escape and UTF-8 cannot.
+            return json.dumps(content, indent=1).encode()
     except (ValueError, TypeError, RecursionError) as error:
         raise InvalidRequestError(f"This cannot be written as JSON: {error}.") from error
 

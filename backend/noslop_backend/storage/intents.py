@@ -180,6 +180,19 @@ class Intents(Core):
                 self.recover_one(in_the_way)
         raise InProgressError("Others work on the same all the time. Send it again.", retry_after_s=1.0)
 
+    def claim_key(self, project_id: str, key: str | None, *arguments: str) -> None:
+        """Keep a key for a request that is carried out as several writes, each with a key of its own.
+
+        Raises:
+            NotFoundError, ConflictError: there is no such project that takes writes.
+            KeyReusedError: the key was used for another request.
+        """
+
+        def nothing(_session: Session, _intent: IntentModel, _now: datetime) -> dict[str, Any]:
+            raise AnsweredError({})
+
+        self.begin(project_id, IntentOp.WRITE, Request(key, arguments), nothing)
+
     def _insert(
         self,
         session: Session,

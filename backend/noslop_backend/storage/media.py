@@ -97,11 +97,14 @@ class Media(Writes):
         *,
         length: int | None = None,
         expected_blake3: str | None = None,
+        inputs: Sequence[str] = (),
+        parameters: dict[str, Any] | None = None,
         key: str | None = None,
     ) -> FilePublic:
         """Save a latent, mask or frame: something that can be made again. It has no sidecar.
 
-        `name` may end in an extension (`x.safetensors`), which is kept when the content says nothing better.
+        `name` may end in an extension (`x.safetensors`), which is kept when the content says nothing better. `inputs`
+        and `parameters` are as of generated media, but only the database has them.
         """
         upload = self.begin_intermediate(
             project_id,
@@ -109,6 +112,8 @@ class Media(Writes):
             name,
             length=len(content) if isinstance(content, bytes) else length,
             expected_blake3=expected_blake3,
+            inputs=inputs,
+            parameters=parameters,
             key=key,
         )
         return _pour(content, upload)
@@ -121,12 +126,14 @@ class Media(Writes):
         *,
         length: int | None = None,
         expected_blake3: str | None = None,
+        inputs: Sequence[str] = (),
+        parameters: dict[str, Any] | None = None,
         key: str | None = None,
     ) -> Upload:
         """Do the same as `save_intermediate` for who gets the content piece by piece."""
         if kind not in INTERMEDIATE:
             raise InvalidRequestError(f"Intermediates are latents, masks and frames; {kind} is saved another way.")
-        said = checked(name, length=length, expected_blake3=expected_blake3)
+        said = checked(name, parameters=parameters, inputs=inputs, length=length, expected_blake3=expected_blake3)
         return self._begin(project_id, kind, said, key, lambda head: intermediate(name, kind, head))
 
     def _begin(

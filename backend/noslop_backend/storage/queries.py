@@ -8,7 +8,16 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import BinaryIO, Self
 
-from noslop_backend.crud import Cursor, FileCRUD, JobCRUD, ProjectCRUD, StoreCRUD, TallyCRUD
+from noslop_backend.crud import (
+    Cursor,
+    DocumentCRUD,
+    FileCRUD,
+    JobCRUD,
+    ProjectCRUD,
+    ReferenceCRUD,
+    StoreCRUD,
+    TallyCRUD,
+)
 from noslop_backend.crud.pages import check_limit
 from noslop_backend.errors import InProgressError, NotFoundError
 from noslop_backend.layout import INTERMEDIATE, FileKind, is_file_id
@@ -73,6 +82,22 @@ class Queries(Core):
         with self.database.read() as session:
             ProjectCRUD(session).get(project_id)
             return public(FileCRUD(session).get(project_id, file_id))
+
+    def trace_document(self, project_id: str, kind: FileKind, name: str) -> tuple[list[FilePublic], list[FilePublic]]:
+        """Give all versions of a document, in whatever state, and all files that were made from one of them."""
+        with self.database.read() as session:
+            ProjectCRUD(session).get(project_id)
+            documents = DocumentCRUD(session)
+            found = documents.named(project_id, kind, name)
+            versions = documents.versions(found.id) if found else []
+            users = ReferenceCRUD(session).users(project_id, [row.id for row in versions])
+            return [public(row) for row in versions], [public(row) for row in users]
+
+    def get_inputs(self, project_id: str, file_id: str) -> list[FilePublic]:
+        """Give the files that a file was made from, in whatever state."""
+        with self.database.read() as session:
+            wanted = ReferenceCRUD(session).inputs(file_id)
+            return [public(row) for row in FileCRUD(session).some(project_id, sorted(wanted))]
 
     def open_file(self, project_id: str, file_id: str) -> OpenFile:
         """Open a present file for reading."""

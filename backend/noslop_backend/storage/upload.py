@@ -7,8 +7,9 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, BinaryIO, Self
 
 from noslop_backend import layout
 from noslop_backend.errors import (
@@ -17,13 +18,21 @@ from noslop_backend.errors import (
     LeaseLostError,
     QuotaExceededError,
 )
-from noslop_backend.files import Share, Writer
+from noslop_backend.files import Seen, Share, Writer
 from noslop_backend.media_types import HEAD_BYTES, MediaType
 from noslop_backend.models import FilePublic
 from noslop_backend.models.edges import FileCreate
 
 from .intents import Begun, LostError
 from .writes import MAIN_PART, Writes, check_hash
+
+
+@dataclass(frozen=True)
+class Staged:
+    """A file that has come in as a whole, and is not published yet. `stream` is open for reading; close it."""
+
+    type: MediaType
+    stream: BinaryIO
 
 
 class Upload:
@@ -52,6 +61,7 @@ class Upload:
         self._head = b""
         self._over = self.answer is not None
         self._writer: Writer | None = None
+        self._sealed: tuple[MediaType, Seen] | None = None
         if not self._over:
             self._guarded(self._create)
 
@@ -107,8 +117,31 @@ class Upload:
             # The step is our convenience, not the caller's request.
             self._writes.reserve_more(self._begun, missing)
 
-    def finish(self) -> FilePublic:
+    def seal(self) -> Staged:
+        """Take no more, and open what came, for who wants to look into it before it is published; blocks.
+
+        Raises:
+            UnsupportedMediaError, ContentMismatchError: as `finish`. Everything is undone by then.
+        """
+        opened: list[Staged] = []
+
+        def look() -> None:
+            found, _ = self._seal()
+            staged = layout.staging(self._begun.intent_id, MAIN_PART)
+            opened.append(Staged(found, self._share.open(self._begun.project_id, staged)))
+
+        self._guarded(look)
+        return opened[0]
+
+    def renew(self) -> None:
+        """Say that somebody still works on it. Asks the database only."""
+        self._guarded(lambda: self._writes.renew(self._begun))
+
+    def finish(self, facts: dict[str, Any] | None = None) -> FilePublic:
         """Publish the file and its sidecar, and answer only when they are on the disk and in the database.
+
+        Args:
+            facts: what was seen of the content, to be kept as the parameter `media`.
 
         Raises:
             UnsupportedMediaError: the content is of no known type, or not of the kind that was named.
@@ -117,23 +150,32 @@ class Upload:
         if self.answer is not None:
             self._end()
             return self.answer
-        writer = self._open_writer()
+        self._open_writer()
         try:
-            result = self._writes.carry_out(self._share, self._begun, lambda: self._publish(writer))
+            result = self._writes.carry_out(self._share, self._begun, lambda: self._publish(facts))
         finally:
             self._end()
         return FilePublic.model_validate(result["file"])
 
-    def _publish(self, writer: Writer) -> dict[str, Any]:
-        if self._said.length not in {None, writer.size_bytes}:
-            raise ContentMismatchError(
-                f"{self._said.length} bytes were announced and {writer.size_bytes} came. Nothing was kept: send it "
-                "again."
-            )
-        found = self._typed(self._head)
-        seen = writer.finish()
-        check_hash(self._said.expected_blake3, seen.blake3)
+    def _seal(self) -> tuple[MediaType, Seen]:
+        if self._sealed is None:
+            writer = self._open_writer()
+            if self._said.length not in {None, writer.size_bytes}:
+                raise ContentMismatchError(
+                    f"{self._said.length} bytes were announced and {writer.size_bytes} came. Nothing was kept: send it "
+                    "again."
+                )
+            found = self._typed(self._head)
+            seen = writer.finish()
+            check_hash(self._said.expected_blake3, seen.blake3)
+            self._sealed = found, seen
+        return self._sealed
+
+    def _publish(self, facts: dict[str, Any] | None) -> dict[str, Any]:
+        found, seen = self._seal()
         main = self._writes.main_row(self._begun, found, seen)
+        if facts is not None:
+            main.parameters = main.parameters | {"media": facts}
         embedded = self._writes.embedded(
             self._share, self._begun.project_id, layout.staging(self._begun.intent_id, MAIN_PART), found
         )

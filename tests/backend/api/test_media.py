@@ -16,8 +16,8 @@ import pytest
 from blake3 import blake3
 from noslop_backend.api.app import PREFIX
 from noslop_backend.api.disk import DiskPool
-from noslop_backend.api.uploads import Steps
 from noslop_backend.errors import InvalidRequestError, ShareUnavailableError
+from noslop_backend.storage import Steps
 
 from tests.backend.api.serving import Served, limits_for_tests, serving
 from tests.backend.studio import Studio, png
