@@ -148,3 +148,15 @@ class DatabaseUnavailableError(BackendError):
     """The database does not answer, or stayed locked."""
 
     code = "database_unavailable"
+
+
+class ComfyUnavailableError(BackendError):
+    """ComfyUI on a host of the studio cannot be reached, or does not answer to the end."""
+
+    code = "comfyui_unavailable"
+
+
+class ComfyAnswerError(BackendError):
+    """What ComfyUI on a host of the studio answered cannot be used."""
+
+    code = "comfyui_answer"

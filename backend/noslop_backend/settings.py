@@ -7,11 +7,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import AfterValidator, Field, ValidationError, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from noslop_backend import hosts
 from noslop_backend.database import LOCK_TIMEOUT_S
 from noslop_backend.errors import ConfigurationError
+from noslop_backend.hosts import ComfyHost
 
 ENV_FILE = "/etc/noslop/backend.env"
 GIB = 1024**3
@@ -24,6 +26,14 @@ def _absolute(path: Path) -> Path:
 
 
 Directory = Annotated[Path, AfterValidator(_absolute)]
+
+
+def _hosts(given: object) -> object:
+    return hosts.parse(given) if isinstance(given, str) else given
+
+
+#: Not JSON, as pydantic-settings would have it: a person reads and writes it.
+ComfyHosts = Annotated[dict[str, ComfyHost], NoDecode, BeforeValidator(_hosts)]
 
 
 class Settings(BaseSettings):
@@ -59,6 +69,16 @@ class Settings(BaseSettings):
     intermediate_days: int | None = Field(None, alias="NOSLOP_INTERMEDIATE_DAYS", ge=1)
     trash_days: int | None = Field(30, alias="NOSLOP_TRASH_DAYS", ge=1)
     media_cache_bytes: int | None = Field(None, alias="NOSLOP_MEDIA_CACHE_BYTES", ge=0)
+    #: The studio's ComfyUI hosts, by name: render1=10.0.0.7:8188,render2=[fd00::7]:8188. No other is ever asked.
+    comfyui_hosts: ComfyHosts = Field(default_factory=dict, alias="NOSLOP_COMFYUI_HOSTS")
+    #: Of an ingest: how long ComfyUI may send nothing, how long all of it may take, and how large one file may be.
+    ingest_idle_s: float = Field(30.0, alias="NOSLOP_INGEST_IDLE_S", gt=0)
+    ingest_limit_s: float = Field(1800.0, alias="NOSLOP_INGEST_LIMIT_S", gt=0, le=86_400)
+    ingest_file_bytes: int = Field(32 * GIB, alias="NOSLOP_INGEST_FILE_BYTES", ge=1)
+    #: What decoding one media file may take: memory in bytes, processor time and time on the wall in seconds.
+    decode_memory_bytes: int = Field(2 * GIB, alias="NOSLOP_DECODE_MEMORY_BYTES", ge=256 * 1024**2)
+    decode_cpu_s: int = Field(60, alias="NOSLOP_DECODE_CPU_S", ge=2)
+    decode_wall_s: float = Field(120.0, alias="NOSLOP_DECODE_WALL_S", gt=0)
 
     @model_validator(mode="after")
     def _apart(self) -> Settings:

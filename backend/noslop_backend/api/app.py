@@ -16,7 +16,7 @@ from fastapi.routing import APIRoute
 from noslop_backend import __version__
 from noslop_backend.storage import ProjectStorage
 
-from . import adoptions, documents, files, metrics, problems, projects, removal, store, uploads
+from . import adoptions, documents, files, ingest, metrics, problems, projects, removal, store, uploads
 from .limits import BodyLimit, Limits
 from .state import State
 
@@ -25,7 +25,7 @@ PREFIX = "/api/v1"
 _OTHER_THREADS = 40
 _ROUTERS = (
     *(projects.router, documents.router, uploads.router, removal.router, files.router, adoptions.router, store.router),
-    metrics.router,
+    *(ingest.router, metrics.router),
 )
 
 

@@ -31,6 +31,8 @@ class Limits(BaseSettings):
     disk_limit_s: float = Field(25.0, alias="NOSLOP_DISK_LIMIT_S", gt=0, le=30)
     #: Uploads at once; each holds up to two pieces of `piece_bytes`.
     uploads: int = Field(32, alias="NOSLOP_UPLOADS", ge=1, le=1024)
+    #: Prompts of ComfyUI that are filed at once; each may hold a thread, and a decoder beside it.
+    ingests: int = Field(2, alias="NOSLOP_INGESTS", ge=1, le=32)
     piece_bytes: int = Field(4 * MIB, alias="NOSLOP_PIECE_BYTES", ge=4096, le=64 * MIB)
     #: How long a client may send nothing in the middle of a body.
     body_idle_s: float = Field(60.0, alias="NOSLOP_BODY_IDLE_S", gt=0)

@@ -40,6 +40,8 @@ STATUS: dict[type[errors.BackendError], int] = {
     errors.StorageFullError: 507,
     errors.ShareUnavailableError: 503,
     errors.DatabaseUnavailableError: 503,
+    errors.ComfyUnavailableError: 503,
+    errors.ComfyAnswerError: 502,
     UnauthenticatedError: 401,
     ForbiddenError: 403,
 }

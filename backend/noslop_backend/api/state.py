@@ -22,6 +22,8 @@ from .disk import DiskPool
 from .limits import Limits
 
 _LOG = logging.getLogger(__name__)
+#: After the network an ingest may still decode and publish a file.
+_INGEST_END_S = 600.0
 
 
 @dataclass
@@ -39,6 +41,9 @@ class State:
     probe_database: Database
     registry: CollectorRegistry
     uploads: asyncio.Semaphore
+    ingests: asyncio.Semaphore
+    #: Threads in which prompts are filed.
+    fetching: DiskPool
     #: What health checks told of the parts that do not work, by part.
     troubles: dict[str, str] = field(default_factory=dict)
     _noting: set[str] = field(default_factory=set)
@@ -57,6 +62,11 @@ class State:
             probe_database=Database(storage.settings.database_url, limits.probe_limit_s),
             registry=CollectorRegistry(),
             uploads=asyncio.Semaphore(limits.uploads),
+            ingests=asyncio.Semaphore(limits.ingests),
+            # Each step of an ingest has a limit of its own, so this one is only reached when those do not hold.
+            fetching=DiskPool(
+                threads=limits.ingests, waiting=0, limit_s=2 * storage.settings.ingest_limit_s + _INGEST_END_S
+            ),
         )
 
     def note_use(self, token_id: str) -> None:
@@ -78,6 +88,7 @@ class State:
         self.disk.close()
         self.probe.close()
         self.probe_database.close()
+        self.fetching.close()
 
 
 # Awaits nothing: as a plain `def` it would take a thread to look up an attribute.

@@ -36,6 +36,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "backup": ("backup", "backup"),
     "export": ("archive", "export_project"),
     "import": ("archive", "import_project"),
+    "ingest": ("ingest", "ingest_prompt"),
 }
 
 

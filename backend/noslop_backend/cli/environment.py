@@ -41,6 +41,7 @@ _CODES: dict[type[Exception], ExitCode] = {
     errors.InvalidRequestError: ExitCode.USAGE,
     errors.ShareUnavailableError: ExitCode.UNREACHABLE,
     errors.DatabaseUnavailableError: ExitCode.UNREACHABLE,
+    errors.ComfyUnavailableError: ExitCode.UNREACHABLE,
     errors.BackendError: ExitCode.FAILED,
 }
 

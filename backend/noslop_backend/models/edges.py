@@ -269,6 +269,34 @@ class CleanupReport(BaseModel):
     files: list[FilePublic] = Field(default_factory=list)
 
 
+class LeftOut(BaseModel):
+    """A file that ComfyUI named and that was not filed. `again`: asked for again it may be."""
+
+    node: str
+    filename: str
+    subfolder: str
+    type: str
+    why: str
+    again: bool
+
+
+class IngestReport(BaseModel):
+    """What of a prompt that ComfyUI ran is filed now, whether by this request or an earlier one.
+
+    `status` is ComfyUI's word for how the prompt ended (success, error, interrupted), `problem` what it says of that.
+    """
+
+    project_id: str
+    host: str
+    prompt_id: str
+    status: str
+    problem: str = ""
+    workflow: FilePublic | None = None
+    prompt: FilePublic | None = None
+    files: list[FilePublic] = Field(default_factory=list)
+    left_out: list[LeftOut] = Field(default_factory=list)
+
+
 @dataclass(frozen=True)
 class LoadedDocument:
     """A version of a workflow or prompt; `content` is byte for byte what was saved."""
