@@ -15,6 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from noslop_backend.models import FilePublic, IngestReport
+from noslop_backend.storage import ProjectStorage
+
 from tests.standins.daemons import STANDINS, Daemon
 
 Graph = dict[str, Any]
@@ -49,6 +52,8 @@ IMAGE: Graph = {
     "1": {"class_type": "EmptyImage", "inputs": {"width": 64, "height": 48, "batch_size": 1, "color": 0xFF8000}},
     "2": {"class_type": "SaveImage", "inputs": {"images": ["1", 0], "filename_prefix": "made"}},
 }
+
+WORKFLOW = {"id": "7f3a1c9e-0d5b-4a55-9a51-2f6f8f0f7d10", "nodes": [{"id": 1, "type": "EmptyImage"}], "links": []}
 
 
 @dataclass
@@ -112,3 +117,14 @@ def standin(base: Path) -> Iterator[StandIn]:
     command += ["--database-url", f"sqlite:///{base}/comfyui.db"]
     with Daemon(command, r"To see the GUI go to: http://127\.0\.0\.1:(\d+)", env, STANDINS / "comfyui") as daemon:
         yield StandIn(daemon, base)
+
+
+def names(report: IngestReport) -> list[str]:
+    """What the files are called."""
+    return [file.name for file in report.files]
+
+
+def content(storage: ProjectStorage, file: FilePublic) -> bytes:
+    """What is in a file."""
+    with storage.open_file(file.project_id, file.id) as opened:
+        return opened.stream.read()

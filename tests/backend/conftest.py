@@ -15,6 +15,8 @@ from hypothesis import settings
 from noslop_backend.models import ProjectCreate
 from noslop_backend.storage import ProjectStorage
 
+from tests.backend.comfyui import StandIn, standin
+from tests.backend.hostile import Server, hostile
 from tests.backend.postgresql import Cluster
 from tests.backend.studio import Studio, make_sqlite, make_studio
 
@@ -94,3 +96,17 @@ def storage(studio: Studio) -> ProjectStorage:
 def project(storage: ProjectStorage) -> str:
     """Id of a project."""
     return storage.create_project_structure(ProjectCreate(name="A film")).id
+
+
+@pytest.fixture(scope="session")
+def comfy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StandIn]:
+    """The stand-in for ComfyUI, running."""
+    with standin(tmp_path_factory.mktemp("comfyui")) as running:
+        yield running
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    """A server that answers as no ComfyUI would."""
+    with hostile() as made:
+        yield made

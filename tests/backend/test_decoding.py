@@ -148,10 +148,17 @@ def children() -> list[int]:
 
 
 _REACHES_OUT = """
-import json, os, resource, socket, sys
+import io, json, os, resource, socket, sys
 from noslop_backend.decoding import child
 
-said = {}
+path, said = sys.argv[1], {}
+written = open(path + "/before", "wb", buffering=0)
+child.prepare("image/png")
+if os.geteuid() == 0:
+    # Root may raise its limits again; the service is not root.
+    os.setgroups([])
+    os.setgid(65534)
+    os.setuid(65534)
 
 def attempt(name, work):
     try:
@@ -160,43 +167,42 @@ def attempt(name, work):
     except BaseException as error:
         said[name] = type(error).__name__
 
-path = sys.argv[1]
-written = open(path + "/before", "wb", buffering=0)
-child.prepare("image/png")
-if os.geteuid() == 0:
-    # Root may raise its limits again; the service is not root.
-    os.setgroups([])
-    os.setgid(65534)
-    os.setuid(65534)
-child.confine(1 << 30, 60)
-attempt("write to what is open", lambda: written.write(b"x"))
-attempt("start a process", os.fork)
-child.close_the_door()
-attempt("allocate", lambda: bytearray(2 << 30))
-attempt("read a file", lambda: open("/etc/passwd"))
-attempt("a socket", socket.socket)
-attempt("a pipe", os.pipe)
-attempt("raise a limit", lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (9, 9)))
+class Content(io.BytesIO):
+    # Does what a decoder might be talked into.
+    def read(self, size=-1):
+        attempt("write to what is open", lambda: written.write(b"x"))
+        attempt("start a process", os.fork)
+        attempt("allocate", lambda: bytearray(2 << 30))
+        attempt("read a file", lambda: open("/etc/passwd"))
+        attempt("a socket", socket.socket)
+        attempt("a pipe", os.pipe)
+        attempt("raise a limit", lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (9, 9)))
+        return super().read(size)
+
+facts = child.look(Content(bytes.fromhex(sys.argv[2])), "image/png", 1 << 30, 60, 30.0)
 said["core"] = resource.getrlimit(resource.RLIMIT_CORE)
 said["time"] = resource.getrlimit(resource.RLIMIT_CPU)
-os.write(1, json.dumps(said).encode())
+os.write(1, json.dumps([facts["decoded"], said]).encode())
 """
 
 
-def test_the_child_can_reach_nothing(tmp_path: Path) -> None:
-    """In a child of its own: the code with which it confines itself, and what is possible after that."""
+def test_the_child_can_reach_nothing_while_it_decodes(tmp_path: Path) -> None:
     # SIGXFSZ, which else ends who writes on, is ignored by Python: it sees an error instead.
-    done = subprocess.run([sys.executable, "-I", "-c", _REACHES_OUT, str(tmp_path)], capture_output=True, check=False)
+    command = [sys.executable, "-I", "-c", _REACHES_OUT, str(tmp_path), png().hex()]
+    done = subprocess.run(command, capture_output=True, check=False)
     assert done.returncode == 0, done.stderr.decode()
-    assert json.loads(done.stdout) == {
-        "write to what is open": "OSError",
-        "start a process": "BlockingIOError",
-        "allocate": "MemoryError",
-        "read a file": "OSError",
-        "a socket": "OSError",
-        "a pipe": "OSError",
-        "raise a limit": "ValueError",
-        "core": [0, 0],
-        "time": [60, 61],
-    }
+    assert json.loads(done.stdout) == [
+        True,
+        {
+            "write to what is open": "OSError",
+            "start a process": "BlockingIOError",
+            "allocate": "MemoryError",
+            "read a file": "OSError",
+            "a socket": "OSError",
+            "a pipe": "OSError",
+            "raise a limit": "ValueError",
+            "core": [0, 0],
+            "time": [60, 61],
+        },
+    ]
     assert (tmp_path / "before").read_bytes() == b""

@@ -7,7 +7,6 @@ from __future__ import annotations
 import gzip
 import itertools
 import socket
-from collections.abc import Iterator
 
 import pytest
 from noslop_backend.errors import BackendError, ComfyAnswerError, ComfyUnavailableError
@@ -18,12 +17,6 @@ from tests.backend.hostile import Answer, Handler, Server, giving, hostile
 
 LIMIT = 100_000
 FILE = {"filename": "f", "subfolder": "", "type": "output"}
-
-
-@pytest.fixture
-def server() -> Iterator[Server]:
-    with hostile() as made:
-        yield made
 
 
 def asked(server: Server, *, idle_s: float = 3600, limit_s: float = 3600) -> object:

@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The real ComfyUI on a CPU: installed by the role, it renders an image and lists what is put on the share.
 
+And the backend, on this computer, files what it made.
+
 Run by `make test-real COMFYUI_REPO=...`, never by `make test`: it downloads gigabytes. Needs what the lab's containers
 need (root on Debian, podman) and about 10 GB of disk.
 
@@ -24,11 +26,17 @@ import http.client
 import json
 import struct
 import time
+import uuid
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
+from noslop_backend.ingest import ingest
+from noslop_backend.models import ProjectCreate
 
+from tests.backend.studio import make_sqlite, make_studio
 from tests.lab.machines import Machine
 
 pytestmark = pytest.mark.real
@@ -69,19 +77,66 @@ def test_it_is_the_real_one(installation: Machine) -> None:
     assert "NoSlop" not in request(installation, "/").decode(errors="replace")
 
 
-def test_it_renders_an_image(installation: Machine) -> None:
-    prompt_id = json.loads(request(installation, "/prompt", {"prompt": PROMPT}))["prompt_id"]
+def render(host: Machine, prompt: dict[str, Any], **extra_data: object) -> tuple[str, Any]:
+    """Have ComfyUI run a prompt; returns its id, and what the history says of it when it has ended."""
+    prompt_id = json.loads(request(host, "/prompt", {"prompt": prompt, "extra_data": extra_data}))["prompt_id"]
 
     def entry() -> Any:  # noqa: ANN401 (what JSON holds)
-        return json.loads(request(installation, f"/history/{prompt_id}")).get(prompt_id)
+        return json.loads(request(host, f"/history/{prompt_id}")).get(prompt_id)
 
     done = wait_for(f"the end of prompt {prompt_id}", entry)
     assert done["status"]["status_str"] == "success", done["status"]
+    return prompt_id, done
+
+
+def test_it_renders_an_image(installation: Machine) -> None:
+    _, done = render(installation, PROMPT)
     image = done["outputs"]["2"]["images"][0]
     png = request(installation, f"/view?filename={image['filename']}&subfolder={image['subfolder']}&type=output")
     assert png.startswith(b"\x89PNG\r\n\x1a\n")
     assert struct.unpack(">II", png[16:24]) == (640, 360)
     assert b"tEXtprompt" in png
+
+
+def test_what_it_made_is_filed_under_a_project(installation: Machine, tmp_path: Path) -> None:
+    """The backend runs on this computer, and files what the container's ComfyUI made: image, video, latent."""
+    prompt = {
+        **PROMPT,
+        "3": {"class_type": "PreviewImage", "inputs": {"images": ["1", 0]}},
+        "4": {"class_type": "EmptyLatentImage", "inputs": {"width": 64, "height": 64, "batch_size": 1}},
+        "5": {"class_type": "SaveLatent", "inputs": {"samples": ["4", 0], "filename_prefix": "filed/latent"}},
+        "6": {"class_type": "CreateVideo", "inputs": {"images": ["1", 0], "fps": 8.0}},
+        "7": {
+            "class_type": "SaveVideo",
+            "inputs": {"video": ["6", 0], "filename_prefix": "filed/video", "format": "auto", "codec": "auto"},
+        },
+    }
+    # Apart from what the other tests look for.
+    prompt["2"] = {"class_type": "SaveImage", "inputs": {"images": ["1", 0], "filename_prefix": "filed/image"}}
+    workflow = {"id": str(uuid.uuid4()), "nodes": [], "links": []}
+    prompt_id, _ = render(installation, prompt, extra_pnginfo={"workflow": workflow})
+    studio = make_studio(tmp_path, f"sqlite:///{make_sqlite(tmp_path / 'backend.sqlite3')}")
+    storage = studio.another(comfyui_hosts=f"render={installation.address}:8188")
+    project = storage.create_project_structure(ProjectCreate(name="Real")).id
+    report = ingest(storage, project, "render", prompt_id)
+    assert report.status == "success"
+    assert [one.type for one in report.left_out] == ["temp"]
+    assert {str(file.kind) for file in report.files} == {"image", "video", "latent"}
+    for file in report.files:
+        came_from = file.parameters["comfyui"]
+        query = urlencode({name: came_from[name] for name in ("filename", "subfolder", "type")})
+        with storage.open_file(project, file.id) as opened:
+            assert opened.stream.read() == request(installation, f"/view?{query}"), file.name
+        if file.kind != "latent":
+            media = file.parameters["media"]
+            assert (media["decoded"], media["width"], media["height"]) == (True, 640, 360), media
+    assert report.workflow is not None
+    assert storage.load_workflow(project, document_id=report.workflow.document_id).data == workflow
+    assert report.prompt is not None
+    assert storage.load_prompt(project, document_id=report.prompt.document_id).data == prompt
+    assert ingest(storage, project, "render", prompt_id) == report
+    studio.check(project)
+    studio.close()
 
 
 def test_a_file_put_on_the_share_is_listed(installation: Machine) -> None:

@@ -41,6 +41,8 @@ _PILLOW = {
     "image/tiff": "TIFF",
     "image/avif": "AVIF",
 }
+#: The modules that read those.
+_PLUGINS = {"PNG": "Png", "JPEG": "Jpeg", "GIF": "Gif", "WEBP": "WebP", "TIFF": "Tiff", "AVIF": "Avif"}
 #: And FFmpeg: only that demuxer is asked, so that no playlist is taken for a video.
 _FFMPEG = {
     "image/x-exr": "exr_pipe",
@@ -67,7 +69,7 @@ class Budget:
     @property
     def is_over(self) -> bool:
         """Whether to stop."""
-        return time.process_time() > self._until
+        return time.process_time() >= self._until
 
 
 def confine(memory_bytes: int, cpu_s: int) -> None:
@@ -103,7 +105,8 @@ def prepare(content_type: str) -> Decoder | None:
 def _prepare_pillow(name: str) -> Decoder:
     from PIL import AvifImagePlugin, Image, ImageSequence  # noqa: PLC0415 - only once this process is confined
 
-    Image.init()
+    Image.preinit()
+    importlib.import_module(f"PIL.{_PLUGINS[name]}ImagePlugin")
     # What is too large is what does not fit into the memory that there is, and nothing else.
     Image.MAX_IMAGE_PIXELS = None
     AvifImagePlugin.DEFAULT_MAX_THREADS = 1

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import threading
 import unicodedata
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -19,7 +20,12 @@ from typing import Any, ParamSpec, Protocol, TypeVar
 from blake3 import blake3
 
 from noslop_backend import decoding
-from noslop_backend.errors import ContentMismatchError, NotFoundError, UnsupportedMediaError
+from noslop_backend.errors import (
+    ContentMismatchError,
+    NotFoundError,
+    ShareUnavailableError,
+    UnsupportedMediaError,
+)
 from noslop_backend.layout import GENERATED, INTERMEDIATE, TITLE_LIMIT, FileKind
 from noslop_backend.media_types import HEAD_BYTES, sniff
 from noslop_backend.models import FilePublic, FileState, IngestReport, LeftOut
@@ -164,7 +170,7 @@ class Filing:
         with self._comfy.file(query, self._storage.settings.ingest_file_bytes) as content:
             pieces = content.pieces()
             head = _head(pieces)
-            upload = self._disk.run(self._begin, output, head, {**more, "length": content.length})
+            upload = self._begun(output, head, {**more, "length": content.length})
             if upload.answer is not None:
                 return self._disk.run(upload.finish)
             steps = Steps(upload)
@@ -176,6 +182,22 @@ class Filing:
                 if steps.give_up():
                     self._disk.forget(upload.abort)
                 raise
+
+    def _begun(self, output: Output, head: bytes, more: dict[str, Any]) -> Upload:
+        """Begin an upload; one that begins when nobody waits for it any more is given back at once."""
+        late = threading.Event()
+
+        def begin() -> Upload:
+            upload = self._begin(output, head, more)
+            if late.is_set():
+                upload.abort()
+            return upload
+
+        try:
+            return self._disk.run(begin)
+        except ShareUnavailableError:
+            late.set()
+            raise
 
     def _begin(self, output: Output, head: bytes, more: dict[str, Any]) -> Upload:
         name = _title(output.filename)

@@ -6,34 +6,24 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from contextlib import ExitStack
 from typing import Any
 
 import httpx
 import pytest
 from noslop_backend.api.app import PREFIX
 
+from tests.backend.api.hanging import hanging
 from tests.backend.api.serving import Served, limits_for_tests, serving
-from tests.backend.comfyui import IMAGE, StandIn, standin
+from tests.backend.comfyui import IMAGE, StandIn, shown
 from tests.backend.hostile import PROMPT_ID, Handler, Server, giving, hostile
-from tests.backend.studio import Studio
-
-
-@pytest.fixture(scope="module")
-def comfy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StandIn]:
-    with standin(tmp_path_factory.mktemp("comfyui")) as running:
-        yield running
-
-
-@pytest.fixture
-def server() -> Iterator[Server]:
-    with hostile() as made:
-        yield made
+from tests.backend.studio import Studio, png
 
 
 @pytest.fixture
 def served(studio: Studio, comfy: StandIn, server: Server) -> Iterator[Served]:
     storage = studio.another(comfyui_hosts=f"{comfy.hosts},{server.hosts}", decode_wall_s=3600.0)
-    with serving(storage, limits_for_tests(ingests=1)) as running:
+    with serving(storage, limits_for_tests(ingests=1, disk_limit_s=30)) as running:
         yield running
     for project in storage.list_projects().items:
         studio.check(project.id)
@@ -106,6 +96,33 @@ def test_what_goes_wrong_has_a_status_of_its_own(served: Served, server: Server,
         "/queue": giving(f'{{"queue_running": [[1, "{PROMPT_ID}"]], "queue_pending": []}}'.encode()),
     }
     assert problem("beta") == (409, "in_progress")
+
+
+def test_a_share_that_hangs_is_said_in_time_and_what_is_filed_stays(
+    served: Served, studio: Studio, server: Server, project_id: str
+) -> None:
+    pool = served.state.disk
+    with ExitStack() as until:
+
+        def while_it_hangs(handler: Handler) -> None:
+            until.enter_context(hanging(studio.root))
+            pool.limit_s = 0.2
+            handler.give(png(2))
+
+        server.has({"1": shown("a.png", "b.png")})
+        server.answers |= {"a.png": giving(png(1)), "b.png": while_it_hangs}
+        answer = asked(served, project_id, "beta", PROMPT_ID)
+        assert (answer.status_code, answer.json()["code"]) == (503, "share_unavailable")
+        assert answer.headers["Retry-After"]
+        # The next one is not kept waiting by it.
+        assert asked(served, project_id, "gamma", PROMPT_ID).status_code == 404
+    assert pool.drained(60)
+    pool.limit_s = 30
+    server.answers["b.png"] = giving(png(2))
+    while (again := asked(served, project_id, "beta", PROMPT_ID)).status_code == 409:
+        pass
+    assert [file["name"] for file in again.json()["files"]] == ["a.png", "b.png"]
+    assert served.client.get(f"{PREFIX}/projects/{project_id}/stats").json()["media_count"] == 2
 
 
 def test_so_many_at_once_and_no_more(served: Served, server: Server, comfy: StandIn, project_id: str) -> None:
