@@ -145,8 +145,7 @@ def _sqlite(url: URL, lock_timeout_s: float) -> Engine:
     if not os.path.isabs(name):
         raise ConfigurationError(
             f"NOSLOP_DATABASE_URL names no absolute path ({name or 'nothing'}): the service, the timers and the "
-            "command line "
-            "would each open another database. Use sqlite:////absolute/path."
+            "command line would each open another database. Use sqlite:////absolute/path."
         )
     path = Path(name).resolve()
     with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as stream:

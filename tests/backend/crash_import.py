@@ -21,7 +21,8 @@ from noslop_backend.files import beside
 from noslop_backend.models import ProjectCreate, ProjectState
 from noslop_backend.storage import ProjectStorage
 
-from tests.backend.crash import Bench, Operation, State
+from tests.backend.crash import Bench
+from tests.backend.operations import Operation, State
 from tests.backend.postgresql import Cluster
 from tests.backend.studio import Studio, png
 

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.backend.crash import OPERATIONS, run_all, run_errors
+from tests.backend.crash import run_all, run_errors
+from tests.backend.operations import OPERATIONS
 from tests.backend.postgresql import Cluster
 
 

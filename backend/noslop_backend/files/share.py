@@ -165,8 +165,8 @@ class Share:
             if not stat.S_ISREG(found.st_mode) or found.st_nlink != 1 or found.st_uid != os.geteuid():
                 raise UnsafePathError(
                     f"{project_id}/{staged} is not adopted: it is not an ordinary file of this service's account with "
-                    "one "
-                    f"name (mode {found.st_mode:o}, uid {found.st_uid}, {found.st_nlink} names). Write it there anew."
+                    f"one name (mode {found.st_mode:o}, uid {found.st_uid}, {found.st_nlink} names). Write it there "
+                    "anew."
                 )
             yield Foreign(descriptor, f"adopting {project_id}/{staged}")
         finally:

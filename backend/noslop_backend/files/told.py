@@ -50,14 +50,12 @@ def told(doing: str, asked_bytes: int = 0, directory: int = -1) -> Iterator[None
         if error.errno in {errno.ELOOP, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG}:
             raise UnsafePathError(
                 f"The layout was changed from outside ({doing}: {error.strerror}): a link or another kind of file "
-                "lies where "
-                "the backend has its own. Nothing was written there. Look who put it there and move it away."
+                "lies where the backend has its own. Nothing was written there. Look who put it there and move it away."
             ) from error
         if error.errno in _AWAY:
             raise ShareUnavailableError(
                 f"The share did not do it ({doing}: {error.strerror}). Nothing was acknowledged: when the share "
-                "answers again, "
-                "send it again with the same key."
+                "answers again, send it again with the same key."
             ) from error
         raise
 

@@ -147,8 +147,7 @@ class Intents(Core):
                     if request.key is not None and (known := IntentCRUD(session).with_key(scope, request.key)):
                         if known.fingerprint != request.fingerprint(op):
                             raise KeyReusedError(
-                                f"The key {request.key!r} was used for another request. Take a new key for a new "
-                                "request.",
+                                f"The key {request.key!r} was used for another request. Take a new key.",
                                 key=request.key,
                             )
                         if known.state == IntentState.DONE:
@@ -252,8 +251,7 @@ class Intents(Core):
         if left > 0:
             raise InProgressError(
                 f"This is being worked on ({known.op}); it gives a sign of life within {left:.0f} s or is taken over "
-                "then. "
-                "Send it again after that.",
+                "then. Send it again after that.",
                 retry_after_s=left,
             )
 
@@ -385,8 +383,7 @@ class Intents(Core):
             )
         raise LeaseLostError(
             f"This took longer than its lease ({self.settings.lease_s:.0f} s without a sign of life) and was undone "
-            "by somebody "
-            "else. Nothing was published: send it again, the same key may be used."
+            "by somebody else. Nothing was published: send it again, the same key may be used."
         )
 
     @staticmethod

@@ -347,8 +347,7 @@ class Writes(Intents):
         """Take back whatever a write that failed has staged or half published, and release it.
 
         That it is being undone is written down first: from then on nobody finishes it, and nobody misses what is
-        removed. When
-        this fails too recovery does it: the first error is what counts.
+        removed. When this fails too recovery does it: the first error is what counts.
         """
         try:
             with self.database.write() as session:
@@ -394,8 +393,7 @@ def generated(kind: FileKind | None, head: bytes) -> MediaType:
     if found is None:
         raise UnsupportedMediaError(
             "The content is no image, video or audio that is known here (PNG, JPEG, WebP, GIF, AVIF, HEIF, TIFF, EXR; "
-            "MP4, MOV, "
-            "WebM, Matroska, AVI, Ogg; WAV, FLAC, MP3, M4A, Opus). Save it as an intermediate, or convert it."
+            "MP4, MOV, WebM, Matroska, AVI, Ogg; WAV, FLAC, MP3, M4A, Opus). Save it as an intermediate, or convert it."
         )
     if kind is not None and found.kind != kind:
         raise UnsupportedMediaError(f"The content is {found.content_type}, which is {found.kind} and not {kind}.")

@@ -1,0 +1,145 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The requests that `crash` interrupts: what has to be there before each, and what has to be true after it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from noslop_backend import layout
+from noslop_backend.layout import FileKind
+from noslop_backend.storage import ProjectStorage
+
+from tests.backend.studio import png
+
+State = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Operation:
+    """One request: what has to be there before, the request itself, and what has to be true after it was repeated."""
+
+    prepare: Callable[[ProjectStorage, str], State]
+    run: Callable[[ProjectStorage, str, State], str]
+    check: Callable[[ProjectStorage, str, State, str], None]
+
+
+def _nothing(_storage: ProjectStorage, _project: str) -> State:
+    return {}
+
+
+def _upload(storage: ProjectStorage, project: str, _state: State) -> str:
+    body = png(3, {"prompt": "{}"})
+    return storage.save_generated_media(project, "Cat", iter([body[:50], body[50:]]), key="key").model_dump_json()
+
+
+def _one_medium(storage: ProjectStorage, project: str, _state: State, answer: str) -> None:
+    files = storage.get_project_files(project).items
+    assert [file.id for file in files] == [json.loads(answer)["id"]]
+    with storage.open_file(project, files[0].id) as opened:
+        assert opened.stream.read() == png(3, {"prompt": "{}"})
+    assert storage.load_metadata(project, files[0].id)["embedded"] == {"prompt": {}}
+    assert storage.get_storage_stats(project).image_count == 1
+
+
+def _ticket(storage: ProjectStorage, project: str) -> State:
+    ticket = storage.reserve_adoption(project, FileKind.IMAGE, "Cat", 1000, key="key")
+    Path(ticket.staging_path).write_bytes(png(3, {"prompt": "{}"}))
+    return {"intent": ticket.intent_id}
+
+
+def _adopt(storage: ProjectStorage, project: str, state: State) -> str:
+    return storage.adopt(project, state["intent"]).model_dump_json()
+
+
+def _source(storage: ProjectStorage, project: str) -> State:
+    return {"source": storage.save_generated_media(project, "Cat", png(1)).id}
+
+
+def _promote(storage: ProjectStorage, project: str, state: State) -> str:
+    return storage.promote_to_final(project, state["source"], name="Poster", key="key").model_dump_json()
+
+
+def _one_final(storage: ProjectStorage, project: str, state: State, answer: str) -> None:
+    finals = storage.get_project_files(project, kinds=frozenset({FileKind.FINAL})).items
+    assert [file.id for file in finals] == [json.loads(answer)["id"]]
+    assert finals[0].charged_bytes == 0
+    storage.get_file(project, state["source"])
+
+
+def _intermediates(storage: ProjectStorage, project: str) -> State:
+    for number in range(3):
+        storage.save_intermediate(project, FileKind.FRAME, f"f{number}", b"x" * 10)
+    kept = storage.save_intermediate(project, FileKind.MASK, "m", b"y")
+    storage.save_workflow(project, "w", {}, inputs=[kept.id])
+    return {"kept": kept.id}
+
+
+def _cleanup(storage: ProjectStorage, project: str, _state: State) -> str:
+    storage.cleanup_intermediate(project)
+    return ""
+
+
+def _only_what_is_needed(storage: ProjectStorage, project: str, state: State, _answer: str) -> None:
+    left = storage.get_project_files(project, kinds=frozenset({FileKind.FRAME, FileKind.MASK})).items
+    assert [file.id for file in left] == [state["kept"]]
+
+
+def _save_workflow(storage: ProjectStorage, project: str, _state: State) -> str:
+    return storage.save_workflow(project, "w", {"n": 2}, key="key").model_dump_json()
+
+
+def _two_versions(storage: ProjectStorage, project: str, _state: State, answer: str) -> None:
+    versions = [file.version for file in storage.get_project_files(project).items]
+    # A number that failed is a gap.
+    assert versions in ([1, 2], [1, 3])
+    assert json.loads(answer)["version"] == versions[-1]
+    assert storage.load_workflow(project, "w").data == {"n": 2}
+    assert storage.load_workflow(project, "w", version=1).data == {"n": 1}
+
+
+def _first_version(storage: ProjectStorage, project: str) -> State:
+    storage.save_workflow(project, "w", {"n": 1})
+    return {}
+
+
+def _trash(storage: ProjectStorage, project: str, state: State) -> str:
+    storage.trash(project, [state["source"]], key="key")
+    return ""
+
+
+def _purge(storage: ProjectStorage, project: str, state: State) -> str:
+    storage.purge(project, [state["source"], state["newest"]], key="purge")
+    return ""
+
+
+def _trashed(storage: ProjectStorage, project: str) -> State:
+    state = _source(storage, project) | {"newest": storage.save_workflow(project, "w", {}).id}
+    storage.trash(project, [state["source"], state["newest"]])
+    return state
+
+
+def _in_trash(storage: ProjectStorage, project: str, state: State, _answer: str) -> None:
+    assert storage.get_file(project, state["source"]).state == "trashed"
+
+
+def _all_gone(storage: ProjectStorage, project: str, _state: State, _answer: str) -> None:
+    assert storage.get_storage_stats(project).used_bytes == 0
+    # The number outlives the file, in the database and for a rebuild.
+    known = json.loads((storage.tree.root / project / layout.METADATA).read_bytes())
+    assert [document["last_version"] for document in known["documents"]] == [1]
+
+
+OPERATIONS: dict[str, Operation] = {
+    "upload": Operation(_nothing, _upload, _one_medium),
+    "adopt": Operation(_ticket, _adopt, _one_medium),
+    "promote": Operation(_source, _promote, _one_final),
+    "cleanup": Operation(_intermediates, _cleanup, _only_what_is_needed),
+    "save_workflow": Operation(_first_version, _save_workflow, _two_versions),
+    "trash": Operation(_source, _trash, _in_trash),
+    "purge": Operation(_trashed, _purge, _all_gone),
+}
