@@ -21,6 +21,9 @@ from tests.backend.postgresql import Cluster
 from tests.backend.studio import Studio, make_sqlite, make_studio
 from tests.backend.writers import Work, acknowledged, make_projects, supervise
 
+#: Answers that a process which was killed asks for once more.
+_SENT_AGAIN = 5
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -34,7 +37,7 @@ class Outcome:
 
 def run(studio: Studio, operations: int, processes: int, kills: int, seed: int) -> Outcome:
     """Let processes work through requests, each sent by two of them; kill one now and then until all are answered."""
-    work = Work(make_projects(studio.storage), operations, processes)
+    work = Work(make_projects(studio.storage), operations, processes, repeated=_SENT_AGAIN)
     studio.close()
     logs = studio.root.parent / "logs"
     killed = supervise(lambda: studio.another(lease_s=0.2), work, range(processes), logs, kills=kills, seed=seed)
