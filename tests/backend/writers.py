@@ -152,11 +152,11 @@ def _error(logs: Path, writer: int) -> Path:
 
 
 def _start(opened: Callable[[], ProjectStorage], work: Work, writer: int, logs: Path) -> int:
-    child = os.fork()
+    parent, child = os.getpid(), os.fork()
     if child == 0:
         status = 2
         try:
-            _write(opened(), work, writer, _log(logs, writer))
+            _write(opened(), work, writer, _log(logs, writer), parent)
             status = 0
         except BaseException as error:
             kind = "refused" if isinstance(error, BackendError) else "failed"
@@ -166,14 +166,14 @@ def _start(opened: Callable[[], ProjectStorage], work: Work, writer: int, logs: 
     return child
 
 
-def _write(storage: ProjectStorage, work: Work, writer: int, log: Path) -> None:
+def _write(storage: ProjectStorage, work: Work, writer: int, log: Path, parent: int) -> None:
     """Send requests in turn until each is answered, and write each answer down before the next."""
     numbers = work.numbers(writer)
     if work.repeated is not None and log.exists():
         numbers = numbers[max(0, _answered(numbers, log) - work.repeated) :]
     said = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
     for number in numbers:
-        answer = _insist(storage, work, number)
+        answer = _insist(storage, work, number, parent)
         line = {
             "number": number,
             "id": answer.id,
@@ -187,11 +187,14 @@ def _write(storage: ProjectStorage, work: Work, writer: int, log: Path) -> None:
         os.fsync(said)
 
 
-def _insist(storage: ProjectStorage, work: Work, number: int) -> FilePublic:
+def _insist(storage: ProjectStorage, work: Work, number: int, parent: int) -> FilePublic:
     while True:
         try:
             return request(storage, work, number)
         except AGAIN as error:
+            # Nobody waits for one whose run was ended.
+            if os.getppid() != parent:
+                raise
             # As an impatient client does: not at once, and not later than it was told.
             time.sleep(min(1.0, float(error.details.get("retry_after_s", 0.05))))
 
