@@ -13,7 +13,7 @@ import random
 import signal
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from blake3 import blake3
@@ -108,9 +108,9 @@ def supervise(
     here = list(writers)
     expected = sum(len(work.numbers(writer)) for writer in here)
     running = {_start(opened, work, writer, logs): writer for writer in here}
-    killed = 0
+    killed, progress = 0, Progress(logs)
     while running:
-        if killed < kills and progress(logs) >= (killed + 1) * expected // (kills + 1):
+        if killed < kills and progress.count() >= (killed + 1) * expected // (kills + 1):
             os.kill(dice.choice(list(running)), signal.SIGKILL)
             killed += 1
         # Only these: whoever runs this may have children of its own.
@@ -118,7 +118,7 @@ def supervise(
         child, status = next(((child, status) for child, (found, status) in ended if found), (0, 0))
         if not child:
             # Nothing to wait on but many processes and their logs at once.
-            time.sleep(0.005)
+            time.sleep(0.02)
             continue
         writer = running.pop(child)
         if os.WIFSIGNALED(status):
@@ -128,9 +128,23 @@ def supervise(
     return killed
 
 
-def progress(logs: Path) -> int:
-    """How many answers are written down."""
-    return sum(log.read_bytes().count(b"\n") for log in logs.glob("*.log"))
+@dataclass
+class Progress:
+    """How many answers are written down. Each is read once: there are many, and it is asked for again and again."""
+
+    logs: Path
+    answers: int = 0
+    read_bytes: dict[Path, int] = field(default_factory=dict)
+
+    def count(self) -> int:
+        """Look again."""
+        for log in self.logs.glob("*.log"):
+            with log.open("rb") as stream:
+                stream.seek(self.read_bytes.get(log, 0))
+                more = stream.read()
+            self.read_bytes[log] = self.read_bytes.get(log, 0) + len(more)
+            self.answers += more.count(b"\n")
+        return self.answers
 
 
 def acknowledged(logs: Iterable[str]) -> dict[int, Acknowledged]:
