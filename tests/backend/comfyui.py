@@ -79,7 +79,8 @@ class StandIn:
     def run(self, graph: Graph, workflow: object = None, prompt_id: str | None = None) -> str:
         """Send a prompt and wait for its end; gives its id."""
         sent = self.send(graph, workflow, prompt_id)
-        while not self.daemon.get(f"/history/{sent}").json:
+        # An id that was used before is in the history already, with what ran then.
+        while self.daemon.get(f"/history/{sent}").json.get(sent, {}).get("prompt", [1, sent, None])[2] != graph:
             pass
         return sent
 

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import ast
 import io
 import json
 import os
@@ -139,6 +140,17 @@ def test_who_is_not_wanted_any_more_leaves_no_child_behind() -> None:
     with pytest.raises(InterruptedError):
         looked(png(), alive=lost)
     assert children() == []
+
+
+def test_nobody_but_the_child_loads_decoders() -> None:
+    top = Path(decoding.__file__).parents[1]
+    found: dict[str, str] = {}
+    for path in top.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = [one.name for one in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            found |= {str(path.relative_to(top)): name for name in names if name.partition(".")[0] in {"PIL", "av"}}
+    assert list(found) == ["decoding/child.py"]
 
 
 def children() -> list[int]:

@@ -189,6 +189,19 @@ def test_a_workflow_that_is_changed_gets_versions_and_each_prompt_stays_one(
     studio.check(project)
 
 
+def test_an_id_that_somebody_uses_twice_means_two_prompts(
+    studio: Studio, filer: ProjectStorage, comfy: StandIn, project: str
+) -> None:
+    graphs = [making(shown(name), {name: png(number)}) for number, name in enumerate(("one.png", "two.png"))]
+    reports = [ingest(filer, project, "alpha", comfy.run(graph, prompt_id="mine")) for graph in graphs]
+    assert [names(report) for report in reports] == [["one.png"], ["two.png"]]
+    for report, graph in zip(reports, graphs, strict=True):
+        assert report.prompt is not None
+        assert json.loads(content(filer, report.prompt)) == graph
+        assert filer.load_metadata(project, report.files[0].id)["inputs"] == [report.prompt.id]
+    studio.check(project)
+
+
 def test_what_was_taken_away_since_is_told_or_filed_again(
     studio: Studio, filer: ProjectStorage, comfy: StandIn, project: str
 ) -> None:

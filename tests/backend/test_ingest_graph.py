@@ -85,6 +85,17 @@ def test_what_no_database_can_hold_is_left_out() -> None:
     assert graph.node_class(odd, "1") == "KS"
 
 
+def test_however_much_a_graph_says_it_fits_into_a_row() -> None:
+    text = "\U0001f3a8" * 5000
+    large: graph.Graph = {
+        str(number): {"class_type": "K", "inputs": {"seed": number, "sampler_name": "e", "text": f"{number}{text}"}}
+        for number in range(300)
+    }
+    found = graph.parameters(large, large)
+    assert len(json.dumps(found)) < 300_000
+    assert len(found["sampling"]) == 100
+
+
 _JSON: st.SearchStrategy[Any] = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=4),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3),

@@ -87,10 +87,9 @@ class Filing:
     def file(self) -> IngestReport:
         """File workflow and prompt, then every output that is not filed yet."""
         prompts, users = self._storage.trace_document(self._project_id, FileKind.PROMPT, self._title)
-        present = [row for row in prompts if row.state == FileState.PRESENT]
-        if present:
-            self.report.prompt = present[-1]
-            needed = self._storage.get_inputs(self._project_id, present[-1].id)
+        self.report.prompt = next((row for row in reversed(prompts) if self._is_this(row)), None)
+        if self.report.prompt is not None:
+            needed = self._storage.get_inputs(self._project_id, self.report.prompt.id)
             self.report.workflow = next((row for row in needed if row.kind == FileKind.WORKFLOW), None)
         else:
             self.report.workflow = self._workflow()
@@ -100,6 +99,20 @@ class Filing:
         for output in self._run.outputs:
             self._take(output, filed.get(tuple(map(_word, output.identity))))
         return self.report
+
+    def _is_this(self, prompt: FilePublic) -> bool:
+        """Tell whether a version is what ran. Who brings ids of its own may use one twice."""
+        if prompt.state != FileState.PRESENT:
+            return False
+        document_id, version = prompt.document_id, prompt.version
+        try:
+            loaded = self._disk.run(
+                self._storage.load_prompt, self._project_id, document_id=document_id, version=version
+            )
+        except NotFoundError:
+            # Somebody took it away from the share.
+            return False
+        return bool(loaded.data == self._run.graph)
 
     @property
     def _title(self) -> str:
@@ -113,7 +126,9 @@ class Filing:
         known = graph.get("id")
         name = _title(f"ComfyUI workflow {known if isinstance(known, str) and known else 'of ' + self._prompt_id}")
         return self._once(
-            lambda key: self._disk.run(self._storage.save_workflow, self._project_id, name, graph, key=key), "workflow"
+            lambda key: self._disk.run(self._storage.save_workflow, self._project_id, name, graph, key=key),
+            "workflow",
+            _digest(graph),
         )
 
     def _prompt(self) -> FilePublic:
@@ -129,6 +144,7 @@ class Filing:
                 self._storage.save_prompt, self._project_id, self._title, self._run.graph, **more, key=key
             ),
             "prompt",
+            _digest(self._run.graph),
             **more,
         )
 
@@ -156,8 +172,7 @@ class Filing:
         A key outlives its file: what was removed for good since then is saved again, with the next key.
         """
         for turn in itertools.count(1):
-            words = json.dumps([self._comfy.host.name, self._prompt_id, *part, more, turn], sort_keys=True)
-            saved = save(f"ingest-{blake3(words.encode()).hexdigest()}")
+            saved = save(f"ingest-{_digest([self._comfy.host.name, self._prompt_id, *part, more, turn])}")
             with suppress(NotFoundError):
                 row = self._storage.get_file(self._project_id, saved.id)
                 if row.state == FileState.PRESENT or (row.state == FileState.TRASHED and row.document_id is None):
@@ -242,6 +257,10 @@ def _identity(row: FilePublic) -> tuple[str, ...] | None:
     if row.state not in {FileState.PRESENT, FileState.TRASHED}:
         return None
     return tuple(str(said.get(name)) for name in ("type", "subfolder", "filename"))
+
+
+def _digest(value: object) -> str:
+    return blake3(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
 def _head(pieces: Iterator[bytes]) -> bytes:

@@ -9,6 +9,7 @@ only literal inputs are.
 
 from __future__ import annotations
 
+import json
 from collections import deque
 from collections.abc import Iterable
 from typing import Any
@@ -29,6 +30,7 @@ _TEXTS = ("text", "text_g", "text_l", "clip_l", "clip_g", "t5xxl", "prompt", "po
 _SIZES = ("width", "height", "batch_size", "length", "fps", "frame_rate")
 _ITEMS_LIMIT = 100
 _TEXT_LIMIT = 2000
+_LIMIT_BYTES = 256 * 1024
 
 
 def upstream(graph: Graph, node_id: str, without: str = "") -> list[str]:
@@ -73,7 +75,15 @@ def parameters(graph: Graph, node_ids: Iterable[str]) -> dict[str, Any]:
         "negative": _conditioning(graph, nodes, "negative", without="positive"),
         "texts": _texts_of(graph, nodes),
     }
-    return {name: values[:_ITEMS_LIMIT] for name, values in said.items() if values}
+    return _fitting({name: values[:_ITEMS_LIMIT] for name, values in said.items() if values})
+
+
+def _fitting(said: dict[str, Any]) -> dict[str, Any]:
+    """Leave the longest out until the rest is short enough for a row. All of it is in the prompt."""
+    sizes = {name: len(json.dumps(values)) for name, values in said.items()}
+    while sum(sizes.values()) > _LIMIT_BYTES:
+        del sizes[max(sizes, key=sizes.__getitem__)]
+    return {name: values for name, values in said.items() if name in sizes}
 
 
 def node_class(graph: Graph, node_id: str) -> str:

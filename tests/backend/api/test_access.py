@@ -112,7 +112,9 @@ def _expire(tokens: Tokens, name: str) -> None:
 def test_use_is_written_down(served: Served) -> None:
     tokens = Tokens(served.storage.database)
     made = tokens.create("watched", TokenScope.READ, None)
-    with httpx.Client(base_url=served.url, headers={"Authorization": f"Bearer {made.text}"}, trust_env=False) as client:
+    headers = {"Authorization": f"Bearer {made.text}"}
+    # However long a busy host takes to answer.
+    with httpx.Client(base_url=served.url, headers=headers, timeout=httpx.Timeout(None), trust_env=False) as client:
         # After the answer, by a thread of its own: asking again is how to wait for it.
         while next(row for row in tokens.all() if row.id == made.row.id).last_used_at is None:
             assert client.get(f"{PREFIX}/stats").status_code == 200
