@@ -140,6 +140,8 @@ class CopyRequest(Request):
         super().after()
         final = self.served.client.get(f"{self.at}/files?kind=final").json()["items"][0]
         assert final["charged_bytes"] == len(LARGE)
+        one, two = (os.stat(self.studio.root / self.project / str(file["path"])) for file in (final, self.file))
+        assert one.st_ino != two.st_ino
 
 
 class ProjectRequest(Request):
@@ -164,11 +166,14 @@ REQUESTS = [
 
 
 @pytest.mark.parametrize(
-    ("database_url", "scarce"),
-    [("sqlite", "blocks"), ("sqlite", "inodes"), ("postgresql", "blocks")],
+    ("database_url", "scarce", "kind"),
+    [
+        *(("sqlite", scarce, kind) for scarce in ("blocks", "inodes") for kind in REQUESTS),
+        # What a write does on the share is the same on both.
+        *(("postgresql", "blocks", kind) for kind in (UploadRequest, AdoptRequest, ProjectRequest)),
+    ],
     indirect=["database_url"],
 )
-@pytest.mark.parametrize("kind", REQUESTS)
 def test_without_room_nothing_is_kept_and_with_room_it_is_done(
     served: Served, studio: Studio, place: Path, kind: type[Request], scarce: str
 ) -> None:

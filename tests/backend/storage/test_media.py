@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import errno
 import io
 import os
 import threading
@@ -226,25 +225,6 @@ def test_a_final_lives_on_and_pays_when_its_source_goes(studio: Studio, project:
     storage.trash(project, [final.id])
     assert storage.purge(project).freed_bytes == before
     assert storage.get_project(project).used_bytes == 0
-    studio.check(project)
-
-
-def test_a_final_is_a_copy_where_links_fail(studio: Studio, project: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A file system without links is stood in for by the system call, which is not ours."""
-    storage = studio.storage
-    source = storage.save_generated_media(project, "m", png())
-    real = os.link
-
-    def link(src: str, dst: str, **where: int) -> None:
-        if src == Path(source.path).name:
-            raise OSError(errno.EMLINK, "Too many links")
-        real(src, dst, **where)  # type: ignore[arg-type]  # the real one's own keywords
-
-    monkeypatch.setattr(os, "link", link)
-    final = storage.promote_to_final(project, source.id)
-    assert final.charged_bytes == source.size_bytes
-    top = studio.root / project
-    assert (top / final.path).stat().st_ino != (top / source.path).stat().st_ino
     studio.check(project)
 
 
