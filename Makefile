@@ -142,6 +142,11 @@ test-real: programs ## The real ComfyUI on a CPU (COMFYUI_REPO=<url or path>)
 bench: demo ## Read-ahead over the mount, our settings against the kernel's
 	$(BIN)/python -m bench.readahead
 
+BENCHES := upload reads statistics reconcile saves mixed
+.PHONY: bench-backend
+bench-backend: programs ## The backend's speed, both sides in one run, in about ten minutes (SIZE=full: 1,000,000 files and 2 GiB)
+	for each in $(BENCHES); do $(BIN)/python -m bench.backend_$$each $(if $(filter full,$(SIZE)),--full); done
+
 # The role studio_backend installs it from here; the driver's own wheel brings it along.
 .PHONY: backend-wheel
 backend-wheel: dist/.backend ## Build the backend's wheel into dist/, when its source changed

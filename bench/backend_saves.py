@@ -1,0 +1,134 @@
+"""`save_workflow` against the same commits and syncs done bare: what the service costs beside what the disk does.
+
+The bare side does what `strace` shows of one save, and nothing else: three transactions of `sqlite3` in WAL mode at
+synchronous FULL, two files written and synced in a staging directory, two links, two names removed, two directories
+synced. Both run in this process, on the same disk.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import sqlite3
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from noslop_backend.models import ProjectCreate
+
+from bench.backend_common import Rounds, Studio, parser, percentiles_ms, studio, tell
+
+#: Nodes of a workflow as ComfyUI makes them: some kilobytes of JSON.
+NODES = 30
+
+
+def workflow(number: int) -> bytes:
+    """A workflow that is another one for each number."""
+    node = {"class_type": "KSampler", "inputs": {"seed": number, "steps": 20, "cfg": 8.0, "model": ["4", 0]}}
+    return json.dumps({str(index): node for index in range(NODES)}).encode()
+
+
+class Bare:
+    """The commits, links and syncs of a save."""
+
+    def __init__(self, directory: Path) -> None:
+        self._staging, self._final = directory / "staging", directory / "final"
+        for made in (self._staging, self._final):
+            made.mkdir(parents=True)
+        self.database = sqlite3.connect(directory / "bare.sqlite3", isolation_level=None)
+        for pragma in ("journal_mode = WAL", "synchronous = FULL"):
+            self.database.execute(f"PRAGMA {pragma}")
+        self.database.execute("CREATE TABLE intent (id TEXT PRIMARY KEY, state TEXT NOT NULL)")
+        self.database.execute("CREATE TABLE file (path TEXT PRIMARY KEY, size INTEGER NOT NULL)")
+
+    def save(self, number: int, body: bytes, sidecar: bytes) -> None:
+        """Do what one save does to the database and the disk."""
+        name = f"workflow-{number}.json"
+        sizes = {name: len(body), f"{name}.meta.json": len(sidecar)}
+        self._transaction("INSERT INTO intent VALUES (?, 'open')", [(name,)])
+        for each, content in zip(sizes, (body, sidecar), strict=True):
+            descriptor = os.open(self._staging / each, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
+            os.write(descriptor, content)
+            os.fchmod(descriptor, 0o444)
+            os.fsync(descriptor)
+            os.close(descriptor)
+        self._transaction("UPDATE intent SET state = 'staged' WHERE id = ?", [(name,)])
+        for each in sizes:
+            os.link(self._staging / each, self._final / each)
+        _sync(self._final)
+        for each in sizes:
+            os.unlink(self._staging / each)
+        _sync(self._staging)
+        self._transaction("INSERT INTO file VALUES (?, ?)", sizes.items())
+
+    def _transaction(self, statement: str, rows: Iterable[tuple[object, ...]]) -> None:
+        self.database.execute("BEGIN IMMEDIATE")
+        self.database.executemany(statement, rows)
+        self.database.execute("COMMIT")
+
+
+def _sync(directory: Path) -> None:
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    os.fsync(descriptor)
+    os.close(descriptor)
+
+
+def compare(made: Studio, saves: int, rounds: int) -> int:
+    """Let both take turns, and print one JSON object."""
+    project_id = made.storage.create_project_structure(ProjectCreate(name="Bench")).id
+    numbers = itertools.count()
+    took: dict[str, list[float]] = {"save_workflow": [], "bare": []}
+    cpu = dict.fromkeys(took, 0.0)
+    bare = Bare(made.directory / "bare")
+
+    def ours(body: bytes) -> None:
+        made.storage.save_workflow(project_id, "A workflow", body)
+
+    # What the first save of a process loads and compiles is no part of the others.
+    ours(workflow(next(numbers)))
+    latest = max((made.root / project_id / "workflows").glob("*.meta.json"))
+    sidecar = latest.read_bytes()
+
+    def side(name: str, save: Callable[[int, bytes], None]) -> Callable[[], float]:
+        def turn() -> float:
+            before, busy = len(took[name]), time.process_time()
+            for _ in range(saves):
+                number = next(numbers)
+                body = workflow(number)
+                start = time.perf_counter()
+                save(number, body)
+                took[name].append(time.perf_counter() - start)
+            cpu[name] += time.process_time() - busy
+            return saves / sum(took[name][before:])
+
+        return turn
+
+    sides = {
+        "save_workflow": side("save_workflow", lambda _number, body: ours(body)),
+        "bare": side("bare", lambda number, body: bare.save(number, body, sidecar)),
+    }
+    seen = Rounds.of(sides, rounds)
+    bare.database.close()
+    return tell(
+        "backend_saves",
+        saves=saves,
+        rounds=rounds,
+        saves_per_second={name: seen.median(name, 1) for name in took},
+        save_workflow_over_bare=seen.ratio("save_workflow", "bare"),
+        latency_ms={name: percentiles_ms(each) for name, each in took.items()},
+        cpu_ms_per_save={name: round(1000 * spent / (saves * rounds), 2) for name, spent in cpu.items()},
+    )
+
+
+def main() -> int:
+    """Measure, and print one JSON object."""
+    takes = parser(__doc__, rounds=7)
+    takes.add_argument("--saves", type=int, default=200, help="a turn (%(default)s; with --full 1000)")
+    given = takes.parse_args()
+    with studio(given.directory) as made:
+        return compare(made, 1000 if given.full else given.saves, given.rounds)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
