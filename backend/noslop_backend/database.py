@@ -34,6 +34,8 @@ NETWORK_TYPES = frozenset(
     | {"fuse.sshfs", "fuse.glusterfs", "fuse.juicefs", "fuse.ceph", "fuse.ceph-fuse", "fuse.s3fs", "fuse.rclone"}
 )
 _OCTAL = re.compile(r"\\([0-7]{3})")
+_SQLITE_NOW = text("SELECT strftime('%Y-%m-%d %H:%M:%f', 'now')")
+_POSTGRESQL_NOW = text("SELECT clock_timestamp()")
 
 
 class _DbapiConnection(Protocol):
@@ -119,9 +121,9 @@ class Database:
 def clock(session: Session) -> datetime:
     """Tell the time by the database's clock."""
     if session.get_bind().dialect.name == "sqlite":
-        said = session.connection().execute(text("SELECT strftime('%Y-%m-%d %H:%M:%f', 'now')")).scalar_one()
+        said = session.connection().execute(_SQLITE_NOW).scalar_one()
         return datetime.fromisoformat(said).replace(tzinfo=UTC)
-    moment: datetime = session.connection().execute(text("SELECT clock_timestamp()")).scalar_one()
+    moment: datetime = session.connection().execute(_POSTGRESQL_NOW).scalar_one()
     return moment.astimezone(UTC)
 
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import update
+from sqlalchemy import bindparam, update
 from sqlmodel import Session, col, select
 
 from noslop_backend.errors import NotFoundError
@@ -26,11 +26,7 @@ class DocumentCRUD:
         """The document of this name."""
         if title_problem(name):
             return None
-        return self.session.exec(
-            select(DocumentModel).where(
-                DocumentModel.project_id == project_id, DocumentModel.kind == kind, DocumentModel.name == name
-            )
-        ).first()
+        return self.session.exec(_NAMED, params={"of_project": project_id, "of_kind": kind, "of_name": name}).first()
 
     def get(self, project_id: str, kind: FileKind, document_id: str) -> DocumentModel:
         """The document of this id.
@@ -56,31 +52,19 @@ class DocumentCRUD:
 
     def next_version(self, document_id: str) -> int:
         """Allocate a number. It is never given again, whatever becomes of the write."""
-        found = self.session.connection().execute(
-            update(DocumentModel)
-            .where(col(DocumentModel.id) == document_id)
-            .values(last_version=col(DocumentModel.last_version) + 1)
-            .returning(col(DocumentModel.last_version))
-        )
-        return int(found.scalar_one())
+        return int(self.session.connection().execute(_NEXT_VERSION, {"of_id": document_id}).scalar_one())
 
     def count_versions(self, document_id: str, more: int) -> int:
         """Count present versions up or down; gives how many workflows there are more by that: 1, 0 or -1."""
-        found = self.session.connection().execute(
-            update(DocumentModel)
-            .where(col(DocumentModel.id) == document_id)
-            .values(versions_count=col(DocumentModel.versions_count) + more)
-            .returning(col(DocumentModel.versions_count), col(DocumentModel.kind))
-        )
-        now, kind = found.one()
+        now, kind = self.session.connection().execute(_COUNT, {"of_id": document_id, "more": more}).one()
         return (int(now > 0) - int(now - more > 0)) if kind == FileKind.WORKFLOW else 0
 
     def version(self, document_id: str, version: int | None = None) -> FileModel | None:
         """A present version; the latest by default."""
+        if version is None:
+            return self.session.exec(_LATEST, params={"of_id": document_id}).first()
         statement = select(FileModel).where(FileModel.document_id == document_id, FileModel.state == FileState.PRESENT)
-        if version is not None:
-            statement = statement.where(FileModel.version == version)
-        return self.session.exec(statement.order_by(col(FileModel.version).desc()).limit(1)).first()
+        return self.session.exec(statement.where(FileModel.version == version)).first()
 
     def outlived(self, project_id: str) -> list[DocumentModel]:
         """Documents whose newest version has no file any more, oldest first: only their row knows its number."""
@@ -115,3 +99,30 @@ class DocumentCRUD:
         return list(
             self.session.exec(statement.order_by(col(DocumentModel.created_at), col(DocumentModel.id)).limit(limit))
         )
+
+
+# Built once, as in `projects`.
+_HERE = col(DocumentModel.id) == bindparam("of_id")
+_NAMED = select(DocumentModel).where(
+    col(DocumentModel.project_id) == bindparam("of_project"),
+    col(DocumentModel.kind) == bindparam("of_kind"),
+    col(DocumentModel.name) == bindparam("of_name"),
+)
+_NEXT_VERSION = (
+    update(DocumentModel)
+    .where(_HERE)
+    .values(last_version=col(DocumentModel.last_version) + 1)
+    .returning(col(DocumentModel.last_version))
+)
+_COUNT = (
+    update(DocumentModel)
+    .where(_HERE)
+    .values(versions_count=col(DocumentModel.versions_count) + bindparam("more"))
+    .returning(col(DocumentModel.versions_count), col(DocumentModel.kind))
+)
+_LATEST = (
+    select(FileModel)
+    .where(col(FileModel.document_id) == bindparam("of_id"), col(FileModel.state) == FileState.PRESENT)
+    .order_by(col(FileModel.version).desc())
+    .limit(1)
+)

@@ -5,9 +5,10 @@
 from __future__ import annotations
 
 from datetime import datetime
+from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import delete, update
+from sqlalchemy import Update, bindparam, delete, insert, update
 from sqlmodel import Session, col, select
 
 from noslop_backend.models import IntentModel, IntentState
@@ -20,19 +21,21 @@ class IntentCRUD:
         self.session = session
 
     def add(self, intent: IntentModel) -> None:
-        """Insert an intent.
+        """Insert an intent, which is not the session's after that.
 
         Raises:
             IntegrityError: its key came in meanwhile.
         """
-        self.session.add(intent)
-        self.session.flush()
+        values = {name: getattr(intent, name) for name in IntentModel.model_fields}
+        self.session.connection().execute(_INSERT, values)
+
+    def remove(self, intent_id: str) -> None:
+        """Take back an intent that there was nothing to do for."""
+        self.session.connection().execute(_REMOVE, {"of_id": intent_id})
 
     def get(self, intent_id: str) -> IntentModel | None:
         """Give an intent as it is now."""
-        return self.session.exec(
-            select(IntentModel).where(IntentModel.id == intent_id).execution_options(populate_existing=True)
-        ).first()
+        return self.session.exec(_GET, params={"of_id": intent_id}).first()
 
     def with_key(self, scope: str, key: str) -> IntentModel | None:
         """The intent that a key stands for."""
@@ -40,17 +43,15 @@ class IntentCRUD:
 
     def update(self, intent_id: str, owner: str, /, **values: Any) -> bool:  # noqa: ANN401 - columns of the table
         """Change an open intent, if it still is the owner's."""
-        done = self.session.exec(
-            update(IntentModel)
-            .where(
-                col(IntentModel.id) == intent_id,
-                col(IntentModel.owner) == owner,
-                col(IntentModel.state) == IntentState.OPEN,
-            )
-            .values(**values)
-            .execution_options(synchronize_session=False)
+        done = self.session.connection().execute(
+            _changing(*values),
+            {"of_id": intent_id, "of_owner": owner, **{f"to_{name}": values[name] for name in values}},
         )
         return bool(done.rowcount)
+
+    def answer(self, intent_id: str, result: dict[str, Any]) -> None:
+        """Keep what an intent led to, for its key, and forget its plan: it may be large, and nobody needs it more."""
+        self.session.connection().execute(_ANSWER, {"of_id": intent_id, "to_result": result})
 
     def claim(self, intent_id: str, owner: str, now: datetime, until: datetime) -> bool:
         """Take an open intent over, if its lease has run out."""
@@ -123,3 +124,25 @@ class IntentCRUD:
             .limit(limit)
         )
         return self.session.exec(delete(IntentModel).where(col(IntentModel.id).in_(old))).rowcount
+
+
+# Built once, as in `projects`.
+_HERE = col(IntentModel.id) == bindparam("of_id")
+_INSERT = insert(IntentModel)
+_REMOVE = delete(IntentModel).where(_HERE)
+_GET = select(IntentModel).where(_HERE).execution_options(populate_existing=True)
+_ANSWER = update(IntentModel).where(_HERE).values(result=bindparam("to_result"), plan={})
+
+
+@lru_cache
+def _changing(*names: str) -> Update:
+    """The statement that changes these columns of an open intent of an owner."""
+    return (
+        update(IntentModel)
+        .where(
+            _HERE,
+            col(IntentModel.owner) == bindparam("of_owner"),
+            col(IntentModel.state) == IntentState.OPEN,
+        )
+        .values({name: bindparam(f"to_{name}") for name in names})
+    )

@@ -9,7 +9,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import case, delete, func, or_, update
+from sqlalchemy import bindparam, case, delete, func, or_, update
 from sqlalchemy import select as sql_select
 from sqlmodel import Session, col, select
 
@@ -57,9 +57,7 @@ class ProjectCRUD:
             NotFoundError: there is none, or it is in none of `states` (all by default).
         """
         _check(project_id)
-        project = self.session.exec(
-            select(ProjectModel).where(ProjectModel.id == project_id).execution_options(populate_existing=True)
-        ).first()
+        project = self.session.exec(_GET, params={"of_id": project_id}).first()
         if project is None or (states and project.state not in states):
             raise NotFoundError(_missing(project_id, project), project_id=project_id)
         return project
@@ -71,16 +69,19 @@ class ProjectCRUD:
             NotFoundError: there is none, or it is in none of `states` (all by default).
         """
         _check(project_id)
-        statement = (
-            select(ProjectModel)
-            .where(ProjectModel.id == project_id)
-            .with_for_update()
-            .execution_options(populate_existing=True)
-        )
-        project = self.session.exec(statement).first()
+        project = self.session.exec(_LOCK, params={"of_id": project_id}).first()
         if project is None or (states and project.state not in states):
             raise NotFoundError(_missing(project_id, project), project_id=project_id)
         return project
+
+    def hold(self, project_id: str) -> None:
+        """Keep others from changing a project until the transaction ends, without reading it.
+
+        Raises:
+            NotFoundError: there is none.
+        """
+        if self.session.connection().execute(_HOLD, {"of_id": project_id}).first() is None:
+            raise NotFoundError(_missing(project_id, None), project_id=project_id)
 
     def get_folder_path(self, project_id: str, storage_dir: Path) -> Path:
         """The whole path of a project's directory, the same on every host of the studio.
@@ -132,18 +133,9 @@ class ProjectCRUD:
             QuotaExceededError: there is no room.
         """
         _check(project_id)
-        room = or_(
-            col(ProjectModel.quota_bytes).is_(None),
-            col(ProjectModel.used_bytes) + col(ProjectModel.reserved_bytes) + size_bytes
-            <= col(ProjectModel.quota_bytes),
-        )
-        here = (col(ProjectModel.id) == project_id, col(ProjectModel.state) == ProjectState.PRESENT)
-        statement = update(ProjectModel).where(*here, *([room] if size_bytes else []))
-        done = self.session.exec(
-            statement.values(reserved_bytes=col(ProjectModel.reserved_bytes) + size_bytes).execution_options(
-                synchronize_session=False
-            )
-        )
+        # What needs no room is never refused for want of it.
+        statement = _RESERVE_WITHIN if size_bytes else _RESERVE
+        done = self.session.connection().execute(statement, {"of_id": project_id, "more_bytes": size_bytes})
         if not done.rowcount:
             project = self.get(project_id, ProjectState.PRESENT)
             taken = project.used_bytes + project.reserved_bytes
@@ -160,12 +152,7 @@ class ProjectCRUD:
 
     def unreserve(self, project_id: str, size_bytes: int) -> None:
         """Take a reservation back in the project, before it came to the store."""
-        self.session.exec(
-            update(ProjectModel)
-            .where(col(ProjectModel.id) == project_id)
-            .values(reserved_bytes=col(ProjectModel.reserved_bytes) - size_bytes)
-            .execution_options(synchronize_session=False)
-        )
+        self.session.connection().execute(_RESERVE_ANYWHERE, {"of_id": project_id, "more_bytes": -size_bytes})
 
     def settle(self, project_id: str, change: Change, *, reserved_bytes: int = 0, workflows: int = 0) -> None:
         """Put what rows came and went into every counter, and take so much away from what is reserved.
@@ -174,17 +161,8 @@ class ProjectCRUD:
         """
         charged = change.charged_bytes
         if charged or reserved_bytes or workflows or change.media:
-            self.session.exec(
-                update(ProjectModel)
-                .where(col(ProjectModel.id) == project_id)
-                .values(
-                    used_bytes=col(ProjectModel.used_bytes) + charged,
-                    reserved_bytes=col(ProjectModel.reserved_bytes) - reserved_bytes,
-                    media_count=col(ProjectModel.media_count) + change.media,
-                    workflows_count=col(ProjectModel.workflows_count) + workflows,
-                )
-                .execution_options(synchronize_session=False)
-            )
+            more = {"more_used": charged, "more_reserved": -reserved_bytes, "more_media": change.media}
+            self.session.connection().execute(_SETTLE, {"of_id": project_id, **more, "more_workflows": workflows})
         TallyCRUD(self.session).apply(project_id, change)
         StoreCRUD(self.session).settle(charged, -reserved_bytes)
 
@@ -257,6 +235,35 @@ class ProjectCRUD:
             self.session.add(document)
         self.session.flush()
         return sum(1 for document, count in rows if document.kind == FileKind.WORKFLOW and count)
+
+
+# What every request or write needs, built once: SQLAlchemy takes longer to build and look up a statement than SQLite
+# takes to carry it out.
+_HERE = col(ProjectModel.id) == bindparam("of_id")
+_GET = select(ProjectModel).where(_HERE).execution_options(populate_existing=True)
+_LOCK = _GET.with_for_update()
+_HOLD = select(ProjectModel.id).where(_HERE).with_for_update()
+_RESERVE_ANYWHERE = (
+    update(ProjectModel).where(_HERE).values(reserved_bytes=col(ProjectModel.reserved_bytes) + bindparam("more_bytes"))
+)
+_RESERVE = _RESERVE_ANYWHERE.where(col(ProjectModel.state) == ProjectState.PRESENT)
+_RESERVE_WITHIN = _RESERVE.where(
+    or_(
+        col(ProjectModel.quota_bytes).is_(None),
+        col(ProjectModel.used_bytes) + col(ProjectModel.reserved_bytes) + bindparam("more_bytes")
+        <= col(ProjectModel.quota_bytes),
+    )
+)
+_SETTLE = (
+    update(ProjectModel)
+    .where(_HERE)
+    .values(
+        used_bytes=col(ProjectModel.used_bytes) + bindparam("more_used"),
+        reserved_bytes=col(ProjectModel.reserved_bytes) + bindparam("more_reserved"),
+        media_count=col(ProjectModel.media_count) + bindparam("more_media"),
+        workflows_count=col(ProjectModel.workflows_count) + bindparam("more_workflows"),
+    )
+)
 
 
 def _check(project_id: str) -> None:

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from sqlalchemy import delete
+from sqlalchemy import bindparam, delete
 from sqlmodel import Session, col, select
 
 from noslop_backend.models import FileModel, FileState, ReferenceModel
@@ -31,7 +31,7 @@ class ReferenceCRUD:
 
     def drop(self, intent_id: str) -> None:
         """Let go of what an intent held."""
-        self.session.exec(delete(ReferenceModel).where(col(ReferenceModel.intent_id) == intent_id))
+        self.session.connection().execute(_DROP, {"of_intent": intent_id})
 
     def add(self, project_id: str, from_file_id: str, to_file_ids: Iterable[str]) -> None:
         """Say that a file needs others; those that are not in the project, or go just now, are left out."""
@@ -76,3 +76,7 @@ class ReferenceCRUD:
                 .order_by(col(FileModel.created_at), col(FileModel.id))
             )
         )
+
+
+# Built once, as in `projects`.
+_DROP = delete(ReferenceModel).where(col(ReferenceModel.intent_id) == bindparam("of_intent"))

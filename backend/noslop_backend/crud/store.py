@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import func, or_, update
+from sqlalchemy import bindparam, func, or_, update
 from sqlmodel import Session, col, select
 
 from noslop_backend.errors import QuotaExceededError
@@ -57,14 +57,7 @@ class StoreCRUD:
         """
         if not size_bytes:
             return
-        room = or_(
-            col(StoreModel.quota_bytes).is_(None),
-            col(StoreModel.used_bytes) + col(StoreModel.reserved_bytes) + size_bytes <= col(StoreModel.quota_bytes),
-        )
-        done = self.session.exec(
-            update(StoreModel).where(room).values(reserved_bytes=col(StoreModel.reserved_bytes) + size_bytes)
-        )
-        if done.rowcount:
+        if self.session.connection().execute(_RESERVE, {"more_bytes": size_bytes}).rowcount:
             return
         store = self.session.exec(select(StoreModel).execution_options(populate_existing=True)).one()
         taken = store.used_bytes + store.reserved_bytes
@@ -82,12 +75,7 @@ class StoreCRUD:
     def settle(self, used_bytes: int, reserved_bytes: int) -> None:
         """Change what is used and what is reserved by so many bytes."""
         if used_bytes or reserved_bytes:
-            self.session.exec(
-                update(StoreModel).values(
-                    used_bytes=col(StoreModel.used_bytes) + used_bytes,
-                    reserved_bytes=col(StoreModel.reserved_bytes) + reserved_bytes,
-                )
-            )
+            self.session.connection().execute(_SETTLE, {"more_used": used_bytes, "more_reserved": reserved_bytes})
 
     def update_storage_stats(self) -> list[str]:
         """Compute the store's counters anew from those of the projects; gives what had drifted, a line each."""
@@ -109,3 +97,21 @@ class StoreCRUD:
         self.session.add(store)
         self.session.flush()
         return drift
+
+
+# Built once, as in `projects`.
+_RESERVE = (
+    update(StoreModel)
+    .where(
+        or_(
+            col(StoreModel.quota_bytes).is_(None),
+            col(StoreModel.used_bytes) + col(StoreModel.reserved_bytes) + bindparam("more_bytes")
+            <= col(StoreModel.quota_bytes),
+        )
+    )
+    .values(reserved_bytes=col(StoreModel.reserved_bytes) + bindparam("more_bytes"))
+)
+_SETTLE = update(StoreModel).values(
+    used_bytes=col(StoreModel.used_bytes) + bindparam("more_used"),
+    reserved_bytes=col(StoreModel.reserved_bytes) + bindparam("more_reserved"),
+)

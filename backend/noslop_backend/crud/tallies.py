@@ -7,7 +7,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from sqlalchemy.dialects.postgresql import Insert as PostgresqlInsert
 from sqlalchemy.dialects.postgresql import insert as postgresql_insert
+from sqlalchemy.dialects.sqlite import Insert as SqliteInsert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlmodel import Session, col, select
 
@@ -56,8 +58,7 @@ class TallyCRUD:
 
     def apply(self, project_id: str, change: Change) -> None:
         """Add a change to the counters, in an order that is the same for everybody."""
-        sqlite = self.session.get_bind().dialect.name == "sqlite"
-        insert = sqlite_insert if sqlite else postgresql_insert
+        upsert = _UPSERT[self.session.get_bind().dialect.name]
         for (kind, state), (files, size, charged) in sorted(change.cells.items()):
             if not (files or size or charged):
                 continue
@@ -66,13 +67,8 @@ class TallyCRUD:
             if files < 0 or size < 0 or charged < 0:
                 self._add(project_id, kind, state, values)
                 continue
-            statement = insert(TallyModel).values(project_id=project_id, kind=kind, state=state, **values)
-            self.session.exec(
-                statement.on_conflict_do_update(
-                    index_elements=["project_id", "kind", "state"],
-                    set_={name: col(getattr(TallyModel, name)) + amount for name, amount in values.items()},
-                )
-            )
+            where = {"project_id": project_id, "kind": kind, "state": state}
+            self.session.connection().execute(upsert, {**where, **values})
 
     def _add(self, project_id: str, kind: str, state: str, values: dict[str, int]) -> None:
         row = self.session.exec(
@@ -108,3 +104,15 @@ class TallyCRUD:
                 self.session.add(row)
         self.session.flush()
         return drift
+
+
+def _adding(insert: PostgresqlInsert | SqliteInsert) -> PostgresqlInsert | SqliteInsert:
+    amounts = ("files_count", "size_bytes", "charged_bytes")
+    return insert.on_conflict_do_update(
+        index_elements=["project_id", "kind", "state"],
+        set_={name: col(getattr(TallyModel, name)) + insert.excluded[name] for name in amounts},
+    )
+
+
+# Built once, as in `projects`.
+_UPSERT = {"sqlite": _adding(sqlite_insert(TallyModel)), "postgresql": _adding(postgresql_insert(TallyModel))}

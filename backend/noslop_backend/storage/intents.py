@@ -225,18 +225,17 @@ class Intents(Core):
         IntentCRUD(session).add(intent)
         begun = Begun(intent.id, project_id, intent.owner, op, now, {}, reserve_bytes, time.monotonic() + lease / 3)
         try:
-            begun.plan = intent.plan = prepare(session, intent, now) | {"lease_s": lease}
+            begun.plan = prepare(session, intent, now) | {"lease_s": lease}
         except AnsweredError as answered:
-            begun.answer = intent.result = answered.result
-            intent.state, intent.finished_at, intent.reserved_bytes = IntentState.DONE, now, 0
+            begun.answer = answered.result
             ProjectCRUD(session).unreserve(project_id, reserve_bytes)
-            session.add(intent)
-            session.flush()
             if request.key is None:
-                session.delete(intent)
+                IntentCRUD(session).remove(intent.id)
+            else:
+                done = {"state": IntentState.DONE, "finished_at": now, "reserved_bytes": 0, "result": answered.result}
+                IntentCRUD(session).update(intent.id, intent.owner, **done)
             return begun
-        session.add(intent)
-        session.flush()
+        IntentCRUD(session).update(intent.id, intent.owner, plan=begun.plan)
         StoreCRUD(session).reserve(reserve_bytes)
         return begun
 
@@ -317,7 +316,7 @@ class Intents(Core):
             LostError: somebody else took the intent over.
         """
         with self.database.write() as session:
-            ProjectCRUD(session).lock(begun.project_id)
+            ProjectCRUD(session).hold(begun.project_id)
             now = clock(session)
             if not IntentCRUD(session).update(
                 begun.intent_id, begun.owner, state=IntentState.DONE, finished_at=now, reserved_bytes=0
@@ -325,18 +324,13 @@ class Intents(Core):
                 raise LostError
             ReferenceCRUD(session).drop(begun.intent_id)
             result = apply(session, now)
-            intent = IntentCRUD(session).get(begun.intent_id)
-            if intent is not None:
-                intent.result = result
-                # A plan may be large, and nobody needs it any more.
-                intent.plan = {}
-                session.add(intent)
+            IntentCRUD(session).answer(begun.intent_id, result)
             return result
 
     def release(self, begun: Begun) -> bool:
         """End an intent that did nothing: its bytes and its key are free again. False when it was not this owner's."""
         with self.database.write() as session:
-            ProjectCRUD(session).lock(begun.project_id)
+            ProjectCRUD(session).hold(begun.project_id)
             intent = IntentCRUD(session).get(begun.intent_id)
             reserved = intent.reserved_bytes if intent else 0
             if not IntentCRUD(session).update(

@@ -134,6 +134,8 @@ class Writes(Intents):
             NotFoundError: one of them is not present.
         """
         wanted = set(inputs)
+        if not wanted:
+            return
         there = {
             row.id
             for row in FileCRUD(session).some(intent.project_id, sorted(wanted))
