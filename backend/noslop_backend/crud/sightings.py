@@ -4,14 +4,17 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
-from sqlalchemy import delete, insert, or_, update
+from sqlalchemy import ARRAY, String, any_, bindparam, delete, insert, or_, update
 from sqlalchemy import select as select_columns
 from sqlmodel import Session, col, func, select
 
+from noslop_backend import layout
+from noslop_backend.layout import FileKind
 from noslop_backend.models import FileModel, FileState, ObservationModel, TallyModel
 
 _SLICE = 500
@@ -46,13 +49,11 @@ class SightingCRUD:
 
     def rows_at(self, project_id: str, paths: Sequence[str]) -> dict[str, RowSeen]:
         """Rows at visible paths."""
-        found: dict[str, RowSeen] = {}
-        for start in range(0, len(paths), _SLICE):
-            statement = select_columns(*_COLUMNS).where(
-                col(FileModel.project_id) == project_id, col(FileModel.path).in_(paths[start : start + _SLICE])
-            )
-            found |= {row[1]: RowSeen(*row) for row in self.session.connection().execute(statement)}
-        return found
+        # One value for all paths: SQLAlchemy takes longer to write a list out than SQLite to look its paths up.
+        sqlite = self.session.get_bind().dialect.name == "sqlite"
+        statement, given = (_AT_JSON, json.dumps(paths)) if sqlite else (_AT_ARRAY, list(paths))
+        rows = self.session.connection().execute(statement, {"of_id": project_id, "paths": given}).all()
+        return {row[1]: RowSeen._make(row) for row in rows}
 
     def count_in(self, project_id: str, directory: str, state: FileState) -> int:
         """How many rows in a state have their path in a directory, and are not being worked on."""
@@ -204,9 +205,18 @@ _COLUMNS = (
 )
 
 
+_AT = select_columns(*_COLUMNS).where(col(FileModel.project_id) == bindparam("of_id"))
+_AT_JSON = _AT.where(
+    col(FileModel.path).in_(select_columns(func.json_each(bindparam("paths")).table_valued("value").c.value))
+)
+_AT_ARRAY = _AT.where(col(FileModel.path) == any_(bindparam("paths", type_=ARRAY(String))))
+_KIND = {directory: kind for kind, directory in layout.DIRECTORY.items()}
+
+
 def _in(project_id: str, directory: str, state: FileState) -> tuple[Any, ...]:
-    # No name of a directory has a character that LIKE takes for another.
+    # The kinds are what an index finds. No name of a directory has a character that LIKE takes for another.
     return (
+        col(FileModel.kind).in_([_KIND[directory], FileKind.SIDECAR]),
         FileModel.project_id == project_id,
         FileModel.state == state,
         col(FileModel.path).like(f"{directory}/%"),
