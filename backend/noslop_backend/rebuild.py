@@ -149,7 +149,9 @@ class _Rebuilder:
     def _piece(self, project: _Project, directory: str, piece: walk.Piece, sidecars: bool, now: datetime) -> None:
         if not sidecars:
             for name in piece.strangers:
-                self.report.leave(f"{project.id}/{directory}/{name}", "it is not an ordinary file")
+                self.report.leave(
+                    f"{project.id}/{directory}/{name}", "it is not an ordinary file, or its name is not UTF-8"
+                )
         found = list(self._described(project, directory, piece, sidecars, now))
         self._documents(project, found)
         rows = [each.row for each in found if each.row is not None]

@@ -49,7 +49,11 @@ def observe(
     matched = 0
     for piece in walk.pieces(share, project_id, place):
         for name in piece.strangers:
-            report.add(Finding(project_id, f"{place}/{name}", "stranger", "it is not an ordinary file"))
+            report.add(
+                Finding(
+                    project_id, f"{place}/{name}", "stranger", "it is not an ordinary file, or its name is not UTF-8"
+                )
+            )
         seen.extend(hash(entry.name) for entry in piece.entries)
         report.files_count += len(piece.entries)
         with database.read() as session:

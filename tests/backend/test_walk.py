@@ -1,0 +1,73 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Walks over a project: every file once, nothing through a link, and names that nobody can read."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+from noslop_backend.errors import UnsafePathError
+from noslop_backend.files import walk
+from noslop_backend.reconcile import reconcile
+from noslop_backend.storage import ProjectStorage
+
+from tests.backend.studio import Studio, png
+
+IMAGES = "generated/images"
+
+
+@pytest.mark.parametrize("size", [1, 3, 7, 8, 1000])
+def test_every_file_is_seen_once_whatever_the_pieces(
+    storage: ProjectStorage, studio: Studio, project: str, size: int
+) -> None:
+    top = studio.root / project / IMAGES
+    for number in range(7):
+        (top / f"{number}.png").write_bytes(b"x" * number)
+    os.link(top / "3.png", top / "again.png")
+    with storage.share() as share:
+        pieces = list(walk.pieces(share, project, IMAGES, size))
+    assert [len(piece.entries) for piece in pieces] == [size] * (8 // size) + ([8 % size] if 8 % size else [])
+    seen = {entry.name: entry for piece in pieces for entry in piece.entries}
+    assert len(seen) == 8
+    for name, entry in seen.items():
+        said = (top / name).stat()
+        assert entry == (name, said.st_size, said.st_mtime_ns, said.st_ino, said.st_nlink)
+    assert {entry.links for entry in seen.values()} == {1, 2}
+
+
+def test_what_is_no_file_is_a_stranger_and_leads_nowhere(storage: ProjectStorage, studio: Studio, project: str) -> None:
+    top = studio.root / project / IMAGES
+    (top / "link.png").symlink_to(studio.root / ".noslop-share")
+    (top / "deeper").mkdir()
+    (top / "deeper/below.png").write_bytes(b"x")
+    os.mkfifo(top / "pipe.png")
+    (top / ".nfs00012").write_bytes(b"x")
+    with storage.share() as share:
+        (piece,) = walk.pieces(share, project, IMAGES)
+        assert (piece.entries, sorted(piece.strangers)) == ([], ["deeper", "link.png", "pipe.png"])
+        assert list(walk.pieces(share, project, "final")) == []
+        (top.parent / "audio").rmdir()
+        assert list(walk.pieces(share, project, "generated/audio")) == []
+        (top.parent / "audio").symlink_to("images")
+        with pytest.raises(UnsafePathError, match="generated/audio"):
+            list(walk.pieces(share, project, "generated/audio"))
+
+
+def test_a_name_that_is_not_utf8_stops_nobody(studio: Studio, project: str) -> None:
+    kept = studio.storage.save_generated_media(project, "A picture", png(1))
+    for directory in (IMAGES, "."):
+        with open(os.fsencode(studio.root / project / directory) + b"/caf\xe9.png", "wb") as stream:
+            stream.write(png(2))
+    os.symlink("nowhere", os.fsencode(studio.root / project / IMAGES) + b"/\xff")
+    (studio.root / project / IMAGES / "café.png").write_bytes(png(3))
+    for _ in range(2):
+        report = reconcile(studio.storage, apply=True, apart_s=0)
+    found = {finding.path: finding.outcome for finding in report.findings}
+    assert found == {
+        "caf\\xe9.png": "stranger",
+        f"{IMAGES}/caf\\xe9.png": "stranger",
+        f"{IMAGES}/\\xff": "stranger",
+        f"{IMAGES}/café.png": "left",
+    }
+    assert studio.storage.get_file(project, kept.id) == kept
