@@ -50,7 +50,7 @@ def main() -> int:
         print("gdu is not here, so the walk is not held against it: apt-get install gdu", file=sys.stderr)
     with studio(given.directory) as made:
         parts = [files // PROJECTS + (number < files % PROJECTS) for number in range(PROJECTS)]
-        projects = [fill(made.storage, count, on_disk=True) for count in parts]
+        projects = [fill(made.storage, count, first=number * files, on_disk=True) for number, count in enumerate(parts)]
         sides: dict[str, Callable[[], object]] = {
             "walk": lambda: walked(made.storage, projects),
             "rglob": lambda: sum(1 for _ in made.root.rglob("*")),

@@ -22,8 +22,8 @@ def main() -> int:
     files: int = 1_000_000 if given.full else given.files
     calls: int = given.calls
     with studio(given.directory) as made:
-        few = fill(made.storage, FEW, on_disk=False)
-        many = fill(made.storage, files, on_disk=False)
+        few = fill(made.storage, FEW, first=0, on_disk=False)
+        many = fill(made.storage, files, first=FEW, on_disk=False)
         for project_id, count in ((few, FEW), (many, files)):
             assert made.storage.get_storage_stats(project_id).image_count == count
 
