@@ -120,7 +120,9 @@ class ComfyUI:
         if self.is_over:
             return f"the {self.limit_s:g} s that one run may take were over"
         if isinstance(error, TimeoutError):
-            return f"no byte came for {self.idle_s:g} s"
+            if self._socket is None:
+                return f"no connection came about within {_CONNECT_S:g} s"
+            return f"no byte came for {self._socket.gettimeout():g} s"
         if isinstance(error, http.client.IncompleteRead):
             return f"it broke off after {len(error.partial)} bytes of a part"
         return str(error) or type(error).__name__
