@@ -11,6 +11,7 @@ import argparse
 import json
 import os
 import re
+import resource
 import signal
 import socket
 import statistics
@@ -206,9 +207,10 @@ class Client:
 
 @dataclass
 class Rounds:
-    """What the sides took or gave, round by round."""
+    """What the sides took or gave, round by round, and what processor time this process and its children took."""
 
     seen: list[dict[str, float]] = field(default_factory=list)
+    cpu: dict[str, list[float]] = field(default_factory=dict)
 
     @classmethod
     def of(cls, sides: Mapping[str, Callable[[], float]], count: int) -> Self:
@@ -216,7 +218,11 @@ class Rounds:
         made = cls()
         for number in range(count):
             turn = list(sides) if number % 2 == 0 else list(sides)[::-1]
-            found = {name: sides[name]() for name in turn}
+            found = {}
+            for name in turn:
+                busy = _cpu_s()
+                found[name] = sides[name]()
+                made.cpu.setdefault(name, []).append(_cpu_s() - busy)
             made.seen.append(found)
             told = ", ".join(f"{name} {value:.4g}" for name, value in found.items())
             print(f"round {number + 1} of {count}: {told}", file=sys.stderr, flush=True)
@@ -226,6 +232,10 @@ class Rounds:
         """The median of one side."""
         return round(statistics.median(each[name] for each in self.seen), digits)
 
+    def cpu_s(self, name: str) -> float:
+        """The median of the processor time that a turn of one side took here: nothing of a server's is in it."""
+        return statistics.median(self.cpu[name])
+
     def ratio(self, over: str, under: str) -> dict[str, float]:
         """One side over another: the median of the rounds' ratios, and how far they reach."""
         found = [each[over] / each[under] for each in self.seen]
@@ -234,6 +244,11 @@ class Rounds:
             "smallest": round(min(found), 3),
             "largest": round(max(found), 3),
         }
+
+
+def _cpu_s() -> float:
+    spent = [resource.getrusage(whose) for whose in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(each.ru_utime + each.ru_stime for each in spent)
 
 
 def seconds(do: Callable[[], object]) -> float:

@@ -7,7 +7,6 @@ rows comes beside that: it depends on the database, not on the disk.
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 import sys
@@ -34,11 +33,6 @@ def walked(storage: ProjectStorage, projects: list[str]) -> int:
     return count
 
 
-def _cpu_s() -> float:
-    spent = os.times()
-    return spent.user + spent.system + spent.children_user + spent.children_system
-
-
 def main() -> int:
     """Measure, and print one JSON object."""
     takes = parser(__doc__, rounds=7)
@@ -60,21 +54,12 @@ def main() -> int:
             sides["gdu"] = lambda: subprocess.run(words, stdout=subprocess.DEVNULL, check=True)
         # The first walk warms the tree for all.
         assert walked(made.storage, projects) == files
-        spent: dict[str, list[float]] = {name: [] for name in sides}
 
         def turn(name: str) -> Callable[[], float]:
-            def taken() -> float:
-                busy = _cpu_s()
-                took = seconds(sides[name])
-                spent[name].append(_cpu_s() - busy)
-                return took
-
-            return taken
+            return lambda: seconds(sides[name])
 
         rounds = Rounds.of({name: turn(name) for name in sides}, given.rounds)
-        busy = _cpu_s()
-        compared = seconds(lambda: reconcile(made.storage, apart_s=0))
-        busy = _cpu_s() - busy
+        compared = Rounds.of({"all": lambda: seconds(lambda: reconcile(made.storage, apart_s=0))}, 1)
         return tell(
             "backend_reconcile",
             files=files,
@@ -82,8 +67,11 @@ def main() -> int:
             seconds={name: rounds.median(name) for name in sides},
             walk_over_rglob=rounds.ratio("walk", "rglob"),
             walk_over_gdu=rounds.ratio("walk", "gdu") if gdu else None,
-            cpu_us_per_file={name: round(1e6 * min(each) / files, 2) for name, each in spent.items()},
-            with_comparison={"seconds": round(compared, 3), "cpu_us_per_file": round(1e6 * busy / files, 2)},
+            cpu_us_per_file={name: round(1e6 * rounds.cpu_s(name) / files, 2) for name in sides},
+            with_comparison={
+                "seconds": compared.median("all"),
+                "cpu_us_per_file": round(1e6 * compared.cpu_s("all") / files, 2),
+            },
         )
 
 

@@ -79,7 +79,6 @@ def compare(made: Studio, saves: int, rounds: int) -> int:
     project_id = made.storage.create_project_structure(ProjectCreate(name="Bench")).id
     numbers = itertools.count()
     took: dict[str, list[float]] = {"save_workflow": [], "bare": []}
-    cpu = dict.fromkeys(took, 0.0)
     bare = Bare(made.directory / "bare")
 
     def ours(body: bytes) -> None:
@@ -92,14 +91,13 @@ def compare(made: Studio, saves: int, rounds: int) -> int:
 
     def side(name: str, save: Callable[[int, bytes], None]) -> Callable[[], float]:
         def turn() -> float:
-            before, busy = len(took[name]), time.process_time()
+            before = len(took[name])
             for _ in range(saves):
                 number = next(numbers)
                 body = workflow(number)
                 start = time.perf_counter()
                 save(number, body)
                 took[name].append(time.perf_counter() - start)
-            cpu[name] += time.process_time() - busy
             return saves / sum(took[name][before:])
 
         return turn
@@ -117,7 +115,7 @@ def compare(made: Studio, saves: int, rounds: int) -> int:
         saves_per_second={name: seen.median(name, 1) for name in took},
         save_workflow_over_bare=seen.ratio("save_workflow", "bare"),
         latency_ms={name: percentiles_ms(each) for name, each in took.items()},
-        cpu_ms_per_save={name: round(1000 * spent / (saves * rounds), 2) for name, spent in cpu.items()},
+        cpu_ms_per_save={name: round(1000 * seen.cpu_s(name) / saves, 2) for name in took},
     )
 
 

@@ -45,6 +45,7 @@ def main() -> int:
             calls=calls,
             rounds=given.rounds,
             milliseconds={name: round(1000 * rounds.median(name, 9), 3) for name in sides},
+            cpu_milliseconds={name: round(1000 * rounds.cpu_s(name) / calls, 3) for name in sides},
             many_over_few=rounds.ratio("many", "few"),
         )
 

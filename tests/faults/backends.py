@@ -121,22 +121,13 @@ class Backends:
 
 
 def deploy() -> Backends:
-    """Make the two backends. NOSLOP_LAB_KEEP goes on with machines that are not bare, which saves minutes."""
+    """Make bare machines two backends. With NOSLOP_LAB_KEEP, use those that an earlier run made: that saves minutes."""
     # Before anything else, so that nobody waits for it.
     mode = honest_cache(os.environ.get("NOSLOP_LAB_DISK_CACHE"))
     if not os.environ.get("NOSLOP_LAB_KEEP"):
         reset()
+        _play()
     lab = machines()
-    inventories = (LAB / "machines" / "inventory.yml", ROOT / "molecule" / "studio" / "inventory" / "two_backends.yml")
-    done = subprocess.run(
-        [
-            *("ansible-playbook", *(f"--inventory={path}" for path in inventories)),
-            *("--extra-vars", f"lab_dir={LAB}", "molecule/studio/two_backends.yml"),
-        ],
-        cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    (LAB / "two_backends.log").write_text(done.stdout + done.stderr)
-    assert done.returncode == 0, done.stdout + done.stderr
     made = Backends(lab["server"], [Host(lab["worker1"]), Host(lab["worker2"])])
     if cache_of("server") != mode:
         # Everything so far is on the disk: what the cuts may take is what comes after.
@@ -147,6 +138,19 @@ def deploy() -> Backends:
     for host in made.hosts:
         host.prepare()
     return made
+
+
+def _play() -> None:
+    inventories = (LAB / "machines" / "inventory.yml", ROOT / "molecule" / "studio" / "inventory" / "two_backends.yml")
+    done = subprocess.run(
+        [
+            *("ansible-playbook", *(f"--inventory={path}" for path in inventories)),
+            *("--extra-vars", f"lab_dir={LAB}", "molecule/studio/two_backends.yml"),
+        ],
+        cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    (LAB / "two_backends.log").write_text(done.stdout + done.stderr)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def cut(backends: Backends) -> None:

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from sqlalchemy import or_, update
+from sqlalchemy import bindparam, or_, update
 from sqlmodel import Session, col, select
 
 from noslop_backend.models import TokenModel
@@ -29,7 +29,7 @@ class TokenCRUD:
 
     def get(self, token_id: str) -> TokenModel | None:
         """The token of this id."""
-        return self.session.get(TokenModel, token_id)
+        return self.session.exec(_GET, params={"of_id": token_id}).first()
 
     def named(self, name: str) -> TokenModel | None:
         """The token of this name."""
@@ -55,3 +55,7 @@ class TokenCRUD:
             )
             .values(last_used_at=moment)
         )
+
+
+# Built once, as in `projects`: every request asks for its token.
+_GET = select(TokenModel).where(col(TokenModel.id) == bindparam("of_id"))
