@@ -13,6 +13,7 @@ import httpx
 import psycopg
 import pytest
 from noslop_backend.api.app import PREFIX
+from noslop_backend.database import Database
 
 from tests.backend.api.serving import Served, limits_for_tests, serving
 from tests.backend.postgresql import Cluster
@@ -44,11 +45,22 @@ def locked(studio: Studio, project: str) -> Iterator[None]:
         yield
 
 
+@contextmanager
+def impatient(studio: Studio, lease_s: float = 60) -> Iterator[Served]:
+    """A server that waits for a lock no longer than a test has to; for all else as long as a slow host needs.
+
+    It asks for no tokens: their use is written down after the answer, and would be one writer more.
+    """
+    storage = studio.another(database_lock_timeout_s=0.2, lease_s=lease_s)
+    with serving(storage, limits_for_tests(probe_limit_s=30), asks_for_tokens=False) as server:
+        server.state.probe_database.close()
+        server.state.probe_database = Database(studio.url, 0.2)
+        yield server
+
+
 @pytest.fixture
 def served(studio: Studio) -> Iterator[Served]:
-    """A server that waits for the database as long as no test has to."""
-    storage = studio.another(database_lock_timeout_s=0.2)
-    with serving(storage, limits_for_tests(probe_limit_s=0.2)) as server:
+    with impatient(studio) as server:
         yield server
 
 
@@ -102,8 +114,7 @@ def test_a_lock_that_stays_is_told_and_nothing_is_begun(
 def test_a_lock_in_the_midst_of_a_body(studio: Studio, length: bool) -> None:
     """It has begun, and its end finds no database: it is told so, and its key gives one file later."""
     # A lease that is over stands for the minute that a client would wait.
-    storage = studio.another(database_lock_timeout_s=0.2, lease_s=0)
-    with serving(storage) as served, ExitStack() as stack:
+    with impatient(studio, lease_s=0) as served, ExitStack() as stack:
         project = served.project()
         before = studio.tree(project)
         headers = {"Idempotency-Key": "once"} | ({"Content-Length": str(len(png(1)))} if length else {})
@@ -130,7 +141,7 @@ def test_a_server_that_stops_and_comes_back(
     if studio.url.startswith("sqlite"):
         # SQLite has no server.
         return
-    with serving(studio.another(lease_s=0), limits_for_tests(probe_limit_s=2)) as served, ExitStack() as stack:
+    with serving(studio.another(lease_s=0), limits_for_tests(probe_limit_s=30)) as served, ExitStack() as stack:
         project = served.project()
         at, key = f"{PREFIX}/projects/{project}", {"Idempotency-Key": "once"}
 
