@@ -134,7 +134,7 @@ def test_the_same_on_postgresql(cluster: Cluster, tmp_path: Path) -> None:
 
 def test_without_tokens_only_on_loopback(commands: Commands) -> None:
     with _service(commands, "--no-auth") as (url, _):
-        assert httpx.get(f"{url}/api/v1/projects", trust_env=False).status_code == 200
+        assert httpx.get(f"{url}/api/v1/projects", trust_env=False, timeout=httpx.Timeout(None)).status_code == 200
     for host in ("0.0.0.0", "::", "192.0.2.1", "example.invalid"):
         _, err = commands.run("serve", "--no-auth", "--host", host, code=2)
         assert "token create" in err
@@ -165,8 +165,15 @@ def test_a_share_that_is_away_is_served_for_readers(commands: Commands, studio: 
     commands.run("project", "create", "Before")
     (studio.root / ".noslop-share").unlink()
     with _service(commands, "--no-auth") as (url, _):
-        assert len(httpx.get(f"{url}/api/v1/projects", trust_env=False).json()["items"]) == 1
-        assert httpx.post(f"{url}/api/v1/projects", json={"name": "x"}, trust_env=False).status_code == 503
+        assert (
+            len(httpx.get(f"{url}/api/v1/projects", trust_env=False, timeout=httpx.Timeout(None)).json()["items"]) == 1
+        )
+        assert (
+            httpx.post(
+                f"{url}/api/v1/projects", json={"name": "x"}, trust_env=False, timeout=httpx.Timeout(None)
+            ).status_code
+            == 503
+        )
     assert commands.json("project", "create", "No", code=4)["error"].startswith(str(studio.root))
 
 

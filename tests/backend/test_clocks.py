@@ -249,7 +249,9 @@ def test_pages_show_each_once_in_whatever_order_they_came(stepped: Stepped, proj
         made.append(upload(stepped, project, png(number)).json()["id"])
     at, cursor, seen = f"/api/v1/projects/{project}/files", "", []
     while True:
-        asked: dict[str, str | int] = {"limit": 1, "kind": "image", **({"cursor": cursor} if cursor else {})}
+        asked: dict[str, str | int] = {"limit": 1, "kind": "image"}
+        if cursor:
+            asked["cursor"] = cursor
         page = stepped.client.get(at, params=asked).json()
         seen += [item["id"] for item in page["items"]]
         cursor = page["next_cursor"]

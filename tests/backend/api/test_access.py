@@ -84,7 +84,9 @@ def test_a_token_elsewhere_than_in_the_header_is_no_token(served: Served) -> Non
     token = served.client.headers["authorization"].split()[1]
     for name in ("token", "access_token", "api_key"):
         assert served.anybody.get(f"{PREFIX}/projects", params={name: token}).status_code == 401
-        answer = httpx.get(f"{served.url}{PREFIX}/projects", cookies={name: token}, trust_env=False)
+        answer = httpx.get(
+            f"{served.url}{PREFIX}/projects", cookies={name: token}, trust_env=False, timeout=httpx.Timeout(None)
+        )
         assert answer.status_code == 401
     assert served.anybody.post(f"{PREFIX}/projects", data={"access_token": token}).status_code == 401
 

@@ -147,6 +147,7 @@ def test_no_page_is_made_for_browsers(served: Served) -> None:
         f"{served.url}{PREFIX}/projects",
         headers={"Origin": "https://elsewhere", "Access-Control-Request-Method": "GET"},
         trust_env=False,
+        timeout=httpx.Timeout(None),
     )
     assert answer.status_code == 405
     assert not [name for name in answer.headers if name.startswith("access-control")]
