@@ -13,11 +13,13 @@ import threading
 from pathlib import Path
 
 import pytest
+from noslop_backend.database import clock
 from noslop_backend.errors import ComfyAnswerError, ComfyUnavailableError, QuotaExceededError
 from noslop_backend.ingest import ingest
 from noslop_backend.layout import FileKind
-from noslop_backend.models import ProjectUpdate
+from noslop_backend.models import IntentModel, ProjectUpdate
 from noslop_backend.storage import ProjectStorage
+from sqlalchemy import update
 
 from tests.backend.comfyui import WORKFLOW, content, names, shown
 from tests.backend.hostile import PROMPT_ID, Handler, Server, giving, hostile
@@ -169,7 +171,6 @@ def test_killed_in_the_middle_and_repeated_it_is_there_once(
         "NOSLOP_STUDIO_ID": settings.studio_id,
         "NOSLOP_DATABASE_URL": settings.database_url,
         "NOSLOP_COMFYUI_HOSTS": server.hosts,
-        "NOSLOP_LEASE_S": "0",
         "NOSLOP_ACCOUNT": "root",
         **{
             name.upper(): str(getattr(settings, name))
@@ -181,9 +182,13 @@ def test_killed_in_the_middle_and_repeated_it_is_there_once(
     }
     command = [sys.executable, "-m", "noslop_backend.cli", "--env-file", str(tmp_path / "none"), "ingest"]
     with subprocess.Popen([*command, project, "beta", PROMPT_ID], env=env) as killed:
-        reached.wait()
+        while not reached.wait(0.1):
+            assert killed.poll() is None
         killed.send_signal(signal.SIGKILL)
     assert killed.returncode == -signal.SIGKILL
+    # Its lease runs out.
+    with studio.storage.database.write() as session:
+        session.exec(update(IntentModel).values(lease_expires_at=clock(session)))
     server.answers |= answers
     done = subprocess.run([*command, project, "beta", PROMPT_ID, "--json"], env=env, capture_output=True, check=False)
     assert done.returncode == 0, done.stderr
