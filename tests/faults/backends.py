@@ -67,7 +67,8 @@ class Host:
     def start(self, task: Task) -> None:
         """Let writers begin; they go on by themselves."""
         self.machine.output_of(
-            f"systemctl reset-failed {UNIT} 2>/dev/null; rm -rf {STATE} && install -d -o noslop -g noslop {STATE}",
+            f"systemctl stop {UNIT} 2>/dev/null; systemctl reset-failed {UNIT} 2>/dev/null;"
+            f" rm -rf {STATE} && install -d -o noslop -g noslop {STATE}",
             root=True,
         )
         self.machine.run(f"cat > /tmp/{TASK}", stdin=task.dump())

@@ -25,7 +25,7 @@ UNSYNCED_BYTES = 65_536
 
 def leave_unsynced(server: Machine) -> None:
     """Write something beside the share, on its file system, and let nobody sync it."""
-    at = server.output_of(f"stat -c %d {PROJECTS} /var/tmp").split()
+    at = server.output_of(f"stat -c %d {PROJECTS} /var/tmp", root=True).split()
     assert at[0] == at[1], "the control file has to be on the share's own file system"
     server.output_of(f"rm -f {UNSYNCED}; sync; head -c {UNSYNCED_BYTES} /dev/zero | tr '\\0' x > {UNSYNCED}", root=True)
 
