@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import socket
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +16,7 @@ from typing import Annotated
 import uvicorn
 from fastapi import Depends, FastAPI, HTTPException, Request
 from noslop_backend.api import limits
-from noslop_backend.cli.serving import configured
+from noslop_backend.cli.serving import configured, listening
 from noslop_backend.database import Database
 from noslop_backend.models import ProjectModel, ProjectPublic
 from noslop_backend.settings import Settings
@@ -81,7 +80,7 @@ def main() -> None:
     """Serve on a free port of loopback, and say which."""
     env_file = sys.argv[1]
     app = bare_app(Settings(_env_file=env_file))
-    with socket.create_server(("127.0.0.1", 0), backlog=2048) as listener:
+    with listening("127.0.0.1", 0) as listener:
         print(f"listening on http://127.0.0.1:{listener.getsockname()[1]}", file=sys.stderr, flush=True)
         uvicorn.Server(configured(app, limits.load(env_file))).run(sockets=[listener])
 

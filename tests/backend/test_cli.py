@@ -10,6 +10,7 @@ import os
 import pwd
 import re
 import signal
+import socket
 import sqlite3
 import subprocess
 import sys
@@ -22,6 +23,7 @@ from typing import Any
 import httpx
 import pytest
 from noslop_backend.cli import main
+from noslop_backend.cli.serving import listening
 from noslop_backend.layout import FileKind
 
 from tests.backend.postgresql import Cluster
@@ -302,3 +304,12 @@ def test_root_becomes_the_account_of_the_service(commands: Commands) -> None:
         assert "no account 'no-such-account'" in commands.json("stats", code=3)["error"]
     else:
         assert said.strip() == f"{os.getresuid()} {os.getresgid()} {os.getgroups()}"
+
+
+def test_answers_wait_for_nobody_to_confirm_their_heads() -> None:
+    with (
+        listening("127.0.0.1", 0) as listener,
+        socket.create_connection(listener.getsockname()),
+        listener.accept()[0] as one,
+    ):
+        assert one.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)

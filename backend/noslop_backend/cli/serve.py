@@ -4,22 +4,20 @@
 
 from __future__ import annotations
 
-import errno
 import ipaddress
 import logging
 import logging.config
 import signal
-import socket
 from types import FrameType
 
 import click
 import uvicorn
 
 from noslop_backend.api import create_app, limits
-from noslop_backend.errors import ConfigurationError, ShareUnavailableError
+from noslop_backend.errors import ShareUnavailableError
 
 from .environment import Environment, pass_environment
-from .serving import LOGGING, configured
+from .serving import LOGGING, configured, listening
 
 _LOG = logging.getLogger(__name__)
 PORT = 8765
@@ -53,7 +51,7 @@ def serve(environment: Environment, host: str, port: int, no_auth: bool) -> None
             app.state.noslop.disk.run(storage.start)
         except ShareUnavailableError as error:
             _LOG.warning("%s Writes are refused until the share is there.", error.message)
-        with _listening(host, port) as listener:
+        with listening(host, port) as listener:
             address = listener.getsockname()
             _LOG.info(
                 "listening on http://%s:%d/api/v1", f"[{address[0]}]" if ":" in address[0] else address[0], address[1]
@@ -72,19 +70,3 @@ def _is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
-
-
-def _listening(host: str, port: int) -> socket.socket:
-    try:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-        family, _, _, _, address = found[0]
-        return socket.create_server(
-            (host, port) if family == socket.AF_INET else address[:2], family=family, backlog=2048
-        )
-    except OSError as error:
-        hint = {
-            errno.EADDRINUSE: "Something else listens there: stop it, or take another port (--port).",
-            errno.EADDRNOTAVAIL: "This host has no such address: name one that it has (--host).",
-            errno.EACCES: "Ports below 1024 are root's: take another one (--port).",
-        }.get(error.errno or 0, "Name an address of this host (--host) and a free port (--port).")
-        raise ConfigurationError(f"Listening on {host}:{port} failed: {error.strerror or error}. {hint}") from error

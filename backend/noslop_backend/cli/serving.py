@@ -1,15 +1,18 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How uvicorn is set up: limits, timeouts, and an end that lets requests end."""
+"""How uvicorn is set up: where it listens, limits, timeouts, and an end that lets requests end."""
 
 from __future__ import annotations
 
+import errno
+import socket
 from typing import Any
 
 import uvicorn
 from fastapi import FastAPI
 
 from noslop_backend.api import Limits
+from noslop_backend.errors import ConfigurationError
 
 #: A request line with 16 KiB of parameters, and headers of a usual size.
 HEADER_BYTES = 64 * 1024
@@ -45,3 +48,30 @@ def configured(app: FastAPI, limits: Limits) -> uvicorn.Config:
         timeout_keep_alive=30,
         timeout_graceful_shutdown=limits.stop_s,
     )
+
+
+def listening(host: str, port: int) -> socket.socket:
+    """Listen on an address; port 0 takes any free one.
+
+    Connections that it accepts send what they have at once (TCP_NODELAY, tcp(7)). Otherwise the body of an answer,
+    which follows its head in a packet of its own, waits until the client has confirmed the head, and clients delay
+    that by 40 ms. asyncio sees to it only for sockets that were made with IPPROTO_TCP by name.
+
+    Raises:
+        ConfigurationError: the host has no such address, or something else listens there.
+    """
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        family, _, _, _, address = found[0]
+        made = socket.create_server(
+            (host, port) if family == socket.AF_INET else address[:2], family=family, backlog=2048
+        )
+        made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return made
+    except OSError as error:
+        hint = {
+            errno.EADDRINUSE: "Something else listens there: stop it, or take another port (--port).",
+            errno.EADDRNOTAVAIL: "This host has no such address: name one that it has (--host).",
+            errno.EACCES: "Ports below 1024 are root's: take another one (--port).",
+        }.get(error.errno or 0, "Name an address of this host (--host) and a free port (--port).")
+        raise ConfigurationError(f"Listening on {host}:{port} failed: {error.strerror or error}. {hint}") from error

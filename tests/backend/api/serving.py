@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,7 +16,7 @@ from fastapi import FastAPI
 from noslop_backend.api import Limits, create_app
 from noslop_backend.api.state import State
 from noslop_backend.auth import Tokens
-from noslop_backend.cli.serving import configured
+from noslop_backend.cli.serving import configured, listening
 from noslop_backend.models import TokenScope
 from noslop_backend.storage import ProjectStorage
 
@@ -62,7 +61,7 @@ def serving(storage: ProjectStorage, limits: Limits | None = None, *, asks_for_t
     tokens = Tokens(storage.database)
     texts = {scope: tokens.create(str(scope), scope, None).text for scope in TokenScope}
     with (
-        listening(app) as url,
+        answering(app) as url,
         _client(url, texts[TokenScope.ADMIN]) as admin,
         _client(url, texts[TokenScope.READ]) as reader,
         _client(url, texts[TokenScope.WRITE]) as writer,
@@ -72,9 +71,9 @@ def serving(storage: ProjectStorage, limits: Limits | None = None, *, asks_for_t
 
 
 @contextmanager
-def listening(app: FastAPI) -> Iterator[str]:
+def answering(app: FastAPI) -> Iterator[str]:
     """Run an application on a port of its own; gives its address."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
+    with listening("127.0.0.1", 0) as listener:
         server = uvicorn.Server(configured(app, limits_for_tests()))
         # Connections wait in the listener's queue until the server takes them: nobody has to wait for it to be up.
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
