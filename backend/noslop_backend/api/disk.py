@@ -29,7 +29,7 @@ RETRY_AFTER_S = 5
 @dataclass
 class _Job:
     work: Callable[[], Any]
-    undo: Callable[[Any], None] | None
+    undo: Callable[[Any], object] | None
     future: Future[Any] = field(default_factory=Future)
     #: The work is over, and its result is about to be told.
     ended: bool = False
@@ -79,7 +79,7 @@ class DiskPool:
         return result
 
     async def call(
-        self, work: Callable[[], T], *, undo: Callable[[T], None] | None = None, limit_s: float | None = None
+        self, work: Callable[[], T], *, undo: Callable[[T], object] | None = None, limit_s: float | None = None
     ) -> T:
         """Do this in a thread of the pool while the loop goes on.
 
@@ -125,7 +125,7 @@ class DiskPool:
                 lambda: not self._busy and not self._queue, timeout=max(0.0, until - time.monotonic())
             )
 
-    def _submit(self, work: Callable[[], Any], undo: Callable[[Any], None] | None = None) -> _Job:
+    def _submit(self, work: Callable[[], Any], undo: Callable[[Any], object] | None = None) -> _Job:
         job = _Job(work, undo)
         with self._condition:
             if self._closed:
@@ -166,22 +166,28 @@ class DiskPool:
             result = job.work()
         except BaseException as error:
             self._ended(job)
+            self._idle()
             job.future.set_exception(error)
             return
         if self._ended(job) and job.undo is not None:
             # Nobody could be told that this fails too; recovery by lease cleans up after it.
             with contextlib.suppress(Exception):
                 job.undo(result)
+        self._idle()
         job.future.set_result(result)
 
     def _ended(self, job: _Job) -> bool:
+        """From now on nobody gives it up. Tells whether somebody has."""
         with self._condition:
-            self._busy -= 1
             job.ended = True
             if job.abandoned:
                 self._hanging -= 1
-            self._condition.notify_all()
             return job.abandoned
+
+    def _idle(self) -> None:
+        with self._condition:
+            self._busy -= 1
+            self._condition.notify_all()
 
     def _give_up(self, job: _Job) -> bool:
         """Leave a piece of work to itself; one that has not begun never will. False when it has just ended instead."""

@@ -120,8 +120,23 @@ def test_the_loop_goes_on_and_a_late_result_is_undone(gate: threading.Event) -> 
     asyncio.run(main())
     gate.set()
     assert pool.drained(60)
-    pool.run(int)
     assert undone == ["late"]
+
+
+def test_work_is_over_when_it_is_undone(gate: threading.Event) -> None:
+    pool = _pool(limit_s=0.01)
+    undo, undoing = _holding(last := threading.Event())
+
+    async def main() -> None:
+        with pytest.raises(ShareUnavailableError):
+            await pool.call(_holding(gate)[0], undo=lambda _: undo())
+
+    asyncio.run(main())
+    gate.set()
+    assert undoing.wait()
+    assert (pool.drained(0), pool.state().busy, pool.state().hanging) == (False, 1, 0)
+    last.set()
+    assert pool.drained(60)
 
 
 def test_a_caller_that_is_cancelled_leaves_nothing_behind(gate: threading.Event) -> None:
@@ -140,7 +155,6 @@ def test_a_caller_that_is_cancelled_leaves_nothing_behind(gate: threading.Event)
     assert pool.state().hanging == 1
     gate.set()
     assert pool.drained(60)
-    pool.run(int)
     assert (undone, pool.state().hanging) == (["late"], 0)
 
 
