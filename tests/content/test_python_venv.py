@@ -5,8 +5,10 @@ from __future__ import annotations
 import base64
 import getpass
 import hashlib
+import io
 import os
 import subprocess
+import tarfile
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -38,6 +40,31 @@ def wheel(index: Path, name: str, version: str, needs: str = "") -> None:
     (place / "index.html").write_text(links)
 
 
+def sdist(index: Path, name: str, version: str) -> None:
+    """Put a package into an index that has to be built before it can be installed."""
+    wheel(index, name, version)
+    place = index / name
+    (built,) = place.glob("*.whl")
+    top = f"{name.replace('-', '_')}-{version}"
+    files = {
+        "PKG-INFO": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n".encode(),
+        "pyproject.toml": b'[build-system]\nrequires = []\nbuild-backend = "own"\nbackend-path = ["."]\n',
+        "own.py": f"""import shutil
+def build_wheel(directory, config_settings=None, metadata_directory=None):
+    shutil.copy({built.name!r}, directory)
+    return {built.name!r}
+""".encode(),
+        built.name: built.read_bytes(),
+    }
+    with tarfile.open(place / f"{top}.tar.gz", "w:gz") as archive:
+        for path, content in files.items():
+            about = tarfile.TarInfo(f"{top}/{path}")
+            about.size = len(content)
+            archive.addfile(about, io.BytesIO(content))
+    built.unlink()
+    (place / "index.html").write_text(f'<a href="{top}.tar.gz">{top}.tar.gz</a>\n')
+
+
 class Host:
     """Two indexes: one that has torch for this host's GPU, and one that has everything else, and a newer torch."""
 
@@ -63,6 +90,9 @@ class Host:
         done = subprocess.run([self.venv / "bin/python", "-c", program], capture_output=True, text=True, check=True)
         return done.stdout.strip()
 
+    def pip(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run([self.venv / "bin/pip", *arguments], capture_output=True, text=True, check=False)
+
 
 @pytest.fixture
 def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Host:
@@ -84,6 +114,9 @@ def test_it_is_filled_in_steps_and_then_left_alone(host: Host) -> None:
     answer = host.keep()
     assert answer["changed"]
     assert answer["versions"] == {"nst-torch": "1.0+cpu", "nst-extra": "1.0"}
+    assert host.pip("--version").returncode == 0  # people and nodes add packages later
+    assert host.pip("install", "--quiet", "--index-url", host.all.as_uri(), "nst-new").returncode == 0
+    assert not (host.venv / ".tmp").exists()
     # The other index has a newer torch, and not for this GPU.
     assert host.has("import nst_new, nst_painter, nst_torch; print(nst_torch.version)") == "1.0+cpu"
 
@@ -102,3 +135,24 @@ def test_a_requirements_file_that_is_missing_is_named(host: Host) -> None:
 
 def test_an_interpreter_that_is_missing_is_named(host: Host) -> None:
     assert "no-such-python cannot be run" in host.keep(python="no-such-python")["msg"]
+
+
+def test_an_environment_that_nobody_adds_to_needs_no_pip(host: Host) -> None:
+    """A package that has to be built first is built all the same: pip calls itself for that."""
+    sdist(host.all, "nst-built", "1.0")
+    steps = [{"packages": ["nst-built"], "index_url": host.all.as_uri()}]
+    assert host.keep(pip=False, steps=steps)["versions"] == {"nst-built": "1.0"}
+    assert host.has("import nst_built; print(nst_built.version)") == "1.0"
+    assert not list(host.venv.glob("bin/pip*"))
+    assert host.has("import importlib.util as u; print(u.find_spec('pip'), u.find_spec('setuptools'))") == "None None"
+
+
+def test_a_python_without_pip_is_told(host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on Debian, where python3-venv is a package of its own."""
+    (tmp_path / "bare" / "ensurepip").mkdir(parents=True)
+    (tmp_path / "bare" / "ensurepip" / "__init__.py").touch()
+    (tmp_path / "bare" / "sitecustomize.py").write_text(
+        "import sysconfig; sysconfig.get_config_vars()['WHEEL_PKG_DIR'] = None\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "bare"))
+    assert "apt install python3-venv" in host.keep()["msg"]

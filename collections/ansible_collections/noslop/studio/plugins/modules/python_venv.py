@@ -16,6 +16,8 @@ description:
   - A stamp records steps and contents of requirements files. While they are the same, nothing is asked of any index.
   - An installation that was interrupted is finished by running it again.
   - The packages' own set-up code runs as the account, never as root.
+  - Python's own way to put pip into an environment, C(ensurepip), unpacks and compiles all of it each time, which is
+    most of what C(python -m venv) does. The same pip is unpacked here and used where it lies.
 attributes:
   check_mode:
     description: Says whether something would be installed.
@@ -28,6 +30,10 @@ options:
     description: The virtual environment.
     type: path
     required: true
+  pip:
+    description: Whether the environment has a pip of its own afterwards, for who adds packages later.
+    type: bool
+    default: true
   python:
     description: The interpreter to make it with.
     type: str
@@ -95,10 +101,23 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.noslop.studio.plugins.module_utils import children, share_access, trees
 
 STAMP = ".noslop-venv.json"
-#: Where pip unpacks: /tmp is often too small for torch.
+#: Where pip lies while it is used, and where it unpacks: /tmp is often too small for torch.
 SCRATCH = ".tmp"
 ERROR_LINES = 15
 _VERSION_OF_PYTHON = "import sys; print('%d.%d' % sys.version_info[:2])"
+#: Prints the wheels that Python's own `ensurepip` would install, from where it looks: the directory that Python was
+#: built to take them from (configure --with-wheel-pkg-dir, as Debian's is), or beside itself.
+_WHEELS = """
+import glob, importlib.util, os, sysconfig
+found = importlib.util.find_spec("ensurepip")
+own = os.path.join(os.path.dirname(found.origin), "_bundled") if found else ""
+for place in filter(None, (sysconfig.get_config_var("WHEEL_PKG_DIR"), own)):
+    places = [os.path.join(glob.escape(place), name + "-*.whl") for name in ("pip", "setuptools")]
+    wheels = [path for pattern in places for path in glob.glob(pattern)]
+    if wheels:
+        print(*wheels, sep="\\n")
+        break
+"""
 _VERSIONS = (
     "import importlib.metadata, json, sys; "
     "print(json.dumps({name: importlib.metadata.version(name) for name in sys.argv[1:]}))"
@@ -119,6 +138,7 @@ def main() -> None:
     module = AnsibleModule(
         argument_spec={
             "path": {"type": "path", "required": True},
+            "pip": {"type": "bool", "default": True},
             "python": {"type": "str", "default": "python3"},
             "steps": {"type": "list", "elements": "dict", "required": True, "options": step_spec},
             "account": {"type": "str", "default": "noslop"},
@@ -142,6 +162,7 @@ class Venv:
         self.check_mode: bool = module.check_mode
         self.warn = module.warn
         self.path: str = module.params["path"]
+        self.pip_inside: bool = module.params["pip"]
         self.interpreter: str = module.params["python"]
         self.steps: list[dict[str, Any]] = module.params["steps"]
         self.account_name: str = module.params["account"]
@@ -191,12 +212,14 @@ class Venv:
         os.chown(self.path, self.account.uid, self.account.gid)
         with contextlib.suppress(FileNotFoundError):
             os.unlink(os.path.join(self.path, STAMP))
-        self._run([self.interpreter, "-m", "venv", *(["--clear"] if start_over else []), self.path], self.account)
+        make = [self.interpreter, "-m", "venv", "--without-pip", *(["--clear"] if start_over else []), self.path]
+        self._run(make, self.account)
         scratch = os.path.join(self.path, SCRATCH)
         os.makedirs(scratch, exist_ok=True)
         os.chown(scratch, self.account.uid, self.account.gid)
         versions: dict[str, str] = {}
         try:
+            self._bring_pip(scratch)
             for step in self.steps:
                 if step["packages"] or step["requirements"]:
                     self._install(step, versions, scratch)
@@ -206,12 +229,28 @@ class Venv:
             shutil.rmtree(scratch, ignore_errors=True)
         return versions
 
+    def _bring_pip(self, scratch: str) -> None:
+        """Unpack the pip that Python brings along; from there it installs everything, itself too where that is wanted.
+
+        pip foresees this: "python pip-*.whl/pip install" (pip/__main__.py). Unpacked it can build packages as well.
+        """
+        wheels = self._run([self.program, "-c", _WHEELS], self.account).splitlines()
+        if not wheels or not os.path.basename(wheels[0]).startswith("pip-"):
+            raise VenvError(f"{self.interpreter} brings no pip along. On Debian: apt install python3-venv")
+        self._run([self.program, "-m", "zipfile", "-e", wheels[0], os.path.join(scratch, "pip")], self.account)
+        if self.pip_inside:
+            # What `python -m venv` would have installed: setuptools too, where Python still brings it.
+            self._run([*self._pip(scratch), "--no-index", "--no-compile", "--ignore-installed", *wheels], self.account)
+
+    def _pip(self, scratch: str) -> list[str]:
+        pip = os.path.join(scratch, "pip", "pip")
+        return [self.program, pip, "install", "--no-input", "--disable-pip-version-check", "--progress-bar", "off"]
+
     def _install(self, step: dict[str, Any], versions: dict[str, str], scratch: str) -> None:
         constraints = os.path.join(scratch, "constraints.txt")
         with open(constraints, "w", encoding="utf-8") as stream:
             stream.writelines(f"{name}=={version}\n" for name, version in versions.items())
-        command = [self.program, "-m", "pip", "install", "--no-input", "--disable-pip-version-check"]
-        command += ["--progress-bar", "off", "--constraint", constraints]
+        command = [*self._pip(scratch), "--constraint", constraints]
         if step["index_url"]:
             command += ["--index-url", step["index_url"], *self._trust(step["index_url"])]
         command += step["packages"]
