@@ -5,8 +5,6 @@
 from __future__ import annotations
 
 import itertools
-import os
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -17,6 +15,7 @@ from noslop_backend.storage import ProjectStorage
 
 from tests.backend.comfyui import StandIn, standin
 from tests.backend.hostile import Server, hostile
+from tests.backend.memory import in_memory
 from tests.backend.postgresql import Cluster
 from tests.backend.studio import Studio, make_sqlite, make_studio
 
@@ -40,13 +39,9 @@ def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def place() -> Iterator[Path]:
-    """A directory for a test's share and database.
-
-    In memory, where a test need not wait for what fsync does to a disk.
-    """
-    memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
-    with tempfile.TemporaryDirectory(prefix="noslop-test-", dir=memory) as directory:
-        yield Path(directory)
+    """A directory in memory for a test's share and database."""
+    with in_memory() as directory:
+        yield directory
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

@@ -18,6 +18,8 @@ import psycopg
 from noslop_backend import migrations
 from noslop_backend.database import Database
 
+from tests.backend.memory import MEMORY
+
 _TEMPLATE = "migrated"
 
 
@@ -49,8 +51,7 @@ class Cluster:
         """
         account = pwd.getpwnam("nobody") if os.geteuid() == 0 else pwd.getpwuid(os.geteuid())
         # Not below pytest's own directories, which nobody else may enter.
-        memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
-        directory = Path(tempfile.mkdtemp(prefix="noslop-pg-", dir=memory))
+        directory = Path(tempfile.mkdtemp(prefix="noslop-pg-", dir=MEMORY))
         try:
             os.chown(directory, account.pw_uid, account.pw_gid)
             cluster = cls(directory, account, environment or {})

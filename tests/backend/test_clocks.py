@@ -21,6 +21,7 @@ from noslop_backend.reconcile import JOB
 from sqlalchemy import delete
 
 from tests.backend.clocks import Clock, Stepped
+from tests.backend.memory import in_memory
 from tests.backend.postgresql import Cluster
 from tests.backend.studio import make_sqlite, make_studio, png
 
@@ -29,18 +30,15 @@ MINUTE = timedelta(minutes=1)
 
 
 @pytest.fixture(scope="module", params=["sqlite", "postgresql"])
-def service(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stepped]:
+def service(request: pytest.FixtureRequest) -> Iterator[Stepped]:
     """One service for all tests of this module."""
-    directory = tmp_path_factory.mktemp("clocks")
     with ExitStack() as stack:
+        directory = stack.enter_context(in_memory())
+        stepping = Clock(directory / "clock")
         if request.param == "sqlite":
-            stepping = Clock(directory / "clock")
             url = f"sqlite:///{make_sqlite(directory / 'backend.sqlite3')}"
         else:
-            # Where the server's account may read it.
-            file = Path("/dev/shm" if Path("/dev/shm").is_dir() else "/tmp", f"noslop-clock-{directory.parent.name}")
-            stack.callback(file.unlink)
-            stepping = Clock(file)
+            directory.chmod(0o711)  # the server's account reads the clock there
             url = stack.enter_context(Cluster.started(stepping.environment())).new_database()
         studio = make_studio(directory, url)
         stack.callback(studio.close)

@@ -25,6 +25,7 @@ from noslop_backend.errors import NotFoundError, QuotaExceededError, ReferencedE
 from noslop_backend.layout import FileKind
 from noslop_backend.models import FileState, ProjectCreate, ProjectUpdate
 
+from tests.backend.memory import MEMORY
 from tests.backend.postgresql import Cluster
 from tests.backend.studio import Studio, make_sqlite, make_studio, png
 
@@ -52,7 +53,7 @@ class ServiceMachine(RuleBasedStateMachine):
 
     @initialize()
     def begin(self) -> None:
-        self.place = Path(tempfile.mkdtemp(prefix="noslop-machine-", dir=_memory()))
+        self.place = Path(tempfile.mkdtemp(prefix="noslop-machine-", dir=MEMORY))
         url = (
             f"sqlite:///{make_sqlite(self.place / 'b.sqlite3')}"
             if self.cluster is None
@@ -263,10 +264,6 @@ def _refused(error: type[Exception], call: Any) -> None:  # noqa: ANN401 - somet
     except error:
         return
     raise AssertionError(f"{error.__name__} was expected")
-
-
-def _memory() -> str | None:
-    return "/dev/shm" if Path("/dev/shm").is_dir() else None
 
 
 def test_the_service_is_its_model_on_sqlite() -> None:

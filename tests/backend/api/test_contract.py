@@ -11,23 +11,24 @@ from noslop_backend.api.app import PREFIX, operation_ids
 
 from tests.backend.api.contract import Contract
 from tests.backend.api.serving import serving
+from tests.backend.memory import in_memory
 from tests.backend.postgresql import Cluster
 from tests.backend.studio import make_sqlite, make_studio
 
 
 @pytest.fixture(scope="module", params=["sqlite", "postgresql"])
-def contract(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Contract]:
+def contract(request: pytest.FixtureRequest) -> Iterator[Contract]:
     """A server whose database and share all tests of this module share: what one leaves behind, the next one meets."""
-    directory = tmp_path_factory.mktemp("contract")
-    if request.param == "postgresql":
-        cluster: Cluster = request.getfixturevalue("cluster")
-        url = cluster.new_database()
-    else:
-        url = f"sqlite:///{make_sqlite(directory / 'backend.sqlite3')}"
-    studio = make_studio(directory, url)
-    with serving(studio.storage) as served:
-        yield Contract(served)
-    studio.close()
+    with in_memory() as directory:
+        if request.param == "postgresql":
+            cluster: Cluster = request.getfixturevalue("cluster")
+            url = cluster.new_database()
+        else:
+            url = f"sqlite:///{make_sqlite(directory / 'backend.sqlite3')}"
+        studio = make_studio(directory, url)
+        with serving(studio.storage) as served:
+            yield Contract(served)
+        studio.close()
 
 
 @pytest.mark.parametrize("operation_id", operation_ids())

@@ -29,24 +29,25 @@ NAMES = (*_UP, *_HIDDEN, *_WINDOWS, *_CODES, *_LOOKALIKES, *_ENCODED, *_SHELL, *
 
 
 @pytest.fixture
-def outside(tmp_path: Path) -> dict[str, str]:
+def outside(studio: Studio, place: Path) -> dict[str, bytes]:
     """What lies beside the share and inside it, but in no project."""
-    (tmp_path / "secret.txt").write_text("secret")
-    return _around(tmp_path)
+    assert studio.root.parent == place
+    (place / "secret.txt").write_text("secret")
+    return _around(place)
 
 
-def _around(tmp_path: Path) -> dict[str, str]:
+def _around(place: Path) -> dict[str, bytes]:
     """Every file that belongs to no project, and to no database."""
     found = {}
-    for path in sorted(tmp_path.rglob("*")):
-        relative = path.relative_to(tmp_path)
+    for path in sorted(place.rglob("*")):
+        relative = path.relative_to(place)
         beside = relative.parts[0] != "projects" or len(relative.parts) == 2
         if beside and path.is_file() and "sqlite3" not in path.name:
-            found[str(relative)] = path.read_text()
+            found[str(relative)] = path.read_bytes()
     return found
 
 
-def test_attacks(served: Served, studio: Studio, tmp_path: Path, outside: dict[str, str]) -> None:
+def test_attacks(served: Served, studio: Studio, place: Path, outside: dict[str, bytes]) -> None:
     """Over a thousand requests: each database gets every other name, in each place that takes one."""
     names = NAMES[1::2] if studio.url.startswith("sqlite") else NAMES[0::2]
     project_id = served.project()
@@ -60,7 +61,7 @@ def test_attacks(served: Served, studio: Studio, tmp_path: Path, outside: dict[s
             assert "root:" not in answer.text
             assert "secret" not in answer.text
     assert asked >= 500
-    assert _around(tmp_path) == outside
+    assert _around(place) == outside
     known = {one["id"] for one in served.client.get(f"{PREFIX}/projects?limit=1000").json()["items"]}
     assert set(os.listdir(studio.root)) == {".noslop-share", *known}
     # Whatever was made lies where the layout says, and the database knows it: the fixture checks every project.
