@@ -5,6 +5,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -61,6 +63,30 @@ def test_migrations_go_up_down_and_up_again(database: Database) -> None:
         migrations.check(database)
     migrations.upgrade(database)
     migrations.check(database)
+
+
+def test_several_hosts_may_migrate_at_once(cluster: Cluster, place: Path) -> None:
+    """As when a new version is put on all of them in one play."""
+    program = (
+        "import sys; from noslop_backend import migrations; from noslop_backend.database import Database;"
+        "made = Database(sys.argv[1]); print(flush=True); sys.stdin.readline(); migrations.upgrade(made); made.close()"
+    )
+    for url in (cluster.new_database("template0"), f"sqlite:///{place}/new.sqlite3"):
+        command = [sys.executable, "-c", program, url]
+        hosts = [subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) for _ in range(4)]
+        for host in hosts:
+            assert host.stdout is not None
+            host.stdout.readline()
+        for host in hosts:
+            assert host.stdin is not None
+            host.stdin.write(b"\n")
+            host.stdin.flush()
+        for host in hosts:
+            host.communicate()
+        assert [host.returncode for host in hosts] == [0] * 4
+        database = Database(url)
+        migrations.check(database)
+        database.close()
 
 
 def test_a_database_of_a_later_version_is_refused_and_left_as_it_is(studio: Studio, project: str) -> None:

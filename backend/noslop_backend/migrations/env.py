@@ -5,15 +5,21 @@
 from __future__ import annotations
 
 from alembic import context
+from sqlalchemy import text
 
 from noslop_backend.database import Database
 from noslop_backend.models import metadata
+
+#: Of PostgreSQL's advisory locks, the one that whoever migrates holds. Any number will do: this is `noslop` in ASCII.
+_LOCK = 0x6E6F736C6F70
 
 
 def run() -> None:
     """Run the migrations that were asked for."""
     database: Database = context.config.attributes["database"]
     with database.write() as session:
+        if not database.is_sqlite:  # there the transaction itself lets nobody else write
+            session.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
         context.configure(
             connection=session.connection(),
             target_metadata=metadata,
