@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -45,32 +46,29 @@ def place() -> Iterator[Path]:
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
-def database_url(request: pytest.FixtureRequest, place: Path) -> str:
-    """A migrated database that nobody has used: every test that takes it runs on both kinds."""
-    if request.param == "postgresql":
-        cluster: Cluster = request.getfixturevalue("cluster")
-        return cluster.new_database()
-    template: Path = request.getfixturevalue("sqlite_template")
-    path = place / "backend.sqlite3"
-    path.write_bytes(template.read_bytes())
-    return f"sqlite:///{path}"
+def new_database(request: pytest.FixtureRequest, place: Path) -> Iterator[Callable[[], str]]:
+    """Makes migrated databases that nobody has used: every test that takes it runs on both kinds."""
+    numbers = itertools.count(1)
+    with ExitStack() as stack:
+
+        def made() -> str:
+            if request.param == "postgresql":
+                cluster: Cluster = request.getfixturevalue("cluster")
+                url = cluster.new_database()
+                stack.callback(cluster.drop, url)
+                return url
+            template: Path = request.getfixturevalue("sqlite_template")
+            path = place / f"backend-{next(numbers)}.sqlite3"
+            path.write_bytes(template.read_bytes())
+            return f"sqlite:///{path}"
+
+        yield made
 
 
 @pytest.fixture
-def new_database(database_url: str, request: pytest.FixtureRequest, place: Path) -> Callable[[], str]:
-    """Makes further databases of the same kind, as new as the first."""
-    numbers = itertools.count(2)
-
-    def made() -> str:
-        if database_url.startswith("postgresql"):
-            cluster: Cluster = request.getfixturevalue("cluster")
-            return cluster.new_database()
-        template: Path = request.getfixturevalue("sqlite_template")
-        path = place / f"backend-{next(numbers)}.sqlite3"
-        path.write_bytes(template.read_bytes())
-        return f"sqlite:///{path}"
-
-    return made
+def database_url(new_database: Callable[[], str]) -> str:
+    """One of them."""
+    return new_database()
 
 
 @pytest.fixture

@@ -17,6 +17,7 @@ from pathlib import Path
 import psycopg
 from noslop_backend import migrations
 from noslop_backend.database import Database
+from sqlalchemy import make_url
 
 from tests.backend.memory import MEMORY
 
@@ -41,6 +42,7 @@ class Cluster:
         self.environment = environment
         self.data = str(directory / "data")
         self._numbers = itertools.count(1)
+        self._strategy = ""
 
     @classmethod
     @contextmanager
@@ -95,13 +97,18 @@ class Cluster:
         """Address of one of its databases."""
         return f"postgresql+psycopg://noslop@/{database}?host={self.directory}"
 
-    def _execute(self, statement: str) -> None:
+    def _execute(self, statement: str) -> int:
+        """Run a statement; gives the server's version."""
         address = f"host={self.directory} user=noslop dbname=postgres"
         with psycopg.connect(address, autocommit=True) as connection:
             connection.execute(statement.encode())
+            return connection.info.server_version
 
     def _make_template(self) -> None:
-        self._execute(f"CREATE DATABASE {_TEMPLATE}")
+        # The other strategy, which writes each block into the log as well, takes three times as long. Before
+        # PostgreSQL 15 there was no choice, and no word for it.
+        if self._execute(f"CREATE DATABASE {_TEMPLATE}") >= 150000:
+            self._strategy = "STRATEGY file_copy"
         database = Database(self.url(_TEMPLATE))
         migrations.upgrade(database)
         database.close()
@@ -109,5 +116,9 @@ class Cluster:
     def new_database(self, template: str = _TEMPLATE) -> str:
         """Make a database, migrated unless another template is named, and give its address."""
         name = f"test{next(self._numbers)}"
-        self._execute(f"CREATE DATABASE {name} TEMPLATE {template}")
+        self._execute(f"CREATE DATABASE {name} TEMPLATE {template} {self._strategy}")
         return self.url(name)
+
+    def drop(self, url: str) -> None:
+        """Remove a database, whoever is still connected to it: each takes 8 MB of memory."""
+        self._execute(f"DROP DATABASE {make_url(url).database} WITH (FORCE)")

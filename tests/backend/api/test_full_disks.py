@@ -166,13 +166,13 @@ REQUESTS = [
 
 
 @pytest.mark.parametrize(
-    ("database_url", "scarce", "kind"),
+    ("new_database", "scarce", "kind"),
     [
         *(("sqlite", scarce, kind) for scarce in ("blocks", "inodes") for kind in REQUESTS),
         # What a write does on the share is the same on both.
         *(("postgresql", "blocks", kind) for kind in (UploadRequest, AdoptRequest, ProjectRequest)),
     ],
-    indirect=["database_url"],
+    indirect=["new_database"],
 )
 def test_without_room_nothing_is_kept_and_with_room_it_is_done(
     served: Served, studio: Studio, place: Path, kind: type[Request], scarce: str
