@@ -5,9 +5,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Annotated, Any, Generic, Self, TypeVar
+from typing import Annotated, Any, Generic, Self, TypedDict, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, WithJsonSchema, model_validator
 
@@ -133,6 +134,19 @@ class ProjectPublic(BaseModel):
     created_at: datetime
     updated_at: datetime
     trashed_at: datetime | None
+
+
+class FileSaid(TypedDict, total=False):
+    """What the methods of the service that save a file take beside its name and its content."""
+
+    #: Of the content in bytes, if known: all of it is reserved before the first byte.
+    length: int | None
+    #: Refuse other content than this.
+    expected_blake3: str | None
+    #: Ids of files of this project that it was made from.
+    inputs: Sequence[str]
+    #: How it was made. What is embedded in the file is read out beside that.
+    parameters: dict[str, Any] | None
 
 
 class FileCreate(BaseModel):

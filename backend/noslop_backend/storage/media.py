@@ -4,10 +4,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from datetime import datetime
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Unpack
 
 from sqlmodel import Session
 
@@ -16,7 +16,7 @@ from noslop_backend.files import CHUNK_BYTES
 from noslop_backend.layout import GENERATED, INTERMEDIATE, FileKind
 from noslop_backend.media_types import MediaType, intermediate
 from noslop_backend.models import FilePublic, IntentModel, IntentOp
-from noslop_backend.models.edges import FileCreate
+from noslop_backend.models.edges import FileCreate, FileSaid
 
 from .intents import Request
 from .upload import Upload
@@ -36,11 +36,8 @@ class Media(Writes):
         content: Content,
         *,
         kind: FileKind | None = None,
-        length: int | None = None,
-        expected_blake3: str | None = None,
-        inputs: Sequence[str] = (),
-        parameters: dict[str, Any] | None = None,
         key: str | None = None,
+        **said: Unpack[FileSaid],
     ) -> FilePublic:
         """Save an image, a video or audio, with a sidecar beside it.
 
@@ -49,26 +46,15 @@ class Media(Writes):
             name: what the user calls it; two files may have the same.
             content: bytes or a stream; never held in memory as a whole.
             kind: image, video or audio; by default what the content says. Another kind than the content's is refused.
-            length: of the content in bytes, if known: all of it is reserved before the first byte.
-            expected_blake3: refuse other content than this.
-            inputs: ids of files of this project that it was made from.
-            parameters: how it was made. What is embedded in the file is read out beside that.
             key: idempotency key.
+            said: see `FileSaid`.
 
         Raises:
             QuotaExceededError, UnsupportedMediaError, ContentMismatchError: nothing was kept.
         """
-        upload = self.begin_generated_media(
-            project_id,
-            name,
-            kind=kind,
-            length=len(content) if isinstance(content, bytes) else length,
-            expected_blake3=expected_blake3,
-            inputs=inputs,
-            parameters=parameters,
-            key=key,
+        return _pour(
+            content, self.begin_generated_media(project_id, name, kind=kind, key=key, **_measured(content, said))
         )
-        return _pour(content, upload)
 
     def begin_generated_media(
         self,
@@ -76,17 +62,13 @@ class Media(Writes):
         name: str,
         *,
         kind: FileKind | None = None,
-        length: int | None = None,
-        expected_blake3: str | None = None,
-        inputs: Sequence[str] = (),
-        parameters: dict[str, Any] | None = None,
         key: str | None = None,
+        **said: Unpack[FileSaid],
     ) -> Upload:
         """Do the same as `save_generated_media` for who gets the content piece by piece."""
         if kind is not None and kind not in GENERATED:
             raise InvalidRequestError(f"Generated media are images, videos and audio; {kind} is saved another way.")
-        said = checked(name, parameters=parameters, inputs=inputs, length=length, expected_blake3=expected_blake3)
-        return self._begin(project_id, kind, said, key, lambda head: generated(kind, head))
+        return self._begin(project_id, kind, checked(name, **said), key, lambda head: generated(kind, head))
 
     def save_intermediate(
         self,
@@ -95,28 +77,15 @@ class Media(Writes):
         name: str,
         content: Content,
         *,
-        length: int | None = None,
-        expected_blake3: str | None = None,
-        inputs: Sequence[str] = (),
-        parameters: dict[str, Any] | None = None,
         key: str | None = None,
+        **said: Unpack[FileSaid],
     ) -> FilePublic:
         """Save a latent, mask or frame: something that can be made again. It has no sidecar.
 
         `name` may end in an extension (`x.safetensors`), which is kept when the content says nothing better. `inputs`
         and `parameters` are as of generated media, but only the database has them.
         """
-        upload = self.begin_intermediate(
-            project_id,
-            kind,
-            name,
-            length=len(content) if isinstance(content, bytes) else length,
-            expected_blake3=expected_blake3,
-            inputs=inputs,
-            parameters=parameters,
-            key=key,
-        )
-        return _pour(content, upload)
+        return _pour(content, self.begin_intermediate(project_id, kind, name, key=key, **_measured(content, said)))
 
     def begin_intermediate(
         self,
@@ -124,17 +93,13 @@ class Media(Writes):
         kind: FileKind,
         name: str,
         *,
-        length: int | None = None,
-        expected_blake3: str | None = None,
-        inputs: Sequence[str] = (),
-        parameters: dict[str, Any] | None = None,
         key: str | None = None,
+        **said: Unpack[FileSaid],
     ) -> Upload:
         """Do the same as `save_intermediate` for who gets the content piece by piece."""
         if kind not in INTERMEDIATE:
             raise InvalidRequestError(f"Intermediates are latents, masks and frames; {kind} is saved another way.")
-        said = checked(name, parameters=parameters, inputs=inputs, length=length, expected_blake3=expected_blake3)
-        return self._begin(project_id, kind, said, key, lambda head: intermediate(name, kind, head))
+        return self._begin(project_id, kind, checked(name, **said), key, lambda head: intermediate(name, kind, head))
 
     def _begin(
         self,
@@ -157,6 +122,10 @@ class Media(Writes):
         except BaseException:
             stack.close()
             raise
+
+
+def _measured(content: Content, said: FileSaid) -> FileSaid:
+    return {**said, "length": len(content)} if isinstance(content, bytes) else said
 
 
 def _pour(content: Content, upload: Upload) -> FilePublic:

@@ -9,7 +9,7 @@ import os
 import stat
 from collections.abc import Callable, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, Unpack
 
 from blake3 import blake3
 from pydantic import ValidationError
@@ -30,7 +30,7 @@ from noslop_backend.files import Seen, Share, Writer
 from noslop_backend.layout import MEDIA, WITH_SIDECAR, FileKind
 from noslop_backend.media_types import MediaType, sniff
 from noslop_backend.models import DocumentModel, FileModel, FilePublic, FileState, IntentModel
-from noslop_backend.models.edges import FileCreate
+from noslop_backend.models.edges import FileCreate, FileSaid
 
 from .intents import Begun, Intents, LostError
 
@@ -74,14 +74,7 @@ def compose_sidecar(
     return json.dumps(known, indent=1).encode() + b"\n"
 
 
-def checked(
-    name: str,
-    *,
-    parameters: dict[str, Any] | None = None,
-    inputs: Sequence[str] = (),
-    length: int | None = None,
-    expected_blake3: str | None = None,
-) -> FileCreate:
+def checked(name: str, **said: Unpack[FileSaid]) -> FileCreate:
     """Validate what a caller says of a file.
 
     Raises:
@@ -90,10 +83,10 @@ def checked(
     try:
         return FileCreate(
             name=name,
-            parameters=parameters or {},
-            inputs=list(inputs),
-            length=length,
-            expected_blake3=expected_blake3,
+            parameters=said.get("parameters") or {},
+            inputs=list(said.get("inputs", ())),
+            length=said.get("length"),
+            expected_blake3=said.get("expected_blake3"),
         )
     except ValidationError as error:
         raise invalid(error) from error
