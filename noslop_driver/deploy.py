@@ -46,7 +46,7 @@ PREFLIGHT = Phase(
 )
 STORAGE = Phase("storage", "sharing the storage", "noslop.studio.storage")
 CONFIGURE = Phase("configure", "configuring the hosts", "noslop.studio.configure")
-SERVICES = Phase("services", "installing Ollama and ComfyUI", "noslop.studio.services")
+SERVICES = Phase("services", "installing Ollama, ComfyUI and the backend", "noslop.studio.services")
 VERIFY = Phase("verify", "proving that it works", "noslop.studio.verify", changes=False, proves=True)
 TEARDOWN = Phase("teardown", "taking away what was installed", "noslop.studio.teardown")
 
