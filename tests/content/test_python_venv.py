@@ -126,6 +126,11 @@ def test_it_is_filled_in_steps_and_then_left_alone(host: Host) -> None:
     host.requirements.write_text("nst-painter\n")
     assert host.keep(check=True)["changed"]
 
+    host.gpu.with_name("gone").rename(host.gpu)
+    (host.venv / "bin/pip").write_text("a newer one")  # which somebody put there since: it stays
+    assert host.keep()["changed"]
+    assert (host.venv / "bin/pip").read_text() == "a newer one"
+
 
 def test_a_requirements_file_that_is_missing_is_named(host: Host) -> None:
     host.requirements.unlink()

@@ -238,7 +238,7 @@ class Venv:
         if not wheels or not os.path.basename(wheels[0]).startswith("pip-"):
             raise VenvError(f"{self.interpreter} brings no pip along. On Debian: apt install python3-venv")
         self._run([self.program, "-m", "zipfile", "-e", wheels[0], os.path.join(scratch, "pip")], self.account)
-        if self.pip_inside:
+        if self.pip_inside and not os.path.exists(os.path.join(self.path, "bin", "pip")):
             # What `python -m venv` would have installed: setuptools too, where Python still brings it.
             self._run([*self._pip(scratch), "--no-index", "--no-compile", "--ignore-installed", *wheels], self.account)
 
