@@ -26,6 +26,7 @@ from blake3 import blake3
 from noslop_backend import layout
 from noslop_backend.models import ProjectCreate
 
+from tests.backend.memory import in_memory
 from tests.backend.operations import OPERATIONS, Operation
 from tests.backend.postgresql import Cluster
 from tests.backend.studio import Studio, make_sqlite, make_studio, png
@@ -274,17 +275,17 @@ def main() -> int:
     parser.add_argument("--every", type=int, default=1)
     parser.add_argument("--errors", action="store_true", help="let calls fail instead (with --database postgresql)")
     wanted = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="noslop-crash-") as directory, ExitStack() as stack:
+    with in_memory() as directory, ExitStack() as stack:
         cluster = stack.enter_context(Cluster.started()) if wanted.database == "postgresql" else None
         total = (0, 0)
         for name in wanted.operations:
             if wanted.errors:
                 if cluster is None:
                     parser.error("--errors needs --database postgresql")
-                tried, refused = run_errors(name, Path(directory), cluster, wanted.every)
+                tried, refused = run_errors(name, directory, cluster, wanted.every)
                 print(f"{name}: {tried} calls failed, {refused} requests refused, all right after each", flush=True)
                 continue
-            points, done = run_all(name, Path(directory), cluster, wanted.every)
+            points, done = run_all(name, directory, cluster, wanted.every)
             print(f"{name}: killed at {done} of {points} system calls, all right after each", flush=True)
             total = (total[0] + done, total[1] + points)
         if not wanted.errors:

@@ -22,6 +22,7 @@ from noslop_backend.models import ProjectCreate, ProjectState
 from noslop_backend.storage import ProjectStorage
 
 from tests.backend.crash import Bench
+from tests.backend.memory import in_memory
 from tests.backend.operations import Operation, State
 from tests.backend.postgresql import Cluster
 from tests.backend.studio import Studio, png
@@ -114,9 +115,9 @@ def main() -> int:
     parser.add_argument("--database", choices=["sqlite", "postgresql"], default="sqlite")
     parser.add_argument("--every", type=int, default=1)
     wanted = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="noslop-crash-") as directory, ExitStack() as stack:
+    with in_memory() as directory, ExitStack() as stack:
         cluster = stack.enter_context(Cluster.started()) if wanted.database == "postgresql" else None
-        points, done = run_all(Path(directory), cluster, wanted.every)
+        points, done = run_all(directory, cluster, wanted.every)
         print(f"import: killed at {done} of {points} system calls, all right after each", flush=True)
     return 0
 

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.backend.checking import check_writes
+from tests.backend.memory import MEMORY
 from tests.backend.postgresql import Cluster
 from tests.backend.studio import Studio, make_sqlite, make_studio
 from tests.backend.writers import Work, acknowledged, make_projects, supervise
@@ -53,7 +54,7 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=100)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--database", choices=["sqlite", "postgresql"], default="postgresql")
-    parser.add_argument("--directory", type=Path, help="where the share is to lie; a temporary directory by default")
+    parser.add_argument("--directory", type=Path, default=MEMORY, help="where the share is to lie (%(default)s)")
     wanted = parser.parse_args()
     with ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="noslop-many-", dir=wanted.directory)))
