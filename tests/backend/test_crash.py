@@ -26,8 +26,9 @@ def test_killed_at_a_sample_on_postgresql(place: Path, cluster: Cluster) -> None
     assert done >= 3
 
 
-def test_a_disk_that_says_no_leaves_nothing(place: Path, cluster: Cluster) -> None:
+@pytest.mark.parametrize("operation", ["upload", "adopt"])
+def test_a_disk_that_says_no_leaves_nothing(operation: str, place: Path, cluster: Cluster) -> None:
     """Every seventh of its answers: each call in turn says that it is full, over a quota, or broken."""
-    tried, refused = run_errors("upload", place, cluster, every=7)
+    tried, refused = run_errors(operation, place, cluster, every=7)
     assert tried > 5
     assert refused > tried / 2

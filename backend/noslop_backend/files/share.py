@@ -172,8 +172,8 @@ class Share:
         finally:
             os.close(descriptor)
 
-    def link_foreign(self, project_id: str, foreign: Foreign, final: str) -> os.stat_result:
-        """Publish the very file that is open, whatever its name leads to by now; gives what the final name leads to."""
+    def link_foreign(self, project_id: str, foreign: Foreign, final: str) -> None:
+        """Give the very file that is open its final name, whatever its own leads to by now; durable after `sync`."""
         *above, name = layout.split(final)
         with self._told(f"publishing {project_id}/{final}"), self._directory(project_id, *above) as directory:
             # linkat(2), AT_SYMLINK_FOLLOW: the way to link a descriptor without CAP_DAC_READ_SEARCH.
@@ -183,8 +183,6 @@ class Share:
                 there, ours = os.stat(name, dir_fd=directory, follow_symlinks=False), os.fstat(foreign.descriptor)
                 if (there.st_dev, there.st_ino) != (ours.st_dev, ours.st_ino):
                     raise ConflictError(f"{project_id}/{final} is there already, and is not from here.") from error
-            os.fsync(directory)
-            return os.stat(name, dir_fd=directory, follow_symlinks=False)
 
     def move(self, project_id: str, source: str, target: str) -> bool:
         """Give a file another name, never over anything, making the directories it goes to as needed.

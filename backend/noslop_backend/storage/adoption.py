@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import json
+import os
 import secrets
 import stat
 from collections.abc import Sequence
@@ -19,6 +20,7 @@ from noslop_backend.crud import Change, IntentCRUD, ProjectCRUD
 from noslop_backend.database import clock
 from noslop_backend.errors import (
     BackendError,
+    ConflictError,
     ContentChangedError,
     InvalidRequestError,
     LeaseLostError,
@@ -198,7 +200,10 @@ class Adoption(Writes):
                 intent_id=begun.intent_id,
             ) from error
         except BaseException:
-            if not begun.published:
+            if begun.published:
+                # It can only be finished: by whoever asks next.
+                self.abandon(begun)
+            else:
                 self.hand_back(share, begun)
             raise
 
@@ -221,7 +226,12 @@ class Adoption(Writes):
         self.settle_plan(begun, self.plan_rows(begun, rows, mentioned), sum(row.charged_bytes for row in rows))
         if sidecar is not None:
             share.publish(project_id, [(layout.staging(begun.intent_id, SIDECAR_PART), sidecar.path)])
-        after = share.link_foreign(project_id, foreign, main.path)
+        share.link_foreign(project_id, foreign, main.path)
+        begun.published = True
+        share.sync(project_id, os.path.dirname(main.path))
+        after = share.look(project_id, main.path)
+        if after is None:
+            raise ConflictError(f"{project_id}/{main.path} vanished while it was being adopted. Adopt it again.")
         same = [
             (seen.inode, seen.size_bytes, seen.mtime_ns) == (f.st_ino, f.st_size, f.st_mtime_ns)
             for f in (before, after)
@@ -232,7 +242,6 @@ class Adoption(Writes):
                 "reserve anew, "
                 "write, close, and adopt only then."
             )
-        begun.published = True
         share.remove(project_id, [layout.staging(begun.intent_id, MAIN_PART)])
         return self.finish_rows(share, begun, rows)
 
