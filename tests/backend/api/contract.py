@@ -26,7 +26,7 @@ from tests.backend.api.serving import Served
 from tests.backend.studio import png
 
 #: How many requests an operation gets. `make test-backend-long` sets 500.
-EXAMPLES = int(os.environ.get("NOSLOP_EXAMPLES", "5"))
+EXAMPLES = int(os.environ.get("NOSLOP_EXAMPLES", "8"))
 #: Errors of the server that are part of what it promises; others are mistakes.
 _PROMISED = {503, 507}
 _SETTINGS: dict[str, Any] = {
