@@ -142,9 +142,11 @@ def _prepare_ffmpeg(name: str) -> Decoder:
         if module.name not in _NOT_NEEDED:
             importlib.import_module(module.name)
     av.logging.set_level(None)
+    # Texts that are no UTF-8 are no error here. From version 19 on that is PyAV's own way, and it has no word for it.
+    texts: dict[str, Any] = {"metadata_errors": "replace"} if int(av.__version__.split(".")[0]) < 19 else {}
 
     def decode(stream: BinaryIO, facts: Facts, budget: Budget) -> None:
-        with av.open(stream, mode="r", format=name, metadata_errors="replace") as container:
+        with av.open(stream, mode="r", format=name, **texts) as container:
             facts["format"] = name
             _frames(container, facts, budget)
 
