@@ -134,8 +134,7 @@ def _pictures(pictures: Iterator[Image.Image], facts: Facts, budget: Budget) -> 
 
 
 def _prepare_ffmpeg(name: str) -> Decoder:
-    import av  # noqa: PLC0415 - only once this process is confined
-    import av.logging  # noqa: PLC0415 - as above
+    import av.logging  # noqa: PLC0415 - only once this process is confined
 
     # Some of its modules are else imported when a stream wants them, and then nothing can be opened any more.
     for module in pkgutil.walk_packages(av.__path__, "av."):
