@@ -179,10 +179,12 @@ class Share:
             # linkat(2), AT_SYMLINK_FOLLOW: the way to link a descriptor without CAP_DAC_READ_SEARCH.
             try:
                 os.link(f"/proc/self/fd/{foreign.descriptor}", name, dst_dir_fd=directory, follow_symlinks=True)
-            except FileExistsError as error:
-                there, ours = os.stat(name, dir_fd=directory, follow_symlinks=False), os.fstat(foreign.descriptor)
-                if (there.st_dev, there.st_ino) != (ours.st_dev, ours.st_ino):
-                    raise ConflictError(f"{project_id}/{final} is there already, and is not from here.") from error
+            except OSError as error:
+                # As in `_link`: it may have been made all the same.
+                if not _leads_to(directory, name, os.fstat(foreign.descriptor)):
+                    if isinstance(error, FileExistsError):
+                        raise ConflictError(f"{project_id}/{final} is there already, and is not from here.") from error
+                    raise
 
     def move(self, project_id: str, source: str, target: str) -> bool:
         """Give a file another name, never over anything, making the directories it goes to as needed.
@@ -349,11 +351,18 @@ def _remove_tree(parent: int, name: str) -> None:
 
 def _same(one: int, one_name: str, two: int, two_name: str) -> bool:
     try:
-        first = os.stat(one_name, dir_fd=one, follow_symlinks=False)
-        second = os.stat(two_name, dir_fd=two, follow_symlinks=False)
+        return _leads_to(two, two_name, os.stat(one_name, dir_fd=one, follow_symlinks=False))
     except FileNotFoundError:
         return False
-    return (first.st_dev, first.st_ino) == (second.st_dev, second.st_ino)
+
+
+def _leads_to(directory: int, name: str, file: os.stat_result) -> bool:
+    """Tell whether a name is one of a file's."""
+    try:
+        found = os.stat(name, dir_fd=directory, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    return (found.st_dev, found.st_ino) == (file.st_dev, file.st_ino)
 
 
 class Tree:

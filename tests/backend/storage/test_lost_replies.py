@@ -3,11 +3,13 @@
 """A call that changes names is carried out, its answer is lost, and it is sent again: NFS, when a server restarts.
 
 The second time a link finds its name there, an unlink or a rename finds nothing. Here each call of the service is such
-a second one: an audit hook (PEP 578) is told of it before the system is, and does it first.
+a second one: an audit hook (PEP 578) is told of it before the system is, and does it first. Where a mount gives up
+instead of sending again (`soft`), the link that was made fails with an error of its own: the hook raises it.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import threading
@@ -16,6 +18,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import pytest
 from noslop_backend import layout
 from noslop_backend.backup import CHECKSUM, backup
 from noslop_backend.layout import FileKind
@@ -44,30 +47,36 @@ def _hook(event: str, words: tuple[Any, ...]) -> None:
     _here.lost = None
     try:
         _FIRST[event](*words)
-        lost[event] += 1
     except OSError:
         # The call itself will say why.
-        pass
+        return
     finally:
         _here.lost = lost
+    lost[event] += 1
+    if event == "os.link" and _here.link_fails is not None:
+        raise OSError(_here.link_fails, os.strerror(_here.link_fails))
 
 
 sys.addaudithook(_hook)
 
 
 @contextmanager
-def replies_lost() -> Iterator[Counter[str]]:
-    """Let every change of a name that this thread makes be a repetition; counts them."""
-    _here.lost = Counter()
+def replies_lost(link_fails: int | None = None) -> Iterator[Counter[str]]:
+    """Let every change of a name that this thread makes be a repetition; counts them.
+
+    With `link_fails` a link that was made fails with this number (errno(3)) instead of being sent again.
+    """
+    _here.lost, _here.link_fails = Counter(), link_fails
     try:
         yield _here.lost
     finally:
         _here.lost = None
 
 
-def test_a_project_lives_its_whole_life(studio: Studio) -> None:
+@pytest.mark.parametrize("link_fails", [None, errno.EIO, errno.ETIMEDOUT])
+def test_a_project_lives_its_whole_life(studio: Studio, link_fails: int | None) -> None:
     storage = studio.storage
-    with replies_lost() as lost:
+    with replies_lost(link_fails) as lost:
         project = storage.create_project_structure(ProjectCreate(name="A film"), key="p").id
         image = storage.save_generated_media(project, "m", png(1), key="m")
         storage.save_workflow(project, "w", {"n": 1}, key="w")
@@ -76,7 +85,7 @@ def test_a_project_lives_its_whole_life(studio: Studio) -> None:
         ticket = storage.reserve_adoption(project, None, "t", 1000)
     with open(ticket.staging_path, "wb") as stream:
         stream.write(png(2))
-    with replies_lost() as more:
+    with replies_lost(link_fails) as more:
         adopted = storage.adopt(project, ticket.intent_id)
         storage.promote_to_final(project, image.id, name="f")
         storage.update_project_metadata(project, ProjectUpdate(name="Another name"))
