@@ -21,7 +21,8 @@ from noslop_backend.errors import LeaseLostError
 from noslop_backend.files import beside
 from noslop_backend.models import ProjectState
 from noslop_backend.storage import ProjectStorage
-from noslop_backend.storage.intents import Apply, Begun
+from noslop_backend.storage.begun import Begun
+from noslop_backend.storage.intents import Apply
 
 from tests.backend.crash_import import run_all
 from tests.backend.filled import facts, fill

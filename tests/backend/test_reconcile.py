@@ -6,18 +6,13 @@ from __future__ import annotations
 
 import os
 import shutil
-import signal
-import subprocess
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from blake3 import blake3
 from noslop_backend import layout
-from noslop_backend.errors import ConfirmationNeededError, InProgressError, NotFoundError, ShareUnavailableError
-from noslop_backend.files import Share
+from noslop_backend.errors import ConfirmationNeededError, NotFoundError, ShareUnavailableError
 from noslop_backend.layout import FileKind
 from noslop_backend.models import FileState
 from noslop_backend.reconcile import HANDFUL, ReconcileReport, reconcile
@@ -332,93 +327,3 @@ def test_a_file_moved_into_the_trash_by_hand_is_in_the_trash(studio: Studio, fil
     sound(studio, filled)
     studio.storage.restore(filled.project_id, [row.id])
     studio.check(filled.project_id)
-
-
-def test_a_run_that_stopped_goes_on_where_it_was(studio: Studio, filled: Filled) -> None:
-    other = fill(studio.storage, "Zebra")
-    first, second = sorted([filled.project_id, other.project_id])
-    broken = studio.root / second / "final"
-    broken.rename(broken.with_name("aside"))
-    broken.symlink_to("aside")
-    (studio.root / first / "generated/images/left.png").write_bytes(png(1))
-    with pytest.raises(Exception, match="final"):
-        look(studio)
-    broken.unlink()
-    broken.with_name("aside").rename(broken)
-    resumed = look(studio)
-    assert resumed.resumed
-    assert resumed.projects_count == 2
-    # Once: a run that goes on does not look a second time, neither at what it saw nor at what it has yet to see.
-    assert (resumed.counts, resumed.waiting_count) == ({"stranger": 1}, 1)
-    after = look(studio)
-    assert (after.resumed, after.counts) == (False, {"left": 1})
-
-
-MORTAL = """
-import os, signal, sys
-from contextlib import contextmanager
-from noslop_backend.reconcile import reconcile
-from noslop_backend.settings import Settings
-from noslop_backend.storage import ProjectStorage
-
-class Mortal(ProjectStorage):
-    left = int(sys.argv[4])
-
-    @contextmanager
-    def share(self):
-        Mortal.left -= 1
-        if not Mortal.left:
-            os.kill(os.getpid(), signal.SIGKILL)
-        with super().share() as share:
-            yield share
-
-settings = Settings(_env_file=None, studio_id=sys.argv[1], project_storage_dir=sys.argv[2], database_url=sys.argv[3])
-settings = settings.model_copy(update={"lease_s": 0})
-reconcile(Mortal.open(settings), apply=True, apart_s=0)
-"""
-
-
-@pytest.mark.parametrize("calls", [3, 20, 21, 39])
-def test_a_run_that_is_killed_loses_nothing(studio: Studio, filled: Filled, calls: int) -> None:
-    """At its beginning, in the middle of the first project, when it acts, and in the second."""
-    other = fill(studio.storage, "Zebra")
-    for each in (filled, other):
-        top = studio.root / each.project_id
-        (top / each.workflow.path).unlink()
-        os.utime(top / each.latent.path, ns=(1, 1))
-    look(studio)
-    arguments = [STUDIO, str(studio.root), studio.url, str(calls)]
-    killed = subprocess.run([sys.executable, "-c", MORTAL, *arguments], check=False)
-    assert killed.returncode == -signal.SIGKILL
-    report = look(studio)
-    assert report.resumed
-    found = [studio.storage.get_file(each.project_id, each.workflow.id).state for each in (filled, other)]
-    assert found == [FileState.MISSING, FileState.MISSING]
-    sound(studio, filled)
-    sound(studio, other)
-    assert look(studio).counts == {}
-
-
-def test_two_at_once_are_one_too_many(studio: Studio, filled: Filled) -> None:
-    refused: list[str] = []
-
-    class Nosy(ProjectStorage):
-        """A service beside which another run begins as soon as its own is at work."""
-
-        @contextmanager
-        def share(self) -> Iterator[Share]:
-            with super().share() as share:
-                if self.works and not refused:
-                    with pytest.raises(InProgressError, match="at work"):
-                        look(studio)
-                    refused.append(filled.project_id)
-                self.works = True
-                yield share
-
-        works = False
-
-    nosy = Nosy.open(studio.settings())
-    report = reconcile(nosy, apart_s=0)
-    nosy.close()
-    assert (report.projects_count, len(refused)) == (1, 1)
-    assert look(studio, apply=False).projects_count == 1

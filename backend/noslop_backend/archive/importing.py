@@ -35,8 +35,9 @@ from noslop_backend.models import (
     ProjectPublic,
     ProjectState,
 )
+from noslop_backend.storage.begun import Begun, LostError, Request
 from noslop_backend.storage.imports import undo_import
-from noslop_backend.storage.intents import Begun, Intents, LostError, Request
+from noslop_backend.storage.intents import Intents
 
 from . import manifest
 from .checked import Checked

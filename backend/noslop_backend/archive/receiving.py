@@ -19,8 +19,9 @@ from noslop_backend.errors import NotFoundError, QuotaExceededError
 from noslop_backend.files import CHUNK_BYTES, Seen, Share, beside
 from noslop_backend.layout import FileKind
 from noslop_backend.models import FileModel, FileState, IntentOp, ProjectState
+from noslop_backend.storage.begun import Begun, LostError
 from noslop_backend.storage.imports import show_import
-from noslop_backend.storage.intents import Begun, Intents, LostError
+from noslop_backend.storage.intents import Intents
 from noslop_backend.storage.project_file import metadata_of
 
 from . import manifest

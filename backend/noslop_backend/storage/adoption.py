@@ -31,8 +31,9 @@ from noslop_backend.layout import GENERATED, INTERMEDIATE, MEDIA, FileKind
 from noslop_backend.media_types import HEAD_BYTES, intermediate
 from noslop_backend.models import AdoptionTicket, FilePublic, IntentModel, IntentOp, IntentState
 
-from .intents import Begun, LostError, Request
-from .writes import MAIN_PART, SIDECAR_PART, Writes, check_hash, checked, generated
+from .begun import Begun, LostError, Request
+from .said import check_hash, checked, generated
+from .writes import MAIN_PART, SIDECAR_PART, Writes
 
 
 class Adoption(Writes):

@@ -15,9 +15,9 @@ from noslop_backend.errors import InvalidRequestError
 from noslop_backend.layout import INTERMEDIATE, FileKind
 from noslop_backend.models import CleanupReport, FileModel, FilePublic, FileState, IntentOp, ProjectState
 
-from .intents import Request
+from .begun import Request
 from .removals import BATCH, Removals, check_age
-from .writes import public
+from .said import public
 
 _LISTED = 1000
 

@@ -21,8 +21,9 @@ from noslop_backend.layout import DOCUMENTS, FileKind
 from noslop_backend.media_types import MediaType
 from noslop_backend.models import DocumentPublic, FilePublic, IntentModel, IntentOp, LoadedDocument, Page
 
-from .intents import AnsweredError, Begun, Request
-from .writes import MAIN_PART, Writes, checked, document_json, public
+from .begun import AnsweredError, Begun, Request
+from .said import checked, document_json, public
+from .writes import MAIN_PART, Writes
 
 #: Content type and extension.
 _JSON = ("application/json", "json")

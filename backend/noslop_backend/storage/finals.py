@@ -18,8 +18,9 @@ from noslop_backend.layout import INTERMEDIATE, MEDIA, FileKind
 from noslop_backend.media_types import MediaType
 from noslop_backend.models import FileModel, FilePublic, FileState, IntentModel, IntentOp
 
-from .intents import Begun, Request
-from .writes import MAIN_PART, Writes, checked, row_json, row_of
+from .begun import Begun, Request
+from .said import checked, row_json, row_of
+from .writes import MAIN_PART, Writes
 
 
 class Finals(Writes):

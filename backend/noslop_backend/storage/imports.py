@@ -16,7 +16,8 @@ from noslop_backend.errors import NotFoundError
 from noslop_backend.files import Share, beside
 from noslop_backend.models import IntentState, ProjectPublic, ProjectState
 
-from .intents import Begun, Intents
+from .begun import Begun
+from .intents import Intents
 
 
 def show_import(session: Session, project_id: str) -> dict[str, Any]:

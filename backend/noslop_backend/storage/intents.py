@@ -9,16 +9,13 @@ compares the owner, so who stalled and comes back learns what became of it.
 
 from __future__ import annotations
 
-import json
 import secrets
 import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from blake3 import blake3
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session
 
@@ -35,63 +32,9 @@ from noslop_backend.errors import (
 from noslop_backend.models import FileModel, IntentModel, IntentOp, IntentState
 
 from .base import Core
+from .begun import AnsweredError, Begun, BusyError, LostError, Request
 
 KEY_LIMIT = 255
-
-
-class LostError(Exception):
-    """The intent is not this owner's any more. Never leaves the service."""
-
-
-class BusyError(Exception):
-    """Another intent works on a file. Never leaves the service."""
-
-    def __init__(self, intent_id: str) -> None:
-        super().__init__(intent_id)
-        self.intent_id = intent_id
-
-
-class AnsweredError(Exception):
-    """There is nothing to do: this is the answer, to be kept for the key. Never leaves the service."""
-
-    def __init__(self, result: dict[str, Any]) -> None:
-        super().__init__()
-        self.result = result
-
-
-@dataclass
-class Begun:
-    """An intent that this process owns; or, with `answer`, what the key had led to before."""
-
-    intent_id: str
-    project_id: str
-    owner: str
-    op: IntentOp
-    moment: datetime
-    plan: dict[str, Any] = field(default_factory=dict)
-    reserved_bytes: int = 0
-    renew_at_s: float = 0.0
-    #: Everything has its final name: from here it can only be finished.
-    published: bool = False
-    answer: dict[str, Any] | None = None
-
-
-@dataclass(frozen=True)
-class Request:
-    """Whatever makes two requests the same, for a key."""
-
-    key: str | None = None
-    arguments: tuple[Any, ...] = ()
-    #: Where the key means something; by default the project.
-    scope: str | None = None
-
-    def scope_in(self, project_id: str) -> str:
-        """Where the key means something."""
-        return project_id if self.scope is None else self.scope
-
-    def fingerprint(self, op: IntentOp) -> str:
-        """Hash of what was asked for."""
-        return blake3(json.dumps([op, *self.arguments], sort_keys=True, default=str).encode()).hexdigest()
 
 
 #: Called within the first transaction, with the session, the intent (inserted) and the time; gives the plan.

@@ -18,9 +18,10 @@ from noslop_backend.media_types import MediaType, intermediate
 from noslop_backend.models import FilePublic, IntentModel, IntentOp
 from noslop_backend.models.edges import FileCreate, FileSaid
 
-from .intents import Request
+from .begun import Request
+from .said import checked, generated
 from .upload import Upload
-from .writes import Writes, checked, generated
+from .writes import Writes
 
 #: Bytes, something with `read(size)`, or pieces as they come.
 Content = bytes | BinaryIO | Iterable[bytes]

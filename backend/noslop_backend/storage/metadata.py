@@ -20,8 +20,9 @@ from noslop_backend.layout import WITH_SIDECAR, FileKind
 from noslop_backend.media_types import MediaType
 from noslop_backend.models import FileModel, FilePublic, FileState, IntentModel, IntentOp
 
-from .intents import Begun, Request
-from .writes import MAIN_PART, Writes, checked, compose_sidecar, document_json, location, row_json, row_of
+from .begun import Begun, Request
+from .said import checked, compose_sidecar, document_json, location, row_json, row_of
+from .writes import MAIN_PART, Writes
 
 #: Embedded texts are escaped in a sidecar, and the parameters stand beside them.
 _SIDECAR_LIMIT_BYTES = 8 * LIMIT_BYTES

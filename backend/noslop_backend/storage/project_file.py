@@ -16,8 +16,9 @@ from noslop_backend.crud import DocumentCRUD, ProjectCRUD
 from noslop_backend.files import Share
 from noslop_backend.models import DocumentModel, ProjectModel
 
-from .intents import Begun
-from .writes import MAIN_PART, Writes, document_json
+from .begun import Begun
+from .said import document_json
+from .writes import MAIN_PART, Writes
 
 _FORMAT = 1
 

@@ -29,7 +29,7 @@ from noslop_backend.models import (
     RemovalReport,
 )
 
-from .intents import Begun, BusyError, LostError, Request
+from .begun import Begun, BusyError, LostError, Request
 from .removals import Removals
 
 

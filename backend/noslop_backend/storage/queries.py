@@ -24,7 +24,7 @@ from noslop_backend.layout import INTERMEDIATE, FileKind, is_file_id
 from noslop_backend.models import FilePublic, FileState, KindStats, Page, StorageStats, StoreStats
 
 from .base import Core
-from .writes import public
+from .said import public
 
 
 @dataclass

@@ -16,8 +16,9 @@ from noslop_backend.files import Share
 from noslop_backend.models import IntentOp, IntentState, ProjectState, RecoveryReport
 
 from .adoption import Adoption
+from .begun import Begun, LostError
 from .imports import recover_import
-from .intents import Begun, LostError, left_s
+from .intents import left_s
 from .projects import Projects
 from .trash import Trash
 from .writes import MAIN_PART, RECOVERED_PART, SIDECAR_PART

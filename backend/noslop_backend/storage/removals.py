@@ -19,9 +19,9 @@ from noslop_backend.errors import InProgressError, InvalidRequestError, NotFound
 from noslop_backend.files import Share
 from noslop_backend.models import FileModel, FileState, IntentModel, IntentOp, RemovalReport
 
-from .intents import AnsweredError, Begun, LostError, Request
+from .begun import AnsweredError, Begun, LostError, Request
 from .project_file import ProjectFile
-from .writes import public
+from .said import public
 
 #: So many files go with one intent, and fit into one statement on every database.
 BATCH = 1000

@@ -19,7 +19,7 @@ from noslop_backend.files import Share
 from noslop_backend.layout import is_file_id
 from noslop_backend.models import FileModel, FileState, IntentModel, IntentOp, RemovalReport
 
-from .intents import Begun, Request
+from .begun import Begun, Request
 from .removals import BATCH, Removals, check_age
 
 

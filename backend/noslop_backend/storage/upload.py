@@ -23,8 +23,9 @@ from noslop_backend.media_types import HEAD_BYTES, MediaType
 from noslop_backend.models import FilePublic
 from noslop_backend.models.edges import FileCreate
 
-from .intents import Begun, LostError
-from .writes import MAIN_PART, Writes, check_hash
+from .begun import Begun, LostError
+from .said import check_hash
+from .writes import MAIN_PART, Writes
 
 
 @dataclass(frozen=True)

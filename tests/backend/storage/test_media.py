@@ -1,11 +1,10 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Media and intermediates: saved, described, adopted, promoted."""
+"""Media and intermediates: saved, described, promoted."""
 
 from __future__ import annotations
 
 import io
-import os
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -13,12 +12,10 @@ from pathlib import Path
 import pytest
 from blake3 import blake3
 from noslop_backend.errors import (
-    ContentChangedError,
     ContentMismatchError,
     InProgressError,
     InvalidRequestError,
     KeyReusedError,
-    LeaseLostError,
     NotFoundError,
     QuotaExceededError,
     UnsafePathError,
@@ -26,7 +23,6 @@ from noslop_backend.errors import (
 )
 from noslop_backend.layout import FileKind
 from noslop_backend.models import FileState, ProjectUpdate
-from noslop_backend.storage import ProjectStorage
 
 from tests.backend.studio import Studio, png
 
@@ -225,160 +221,6 @@ def test_a_final_lives_on_and_pays_when_its_source_goes(studio: Studio, project:
     storage.trash(project, [final.id])
     assert storage.purge(project).freed_bytes == before
     assert storage.get_project(project).used_bytes == 0
-    studio.check(project)
-
-
-def adopted(storage: ProjectStorage, project: str, content: bytes, name: str = "a") -> tuple[str, Path]:
-    ticket = storage.reserve_adoption(project, None, name, len(content))
-    Path(ticket.staging_path).write_bytes(content)
-    return ticket.intent_id, Path(ticket.staging_path)
-
-
-def test_a_file_on_the_share_is_adopted_without_moving_a_byte(studio: Studio, project: str) -> None:
-    storage, content = studio.storage, png(3, {"prompt": "{}"})
-    ticket = storage.reserve_adoption(project, FileKind.IMAGE, "Cat", len(content), parameters={"a": 1}, key="k")
-    assert (
-        storage.reserve_adoption(project, FileKind.IMAGE, "Cat", len(content), parameters={"a": 1}, key="k") == ticket
-    )
-    assert storage.get_project(project).reserved_bytes == len(content)
-    with pytest.raises(NotFoundError):
-        storage.adopt(project, ticket.intent_id)
-    path = Path(ticket.staging_path)
-    path.write_bytes(content)
-    inode = path.stat().st_ino
-    with pytest.raises(ContentMismatchError):
-        storage.adopt(project, ticket.intent_id, expected_blake3="0" * 64)
-    saved = storage.adopt(project, ticket.intent_id, expected_blake3=blake3(content).hexdigest())
-    assert (studio.root / project / saved.path).stat().st_ino == inode
-    assert not path.exists()
-    assert studio.another().adopt(project, ticket.intent_id) == saved
-    assert storage.load_metadata(project, saved.id)["embedded"] == {"prompt": {}}
-    with pytest.raises(LeaseLostError):
-        storage.renew_adoption(project, ticket.intent_id)
-    studio.check(project)
-
-
-def test_a_ticket_that_is_given_back_leaves_nothing(studio: Studio, project: str) -> None:
-    storage = studio.storage
-    intent, path = adopted(storage, project, png())
-    assert storage.renew_adoption(project, intent).reserved_bytes == len(png())
-    storage.release_adoption(project, intent)
-    assert not path.exists()
-    for call in (storage.adopt, storage.renew_adoption):
-        with pytest.raises(LeaseLostError):
-            call(project, intent)
-    studio.check(project)
-
-
-def test_what_is_no_media_is_not_adopted_as_such(studio: Studio, project: str) -> None:
-    storage = studio.storage
-    intent, path = adopted(storage, project, b"hello")
-    with pytest.raises(UnsupportedMediaError):
-        storage.adopt(project, intent)
-    assert path.exists()
-    storage.release_adoption(project, intent)
-    ticket = storage.reserve_adoption(project, FileKind.LATENT, "x.safetensors", 5)
-    Path(ticket.staging_path).write_bytes(b"hello")
-    assert storage.adopt(project, ticket.intent_id).path.endswith(".safetensors")
-    studio.check(project)
-
-
-def test_links_and_odd_files_are_not_adopted(studio: Studio, project: str, place: Path) -> None:
-    storage, content = studio.storage, png()
-    outside = place / "outside.png"
-    outside.write_bytes(content)
-
-    def plant_link(path: Path) -> None:
-        path.symlink_to(outside)
-
-    def plant_second_name(path: Path) -> None:
-        path.hardlink_to(outside)
-
-    def plant_fifo(path: Path) -> None:
-        os.mkfifo(path)
-
-    def plant_directory(path: Path) -> None:
-        path.mkdir()
-
-    for plant in (plant_link, plant_second_name, plant_fifo, plant_directory):
-        ticket = storage.reserve_adoption(project, None, "m", len(content))
-        path = Path(ticket.staging_path)
-        plant(path)
-        with pytest.raises(UnsafePathError):
-            storage.adopt(project, ticket.intent_id)
-        if path.is_dir():
-            path.rmdir()
-        storage.release_adoption(project, ticket.intent_id)
-    assert outside.read_bytes() == content
-    studio.check(project)
-
-
-@pytest.mark.parametrize("change", ["append", "overwrite", "truncate"])
-def test_a_file_that_changes_while_it_is_adopted_is_not_kept(
-    studio: Studio, project: str, monkeypatch: pytest.MonkeyPatch, change: str
-) -> None:
-    """The worker did not close it: it writes between the hash and the link, which is when we let it.
-
-    All in one tick of the file system's clock, so that its time says nothing of the second write.
-    """
-    storage, content = studio.storage, png()
-    intent, path = adopted(storage, project, content)
-    written = path.stat()
-    with path.open("r+b", buffering=0) as worker:
-        real = os.link
-
-        def link(src: str, dst: str, **where: int) -> None:
-            if src.startswith("/proc/self/fd/"):
-                if change == "truncate":
-                    worker.truncate(10)
-                else:
-                    worker.seek(0, os.SEEK_END if change == "append" else os.SEEK_SET)
-                    worker.write(b"changed")
-                os.utime(worker.fileno(), ns=(written.st_atime_ns, written.st_mtime_ns))
-            real(src, dst, **where)  # type: ignore[arg-type]  # the real one's own keywords
-
-        monkeypatch.setattr(os, "link", link)
-        with pytest.raises(ContentChangedError):
-            storage.adopt(project, intent)
-        monkeypatch.undo()
-    assert storage.get_project_files(project).items == []
-    studio.check(project)
-
-
-def test_a_name_that_is_swapped_while_it_is_adopted_changes_nothing(
-    studio: Studio, project: str, monkeypatch: pytest.MonkeyPatch, place: Path
-) -> None:
-    """What is published is the descriptor that was hashed, not whatever its name leads to by then."""
-    storage, content = studio.storage, png()
-    outside = place / "outside.png"
-    outside.write_bytes(png(9))
-    intent, path = adopted(storage, project, content)
-    real = os.link
-
-    def link(src: str, dst: str, **where: int) -> None:
-        if src.startswith("/proc/self/fd/"):
-            path.rename(place / "taken")
-            path.symlink_to(outside)
-        real(src, dst, **where)  # type: ignore[arg-type]  # the real one's own keywords
-
-    monkeypatch.setattr(os, "link", link)
-    saved = storage.adopt(project, intent)
-    with storage.open_file(project, saved.id) as opened:
-        assert opened.stream.read() == content
-    assert outside.read_bytes() == png(9)
-    studio.check(project)
-
-
-def test_an_adopted_file_that_is_larger_than_reserved_still_has_to_fit(studio: Studio, project: str) -> None:
-    storage = studio.storage
-    storage.update_project_metadata(project, ProjectUpdate(quota_bytes=100))
-    ticket = storage.reserve_adoption(project, FileKind.LATENT, "x", 50)
-    Path(ticket.staging_path).write_bytes(b"x" * 101)
-    with pytest.raises(QuotaExceededError):
-        storage.adopt(project, ticket.intent_id)
-    Path(ticket.staging_path).unlink()
-    Path(ticket.staging_path).write_bytes(b"x" * 100)
-    assert storage.adopt(project, ticket.intent_id).size_bytes == 100
     studio.check(project)
 
 
