@@ -75,7 +75,8 @@ def apply_retention(storage: ProjectStorage, *, confirmed: bool = False, dry_run
 
     Args:
         storage: the service.
-        confirmed: a person looked at it: remove much, and believe the clock.
+        confirmed: a person looked at it. One answer settles one question: when the clock jumped it is believed, and
+            what would be much is still asked about; else much is removed.
         dry_run: remove nothing, tell what would go.
 
     Raises:
@@ -87,7 +88,8 @@ def apply_retention(storage: ProjectStorage, *, confirmed: bool = False, dry_run
         now = clock(session)
         last = JobCRUD(session).get(RETENTION).last_run_at
         projects = ProjectCRUD(session).ids(ProjectState.PRESENT)
-    if last is not None and not confirmed and not timedelta(0) <= now - last <= LONGEST_GAP:
+    jumped = last is not None and not timedelta(0) <= now - last <= LONGEST_GAP
+    if last is not None and jumped and not confirmed:
         refusal = _clock_jumped(now, last)
         if not dry_run:
             with storage.database.write() as session:
@@ -96,7 +98,7 @@ def apply_retention(storage: ProjectStorage, *, confirmed: bool = False, dry_run
     report = RetentionReport()
     for project_id in projects:
         try:
-            _retain(storage, project_id, now, report, confirmed=confirmed, dry_run=dry_run)
+            _retain(storage, project_id, now, report, confirmed=confirmed and not jumped, dry_run=dry_run)
         except BackendError as error:
             report.failed[project_id] = error.message
     limit = storage.settings.media_cache_bytes

@@ -74,6 +74,23 @@ def test_a_clock_that_jumped_stops_retention(studio: Studio, project: str, gap: 
     assert jobs.apply_retention(storage).intermediates_count == 0
 
 
+def test_who_believes_the_clock_has_not_said_that_much_may_go(studio: Studio, project: str) -> None:
+    storage = studio.storage
+    jobs.apply_retention(storage)
+    fill(storage, project, 3, 7)
+    with storage.database.write() as session:
+        session.exec(update(JobModel).values(last_run_at=clock(session) - timedelta(days=3)))
+    with pytest.raises(ConfirmationNeededError):
+        jobs.apply_retention(storage)
+    assert list(jobs.apply_retention(storage, confirmed=True, dry_run=True).asks) == [project]
+    report = jobs.apply_retention(storage, confirmed=True)
+    assert (report.intermediates_count, list(report.asks)) == (0, [project])
+    assert storage.get_store_stats().questions == [f"{project}: {report.asks[project]}"]
+    assert jobs.apply_retention(storage, confirmed=True).intermediates_count == 3
+    assert storage.get_store_stats().questions == []
+    studio.check(project)
+
+
 def test_a_clock_that_is_set_right_is_an_answer(studio: Studio, project: str) -> None:
     storage = studio.storage
     jobs.apply_retention(storage)

@@ -15,7 +15,11 @@ from .environment import Environment, ExitCode, json_option, pass_environment, s
 
 @click.command()
 @click.option("--dry-run", is_flag=True, help="Remove nothing, say what would go.")
-@click.option("--confirmed", is_flag=True, help="You looked at it: remove much of a project, and believe the clock.")
+@click.option(
+    "--confirmed",
+    is_flag=True,
+    help="You looked at what it asks: it believes the clock, or, when that was no question, removes much.",
+)
 @json_option
 @pass_environment
 def retention(environment: Environment, dry_run: bool, confirmed: bool) -> int:
