@@ -19,7 +19,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session
 
 from noslop_backend import layout
-from noslop_backend.crud.tokens import TokenCRUD
+from noslop_backend.crud.tokens import KnownToken, TokenCRUD
 from noslop_backend.database import Database, clock
 from noslop_backend.errors import BackendError, ConflictError, InvalidRequestError, NotFoundError
 from noslop_backend.models import TokenModel, TokenScope
@@ -160,7 +160,7 @@ class Tokens:
                 "'noslop-backend token create'."
             )
         with self.database.read() as session:
-            row = TokenCRUD(session).get(parts[1])
+            row = TokenCRUD(session).known(parts[1])
             expected = row.secret_hash if row else "0" * 64
             same = hmac.compare_digest(_hash(parts[2]), expected)
             if row is None or not same:
@@ -173,7 +173,7 @@ class Tokens:
             TokenCRUD(session).used(token_id, clock(session), USED_STEP)
 
 
-def _valid(session: Session, row: TokenModel) -> Caller:
+def _valid(session: Session, row: KnownToken) -> Caller:
     if row.revoked_at is not None:
         raise UnauthenticatedError(f"The token {row.name!r} was revoked. Ask who runs the studio for another.")
     now = clock(session)

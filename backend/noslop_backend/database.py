@@ -120,10 +120,11 @@ class Database:
 
 def clock(session: Session) -> datetime:
     """Tell the time by the database's clock."""
-    if session.get_bind().dialect.name == "sqlite":
-        said = session.connection().execute(_SQLITE_NOW).scalar_one()
+    connection = session.connection()
+    if connection.dialect.name == "sqlite":
+        said = connection.execute(_SQLITE_NOW).scalar_one()
         return datetime.fromisoformat(said).replace(tzinfo=UTC)
-    moment: datetime = session.connection().execute(_POSTGRESQL_NOW).scalar_one()
+    moment: datetime = connection.execute(_POSTGRESQL_NOW).scalar_one()
     return moment.astimezone(UTC)
 
 

@@ -5,11 +5,25 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from typing import NamedTuple
 
 from sqlalchemy import bindparam, or_, update
+from sqlalchemy import select as sql_select
 from sqlmodel import Session, col, select
 
 from noslop_backend.models import TokenModel
+
+
+class KnownToken(NamedTuple):
+    """What is known of a token that somebody presents."""
+
+    id: str
+    name: str
+    secret_hash: str
+    scope: str
+    expires_at: datetime | None
+    last_used_at: datetime | None
+    revoked_at: datetime | None
 
 
 class TokenCRUD:
@@ -29,7 +43,12 @@ class TokenCRUD:
 
     def get(self, token_id: str) -> TokenModel | None:
         """The token of this id."""
-        return self.session.exec(_GET, params={"of_id": token_id}).first()
+        return self.session.get(TokenModel, token_id)
+
+    def known(self, token_id: str) -> KnownToken | None:
+        """What is known of the token of this id: columns only, for every request asks."""
+        found = self.session.connection().execute(_KNOWN, {"of_id": token_id}).first()
+        return None if found is None else KnownToken(*found)
 
     def named(self, name: str) -> TokenModel | None:
         """The token of this name."""
@@ -57,5 +76,7 @@ class TokenCRUD:
         )
 
 
-# Built once, as in `projects`: every request asks for its token.
-_GET = select(TokenModel).where(col(TokenModel.id) == bindparam("of_id"))
+# Built once, as in `projects`.
+_KNOWN = sql_select(*(getattr(TokenModel, name) for name in KnownToken._fields)).where(
+    col(TokenModel.id) == bindparam("of_id")
+)
