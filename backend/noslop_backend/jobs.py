@@ -88,9 +88,10 @@ def apply_retention(storage: ProjectStorage, *, confirmed: bool = False, dry_run
         now = clock(session)
         last = JobCRUD(session).get(RETENTION).last_run_at
         projects = ProjectCRUD(session).ids(ProjectState.PRESENT)
-    jumped = last is not None and not timedelta(0) <= now - last <= LONGEST_GAP
-    if last is not None and jumped and not confirmed:
+    refusal = None
+    if last is not None and not timedelta(0) <= now - last <= LONGEST_GAP:
         refusal = _clock_jumped(now, last)
+    if refusal is not None and not confirmed:
         if not dry_run:
             with storage.database.write() as session:
                 JobCRUD(session).ask(RETENTION, [refusal.message])
@@ -98,7 +99,7 @@ def apply_retention(storage: ProjectStorage, *, confirmed: bool = False, dry_run
     report = RetentionReport()
     for project_id in projects:
         try:
-            _retain(storage, project_id, now, report, confirmed=confirmed and not jumped, dry_run=dry_run)
+            _retain(storage, project_id, now, report, confirmed=confirmed and refusal is None, dry_run=dry_run)
         except BackendError as error:
             report.failed[project_id] = error.message
     limit = storage.settings.media_cache_bytes
