@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -122,7 +123,7 @@ def test_a_file_that_changes_while_it_is_adopted_is_not_kept(
     intent, path = adopted(storage, project, content)
     written = path.stat()
     with path.open("r+b", buffering=0) as worker:
-        real = os.link
+        real: Callable[..., None] = os.link
 
         def link(src: str, dst: str, **where: int) -> None:
             if src.startswith("/proc/self/fd/"):
@@ -132,7 +133,7 @@ def test_a_file_that_changes_while_it_is_adopted_is_not_kept(
                     worker.seek(0, os.SEEK_END if change == "append" else os.SEEK_SET)
                     worker.write(b"changed")
                 os.utime(worker.fileno(), ns=(written.st_atime_ns, written.st_mtime_ns))
-            real(src, dst, **where)  # type: ignore[arg-type]  # the real one's own keywords
+            real(src, dst, **where)
 
         monkeypatch.setattr(os, "link", link)
         with pytest.raises(ContentChangedError):
@@ -150,13 +151,13 @@ def test_a_name_that_is_swapped_while_it_is_adopted_changes_nothing(
     outside = place / "outside.png"
     outside.write_bytes(png(9))
     intent, path = adopted(storage, project, content)
-    real = os.link
+    real: Callable[..., None] = os.link
 
     def link(src: str, dst: str, **where: int) -> None:
         if src.startswith("/proc/self/fd/"):
             path.rename(place / "taken")
             path.symlink_to(outside)
-        real(src, dst, **where)  # type: ignore[arg-type]  # the real one's own keywords
+        real(src, dst, **where)
 
     monkeypatch.setattr(os, "link", link)
     saved = storage.adopt(project, intent)
