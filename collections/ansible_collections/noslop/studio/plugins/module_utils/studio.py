@@ -219,7 +219,9 @@ def accounts(variables: Mapping[str, Any]) -> list[AccountNumbers]:
     for account in ACCOUNTS.values():
         uid = _number(account.variable, variables)
         gid = _number(PEOPLE_GROUP_VARIABLE, variables) if account.name == PEOPLE else uid
-        listed.append(AccountNumbers(account.name, uid, gid, EXTRA_GROUPS.get(account.name, ()), account.name in PEOPLE_GROUPS))
+        listed.append(
+            AccountNumbers(account.name, uid, gid, EXTRA_GROUPS.get(account.name, ()), account.name in PEOPLE_GROUPS)
+        )
     for one, other in itertools.combinations(listed, 2):
         same = [kind for kind in ("uid", "gid") if getattr(one, kind) == getattr(other, kind)]
         if same:

@@ -73,6 +73,9 @@ EXAMPLES = r"""
       - path: /mnt/noslop/projects
         clients: [192.168.1.20]
         options: [rw, sync, all_squash, anonuid=2600, anongid=2600]
+      - path: /mnt/noslop/comfyui/custom_nodes
+        clients: [192.168.1.20]
+        options: [ro, sync, all_squash, anonuid=2602, anongid=2602]
 """
 
 RETURN = r"""
