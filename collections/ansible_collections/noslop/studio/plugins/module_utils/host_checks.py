@@ -224,7 +224,7 @@ class HostChecks:
             self.checks.add(
                 "storage.own_file_system",
                 not inside,
-                seen=own_file_system.exposure(self.checks.host, inside) if inside else "each share has its own",
+                seen=own_file_system.exposure(self.checks.host, root, inside) if inside else "each share has its own",
                 expected="file systems that hold nothing but shares (noslop_require_own_file_system)",
                 todo=f"{own_file_system.todo(root)} Or set noslop_require_own_file_system to false",
             )

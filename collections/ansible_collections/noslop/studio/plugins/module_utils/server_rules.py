@@ -99,12 +99,14 @@ def judge_file_systems(
     inside = [share["path"] for share in shares if not own_file_system.has_own(table, storage.root, share["path"])]
     expected = "each share lies on a file system that holds nothing but shares"
     if inside and not storage.require_own_file_system:
-        checks.note("server.file_systems", seen=own_file_system.exposure(checks.host, inside), expected=expected)
+        checks.note(
+            "server.file_systems", seen=own_file_system.exposure(checks.host, storage.root, inside), expected=expected
+        )
         return
     checks.add(
         "server.file_systems",
         not inside,
-        seen=own_file_system.exposure(checks.host, inside) if inside else expected,
+        seen=own_file_system.exposure(checks.host, storage.root, inside) if inside else expected,
         expected=f"{expected} (noslop_require_own_file_system)",
         todo=own_file_system.todo(storage.root),
     )
