@@ -52,7 +52,9 @@ LISTING: dict[str, Any] = {
         rule(match({"meta": {"key": "iif"}}, "lo"), ACCEPT),
         rule(match({"meta": {"key": "l4proto"}}, {"set": ["tcp", "udp"]}, "!="), ACCEPT),
         rule(match(field("th", "dport"), {"set": [2049, 8188, 11434]}, "!="), ACCEPT),
-        rule(match({"ct": {"key": "state"}}, ["established", "related"], "in"), ACCEPT),
+        rule(
+            match({"ct": {"key": "state"}}, "established", "in"), match({"ct": {"key": "direction"}}, "reply"), ACCEPT
+        ),
         rule(match(field("ip", "saddr"), "@members4"), ACCEPT),
         rule(match(field("ip6", "saddr"), "@members6"), ACCEPT),
         rule(match(field("ip", "saddr"), "@allowed4"), SERVICES, ACCEPT),

@@ -22,6 +22,8 @@ STRANGERS = ("192.0.2.77", "198.51.100.77", "203.0.113.77", "2001:db8::77")
 #: TCP by its name, and by its number where a host has no /etc/protocols (Debian's package netbase).
 TCP = frozenset({"tcp", 6})
 _NO_EFFECT = frozenset({"counter", "log", "limit", "comment", "quota"})
+#: What conntrack says of the first packet of a connection from another machine.
+_CONNECTION = {"state": "new", "direction": "original"}
 _VERDICTS = frozenset({"accept", "drop", "reject", "return", "jump", "goto"})
 
 
@@ -138,8 +140,8 @@ class Table:
             }
             if left["meta"]["key"] in known:
                 return known[left["meta"]["key"]]
-        if isinstance(left, dict) and left.get("ct", {}).get("key") == "state":
-            return "new"
+        if isinstance(left, dict) and left.get("ct", {}).get("key") in _CONNECTION:
+            return _CONNECTION[left["ct"]["key"]]
         if isinstance(left, dict) and left.get("fib", {}).get("result") == "type":
             return "local" if "daddr" in left["fib"].get("flags", []) else "unicast"
         raise NotUnderstoodError(f"a match on {left}")
