@@ -1,6 +1,6 @@
 """Keep TCP connections open, send lines over all of them, and print over which of them a line arrived.
 
-    connections.py keep NAME [listen:PORT ...] [connect:SOURCE:PORT:HOST:PORT ...]
+    connections.py keep NAME [listen:[IPV4:]PORT ...] [connect:SOURCE:PORT:HOST:PORT ...]
     connections.py send NAME LINE
     connections.py received NAME LINE
 
@@ -22,11 +22,13 @@ WAIT_S = 2
 class Connections:
     """All open connections of one process, with what arrived over each."""
 
-    def __init__(self, control: Path, listeners: list[int], targets: list[list[str]]) -> None:
+    def __init__(self, control: Path, listeners: list[str], targets: list[list[str]]) -> None:
         self._received: dict[socket.socket, bytes] = {}
         self._selector = selectors.DefaultSelector()
-        for port in listeners:
-            listener = socket.create_server(("::", port), family=socket.AF_INET6, dualstack_ipv6=True)
+        for text in listeners:
+            address, _, port = text.rpartition(":")
+            server_address = (f"::ffff:{address}" if address else "::", int(port))
+            listener = socket.create_server(server_address, family=socket.AF_INET6, dualstack_ipv6=True)
             self._selector.register(listener, selectors.EVENT_READ, self._accept)
         for source, source_port, host, target_port in targets:
             self._add(socket.create_connection((host, int(target_port)), 10, (source, int(source_port))))
@@ -97,7 +99,7 @@ def main() -> None:
     verb, name, *words = sys.argv[1:]
     control = Path("/run") / f"connections-{name}"
     if verb == "keep":
-        listeners = [int(word.partition(":")[2]) for word in words if word.startswith("listen:")]
+        listeners = [word.partition(":")[2] for word in words if word.startswith("listen:")]
         targets = [word.split(":")[1:] for word in words if word.startswith("connect:")]
         Connections(control, listeners, targets).run()
     with socket.socket(socket.AF_UNIX) as client:

@@ -193,14 +193,14 @@ def judge_firewall(
         members: addresses of the studio's hosts.
         allowed: networks that may use the services.
     """
-    again = f"run `systemctl restart noslop-firewall` on {checks.host}, or the storage playbook again for it"
+    again = f"run `systemctl reload-or-restart noslop-firewall` on {checks.host}, or deploy again"
     rules = [entry for entry in (listing or {}).get("nftables", []) if "rule" in entry]
     if not checks.add(
         "firewall.loaded",
         bool(rules),
         seen=f"{len(rules)} rules in the table" if listing else "no such table",
         expected="the table inet noslop_studio is loaded",
-        todo=f"{again}; `systemctl start` and `reload` of nftables wipe every table",
+        todo=f"{again}, which starts what stopped with the firewall too",
     ):
         return
     table = Table(listing or {})
