@@ -113,12 +113,12 @@ class Table:
 
     @property
     def changes(self) -> list[str]:
-        """What was done, or in check mode would be."""
+        """Return what was done, or in check mode would be."""
         return self.systemd.changes
 
     @property
     def installed(self) -> bool:
-        """Whether this host has nft."""
+        """Return whether this host has nft."""
         return self.module.get_bin_path("nft") is not None
 
     def load(self) -> None:
@@ -164,14 +164,14 @@ class Table:
         return bool(self.in_force()) or self.systemd.show([self.unit])[self.unit].is_active
 
     def in_force(self) -> str:
-        """The table in the kernel; empty where there is none."""
+        """Return the table in the kernel; empty where there is none."""
         if not self.installed:
             return ""
         code, out, _err = self.module.run_command(["nft", "--stateless", "list", "table", *self.name])
         return str(out) if code == 0 else ""
 
     def meant(self) -> str:
-        """The table that the file makes, as the kernel writes it."""
+        """Return the table that the file makes, as the kernel writes it."""
         script = 'nft --file "$1" && shift && nft --stateless list table "$@"'
         command = ["unshare", "--net", "sh", "-c", script, "sh", self.file, *self.name]
         code, out, err = self.module.run_command(command)
@@ -180,13 +180,13 @@ class Table:
         return str(out)
 
     def foreign(self) -> list[str]:
-        """Other firewalls of this host that drop what is not opened in them."""
-        found = []
+        """Return other firewalls of this host that drop what is not opened in them."""
+        firewalls = []
         if self.module.get_bin_path("ufw") and "Status: active" in self.module.run_command(["ufw", "status"])[1]:
-            found.append("ufw")
+            firewalls.append("ufw")
         if self.systemd.show(["firewalld.service"])["firewalld.service"].is_active:
-            found.append("firewalld")
-        return found or dropping_chains(self._nft("--json", "list", "chains"), self.name)
+            firewalls.append("firewalld")
+        return firewalls or dropping_chains(self._nft("--json", "list", "chains"), self.name)
 
     def _nft(self, *words: str) -> str:
         code, out, err = self.module.run_command(["nft", *words])
@@ -199,17 +199,17 @@ def reachable_listeners(units: list[str]) -> list[str]:
     """Return ``tcp ADDRESS:PORT (UNIT)`` of each TCP socket of these units that listens beyond loopback."""
     reachable = [one for one in sockets.read_listeners() if one.protocol == "tcp" and not one.is_loopback]
     programs = sockets.find_programs(one.inode for one in reachable)
-    found = []
+    listeners = []
     for one in reachable:
         program = programs.get(one.inode)
         process = processes.read(program.pid) if program else None
         if process and process.unit in units:
-            found.append(f"{one} ({process.unit})")
-    return sorted(found)
+            listeners.append(f"{one} ({process.unit})")
+    return sorted(listeners)
 
 
 def dropping_chains(listing: str, ours: list[str]) -> list[str]:
-    """``family table chain`` of each chain, our table's aside, that drops arriving packets which no rule accepts."""
+    """Return ``family table chain`` of each chain of other tables that drops packets which no rule accepts."""
     chains = [entry["chain"] for entry in json.loads(listing or "{}").get("nftables", []) if "chain" in entry]
     return [
         f"{chain['family']} {chain['table']} {chain['name']}"
@@ -233,14 +233,14 @@ def main() -> None:
     )
     table = Table(module)
     foreign: list[str] = []
-    found: dict[str, object] = {}
+    state: dict[str, object] = {}
     try:
-        found["loaded"] = table.is_loaded()
+        state["loaded"] = table.is_loaded()
         if module.params["state"] == "present":
             if table.installed or not module.params["missing_ok"]:
                 table.load()
         elif module.params["state"] == "checked":
-            found["listeners"] = reachable_listeners(module.params["bound_units"])
+            state["listeners"] = reachable_listeners(module.params["bound_units"])
         else:
             table.unload()
         if table.installed:
@@ -253,7 +253,7 @@ def main() -> None:
         installed=table.installed,
         foreign=foreign,
         diff=table.diff,
-        **found,
+        **state,
     )
 
 
