@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import click
+from ansible_collections.noslop.studio.plugins.module_utils.studio import OPEN_NETWORK
 
 from noslop_driver import __version__
 from noslop_driver.errors import DriverError, ExitCode
@@ -78,7 +79,7 @@ _what = _together(
         "allowed_networks",
         metavar="NETWORK",
         multiple=True,
-        help="May use Ollama and ComfyUI, besides the studio's hosts. Repeatable.",
+        help=f"May use Ollama and ComfyUI, besides the studio's hosts. {OPEN_NETWORK} Repeatable.",
     ),
     click.option("--studio-id", metavar="ID", help="Take over a studio whose inventory was lost."),
     click.option("--artifact-mirror", metavar="URL", help="Where downloads come from."),

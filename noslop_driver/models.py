@@ -8,7 +8,6 @@ immutable: a changed wish is a new `Wishes`, made (and validated) by `Wishes.cha
 
 from __future__ import annotations
 
-import ipaddress
 from typing import Any, Literal, Self
 
 from ansible_collections.noslop.studio.plugins.module_utils import studio
@@ -208,8 +207,5 @@ class Plan(Model):
 
 
 def _network(value: str) -> str:
-    try:
-        network = ipaddress.ip_network(value, strict=False)
-    except ValueError as error:
-        raise ValueError(f"{value!r} is no address and no network. Write it like 192.168.1.0/24.") from error
+    network = studio.parse_network(value)
     return str(network.network_address) if network.num_addresses == 1 else str(network)

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from ansible_collections.noslop.studio.plugins.module_utils import studio
 from rich.markup import escape
 from rich.table import Table
 
@@ -48,6 +49,8 @@ def show(plan: Plan, terminal: Terminal) -> None:
     if not plan.wishes.firewall_enabled:
         opened = "nobody but programs on the same host (the firewall is off)"
     terminal.say(f"Ollama and ComfyUI answer the studio's hosts{' and ' + opened if opened else ''}.")
+    if plan.wishes.allowed_networks and plan.wishes.firewall_enabled:
+        terminal.show(f"[yellow]Note:[/] {opened} in noslop_allowed_networks: {studio.OPEN_NETWORK}")
     for problem in plan.problems:
         style, word = ("bold red", "Problem") if problem.fatal else ("yellow", "Note")
         terminal.show(f"[{style}]{word}:[/] {escape(problem.what)}")

@@ -61,7 +61,7 @@ ABOUT: dict[str, str] = {
     "noslop_models_writers": "Who may change models: members, every host of the studio; server, the server only.",
     "noslop_allowed_networks": (
         "Who, besides the studio's own hosts, may use Ollama and ComfyUI: addresses and networks like 192.168.1.0/24. "
-        "The shares are never opened to them."
+        f"{studio.OPEN_NETWORK} The shares are never opened to them."
     ),
     "noslop_artifact_mirror": "Where downloads come from instead of the vendors' own addresses.",
     "noslop_firewall_enabled": "false: no rules are made, and the services listen on 127.0.0.1 only.",

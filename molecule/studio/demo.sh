@@ -21,3 +21,10 @@ noslop-driver deploy "${options[@]}" "$@"
 # The first thing that a person does with it.
 ansible-playbook --inventory "$inventory" --private-key .lab/id_ed25519 --become-password-file .lab/sudo_password \
   molecule/studio/first_project.yml
+
+cat <<END
+
+The demo runs. Verify it again with:
+  $(command -v noslop-driver) verify --studio demo --become-pass-file .lab/sudo_password
+Log in with \`ssh -i .lab/id_ed25519 artist@10.77.42.11\` (server), .12 and .13 (workers); \`make lab-down\` removes all of it.
+END

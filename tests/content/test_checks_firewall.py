@@ -52,7 +52,9 @@ LISTING: dict[str, Any] = {
         rule(match({"meta": {"key": "iif"}}, "lo"), ACCEPT),
         rule(match({"meta": {"key": "l4proto"}}, {"set": ["tcp", "udp"]}, "!="), ACCEPT),
         rule(match(field("th", "dport"), {"set": [2049, 8188, 11434]}, "!="), ACCEPT),
-        rule(match({"ct": {"key": "state"}}, ["established", "related"], "in"), ACCEPT),
+        rule(
+            match({"ct": {"key": "state"}}, "established", "in"), match({"ct": {"key": "direction"}}, "reply"), ACCEPT
+        ),
         rule(match(field("ip", "saddr"), "@members4"), ACCEPT),
         rule(match(field("ip6", "saddr"), "@members6"), ACCEPT),
         rule(match(field("ip", "saddr"), "@allowed4"), SERVICES, ACCEPT),
@@ -128,7 +130,7 @@ def test_a_table_without_rules_is_no_firewall() -> None:
     assert check["seen"] == "0 rules in the table"
 
 
-def test_a_rule_that_is_gone_lets_strangers_in() -> None:
+def test_missing_rule_is_named_with_whom_it_lets_in() -> None:
     listing = {"nftables": LISTING["nftables"][:-1]}
 
     (_, rules) = judged(listing)
@@ -138,13 +140,24 @@ def test_a_rule_that_is_gone_lets_strangers_in() -> None:
     assert "lets 2001:db8::77 to port 8188" in rules["seen"]
 
 
+def test_open_connections_of_removed_members_must_end() -> None:
+    listing = copy.deepcopy(LISTING)
+    listing["nftables"][10] = rule(match({"ct": {"key": "state"}}, ["established", "related"], "in"), ACCEPT)
+
+    (_, rules) = judged(listing)
+
+    assert not rules["ok"]
+    assert rules["seen"].startswith("leaves open connections of 192.0.2.77 to port 2049 open; ")
+    assert "lets" not in rules["seen"]
+
+
 def test_a_member_that_is_kept_out_is_named() -> None:
     (_, rules) = judged(LISTING, members=[*MEMBERS, "10.77.42.14"])
 
     assert rules["seen"].count("keeps the member 10.77.42.14 from port") == 3
 
 
-def test_networks_that_hold_every_address_leave_no_stranger() -> None:
+def test_networks_that_hold_every_address_leave_no_non_member() -> None:
     everyone = ["0.0.0.0/0", "::/0"]
     listing = copy.deepcopy(LISTING)
     listing["nftables"][4]["set"]["elem"] = [{"prefix": {"addr": "0.0.0.0", "len": 0}}]

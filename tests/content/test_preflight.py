@@ -129,6 +129,15 @@ def test_people_without_accounts(checks: Checks) -> None:
     ]
 
 
+def test_allowed_networks_are_those_of_one_organisation(checks: Checks) -> None:
+    studio_rules.judge_networks(checks, ["10.0.0.0/8", "192.168.1.7", "2001:db8::/32", "fd00::1"])
+    assert failed(checks) == {}
+
+    studio_rules.judge_networks(checks, ["0.0.0.0/0", "128.0.0.0/1", "fc00::/7", "everyone"])
+    assert failed(checks)["studio.allowed_networks"]["seen"].count("hosts all over the Internet") == 3
+    assert "'everyone' is no address and no network" in failed(checks)["studio.allowed_networks"]["seen"]
+
+
 def test_slips_in_names_of_variables(checks: Checks) -> None:
     known, prefixes = preflight_report.known_variables()
     names = ["noslop_user", "studio_verify_scop", "noslop_studio_id", "noslop_party", "ansible_host", "ollama_verion"]

@@ -105,6 +105,8 @@ def test_every_command_has_help(command: str) -> None:
         (["deploy", "--role", "worker1"], "HOST=SERVICE"),
         (["deploy", "--storage-root", "relative"], "'relative' is not an absolute path"),
         (["deploy", "--allow", "10.0.0.0/99"], "is no address and no network"),
+        (["deploy", "--allow", "0.0.0.0/0"], "with a prefix of /8 or longer"),
+        (["plan", "--allow", "::/0"], "with a prefix of /32 or longer"),
         (["deploy", "--wishes", "nothing.yml"], "nothing.yml"),
         (["deploy", "--pass-file", "nothing", "--host", "127.0.0.1"], "--pass-file nothing: cannot be read"),
         (["deploy", "--pass-file", "x", "--ask-pass"], "--ask-pass and --pass-file contradict"),

@@ -7,11 +7,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import pytest
+from ansible_collections.noslop.studio.plugins.module_utils.studio import OPEN_NETWORK
 from hypothesis import given
 from hypothesis import strategies as st
 
 from noslop_driver.models import Disk, Gpu, Host, Plan, Problem, Proposal, Wishes
 from noslop_driver.plan import make_plan
+from noslop_driver.proposal import show
+from noslop_driver.terminal import Terminal
 
 GB = 10**9
 WISHES = Wishes(studio_id="test")
@@ -403,3 +406,9 @@ def test_a_plan_says_what_forged_file_handles_read_on_the_server(disks: list[Dis
 
 def test_one_machine_exports_nothing_that_could_be_left() -> None:
     assert "shared_file_system" not in {one.kind for one in make_plan([host(1)], WISHES).problems}
+
+
+def test_plan_shows_what_an_allowed_network_opens(capsys: pytest.CaptureFixture[str]) -> None:
+    for networks in ([], ["192.168.7.0/24"]):
+        show(make_plan([host(1), host(2)], WISHES.changed(allowed_networks=networks)), Terminal())
+        assert (OPEN_NETWORK in capsys.readouterr().out) == bool(networks)

@@ -176,7 +176,9 @@ class Containers:
             self.start(host["name"], host["address"])
 
     def absent(self) -> None:
-        """Remove containers and network; the image stays."""
+        """Remove containers and network; the image stays. A computer without podman never had any."""
+        if not self.module.get_bin_path("podman"):
+            return
         for host in self.params["hosts"]:
             self.remove(host["name"])
         network = self.params["network"]

@@ -112,6 +112,8 @@ class Network:
 
     def has_table(self) -> bool:
         """Say whether the nftables table is there."""
+        if not self.module.get_bin_path("nft"):
+            return False
         rc, _out, _err = self.module.run_command(["nft", "list", "table", "ip", self.table])
         return bool(rc == 0)
 

@@ -40,6 +40,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core has no typ
                 "clients": strings,
                 "services": {"type": "dict", "default": {}},
                 "users": strings,
+                "allowed_networks": strings,
                 "asked": {"type": "float", "required": True},
             }
         )
@@ -68,6 +69,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core has no typ
         studio_rules.judge_users(
             together, given["users"], {host: own["unknown_users"] for host, own in answers.items()}
         )
+        studio_rules.judge_networks(together, given["allowed_networks"])
         known, prefixes = known_variables()
         # The variables of a play are in no host's hostvars, and extra variables are in all.
         names = {name for host in given["hosts"] for name in hostvars[host]} | set(variables)

@@ -12,7 +12,7 @@ short_description: The networks of one IP version, in the form in which firewall
 description:
   - Takes addresses and networks of both IP versions, and gives those of one version, each once, in numerical order.
   - A network with host bits set (C(192.168.1.7/24)) is taken as the network it lies in. Anything else that is no
-    address and no network is refused, and named.
+    address and no network is refused, and named; so is a network shorter than C(/8), or C(/32) by IPv6.
 options:
   _input:
     description: Addresses and networks.
@@ -40,11 +40,11 @@ _value:
   elements: str
 """
 
-import ipaddress
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from ansible.errors import AnsibleFilterError
+from ansible_collections.noslop.studio.plugins.module_utils import studio
 
 
 def networks(values: Sequence[str], version: int) -> list[str]:
@@ -52,11 +52,9 @@ def networks(values: Sequence[str], version: int) -> list[str]:
     found = set()
     for value in values:
         try:
-            network = ipaddress.ip_network(str(value).strip(), strict=False)
+            network = studio.parse_network(value)
         except ValueError as error:
-            raise AnsibleFilterError(
-                f"{value!r} is neither an IP address nor a network. Write it like 192.168.1.7 or 192.168.1.0/24."
-            ) from error
+            raise AnsibleFilterError(str(error)) from error
         if network.version == version:
             found.add(network)
     return [

@@ -1,9 +1,9 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Ask a loaded nftables table what it does with a packet, instead of comparing its text.
+"""Evaluate the rules of a loaded nftables table for a packet, instead of comparing its text.
 
 ``nft --json list table`` describes the rules that are in force. This evaluates the part of them that the studio's
-table uses, for a new TCP connection from an address to a port (libnftables-json(5)).
+table uses, for a packet of a TCP connection from an address to a port (libnftables-json(5)).
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from ansible_collections.noslop.studio.plugins.module_utils.checks import Checks
 
 Address = Union[ipaddress.IPv4Address, ipaddress.IPv6Address]
 
-#: Documentation addresses (RFC 5737, RFC 3849), which belong to nobody: strangers to every studio.
-STRANGERS = ("192.0.2.77", "198.51.100.77", "203.0.113.77", "2001:db8::77")
+#: Documentation addresses (RFC 5737, RFC 3849): members of no studio.
+NON_MEMBERS = ("192.0.2.77", "198.51.100.77", "203.0.113.77", "2001:db8::77")
 #: TCP by its name, and by its number where a host has no /etc/protocols (Debian's package netbase).
 TCP = frozenset({"tcp", 6})
 _NO_EFFECT = frozenset({"counter", "log", "limit", "comment", "quota"})
@@ -31,16 +31,18 @@ class NotUnderstoodError(Exception):
 
 @dataclass(frozen=True)
 class Packet:
-    """The first packet of a TCP connection that arrives from another machine."""
+    """A packet that another machine sends over a TCP connection which it began."""
 
     source: Address
     port: int
+    #: Whether it is a later packet of the connection, not the first.
+    established: bool = False
 
 
-def stranger_to(networks: list[str], family: int) -> str:
-    """A documentation address of this IP version in none of ``networks``; empty when they hold them all."""
+def non_member_address(networks: list[str], family: int) -> str:
+    """Return a documentation address of this IP version in none of ``networks``; empty when all are in one."""
     parsed = [ipaddress.ip_network(network, strict=False) for network in networks]
-    for text in STRANGERS:
+    for text in NON_MEMBERS:
         address = ipaddress.ip_address(text)
         if address.version == family and not any(
             address.version == network.version and address in network for network in parsed
@@ -65,13 +67,18 @@ class Table:
             elif "rule" in entry:
                 self._rules.setdefault(entry["rule"]["chain"], []).append(entry["rule"]["expr"])
 
-    def drops(self, source: str, port: int) -> bool:
-        """Whether a connection from ``source`` to TCP ``port`` of this host is turned away by this table.
+    def drops(self, source: str, port: int, *, established: bool = False) -> bool:
+        """Return whether this table drops what ``source`` sends to TCP ``port`` of this host.
+
+        Args:
+            source: an IP address.
+            port: the port of this host.
+            established: whether the connection is open already; else its first packet is evaluated.
 
         Raises:
             NotUnderstoodError: a rule on the way holds what this does not evaluate.
         """
-        packet = Packet(ipaddress.ip_address(source), port)
+        packet = Packet(ipaddress.ip_address(source), port, established)
         hooks = ("prerouting", "input")
         bases = [chain for chain in self._chains.values() if chain.get("hook") in hooks]
         bases.sort(key=lambda chain: (hooks.index(chain["hook"]), int(chain.get("prio", 0))))
@@ -109,7 +116,7 @@ class Table:
         value = self._value(body["left"], packet)
         if value is None:  # a field of the other IP version: such a rule never matches
             return False
-        inside = self._holds(body["right"], value)
+        inside = self._contains(body["right"], value)
         if body["op"] in ("==", "in"):
             return inside
         if body["op"] == "!=":
@@ -128,7 +135,7 @@ class Table:
             if protocol == "udp":
                 return None
         if isinstance(left, dict) and "meta" in left:
-            known = {
+            values = {
                 "l4proto": TCP,
                 "nfproto": f"ipv{version}",
                 "protocol": "ip" if version == 4 else "ip6",
@@ -136,30 +143,32 @@ class Table:
                 "iifname": "outside",
                 "iiftype": "ether",
             }
-            if left["meta"]["key"] in known:
-                return known[left["meta"]["key"]]
-        if isinstance(left, dict) and left.get("ct", {}).get("key") == "state":
-            return "new"
+            if left["meta"]["key"] in values:
+                return values[left["meta"]["key"]]
+        if isinstance(left, dict) and "ct" in left:
+            conntrack = {"state": "established" if packet.established else "new", "direction": "original"}
+            if left["ct"]["key"] in conntrack:
+                return conntrack[left["ct"]["key"]]
         if isinstance(left, dict) and left.get("fib", {}).get("result") == "type":
             return "local" if "daddr" in left["fib"].get("flags", []) else "unicast"
         raise NotUnderstoodError(f"a match on {left}")
 
-    def _holds(self, right: Any, value: Any) -> bool:
+    def _contains(self, right: Any, value: Any) -> bool:
         if isinstance(right, str) and right.startswith("@"):
-            return any(self._holds(element, value) for element in self._sets.get(right[1:], []))
+            return any(self._contains(element, value) for element in self._sets.get(right[1:], []))
         if isinstance(right, list):
-            return any(self._holds(element, value) for element in right)
+            return any(self._contains(element, value) for element in right)
         if isinstance(right, dict):
-            return self._holds_within(right, value)
+            return self._within(right, value)
         if isinstance(value, (ipaddress.IPv4Address, ipaddress.IPv6Address)):
             return str(value) == str(right)
         return bool(right in value if isinstance(value, frozenset) else value == right)
 
-    def _holds_within(self, right: Mapping[str, Any], value: Any) -> bool:
+    def _within(self, right: Mapping[str, Any], value: Any) -> bool:
         if "set" in right:
-            return self._holds(right["set"], value)
+            return self._contains(right["set"], value)
         if "elem" in right:
-            return self._holds(right["elem"]["val"], value)
+            return self._contains(right["elem"]["val"], value)
         if "prefix" in right:
             network = ipaddress.ip_network(f"{right['prefix']['addr']}/{right['prefix']['len']}", strict=False)
             return value in network if value.version == network.version else False
@@ -181,7 +190,7 @@ def judge_firewall(
     members: list[str],
     allowed: list[str],
 ) -> None:
-    """Whether the loaded table turns strangers away and lets members in.
+    """Check that the loaded table drops what is sent by others than members, and passes what members send.
 
     Args:
         checks: where the results go.
@@ -191,32 +200,37 @@ def judge_firewall(
         members: addresses of the studio's hosts.
         allowed: networks that may use the services.
     """
-    again = f"run `systemctl restart noslop-firewall` on {checks.host}, or the storage playbook again for it"
+    again = f"run `systemctl reload-or-restart noslop-firewall` on {checks.host}, or deploy again"
     rules = [entry for entry in (listing or {}).get("nftables", []) if "rule" in entry]
     if not checks.add(
         "firewall.loaded",
         bool(rules),
         seen=f"{len(rules)} rules in the table" if listing else "no such table",
         expected="the table inet noslop_studio is loaded",
-        todo=f"{again}; `systemctl start` and `reload` of nftables wipe every table",
+        todo=f"{again}, which starts what stopped with the firewall too",
     ):
         return
     table = Table(listing or {})
     wrong: list[str] = []
-    asked = 0
+    count = 0
     try:
         for port in [*member_ports, *service_ports]:
             open_to = members + (allowed if port in service_ports else [])
-            strangers = [stranger for family in (4, 6) if (stranger := stranger_to(open_to, family))]
-            asked += len(strangers) + len(members)
-            wrong += [f"lets {stranger} to port {port}" for stranger in strangers if not table.drops(stranger, port)]
+            others = [address for family in (4, 6) if (address := non_member_address(open_to, family))]
+            count += 2 * len(others) + len(members)
+            wrong += [f"lets {address} to port {port}" for address in others if not table.drops(address, port)]
+            wrong += [
+                f"leaves open connections of {address} to port {port} open"
+                for address in others
+                if not table.drops(address, port, established=True)
+            ]
             wrong += [f"keeps the member {member} from port {port}" for member in members if table.drops(member, port)]
     except NotUnderstoodError as error:
         wrong.append(f"holds {error}, which NoSlop did not write")
     checks.add(
         "firewall.rules",
         not wrong,
-        seen="; ".join(wrong) or f"{asked} connections tried on the loaded rules: members in, strangers out",
+        seen="; ".join(wrong) or f"{count} packets evaluated by the loaded rules: those of members pass, others do not",
         expected=f"members alone reach {enumerate_words(f'port {port}' for port in [*member_ports, *service_ports])}",
         todo=again,
     )

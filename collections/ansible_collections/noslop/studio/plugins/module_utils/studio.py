@@ -162,6 +162,15 @@ PORTS: dict[str, tuple[str, int]] = {
     "backend": ("studio_backend_port", 8765),
 }
 
+#: What a person opens with an entry in noslop_allowed_networks.
+OPEN_NETWORK = (
+    "Whoever is in them can use ComfyUI and Ollama without a password, read what passes in clear text, and delete "
+    "shared models."
+)
+#: Shortest prefix of an allowed network by IP version: the largest private network of IPv4 (RFC 1918), and what a
+#: provider of IPv6 gets for all its customers.
+SHORTEST_PREFIX = {4: 8, 6: 32}
+
 #: Variables that belong to one host or to one run.
 HOST_VARIABLES = ("noslop_address", "noslop_gpus")
 RUN_VARIABLES = ("noslop_verify_report",)
@@ -286,6 +295,28 @@ def address_of(host: str, variables: Mapping[str, Any]) -> str:
     raise ValueError(
         f"{host}: its address in the studio is not known. Set noslop_address for it to an IP address of this host."
     )
+
+
+def parse_network(value: object) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
+    """Return an address or network; ``192.168.1.7/24`` is the network that it lies in.
+
+    Raises:
+        ValueError: it is none, or holds more than one organisation has.
+    """
+    text = str(value).strip()
+    try:
+        network = ipaddress.ip_network(text, strict=False)
+    except ValueError as error:
+        raise ValueError(
+            f"{text!r} is no address and no network. Write it like 192.168.1.7 or 192.168.1.0/24."
+        ) from error
+    shortest = SHORTEST_PREFIX[network.version]
+    if network.prefixlen < shortest:
+        raise ValueError(
+            f"{text} holds hosts all over the Internet. {OPEN_NETWORK} Write the network of the people who work with "
+            f"the studio, like 192.168.1.0/24 or fd12:3456:789a::/48, with a prefix of /{shortest} or longer."
+        )
+    return network
 
 
 def as_ip(value: object | None) -> str:

@@ -186,6 +186,23 @@ def judge_users(checks: Checks, users: Iterable[str], unknown: Mapping[str, Sequ
             )
 
 
+def judge_networks(checks: Checks, networks: Iterable[str]) -> None:
+    """Check that the allowed networks are networks, and none of them the whole Internet."""
+    problems = []
+    for network in networks:
+        try:
+            studio.parse_network(network)
+        except ValueError as error:
+            problems.append(str(error))
+    checks.add(
+        "studio.allowed_networks",
+        not problems,
+        seen=" ".join(problems) or "every allowed network is one",
+        expected="addresses and networks of people who work with the studio",
+        todo=f"correct noslop_allowed_networks in {_VARIABLES_FILE}",
+    )
+
+
 def judge_variables(checks: Checks, names: Iterable[str], known: Iterable[str], prefixes: Iterable[str]) -> None:
     """Whether a variable was misspelled: Ansible would pass over it, and a default would hold in silence."""
     everyone = sorted(set(names))

@@ -155,6 +155,9 @@ class Verification:
             deployed = self._read_storage(checks)
             deployed = self._read_firewall(checks) or deployed
         if "services" in self._options["scope"]:
+            if not self._options["firewall_enabled"]:
+                # Not earlier: a firewall that is switched off stays until the services were moved to loopback.
+                server_rules.judge_loopback(checks, sockets.read_listeners(), self._service_ports)
             deployed = self._read_services(checks) or deployed
         return {"checks": checks.list, "deployed": deployed}
 
@@ -309,9 +312,7 @@ class Verification:
     # firewall and services
 
     def _read_firewall(self, checks: Checks) -> bool:
-        ports = [self._options[f"{name}_port"] for name in ("ollama", "comfyui", "backend")]
         if not self._options["firewall_enabled"]:
-            server_rules.judge_loopback(checks, sockets.read_listeners(), ports)
             return False
         listing = None
         with contextlib.suppress(ValueError):
@@ -320,11 +321,15 @@ class Verification:
             checks,
             listing,
             member_ports=[server_rules.NFS_PORT],
-            service_ports=ports,
+            service_ports=self._service_ports,
             members=self._options["members"],
             allowed=self._options["allowed_networks"],
         )
         return listing is not None
+
+    @property
+    def _service_ports(self) -> list[int]:
+        return [self._options[f"{name}_port"] for name in ("ollama", "comfyui", "backend")]
 
     @property
     def _service_address(self) -> str:

@@ -25,9 +25,10 @@ attributes:
     support: full
 options:
   state:
-    description: C(absent) stops and disables the unit, and deletes the table.
+    description: >-
+      C(absent) stops and disables the unit, and deletes the table. C(checked) changes nothing.
     type: str
-    choices: [present, absent]
+    choices: [present, absent, checked]
     default: present
   table:
     description: Family and name of the table.
@@ -41,6 +42,13 @@ options:
     description: The unit that loads that file.
     type: str
     default: noslop-firewall.service
+  bound_units:
+    description: >-
+      Units that are bound to that unit. With C(present), systemd reads their files where it has not yet. With
+      C(checked), they are the units that C(listeners) are looked for in.
+    type: list
+    elements: str
+    default: []
   missing_ok:
     description: Where C(nft) is not installed, do nothing and say so in C(installed), instead of failing.
     type: bool
@@ -63,6 +71,15 @@ installed:
   description: Whether this host has C(nft).
   type: bool
   returned: success
+loaded:
+  description: Whether the table was in force before, or its unit ran.
+  type: bool
+  returned: success
+listeners:
+  description: TCP sockets of C(bound_units) that other hosts could reach without the table, with their units.
+  type: list
+  elements: str
+  returned: when C(state) is C(checked)
 foreign:
   description: >-
     Other firewalls that drop what is not opened in them - C(ufw), C(firewalld), or a table and chain of nftables.
@@ -75,6 +92,7 @@ import json
 import os
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.noslop.studio.plugins.module_utils import processes, sockets
 from ansible_collections.noslop.studio.plugins.module_utils.systemd import Systemd, SystemdError
 
 
@@ -95,12 +113,12 @@ class Table:
 
     @property
     def changes(self) -> list[str]:
-        """What was done, or in check mode would be."""
+        """Return what was done, or in check mode would be."""
         return self.systemd.changes
 
     @property
     def installed(self) -> bool:
-        """Whether this host has nft."""
+        """Return whether this host has nft."""
         return self.module.get_bin_path("nft") is not None
 
     def load(self) -> None:
@@ -114,6 +132,8 @@ class Table:
             self.systemd.do("enable", self.unit)
         if not unit.is_active:
             self.systemd.do("start", self.unit)
+        if any(bound.stale for bound in self.systemd.show(self.module.params["bound_units"]).values()):
+            self.systemd.reload_manager()
         if self.module.check_mode and (self.changes or not os.path.exists(self.file)):
             return
         self.diff = {"before": self.in_force(), "after": self.diff["after"] or self.meant()}
@@ -139,15 +159,19 @@ class Table:
             if not self.module.check_mode:
                 self._nft("delete", "table", *self.name)
 
+    def is_loaded(self) -> bool:
+        """Return whether the table is in force, or its unit runs."""
+        return bool(self.in_force()) or self.systemd.show([self.unit])[self.unit].is_active
+
     def in_force(self) -> str:
-        """The table in the kernel; empty where there is none."""
+        """Return the table in the kernel; empty where there is none."""
         if not self.installed:
             return ""
         code, out, _err = self.module.run_command(["nft", "--stateless", "list", "table", *self.name])
         return str(out) if code == 0 else ""
 
     def meant(self) -> str:
-        """The table that the file makes, as the kernel writes it."""
+        """Return the table that the file makes, as the kernel writes it."""
         script = 'nft --file "$1" && shift && nft --stateless list table "$@"'
         command = ["unshare", "--net", "sh", "-c", script, "sh", self.file, *self.name]
         code, out, err = self.module.run_command(command)
@@ -156,13 +180,13 @@ class Table:
         return str(out)
 
     def foreign(self) -> list[str]:
-        """Other firewalls of this host that drop what is not opened in them."""
-        found = []
+        """Return other firewalls of this host that drop what is not opened in them."""
+        firewalls = []
         if self.module.get_bin_path("ufw") and "Status: active" in self.module.run_command(["ufw", "status"])[1]:
-            found.append("ufw")
+            firewalls.append("ufw")
         if self.systemd.show(["firewalld.service"])["firewalld.service"].is_active:
-            found.append("firewalld")
-        return found or dropping_chains(self._nft("--json", "list", "chains"), self.name)
+            firewalls.append("firewalld")
+        return firewalls or dropping_chains(self._nft("--json", "list", "chains"), self.name)
 
     def _nft(self, *words: str) -> str:
         code, out, err = self.module.run_command(["nft", *words])
@@ -171,8 +195,21 @@ class Table:
         return str(out)
 
 
+def reachable_listeners(units: list[str]) -> list[str]:
+    """Return ``tcp ADDRESS:PORT (UNIT)`` of each TCP socket of these units that listens beyond loopback."""
+    reachable = [one for one in sockets.read_listeners() if one.protocol == "tcp" and not one.is_loopback]
+    programs = sockets.find_programs(one.inode for one in reachable)
+    listeners = []
+    for one in reachable:
+        program = programs.get(one.inode)
+        process = processes.read(program.pid) if program else None
+        if process and process.unit in units:
+            listeners.append(f"{one} ({process.unit})")
+    return sorted(listeners)
+
+
 def dropping_chains(listing: str, ours: list[str]) -> list[str]:
-    """``family table chain`` of each chain, our table's aside, that drops arriving packets which no rule accepts."""
+    """Return ``family table chain`` of each chain of other tables that drops packets which no rule accepts."""
     chains = [entry["chain"] for entry in json.loads(listing or "{}").get("nftables", []) if "chain" in entry]
     return [
         f"{chain['family']} {chain['table']} {chain['name']}"
@@ -185,20 +222,25 @@ def main() -> None:
     """Load or unload the table."""
     module = AnsibleModule(
         argument_spec={
-            "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+            "state": {"type": "str", "choices": ["present", "absent", "checked"], "default": "present"},
             "table": {"type": "str", "default": "inet noslop_studio"},
             "file": {"type": "path", "default": "/etc/noslop/firewall.nft"},
             "unit": {"type": "str", "default": "noslop-firewall.service"},
+            "bound_units": {"type": "list", "elements": "str", "default": []},
             "missing_ok": {"type": "bool", "default": False},
         },
         supports_check_mode=True,
     )
     table = Table(module)
     foreign: list[str] = []
+    state: dict[str, object] = {}
     try:
+        state["loaded"] = table.is_loaded()
         if module.params["state"] == "present":
             if table.installed or not module.params["missing_ok"]:
                 table.load()
+        elif module.params["state"] == "checked":
+            state["listeners"] = reachable_listeners(module.params["bound_units"])
         else:
             table.unload()
         if table.installed:
@@ -206,7 +248,12 @@ def main() -> None:
     except (TableError, SystemdError, OSError) as error:
         module.fail_json(msg=str(error), changes=table.changes)
     module.exit_json(
-        changed=bool(table.changes), changes=table.changes, installed=table.installed, foreign=foreign, diff=table.diff
+        changed=bool(table.changes),
+        changes=table.changes,
+        installed=table.installed,
+        foreign=foreign,
+        diff=table.diff,
+        **state,
     )
 
 

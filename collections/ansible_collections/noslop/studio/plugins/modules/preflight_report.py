@@ -56,6 +56,11 @@ options:
     type: list
     elements: str
     default: []
+  allowed_networks:
+    description: Networks besides the members that may use the services.
+    type: list
+    elements: str
+    default: []
   asked:
     description: The controller's time before the hosts were asked, in seconds since 1970.
     type: float

@@ -1,4 +1,7 @@
-"""Say which ports of a host take a connection from which of our addresses: one line a pair, `source port yes|no`."""
+"""Print which ports of a host accept a connection from which local addresses: one line a pair, `source port yes|no`.
+
+Arguments: the host, the local addresses and the ports, both separated by commas.
+"""
 
 import socket
 import sys
