@@ -35,7 +35,8 @@ _REASONS = (
         "host_key_unknown",
         r"Host key verification failed|host key is known for",
         "the SSH host key of {host} is not known",
-        "Run `noslop-driver discover` or `plan` again: it reads the key and pins it.",
+        "Run `noslop-driver plan` at a terminal and name it in the list of new keys, or pass its key in a file "
+        "(--host-keys FILE).",
     ),
     _Reason(
         "sudo_password_missing",

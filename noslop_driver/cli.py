@@ -48,6 +48,10 @@ _login = _together(
     click.option("--ask-become-pass", is_flag=True, help="Ask for the sudo password."),
     click.option("--become-pass-file", type=_FILE, help="Read the sudo password from a file."),
 )
+_new_keys = _together(
+    click.option("--host-keys", type=_FILE, help="Accept new hosts whose SSH key this file lists (SHA256:...)."),
+    click.option("--accept-new-keys", is_flag=True, help="Accept every new host's SSH key, whoever it is."),
+)
 _which_studio = _together(
     click.option("--studio", metavar="NAME", help="The studio inventories/NAME. Default: the one that is there."),
     click.option("--inventory", type=_DIRECTORY, help="The studio's directory, wherever it is."),
@@ -91,7 +95,7 @@ _output = _together(
     click.option("--debug", is_flag=True, help="Show where in the driver an error came from."),
 )
 _asking = _together(
-    click.option("-y", "--yes", is_flag=True, help="Ask nothing: the answer is yes."),
+    click.option("-y", "--yes", is_flag=True, help="Ask nothing: the answer is yes. Accepts no new host."),
     click.option("--no-input", is_flag=True, help="Ask nothing: what is not said is an error."),
 )
 _WISHES = (
@@ -117,6 +121,7 @@ def discover(**flags: object) -> int:
 @app.command()
 @_which_hosts
 @_login
+@_new_keys
 @_which_studio
 @_what
 @_limit
@@ -131,6 +136,7 @@ def plan(**flags: object) -> int:
 @app.command()
 @_which_hosts
 @_login
+@_new_keys
 @_which_studio
 @_what
 @_limit

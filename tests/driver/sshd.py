@@ -29,6 +29,27 @@ Subsystem sftp internal-sftp
 UsePAM no
 """
 
+FAKE_SUDO = """\
+#!/bin/sh
+# Asks for a password as sudo(8) does, writes down what it gets, and runs the command.
+prompt=
+while [ $# -gt 0 ]; do
+    case "$1" in
+        -n) echo "sudo: a password is required" >&2; exit 1;;
+        -p) prompt=$2; shift 2;;
+        -u) shift 2;;
+        -*) shift;;
+        *) break;;
+    esac
+done
+printf %s "$prompt" >&2
+read -r line
+echo "$line" >> {log}
+[ "$line" = "{password}" ] || [ -z "{password}" ] || {{ echo "Sorry, try again." >&2; exit 1; }}
+exec "$@"
+"""
+"""A sudo that wants a password from root too, whom the real one asks for none."""
+
 
 @dataclass(frozen=True)
 class SshServer:
@@ -102,6 +123,38 @@ def make_key(path: Path, kind: str = "ed25519") -> Path:
     if not path.exists():
         subprocess.run(["ssh-keygen", "-q", "-t", kind, "-N", "", "-C", "test", "-f", path], check=True)
     return path
+
+
+def fake_sudo(directory: Path, password: str = "") -> Path:
+    """Make `directory`/sudo, which accepts `password`, or any where that is empty; returns the log of what it got."""
+    directory.mkdir(parents=True, exist_ok=True)
+    log = directory / "passwords"
+    log.touch()
+    program = directory / "sudo"
+    program.write_text(FAKE_SUDO.format(log=log, password=password), encoding="utf-8")
+    program.chmod(0o755)
+    return log
+
+
+def with_path(directory: Path) -> str:
+    """The line of sshd_config that puts a directory before the others in PATH."""
+    return f"SetEnv PATH={directory}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+def accept_any_key() -> list[str]:
+    """The lines of sshd_config with which whatever key is offered opens the account."""
+    echo = shutil.which("echo")
+    return [
+        "AuthorizedKeysFile none",
+        f"AuthorizedKeysCommand {echo} %t %k",
+        f"AuthorizedKeysCommandUser {getpass.getuser()}",
+        "PermitRootLogin yes",
+    ]
+
+
+def ask_for_passwords() -> list[str]:
+    """The lines of sshd_config with which no key opens the account, and each password that is tried is in the log."""
+    return ["PubkeyAuthentication no", "PasswordAuthentication yes", "PermitRootLogin yes"]
 
 
 def start(
