@@ -16,7 +16,7 @@ import click
 from noslop_driver import __version__
 from noslop_driver.errors import DriverError, ExitCode
 from noslop_driver.options import Options
-from noslop_driver.terminal import Terminal
+from noslop_driver.terminal import Terminal, printable
 from noslop_driver.wishes import PATH_FLAGS, PROVIDERS, parse_roles
 
 _F = TypeVar("_F", bound=Callable[..., Any])
@@ -241,7 +241,7 @@ def _run(command: str, given: Mapping[str, Any]) -> int:
 
 def _trace(debug: bool) -> None:
     if debug:
-        traceback.print_exc(file=sys.stderr)
+        sys.stderr.write(printable(traceback.format_exc()))
 
 
 def _options(flags: dict[str, Any]) -> Options:

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from rich.markup import escape
 from rich.table import Table
 
 from noslop_driver import __version__, inventory, planning, proposal, studio_file
@@ -195,7 +196,7 @@ def _show_found(found: Discovery, terminal: Terminal) -> None:
         table.add_column(heading)
     for candidate in found.candidates:
         where = candidate.address if candidate.port == 22 else f"{candidate.address}:{candidate.port}"
-        table.add_row(where, candidate.hostname or "", candidate.banner or "", candidate.host_key or "")
+        table.add_row(*map(escape, (where, candidate.hostname or "", candidate.banner or "", candidate.host_key or "")))
     if found.candidates:
         terminal.out.print(table)
     for other in found.others:
