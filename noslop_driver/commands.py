@@ -9,24 +9,26 @@ import getpass
 import shlex
 import shutil
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from rich.markup import escape
 from rich.table import Table
 
-from noslop_driver import __version__, inventory, planning, proposal, studio_file
+from noslop_driver import __version__, inventory, planning, proposal, studio_file, sudo
 from noslop_driver.answer import Answer, service_addresses
 from noslop_driver.deploy import DEPLOYMENT, PREDICTION, TEARDOWN, VERIFY, Deployer, Phase, Result
 from noslop_driver.discovery import Discovery
 from noslop_driver.errors import DriverError, ExitCode, UsageError
 from noslop_driver.inventory import Member, StudioDirectory
+from noslop_driver.models import Plan
 from noslop_driver.options import Options, Session, open_session
 from noslop_driver.record import Record
 from noslop_driver.runner import list_inventory
 from noslop_driver.secrets import Secrets, private_directory
 from noslop_driver.status import status
-from noslop_driver.survey import Surveyor
+from noslop_driver.survey import Survey, Surveyor
 from noslop_driver.terminal import Terminal
 
 
@@ -59,8 +61,9 @@ def plan(options: Options, terminal: Terminal) -> Answer:
 
 def deploy(options: Options, terminal: Terminal) -> Answer:
     """Make the studio, or bring it up to date."""
-    with open_session(options, terminal, must_exist=False) as session, contextlib.ExitStack() as stack:
-        proposed = planning.propose(session)
+    with open_session(options, terminal, must_exist=False) as opened, contextlib.ExitStack() as stack:
+        proposed = planning.propose(opened)
+        session = replace(opened, secrets=proposed.survey.secrets)
         proposal.show(proposed.plan, terminal)
         agreed = proposed.plan
         # A person may edit a plan that cannot be carried out.
@@ -73,6 +76,8 @@ def deploy(options: Options, terminal: Terminal) -> Answer:
             # Nothing is written: the prediction runs on a copy of what would be.
             target = _copy(session.studio, stack.enter_context(private_directory("noslop-check-")))
         planning.write(target, agreed, proposed.survey, session)
+        if new := _new_hosts(agreed, proposed.survey, options.limit):
+            session = sudo.ask_where_wanted(session, target.path, new)
         record = None if options.check else Record(session.studio.records, "deploy", session.secrets)
         if record:
             record.plan(agreed)
@@ -91,7 +96,8 @@ def deploy(options: Options, terminal: Terminal) -> Answer:
 
 def verify(options: Options, terminal: Terminal) -> Answer:
     """Prove that the studio works; change nothing."""
-    with open_session(options, terminal, must_exist=True) as session:
+    with open_session(options, terminal, must_exist=True) as opened:
+        session = sudo.ask_where_wanted(opened, opened.studio.path, options.limit)
         record = Record(session.studio.records, "verify", session.secrets)
         result, _members = _run((VERIFY,), session, record, "verify")
     # A host that cannot be reached is a check that did not pass.
@@ -102,8 +108,8 @@ def verify(options: Options, terminal: Terminal) -> Answer:
 
 def teardown(options: Options, terminal: Terminal) -> Answer:
     """Take away what was installed, and keep what people made."""
-    with open_session(options, terminal, must_exist=True) as session:
-        studio = session.studio
+    with open_session(options, terminal, must_exist=True) as opened:
+        studio = opened.studio
         wished = studio.wishes()
         if not options.check:
             terminal.say(f"This takes Ollama, ComfyUI, mounts, exports and rules off the hosts of {studio.path}.")
@@ -112,6 +118,7 @@ def teardown(options: Options, terminal: Terminal) -> Answer:
                 typed = terminal.ask(f"Type the studio's name ({studio.name}) to go on", flag="--yes")
                 if typed != studio.name:
                     raise UsageError(f"{typed!r} is not {studio.name!r}: nothing was changed.")
+        session = sudo.ask_where_wanted(opened, studio.path, options.limit)
         record = None if options.check else Record(studio.records, "teardown", session.secrets)
         result, members = _run((TEARDOWN,), session, record, "teardown")
     kept = _kept(result, members, wished)
@@ -158,6 +165,13 @@ def _run(
         if record:
             record.finish(int(result.code), result.message, __version__)
     return result, members
+
+
+def _new_hosts(agreed: Plan, survey: Survey, limit: str | None) -> str:
+    """Return the host pattern of those that are members since now: the others were looked at as root before."""
+    before = {member.name for member in survey.members}
+    names = ",".join(host.name for host in agreed.hosts if host.name not in before)
+    return f"{names},&{limit}" if names and limit else names
 
 
 def _result(result: Result, studio: StudioDirectory, record: Record | None) -> dict[str, Any]:

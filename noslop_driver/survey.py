@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from noslop_driver import discovery, facts, host_keys, inventory, inventory_text, wishes
+from noslop_driver import discovery, facts, host_keys, inventory, inventory_text, sudo, wishes
 from noslop_driver.discovery import Discovery
 from noslop_driver.errors import DriverError
 from noslop_driver.events import Event, Outcome, Status
@@ -37,15 +37,18 @@ class Survey:
     problems: list[Problem]
     members: list[Member] = field(default_factory=list)
     """Hosts that the studio's inventory has already."""
+    secrets: Secrets = field(default_factory=Secrets)
+    """The passwords of the session, with the one for sudo where it was asked for."""
     local: bool = False
     """The only host is this computer."""
 
 
-@dataclass(frozen=True)
+@dataclass
 class Surveyor:
     """Makes a survey; says what it does."""
 
     session: Session
+    """Gets the sudo password when a member wants it."""
 
     @property
     def terminal(self) -> Terminal:
@@ -89,7 +92,7 @@ class Surveyor:
         problems += refused
         hosts, seen = self._look_at_members(members)
         more, seen_more = self._look_at_new(new, taken={member.name for member in members})
-        return Survey([*hosts, *more], [*problems, *seen, *seen_more], members)
+        return Survey([*hosts, *more], [*problems, *seen, *seen_more], members, self.session.secrets)
 
     def discover(self) -> Discovery:
         """Search the networks and hosts that were named, or those this computer is in."""
@@ -124,12 +127,14 @@ class Surveyor:
         contacts = facts.contacts([candidate])
         with private_directory("noslop-facts-") as private:
             text = inventory_text.render_this_computer(next(iter(contacts)))
-            events = self._gather(
-                write_private(private / "hosts.yml", text), "Looking at this computer", secrets=Secrets(), become=False
-            )
+            inventory_file = write_private(private / "hosts.yml", text)
+            if members:
+                events = self._gather_as_root(inventory_file, contacts)
+            else:
+                events = self._gather(inventory_file, "Looking at this computer", Secrets(), become=False)
         look = facts.read(contacts, self.user, events)
         hosts = [host.model_copy(update={"user": getpass.getuser()}) for host in look.hosts]
-        return Survey(hosts, look.problems, list(members), local=True)
+        return Survey(hosts, look.problems, list(members), self.session.secrets, local=True)
 
     def _unpinned(self, members: Sequence[Member]) -> list[Candidate]:
         """Members whose keys this computer has not seen yet: the inventory came from somewhere else."""
@@ -184,7 +189,7 @@ class Surveyor:
             for member in members
         }
         limit = self.options.limit
-        events = self._gather(self.studio.path, "Looking at the hosts", secrets=self.session.secrets, limit=limit)
+        events = self._gather_as_root(self.studio.path, contacts, limit)
         if limit:
             limited = {event.host for event in events}
             contacts = {name: candidate for name, candidate in contacts.items() if name in limited}
@@ -229,6 +234,17 @@ class Surveyor:
         ]
         return hosts, look.problems
 
+    def _gather_as_root(self, hosts: Path, contacts: Mapping[str, Candidate], limit: str | None = None) -> list[Event]:
+        """Look at members; where sudo wants a password that no flag gave, ask for it and look again."""
+        title = "Looking at the hosts"
+        events = self._gather(hosts, title, self.session.secrets, become=True, limit=limit)
+        problems = facts.read(contacts, self.user, events).problems
+        wanting = [problem.host for problem in problems if problem.kind == "sudo_password_missing" and problem.host]
+        if not wanting or self.session.secrets.become_password or not self.terminal.may_ask_password:
+            return events
+        self.session = sudo.ask(self.session, wanting)
+        return self._gather(hosts, title, self.session.secrets, become=True, limit=limit)
+
     def _gather_new(self, contacts: Mapping[str, Candidate], title: str, secrets: Secrets) -> list[Event]:
         text = inventory_text.render_contacts(
             [(name, candidate.address, candidate.port) for name, candidate in contacts.items()],
@@ -238,10 +254,10 @@ class Surveyor:
             password=bool(secrets.ssh_password),
         )
         with private_directory("noslop-facts-") as private:
-            return self._gather(write_private(private / "hosts.yml", text), title, secrets=secrets, become=False)
+            return self._gather(write_private(private / "hosts.yml", text), title, secrets, become=False)
 
     def _gather(
-        self, hosts: Path, title: str, *, secrets: Secrets, become: bool = True, limit: str | None = None
+        self, hosts: Path, title: str, secrets: Secrets, *, become: bool, limit: str | None = None
     ) -> list[Event]:
         """Run the playbook that looks and changes nothing."""
         report = Report(self.terminal)

@@ -84,6 +84,16 @@ class Terminal:
         return sys.stdin.isatty() and self.err.is_terminal
 
     @property
+    def may_ask_password(self) -> bool:
+        """Whether a password that turned out to be missing can be asked for."""
+        return self.has_person and not self.no_input
+
+    @property
+    def why_not(self) -> str:
+        """Why nobody is asked."""
+        return "--no-input was given" if self.no_input else "there is no terminal to ask on"
+
+    @property
     def _talk(self) -> Console:
         """Where questions are seen: not in a file that the output goes to."""
         return self.out if self.out.is_terminal else self.err
@@ -137,5 +147,4 @@ class Terminal:
 
     def _must_be_interactive(self, question: str, flag: str) -> None:
         if not self.interactive:
-            why = "--no-input was given" if self.no_input else "there is no terminal to ask on"
-            raise UsageError(f"'{question}' needs an answer, and {why}. Pass {flag}.")
+            raise UsageError(f"'{question}' needs an answer, and {self.why_not}. Pass {flag}.")

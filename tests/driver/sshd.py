@@ -63,6 +63,8 @@ class SshServer:
     user: str = field(default_factory=getpass.getuser)
     log: list[str] = field(default_factory=list)
     """What it has said so far, a line each; grows while it runs."""
+    arrived: threading.Condition = field(default_factory=threading.Condition, repr=False)
+    """Notified of each line of the log."""
 
     @property
     def address(self) -> str:
@@ -83,6 +85,14 @@ class SshServer:
     def host(self) -> str:
         """`address:port`, as the driver's --host takes it."""
         return f"{self.address}:{self.port}"
+
+    def complete_log(self) -> list[str]:
+        """The log with all that was written before this call: a connection is made, and awaited in it."""
+        with socket.create_connection((self.address, self.port)) as mark:
+            port = mark.getsockname()[1]
+            with self.arrived:
+                self.arrived.wait_for(lambda: any(f"port {port} on" in line for line in self.log))
+                return list(self.log)
 
     def stop(self) -> None:
         """End it, and the connections that it still serves (Ansible keeps its own open for minutes)."""
@@ -190,10 +200,12 @@ def start(
         line = process.stderr.readline()
         assert line, f"sshd did not start: {server.log}"
         server.log.append(line)
-    threading.Thread(target=_follow, args=(process.stderr, server.log), daemon=True).start()
+    threading.Thread(target=_follow, args=(process.stderr, server), daemon=True).start()
     return server
 
 
-def _follow(lines: Iterable[str], log: list[str]) -> None:
+def _follow(lines: Iterable[str], server: SshServer) -> None:
     for line in lines:
-        log.append(line)
+        with server.arrived:
+            server.log.append(line)
+            server.arrived.notify_all()

@@ -19,7 +19,6 @@ import pexpect
 from noslop_driver.cli import main
 
 ROOT = Path(__file__).parents[2]
-ENVIRONMENT = {**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT}/collections", "TERM": "xterm", "COLUMNS": "200"}
 
 
 @dataclass(frozen=True)
@@ -56,7 +55,8 @@ def run_json(*words: str) -> tuple[dict[str, Any], Done]:
 def on_terminal(*words: str) -> pexpect.spawn[str]:
     """Start the driver on a terminal of its own."""
     command = ["-m", "noslop_driver.cli", *words]
-    return pexpect.spawn(sys.executable, command, env=ENVIRONMENT, encoding="utf-8", timeout=60)
+    environment = {**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT}/collections", "TERM": "xterm", "COLUMNS": "200"}
+    return pexpect.spawn(sys.executable, command, env=environment, encoding="utf-8", timeout=60)
 
 
 @contextlib.contextmanager

@@ -44,7 +44,7 @@ class Rogues:
 
     def passwords(self) -> list[str]:
         """Every password that either of them got."""
-        tried = [line for line in self.wants_password.log if "password for" in line]
+        tried = [line for line in self.wants_password.complete_log() if "password for" in line]
         return [*self.sudo_log.read_text(encoding="utf-8").splitlines(), *tried]
 
 
@@ -80,7 +80,7 @@ def test_server_that_answers_a_search_gets_no_password(
     assert {problem["kind"] for problem in found["plan"]["problems"]} == {"host_key_not_accepted", "no_hosts"}
     for flag in ("--accept-new-keys", "--host-keys"):
         assert flag in done.stderr
-    assert not any("Accepted publickey" in line for line in rogues.any_key.log), "nobody logged in"
+    assert not any("Accepted publickey" in line for line in rogues.any_key.complete_log()), "nobody logged in"
 
 
 @pytest.mark.parametrize("words", [["plan"], ["deploy", "--check"]])
@@ -90,7 +90,7 @@ def test_host_whose_key_was_accepted_gets_no_sudo_password_before_it_is_agreed_t
     login = ["--user", rogues.any_key.user, "--ssh-key", str(client_key), *passwords[:2]]
     found, _done = run_json(*words, "--host", rogues.any_key.host, *login, "--yes", "--accept-new-keys")
     assert "host_key_not_accepted" not in {problem["kind"] for problem in found["plan"]["problems"]}
-    assert any("Accepted publickey" in line for line in rogues.any_key.log), "it was looked at"
+    assert any("Accepted publickey" in line for line in rogues.any_key.complete_log()), "it was looked at"
     assert rogues.passwords() == []
 
 
@@ -101,7 +101,7 @@ def test_ssh_password_goes_only_to_hosts_whose_keys_are_listed(
     Path("keys").write_text(f"mine {mine.public_key}\n", encoding="ascii")
     login = ["--user", mine.user, "--ssh-key", str(client_key), *passwords]
     found, _done = run_json("plan", *rogues.search, "--host", mine.host, *login, "--yes", "--host-keys", "keys")
-    assert any("password for" in line for line in mine.log)
+    assert any("password for" in line for line in mine.complete_log())
     assert rogues.passwords() == []
     problems = {problem["host"]: problem["kind"] for problem in found["plan"]["problems"] if problem["host"]}
     assert problems == {
@@ -125,8 +125,8 @@ def test_person_names_their_machines_and_the_others_are_left_out(rogues: Rogues,
     child.sendintr()
     child.expect(pexpect.EOF)
     child.close()
-    assert any("Accepted publickey" in line for line in mine.log)
-    assert not any("Accepted publickey" in line for line in rogues.any_key.log)
+    assert any("Accepted publickey" in line for line in mine.complete_log())
+    assert not any("Accepted publickey" in line for line in rogues.any_key.complete_log())
     known = Path("inventories/studio/.noslop/known_hosts").read_text(encoding="ascii")
     assert [line.split()[1:] for line in known.splitlines()] == [mine.public_key.split()]
 
