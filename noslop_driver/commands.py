@@ -66,9 +66,13 @@ def deploy(options: Options, terminal: Terminal) -> Answer:
         session = replace(opened, secrets=proposed.survey.secrets)
         proposal.show(proposed.plan, terminal)
         agreed = proposed.plan
+        new = _new_hosts(agreed, proposed.survey)
+        question = "Make the studio like this?"
+        if options.check:
+            question = f"Become root on {', '.join(new)}, to predict what would be changed?"
         # A person may edit a plan that cannot be carried out.
-        if not options.check and (terminal.interactive or not agreed.blocked):
-            agreed = planning.agree(proposed, session, "Make the studio like this?")
+        if (new or not options.check) and (terminal.interactive or not agreed.blocked):
+            agreed = planning.agree(proposed, session, question)
         if error := planning.obstacle(agreed):
             return Answer(error.code, {"plan": agreed.model_dump(mode="json")}, str(error))
         target = session.studio
@@ -76,8 +80,9 @@ def deploy(options: Options, terminal: Terminal) -> Answer:
             # Nothing is written: the prediction runs on a copy of what would be.
             target = _copy(session.studio, stack.enter_context(private_directory("noslop-check-")))
         planning.write(target, agreed, proposed.survey, session)
-        if new := _new_hosts(agreed, proposed.survey, options.limit):
-            session = sudo.ask_where_wanted(session, target.path, new)
+        if new := _new_hosts(agreed, proposed.survey):
+            pattern = ",".join(new) + (f",&{options.limit}" if options.limit else "")
+            session = sudo.ask_where_wanted(session, target.path, pattern)
         record = None if options.check else Record(session.studio.records, "deploy", session.secrets)
         if record:
             record.plan(agreed)
@@ -167,11 +172,10 @@ def _run(
     return result, members
 
 
-def _new_hosts(agreed: Plan, survey: Survey, limit: str | None) -> str:
-    """Return the host pattern of those that are members since now: the others were looked at as root before."""
+def _new_hosts(agreed: Plan, survey: Survey) -> list[str]:
+    """Return the names of those that were not in the inventory before."""
     before = {member.name for member in survey.members}
-    names = ",".join(host.name for host in agreed.hosts if host.name not in before)
-    return f"{names},&{limit}" if names and limit else names
+    return [host.name for host in agreed.hosts if host.name not in before]
 
 
 def _result(result: Result, studio: StudioDirectory, record: Record | None) -> dict[str, Any]:

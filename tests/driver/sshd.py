@@ -45,7 +45,7 @@ done
 printf %s "$prompt" >&2
 read -r line
 echo "$line" >> {log}
-[ "$line" = "{password}" ] || [ -z "{password}" ] || {{ echo "Sorry, try again." >&2; exit 1; }}
+[ "$line" = "{password}" ] || {{ echo "Sorry, try again." >&2; exit 1; }}
 exec "$@"
 """
 """A sudo that wants a password from root too, whom the real one asks for none."""
@@ -135,13 +135,13 @@ def make_key(path: Path, kind: str = "ed25519") -> Path:
     return path
 
 
-def fake_sudo(directory: Path, password: str = "") -> Path:
-    """Make `directory`/sudo, which accepts `password`, or any where that is empty; returns the log of what it got."""
+def fake_sudo(directory: Path, accepts: str = "none is right") -> Path:
+    """Make `directory`/sudo, which takes one password for right; returns the log of what it got."""
     directory.mkdir(parents=True, exist_ok=True)
     log = directory / "passwords"
     log.touch()
     program = directory / "sudo"
-    program.write_text(FAKE_SUDO.format(log=log, password=password), encoding="utf-8")
+    program.write_text(FAKE_SUDO.format(log=log, password=accepts), encoding="utf-8")
     program.chmod(0o755)
     return log
 
@@ -160,6 +160,17 @@ def accept_any_key() -> list[str]:
         f"AuthorizedKeysCommandUser {getpass.getuser()}",
         "PermitRootLogin yes",
     ]
+
+
+def claim_systemd(directory: Path) -> list[str]:
+    """The lines of sshd_config with which a host says that systemd runs it, whatever does."""
+    directory.mkdir(parents=True, exist_ok=True)
+    program = directory / "claim_systemd"
+    claim = 's/("ansible_service_mgr": )"[^"]*"/\\1"systemd"/'
+    script = f"#!/bin/bash\nset -o pipefail\n/bin/sh -c \"$SSH_ORIGINAL_COMMAND\" | sed -E '{claim}'\n"
+    program.write_text(script, encoding="utf-8")
+    program.chmod(0o755)
+    return [f"ForceCommand {program}"]
 
 
 def ask_for_passwords() -> list[str]:

@@ -98,6 +98,19 @@ def test_plan_of_members_asks_when_it_looks_at_them(wanting: Wanting) -> None:
     assert "wants a password for sudo" not in child.before
 
 
+def test_member_whose_key_nobody_accepted_gets_no_password(wanting: Wanting, tmp_path: Path) -> None:
+    wanting.studio.known_hosts.path.unlink()
+    (tmp_path / "password").write_text(PASSWORD, encoding="utf-8")
+    (tmp_path / "password").chmod(0o600)
+    found, done = run_json("deploy", "--yes", "--become-pass-file", str(tmp_path / "password"))
+    assert done.returncode == 4
+    assert [(problem["host"], problem["kind"]) for problem in found["plan"]["problems"] if problem["fatal"]] == [
+        ("far", "host_key_unknown")
+    ]
+    assert "--host-keys FILE" in done.stderr
+    assert wanting.passwords() == set()
+
+
 def test_nobody_is_asked_where_no_input_was_wanted(wanting: Wanting) -> None:
     child = on_terminal("verify", "--no-input")
     child.expect("--no-input was given. Pass --become-pass-file FILE")

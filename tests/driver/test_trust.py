@@ -51,7 +51,8 @@ class Rogues:
 @pytest.fixture
 def rogues(sshd_server: StartSshd, tmp_path: Path) -> Rogues:
     log = sshd.fake_sudo(tmp_path / "rogue")
-    options = [*sshd.accept_any_key(), sshd.with_path(tmp_path / "rogue")]
+    lies = sshd.claim_systemd(tmp_path / "rogue")
+    options = [*sshd.accept_any_key(), sshd.with_path(tmp_path / "rogue"), *lies]
     first = sshd_server("127.0.0.89", options=options)
     second = sshd_server("127.0.0.90", port=first.port, options=sshd.ask_for_passwords())
     return Rogues(first, second, log)
@@ -83,15 +84,28 @@ def test_server_that_answers_a_search_gets_no_password(
     assert not any("Accepted publickey" in line for line in rogues.any_key.complete_log()), "nobody logged in"
 
 
-@pytest.mark.parametrize("words", [["plan"], ["deploy", "--check"]])
-def test_host_whose_key_was_accepted_gets_no_sudo_password_before_it_is_agreed_to(
+def test_plan_sends_no_sudo_password_to_a_host_whose_key_was_accepted(
+    rogues: Rogues, passwords: list[str], client_key: Path
+) -> None:
+    login = ["--user", rogues.any_key.user, "--ssh-key", str(client_key), *passwords]
+    found, _done = run_json("plan", "--host", rogues.any_key.host, *login, "--yes", "--accept-new-keys")
+    assert [host["address"] for host in found["plan"]["hosts"]] == ["127.0.0.89"], "it was looked at"
+    assert rogues.passwords() == []
+
+
+@pytest.mark.parametrize("words", [["deploy"], ["deploy", "--check"]])
+def test_sudo_password_waits_until_the_proposal_is_agreed_to(
     words: list[str], rogues: Rogues, passwords: list[str], client_key: Path
 ) -> None:
-    login = ["--user", rogues.any_key.user, "--ssh-key", str(client_key), *passwords[:2]]
-    found, _done = run_json(*words, "--host", rogues.any_key.host, *login, "--yes", "--accept-new-keys")
-    assert "host_key_not_accepted" not in {problem["kind"] for problem in found["plan"]["problems"]}
-    assert any("Accepted publickey" in line for line in rogues.any_key.complete_log()), "it was looked at"
+    login = ["--user", rogues.any_key.user, "--ssh-key", str(client_key), *passwords]
+    words = [*words, "--host", rogues.any_key.host, *login, "--accept-new-keys", "--min-free-gb", "0"]
+    refused = run(*words, "--no-input")
+    assert refused.returncode == 2
+    assert "Pass --yes" in refused.stderr
     assert rogues.passwords() == []
+    if "--check" in words:
+        run(*words, "--yes")
+        assert set(rogues.passwords()) == {SUDO_PASSWORD}, "a member gets it"
 
 
 def test_ssh_password_goes_only_to_hosts_whose_keys_are_listed(
