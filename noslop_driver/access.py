@@ -40,7 +40,7 @@ _REASONS = (
     ),
     _Reason(
         "sudo_password_missing",
-        # The last one is sudo-rs's (its src/pam/error.rs).
+        # The last one is what sudo-rs says to `sudo -n`.
         r"Missing \w+ password|a password is required|no password was provided|interactive authentication is required",
         "{host} wants a password for sudo from {user}",
         "Give it with --ask-become-pass, or let {user} use sudo without one.",

@@ -74,18 +74,18 @@ def parse_fingerprints(text: str) -> frozenset[str]:
 
     Comments, revoked keys and keys of certificate authorities (sshd(8), SSH_KNOWN_HOSTS FILE FORMAT) do not count.
     """
-    found: set[str] = set()
+    fingerprints: set[str] = set()
     for line in text.splitlines():
         if line.lstrip().startswith(("#", "@")):
             continue
-        found.update(_FINGERPRINT.findall(line))
+        fingerprints.update(_FINGERPRINT.findall(line))
         for kind, key in _KEY.findall(line):
             try:
                 base64.b64decode(key, validate=True)
             except binascii.Error:
                 continue
-            found.add(scanner.fingerprint(f"{kind} {key}"))
-    return frozenset(found)
+            fingerprints.add(scanner.fingerprint(f"{kind} {key}"))
+    return frozenset(fingerprints)
 
 
 def parse_numbers(answer: str, count: int) -> list[int]:

@@ -56,7 +56,7 @@ def ask_where_wanted(session: Session, inventory: Path, limit: str | None = None
     if session.secrets.become_password:
         return session
     with session.terminal.out.status("Looking whether sudo wants a password"):
-        hosts = hosts_that_want_it(inventory, session.secrets, limit)
+        hosts = hosts_wanting_password(inventory, session.secrets, limit)
     return ask(session, hosts) if hosts else session
 
 
@@ -78,7 +78,7 @@ def ask(session: Session, hosts: Iterable[str]) -> Session:
     return replace(session, secrets=replace(session.secrets, become_password=password))
 
 
-def hosts_that_want_it(inventory: Path, secrets: Secrets, limit: str | None = None) -> list[str]:
+def hosts_wanting_password(inventory: Path, secrets: Secrets, limit: str | None = None) -> list[str]:
     """Return the hosts on which sudo refuses to work without a password; hosts that do not answer are not among them.
 
     Raises:

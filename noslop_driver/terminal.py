@@ -40,12 +40,12 @@ _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u20
 
 
 def printable(text: str) -> str:
-    """Return a text of somebody else's without what a terminal would obey instead of show. Lines stay lines."""
+    """Return text from a host without control characters and escape sequences. Newlines and tabs stay."""
     return _CONTROL.sub("", _SEQUENCE.sub("", text).replace("\r\n", "\n").replace("\r", "\n"))
 
 
 class _SafeConsole(Console):
-    """A console that obeys the driver's own styles and movements, and shows all other text as `printable` has it."""
+    """Print the driver's own styles and cursor movements, and everything else as `printable` returns it."""
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
         for segment in super().render(renderable, options):

@@ -111,7 +111,7 @@ def test_member_whose_key_nobody_accepted_gets_no_password(wanting: Wanting, tmp
     assert wanting.passwords() == set()
 
 
-def test_nobody_is_asked_where_no_input_was_wanted(wanting: Wanting) -> None:
+def test_no_input_asks_for_no_password(wanting: Wanting) -> None:
     child = on_terminal("verify", "--no-input")
     child.expect("--no-input was given. Pass --become-pass-file FILE")
     child.expect(pexpect.EOF)
@@ -120,9 +120,7 @@ def test_nobody_is_asked_where_no_input_was_wanted(wanting: Wanting) -> None:
     assert wanting.passwords() == set()
 
 
-def test_hosts_that_want_a_password_are_told_from_those_that_do_not_and_those_that_are_away(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_only_hosts_that_want_a_password_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ANSIBLE_BECOME_ALLOW_SAME_USER", "True")
     sshd.fake_sudo(tmp_path / "bin", PASSWORD)
     (tmp_path / "open").mkdir()
@@ -133,8 +131,8 @@ def test_hosts_that_want_a_password_are_told_from_those_that_do_not_and_those_th
     local_inventory(tmp_path / "away", ["three"], ansible_connection="ssh", ansible_host="127.0.0.1", ansible_port=1)
     for name in ("more", "away"):
         (tmp_path / name / "hosts.yml").rename(inventory / f"{name}.yml")
-    assert sudo.hosts_that_want_it(inventory, Secrets()) == ["one"]
-    assert sudo.hosts_that_want_it(inventory, Secrets(), limit="two") == []
+    assert sudo.hosts_wanting_password(inventory, Secrets()) == ["one"]
+    assert sudo.hosts_wanting_password(inventory, Secrets(), limit="two") == []
 
 
 @pytest.mark.parametrize(
@@ -149,5 +147,5 @@ def test_hosts_that_want_a_password_are_told_from_those_that_do_not_and_those_th
         ("no such file", False),
     ],
 )
-def test_complaints_of_sudo_are_told_apart(message: str, wants: bool) -> None:
+def test_message_of_sudo_means_that_it_wants_a_password(message: str, wants: bool) -> None:
     assert access.wants_sudo_password(f"non-zero return code\n{message}") is wants
