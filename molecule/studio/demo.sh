@@ -22,8 +22,3 @@ noslop-driver deploy "${options[@]}" "$@"
 # The first thing that a person does with it.
 ansible-playbook --inventory "$inventory" --private-key .lab/id_ed25519 --become-password-file .lab/sudo_password \
   molecule/studio/first_project.yml
-
-echo
-echo "The studio keeps running. Verify it again, or show it:"
-echo "  .venv/bin/noslop-driver verify --studio demo --become-pass-file .lab/sudo_password"
-echo "  .venv/bin/noslop-driver status --studio demo"
