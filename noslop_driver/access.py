@@ -35,11 +35,13 @@ _REASONS = (
         "host_key_unknown",
         r"Host key verification failed|host key is known for",
         "the SSH host key of {host} is not known",
-        "Run `noslop-driver discover` or `plan` again: it reads the key and pins it.",
+        "Run `noslop-driver plan` at a terminal and name it in the list of new keys, or pass its key in a file "
+        "(--host-keys FILE).",
     ),
     _Reason(
         "sudo_password_missing",
-        r"Missing \w+ password|a password is required|no password was provided",
+        # The last one is what sudo-rs says to `sudo -n`.
+        r"Missing \w+ password|a password is required|no password was provided|interactive authentication is required",
         "{host} wants a password for sudo from {user}",
         "Give it with --ask-become-pass, or let {user} use sudo without one.",
     ),
@@ -147,6 +149,12 @@ def explain(host: str, candidate: Candidate, user: str, message: str) -> Problem
         todo=f"Try `ssh -p {candidate.port} {user}@{candidate.address}` and see what it says.",
         fatal=candidate.named,
     )
+
+
+def wants_sudo_password(message: str) -> bool:
+    """Return whether sudo failed for want of a password; sudo that speaks another language is taken to say so."""
+    kind = next((reason.kind for reason in _REASONS if re.search(reason.pattern, message)), "")
+    return kind == "sudo_password_missing" or (not kind and re.search(r"^sudo: ", message, re.MULTILINE) is not None)
 
 
 def silent(host: str, candidate: Candidate) -> Problem:

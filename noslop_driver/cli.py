@@ -17,7 +17,7 @@ from ansible_collections.noslop.studio.plugins.module_utils.studio import OPEN_N
 from noslop_driver import __version__
 from noslop_driver.errors import DriverError, ExitCode
 from noslop_driver.options import Options
-from noslop_driver.terminal import Terminal
+from noslop_driver.terminal import Terminal, printable
 from noslop_driver.wishes import PATH_FLAGS, PROVIDERS, parse_roles
 
 _F = TypeVar("_F", bound=Callable[..., Any])
@@ -48,6 +48,10 @@ _login = _together(
     click.option("--pass-file", type=_FILE, help="Read the SSH password from a file."),
     click.option("--ask-become-pass", is_flag=True, help="Ask for the sudo password."),
     click.option("--become-pass-file", type=_FILE, help="Read the sudo password from a file."),
+)
+_new_keys = _together(
+    click.option("--host-keys", type=_FILE, help="Accept new hosts whose SSH key this file lists (SHA256:...)."),
+    click.option("--accept-new-keys", is_flag=True, help="Accept every new host's SSH key, whoever it is."),
 )
 _which_studio = _together(
     click.option("--studio", metavar="NAME", help="The studio inventories/NAME. Default: the one that is there."),
@@ -92,7 +96,7 @@ _output = _together(
     click.option("--debug", is_flag=True, help="Show where in the driver an error came from."),
 )
 _asking = _together(
-    click.option("-y", "--yes", is_flag=True, help="Ask nothing: the answer is yes."),
+    click.option("-y", "--yes", is_flag=True, help="Ask nothing: the answer is yes. Accepts no new host."),
     click.option("--no-input", is_flag=True, help="Ask nothing: what is not said is an error."),
 )
 _WISHES = (
@@ -118,6 +122,7 @@ def discover(**flags: object) -> int:
 @app.command()
 @_which_hosts
 @_login
+@_new_keys
 @_which_studio
 @_what
 @_limit
@@ -132,6 +137,7 @@ def plan(**flags: object) -> int:
 @app.command()
 @_which_hosts
 @_login
+@_new_keys
 @_which_studio
 @_what
 @_limit
@@ -236,7 +242,7 @@ def _run(command: str, given: Mapping[str, Any]) -> int:
 
 def _trace(debug: bool) -> None:
     if debug:
-        traceback.print_exc(file=sys.stderr)
+        sys.stderr.write(printable(traceback.format_exc()))
 
 
 def _options(flags: dict[str, Any]) -> Options:

@@ -9,23 +9,26 @@ import getpass
 import shlex
 import shutil
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from rich.markup import escape
 from rich.table import Table
 
-from noslop_driver import __version__, inventory, planning, proposal, studio_file
+from noslop_driver import __version__, inventory, planning, proposal, studio_file, sudo
 from noslop_driver.answer import Answer, service_addresses
 from noslop_driver.deploy import DEPLOYMENT, PREDICTION, TEARDOWN, VERIFY, Deployer, Phase, Result
 from noslop_driver.discovery import Discovery
 from noslop_driver.errors import DriverError, ExitCode, UsageError
 from noslop_driver.inventory import Member, StudioDirectory
+from noslop_driver.models import Plan
 from noslop_driver.options import Options, Session, open_session
 from noslop_driver.record import Record
 from noslop_driver.runner import list_inventory
 from noslop_driver.secrets import Secrets, private_directory
 from noslop_driver.status import status
-from noslop_driver.survey import Surveyor
+from noslop_driver.survey import Survey, Surveyor
 from noslop_driver.terminal import Terminal
 
 
@@ -58,13 +61,18 @@ def plan(options: Options, terminal: Terminal) -> Answer:
 
 def deploy(options: Options, terminal: Terminal) -> Answer:
     """Make the studio, or bring it up to date."""
-    with open_session(options, terminal, must_exist=False) as session, contextlib.ExitStack() as stack:
-        proposed = planning.propose(session)
+    with open_session(options, terminal, must_exist=False) as opened, contextlib.ExitStack() as stack:
+        proposed = planning.propose(opened)
+        session = replace(opened, secrets=proposed.survey.secrets)
         proposal.show(proposed.plan, terminal)
         agreed = proposed.plan
+        new = _new_hosts(agreed, proposed.survey)
+        question = "Make the studio like this?"
+        if options.check:
+            question = f"Become root on {', '.join(new)}, to predict what would be changed?"
         # A person may edit a plan that cannot be carried out.
-        if not options.check and (terminal.interactive or not agreed.blocked):
-            agreed = planning.agree(proposed, session, "Make the studio like this?")
+        if (new or not options.check) and (terminal.interactive or not agreed.blocked):
+            agreed = planning.agree(proposed, session, question)
         if error := planning.obstacle(agreed):
             return Answer(error.code, {"plan": agreed.model_dump(mode="json")}, str(error))
         target = session.studio
@@ -72,6 +80,9 @@ def deploy(options: Options, terminal: Terminal) -> Answer:
             # Nothing is written: the prediction runs on a copy of what would be.
             target = _copy(session.studio, stack.enter_context(private_directory("noslop-check-")))
         planning.write(target, agreed, proposed.survey, session)
+        if new := _new_hosts(agreed, proposed.survey):
+            pattern = ",".join(new) + (f",&{options.limit}" if options.limit else "")
+            session = sudo.ask_where_wanted(session, target.path, pattern)
         record = None if options.check else Record(session.studio.records, "deploy", session.secrets)
         if record:
             record.plan(agreed)
@@ -90,7 +101,8 @@ def deploy(options: Options, terminal: Terminal) -> Answer:
 
 def verify(options: Options, terminal: Terminal) -> Answer:
     """Prove that the studio works; change nothing."""
-    with open_session(options, terminal, must_exist=True) as session:
+    with open_session(options, terminal, must_exist=True) as opened:
+        session = sudo.ask_where_wanted(opened, opened.studio.path, options.limit)
         record = Record(session.studio.records, "verify", session.secrets)
         result, _members = _run((VERIFY,), session, record, "verify")
     # A host that cannot be reached is a check that did not pass.
@@ -101,8 +113,8 @@ def verify(options: Options, terminal: Terminal) -> Answer:
 
 def teardown(options: Options, terminal: Terminal) -> Answer:
     """Take away what was installed, and keep what people made."""
-    with open_session(options, terminal, must_exist=True) as session:
-        studio = session.studio
+    with open_session(options, terminal, must_exist=True) as opened:
+        studio = opened.studio
         wished = studio.wishes()
         if not options.check:
             terminal.say(f"This takes Ollama, ComfyUI, mounts, exports and rules off the hosts of {studio.path}.")
@@ -111,6 +123,7 @@ def teardown(options: Options, terminal: Terminal) -> Answer:
                 typed = terminal.ask(f"Type the studio's name ({studio.name}) to go on", flag="--yes")
                 if typed != studio.name:
                     raise UsageError(f"{typed!r} is not {studio.name!r}: nothing was changed.")
+        session = sudo.ask_where_wanted(opened, studio.path, options.limit)
         record = None if options.check else Record(studio.records, "teardown", session.secrets)
         result, members = _run((TEARDOWN,), session, record, "teardown")
     kept = _kept(result, members, wished)
@@ -159,6 +172,12 @@ def _run(
     return result, members
 
 
+def _new_hosts(agreed: Plan, survey: Survey) -> list[str]:
+    """Return the names of those that were not in the inventory before."""
+    before = {member.name for member in survey.members}
+    return [host.name for host in agreed.hosts if host.name not in before]
+
+
 def _result(result: Result, studio: StudioDirectory, record: Record | None) -> dict[str, Any]:
     return {
         "inventory": str(studio.path),
@@ -195,7 +214,7 @@ def _show_found(found: Discovery, terminal: Terminal) -> None:
         table.add_column(heading)
     for candidate in found.candidates:
         where = candidate.address if candidate.port == 22 else f"{candidate.address}:{candidate.port}"
-        table.add_row(where, candidate.hostname or "", candidate.banner or "", candidate.host_key or "")
+        table.add_row(*map(escape, (where, candidate.hostname or "", candidate.banner or "", candidate.host_key or "")))
     if found.candidates:
         terminal.out.print(table)
     for other in found.others:

@@ -19,6 +19,7 @@ from pydantic import ValidationError
 from noslop_driver import access
 from noslop_driver.events import Event, failure_of
 from noslop_driver.models import Candidate, Disk, Gpu, Host, Problem, Role
+from noslop_driver.terminal import printable
 
 _GROUPS = {*get_args(Role), "all", "ungrouped"}
 
@@ -82,17 +83,17 @@ def read(contacted: Mapping[str, Candidate], user: str, events: Iterable[Event])
 
 
 def _host(name: str, candidate: Candidate, user: str, facts: Mapping[str, Any]) -> Host:
-    own_name = str(facts.get("ansible_hostname") or "").lower()
+    own_name = _word(facts.get("ansible_hostname")).lower()
     return Host(
         name=name if candidate.hostname or own_name in ("", "localhost") else own_name,
         address=candidate.address,
         port=candidate.port,
         user=user,
-        os=str(facts.get("ansible_distribution") or ""),
-        os_version=str(facts.get("ansible_distribution_version") or ""),
-        kernel=str(facts.get("ansible_kernel") or ""),
-        arch=str(facts.get("ansible_architecture") or ""),
-        service_manager=str(facts.get("ansible_service_mgr") or ""),
+        os=_word(facts.get("ansible_distribution")),
+        os_version=_word(facts.get("ansible_distribution_version")),
+        kernel=_word(facts.get("ansible_kernel")),
+        arch=_word(facts.get("ansible_architecture")),
+        service_manager=_word(facts.get("ansible_service_mgr")),
         cpus=_count(facts.get("ansible_processor_vcpus")) or _count(facts.get("ansible_processor_nproc")),
         memory_mib=_count(facts.get("ansible_memtotal_mb")),
         gpus=list(_gpus(facts.get("noslop_gpus"))),
@@ -108,11 +109,13 @@ def _gpus(cards: object) -> Iterable[Gpu]:
     known = set(Gpu.model_fields)
     for card in _dicts(cards):
         try:
-            yield Gpu.model_validate({key: value for key, value in card.items() if key in known})
+            gpu = Gpu.model_validate({key: value for key, value in card.items() if key in known})
         except ValidationError:
             # A card that was seen is not hidden because one of its values makes no sense.
             why = "what it says about itself makes no sense"
-            yield Gpu(vendor=str(card.get("vendor", "")), name=str(card.get("name", "")), usable=False, why=why)
+            gpu = Gpu(vendor=str(card.get("vendor", "")), name=str(card.get("name", "")), usable=False, why=why)
+        texts = {name: _word(getattr(gpu, name)) for name in ("vendor", "name", "why")}
+        yield gpu.model_copy(update={**texts, "driver": gpu.driver and _word(gpu.driver)})
 
 
 def _disks(mounts: object) -> Iterable[Disk]:
@@ -173,6 +176,11 @@ def _named(hosts: Mapping[str, Host], contacted: Mapping[str, Candidate]) -> dic
 
 def _dicts(values: object) -> list[Mapping[str, Any]]:
     return [value for value in values if isinstance(value, Mapping)] if isinstance(values, list) else []
+
+
+def _word(value: object) -> str:
+    """Return a text that a host says of itself, on one line."""
+    return " ".join(printable(str(value or "")).split())
 
 
 def _count(value: object) -> int | None:

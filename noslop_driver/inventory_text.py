@@ -18,6 +18,13 @@ PYTHON = "/usr/bin/python3"
 """The system's own Python on every supported system. It has the bindings for apt, which others that a search would
 find first (pyenv's, conda's) have not."""
 
+_NO_FORWARDING = "-o ForwardAgent=no -o ForwardX11=no -o ClearAllForwardings=yes -o GSSAPIDelegateCredentials=no"
+_KEYS_ONLY = (
+    "-o BatchMode=yes -o PreferredAuthentications=publickey -o PasswordAuthentication=no "
+    "-o KbdInteractiveAuthentication=no -o GSSAPIAuthentication=no -o HostbasedAuthentication=no"
+)
+"""ssh_config(5), for hosts that were not agreed to yet: the person's own ~/.ssh/config may allow more."""
+
 _GROUP_COMMENTS: dict[Role, str] = {
     "storage_server": "Keeps the shared directories on its disks.",
     "storage_clients": "Mount them over the network.",
@@ -73,17 +80,25 @@ def render_connection(connection: Connection, *, local: bool) -> str:
     return "\n".join(lines) + "\n"
 
 
-def render_contacts(contacts: Iterable[tuple[str, str, int]], user: str, ssh_key: Path | None, keys: Path) -> str:
+def render_contacts(
+    contacts: Iterable[tuple[str, str, int]], user: str, ssh_key: Path | None, keys: Path, *, password: bool = False
+) -> str:
     """Write the inventory of a first contact: name, address and port of each host.
 
-    `keys` is the known_hosts file with the keys that were accepted.
+    Args:
+        contacts: hosts that are no members of a studio yet.
+        user: the account to log in with.
+        ssh_key: the private key to log in with; None: what ssh itself would try.
+        keys: the known_hosts file with the keys that were accepted.
+        password: whether ssh may send a password. Without, a host is offered public keys and nothing else.
     """
+    ways = "" if password else f" {_KEYS_ONLY}"
     variables: dict[str, Any] = {
         "ansible_user": user,
         "ansible_python_interpreter": PYTHON,
         "ansible_ssh_common_args": (
             f"-o 'UserKnownHostsFile=\"{keys.absolute()}\"' -o GlobalKnownHostsFile=/dev/null "
-            "-o StrictHostKeyChecking=yes"
+            f"-o StrictHostKeyChecking=yes {_NO_FORWARDING}{ways}"
         ),
     }
     if ssh_key:

@@ -33,6 +33,9 @@ class Options:
     ask_become_pass: bool = False
     pass_file: Path | None = None
     become_pass_file: Path | None = None
+    accept_new_keys: bool = False
+    host_keys: Path | None = None
+    """File with the fingerprints of hosts that may be new."""
     inventory: Path | None = None
     studio: str | None = None
     local: bool = False

@@ -28,8 +28,8 @@ def show(plan: Plan, terminal: Terminal) -> None:
         does = ", ".join(_ROLE_WORDS.get(role, role) for role in proposal.roles)
         table.add_row(
             escape(host.name),
-            host.address,
-            f"{host.os} {host.os_version}".strip() or "?",
+            escape(host.address),
+            escape(f"{host.os} {host.os_version}".strip() or "?"),
             str(host.cpus or "?"),
             f"{host.memory_mib / 1024:.0f} GiB" if host.memory_mib else "?",
             escape(_gpus(host)),

@@ -23,6 +23,7 @@ from typing import Any, TextIO
 from noslop_driver.events import Event, Outcome
 from noslop_driver.models import Plan
 from noslop_driver.secrets import SCRUBBED, Secrets
+from noslop_driver.terminal import printable
 
 NODE_ENV = "/etc/noslop/node.env"
 
@@ -90,7 +91,7 @@ class Record:
         if environment is not None:
             target = self.path / "nodes" / f"{event.host}.env"
             target.parent.mkdir(exist_ok=True)
-            target.write_text(self._secrets.scrub(without_secrets(environment)), encoding="utf-8")
+            target.write_text(self._secrets.scrub(without_secrets(printable(environment))), encoding="utf-8")
 
     def phase(self, name: str, outcome: Outcome, seconds: float) -> None:
         """Keep how a phase ended."""

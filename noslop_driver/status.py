@@ -36,7 +36,7 @@ def status(options: Options, terminal: Terminal) -> Answer:
     for member in members:
         does = ", ".join(group for group in GROUPS if group in member.groups)
         urls = "\n".join(address["url"] for address in addresses if address["host"] == member.name)
-        table.add_row(escape(member.name), member.studio_address, does or "nothing", urls)
+        table.add_row(escape(member.name), escape(member.studio_address), does or "nothing", escape(urls))
     terminal.out.print(table)
     for name, found in last.items():
         if found:

@@ -12,9 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ansible_collections.noslop.studio.plugins.module_utils import scanner
-
-from noslop_driver import discovery, facts, inventory, inventory_text, wishes
+from noslop_driver import discovery, facts, host_keys, inventory, inventory_text, sudo, wishes
 from noslop_driver.discovery import Discovery
 from noslop_driver.errors import DriverError
 from noslop_driver.events import Event, Outcome, Status
@@ -23,7 +21,7 @@ from noslop_driver.models import Candidate, Host, Problem
 from noslop_driver.options import Options, Session
 from noslop_driver.report import Report
 from noslop_driver.runner import list_inventory, run_playbook
-from noslop_driver.secrets import private_directory, write_private
+from noslop_driver.secrets import Secrets, private_directory, write_private
 from noslop_driver.terminal import Terminal
 
 FACTS = "noslop.studio.facts"
@@ -39,15 +37,18 @@ class Survey:
     problems: list[Problem]
     members: list[Member] = field(default_factory=list)
     """Hosts that the studio's inventory has already."""
+    secrets: Secrets = field(default_factory=Secrets)
+    """The passwords of the session, with the one for sudo where it was asked for."""
     local: bool = False
     """The only host is this computer."""
 
 
-@dataclass(frozen=True)
+@dataclass
 class Surveyor:
     """Makes a survey; says what it does."""
 
     session: Session
+    """Gets the sudo password when a member wants it."""
 
     @property
     def terminal(self) -> Terminal:
@@ -76,6 +77,7 @@ class Surveyor:
             DriverError: the search or Ansible could not be carried out, or a host key is not the accepted one.
             KeyboardInterrupt: it was stopped.
         """
+        rule = host_keys.read_rule(accept_new_keys=self.options.accept_new_keys, file=self.options.host_keys)
         members = self._members()
         if self.options.local or (members and all(member.local for member in members)):
             return self._survey_this_computer(members)
@@ -86,11 +88,11 @@ class Surveyor:
             found = self.discover()
             new = [candidate for candidate in found.candidates if not known & {candidate.address, *candidate.addresses}]
             problems += found.problems
-        new, refused = self._accept_keys([*new, *self._unpinned(members)], members)
+        new, refused = self._accept_keys([*new, *self._unpinned(members)], members, rule)
         problems += refused
         hosts, seen = self._look_at_members(members)
         more, seen_more = self._look_at_new(new, taken={member.name for member in members})
-        return Survey([*hosts, *more], [*problems, *seen, *seen_more], members)
+        return Survey([*hosts, *more], [*problems, *seen, *seen_more], members, self.session.secrets)
 
     def discover(self) -> Discovery:
         """Search the networks and hosts that were named, or those this computer is in."""
@@ -125,9 +127,14 @@ class Surveyor:
         contacts = facts.contacts([candidate])
         with private_directory("noslop-facts-") as private:
             text = inventory_text.render_this_computer(next(iter(contacts)))
-            look = self._look(contacts, write_private(private / "hosts.yml", text))
+            inventory_file = write_private(private / "hosts.yml", text)
+            if members:
+                events = self._gather_as_root(inventory_file, contacts)
+            else:
+                events = self._gather(inventory_file, "Looking at this computer", Secrets(), become=False)
+        look = facts.read(contacts, self.user, events)
         hosts = [host.model_copy(update={"user": getpass.getuser()}) for host in look.hosts]
-        return Survey(hosts, look.problems, list(members), local=True)
+        return Survey(hosts, look.problems, list(members), self.session.secrets, local=True)
 
     def _unpinned(self, members: Sequence[Member]) -> list[Candidate]:
         """Members whose keys this computer has not seen yet: the inventory came from somewhere else."""
@@ -142,9 +149,9 @@ class Surveyor:
         return discovery.discover(discovery.prepare((), strangers)).candidates
 
     def _accept_keys(
-        self, candidates: Sequence[Candidate], members: Sequence[Member]
+        self, candidates: Sequence[Candidate], members: Sequence[Member], rule: host_keys.Rule
     ) -> tuple[list[Candidate], list[Problem]]:
-        """Pin the keys of hosts that are new, once the user has seen them. Returns the new hosts and what is wrong."""
+        """Pin the new keys that are accepted. Returns the new hosts with a pinned key, and what is wrong."""
         known = self.studio.known_hosts
         sorted_ = known.sort(candidates)
         problems = [
@@ -157,24 +164,22 @@ class Surveyor:
             )
             for candidate in sorted_.without_key
         ]
-        if sorted_.new:
-            self.terminal.say("SSH host keys seen for the first time:")
-            for candidate in sorted_.new:
-                name = f"{candidate.hostname} ({candidate.address})" if candidate.hostname else candidate.address
-                keys = ", ".join(f"{scanner.fingerprint(key)} ({key.split()[0]})" for key in candidate.host_keys)
-                self.terminal.say(f"  {name} {keys}")
-            if not self.terminal.confirm("Are these your machines?"):
-                raise DriverError(
-                    "No host key was accepted, and nothing was changed. Compare them with what "
-                    "'ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub' says on each machine, or name fewer (--host)."
-                )
+        decision = host_keys.decide(sorted_.new, rule, self.terminal)
+        if decision.left_out and not decision.problems:
+            self.terminal.say(f"Left out: {', '.join(host_keys.label(candidate) for candidate in decision.left_out)}")
+            if not members and not decision.accepted and not sorted_.pinned:
+                raise DriverError("No host key was accepted: nothing was looked at and nothing was changed.")
+        if decision.accepted:
             self.studio.prepare()
-            known.accept(sorted_.new)
+            known.accept(decision.accepted)
         addresses = {member.address for member in members}
-        accepted = [*sorted_.pinned, *sorted_.new]
+        accepted = [*sorted_.pinned, *decision.accepted]
+        # Members that were left out stay in the studio: the look at them says why they cannot be reached.
+        problems += [problem for problem in decision.problems if problem.host not in addresses]
         return [candidate for candidate in accepted if candidate.address not in addresses], problems
 
     def _look_at_members(self, members: Sequence[Member]) -> tuple[list[Host], list[Problem]]:
+        """Look at hosts of the studio as root, whose file systems may lie where nobody else can see them."""
         if not members:
             return [], []
         contacts = {
@@ -183,7 +188,12 @@ class Surveyor:
             )
             for member in members
         }
-        look = self._look(contacts, self.studio.path)
+        limit = self.options.limit
+        events = self._gather_as_root(self.studio.path, contacts, limit)
+        if limit:
+            limited = {event.host for event in events}
+            contacts = {name: candidate for name, candidate in contacts.items() if name in limited}
+        look = facts.read(contacts, self.user, events)
         by_name = {member.name: member for member in members}
         hosts = [
             host.model_copy(update={"user": by_name[host.name].user, "address": by_name[host.name].studio_address})
@@ -200,17 +210,21 @@ class Surveyor:
         return hosts, look.problems
 
     def _look_at_new(self, candidates: Sequence[Candidate], *, taken: set[str]) -> tuple[list[Host], list[Problem]]:
+        """Look at hosts whose keys were accepted: as an ordinary user, and with a public key where that will do.
+
+        A host that refuses the key gets the SSH password, if there is one. None gets the sudo password.
+        """
         if not candidates:
             return [], []
         contacts = facts.contacts(candidates)
-        with private_directory("noslop-facts-") as private:
-            text = inventory_text.render_contacts(
-                [(name, candidate.address, candidate.port) for name, candidate in contacts.items()],
-                self.user,
-                self.options.ssh_key,
-                self.studio.known_hosts.path,
-            )
-            look = self._look(contacts, write_private(private / "hosts.yml", text))
+        events = self._gather_new(contacts, "Looking at the new hosts", Secrets())
+        refused = _refused_the_key(facts.read(contacts, self.user, events))
+        password = self.session.secrets.ssh_password
+        if refused and password:
+            again = {name: candidate for name, candidate in contacts.items() if name in refused}
+            events = [event for event in events if event.host not in refused]
+            events += self._gather_new(again, "Logging in with the SSH password", Secrets(ssh_password=password))
+        look = facts.read(contacts, self.user, events)
         # Hosts of the studio keep their names.
         hosts = [
             host
@@ -220,7 +234,31 @@ class Surveyor:
         ]
         return hosts, look.problems
 
-    def _look(self, contacts: Mapping[str, Candidate], hosts: Path) -> facts.Look:
+    def _gather_as_root(self, hosts: Path, contacts: Mapping[str, Candidate], limit: str | None = None) -> list[Event]:
+        """Look at members; where sudo wants a password that no flag gave, ask for it and look again."""
+        title = "Looking at the hosts"
+        events = self._gather(hosts, title, self.session.secrets, become=True, limit=limit)
+        problems = facts.read(contacts, self.user, events).problems
+        wanting = [problem.host for problem in problems if problem.kind == "sudo_password_missing" and problem.host]
+        if not wanting or self.session.secrets.become_password or not self.terminal.may_ask_password:
+            return events
+        self.session = sudo.ask(self.session, wanting)
+        return self._gather(hosts, title, self.session.secrets, become=True, limit=limit)
+
+    def _gather_new(self, contacts: Mapping[str, Candidate], title: str, secrets: Secrets) -> list[Event]:
+        text = inventory_text.render_contacts(
+            [(name, candidate.address, candidate.port) for name, candidate in contacts.items()],
+            self.user,
+            self.options.ssh_key,
+            self.studio.known_hosts.path,
+            password=bool(secrets.ssh_password),
+        )
+        with private_directory("noslop-facts-") as private:
+            return self._gather(write_private(private / "hosts.yml", text), title, secrets, become=False)
+
+    def _gather(
+        self, hosts: Path, title: str, secrets: Secrets, *, become: bool, limit: str | None = None
+    ) -> list[Event]:
         """Run the playbook that looks and changes nothing."""
         report = Report(self.terminal)
         events: list[Event] = []
@@ -229,19 +267,25 @@ class Surveyor:
             events.append(event)
             report.event(event)
 
-        limit = self.options.limit if hosts == self.studio.path else None
-        report.begin("Looking at the hosts")
+        report.begin(title)
         try:
             outcome = run_playbook(
-                FACTS, hosts, on_event=follow, on_interrupt=report.note, secrets=self.session.secrets, limit=limit
+                FACTS,
+                hosts,
+                on_event=follow,
+                on_interrupt=report.note,
+                secrets=secrets,
+                extra_vars={"noslop_facts_become": become},
+                limit=limit,
             )
         finally:
             report.close()
         _must_have_run(outcome)
-        if limit:
-            limited = {event.host for event in events}
-            contacts = {name: candidate for name, candidate in contacts.items() if name in limited}
-        return facts.read(contacts, self.user, events)
+        return events
+
+
+def _refused_the_key(look: facts.Look) -> set[str]:
+    return {problem.host for problem in look.problems if problem.kind == "auth_refused" and problem.host}
 
 
 def _must_have_run(outcome: Outcome) -> None:

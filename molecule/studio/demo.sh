@@ -1,14 +1,15 @@
 #!/usr/bin/env bash
-# A studio on the lab's machines, made the way a person makes one: the driver is told a network, an account and where the
-# passwords are. What Ollama, ComfyUI and torch are comes from the lab's stand-ins (molecule/standins/README.md), through
-# the variables that a studio behind a firewall would set too; REAL=1 leaves those out and takes the vendors' own.
+# A studio on the lab's machines, made the way a person makes one: the driver is told a network, an account, which host
+# keys are the machines' own (the lab made them) and where the password is. What Ollama, ComfyUI and torch are comes from
+# the lab's stand-ins (molecule/standins/README.md), through the variables that a studio behind a firewall would set too;
+# REAL=1 leaves those out and takes the vendors' own.
 set -eu
 cd "$(dirname "$0")/../.."
 
 network=10.77.42.0/24
 inventory=inventories/demo
 options=(--studio demo --network "$network" --user artist --ssh-key .lab/id_ed25519
-  --become-pass-file .lab/sudo_password --min-free-gb 1 --yes)
+  --host-keys .lab/machines/known_hosts --become-pass-file .lab/sudo_password --min-free-gb 1 --yes)
 
 if [ -z "${REAL:-}" ]; then
   mirror=http://10.77.42.1:8042

@@ -29,6 +29,27 @@ Subsystem sftp internal-sftp
 UsePAM no
 """
 
+FAKE_SUDO = """\
+#!/bin/sh
+# Asks for a password as sudo(8) does, writes down what it gets, and runs the command.
+prompt=
+while [ $# -gt 0 ]; do
+    case "$1" in
+        -n) echo "sudo: a password is required" >&2; exit 1;;
+        -p) prompt=$2; shift 2;;
+        -u) shift 2;;
+        -*) shift;;
+        *) break;;
+    esac
+done
+printf %s "$prompt" >&2
+read -r line
+echo "$line" >> {log}
+[ "$line" = "{password}" ] || {{ echo "Sorry, try again." >&2; exit 1; }}
+exec "$@"
+"""
+"""A sudo that wants a password from root too, whom the real one asks for none."""
+
 
 @dataclass(frozen=True)
 class SshServer:
@@ -42,6 +63,8 @@ class SshServer:
     user: str = field(default_factory=getpass.getuser)
     log: list[str] = field(default_factory=list)
     """What it has said so far, a line each; grows while it runs."""
+    arrived: threading.Condition = field(default_factory=threading.Condition, repr=False)
+    """Notified of each line of the log."""
 
     @property
     def address(self) -> str:
@@ -62,6 +85,14 @@ class SshServer:
     def host(self) -> str:
         """`address:port`, as the driver's --host takes it."""
         return f"{self.address}:{self.port}"
+
+    def complete_log(self) -> list[str]:
+        """The log with all that was written before this call: a connection is made, and awaited in it."""
+        with socket.create_connection((self.address, self.port)) as mark:
+            port = mark.getsockname()[1]
+            with self.arrived:
+                self.arrived.wait_for(lambda: any(f"port {port} on" in line for line in self.log))
+                return list(self.log)
 
     def stop(self) -> None:
         """End it, and the connections that it still serves (Ansible keeps its own open for minutes)."""
@@ -104,6 +135,49 @@ def make_key(path: Path, kind: str = "ed25519") -> Path:
     return path
 
 
+def fake_sudo(directory: Path, accepts: str = "none is right") -> Path:
+    """Make `directory`/sudo, which takes one password for right; returns the log of what it got."""
+    directory.mkdir(parents=True, exist_ok=True)
+    log = directory / "passwords"
+    log.touch()
+    program = directory / "sudo"
+    program.write_text(FAKE_SUDO.format(log=log, password=accepts), encoding="utf-8")
+    program.chmod(0o755)
+    return log
+
+
+def with_path(directory: Path) -> str:
+    """The line of sshd_config that puts a directory before the others in PATH."""
+    return f"SetEnv PATH={directory}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+def accept_any_key() -> list[str]:
+    """The lines of sshd_config with which whatever key is offered opens the account."""
+    echo = shutil.which("echo")
+    return [
+        "AuthorizedKeysFile none",
+        f"AuthorizedKeysCommand {echo} %t %k",
+        f"AuthorizedKeysCommandUser {getpass.getuser()}",
+        "PermitRootLogin yes",
+    ]
+
+
+def claim_systemd(directory: Path) -> list[str]:
+    """The lines of sshd_config with which a host says that systemd runs it, whatever does."""
+    directory.mkdir(parents=True, exist_ok=True)
+    program = directory / "claim_systemd"
+    claim = 's/("ansible_service_mgr": )"[^"]*"/\\1"systemd"/'
+    script = f"#!/bin/bash\nset -o pipefail\n/bin/sh -c \"$SSH_ORIGINAL_COMMAND\" | sed -E '{claim}'\n"
+    program.write_text(script, encoding="utf-8")
+    program.chmod(0o755)
+    return [f"ForceCommand {program}"]
+
+
+def ask_for_passwords() -> list[str]:
+    """The lines of sshd_config with which no key opens the account, and each password that is tried is in the log."""
+    return ["PubkeyAuthentication no", "PasswordAuthentication yes", "PermitRootLogin yes"]
+
+
 def start(
     directory: Path,
     client_key: Path,
@@ -137,10 +211,12 @@ def start(
         line = process.stderr.readline()
         assert line, f"sshd did not start: {server.log}"
         server.log.append(line)
-    threading.Thread(target=_follow, args=(process.stderr, server.log), daemon=True).start()
+    threading.Thread(target=_follow, args=(process.stderr, server), daemon=True).start()
     return server
 
 
-def _follow(lines: Iterable[str], log: list[str]) -> None:
+def _follow(lines: Iterable[str], server: SshServer) -> None:
     for line in lines:
-        log.append(line)
+        with server.arrived:
+            server.log.append(line)
+            server.arrived.notify_all()

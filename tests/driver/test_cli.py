@@ -2,29 +2,18 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
-import contextlib
 import fcntl
-import io
 import json
-import os
-import sys
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
 
 import pexpect
 import pytest
 
-from noslop_driver.cli import main
 from noslop_driver.inventory import HOSTS, STUDIO, StudioDirectory
 from noslop_driver.inventory_text import Connection
 from noslop_driver.models import Host, Plan, Proposal, Wishes
 from tests.driver.conftest import StartSshd
-
-ROOT = Path(__file__).parents[2]
-ENVIRONMENT = {**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT}/collections", "TERM": "xterm", "COLUMNS": "200"}
-DRIVER = [sys.executable, "-m", "noslop_driver.cli"]
+from tests.driver.support import on_terminal, run, run_json
 
 
 @pytest.fixture(autouse=True)
@@ -51,44 +40,6 @@ def studio() -> StudioDirectory:
     return made
 
 
-@dataclass(frozen=True)
-class Done:
-    returncode: int
-    stdout: str
-    stderr: str
-
-
-def run(*words: str) -> Done:
-    """The driver without a terminal."""
-    out, err = io.StringIO(), io.StringIO()
-    with (
-        Path(os.devnull).open(encoding="utf-8") as nobody,
-        stdin(nobody),
-        contextlib.redirect_stdout(out),
-        contextlib.redirect_stderr(err),
-    ):
-        code = main(words)
-    return Done(code, out.getvalue(), err.getvalue())
-
-
-@contextlib.contextmanager
-def stdin(file: IO[str]) -> Iterator[None]:
-    before, sys.stdin = sys.stdin, file
-    try:
-        yield
-    finally:
-        sys.stdin = before
-
-
-def run_json(*words: str) -> tuple[dict[str, Any], Done]:
-    """Its result: standard output must be one JSON object and nothing else."""
-    done = run(*words, "--json")
-    found: dict[str, Any] = json.loads(done.stdout)
-    assert found["exit_code"] == done.returncode
-    assert found["ok"] is (done.returncode == 0)
-    return found, done
-
-
 @pytest.mark.parametrize("command", ["discover", "plan", "deploy", "verify", "status", "teardown"])
 def test_every_command_has_help(command: str) -> None:
     done = run(command, "--help")
@@ -112,6 +63,8 @@ def test_every_command_has_help(command: str) -> None:
         (["deploy", "--pass-file", "x", "--ask-pass"], "--ask-pass and --pass-file contradict"),
         (["deploy", "--ask-become-pass", "--host", "127.0.0.1"], "--become-pass-file FILE"),
         (["deploy", "--network", "10.0.0.0/8"], "10.0.0.0/8"),
+        (["plan", "--host", "127.0.0.1", "--host-keys", "nothing"], "--host-keys nothing: cannot be read"),
+        (["plan", "--host", "127.0.0.1", "--host-keys", "x", "--accept-new-keys"], "contradict each other"),
         (["verify"], "has no inventory"),
         (["status", "--inventory", "/nowhere"], "/nowhere has no inventory"),
         (["teardown", "--studio", "other"], "inventories/other has no inventory"),
@@ -157,15 +110,15 @@ def test_plan_pins_the_key_looks_at_the_host_and_proposes(sshd_server: StartSshd
     done = run(*words, "--no-input")
     assert done.returncode == 2
     assert server.fingerprint in done.stdout
-    assert "--yes" in done.stderr
+    assert "Pass --host-keys FILE or --accept-new-keys" in done.stderr
 
-    found, done = run_json(*words, "--yes")
+    Path("keys").write_text(f"256 {server.fingerprint} root@host (ED25519)\n", encoding="ascii")
+    found, done = run_json(*words, "--yes", "--host-keys", "keys")
     assert server.public_key in Path("inventories/studio/.noslop/known_hosts").read_text(encoding="ascii")
-    assert "Looking at the hosts" in done.stderr
+    assert "Looking at the new hosts" in done.stderr
     # What stands in the way depends on the machine that runs this test; that it was looked at does not.
     kinds = {problem["kind"] for problem in found["plan"]["problems"]}
-    if os.geteuid() == 0:
-        assert not kinds & {"auth_refused", "host_key_unknown", "sudo_password_missing"}, found
+    assert not kinds & {"auth_refused", "host_key_unknown", "sudo_password_missing"}, found
     assert done.returncode == (3 if any(problem["fatal"] for problem in found["plan"]["problems"]) else 0)
     assert found["inventory"] is None
     assert not Path("inventories/studio", HOSTS).exists()
@@ -181,7 +134,7 @@ def test_a_host_whose_key_changed_stops_before_anybody_logs_in(sshd_server: Star
     assert done.returncode == 3
     for part in (server.fingerprint, "ssh-keygen -R", "somebody may stand between"):
         assert part in done.stderr
-    assert not any("publickey" in line for line in server.log), "nobody tried to log in"
+    assert not any("publickey" in line for line in server.complete_log()), "nobody tried to log in"
 
 
 def test_status_shows_hosts_addresses_and_the_last_records(studio: StudioDirectory) -> None:
@@ -258,7 +211,7 @@ def test_of_several_studios_one_must_be_named(studio: StudioDirectory) -> None:
 
 def test_teardown_wants_the_name_typed(studio: StudioDirectory) -> None:
     assert "--yes" in run("teardown").stderr
-    child = pexpect.spawn(DRIVER[0], [*DRIVER[1:], "teardown"], env=ENVIRONMENT, encoding="utf-8", timeout=60)
+    child = on_terminal("teardown")
     child.expect(r"Type the studio's name \(studio\)")
     child.sendline("studo")
     child.expect("nothing was changed")
@@ -271,10 +224,12 @@ def test_teardown_wants_the_name_typed(studio: StudioDirectory) -> None:
 def test_questions_at_a_terminal(sshd_server: StartSshd) -> None:
     server = sshd_server()
     words = ["plan", "--host", server.host, "--user", server.user, "--ssh-key", str(server.client_key)]
-    child = pexpect.spawn(DRIVER[0], [*DRIVER[1:], *words], env=ENVIRONMENT, encoding="utf-8", timeout=60)
+    child = on_terminal(*words)
     child.expect_exact(server.fingerprint)
-    child.expect(r"Are these your machines\?")
-    child.sendline("y")
+    child.expect(r"Which of them are your machines\?")
+    child.sendline("2")
+    child.expect("'2' names none of them")
+    child.sendline("1")
     child.expect("Where the shared directories lie")
     child.sendline("relative")
     child.expect("not an absolute path")
@@ -295,7 +250,7 @@ def test_questions_at_a_terminal(sshd_server: StartSshd) -> None:
 
 
 def test_interrupt_at_a_question(studio: StudioDirectory) -> None:
-    child = pexpect.spawn(DRIVER[0], [*DRIVER[1:], "teardown"], env=ENVIRONMENT, encoding="utf-8", timeout=60)
+    child = on_terminal("teardown")
     child.expect("Type the studio's name")
     child.sendintr()
     child.expect("Stopped")

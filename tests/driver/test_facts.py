@@ -210,7 +210,7 @@ def test_real_hosts(tmp_path: Path, sshd_server: StartSshd, monkeypatch: pytest.
     inventory.write_text(json.dumps({"all": {"hosts": hosts}}), encoding="utf-8")
     contacted = {name: found.model_copy(update={"hostname": name}) for name in changes}
     events: list[Event] = []
-    run_playbook("noslop.studio.facts", inventory, on_event=events.append)
+    run_playbook("noslop.studio.facts", inventory, on_event=events.append, extra_vars={"noslop_facts_become": True})
 
     look = facts.read(contacted, server.user, events)
     (host,) = look.hosts

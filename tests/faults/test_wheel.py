@@ -30,6 +30,7 @@ def test_the_driver_makes_a_studio(installation: Installation) -> None:
     done = installation.run(
         "noslop-driver", "deploy", "--studio", "new", "--network", NETWORK, "--user", "artist",
         "--ssh-key", str(LAB / "id_ed25519"), "--become-pass-file", str(LAB / "sudo_password"),
+        "--host-keys", str(LAB / "machines" / "known_hosts"),
         "--min-free-gb", "1", "--artifact-mirror", "http://10.77.42.1:8042", "--yes", timeout_s=2400,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr

@@ -1,0 +1,68 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Runs the driver's command line, without a terminal and on one."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import os
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import pexpect
+
+from noslop_driver.cli import main
+
+ROOT = Path(__file__).parents[2]
+
+
+@dataclass(frozen=True)
+class Done:
+    """How a command ended, and what it printed."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+def run(*words: str) -> Done:
+    """Run the driver without a terminal."""
+    out, err = io.StringIO(), io.StringIO()
+    with (
+        Path(os.devnull).open(encoding="utf-8") as nobody,
+        _stdin(nobody),
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(err),
+    ):
+        code = main(words)
+    return Done(code, out.getvalue(), err.getvalue())
+
+
+def run_json(*words: str) -> tuple[dict[str, Any], Done]:
+    """Run it and read its result: standard output must be one JSON object and nothing else."""
+    done = run(*words, "--json")
+    found: dict[str, Any] = json.loads(done.stdout)
+    assert found["exit_code"] == done.returncode
+    assert found["ok"] is (done.returncode == 0)
+    return found, done
+
+
+def on_terminal(*words: str) -> pexpect.spawn[str]:
+    """Start the driver on a terminal of its own."""
+    command = ["-m", "noslop_driver.cli", *words]
+    environment = {**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT}/collections", "TERM": "xterm", "COLUMNS": "200"}
+    return pexpect.spawn(sys.executable, command, env=environment, encoding="utf-8", timeout=60)
+
+
+@contextlib.contextmanager
+def _stdin(file: IO[str]) -> Iterator[None]:
+    before, sys.stdin = sys.stdin, file
+    try:
+        yield
+    finally:
+        sys.stdin = before
