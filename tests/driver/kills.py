@@ -154,10 +154,11 @@ class Studio:
         assert not isinstance(passwords, str)
         texts = [password.encode() for password in passwords]  # type: ignore[attr-defined]
         for root in (self.runtime, self.directory, Path("/dev/shm")):
-            for path in root.rglob("*"):
-                with contextlib.suppress(OSError):
-                    if path.is_file() and any(text in path.read_bytes() for text in texts):
-                        yield path
+            for directory, _names, files in os.walk(root):
+                for path in (Path(directory, name) for name in files):
+                    with contextlib.suppress(OSError):
+                        if path.is_file() and any(text in path.read_bytes() for text in texts):
+                            yield path
 
 
 def drive(inventory: Path, playbook: Path) -> None:
