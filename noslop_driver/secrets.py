@@ -26,7 +26,8 @@ from typing import TypeVar
 from noslop_driver.errors import UsageError
 
 SCRUBBED = "(removed: secret)"
-_URL_PASSWORD = re.compile(r"(\b[a-z][a-z0-9+.-]*://[^/@\s:]*:)[^/@\s]+@", re.IGNORECASE)
+# Up to the last @: a password that was not percent-encoded may have / and @ in it.
+_URL_PASSWORD = re.compile(r"(\b[a-z][a-z0-9+.-]*://)[^\s\"'<>]*@", re.IGNORECASE)
 _T = TypeVar("_T")
 
 
@@ -45,7 +46,7 @@ class Secrets:
         return sorted(found, key=len, reverse=True)
 
     def scrub(self, value: _T) -> _T:
-        """The same data with every password in it, however deep, replaced; those in addresses (URLs) too."""
+        """The same data with every password in it, however deep, replaced; accounts and passwords in URLs too."""
         return _scrub(value, self.values())
 
 
