@@ -172,6 +172,8 @@ def drive(inventory: Path, playbook: Path) -> None:
     with studio_lock.lock(inventory / ".noslop/lock", inventory, print):
         print("locked", flush=True)
         outcome = run_playbook(playbook, inventory, on_event=follow, secrets=Secrets(**passwords))
+    for failure in outcome.failures:
+        print(failure.message, flush=True)
     print(outcome.status.value, flush=True)
 
 
