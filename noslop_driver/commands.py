@@ -22,7 +22,7 @@ from noslop_driver.errors import DriverError, ExitCode, UsageError
 from noslop_driver.inventory import Member, StudioDirectory
 from noslop_driver.options import Options, Session, open_session
 from noslop_driver.record import Record
-from noslop_driver.runner import list_inventory, run_playbook
+from noslop_driver.runner import list_inventory
 from noslop_driver.secrets import Secrets, private_directory
 from noslop_driver.status import status
 from noslop_driver.survey import Surveyor
@@ -147,9 +147,6 @@ def _run(
             check=options.check,
             limit=options.limit,
         ).run(phases)
-        if result.code is not ExitCode.OK and not options.check and any(phase.changes for phase in phases):
-            # The playbook that failed did not come to its end, where it releases the lease.
-            run_playbook("noslop.studio.release_lease", path, secrets=session.secrets)
     except KeyboardInterrupt:
         result = Result(ExitCode.INTERRUPTED, "Stopped.")
         raise

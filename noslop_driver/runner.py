@@ -31,7 +31,7 @@ from noslop_driver.errors import UsageError
 from noslop_driver.events import ENDED, Event, Failure, HostStats, Outcome, Status, failure_of, read_stats
 from noslop_driver.secrets import Secrets, private_directory, write_private
 from noslop_driver.settings import environment
-from noslop_driver.watchdog import DONE, Orders, children, remove_password_memory, send_orders
+from noslop_driver.watchdog import DONE, Orders, children, remove_password_memory, send_orders, socket_address
 
 STOP_GRACE_S = 20.0
 """How long ansible-playbook may take to end after the interrupt, before it is killed."""
@@ -300,13 +300,10 @@ def _stop(
 def _listen(orders: Orders) -> socket.socket:
     """Listen where the watchdog asks for its orders."""
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    listener.bind(_socket_path(Path(orders.private)))
+    with socket_address(Path(orders.private)) as address:
+        listener.bind(address)
     listener.listen(1)
     return listener
-
-
-def _socket_path(private: Path) -> str:
-    return str(private / "driver")
 
 
 def _orders(inventory: Path, private: Path, secrets: Secrets, limit: str | None) -> Orders:
@@ -332,7 +329,7 @@ def _arguments(
 ) -> dict[str, Any]:
     """Return what ansible-runner is called with."""
     # -P: a file of the directory the user is in is not taken for a module.
-    command = ["-P", "-m", "noslop_driver.watchdog", _socket_path(private)]
+    command = ["-P", "-m", "noslop_driver.watchdog", str(private)]
     if extra_vars:
         command += ["--extra-vars", f"@{write_private(private / 'vars.json', json.dumps(dict(extra_vars)))}"]
     if check:

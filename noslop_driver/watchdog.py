@@ -24,6 +24,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -87,12 +88,29 @@ def receive_orders(connection: socket.socket) -> tuple[Orders, list[int]]:
     return Orders(**json.loads(data)), list(descriptors)
 
 
+@contextlib.contextmanager
+def socket_address(private: Path) -> Iterator[str]:
+    """Return the address of the socket in a run's private directory.
+
+    An address has at most 108 bytes (unix(7)), and a path may have more.
+    """
+    if not Path("/proc/self/fd").is_dir():
+        yield str(private / "driver")
+        return
+    descriptor = os.open(private, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        yield f"/proc/self/fd/{descriptor}/driver"
+    finally:
+        os.close(descriptor)
+
+
 def main() -> None:
-    """Watch the driver, and become ansible-playbook: `python -m noslop_driver.watchdog SOCKET ARGUMENT ...`."""
-    path, *arguments = sys.argv[1:]
+    """Watch the driver, and become ansible-playbook: `python -m noslop_driver.watchdog DIRECTORY ARGUMENT ...`."""
+    private, *arguments = sys.argv[1:]
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
-        connection.connect(path)
+        with socket_address(Path(private)) as address:
+            connection.connect(address)
         orders, descriptors = receive_orders(connection)
     except (OSError, EOFError) as error:
         sys.exit(f"The driver cannot be asked for its orders: {error}")

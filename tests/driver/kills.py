@@ -54,8 +54,9 @@ class Studio:
 
     def __init__(self, directory: Path, server: sshd.SshServer) -> None:
         self.directory = directory
-        # Short, as it is in earnest: the name of a socket has at most 107 characters.
-        self.runtime = Path(tempfile.mkdtemp(prefix="k", dir="/tmp"))
+        # Longer than the address of a socket may be.
+        self.runtime = directory / ("runtime" * 20)
+        self.runtime.mkdir(mode=0o700)
         self.inventory = ssh_inventory(directory / "inventory", server, known_hosts=directory / "known_hosts")
         (self.inventory / ".noslop").mkdir(mode=0o700)
         self.started = directory / "started"
@@ -115,11 +116,6 @@ class Studio:
     def private_files(self) -> list[str]:
         """Return what is in the runtime directory."""
         return [str(path) for path in self.runtime.iterdir()]
-
-    def close(self) -> None:
-        """Remove the runtime directory."""
-        with contextlib.suppress(OSError):
-            self.runtime.rmdir()
 
     def _tasks(self) -> int:
         return len(self.started.read_text(encoding="ascii").splitlines())
@@ -201,7 +197,6 @@ def main() -> None:
                 good = is_clean(left) and after == "ok" and not studio.private_files()
                 failed += not good
                 print(f"{'ok' if good else 'FAILED'}: killed after line {lines} of {MOMENTS}: {left}, next run {after}")
-                studio.close()
         finally:
             server.stop()
     print(f"{arguments.moments - failed} of {arguments.moments} moments left nothing behind")

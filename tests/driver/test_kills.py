@@ -25,7 +25,6 @@ def test_killed_driver_leaves_nothing_and_starts_no_next_task(
     assert kills.is_clean(left), left
     assert studio.run_next() == "ok"
     assert studio.private_files() == []
-    studio.close()
 
 
 def test_driver_after_a_killed_one_waits_for_its_tasks_and_runs(tmp_path: Path, sshd_server: StartSshd) -> None:
@@ -37,7 +36,6 @@ def test_driver_after_a_killed_one_waits_for_its_tasks_and_runs(tmp_path: Path, 
     process.kill()
     process.wait()
     assert studio.run_next() == "ok"
-    studio.close()
 
 
 def test_second_driver_is_refused_and_told_the_process(tmp_path: Path) -> None:

@@ -36,7 +36,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core has no typ
         given["run"] = asdict(describe(int(driver) if driver else os.getppid()))
         result: dict[str, Any] = self._execute_module(module_args=given, task_vars=task_vars)
         other = result.get("lease")
-        if other and has_ended(Run(**other["run"])):
+        if other and has_ended(Run(**other["run"]), other["renewed"]):
             result = self._execute_module(module_args={**given, "replaces": other["run"]["run"]}, task_vars=task_vars)
         return result
 
@@ -47,20 +47,26 @@ def describe(pid: int) -> Run:
     start_time = _start_time(pid)
     return Run(
         run=f"{own['machine']}/{own['boot']}/{own['namespace']}/{pid}/{start_time}",
-        holder=f"{getpass.getuser()}@{socket.gethostname()}",
+        holder=f"{_account()}@{socket.gethostname()}",
         pid=pid,
         start_time=start_time,
         **own,
     )
 
 
-def has_ended(run: Run) -> bool:
-    """Return whether a run's process is known to have ended: it was on this computer, and is no longer there."""
+def has_ended(run: Run, renewed: float) -> bool:
+    """Return whether a run's process is known to have ended: it was on this computer, and is no longer there.
+
+    Args:
+        run: the run that has the lease.
+        renewed: when it last renewed it, in seconds since 1970.
+    """
     own = _identity()
     if run.machine != own["machine"]:
         return False
     if run.boot != own["boot"]:
-        return True
+        # A computer that was cloned from this one started at another time too, but may run now.
+        return renewed < _boot_time()
     if run.namespace != own["namespace"]:
         return False
     try:
@@ -79,16 +85,29 @@ def _identity() -> dict[str, str]:
     except OSError:
         namespace = ""
     return {
-        "machine": _text("/etc/machine-id") or f"{uuid.getnode():x}",
+        "machine": f"{_text('/etc/machine-id') or f'{uuid.getnode():x}'}@{socket.gethostname()}",
         "boot": _text("/proc/sys/kernel/random/boot_id"),
         "namespace": namespace,
     }
+
+
+def _account() -> str:
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):  # it has no name here
+        return str(os.getuid())
 
 
 def _start_time(pid: int) -> str:
     """Return when a process started, in ticks since boot (proc_pid_stat(5)); empty where the system does not tell."""
     fields = _text(f"/proc/{pid}/stat").rpartition(") ")[2].split()
     return fields[19] if len(fields) > 19 else ""
+
+
+def _boot_time() -> float:
+    """Return when this computer started, in seconds since 1970; 0 where the system does not tell."""
+    lines = (line.split() for line in _text("/proc/stat").splitlines())
+    return next((float(line[1]) for line in lines if line[0] == "btime"), 0.0)
 
 
 def _text(path: str) -> str:
