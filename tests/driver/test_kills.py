@@ -2,16 +2,22 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+import contextlib
 import fcntl
+import json
 import os
 import subprocess
 import sys
+import time
+from multiprocessing import resource_tracker
+from multiprocessing.shared_memory import SharedMemory
 from pathlib import Path
 
 import pytest
 
 from noslop_driver import studio_lock
 from noslop_driver.errors import UsageError
+from noslop_driver.watchdog import remove_password_memory
 from tests.driver import kills
 from tests.driver.conftest import StartSshd
 
@@ -36,6 +42,27 @@ def test_driver_after_a_killed_one_waits_for_its_tasks_and_runs(tmp_path: Path, 
     process.kill()
     process.wait()
     assert studio.run_next() == "ok"
+
+
+def test_password_in_shared_memory_is_removed_and_nothing_else() -> None:
+    contents = [{"password": "hunter2", "prompt": "assword"}, {"password": "of another program"}, ["no object"]]
+    segments = [SharedMemory(create=True, size=256) for _ in contents]
+    try:
+        for segment, content in zip(segments, contents, strict=True):
+            data = json.dumps(content).encode()
+            assert segment.buf
+            segment.buf[: len(data)] = data
+        names = [Path("/dev/shm", segment.name) for segment in segments]
+        remove_password_memory(time.time() + 60)
+        assert [path.exists() for path in names] == [True, True, True], "older than the run"
+        remove_password_memory(time.time() - 60)
+        assert [path.exists() for path in names] == [False, True, True]
+    finally:
+        for segment in segments:
+            segment.close()
+            with contextlib.suppress(FileNotFoundError):
+                segment.unlink()
+        resource_tracker.unregister(f"/{segments[0].name}", "shared_memory")
 
 
 def test_second_driver_is_refused_and_told_the_process(tmp_path: Path) -> None:
