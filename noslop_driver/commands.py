@@ -149,7 +149,7 @@ def _run(
     try:
         members = inventory.members(list_inventory(path), options.user or getpass.getuser())
         if record:
-            record.inventory(path)
+            record.inventory(members)
         result = Deployer(
             terminal=session.terminal,
             inventory=path,

@@ -50,6 +50,8 @@ SERVICES = Phase("services", "installing Ollama, ComfyUI and the backend", "nosl
 VERIFY = Phase("verify", "proving that it works", "noslop.studio.verify", changes=False, proves=True)
 TEARDOWN = Phase("teardown", "taking away what was installed", "noslop.studio.teardown")
 
+RELEASE = "noslop.studio.release_lease"
+
 DEPLOYMENT = (PREFLIGHT, STORAGE, CONFIGURE, SERVICES, VERIFY)
 PREDICTION = (PREFLIGHT, STORAGE, CONFIGURE, SERVICES)
 """What `--check` runs: what is not there yet cannot be proven to work."""
@@ -86,6 +88,8 @@ class Deployer:
     """The command to run after something was put right."""
     check: bool = False
     limit: str | None = None
+    release: str = RELEASE
+    """The playbook that releases the lease after a failure."""
 
     def run(self, phases: Sequence[Phase]) -> Result:
         """Run the phases until one fails."""
@@ -112,6 +116,10 @@ class Deployer:
             result.code = _code(phase, outcome, checks)
             if result.code is not ExitCode.OK:
                 result.message = self._message(phase, outcome, checks, phases[number:])
+                if phase.changes and not self.check:
+                    # What failed did not come to its end, where it releases the lease on the storage server. Where that
+                    # fails too, the lease ends with this process for this computer, and after two hours for others.
+                    run_playbook(self.release, self.inventory, secrets=self.secrets)
                 break
         return result
 

@@ -28,6 +28,10 @@ _KINDS = {
     "deprecated": "warning",
     "error": "error",
 }
+RECORDED = ("attempts", "changed", "kept", "rc", "report", "skip_reason", "unreachable")
+"""What the record keeps of a task's result. What a program printed, its arguments and diffs may have secrets."""
+RECORDED_OF_FAILURES = ("msg", "module_stderr", "reason", "stderr")
+"""And of one that failed."""
 ENDED = frozenset({"ok", "failed", "skipped", "unreachable"})
 """Kinds that say that a host is done with a task."""
 
@@ -90,9 +94,8 @@ class Event:
         )
 
     def as_json(self) -> dict[str, Any]:
-        """The event for the record: without the arguments and without facts, which the plan has already."""
-        left_out = ("invocation", "ansible_facts", "exception", "diff")
-        result = {k: v for k, v in self.result.items() if k not in left_out and not k.startswith("_ansible")}
+        """Return the event for the record, with what is listed of the task's result."""
+        result = _listed(self.result, failed=self.kind in ("failed", "unreachable", "item_failed", "retry"))
         found = {
             "time": self.time,
             "kind": self.kind,
@@ -201,6 +204,15 @@ def message_of(result: Mapping[str, Any]) -> str:
     lines = [message, *detail.splitlines()[-5:]]
     found = "\n".join(line for line in lines if line)
     return found or _text(result.get("stdout")) or _text(result.get("censored")) or "no message was given"
+
+
+def _listed(result: Mapping[str, Any], *, failed: bool) -> dict[str, Any]:
+    names = (*RECORDED, *RECORDED_OF_FAILURES) if failed else RECORDED
+    found = {name: result[name] for name in names if name in result}
+    items = [item for item in result.get("results") or [] if isinstance(item, Mapping)]
+    if items:
+        found["results"] = [_listed(item, failed=failed) for item in items]
+    return found
 
 
 def _item_name(item: Mapping[str, Any]) -> str:

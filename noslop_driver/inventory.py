@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import stat
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -189,14 +190,29 @@ class StudioDirectory:
         self._put_private("written.json", json.dumps(hashes, indent=2, sort_keys=True) + "\n")
 
     def _make_own(self) -> None:
-        self.own.mkdir(parents=True, exist_ok=True)
+        """Make the driver's own directory, or take away what others may do in one that is there.
+
+        Raises:
+            UsageError: it belongs to another account.
+        """
+        facts = self.own / "cache" / "facts"
+        facts.mkdir(parents=True, exist_ok=True)
+        for path in (self.own, facts.parent, facts):
+            if stat.S_IMODE(path.stat().st_mode) != 0o700:
+                try:
+                    path.chmod(0o700)
+                except PermissionError as error:
+                    raise UsageError(
+                        f"{path} belongs to another account and may be read by others. Run this as that account, or "
+                        f"remove {self.own} to have it made anew."
+                    ) from error
         # Keys, records and cached facts are about this computer's view of the hosts: not for a repository.
         ignore = self.own / ".gitignore"
         if not ignore.exists():
             _replace(ignore, b"*\n!.gitignore\n!known_hosts\n")
 
     def _put_private(self, name: str, text: str) -> None:
-        _replace(self.own / name, text.encode())
+        _replace(self.own / name, text.encode(), 0o600)
 
     def _hashes(self) -> dict[str, str]:
         path = self.own / "written.json"
@@ -273,14 +289,15 @@ def _hash(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def _replace(path: Path, data: bytes) -> None:
-    """Write a file whole or not at all."""
+def _replace(path: Path, data: bytes, mode: int | None = None) -> None:
+    """Write a file whole or not at all; without a `mode` it keeps the one it has."""
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(descriptor, "wb") as file:
             file.write(data)
-        mode = path.stat().st_mode & 0o7777 if path.exists() else 0o666 & ~_umask()
+        if mode is None:
+            mode = path.stat().st_mode & 0o7777 if path.exists() else 0o666 & ~_umask()
         os.chmod(name, mode)
         os.replace(name, path)
     except BaseException:

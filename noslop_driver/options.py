@@ -5,12 +5,12 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from noslop_driver import studio_lock
 from noslop_driver.errors import UsageError
 from noslop_driver.inventory import StudioDirectory
 from noslop_driver.secrets import Secrets, ask_password, read_password_file
@@ -71,7 +71,8 @@ def open_session(options: Options, terminal: Terminal, *, must_exist: bool) -> I
     """
     studio = studio_directory(options, must_exist=must_exist)
     secrets = read_secrets(options, terminal)
-    with _locked(studio):
+    studio.prepare()
+    with studio_lock.lock(studio.own / "lock", studio.path, terminal.say):
         yield Session(options, terminal, secrets, studio)
 
 
@@ -128,17 +129,6 @@ def _password(terminal: Terminal, prompt: str, ask: tuple[str, bool], file: tupl
             terminal.warn(warning)
         return password
     return ask_password(prompt, flag, file_flag, interactive=terminal.has_person) if wanted else None
-
-
-@contextlib.contextmanager
-def _locked(studio: StudioDirectory) -> Iterator[None]:
-    studio.prepare()
-    with (studio.own / "lock").open("w", encoding="utf-8") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise UsageError(f"Another noslop-driver is at work on {studio.path}. Wait until it has ended.") from error
-        yield
 
 
 def _studios() -> list[Path]:

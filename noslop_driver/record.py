@@ -2,9 +2,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The deployment record: what was planned, with which inventory, what happened and what was proven.
 
-`.noslop/records/<time>/` has `plan.json`, `storage.json`, `nodes/<host>.env`, `inventory/`, `events.jsonl`,
-`verification.json` and `outcome.json`. No password is in any of them: known ones are replaced wherever they turn up,
-and values under names that speak of secrets are left out of the copy of the inventory.
+`.noslop/records/<time>/` has `plan.json`, `storage.json`, `nodes/<host>.env`, `inventory.json`, `events.jsonl`,
+`verification.json` and `outcome.json`. Only what is listed here is copied from the inventory, from files of hosts and
+from the results of tasks: which of the other values are secret, nobody can know. In what is copied, the passwords of
+the run and those in URLs are replaced. The last three records of each command stay.
 """
 
 from __future__ import annotations
@@ -12,32 +13,50 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-import os
 import re
-from collections.abc import Mapping
+import shutil
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TextIO
 
+from ansible_collections.noslop.studio.plugins.module_utils import studio
+
 from noslop_driver.events import Event, Outcome
+from noslop_driver.inventory import Member
 from noslop_driver.models import Plan
-from noslop_driver.secrets import SCRUBBED, Secrets
+from noslop_driver.secrets import Secrets
 from noslop_driver.terminal import printable
 
 NODE_ENV = "/etc/noslop/node.env"
+KEPT_RECORDS = 3
+"""How many records of each command stay."""
 
-# `name: value` and `name=value`, where the name speaks of a secret; a value that goes on below is deeper indented.
-_SENSITIVE = r"[\w-]*(?:passw(?:or)?d|passphrase|secret|token|api_key|private_key|_pass)s?"
-_SECRET_LINE = re.compile(
-    rf"^(?P<indent>[ \t]*(?:- )?)(?P<name>[\"']?{_SENSITIVE}[\"']?\s*:)[ \t]*(?P<value>\S.*|$)"
-    rf"(?P<more>(?:\n(?P=indent)[ \t]+\S.*|\n[ \t]*$)*)",
-    re.IGNORECASE | re.MULTILINE,
+VARIABLES = frozenset(
+    {
+        "ansible_connection",
+        "ansible_host",
+        "ansible_port",
+        "ansible_user",
+        *studio.DEFAULTS,
+        *studio.HOST_VARIABLES,
+        *(variable for variable, _port in studio.PORTS.values()),
+    }
 )
-_SECRET_PAIR = re.compile(
-    rf"(?P<name>[\"']?\b{_SENSITIVE}\b[\"']?\s*[=:]\s*)(?P<value>\"[^\"\n]*\"|'[^'\n]*'|[^\s,}}\]]+)",
-    re.IGNORECASE,
+"""Variables of the inventory whose values are copied; of any other, not even the name."""
+
+NODE_VARIABLES = frozenset(
+    {
+        "NOSLOP_STUDIO_ID",
+        "NOSLOP_STORAGE_ROOT",
+        "SHARED_STORAGE_ENABLED",
+        *(share.env for share in studio.shares({"noslop_studio_id": "any"})),
+    }
 )
+"""Lines of a host's node.env that are copied: `node_env_extra` may add any others."""
+
+_ENVIRONMENT_LINE = re.compile(r"(?P<name>\w+)=")
 
 
 class Record:
@@ -69,18 +88,16 @@ class Record:
         }
         self._write("storage.json", storage)
 
-    def inventory(self, inventory: Path) -> None:
-        """Keep a copy of the inventory as it is used."""
-        for root, directories, files in os.walk(inventory):
-            directories[:] = sorted(name for name in directories if not name.startswith("."))
-            for name in sorted(files):
-                source = Path(root, name)
-                if name.startswith(".") or not source.is_file():
-                    continue
-                target = self.path / "inventory" / source.relative_to(inventory)
-                target.parent.mkdir(parents=True, exist_ok=True)
-                text = source.read_text(encoding="utf-8", errors="replace")
-                target.write_text(self._secrets.scrub(without_secrets(text)), encoding="utf-8")
+    def inventory(self, members: Sequence[Member]) -> None:
+        """Keep the hosts of the inventory, with the groups and the variables that are listed."""
+        hosts = {
+            member.name: {
+                "groups": sorted(member.groups),
+                "variables": {name: member.variables[name] for name in sorted(VARIABLES & member.variables.keys())},
+            }
+            for member in members
+        }
+        self._write("inventory.json", {"hosts": hosts})
 
     def event(self, phase: str, event: Event) -> None:
         """Keep one event; a node's environment file that a task read goes into `nodes/`."""
@@ -91,7 +108,7 @@ class Record:
         if environment is not None:
             target = self.path / "nodes" / f"{event.host}.env"
             target.parent.mkdir(exist_ok=True)
-            target.write_text(self._secrets.scrub(without_secrets(printable(environment))), encoding="utf-8")
+            target.write_text(self._secrets.scrub(printable(environment)), encoding="utf-8")
 
     def phase(self, name: str, outcome: Outcome, seconds: float) -> None:
         """Keep how a phase ended."""
@@ -127,6 +144,7 @@ class Record:
                 "phases": self._phases,
             },
         )
+        prune(self.path.parent, self.path)
 
     def _write(self, name: str, data: Mapping[str, Any]) -> None:
         text = json.dumps(self._secrets.scrub(dict(data)), indent=2, default=str) + "\n"
@@ -134,21 +152,35 @@ class Record:
 
 
 def node_environment(event: Event) -> str | None:
-    """The text of /etc/noslop/node.env when the event is that of a task that read it back (`slurp`)."""
+    """Return the listed lines of /etc/noslop/node.env when the event is that of a task that read it (`slurp`)."""
     if event.kind != "ok" or event.result.get("source") != NODE_ENV:
         return None
     try:
-        return base64.b64decode(str(event.result.get("content", "")), validate=True).decode()
+        text = base64.b64decode(str(event.result.get("content", "")), validate=True).decode()
     except (binascii.Error, UnicodeDecodeError):
         return None
+    lines = [
+        line
+        for line in text.splitlines()
+        if (named := _ENVIRONMENT_LINE.match(line)) and named["name"] in NODE_VARIABLES
+    ]
+    return "".join(f"{line}\n" for line in lines)
 
 
-def without_secrets(text: str) -> str:
-    """An inventory file's text with the values of passwords, tokens and keys left out."""
-    text = _SECRET_LINE.sub(lambda found: f"{found['indent']}{found['name']} {SCRUBBED!r}", text)
-    return _SECRET_PAIR.sub(
-        lambda found: found[0] if SCRUBBED in found["value"] else f"{found['name']}{SCRUBBED!r}", text
-    )
+def prune(records: Path, keep: Path) -> None:
+    """Remove all but the last records of each command, and never `keep`, the one that is being written."""
+    last: dict[str, int] = {}
+    for path in sorted(records.glob("*/"), reverse=True):
+        try:
+            command = str(json.loads((path / "outcome.json").read_text(encoding="utf-8"))["command"])
+        except (OSError, ValueError, KeyError):
+            command = ""  # it was cut off
+        last[command] = last.get(command, 0) + 1
+        if path != keep and last[command] > KEPT_RECORDS:
+            shutil.rmtree(path)
+        else:
+            # Copies of inventory files, which earlier versions made, have secrets of any name in them.
+            shutil.rmtree(path / "inventory", ignore_errors=True)
 
 
 def latest(
@@ -167,7 +199,7 @@ def latest(
 
 def _new_directory(records: Path, now: datetime) -> Path:
     """Make `records/<time>`; a second record of the same second gets a number."""
-    records.mkdir(parents=True, exist_ok=True)
+    records.mkdir(mode=0o700, parents=True, exist_ok=True)
     name = now.strftime("%Y-%m-%dT%H%M%SZ")
     number = 1
     while True:

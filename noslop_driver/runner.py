@@ -14,7 +14,9 @@ import os
 import queue
 import shlex
 import signal
+import socket
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -24,11 +26,12 @@ from typing import Any
 
 import ansible_runner
 
-from noslop_driver import remote_stop
+from noslop_driver import remote_stop, studio_lock
 from noslop_driver.errors import UsageError
 from noslop_driver.events import ENDED, Event, Failure, HostStats, Outcome, Status, failure_of, read_stats
 from noslop_driver.secrets import Secrets, private_directory, write_private
 from noslop_driver.settings import environment
+from noslop_driver.watchdog import DONE, Orders, children, remove_password_memory, send_orders, socket_address
 
 STOP_GRACE_S = 20.0
 """How long ansible-playbook may take to end after the interrupt, before it is killed."""
@@ -97,8 +100,11 @@ class _Progress:
 class _Playbook:
     """One `ansible-playbook` process, its thread and its queue."""
 
-    def __init__(self, arguments: dict[str, Any]) -> None:
+    def __init__(self, arguments: dict[str, Any], orders: Orders) -> None:
+        """Start it; `orders` are what its watchdog asks for."""
         self.progress = _Progress()
+        self._orders = orders
+        self._connections: list[socket.socket] = []
         self._messages: queue.SimpleQueue[Mapping[str, Any] | None] = queue.SimpleQueue()
         self._cancelled = threading.Event()
         self._arguments = arguments
@@ -112,12 +118,31 @@ class _Playbook:
             return False  # it need not be written to a file
 
         try:
-            run = ansible_runner.run(event_handler=handle, cancel_callback=self._cancelled.is_set, **self._arguments)
+            with _listen(self._orders) as listener:
+                threading.Thread(target=self._instruct, args=(listener,), name="watchdog", daemon=True).start()
+                run = ansible_runner.run(
+                    event_handler=handle, cancel_callback=self._cancelled.is_set, **self._arguments
+                )
             self.progress.rc = run.rc
         except Exception as error:  # raised again in the thread that waits
             self._error = error
         finally:
             self._messages.put(None)
+
+    def _instruct(self, listener: socket.socket) -> None:
+        """Send the orders to the watchdog, and keep the connection: that it closes says that the driver ended."""
+        with contextlib.suppress(OSError):  # the program ended before it asked
+            connection, _address = listener.accept()
+            self._connections.append(connection)
+            send_orders(connection, self._orders, studio_lock.descriptors())
+
+    def release(self) -> None:
+        """Tell the watchdog that nothing is left to be ended."""
+        for connection in self._connections:
+            with contextlib.suppress(OSError):
+                connection.sendall(DONE)
+            connection.close()
+        self._connections.clear()
 
     def follow(self, on_event: Callable[[Event], None], *, timeout_s: float | None = None) -> None:
         """Hand on events until the process has ended.
@@ -153,7 +178,7 @@ class _Playbook:
         if self.progress.pid is None:
             self._cancelled.set()  # nothing was begun on any host yet
         else:
-            workers = _children(self.progress.pid)
+            workers = children(self.progress.pid)
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self.progress.pid, signal.SIGINT)
         try:
@@ -199,16 +224,9 @@ def run_playbook(
     """
     secrets = secrets or Secrets()
     with private_directory("noslop-run-") as private:
-        arguments = _arguments(
-            playbook,
-            inventory,
-            private,
-            secrets=secrets,
-            extra_vars=extra_vars or {},
-            limit=limit,
-            check=check,
-        )
-        run = _Playbook(arguments)
+        arguments = _arguments(playbook, inventory, private, extra_vars=extra_vars or {}, limit=limit, check=check)
+        orders = _orders(inventory, private, secrets, limit)
+        run = _Playbook(arguments, orders)
         try:
             run.follow(on_event)
             return run.progress.outcome(interrupted=False)
@@ -218,6 +236,9 @@ def run_playbook(
         except BaseException:
             run.kill()
             raise
+        finally:
+            remove_password_memory(orders.started)
+            run.release()
 
 
 def list_inventory(inventory: Path) -> dict[str, Any]:
@@ -259,10 +280,9 @@ def _stop(
         on_interrupt(f"Ending what was running on {', '.join(busy)}.")
         with private_directory("noslop-stop-") as private:
             playbook = write_private(private / "stop.yml", remote_stop.playbook(workers))
-            arguments = _arguments(
-                playbook, inventory, private, secrets=secrets, extra_vars={}, limit=",".join(busy), check=False
-            )
-            stop = _Playbook(arguments)
+            limit = ",".join(busy)
+            arguments = _arguments(playbook, inventory, private, extra_vars={}, limit=limit, check=False)
+            stop = _Playbook(arguments, _orders(inventory, private, secrets, limit))
             stop.follow(lambda _event: None)
         stats = stop.progress.stats
         stopped = {host for host, counts in stats.items() if not counts.failed and not counts.unreachable}
@@ -272,14 +292,30 @@ def _stop(
         if stop:
             stop.kill()
         return busy
+    finally:
+        if stop:
+            stop.release()
 
 
-def _children(pid: int) -> list[int]:
-    """Process ids of a process's children, where the system tells them (Linux)."""
-    try:
-        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii").split()]
-    except OSError:
-        return []
+def _listen(orders: Orders) -> socket.socket:
+    """Listen where the watchdog asks for its orders."""
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    with socket_address(Path(orders.private)) as address:
+        listener.bind(address)
+    listener.listen(1)
+    return listener
+
+
+def _orders(inventory: Path, private: Path, secrets: Secrets, limit: str | None) -> Orders:
+    """Return what the watchdog of a run is to know."""
+    passwords = {"ssh": secrets.ssh_password, "become": secrets.become_password}
+    return Orders(
+        private=str(private),
+        driver_pid=os.getpid(),
+        started=time.time(),
+        stop=["--inventory", str(inventory.resolve()), *(["--limit", limit] if limit else [])],
+        passwords={name: password for name, password in passwords.items() if password},
+    )
 
 
 def _arguments(
@@ -287,31 +323,29 @@ def _arguments(
     inventory: Path,
     private: Path,
     *,
-    secrets: Secrets,
     extra_vars: Mapping[str, Any],
     limit: str | None,
     check: bool,
 ) -> dict[str, Any]:
-    """What ansible-runner is called with."""
-    options: list[str] = []
-    if secrets.ssh_password:
-        options += ["--connection-password-file", str(write_private(private / "ssh", secrets.ssh_password))]
-    if secrets.become_password:
-        options += ["--become-password-file", str(write_private(private / "become", secrets.become_password))]
+    """Return what ansible-runner is called with."""
+    # -P: a file of the directory the user is in is not taken for a module.
+    command = ["-P", "-m", "noslop_driver.watchdog", str(private)]
     if extra_vars:
-        options += ["--extra-vars", f"@{write_private(private / 'vars.json', json.dumps(dict(extra_vars)))}"]
+        command += ["--extra-vars", f"@{write_private(private / 'vars.json', json.dumps(dict(extra_vars)))}"]
     if check:
-        options.append("--check")
+        command.append("--check")
     runner_directory = private / "runner"
     runner_directory.mkdir(mode=0o700)
     return {
         "private_data_dir": str(runner_directory),
-        # The directory the user is in: relative paths mean what he means, and Ansible finds his ansible.cfg.
+        # The directory the user is in: relative paths mean what they mean there, and Ansible finds its ansible.cfg.
         "project_dir": str(Path.cwd()),
-        "playbook": str(playbook),
+        # The watchdog becomes ansible-playbook. Runner adds inventory and limit to a program of another name, but no
+        # playbook.
+        "binary": sys.executable,
         "inventory": str(inventory.resolve()),
         "limit": limit,
-        "cmdline": shlex.join(options) or None,
+        "cmdline": shlex.join([*command, str(playbook)]),
         "envvars": environment(inventory, private),
         "quiet": True,
         # Files of an earlier run would win over what is passed here, and passwords would be written in clear

@@ -2,13 +2,14 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Passwords: how they come in, how Ansible gets them, and how they are kept out of everything that is written.
 
-A password is asked for on the terminal or read from a file. Ansible reads it from a file in a private directory in
-memory that is removed afterwards: never from a command line, the environment, an event or a record.
+A password is asked for on the terminal or read from a file that the person names. Ansible reads it from a pipe
+(noslop_driver.watchdog): never from a file, a command line, the environment, an event or a record.
 """
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import getpass
 import json
 import os
@@ -25,7 +26,8 @@ from typing import TypeVar
 from noslop_driver.errors import UsageError
 
 SCRUBBED = "(removed: secret)"
-_URL_PASSWORD = re.compile(r"(\b[a-z][a-z0-9+.-]*://[^/@\s:]*:)[^/@\s]+@", re.IGNORECASE)
+# Up to the last @: a password that was not percent-encoded may have / and @ in it.
+_URL_PASSWORD = re.compile(r"(\b[a-z][a-z0-9+.-]*://)[^\s\"'<>]*@", re.IGNORECASE)
 _T = TypeVar("_T")
 
 
@@ -44,7 +46,7 @@ class Secrets:
         return sorted(found, key=len, reverse=True)
 
     def scrub(self, value: _T) -> _T:
-        """The same data with every password in it, however deep, replaced; those in addresses (URLs) too."""
+        """The same data with every password in it, however deep, replaced; accounts and passwords in URLs too."""
         return _scrub(value, self.values())
 
 
@@ -116,12 +118,31 @@ def private_directory(prefix: str) -> Iterator[Path]:
 
 
 def _remove_abandoned(parent: Path, prefix: str) -> None:
-    """Remove what runs that were killed outright left behind: directories of this account whose process is gone."""
+    """Remove what runs that were killed outright left behind: directories of this account whose process is gone.
+
+    The watchdog of a killed run keeps its directory locked as long as it needs it.
+    """
     for path in parent.glob(f"{prefix}*-*"):
         pid = path.name.removeprefix(prefix).partition("-")[0]
         with contextlib.suppress(OSError):  # another run removes it at the same moment, or it is another account's
             if pid.isdecimal() and path.lstat().st_uid == os.getuid() and not Path("/proc", pid).exists():
-                shutil.rmtree(path)
+                with open_locked(path, fcntl.LOCK_EX | fcntl.LOCK_NB):
+                    shutil.rmtree(path)
+
+
+@contextlib.contextmanager
+def open_locked(directory: Path, operation: int) -> Iterator[None]:
+    """Lock a directory with flock(2) for as long as the context is open.
+
+    Raises:
+        BlockingIOError: it is locked already, and `operation` has LOCK_NB.
+    """
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
+        fcntl.flock(descriptor, operation)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def write_private(path: Path, text: str) -> Path:

@@ -52,6 +52,10 @@ def environment(inventory: Path, private: Path) -> dict[str, str]:
         "PATH": os.pathsep.join(dict.fromkeys([*scripts, os.environ.get("PATH", os.defpath)])),
         "ANSIBLE_COLLECTIONS_PATH": f"{collections_path()}:{others}",
         "ANSIBLE_CACHE_PLUGIN_CONNECTION": str(cache),
+        # Files that Ansible renders before it sends them may hold secrets: they go with the private directory.
+        "ANSIBLE_LOCAL_TEMP": str(private / "tmp"),
+        # The lease on the storage server is the command's, not that of one playbook of it.
+        "NOSLOP_DRIVER_PID": str(os.getpid()),
         # Runner turns the check off unless it is told otherwise.
         "ANSIBLE_HOST_KEY_CHECKING": "True",
         "ANSIBLE_NOCOLOR": "1",

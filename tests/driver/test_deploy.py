@@ -63,6 +63,7 @@ class Rehearsal:
         self.directory = directory
         self.inventory = local_inventory(directory / "inventory", ["one", "two"])
         self.record: Record | None = None
+        self.released = directory / "released"
 
     def phase(self, real: Phase, *tasks: dict[str, Any]) -> Phase:
         return replace(real, playbook=str(write_playbook(self.directory / real.name, *tasks)))
@@ -79,6 +80,7 @@ class Rehearsal:
             again=AGAIN,
             check=check,
             limit=limit,
+            release=str(write_playbook(self.directory / "release", touch(self.released), hosts="one")),
         )
         result = deployer.run(phases)
         self.record.finish(int(result.code), result.message, "test")
@@ -128,6 +130,7 @@ def test_a_problem_in_preflight_changes_nothing(rehearsal: Rehearsal, tmp_path: 
     result = rehearsal.run([rehearsal.phase(PREFLIGHT, refuse()), rehearsal.phase(STORAGE, touch(tmp_path / "made"))])
     assert result.code is ExitCode.PREFLIGHT
     assert not (tmp_path / "made").exists()
+    assert not rehearsal.released.exists()
     for part in ("one (look | Refuse)", "two (look | Refuse)", "Not run: storage", "Nothing was changed", AGAIN):
         assert part in result.message
     assert rehearsal.recorded("outcome.json")["exit_code"] == 3
@@ -146,6 +149,7 @@ def test_a_phase_that_fails_stops_the_later_ones_and_can_be_run_again(rehearsal:
     ]
     result = rehearsal.run(phases)
     assert result.code is ExitCode.FAILED
+    assert rehearsal.released.exists()
     assert "two (look | Refuse)" in result.message
     assert "one (" not in result.message
     assert "What is done stays done" in result.message

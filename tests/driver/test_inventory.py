@@ -184,6 +184,15 @@ def test_files_are_written_whole_with_the_rights_they_had(studio: StudioDirector
     assert [entry.name for entry in path.parent.iterdir() if entry.name.startswith(".")] == []
 
 
+def test_own_directory_is_closed_to_others_even_where_it_was_open(studio: StudioDirectory) -> None:
+    (studio.own / "cache").mkdir(parents=True)
+    studio.own.chmod(0o755)
+    studio.write(PLAN, Connection())
+    directories = [studio.own, studio.own / "cache", studio.own / "cache/facts"]
+    assert {stat.S_IMODE(path.stat().st_mode) for path in directories} == {0o700}
+    assert stat.S_IMODE((studio.own / "written.json").stat().st_mode) == 0o600
+
+
 WISHES = st.fixed_dictionaries(
     {
         "studio_id": st.just("abc"),

@@ -10,15 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
 from noslop_driver import record
 from noslop_driver.errors import UsageError
 from noslop_driver.events import Event, Failure, HostStats, Outcome, Status
+from noslop_driver.inventory import Member
 from noslop_driver.models import Host, Plan, Proposal, Wishes
-from noslop_driver.record import Record, without_secrets
+from noslop_driver.record import Record
 from noslop_driver.secrets import SCRUBBED, Secrets, ask_password, private_directory, read_password_file, write_private
 
 SSH_PASSWORD = "correct horse"  # noqa: S105 - of nobody
@@ -49,17 +49,14 @@ def event(result: dict[str, Any], kind: str = "ok") -> Event:
     return Event(kind=kind, time="2026-01-01T00:00:00+00:00", host="one", task="a task", result=result)
 
 
-def test_a_record_says_what_was_planned_what_happened_and_how_it_ended(tmp_path: Path) -> None:
-    inventory = tmp_path / "studio"
-    (inventory / "group_vars/all").mkdir(parents=True)
-    (inventory / "hosts.yml").write_text("all: {}\n", encoding="utf-8")
-    (inventory / "group_vars/all/studio.yml").write_text("noslop_min_free_gb: 50\n", encoding="utf-8")
-    (inventory / ".noslop").mkdir()
-    (inventory / ".noslop/known_hosts").write_text("a key\n", encoding="utf-8")
+def member(**variables: object) -> Member:
+    return Member("one", "10.0.0.2", 22, "artist", frozenset({"comfyui"}), variables)
 
+
+def test_a_record_says_what_was_planned_what_happened_and_how_it_ended(tmp_path: Path) -> None:
     made = Record(tmp_path / "records", "deploy", SECRETS)
     made.plan(plan())
-    made.inventory(inventory)
+    made.inventory([member(noslop_min_free_gb=50)])
     made.event("storage", event({"changed": True, "ansible_facts": {"big": 1}, "invocation": {"module_args": {}}}))
     environment = base64.b64encode(b"NOSLOP_STUDIO_ID=abc\n").decode()
     made.event("configure", event({"source": record.NODE_ENV, "content": environment}))
@@ -75,8 +72,9 @@ def test_a_record_says_what_was_planned_what_happened_and_how_it_ended(tmp_path:
     assert (storage["server"], storage["clients"], storage["provider"]) == ("server", ["one"], "nfs")
     assert {share["name"]: share["path"] for share in storage["shares"]}["projects"] == "/mnt/noslop/projects"
     assert (made.path / "nodes/one.env").read_text() == "NOSLOP_STUDIO_ID=abc\n"
-    copied = {str(path.relative_to(made.path / "inventory")) for path in (made.path / "inventory").rglob("*.yml")}
-    assert copied == {"hosts.yml", "group_vars/all/studio.yml"}
+    assert json.loads((made.path / "inventory.json").read_text()) == {
+        "hosts": {"one": {"groups": ["comfyui"], "variables": {"noslop_min_free_gb": 50}}}
+    }
     first, second = [json.loads(line) for line in (made.path / "events.jsonl").read_text().splitlines()]
     assert (first["phase"], first["host"], first["result"]) == ("storage", "one", {"changed": True})
     assert second["phase"] == "configure"
@@ -94,12 +92,8 @@ def test_two_records_of_one_second_have_two_directories(tmp_path: Path) -> None:
 
 
 def test_passwords_are_in_no_file_of_a_record(tmp_path: Path) -> None:
-    inventory = tmp_path / "studio"
-    inventory.mkdir()
-    text = f"all:\n  vars:\n    ansible_password: other\n    note: {json.dumps(SUDO_PASSWORD)}\n"
-    (inventory / "hosts.yml").write_text(text, encoding="utf-8")
     made = Record(tmp_path / "records", "deploy", SECRETS)
-    made.inventory(inventory)
+    made.inventory([member(OPENAI_KEY="other", noslop_users=[SUDO_PASSWORD])])
     made.event(
         "storage", event({"msg": f"sudo -S <<< {SUDO_PASSWORD}", "stdout_lines": [SSH_PASSWORD], SSH_PASSWORD: 1})
     )
@@ -129,41 +123,59 @@ def test_scrubbing_changes_nothing_else(data: object) -> None:
     assert Secrets("\ue000 no text has this \ue001").scrub(data) == data
 
 
-def test_passwords_in_addresses_are_scrubbed_though_nobody_knows_them() -> None:
-    said = Secrets().scrub({"url": "https://me:hunter2@mirror.lan/x and http://mirror.lan:80/@y"})
-    assert said == {"url": f"https://me:{SCRUBBED}@mirror.lan/x and http://mirror.lan:80/@y"}
+@pytest.mark.parametrize("password", ["hunter2", "hunter2/x", "hunter2@x", "a/hunter2@b:c"])
+def test_passwords_in_urls_are_scrubbed_though_nobody_knows_them(password: str) -> None:
+    scrubbed = Secrets().scrub({"url": f"at 'https://me:{password}@mirror.lan/x', and http://mirror.lan:80/y"})
+    assert scrubbed == {"url": f"at 'https://{SCRUBBED}@mirror.lan/x', and http://mirror.lan:80/y"}
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        "ansible_become_password: hunter2",
-        'ansible_become_password: "hunter2"  # a comment',
-        "all:\n  vars:\n    ansible_password: hunter2\n    after: 1",
-        "- api_token: hunter2",
-        "x: {a: 1, db_password: hunter2, b: 2}",
-        "host1 ansible_host=10.0.0.1 ansible_ssh_pass=hunter2 a=1",
-        "[all:vars]\nansible_become_pass = 'hunter2'",
-        "some_secret: |\n  hunter2\n  more hunter2\nafter: 1",
-        "ansible_password: !vault |\n  $ANSIBLE_VAULT;1.1;AES256\n  hunter2\n",
-        "passwords:\n  one: hunter2\n  two: hunter2\nafter: 1",
-        '{"ansible_password": "hunter2", "a": 1}',
-    ],
-)
-def test_inventory_copies_have_no_values_of_secret_names(text: str) -> None:
-    clean = without_secrets(text)
-    assert "hunter2" not in clean
-    if "after" in text:
-        assert "after: 1" in clean
-    if "10.0.0.1" in text:
-        assert "ansible_host=10.0.0.1" in clean
-    elif not text.startswith("[all:vars]"):
-        yaml.safe_load(clean)
+def test_records_have_no_value_that_is_not_listed(tmp_path: Path) -> None:
+    secret = "hunter2"  # noqa: S105 - of nobody
+    made = Record(tmp_path / "records", "deploy", Secrets())
+    made.inventory(
+        [
+            member(
+                ollama_environment={"AWS_SECRET_ACCESS_KEY": secret},
+                comfyui_arguments=f"--api-key {secret}",
+                OPENAI_KEY=secret,
+                noslop_artifact_mirror=f"https://me:a/{secret}@x@mirror.lan/",
+                noslop_storage_root="/mnt/noslop",
+            )
+        ]
+    )
+    environment = f'OPENAI_KEY="{secret}"\nNOSLOP_STUDIO_ID="abc"\n# {secret}\nHF={secret}\n'
+    content = base64.b64encode(environment.encode()).decode()
+    made.event("configure", event({"source": record.NODE_ENV, "content": content}))
+    leaks = {
+        "cmd": ["serve", "--api-key", secret],
+        "stdout": secret,
+        "msg": secret,
+        "diff": {"after": secret},
+        "invocation": {"module_args": {"environment": secret}},
+        "results": [{"item": secret, "msg": secret, "rc": 0}],
+    }
+    made.event("services", event({**leaks, "changed": True, "rc": 0}))
+    made.event("services", event({"msg": "no room", "cmd": secret, "results": [{"item": secret, "rc": 1}]}, "failed"))
+    made.finish(0, "", "0.1")
+    files = {path.name: path.read_text(encoding="utf-8") for path in made.path.rglob("*") if path.is_file()}
+    assert {name for name, text in files.items() if secret in text} == set()
+    assert files["one.env"] == 'NOSLOP_STUDIO_ID="abc"\n'
+    assert "/mnt/noslop" in files["inventory.json"]
+    assert "no room" in files["events.jsonl"]
 
 
-def test_inventory_copies_are_else_as_they_were() -> None:
-    text = "# hosts\nall:\n  hosts:\n    one: {ansible_host: 10.0.0.1}\n  vars: {max_tokens_x: 5}\n"
-    assert without_secrets(text) == text
+def test_last_three_records_of_each_command_stay(tmp_path: Path) -> None:
+    for day, command in enumerate(["deploy", *["verify"] * 5, *["deploy"] * 3], 1):
+        path = tmp_path / f"2026-01-{day:02}T000000Z"
+        (path / "inventory").mkdir(parents=True)
+        (path / "outcome.json").write_text(json.dumps({"command": command}), encoding="utf-8")
+    (tmp_path / "2026-01-10T000000Z").mkdir()  # one that was cut off
+    running = Record(tmp_path, "deploy", Secrets())
+    running.finish(0, "", "0.1")
+    days = {path.name[8:10] for path in tmp_path.iterdir() if path != running.path}
+    assert days == {"04", "05", "06", "08", "09", "10"}
+    assert running.path.exists()
+    assert not list(tmp_path.glob("*/inventory"))
 
 
 def test_what_is_no_environment_file_is_not_taken_for_one() -> None:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 
 from noslop_driver.errors import UsageError
 from noslop_driver.events import Event, Status
@@ -178,6 +179,35 @@ def test_facts_are_cached_with_the_studio(tmp_path: Path) -> None:
     assert any("ansible_distribution" in event.result.get("ansible_facts", {}) for event in events)
     [cached] = (inventory / ".noslop/cache/facts").iterdir()
     assert cached.name.endswith("here")
+
+
+def gathered_subsets() -> list[list[str]]:
+    """The subsets of facts that the collection's playbooks gather."""
+    found = []
+    for path in (ROOT / "collections/ansible_collections/noslop/studio/playbooks").glob("*.yml"):
+        for play in yaml.safe_load(path.read_text(encoding="utf-8")):
+            assert play.get("gather_facts") is not True or "gather_subset" in play, path
+            found += [play["gather_subset"]] if play.get("gather_facts") else []
+            found += [
+                task["ansible.builtin.setup"]["gather_subset"]
+                for task in play.get("tasks", [])
+                if "ansible.builtin.setup" in task
+            ]
+    return found
+
+
+def test_facts_of_the_playbooks_have_no_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "hunter2")
+    subsets = gathered_subsets()
+    assert len(subsets) >= 3
+    tasks = [{"name": "Look", "ansible.builtin.setup": {"gather_subset": subset}} for subset in subsets]
+    inventory = local_inventory(tmp_path / "inventory")
+    (inventory / ".noslop").mkdir()
+    assert run_playbook(write_playbook(tmp_path, *tasks), inventory).ok
+    [cached] = (inventory / ".noslop/cache/facts").iterdir()
+    facts = cached.read_text(encoding="utf-8")
+    assert "ansible_distribution" in facts
+    assert "hunter2" not in facts
 
 
 def test_the_sudo_password_arrives_and_is_seen_nowhere_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,117 @@
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Describe this run to the module of the same name, and tell whether the process of another run has ended."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import socket
+import uuid
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from ansible.plugins.action import ActionBase
+from ansible_collections.noslop.studio.plugins.module_utils.lease import Run
+
+#: Set by the driver for each playbook of its command: the run is the driver's, not that of one ansible-playbook.
+DRIVER_PID = "NOSLOP_DRIVER_PID"
+
+
+class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core has no types
+    """Run the module; where a run of this controller that has ended is in the way, run it again to replace that one."""
+
+    TRANSFERS_FILES = False
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Return what the module returned."""
+        super().run(tmp, task_vars)
+        driver = os.environ.get(DRIVER_PID, "")
+        given = dict(self._task.args)
+        last = str(given.get("last", True)).lower() not in ("false", "no", "0")
+        if driver and given.get("state") == "released" and not last:
+            return {"changed": False}
+        # A worker's parent is ansible-playbook.
+        given["run"] = asdict(describe(int(driver) if driver else os.getppid()))
+        result: dict[str, Any] = self._execute_module(module_args=given, task_vars=task_vars)
+        other = result.get("lease")
+        if other and has_ended(Run(**other["run"]), other["renewed"]):
+            result = self._execute_module(module_args={**given, "replaces": other["run"]["run"]}, task_vars=task_vars)
+        return result
+
+
+def describe(pid: int) -> Run:
+    """Describe the run of a process of this computer."""
+    own = _identity()
+    start_time = _start_time(pid)
+    return Run(
+        run=f"{own['machine']}/{own['boot']}/{own['namespace']}/{pid}/{start_time}",
+        holder=f"{_account()}@{socket.gethostname()}",
+        pid=pid,
+        start_time=start_time,
+        **own,
+    )
+
+
+def has_ended(run: Run, renewed: float) -> bool:
+    """Return whether a run's process is known to have ended: it was on this computer, and is no longer there.
+
+    Args:
+        run: the run that has the lease.
+        renewed: when it last renewed it, in seconds since 1970.
+    """
+    own = _identity()
+    if run.machine != own["machine"]:
+        return False
+    if run.boot != own["boot"]:
+        # A computer that was cloned from this one started at another time too, but may run now.
+        return renewed < _boot_time()
+    if run.namespace != own["namespace"]:
+        return False
+    try:
+        os.kill(run.pid, 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        return False
+    return _start_time(run.pid) != run.start_time
+
+
+def _identity() -> dict[str, str]:
+    """Return which computer this is, since which start, and which numbers its processes have here."""
+    try:
+        namespace = os.readlink("/proc/self/ns/pid")
+    except OSError:
+        namespace = ""
+    return {
+        "machine": f"{_text('/etc/machine-id') or f'{uuid.getnode():x}'}@{socket.gethostname()}",
+        "boot": _text("/proc/sys/kernel/random/boot_id"),
+        "namespace": namespace,
+    }
+
+
+def _account() -> str:
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):  # it has no name here
+        return str(os.getuid())
+
+
+def _start_time(pid: int) -> str:
+    """Return when a process started, in ticks since boot (proc_pid_stat(5)); empty where the system does not tell."""
+    fields = _text(f"/proc/{pid}/stat").rpartition(") ")[2].split()
+    return fields[19] if len(fields) > 19 else ""
+
+
+def _boot_time() -> float:
+    """Return when this computer started, in seconds since 1970; 0 where the system does not tell."""
+    lines = (line.split() for line in _text("/proc/stat").splitlines())
+    return next((float(line[1]) for line in lines if line[0] == "btime"), 0.0)
+
+
+def _text(path: str) -> str:
+    try:
+        return Path(path).read_text(encoding="utf-8", errors="replace").strip()
+    except OSError:
+        return ""

@@ -1,0 +1,110 @@
+#!/usr/bin/python
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Acquire or release the lease on the storage server."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: studio_lease
+author: The NoSlop authors (@noslop)
+version_added: 0.1.0
+short_description: Keep two controllers from changing one studio at the same time
+description:
+  - Acquires a lease on the storage server, or fails and says who has it, since when, and what to do.
+  - A run is the driver's command, or one ansible-playbook. Acquiring again renews. A run whose process has ended on the
+    same controller is replaced at once; on another controller its lease ends two hours after it was last renewed.
+  - Never reports a change, since a lease is no part of what is deployed.
+attributes:
+  check_mode:
+    description: Fails when another run has the lease, and does not acquire it.
+    support: full
+  diff_mode:
+    description: There is nothing to show.
+    support: none
+  action:
+    description: The controller describes the run and tells whether the process of another one has ended.
+    support: full
+options:
+  state:
+    description: Whether this run is to have the lease.
+    type: str
+    choices: [acquired, released]
+    default: acquired
+  last:
+    description:
+      - Whether this is the last playbook of a run. With V(false), O(state=released) keeps the lease where the driver
+        runs the playbook, since another one follows.
+    type: bool
+    default: true
+  override:
+    description: Acquire or release it whoever has it.
+    type: bool
+    default: false
+  directory:
+    description: Where the lease lies.
+    type: path
+    default: /run/noslop-lease
+  run:
+    description: The run. The action plugin fills it in.
+    type: dict
+  replaces:
+    description: A run whose process has ended. The action plugin fills it in.
+    type: str
+    default: ""
+"""
+
+EXAMPLES = r"""
+- name: Acquire the studio's lease
+  noslop.studio.studio_lease:
+  become: true
+"""
+
+RETURN = r"""
+lease:
+  description: The lease of the other run that is in the way.
+  returned: failure
+  type: dict
+"""
+
+import time
+from dataclasses import asdict
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.noslop.studio.plugins.module_utils import lease
+
+
+def main() -> None:
+    """Acquire or release, as the arguments say."""
+    module = AnsibleModule(
+        argument_spec={
+            "state": {"type": "str", "choices": ["acquired", "released"], "default": "acquired"},
+            "last": {"type": "bool", "default": True},
+            "override": {"type": "bool", "default": False},
+            "directory": {"type": "path", "default": lease.DIRECTORY},
+            "run": {"type": "dict"},
+            "replaces": {"type": "str", "default": ""},
+        },
+        supports_check_mode=True,
+    )
+    given = module.params
+    run, now, override = lease.Run(**given["run"]), time.time(), given["override"]
+    other = None
+    try:
+        if module.check_mode:
+            found = lease.look(given["directory"]) if given["state"] == "acquired" and not override else None
+            if found and found.run.run not in (run.run, given["replaces"]) and found.is_valid(now):
+                other = found
+        elif given["state"] == "released":
+            lease.release(given["directory"], run, override=override)
+        else:
+            other = lease.acquire(given["directory"], run, now, replaces=given["replaces"], override=override)
+    except (lease.LeaseError, OSError) as error:
+        module.fail_json(msg=f"{given['directory']}: {error}")
+    if other:
+        module.fail_json(msg=other.refusal(now), lease=asdict(other))
+    module.exit_json(changed=False)
+
+
+if __name__ == "__main__":
+    main()
