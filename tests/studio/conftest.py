@@ -12,6 +12,18 @@ from tests.lab.driver import INVENTORY
 from tests.lab.machines import ROOT, Machine, machines, reset
 from tests.lab.processes import SecretWatch, secrets
 
+#: The share that gets a file system of its own; the others lie on the server's system disk, as in most homes.
+OWN_DISK = "media_cache"
+MAKE_OWN_DISK = f"""
+set -eu
+truncate -s 3G /var/lib/{OWN_DISK}.img
+mkfs.ext4 -q -F /var/lib/{OWN_DISK}.img
+mkdir -p /mnt/noslop/{OWN_DISK}
+echo "/var/lib/{OWN_DISK}.img /mnt/noslop/{OWN_DISK} ext4 loop,nosuid,nodev,noatime 0 2" >> /etc/fstab
+systemctl daemon-reload
+mount /mnt/noslop/{OWN_DISK}
+"""
+
 
 @dataclass(frozen=True)
 class Studio:
@@ -28,6 +40,7 @@ def studio() -> Studio:
     """Run the demo on machines as they are on their first day, with an eye on every process of this computer."""
     reset()
     shutil.rmtree(INVENTORY, ignore_errors=True)
+    machines()["server"].output_of(MAKE_OWN_DISK, root=True)
     with SecretWatch(secrets()) as watch:
         done = subprocess.run(
             ["bash", "molecule/studio/demo.sh"],

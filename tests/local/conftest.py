@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""One machine alone is a studio too: the wheel on a bare host, `noslop-driver deploy --local` by an ordinary user."""
+"""A studio of one machine for the tests of this directory, in a container."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from typing import Any
 import pytest
 
 from tests.lab.containers import GATEWAY, containers
-from tests.lab.driver import changed_by_phase
 from tests.lab.machines import LAB, MIRROR_PORT, ROOT, Machine
 from tests.lab.wheel import build
 
@@ -42,7 +41,7 @@ class Solo:
         return done.returncode, result
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def solo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Solo]:
     """A bare container with the wheel in a virtual environment of its user's."""
     directory = tmp_path_factory.mktemp("wheel")
@@ -66,30 +65,3 @@ def put(host: Machine, file: Path, where: str) -> None:
     host.output_of(f"mkdir -p $(dirname {where})")
     with file.open("rb") as stream:
         subprocess.run([*host.ssh(), f"cat > {where}"], stdin=stream, check=True)
-
-
-def test_one_command_makes_a_studio_of_this_computer(solo: Solo) -> None:
-    done = solo.driver("deploy", "--local", "--studio solo --yes --min-free-gb 1 --artifact-mirror", MIRROR)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert f"http://{solo.host.address}:8188" in done.stdout
-    assert "ID" in solo.host.output_of("ollama list")
-    ask = "from urllib.request import urlopen; print(urlopen('http://127.0.0.1:8188/models').read().decode())"
-    assert "checkpoints" in json.loads(solo.host.output_of(f'python3 -c "{ask}"'))
-    assert solo.host.run("grep -q nfs /proc/mounts").returncode == 1
-
-
-def test_a_second_time_changes_nothing(solo: Solo) -> None:
-    code, result = solo.driver_json("deploy", "--local", "--studio solo --yes")
-    assert code == 0, result
-    changed = changed_by_phase(result)
-    assert changed
-    assert not any(changed.values()), changed
-
-
-def test_teardown_leaves_what_was_made(solo: Solo) -> None:
-    solo.host.output_of("echo precious > /mnt/noslop/projects/kept", root=True)
-    done = solo.driver("teardown", "--inventory", STUDIO, "--yes")
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert solo.host.output_of("cat /mnt/noslop/projects/kept", root=True) == "precious\n"
-    assert solo.host.output_of("systemctl list-units --all --no-legend 'noslop-*'") == ""
-    assert "noslop" not in solo.host.output_of("nft list tables", root=True)

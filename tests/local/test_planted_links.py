@@ -1,0 +1,101 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Links that a service plants below its own directories lead root nowhere: nothing outside of them changes.
+
+The studio is the one that test_one_machine.py deployed; it is torn down here, as the last thing.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.local.conftest import STUDIO, Solo
+
+PLANT = Path(__file__).with_name("plant.py")
+ROLES = ("service_account", "studio_firewall", "nfs_server", "node_env", "ollama", "comfyui", "studio_backend")
+PLAY = """
+- hosts: all
+  become: true
+  gather_subset: ["!all", "!min"]
+  tasks:
+    - include_role: {name: "noslop.studio.{{ role }}", tasks_from: "{{ tasks }}"}
+      ignore_errors: true
+      loop: "{{ roles }}"
+      loop_control: {loop_var: role}
+"""
+
+
+def plant(solo: Solo, *words: str) -> int:
+    count: int = json.loads(solo.host.output_of(f"python3 /root/plant.py {' '.join(words)}", root=True, timeout_s=300))
+    return count
+
+
+def rest(solo: Solo) -> dict[str, list[object]]:
+    everything: dict[str, list[object]] = json.loads(
+        solo.host.output_of("python3 /root/plant.py list", root=True, timeout_s=300)
+    )
+    return everything
+
+
+def run_roles(solo: Solo, tasks: str) -> str:
+    """Run each role by itself, so that one that refuses what it meets keeps no other from trying."""
+    lines = []
+    for role in ROLES:
+        done = solo.host.run(
+            f"venv/bin/ansible-playbook -i {STUDIO} --become-password-file .password role.yml -e tasks={tasks}"
+            f' -e \'{{"roles": ["{role}"]}}\' </dev/null',
+            timeout_s=900,
+        )
+        lines.append(done.stdout + done.stderr)
+    return "\n".join(lines)
+
+
+@pytest.fixture(scope="module")
+def planter(solo: Solo) -> Solo:
+    """The deployed studio, with the program that plants links in it."""
+    solo.host.output_of(f"cat > /root/plant.py <<'END'\n{PLANT.read_text()}\nEND", root=True)
+    solo.host.output_of(f"cat > role.yml <<'END'\n{PLAY}\nEND")
+    return solo
+
+
+@pytest.mark.parametrize("kind", ["leaves", "branches"])
+def test_deploy_and_verify_follow_no_planted_link(planter: Solo, kind: str) -> None:
+    planted = plant(planter, "links", kind)
+    before = rest(planter)
+    output = run_roles(planter, "main")
+    planter.driver("verify", "--inventory", STUDIO)
+    after = rest(planter)
+    plant(planter, "undo")
+    changed = {path: (before.get(path), after.get(path)) for path in before.keys() | after.keys()
+               if before.get(path) != after.get(path)}  # fmt: skip
+    print(f"{planted} {kind} planted, {len(changed)} changes outside")
+    assert planted > 20
+    assert changed == {}, output[-4000:]
+
+
+def test_the_studio_works_again_when_the_links_are_gone(planter: Solo) -> None:
+    code, result = planter.driver_json("deploy", "--local", "--studio solo --yes")
+    assert code == 0, result
+
+
+def test_teardown_follows_no_planted_link_and_leaves_what_was_made(planter: Solo) -> None:
+    planter.host.output_of("echo precious > /mnt/noslop/projects/kept", root=True)
+    plant(planter, "links", "branches")
+    before = rest(planter)
+    planter.driver("teardown", "--inventory", STUDIO, "--yes")
+    after = rest(planter)
+    plant(planter, "undo")
+    trap = {path for path in before if path.startswith("/srv/")}
+    assert {path: after.get(path) for path in trap} == {path: before[path] for path in trap}
+    assert {path for path in after if path not in before} == set()
+    still = before.keys() & after.keys()
+    assert {path: (before[path][:3], after[path][:3]) for path in still if before[path][:3] != after[path][:3]} == {}
+
+    done = planter.driver("teardown", "--inventory", STUDIO, "--yes")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert planter.host.output_of("cat /mnt/noslop/projects/kept", root=True) == "precious\n"
+    assert planter.host.output_of("systemctl list-units --all --no-legend 'noslop-*'") == ""
+    assert "noslop" not in planter.host.output_of("nft list tables", root=True)
