@@ -22,6 +22,9 @@ SHARES = [
 ]
 MEMBERS = ["10.77.42.12", "10.77.42.13"]
 OPTIONS = "sync,wdelay,hide,no_subtree_check,anonuid=2600,anongid=2600,sec=sys,rw,secure,root_squash,all_squash"
+OWN_DISKS = [mounts.Mount("/", "ext4", "/dev/sda", "8:1")] + [
+    mounts.Mount(share["path"], "xfs", f"/dev/sd{number}", f"8:{number}") for number, share in enumerate(SHARES, 16)
+]
 GOOD = "".join(f"{share['path']}  {member}({OPTIONS})\n" for share in SHARES for member in MEMBERS)
 
 
@@ -31,7 +34,7 @@ def checks() -> Checks:
 
 
 def exports_checks(checks: Checks, shown: str, clients: list[str] | None = None) -> list[Check]:
-    server_rules.judge_exports(checks, STORAGE, SHARES, clients or MEMBERS, exports.parse_shown(shown))
+    server_rules.judge_exports(checks, STORAGE, SHARES, clients or MEMBERS, exports.parse_shown(shown), table=OWN_DISKS)
     return [check for check in checks.list if not check["ok"]]
 
 
@@ -83,15 +86,16 @@ def test_an_export_elsewhere_is_nobodys_business(checks: Checks) -> None:
 
 def test_each_export_is_that_of_its_shares_account(checks: Checks) -> None:
     nodes = {"name": "nodes", "path": "/mnt/noslop/nodes", "owner": "noslop-nodes", "writers": "server"}
-    right = OPTIONS.replace("2600", "2602").replace("rw,", "ro,")
+    right = OPTIONS.replace("2600", "2602").replace("rw,", "ro,").replace("no_subtree_check,", "")
     shown = "".join(f"{nodes['path']}  {member}({{}})\n" for member in MEMBERS)
 
     for options in (right, OPTIONS, right.replace("ro,", "rw,")):
-        server_rules.judge_exports(checks, STORAGE, [nodes], MEMBERS, exports.parse_shown(shown.replace("{}", options)))
+        shown_with = exports.parse_shown(shown.replace("{}", options))
+        server_rules.judge_exports(checks, STORAGE, [nodes], MEMBERS, shown_with, table=OWN_DISKS[:1])
 
     seen = [check["seen"] for check in checks.list if check["check"] == "server.exports"]
     assert seen[0] == "exported to 10.77.42.12, 10.77.42.13"
-    assert "to 10.77.42.12 without anongid=2602, anonuid=2602, ro" in seen[1]
+    assert "to 10.77.42.12 without anongid=2602, anonuid=2602, ro, subtree_check" in seen[1]
     assert "to 10.77.42.12 without ro" in seen[2]
 
 

@@ -36,6 +36,7 @@ def test_the_same_is_no_difference() -> None:
         (SHOWN.replace("sync,wdelay", "async,wdelay"), "without sync"),
         (SHOWN.replace(",all_squash", ",no_all_squash"), "without all_squash"),
         (SHOWN.replace("mountpoint,", ""), "without mountpoint"),
+        (SHOWN.replace("no_subtree_check,", ""), "without no_subtree_check"),
         (SHOWN.replace("anonuid=2600", "anonuid=65534"), "without anonuid=2600"),
         (SHOWN + f"/mnt/noslop/projects  <world>({SHOWN_OPTIONS})\n", "is exported to <world> too"),
         (SHOWN + f"/mnt/noslop/old  10.77.42.12({SHOWN_OPTIONS})\n", "/mnt/noslop/old is still exported"),

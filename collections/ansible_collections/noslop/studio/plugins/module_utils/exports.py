@@ -20,14 +20,20 @@ _SHOWN_AS = {"mp": "mountpoint"}
 
 
 def parse_shown(text: str) -> Exports:
-    """Read what ``exportfs -s`` prints: a path, then ``client(options)``, one pair a line."""
+    """Read what ``exportfs -s`` prints: a path, then ``client(options)``, one pair a line.
+
+    ``subtree_check`` is in force where its opposite is not shown (exportfs(8) names it never), and is added.
+    """
     found: Exports = {}
     for line in text.splitlines():
         path, _, rest = line.strip().partition(" ")
         if not path.startswith("/"):
             continue
         for client, options in _CLIENT.findall(rest):
-            found.setdefault(_unescape(path), {})[client] = frozenset(options.split(","))
+            words = options.split(",")
+            if "no_subtree_check" not in words:
+                words.append("subtree_check")
+            found.setdefault(_unescape(path), {})[client] = frozenset(words)
     return found
 
 

@@ -3,7 +3,8 @@
 """Whether a share lies on a file system that holds nothing but shares, and what it means where it does not. Pure.
 
 An export of a directory inside a larger file system can be left with a forged file handle (exports(5),
-``no_subtree_check``). ``all_squash`` still holds there: what is reached is reached as the account that owns the share.
+``no_subtree_check``). The role exports such a share with ``subtree_check``, by which the kernel refuses what lies
+outside. And ``all_squash`` still holds: what were reached all the same, were reached as the account of the share.
 """
 
 from __future__ import annotations
@@ -32,8 +33,8 @@ def exposure(server: str, root: str, paths: Sequence[str]) -> str:
     named = ([root] if len(outside) < len(paths) else []) + outside
     return (
         f"The shares in {', '.join(named)} lie on a file system of {server} that holds other things: root on a member "
-        f"can forge file handles, and there read what every account of {server} may read, and write where every "
-        "account may write."
+        f"can forge file handles, and only the kernel's check of each (subtree_check) keeps it from reading there what "
+        f"every account of {server} may read."
     )
 
 

@@ -29,7 +29,13 @@ def canonical_client(client: str) -> str:
 
 
 def judge_exports(
-    checks: Checks, storage: Storage, shares: Sequence[Mapping[str, str]], addresses: Iterable[str], exports: Exports
+    checks: Checks,
+    storage: Storage,
+    shares: Sequence[Mapping[str, str]],
+    addresses: Iterable[str],
+    exports: Exports,
+    *,
+    table: list[mounts.Mount],
 ) -> None:
     """Whether each share is exported to its clients and to nobody else, and nothing else leads to it."""
     clients = {studio.as_ip(address) or address for address in addresses}
@@ -38,7 +44,7 @@ def judge_exports(
         for path, shown in exports.items()
     }
     for share in shares:
-        asked = _asked_options(storage, share)
+        asked = _asked_options(storage, share, table)
         wrong = _export_problems(asked, clients, known.get(share["path"], {}))
         checks.add(
             "server.exports",
@@ -54,11 +60,18 @@ def judge_exports(
     _judge_detours(checks, [share["path"] for share in shares], clients, known)
 
 
-def _asked_options(storage: Storage, share: Mapping[str, str]) -> list[str]:
-    """Return the options without which an export of a share is wrong."""
+def _asked_options(storage: Storage, share: Mapping[str, str], table: list[mounts.Mount]) -> list[str]:
+    """Return the options without which an export of a share is wrong.
+
+    From a share among other files the kernel has to refuse forged handles (exports(5), ``subtree_check``).
+    """
     owner = storage.owner(share)
     mode = "ro" if share.get("writers") == "server" else "rw"
-    return [mode, "sync", "all_squash", f"anonuid={owner.uid}", f"anongid={owner.gid}"]
+    alone = own_file_system.has_own(table, share["path"], share["path"])
+    return [
+        mode, "sync", "all_squash", f"anonuid={owner.uid}", f"anongid={owner.gid}",
+        *([] if alone else ["subtree_check"]),
+    ]  # fmt: skip
 
 
 def _export_problems(asked: list[str], clients: set[str], shown: Mapping[str, frozenset[str]]) -> list[str]:

@@ -298,8 +298,9 @@ class Verification:
 
     def _read_server(self, checks: Checks) -> None:
         shown = exports.parse_shown(host_state.run("exportfs", "-s"))
-        server_rules.judge_exports(checks, self._storage, self._shares, self._options["clients"], shown)
-        server_rules.judge_file_systems(checks, self._storage, self._shares, host_state.mount_table())
+        table = host_state.mount_table()
+        server_rules.judge_exports(checks, self._storage, self._shares, self._options["clients"], shown, table=table)
+        server_rules.judge_file_systems(checks, self._storage, self._shares, table)
         nfsd = {name: host_state.read(f"/proc/fs/nfsd/{name}") for name in ("threads", "versions", "portlist")}
         server_rules.judge_nfsd(checks, nfsd, self._options["server_threads"])
         self._check_listeners(checks)

@@ -107,7 +107,10 @@ shares:
       description: Its directory.
       type: str
     mount_point:
-      description: Whether the directory is the root of a file system of its own.
+      description: Whether something is mounted at the directory.
+      type: bool
+    file_system_root:
+      description: Whether the directory is the root of a file system of its own, which no file handle leads out of.
       type: bool
     own_file_system:
       description: Whether the directory lies on a file system that holds nothing but shares.
@@ -344,6 +347,7 @@ def _describe(share: dict[str, Any], root: str, mounts: list[Mount], guards: set
         "path": path,
         "mount_point": mount_at(mounts, path) is not None,
         "own_file_system": own_file_system.has_own(mounts, root, path),
+        "file_system_root": own_file_system.has_own(mounts, path, path),
         "free_gb": round(_free_bytes(path) / 1e9, 1),
         "guarded": bool((guards | closed).intersection(parents(path))),
     }
