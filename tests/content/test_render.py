@@ -11,10 +11,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-from .module_runner import run_module
+from tests.content.module_runner import run_module
 
 COLLECTIONS = Path(__file__).parents[2] / "collections"
-SECRET = 'hf_0123456789 of "this" test\nin two lines'
+HIDDEN = 'hf_0123456789 of "this" test\nin two lines'
 
 
 def write_with_ansible(directory: Path, text: str) -> str:
@@ -50,22 +50,22 @@ def write_with_ansible(directory: Path, text: str) -> str:
 
 
 def test_a_secret_file_is_written_and_shown_nowhere(tmp_path: Path) -> None:
-    written = write_with_ansible(tmp_path, SECRET)
-    changed = write_with_ansible(tmp_path, "another " + SECRET)
+    written = write_with_ansible(tmp_path, HIDDEN)
+    changed = write_with_ansible(tmp_path, "another " + HIDDEN)
 
     file = tmp_path / "credentials" / "unit" / "environment"
-    assert file.read_text() == f"# Managed by NoSlop\nTOKEN=another {SECRET}\n"
+    assert file.read_text() == f"# Managed by NoSlop\nTOKEN=another {HIDDEN}\n"
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert stat.S_IMODE(file.parent.stat().st_mode) == 0o700
     assert "(secret, differs)" in changed
-    for line in SECRET.splitlines():
+    for line in HIDDEN.splitlines():
         assert line not in written + changed
     assert "hf_0123456789" not in written + changed
 
 
 def test_a_secret_file_that_is_removed_is_not_shown(tmp_path: Path) -> None:
     file = tmp_path / "environment"
-    file.write_text(f"# Managed by NoSlop\nTOKEN={SECRET}\n")
+    file.write_text(f"# Managed by NoSlop\nTOKEN={HIDDEN}\n")
 
     removed = run_module("render", {"files": [{"dest": str(file), "state": "absent", "secret": True}]})
 

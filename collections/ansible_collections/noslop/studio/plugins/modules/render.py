@@ -59,7 +59,7 @@ options:
         type: str
         default: "0755"
       secret:
-        description: Whether the text is shown nowhere, neither in differences nor in logs. Its text is then in C(secrets).
+        description: Whether the text is shown nowhere, neither in differences nor in logs.
         type: bool
         default: false
       validate:
@@ -72,8 +72,8 @@ options:
         default: present
   secrets:
     description:
-      - Texts of the files that are C(secret), by C(dest). The controller's half fills this in from C(src) and C(content),
-        so that Ansible keeps them out of its logs on both sides.
+      - Texts of the files that are C(secret), by C(dest). The controller's half fills this in from C(src) and
+        C(content), so that Ansible keeps them out of its logs on both sides.
     type: dict
     default: {}
 """
