@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import re
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -36,9 +35,8 @@ TEMPLATES = {
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _plugins() -> Iterator[None]:
+def _plugins() -> None:
     init_plugin_loader([str(ROLES.parents[3])])
-    return
 
 
 def render(template: str, **variables: object) -> str:
@@ -61,7 +59,7 @@ def render(template: str, **variables: object) -> str:
     return str(templar.template(text, escape_backslashes=False, overrides={"trim_blocks": True}))
 
 
-def unit(name: str, gpu: str = "none", **variables: object) -> str:
+def unit(name: str, gpu: str = "none", /, **variables: object) -> str:
     """Render a unit for a host with this GPU."""
     gpus = [] if gpu == "none" else [{"vendor": gpu, "usable": True, "driver": "580.65.06", "name": "a card"}]
     facts = {"architecture": "x86_64", "noslop_gpus": gpus}
@@ -136,7 +134,7 @@ def test_no_unit_names_a_value_of_an_environment_that_may_hold_secrets() -> None
     token = {"HF_TOKEN": 'hf_"secret\\ with $dollars` and %percents'}
 
     for role, name in (("ollama", "noslop-ollama.service"), ("comfyui", "noslop-comfyui.service")):
-        text = unit(name, **{f"{role}_environment": token})
+        text = unit(name, "none", **{f"{role}_environment": token})
         file = render(f"{role}/templates/environment.j2", **{f"{role}_environment": token})
 
         assert "HF_TOKEN" not in text
