@@ -29,8 +29,8 @@ EXAMPLES = r"""
 RETURN = r"""
 _raw:
   description: >-
-    One dictionary an account, with C(name), C(uid), C(gid) and C(groups), the names of groups it is a member of
-    besides its own.
+    One dictionary an account, with C(name), C(uid), C(gid), C(groups), the names of groups it is a member of
+    besides its own, and C(people), whether the studio's people are members of its group.
   type: list
   elements: dict
 """

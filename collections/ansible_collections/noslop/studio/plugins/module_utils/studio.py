@@ -64,12 +64,16 @@ UNITS: dict[str, str] = {
 
 @dataclass(frozen=True)
 class AccountNumbers:
-    """An account as a studio has it; ``groups`` are further groups that it is a member of."""
+    """An account as a studio has it.
+
+    ``groups`` are further groups that it is a member of; ``people`` says whether the studio's people join its group.
+    """
 
     name: str
     uid: int
     gid: int
     groups: tuple[str, ...]
+    people: bool
 
 
 @dataclass(frozen=True)
@@ -215,7 +219,9 @@ def accounts(variables: Mapping[str, Any]) -> list[AccountNumbers]:
     for account in ACCOUNTS.values():
         uid = _number(account.variable, variables)
         gid = _number(PEOPLE_GROUP_VARIABLE, variables) if account.name == PEOPLE else uid
-        listed.append(AccountNumbers(account.name, uid, gid, EXTRA_GROUPS.get(account.name, ())))
+        listed.append(
+            AccountNumbers(account.name, uid, gid, EXTRA_GROUPS.get(account.name, ()), account.name in PEOPLE_GROUPS)
+        )
     for one, other in itertools.combinations(listed, 2):
         same = [kind for kind in ("uid", "gid") if getattr(one, kind) == getattr(other, kind)]
         if same:
