@@ -12,6 +12,7 @@ import hashlib
 import hmac
 import re
 import secrets
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -19,6 +20,8 @@ from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session
 
 from noslop_backend import layout
+from noslop_backend.crud import ProjectCRUD
+from noslop_backend.crud.projects import missing
 from noslop_backend.crud.tokens import KnownToken, TokenCRUD
 from noslop_backend.database import Database, clock
 from noslop_backend.errors import BackendError, ConflictError, InvalidRequestError, NotFoundError
@@ -52,6 +55,8 @@ class Caller:
     scope: TokenScope
     #: Whether it is time to write down that the token is used.
     note_use: bool = False
+    #: Ids of the only projects that it may reach; None: all of them, and what concerns the whole store.
+    projects: frozenset[str] | None = None
 
     def allows(self, scope: TokenScope) -> bool:
         """Tell whether this caller may do what needs `scope`."""
@@ -68,6 +73,27 @@ class Caller:
                 f"This needs a token of the scope {scope}, and yours has {self.scope}. Ask who runs the studio for "
                 f"another (noslop-backend token create --scope {scope} NAME).",
                 needed=str(scope),
+            )
+
+    def require_project(self, project_id: str) -> None:
+        """Reject a project that this caller may not reach, in the words for one that does not exist.
+
+        Raises:
+            NotFoundError: it is another one.
+        """
+        if self.projects is not None and project_id not in self.projects:
+            raise missing(project_id)
+
+    def require_store(self) -> None:
+        """Reject a caller whose token is for single projects.
+
+        Raises:
+            ForbiddenError: it is.
+        """
+        if self.projects is not None:
+            raise ForbiddenError(
+                "This concerns the whole store, and your token is for single projects only. Ask who runs the studio "
+                "for one without --project (noslop-backend token create NAME)."
             )
 
 
@@ -89,22 +115,28 @@ class Tokens:
     def __init__(self, database: Database) -> None:
         self.database = database
 
-    def create(self, name: str, scope: TokenScope, lifetime: timedelta | None) -> NewToken:
+    def create(
+        self, name: str, scope: TokenScope, lifetime: timedelta | None, projects: Sequence[str] | None = None
+    ) -> NewToken:
         """Make a token.
 
         Args:
             name: whom or what it is for; unique.
             scope: what it allows.
             lifetime: until it expires by itself; None: never.
+            projects: ids or names of the only projects that it is for; None: all of them, and the whole store.
 
         Raises:
-            InvalidRequestError: no usable name, or no lifetime to speak of.
-            ConflictError: there is a token of this name, valid or not.
+            InvalidRequestError: no usable name, no lifetime to speak of, or an empty list of projects.
+            NotFoundError: there is no such project.
+            ConflictError: there is a token of this name, valid or not, or several projects have one of the names.
         """
         if problem := layout.title_problem(name):
             raise InvalidRequestError(f"The token needs another name: {problem}.")
         if lifetime is not None and lifetime <= timedelta(0):
             raise InvalidRequestError("A token that has expired when it is made helps nobody. Give it some days.")
+        if projects is not None and not projects:
+            raise InvalidRequestError("A token for no project helps nobody. Name one, or leave the list out.")
         token_id = layout.encode_id(secrets.token_bytes(layout.FILE_ID_BYTES))
         secret = layout.encode_id(secrets.token_bytes(SECRET_BYTES))
         try:
@@ -115,6 +147,7 @@ class Tokens:
                     name=name,
                     secret_hash=_hash(secret),
                     scope=scope,
+                    projects=None if projects is None else sorted({_project_id(session, each) for each in projects}),
                     created_at=now,
                     expires_at=_after(now, lifetime),
                 )
@@ -184,7 +217,22 @@ def _valid(session: Session, row: KnownToken) -> Caller:
         )
     # A use that lies ahead was noted before the clock went back.
     note = row.last_used_at is None or not timedelta(0) <= now - row.last_used_at < USED_STEP
-    return Caller(row.id, TokenScope(row.scope), note)
+    return Caller(row.id, TokenScope(row.scope), note, None if row.projects is None else frozenset(row.projects))
+
+
+def _project_id(session: Session, named: str) -> str:
+    """Return the id of the project that has this id or, if none has, this name."""
+    projects = ProjectCRUD(session)
+    if layout.is_project_id(named):
+        return projects.get(named).id
+    found = projects.named(named)
+    if len(found) > 1:
+        raise ConflictError(f"{len(found)} projects are named {named!r}: {', '.join(found)}. Name one by its id.")
+    if not found:
+        raise NotFoundError(
+            f"There is no project {named!r}. 'noslop-backend project list' shows which there are, with their ids."
+        )
+    return found[0]
 
 
 def _after(now: datetime, lifetime: timedelta | None) -> datetime | None:

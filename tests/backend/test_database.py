@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import subprocess
 import sys
@@ -17,10 +18,11 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from noslop_backend import migrations
+from noslop_backend.auth import Tokens
 from noslop_backend.crud import StoreCRUD
 from noslop_backend.database import Database, clock, filesystem_type
 from noslop_backend.errors import ConfigurationError, DatabaseUnavailableError, NewerDatabaseError
-from noslop_backend.models import JobModel, ProjectModel, StoreModel, metadata
+from noslop_backend.models import JobModel, ProjectModel, StoreModel, TokenScope, metadata
 from noslop_backend.settings import ENV_FILE, load
 from sqlalchemy import inspect, text
 from sqlalchemy.exc import IntegrityError, StatementError
@@ -121,6 +123,36 @@ def test_migrations_up_on_data_lose_none(studio: Studio, project: str) -> None:
     migrations.upgrade(storage.database)
     assert rows() == before
     studio.check(project)
+
+
+def test_tokens_of_the_version_before_are_for_all_projects_and_limits_do_not_survive_the_way_back(
+    studio: Studio, project: str
+) -> None:
+    database, tokens = studio.storage.database, Tokens(studio.storage.database)
+    migrations.downgrade(database, "0001")
+    columns = {
+        "id": "0123456789abc",
+        "name": "old",
+        "secret_hash": hashlib.sha256(b"0" * 52).hexdigest(),
+        "scope": "write",
+        "created_at": "2026-01-01 00:00:00+00:00",
+    }
+    with database.write() as session:
+        insert = (
+            "INSERT INTO token (id, name, secret_hash, scope, created_at) VALUES (:id, :name, :secret_hash, :scope, "
+        )
+        moment = ":created_at)" if database.is_sqlite else "CAST(:created_at AS timestamptz))"
+        session.connection().execute(text(insert + moment), columns)
+    migrations.upgrade(database)
+    old = tokens.check(f"noslop_{columns['id']}_{'0' * 52}")
+    assert old.projects is None
+    old.require_store()
+    bound = tokens.create("bound", TokenScope.READ, None, [project])
+    assert tokens.check(bound.text).projects == frozenset({project})
+    migrations.downgrade(database, "0001")
+    migrations.upgrade(database)
+    # The version before would have let it reach every project.
+    assert [row.name for row in tokens.all()] == ["old"]
 
 
 def test_the_schema_refuses_what_the_models_would(database: Database) -> None:

@@ -46,10 +46,21 @@ def _caller(
 CallerDep = Annotated[Caller, Depends(_caller)]
 
 
-def _may(scope: TokenScope) -> params.Depends:
+def _may(scope: TokenScope, *, filters: bool = False) -> params.Depends:
+    """Return the check of a scope and of the project in the path.
+
+    A route without a project in its path concerns the whole store, and is closed to tokens for single projects unless
+    it `filters` what it answers by `Caller.projects`.
+    """
+
     # Awaits nothing: as a plain `def` it would take a thread to compare two words.
-    async def check(caller: CallerDep) -> Caller:
+    async def check(request: Request, caller: CallerDep) -> Caller:
         caller.require(scope)
+        project_id = request.path_params.get("project_id")
+        if project_id is not None:
+            caller.require_project(project_id)
+        elif not filters:
+            caller.require_store()
         return caller
 
     found: params.Depends = Depends(check)
@@ -58,5 +69,7 @@ def _may(scope: TokenScope) -> params.Depends:
 
 #: For the `dependencies` of a route.
 READ = _may(TokenScope.READ)
+#: The same, for a route that answers with the caller's projects only.
+READ_FILTERED = _may(TokenScope.READ, filters=True)
 WRITE = _may(TokenScope.WRITE)
 ADMIN = _may(TokenScope.ADMIN)

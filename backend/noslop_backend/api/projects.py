@@ -20,7 +20,7 @@ from noslop_backend.models import (
 )
 from noslop_backend.models.edges import ByteCount
 
-from .access import ADMIN, READ, WRITE, CallerDep
+from .access import ADMIN, READ, READ_FILTERED, WRITE, CallerDep
 from .parameters import Body, Cursor, IfMatch, Key, Limit, ProjectId, etag, expected_revision
 from .problems import described
 from .state import StateDep
@@ -54,15 +54,16 @@ def create_project(
     return _tagged(project, response)
 
 
-@router.get("", operation_id="listProjects", dependencies=[READ])
+@router.get("", operation_id="listProjects", dependencies=[READ_FILTERED])
 def list_projects(
     state: StateDep,
+    caller: CallerDep,
     project_state: Annotated[ProjectState, Query(alias="state")] = ProjectState.PRESENT,
     cursor: Cursor = None,
     limit: Limit = 100,
 ) -> Page[ProjectPublic]:
-    """List projects, oldest first."""
-    return state.storage.list_projects(state=project_state, cursor=cursor, limit=limit)
+    """List the projects that the token is for, oldest first."""
+    return state.storage.list_projects(state=project_state, only=caller.projects, cursor=cursor, limit=limit)
 
 
 @router.get("/{project_id}", operation_id="getProject", dependencies=[READ], responses=described(404))

@@ -295,6 +295,8 @@ class TokenModel(_Table, table=True):
     name: str = Field(unique=True)
     secret_hash: str = Field(unique=True)
     scope: str
+    #: Ids of the only projects that it is for; NULL for all of them and for the store.
+    projects: list[str] | None = Field(default=None, sa_type=JSON(none_as_null=True))
     created_at: datetime = Field(sa_type=UtcDateTime)
     expires_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     last_used_at: datetime | None = Field(default=None, sa_type=UtcDateTime)

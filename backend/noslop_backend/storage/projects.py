@@ -101,11 +101,16 @@ class Projects(Removals):
             return ProjectPublic.model_validate(ProjectCRUD(session).get(project_id))
 
     def list_projects(
-        self, *, state: ProjectState = ProjectState.PRESENT, cursor: str | None = None, limit: int = 100
+        self,
+        *,
+        state: ProjectState = ProjectState.PRESENT,
+        only: frozenset[str] | None = None,
+        cursor: str | None = None,
+        limit: int = 100,
     ) -> Page[ProjectPublic]:
-        """List projects, oldest first. `limit` is 1 to 1000."""
+        """List projects, oldest first; `only` those of these ids, or all. `limit` is 1 to 1000."""
         with self.database.read() as session:
-            rows = ProjectCRUD(session).page(state, Cursor.decode(cursor), check_limit(limit) + 1)
+            rows = ProjectCRUD(session).page(state, Cursor.decode(cursor), check_limit(limit) + 1, only)
         items = [ProjectPublic.model_validate(row) for row in rows[:limit]]
         more = Cursor(items[-1].created_at, items[-1].id).encode() if len(rows) > limit else None
         return Page(items=items, next_cursor=more)
