@@ -19,7 +19,7 @@ from datetime import datetime, timedelta
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session
 
-from noslop_backend import layout
+from noslop_backend import audit, layout
 from noslop_backend.crud import ProjectCRUD
 from noslop_backend.crud.projects import missing
 from noslop_backend.crud.tokens import KnownToken, TokenCRUD
@@ -40,6 +40,12 @@ class UnauthenticatedError(BackendError):
 
     code = "unauthenticated"
 
+    def __init__(self, message: str, reason: str = "no_token", token: KnownToken | None = None) -> None:
+        super().__init__(message)
+        self.reason = reason
+        #: The token, where its secret was right.
+        self.token = token
+
 
 class ForbiddenError(BackendError):
     """The token is valid, but its scope does not allow this."""
@@ -53,6 +59,7 @@ class Caller:
 
     token_id: str | None
     scope: TokenScope
+    name: str = ""
     #: Whether it is time to write down that the token is used.
     note_use: bool = False
     #: Ids of the only projects that it may reach; None: all of them, and what concerns the whole store.
@@ -152,6 +159,8 @@ class Tokens:
                     expires_at=_after(now, lifetime),
                 )
                 TokenCRUD(session).add(row)
+                details = {"token": token_id, "name": name, "scope": scope, "projects": row.projects}
+                audit.record(session, now, "create_token", details=details)
         except IntegrityError as error:
             raise ConflictError(f"There is a token named {name!r} already. Take another name.") from error
         return NewToken(row, f"noslop_{token_id}_{secret}")
@@ -178,6 +187,7 @@ class Tokens:
                 row.revoked_at = clock(session)
                 session.add(row)
                 session.flush()
+                audit.record(session, row.revoked_at, "revoke_token", details={"token": row.id, "name": row.name})
         return row
 
     def check(self, text: str) -> Caller:
@@ -190,14 +200,16 @@ class Tokens:
         if parts is None:
             raise UnauthenticatedError(
                 "What was sent is no token of this service. A token begins with noslop_ and was shown once, by "
-                "'noslop-backend token create'."
+                "'noslop-backend token create'.",
+                "unknown_token",
             )
         with self.database.read() as session:
             row = TokenCRUD(session).known(parts[1])
             expected = row.secret_hash if row else "0" * 64
             same = hmac.compare_digest(_hash(parts[2]), expected)
             if row is None or not same:
-                raise UnauthenticatedError("This token is not known here. Ask who runs the studio for one.")
+                message = "This token is not known here. Ask who runs the studio for one."
+                raise UnauthenticatedError(message, "unknown_token")
             return _valid(session, row)
 
     def note_use(self, token_id: str) -> None:
@@ -208,16 +220,20 @@ class Tokens:
 
 def _valid(session: Session, row: KnownToken) -> Caller:
     if row.revoked_at is not None:
-        raise UnauthenticatedError(f"The token {row.name!r} was revoked. Ask who runs the studio for another.")
+        message = f"The token {row.name!r} was revoked. Ask who runs the studio for another."
+        raise UnauthenticatedError(message, "revoked", row)
     now = clock(session)
     if row.expires_at is not None and row.expires_at <= now:
         raise UnauthenticatedError(
             f"The token {row.name!r} expired at {row.expires_at.isoformat(timespec='seconds')}. Ask who runs the "
-            "studio for another."
+            "studio for another.",
+            "expired",
+            row,
         )
     # A use that lies ahead was noted before the clock went back.
     note = row.last_used_at is None or not timedelta(0) <= now - row.last_used_at < USED_STEP
-    return Caller(row.id, TokenScope(row.scope), note, None if row.projects is None else frozenset(row.projects))
+    projects = None if row.projects is None else frozenset(row.projects)
+    return Caller(row.id, TokenScope(row.scope), row.name, note, projects)
 
 
 def _project_id(session: Session, named: str) -> str:

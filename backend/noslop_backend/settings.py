@@ -61,6 +61,8 @@ class Settings(BaseSettings):
     adopt_lease_s: float = Field(3600.0, alias="NOSLOP_ADOPT_LEASE_S", ge=1, le=30 * 86_400)
     #: How long the answer to an idempotency key is kept.
     key_days: int = Field(7, alias="NOSLOP_KEY_DAYS", ge=1)
+    #: How long the audit log remembers.
+    audit_days: int = Field(365, alias="NOSLOP_AUDIT_DAYS", ge=1, le=36_500)
     #: In these steps bytes are reserved for a body of unknown length.
     reserve_step_bytes: int = Field(64 * 1024 * 1024, alias="NOSLOP_RESERVE_STEP_BYTES", ge=1)
     max_document_bytes: int = Field(64 * 1024 * 1024, alias="NOSLOP_MAX_DOCUMENT_BYTES", ge=1)

@@ -17,11 +17,12 @@ from typing import Any, TypeVar
 import click
 from pydantic import ValidationError
 
-from noslop_backend import errors, migrations, settings
+from noslop_backend import audit, errors, migrations, settings
 from noslop_backend.database import Database
 from noslop_backend.storage import ProjectStorage
 
 ACCOUNT = "noslop"
+PROGRAM = "noslop-backend"
 _F = TypeVar("_F", bound=Callable[..., Any])
 
 
@@ -99,6 +100,8 @@ class Environment:
         Raises:
             ConfigurationError: no account, or settings that are wrong or out of reach.
         """
+        context = click.get_current_context(silent=True)
+        audit.act_as(audit.user(context.command_path if context else PROGRAM))
         become(self.account)
         try:
             return settings.load(self.env_file)
