@@ -52,6 +52,9 @@ class Settings(BaseSettings):
     studio_id: str = Field(alias="NOSLOP_STUDIO_ID", min_length=1)
     #: sqlite:////absolute/path or postgresql+psycopg://...
     database_url: str = Field("sqlite:////var/lib/noslop/backend/backend.sqlite3", alias="NOSLOP_DATABASE_URL")
+    #: Where backups of the database go, and the key that they are authenticated with: never where hosts can write.
+    backup_dir: Directory = Field(Path("/var/lib/noslop/backend/backups"), alias="NOSLOP_BACKUP_DIR")
+    backup_key_file: Directory = Field(Path("/var/lib/noslop/backend/backup.key"), alias="NOSLOP_BACKUP_KEY_FILE")
     #: How long a request waits for what another one holds in the database.
     database_lock_timeout_s: float = Field(LOCK_TIMEOUT_S, alias="NOSLOP_DATABASE_LOCK_TIMEOUT_S", gt=0, le=25)
     #: How long nobody else touches a write that gives no sign of life. Shorter ones would run out while one file is
@@ -95,6 +98,13 @@ class Settings(BaseSettings):
                 if name != other and one.is_relative_to(two):
                     raise ValueError(
                         f"{name.upper()} ({one}) lies in {other.upper()} ({two}): give each a directory of its own"
+                    )
+        for share in names:
+            for name in ("backup_dir", "backup_key_file"):
+                if getattr(self, name).is_relative_to(getattr(self, share)):
+                    raise ValueError(
+                        f"NOSLOP_{name.upper()} ({getattr(self, name)}) lies on the share {share.upper()}, where every "
+                        "host of the studio can write: name a place on this host's own disk"
                     )
         return self
 

@@ -90,7 +90,8 @@ def commands(studio: Studio, tmp_path: Path) -> Commands:
 def _commands(studio: Studio, path: Path) -> Commands:
     path.write_text(
         f"NOSLOP_STUDIO_ID={STUDIO}\nNOSLOP_DATABASE_URL={studio.url}\nPROJECT_STORAGE_DIR={studio.root}\n"
-        "NOSLOP_DISK_LIMIT_S=20\n"
+        f"NOSLOP_DISK_LIMIT_S=20\nNOSLOP_BACKUP_DIR={studio.root.parent}/backups\n"
+        f"NOSLOP_BACKUP_KEY_FILE={studio.root.parent}/backup.key\n"
     )
     return Commands(path)
 
