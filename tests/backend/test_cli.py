@@ -206,6 +206,23 @@ def test_migrate_says_what_it_would_do_and_refuses_what_it_does_not_know(command
         assert "backup restore FILE" in refused["error"]
 
 
+def test_a_new_database_is_closed_to_others_whatever_the_umask(commands: Commands, tmp_path: Path) -> None:
+    directory = tmp_path / "state"
+    directory.mkdir(mode=0o755)
+    with commands.env_file.open("a") as stream:
+        stream.write(f"NOSLOP_DATABASE_URL=sqlite:///{directory}/new.sqlite3\n")
+    before = os.umask(0o000)
+    try:
+        commands.run("migrate")
+    finally:
+        os.umask(before)
+    assert directory.stat().st_mode & 0o777 == 0o700
+    assert (directory / "new.sqlite3").stat().st_mode & 0o777 == 0o600
+    (directory / "new.sqlite3").chmod(0o644)
+    commands.run("token", "list")
+    assert (directory / "new.sqlite3").stat().st_mode & 0o777 == 0o600
+
+
 def test_tokens(commands: Commands) -> None:
     made = commands.json("token", "create", "a worker", "--days", "3")["token"]
     assert (made["scope"], "secret_hash" in made) == ("read", False)

@@ -18,7 +18,7 @@ import click
 from pydantic import ValidationError
 
 from noslop_backend import audit, errors, migrations, settings
-from noslop_backend.database import Database
+from noslop_backend.database import Database, protect_files
 from noslop_backend.storage import ProjectStorage
 
 ACCOUNT = "noslop"
@@ -115,8 +115,11 @@ class Environment:
     def database(self) -> Iterator[Database]:
         """Open the database as it is, whatever its revision."""
         database = Database(self.settings().database_url)
+        protect_files(database)
         try:
             yield database
+            # What was made just now, too.
+            protect_files(database)
         finally:
             database.close()
 
@@ -130,6 +133,7 @@ class Environment:
         """
         storage = ProjectStorage.open(self.settings())
         try:
+            protect_files(storage.database)
             migrations.check(storage.database)
             yield storage
         finally:
