@@ -12,7 +12,7 @@ import hashlib
 import hmac
 import re
 import secrets
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -28,6 +28,8 @@ from noslop_backend.errors import BackendError, ConflictError, InvalidRequestErr
 from noslop_backend.models import TokenModel, TokenScope
 
 SECRET_BYTES = 32
+#: Names under which other services take tokens in a URL (RFC 6750, 2.3, and habit).
+_QUERY_NAMES = frozenset({"access_token", "api_key", "token"})
 _TOKEN = re.compile(r"noslop_([0-9a-hjkmnp-tv-z]{13})_([0-9a-hjkmnp-tv-z]{52})", re.ASCII)
 #: Each scope allows what stands before it.
 _ORDER = tuple(TokenScope)
@@ -216,6 +218,20 @@ class Tokens:
         """Write down that a token is used, at most once a minute."""
         with self.database.write() as session:
             TokenCRUD(session).used(token_id, clock(session), USED_STEP)
+
+
+def require_no_token(query: Iterable[tuple[str, str]]) -> None:
+    """Reject a request with a token in its URL, also beside one in its header: URLs end up in logs and histories.
+
+    Raises:
+        InvalidRequestError: it has one.
+    """
+    for name, value in query:
+        if name.lower() in _QUERY_NAMES or _TOKEN.search(value):
+            raise InvalidRequestError(
+                "A token belongs into the header 'Authorization: Bearer TOKEN' and never into a URL, which proxies, "
+                "browsers and logs keep. Revoke this one (noslop-backend token revoke NAME) and make another."
+            )
 
 
 def _valid(session: Session, row: KnownToken) -> Caller:

@@ -12,7 +12,7 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from noslop_backend import audit
 from noslop_backend.audit import Actor, ActorKind
-from noslop_backend.auth import ANYBODY, Caller, ForbiddenError, UnauthenticatedError
+from noslop_backend.auth import ANYBODY, Caller, ForbiddenError, UnauthenticatedError, require_no_token
 from noslop_backend.errors import NotFoundError
 from noslop_backend.models import TokenScope
 
@@ -33,6 +33,7 @@ def _caller(
 ) -> Caller:
     if not state.asks_for_tokens:
         return ANYBODY
+    require_no_token(request.query_params.multi_items())
     try:
         caller = _checked(request, state, credentials)
     except UnauthenticatedError as error:
