@@ -54,6 +54,7 @@ def test_a_copy_is_made_listed_and_restored(commands: Commands, studio: Studio, 
     old = studio.root / BACKUPS
     old.mkdir()
     (old / made.name).write_bytes(made.read_bytes())
+    assert commands.json("audit", "--limit", "1")["audit"][0]["operation"] == "backup"
     listed = commands.json("backup", "list")
     assert (listed["copies"], listed["unauthenticated"]) == ([str(made)], [str(old / made.name)])
     _, error = commands.run("backup", "restore", str(made), code=1)
@@ -96,6 +97,7 @@ def test_a_database_is_rebuilt(
     url = new_database()
     answer = elsewhere(studio, url, tmp_path).json("rebuild", "--verify")["report"]
     assert (answer["projects"], answer["problems_count"]) == (1, 0)
+    assert [row["operation"] for row in elsewhere(studio, url, tmp_path).json("audit")["audit"]] == ["rebuild"]
     other = Studio(studio.root, url, studio.share_id)
     assert facts(other, filled.project_id, rebuilt=True) == before
     other.close()

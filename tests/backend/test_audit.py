@@ -20,6 +20,7 @@ from noslop_backend.errors import QuotaExceededError
 from noslop_backend.jobs import apply_retention
 from noslop_backend.layout import FileKind
 from noslop_backend.models import AuditModel, ProjectCreate, ProjectUpdate, TokenScope
+from noslop_backend.reconcile import reconcile
 from noslop_backend.storage import ProjectStorage
 from sqlalchemy import update
 
@@ -147,6 +148,18 @@ def test_tokens_are_logged_without_their_secrets(storage: ProjectStorage, projec
     assert found[0].details == {"token": made.row.id, "name": "worker", "scope": "write", "projects": [project]}
     secret = made.text.rsplit("_", 1)[1]
     assert not any(secret in row.model_dump_json() for row in rows(storage.database))
+
+
+def test_reconcile_leaves_a_row_when_it_changes_something(studio: Studio, project: str) -> None:
+    storage = studio.storage
+    saved = storage.save_intermediate(project, FileKind.LATENT, "l.latent", b"latent")
+    for _ in range(2):
+        reconcile(storage, apply=True, apart_s=0)
+    (studio.root / project / saved.path).unlink()
+    for _ in range(2):
+        reconcile(storage, apply=True, apart_s=0, yes_really=True)
+    found = [row.details for row in rows(storage.database) if row.operation == "reconcile"]
+    assert found == [{"missing": 1}]
 
 
 def test_a_large_change_lists_some_and_counts_all() -> None:

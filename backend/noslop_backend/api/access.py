@@ -76,6 +76,19 @@ def _note_refusal(request: Request, state: State, actor: Actor, reason: str) -> 
     state.refusals.note(actor, reason, operation_id or "")
 
 
+def require_admin(request: Request, state: State, caller: Caller) -> None:
+    """Reject what only an admin may ask of a route that others may call too; blocks, as `Refusals.note` does.
+
+    Raises:
+        ForbiddenError: the caller is none.
+    """
+    try:
+        caller.require(TokenScope.ADMIN)
+    except ForbiddenError as error:
+        _note_refusal(request, state, _actor(request, caller), error.code)
+        raise
+
+
 CallerDep = Annotated[Caller, Depends(_caller)]
 
 

@@ -52,6 +52,8 @@ def test_refused_requests_are_logged_by_reason(served: Served, project_id: str) 
             for _ in range(3):
                 assert client.get(path).status_code == status
     assert served.reader.delete(path).status_code == 403
+    # Refused by the route itself.
+    assert served.writer.patch(path, json={"quota_bytes": 1}).status_code == 403
     served.state.refusals.close()
     seen = [
         (row.actor_kind, row.actor_name, row.details["reason"], row.details["count"])
@@ -63,7 +65,7 @@ def test_refused_requests_are_logged_by_reason(served: Served, project_id: str) 
             # Its secret was right.
             *[("token", "revoked", "revoked", count) for count in (1, 2)],
             *[("token", "bound", "not_found", count) for count in (1, 2)],
-            ("token", "read", "forbidden", 1),
+            *[("token", name, "forbidden", 1) for name in ("read", "write")],
         ]
     )
     assert {row.origin for row in _of(served, "authenticate")} == {"127.0.0.1"}
