@@ -12,19 +12,24 @@ import hashlib
 import hmac
 import re
 import secrets
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session
 
-from noslop_backend import layout
+from noslop_backend import audit, layout
+from noslop_backend.crud import ProjectCRUD
+from noslop_backend.crud.projects import missing
 from noslop_backend.crud.tokens import KnownToken, TokenCRUD
 from noslop_backend.database import Database, clock
 from noslop_backend.errors import BackendError, ConflictError, InvalidRequestError, NotFoundError
 from noslop_backend.models import TokenModel, TokenScope
 
 SECRET_BYTES = 32
+#: Names under which other services take tokens in a URL (RFC 6750, 2.3, and habit).
+_QUERY_NAMES = frozenset({"access_token", "api_key", "token"})
 _TOKEN = re.compile(r"noslop_([0-9a-hjkmnp-tv-z]{13})_([0-9a-hjkmnp-tv-z]{52})", re.ASCII)
 #: Each scope allows what stands before it.
 _ORDER = tuple(TokenScope)
@@ -36,6 +41,12 @@ class UnauthenticatedError(BackendError):
     """No token, or none that is valid now."""
 
     code = "unauthenticated"
+
+    def __init__(self, message: str, reason: str = "no_token", token: KnownToken | None = None) -> None:
+        super().__init__(message)
+        self.reason = reason
+        #: The token, where its secret was right.
+        self.token = token
 
 
 class ForbiddenError(BackendError):
@@ -50,8 +61,11 @@ class Caller:
 
     token_id: str | None
     scope: TokenScope
+    name: str = ""
     #: Whether it is time to write down that the token is used.
     note_use: bool = False
+    #: Ids of the only projects that it may reach; None: all of them, and what concerns the whole store.
+    projects: frozenset[str] | None = None
 
     def allows(self, scope: TokenScope) -> bool:
         """Tell whether this caller may do what needs `scope`."""
@@ -68,6 +82,27 @@ class Caller:
                 f"This needs a token of the scope {scope}, and yours has {self.scope}. Ask who runs the studio for "
                 f"another (noslop-backend token create --scope {scope} NAME).",
                 needed=str(scope),
+            )
+
+    def require_project(self, project_id: str) -> None:
+        """Reject a project that this caller may not reach, in the words for one that does not exist.
+
+        Raises:
+            NotFoundError: it is another one.
+        """
+        if self.projects is not None and project_id not in self.projects:
+            raise missing(project_id)
+
+    def require_store(self) -> None:
+        """Reject a caller whose token is for single projects.
+
+        Raises:
+            ForbiddenError: it is.
+        """
+        if self.projects is not None:
+            raise ForbiddenError(
+                "This concerns the whole store, and your token is for single projects only. Ask who runs the studio "
+                "for one without --project (noslop-backend token create NAME)."
             )
 
 
@@ -89,22 +124,28 @@ class Tokens:
     def __init__(self, database: Database) -> None:
         self.database = database
 
-    def create(self, name: str, scope: TokenScope, lifetime: timedelta | None) -> NewToken:
+    def create(
+        self, name: str, scope: TokenScope, lifetime: timedelta | None, projects: Sequence[str] | None = None
+    ) -> NewToken:
         """Make a token.
 
         Args:
             name: whom or what it is for; unique.
             scope: what it allows.
             lifetime: until it expires by itself; None: never.
+            projects: ids or names of the only projects that it is for; None: all of them, and the whole store.
 
         Raises:
-            InvalidRequestError: no usable name, or no lifetime to speak of.
-            ConflictError: there is a token of this name, valid or not.
+            InvalidRequestError: no usable name, no lifetime to speak of, or an empty list of projects.
+            NotFoundError: there is no such project.
+            ConflictError: there is a token of this name, valid or not, or several projects have one of the names.
         """
         if problem := layout.title_problem(name):
             raise InvalidRequestError(f"The token needs another name: {problem}.")
         if lifetime is not None and lifetime <= timedelta(0):
             raise InvalidRequestError("A token that has expired when it is made helps nobody. Give it some days.")
+        if projects is not None and not projects:
+            raise InvalidRequestError("A token for no project helps nobody. Name one, or leave the list out.")
         token_id = layout.encode_id(secrets.token_bytes(layout.FILE_ID_BYTES))
         secret = layout.encode_id(secrets.token_bytes(SECRET_BYTES))
         try:
@@ -115,10 +156,13 @@ class Tokens:
                     name=name,
                     secret_hash=_hash(secret),
                     scope=scope,
+                    projects=None if projects is None else sorted({_project_id(session, each) for each in projects}),
                     created_at=now,
                     expires_at=_after(now, lifetime),
                 )
                 TokenCRUD(session).add(row)
+                details = {"token": token_id, "name": name, "scope": scope, "projects": row.projects}
+                audit.record(session, now, "create_token", details=details)
         except IntegrityError as error:
             raise ConflictError(f"There is a token named {name!r} already. Take another name.") from error
         return NewToken(row, f"noslop_{token_id}_{secret}")
@@ -145,6 +189,7 @@ class Tokens:
                 row.revoked_at = clock(session)
                 session.add(row)
                 session.flush()
+                audit.record(session, row.revoked_at, "revoke_token", details={"token": row.id, "name": row.name})
         return row
 
     def check(self, text: str) -> Caller:
@@ -157,14 +202,16 @@ class Tokens:
         if parts is None:
             raise UnauthenticatedError(
                 "What was sent is no token of this service. A token begins with noslop_ and was shown once, by "
-                "'noslop-backend token create'."
+                "'noslop-backend token create'.",
+                "unknown_token",
             )
         with self.database.read() as session:
             row = TokenCRUD(session).known(parts[1])
             expected = row.secret_hash if row else "0" * 64
             same = hmac.compare_digest(_hash(parts[2]), expected)
             if row is None or not same:
-                raise UnauthenticatedError("This token is not known here. Ask who runs the studio for one.")
+                message = "This token is not known here. Ask who runs the studio for one."
+                raise UnauthenticatedError(message, "unknown_token")
             return _valid(session, row)
 
     def note_use(self, token_id: str) -> None:
@@ -173,18 +220,51 @@ class Tokens:
             TokenCRUD(session).used(token_id, clock(session), USED_STEP)
 
 
+def require_no_token(query: Iterable[tuple[str, str]]) -> None:
+    """Reject a request with a token in its URL, also beside one in its header: URLs end up in logs and histories.
+
+    Raises:
+        InvalidRequestError: it has one.
+    """
+    for name, value in query:
+        if name.lower() in _QUERY_NAMES or _TOKEN.search(value):
+            raise InvalidRequestError(
+                "A token belongs into the header 'Authorization: Bearer TOKEN' and never into a URL, which proxies, "
+                "browsers and logs keep. Revoke this one (noslop-backend token revoke NAME) and make another."
+            )
+
+
 def _valid(session: Session, row: KnownToken) -> Caller:
     if row.revoked_at is not None:
-        raise UnauthenticatedError(f"The token {row.name!r} was revoked. Ask who runs the studio for another.")
+        message = f"The token {row.name!r} was revoked. Ask who runs the studio for another."
+        raise UnauthenticatedError(message, "revoked", row)
     now = clock(session)
     if row.expires_at is not None and row.expires_at <= now:
         raise UnauthenticatedError(
             f"The token {row.name!r} expired at {row.expires_at.isoformat(timespec='seconds')}. Ask who runs the "
-            "studio for another."
+            "studio for another.",
+            "expired",
+            row,
         )
     # A use that lies ahead was noted before the clock went back.
     note = row.last_used_at is None or not timedelta(0) <= now - row.last_used_at < USED_STEP
-    return Caller(row.id, TokenScope(row.scope), note)
+    projects = None if row.projects is None else frozenset(row.projects)
+    return Caller(row.id, TokenScope(row.scope), row.name, note, projects)
+
+
+def _project_id(session: Session, named: str) -> str:
+    """Return the id of the project that has this id or, if none has, this name."""
+    projects = ProjectCRUD(session)
+    if layout.is_project_id(named):
+        return projects.get(named).id
+    found = projects.named(named)
+    if len(found) > 1:
+        raise ConflictError(f"{len(found)} projects are named {named!r}: {', '.join(found)}. Name one by its id.")
+    if not found:
+        raise NotFoundError(
+            f"There is no project {named!r}. 'noslop-backend project list' shows which there are, with their ids."
+        )
+    return found[0]
 
 
 def _after(now: datetime, lifetime: timedelta | None) -> datetime | None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import os
 import re
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -116,6 +117,51 @@ class Database:
         if "database or disk is full" in said or "No space left on device" in said:
             return f"The disk that the database lies on is full ({said}). Free space there."
         return f"The database does not answer ({said}). See that it runs and that its disk is sound."
+
+
+def protect_files(database: Database) -> None:
+    """Close a SQLite database, its logs and its directory to all other accounts. Does nothing on PostgreSQL.
+
+    Raises:
+        ConfigurationError: one of them belongs to another account, which then decides what the database says.
+    """
+    if not database.is_sqlite:
+        return
+    path = Path(database.url.database or "")
+    # Who runs the host may have moved the directory to another disk, and put a link in its place.
+    directory = path.parent.resolve()
+    _protect(directory, 0o700)
+    for ending in ("", "-wal", "-shm"):
+        _protect(directory / f"{path.name}{ending}", 0o600)
+
+
+def _protect(path: Path, mode: int) -> None:
+    try:
+        # O_PATH: closing another descriptor of the database would give up all locks that this process has on it
+        # (https://www.sqlite.org/howtocorrupt.html, 2.2). By the descriptor, so that the check and the change are
+        # about the same file.
+        descriptor = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise ConfigurationError(f"The database's {path} cannot be looked at: {error.strerror}.") from error
+    try:
+        found = os.fstat(descriptor)
+        if stat.S_ISLNK(found.st_mode):
+            raise ConfigurationError(
+                f"The database's {path} is a link, so somebody else may decide what it leads to. Name the file itself "
+                "in NOSLOP_DATABASE_URL."
+            )
+        if found.st_uid != os.geteuid():
+            raise ConfigurationError(
+                f"The database's {path} belongs to the uid {found.st_uid}, and this runs as {os.geteuid()}: its "
+                "owner can change tokens and projects. If it came from another host or an older version, give it to "
+                "the service's account (chown); else look who put it there. Nothing was opened."
+            )
+        if stat.S_IMODE(found.st_mode) & ~mode & 0o7777:
+            os.chmod(f"/proc/self/fd/{descriptor}", mode)
+    finally:
+        os.close(descriptor)
 
 
 def clock(session: Session) -> datetime:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from noslop_backend.crud import RETENTION, FileCRUD, IntentCRUD, JobCRUD, ProjectCRUD, StoreCRUD
+from noslop_backend.crud.audit import AuditCRUD
 from noslop_backend.database import clock
 from noslop_backend.errors import BackendError, ConfirmationNeededError
 from noslop_backend.files import CacheTree
@@ -33,6 +34,8 @@ class RetentionReport:
     purged_count: int = 0
     freed_bytes: int = 0
     cache_freed_bytes: int = 0
+    #: Rows of the audit log that were older than it remembers.
+    audit_rows_count: int = 0
     #: Project id to why nothing was removed there.
     asks: dict[str, str] = field(default_factory=dict)
     #: Project id to what hindered it.
@@ -107,10 +110,21 @@ def apply_retention(storage: ProjectStorage, *, confirmed: bool = False, dry_run
         cache = CacheTree(storage.settings.media_cache_dir, storage.settings.studio_id)
         report.cache_freed_bytes = cache.trim(limit, dry_run=dry_run)
     if not dry_run:
+        report.audit_rows_count = _forget_audit(storage, now)
         with storage.database.write() as session:
             JobCRUD(session).remember(RETENTION, clock(session))
             JobCRUD(session).ask(RETENTION, [f"{project_id}: {why}" for project_id, why in report.asks.items()])
     return report
+
+
+def _forget_audit(storage: ProjectStorage, now: datetime) -> int:
+    before, forgotten = now - timedelta(days=storage.settings.audit_days), 0
+    while True:
+        with storage.database.write() as session:
+            count = AuditCRUD(session).forget(before)
+        if not count:
+            return forgotten
+        forgotten += count
 
 
 def _clock_jumped(now: datetime, last: datetime) -> ConfirmationNeededError:

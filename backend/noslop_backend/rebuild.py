@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from noslop_backend import known, layout
+from noslop_backend import audit, known, layout
 from noslop_backend.crud.bulk import BulkCRUD
 from noslop_backend.crud.jobs import JobCRUD
 from noslop_backend.crud.projects import ProjectCRUD
@@ -90,7 +90,10 @@ def rebuild(core: Core, *, verify: bool = False) -> RebuildReport:
         for project_id in share.projects():
             _Rebuilder(core, share, report, verify).project(project_id)
     with core.database.write() as session:
-        JobCRUD(session).remember(JOB, clock(session), {})
+        now = clock(session)
+        JobCRUD(session).remember(JOB, now, {})
+        counted = {"projects_count": report.projects, "files_count": report.files}
+        audit.record(session, now, "rebuild", details=counted)
     return report
 
 

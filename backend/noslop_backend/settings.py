@@ -52,6 +52,9 @@ class Settings(BaseSettings):
     studio_id: str = Field(alias="NOSLOP_STUDIO_ID", min_length=1)
     #: sqlite:////absolute/path or postgresql+psycopg://...
     database_url: str = Field("sqlite:////var/lib/noslop/backend/backend.sqlite3", alias="NOSLOP_DATABASE_URL")
+    #: Where backups of the database go, and the key that they are authenticated with: never where hosts can write.
+    backup_dir: Directory = Field(Path("/var/lib/noslop/backend/backups"), alias="NOSLOP_BACKUP_DIR")
+    backup_key_file: Directory = Field(Path("/var/lib/noslop/backend/backup.key"), alias="NOSLOP_BACKUP_KEY_FILE")
     #: How long a request waits for what another one holds in the database.
     database_lock_timeout_s: float = Field(LOCK_TIMEOUT_S, alias="NOSLOP_DATABASE_LOCK_TIMEOUT_S", gt=0, le=25)
     #: How long nobody else touches a write that gives no sign of life. Shorter ones would run out while one file is
@@ -61,6 +64,8 @@ class Settings(BaseSettings):
     adopt_lease_s: float = Field(3600.0, alias="NOSLOP_ADOPT_LEASE_S", ge=1, le=30 * 86_400)
     #: How long the answer to an idempotency key is kept.
     key_days: int = Field(7, alias="NOSLOP_KEY_DAYS", ge=1)
+    #: How long the audit log remembers.
+    audit_days: int = Field(365, alias="NOSLOP_AUDIT_DAYS", ge=1, le=36_500)
     #: In these steps bytes are reserved for a body of unknown length.
     reserve_step_bytes: int = Field(64 * 1024 * 1024, alias="NOSLOP_RESERVE_STEP_BYTES", ge=1)
     max_document_bytes: int = Field(64 * 1024 * 1024, alias="NOSLOP_MAX_DOCUMENT_BYTES", ge=1)
@@ -93,6 +98,13 @@ class Settings(BaseSettings):
                 if name != other and one.is_relative_to(two):
                     raise ValueError(
                         f"{name.upper()} ({one}) lies in {other.upper()} ({two}): give each a directory of its own"
+                    )
+        for share in names:
+            for name in ("backup_dir", "backup_key_file"):
+                if getattr(self, name).is_relative_to(getattr(self, share)):
+                    raise ValueError(
+                        f"NOSLOP_{name.upper()} ({getattr(self, name)}) lies on the share {share.upper()}, where every "
+                        "host of the studio can write: name a place on this host's own disk"
                     )
         return self
 

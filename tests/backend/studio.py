@@ -71,6 +71,8 @@ class Studio:
             "studio_id": self.studio_id,
             "project_storage_dir": self.root,
             "database_url": self.url,
+            "backup_dir": self.root.parent / "backups",
+            "backup_key_file": self.root.parent / "backup.key",
             **paths,
         }
         # Nobody can set a lease that has run out when it begins; it stands for an owner who died or stalls.

@@ -20,7 +20,10 @@ __all__ = ["commands"]
 def elsewhere(studio: Studio, url: str, tmp_path: Path) -> Commands:
     """Commands on the same share with another database."""
     path = tmp_path / "elsewhere.env"
-    path.write_text(f"NOSLOP_STUDIO_ID={STUDIO}\nNOSLOP_DATABASE_URL={url}\nPROJECT_STORAGE_DIR={studio.root}\n")
+    path.write_text(
+        f"NOSLOP_STUDIO_ID={STUDIO}\nNOSLOP_DATABASE_URL={url}\nPROJECT_STORAGE_DIR={studio.root}\n"
+        f"NOSLOP_BACKUP_DIR={tmp_path}/elsewhere\nNOSLOP_BACKUP_KEY_FILE={tmp_path}/elsewhere.key\n"
+    )
     return Commands(path)
 
 
@@ -44,17 +47,44 @@ def test_a_project_goes_out_and_in_again(commands: Commands, studio: Studio, tmp
 
 def test_a_copy_is_made_listed_and_restored(commands: Commands, studio: Studio, tmp_path: Path) -> None:
     filled = fill(studio.storage)
-    made = Path(commands.json("backup", "--keep", "2")["report"]["path"])
-    assert made.parent == studio.root / BACKUPS
-    assert commands.json("backup", "list")["copies"] == [str(made)]
+    second = tmp_path / "another disk"
+    second.mkdir()
+    made = Path(commands.json("backup", "--keep", "2", "--to", str(second))["report"]["path"])
+    assert made.parent == studio.root.parent / "backups"
+    old = studio.root / BACKUPS
+    old.mkdir()
+    (old / made.name).write_bytes(made.read_bytes())
+    assert commands.json("audit", "--limit", "1")["audit"][0]["operation"] == "backup"
+    listed = commands.json("backup", "list")
+    assert (listed["copies"], listed["unauthenticated"]) == ([str(made)], [str(old / made.name)])
     _, error = commands.run("backup", "restore", str(made), code=1)
     assert "already" in error
+    key = commands.json("backup", "key", "--show")["key"]
+    assert key["text"] not in commands.run("backup", "key")[0]
     if studio.url.startswith("sqlite"):
         target = tmp_path / "restored.sqlite3"
         other = elsewhere(studio, f"sqlite:///{target}", tmp_path)
-        out, _ = other.run("backup", "restore", str(made))
+        copy = str(second / made.name)
+        assert "--key-file" in other.run("backup", "restore", copy, code=2)[1]
+        written_down = tmp_path / "written down"
+        written_down.write_text(key["text"] + "\n")
+        assert "Name one" in other.run(*_with_key(copy, written_down), "--unauthenticated", code=2)[1]
+        out, _ = other.run(*_with_key(copy, written_down))
         assert "reconcile" in out
         assert other.json("stats", filled.project_id) == commands.json("stats", filled.project_id)
+        assert other.json("audit", "--limit", "1")["audit"][0]["operation"] == "restore_backup"
+
+
+def _with_key(file: str, key_file: Path) -> tuple[str, ...]:
+    return ("backup", "restore", file, "--key-file", str(key_file))
+
+
+def test_backups_on_the_share_are_listed_when_it_is_there(commands: Commands, studio: Studio) -> None:
+    (studio.root / ".noslop-share").unlink()
+    made = commands.json("backup")["report"]["path"]
+    out, error = commands.run("backup", "list")
+    assert made in out
+    assert "not listed" in error
 
 
 def test_a_database_is_rebuilt(
@@ -67,6 +97,7 @@ def test_a_database_is_rebuilt(
     url = new_database()
     answer = elsewhere(studio, url, tmp_path).json("rebuild", "--verify")["report"]
     assert (answer["projects"], answer["problems_count"]) == (1, 0)
+    assert [row["operation"] for row in elsewhere(studio, url, tmp_path).json("audit")["audit"]] == ["rebuild"]
     other = Studio(studio.root, url, studio.share_id)
     assert facts(other, filled.project_id, rebuilt=True) == before
     other.close()

@@ -11,7 +11,7 @@ import pytest
 from noslop_backend.auth import ANYBODY, USED_STEP, Caller, ForbiddenError, Tokens, UnauthenticatedError
 from noslop_backend.database import clock
 from noslop_backend.errors import ConflictError, InvalidRequestError, NotFoundError
-from noslop_backend.models import TokenModel, TokenScope
+from noslop_backend.models import ProjectCreate, TokenModel, TokenScope
 from sqlalchemy import update
 
 from tests.backend.studio import Studio
@@ -106,6 +106,34 @@ def test_names_are_unique_and_usable(tokens: Tokens) -> None:
     for days in (0, -1, 10**7):
         with pytest.raises(InvalidRequestError):
             tokens.create("other", TokenScope.READ, timedelta(days=days))
+
+
+def test_a_token_is_for_the_projects_that_it_names_by_id_or_name(tokens: Tokens, studio: Studio) -> None:
+    film, other = (studio.storage.create_project_structure(ProjectCreate(name=name)).id for name in ("Film", "Other"))
+    made = tokens.create("both", TokenScope.WRITE, None, ["Film", other, film])
+    caller = tokens.check(made.text)
+    assert caller.projects == frozenset({film, other})
+    caller.require_project(film)
+    for elsewhere in ("film-00000000", "", "Film"):
+        with pytest.raises(NotFoundError, match="There is no project"):
+            caller.require_project(elsewhere)
+    with pytest.raises(ForbiddenError, match="whole store"):
+        caller.require_store()
+    everywhere = tokens.check(tokens.create("all", TokenScope.WRITE, None).text)
+    everywhere.require_project(film)
+    everywhere.require_store()
+
+
+def test_a_token_for_a_project_that_is_not_clear_is_refused(tokens: Tokens, studio: Studio) -> None:
+    twins = [studio.storage.create_project_structure(ProjectCreate(name="Twin")).id for _ in range(2)]
+    with pytest.raises(ConflictError, match=f"{min(twins)}, {max(twins)}. Name one by its id"):
+        tokens.create("t", TokenScope.READ, None, ["Twin"])
+    for name in ("nothing", "none-00000000"):
+        with pytest.raises(NotFoundError, match="There is no project"):
+            tokens.create("t", TokenScope.READ, None, [name])
+    with pytest.raises(InvalidRequestError, match="for no project"):
+        tokens.create("t", TokenScope.READ, None, [])
+    assert tokens.all() == []
 
 
 def test_use_is_written_down_once_a_minute(tokens: Tokens) -> None:

@@ -22,6 +22,8 @@ from typing import Any
 
 import httpx
 import pytest
+from noslop_backend import audit
+from noslop_backend.audit import Actor, ActorKind
 from noslop_backend.cli import main
 from noslop_backend.cli.serving import listening
 from noslop_backend.layout import FileKind
@@ -88,7 +90,8 @@ def commands(studio: Studio, tmp_path: Path) -> Commands:
 def _commands(studio: Studio, path: Path) -> Commands:
     path.write_text(
         f"NOSLOP_STUDIO_ID={STUDIO}\nNOSLOP_DATABASE_URL={studio.url}\nPROJECT_STORAGE_DIR={studio.root}\n"
-        "NOSLOP_DISK_LIMIT_S=20\n"
+        f"NOSLOP_DISK_LIMIT_S=20\nNOSLOP_BACKUP_DIR={studio.root.parent}/backups\n"
+        f"NOSLOP_BACKUP_KEY_FILE={studio.root.parent}/backup.key\n"
     )
     return Commands(path)
 
@@ -203,6 +206,23 @@ def test_migrate_says_what_it_would_do_and_refuses_what_it_does_not_know(command
         assert "backup restore FILE" in refused["error"]
 
 
+def test_a_new_database_is_closed_to_others_whatever_the_umask(commands: Commands, tmp_path: Path) -> None:
+    directory = tmp_path / "state"
+    directory.mkdir(mode=0o755)
+    with commands.env_file.open("a") as stream:
+        stream.write(f"NOSLOP_DATABASE_URL=sqlite:///{directory}/new.sqlite3\n")
+    before = os.umask(0o000)
+    try:
+        commands.run("migrate")
+    finally:
+        os.umask(before)
+    assert directory.stat().st_mode & 0o777 == 0o700
+    assert (directory / "new.sqlite3").stat().st_mode & 0o777 == 0o600
+    (directory / "new.sqlite3").chmod(0o644)
+    commands.run("token", "list")
+    assert (directory / "new.sqlite3").stat().st_mode & 0o777 == 0o600
+
+
 def test_tokens(commands: Commands) -> None:
     made = commands.json("token", "create", "a worker", "--days", "3")["token"]
     assert (made["scope"], "secret_hash" in made) == ("read", False)
@@ -214,6 +234,56 @@ def test_tokens(commands: Commands) -> None:
     assert made["text"].rsplit("_", 1)[1] not in out + json.dumps(listed)
     assert commands.json("token", "revoke", made["id"])["token"]["revoked_at"]
     commands.json("token", "revoke", "nobody", code=1)
+
+
+def test_tokens_for_a_project(commands: Commands) -> None:
+    film, other = (commands.json("project", "create", name)["project"]["id"] for name in ("Film", "Other"))
+    made = commands.json("token", "create", "both", "--project", "Film", "--project", other)["token"]
+    assert made["projects"] == sorted([film, other])
+    assert commands.json("token", "create", "all")["token"]["projects"] is None
+    out, _ = commands.run("token", "list")
+    assert f"{film}, {other}" in out or f"{other}, {film}" in out
+    assert "no project 'Nothing'" in commands.json("token", "create", "n", "--project", "Nothing", code=1)["error"]
+
+
+def test_the_audit_log_is_read_by_project_token_and_time(commands: Commands, studio: Studio) -> None:
+    film, other = (commands.json("project", "create", name)["project"]["id"] for name in ("Film", "Other"))
+    made = commands.json("token", "create", "a worker")["token"]
+    with audit.acting(Actor(ActorKind.TOKEN, made["id"], "a worker", "192.0.2.7")):
+        studio.storage.save_workflow(film, "w", {})
+    commands.run("project", "trash", other)
+
+    def read(*words: str) -> list[tuple[str, str]]:
+        return [(row["operation"], row["origin"]) for row in commands.json("audit", *words)["audit"]]
+
+    assert read() == [
+        *[("create_project", "noslop-backend project create")] * 2,
+        ("create_token", "noslop-backend token create"),
+        ("save_workflow", "192.0.2.7"),
+        ("trash_project", "noslop-backend project trash"),
+    ]
+    assert read("--limit", "1") == read()[-1:]
+    assert read("--project", film) == [read()[0], ("save_workflow", "192.0.2.7")]
+    assert read("--token", "a worker") == read("--token", made["id"]) == [("save_workflow", "192.0.2.7")]
+    assert read("--since", "1h") == read("--since", "2020-01-01") == read()
+    assert read("--since", "2999-01-01T00:00+01:00") == []
+    assert "no time" in commands.run("audit", "--since", "yesterday", code=2)[1]
+    out, _ = commands.run("audit")
+    assert f"a worker ({made['id']})" in out
+    assert made["text"].rsplit("_", 1)[1] not in out
+    commands.run("audit", "--help")
+
+
+def test_the_author_of_a_command_is_who_logged_in(commands: Commands, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the kernel knows no login, as in a container, sudo says who it was."""
+    monkeypatch.setenv("SUDO_USER", "anna")
+    commands.run("project", "create", "Film")
+    (row,) = commands.json("audit")["audit"]
+    login = int(Path("/proc/self/loginuid").read_text())
+    assert (row["actor_kind"], row["actor_name"]) == (
+        "user",
+        "anna" if login == 2**32 - 1 else pwd.getpwuid(login).pw_name,
+    )
 
 
 def test_projects(commands: Commands, studio: Studio) -> None:

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import subprocess
 import sys
@@ -17,10 +18,11 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from noslop_backend import migrations
+from noslop_backend.auth import Tokens
 from noslop_backend.crud import StoreCRUD
-from noslop_backend.database import Database, clock, filesystem_type
+from noslop_backend.database import Database, clock, filesystem_type, protect_files
 from noslop_backend.errors import ConfigurationError, DatabaseUnavailableError, NewerDatabaseError
-from noslop_backend.models import JobModel, ProjectModel, StoreModel, metadata
+from noslop_backend.models import JobModel, ProjectModel, StoreModel, TokenScope, metadata
 from noslop_backend.settings import ENV_FILE, load
 from sqlalchemy import inspect, text
 from sqlalchemy.exc import IntegrityError, StatementError
@@ -119,8 +121,40 @@ def test_migrations_up_on_data_lose_none(studio: Studio, project: str) -> None:
     assert rows() == before
     migrations.downgrade(storage.database, "0001")
     migrations.upgrade(storage.database)
-    assert rows() == before
+    # The version before has no audit log.
+    assert before["audit"] > 0
+    assert rows() == before | {"audit": 0}
     studio.check(project)
+
+
+def test_tokens_of_the_version_before_are_for_all_projects_and_limits_do_not_survive_the_way_back(
+    studio: Studio, project: str
+) -> None:
+    database, tokens = studio.storage.database, Tokens(studio.storage.database)
+    migrations.downgrade(database, "0001")
+    columns = {
+        "id": "0123456789abc",
+        "name": "old",
+        "secret_hash": hashlib.sha256(b"0" * 52).hexdigest(),
+        "scope": "write",
+        "created_at": "2026-01-01 00:00:00+00:00",
+    }
+    with database.write() as session:
+        insert = (
+            "INSERT INTO token (id, name, secret_hash, scope, created_at) VALUES (:id, :name, :secret_hash, :scope, "
+        )
+        moment = ":created_at)" if database.is_sqlite else "CAST(:created_at AS timestamptz))"
+        session.connection().execute(text(insert + moment), columns)
+    migrations.upgrade(database)
+    old = tokens.check(f"noslop_{columns['id']}_{'0' * 52}")
+    assert old.projects is None
+    old.require_store()
+    bound = tokens.create("bound", TokenScope.READ, None, [project])
+    assert tokens.check(bound.text).projects == frozenset({project})
+    migrations.downgrade(database, "0001")
+    migrations.upgrade(database)
+    # The version before would have let it reach every project.
+    assert [row.name for row in tokens.all()] == ["old"]
 
 
 def test_the_schema_refuses_what_the_models_would(database: Database) -> None:
@@ -289,3 +323,67 @@ def test_wrong_settings_are_refused_by_name(place: Path, line: str, said: str) -
     file.write_text(f"NOSLOP_STUDIO_ID={STUDIO}\n{line}\n")
     with pytest.raises(ConfigurationError, match=said):
         load(file)
+
+
+class TestFiles:
+    """Whoever reads the database knows the tokens' hashes, and whoever writes it makes tokens."""
+
+    @pytest.fixture
+    def served(self, sqlite_template: Path, tmp_path: Path) -> Iterator[Database]:
+        """A database whose log is there, since somebody has it open."""
+        directory = tmp_path / "state"
+        directory.mkdir(mode=0o755)
+        path = directory / "backend.sqlite3"
+        path.write_bytes(sqlite_template.read_bytes())
+        path.chmod(0o644)
+        made = Database(f"sqlite:///{path}")
+        with made.write() as session:
+            StoreCRUD(session).get()
+        yield made
+        made.close()
+
+    def _modes(self, database: Database) -> dict[str, int]:
+        path = Path(database.url.database or "")
+        return {each.name: each.stat().st_mode & 0o7777 for each in (path.parent, *path.parent.iterdir())}
+
+    def test_others_are_kept_from_them(self, served: Database) -> None:
+        before = self._modes(served)
+        assert before["state"] == 0o755
+        assert before["backend.sqlite3-wal"] == before["backend.sqlite3-shm"] == before["backend.sqlite3"] == 0o644
+        # Not even while this process writes: closing a descriptor of the file would end its locks.
+        with served.write() as session:
+            StoreCRUD(session).get()
+            protect_files(served)
+            assert "database is locked" in _begins_elsewhere(Path(served.url.database or ""))
+        assert _begins_elsewhere(Path(served.url.database or "")) == ""
+        assert self._modes(served) == dict.fromkeys(before, 0o600) | {"state": 0o700}
+
+    def test_what_is_closer_than_asked_stays(self, served: Database) -> None:
+        path = Path(served.url.database or "")
+        path.chmod(0o400)
+        protect_files(served)
+        assert path.stat().st_mode & 0o777 == 0o400
+
+    def test_files_of_another_account_are_refused(self, served: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(os, "geteuid", lambda: 4_000_000)
+        with pytest.raises(ConfigurationError, match=r"state belongs to the uid \d+, and this runs as 4000000"):
+            protect_files(served)
+        assert self._modes(served)["backend.sqlite3"] == 0o644
+
+    def test_a_link_in_place_of_the_file_is_refused_and_of_the_directory_is_not(
+        self, served: Database, tmp_path: Path
+    ) -> None:
+        path = Path(served.url.database or "")
+        (tmp_path / "link.sqlite3").symlink_to(path)
+        with pytest.raises(ConfigurationError, match="is a link"):
+            protect_files(Database(f"sqlite:///{tmp_path}/link.sqlite3"))
+        assert path.stat().st_mode & 0o777 == 0o644
+        (tmp_path / "elsewhere").symlink_to(path.parent)
+        protect_files(Database(f"sqlite:///{tmp_path}/elsewhere/backend.sqlite3"))
+        assert path.stat().st_mode & 0o777 == 0o600
+
+
+def _begins_elsewhere(path: Path) -> str:
+    """Begin a write in another process; returns what hinders it."""
+    program = "import sqlite3, sys; sqlite3.connect(sys.argv[1], timeout=0).execute('BEGIN IMMEDIATE')"
+    return subprocess.run([sys.executable, "-c", program, path], capture_output=True, text=True, check=False).stderr

@@ -7,12 +7,16 @@ from __future__ import annotations
 from typing import Annotated
 
 from fastapi import BackgroundTasks, Depends, Request, Security, params
+from fastapi.concurrency import run_in_threadpool
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
-from noslop_backend.auth import ANYBODY, Caller, UnauthenticatedError
+from noslop_backend import audit
+from noslop_backend.audit import Actor, ActorKind
+from noslop_backend.auth import ANYBODY, Caller, ForbiddenError, UnauthenticatedError, require_no_token
+from noslop_backend.errors import NotFoundError
 from noslop_backend.models import TokenScope
 
-from .state import StateDep
+from .state import State, StateDep
 
 _bearer = HTTPBearer(
     auto_error=False,
@@ -29,6 +33,19 @@ def _caller(
 ) -> Caller:
     if not state.asks_for_tokens:
         return ANYBODY
+    require_no_token(request.query_params.multi_items())
+    try:
+        caller = _checked(request, state, credentials)
+    except UnauthenticatedError as error:
+        _note_refusal(request, state, _unauthenticated(request, error), error.reason)
+        raise
+    if caller.note_use and caller.token_id is not None:
+        # After the answer: a database that is busy with a write delays no reader.
+        tasks.add_task(state.note_use, caller.token_id)
+    return caller
+
+
+def _checked(request: Request, state: State, credentials: HTTPAuthorizationCredentials | None) -> Caller:
     if credentials is None:
         if request.headers.get("authorization"):
             raise UnauthenticatedError("The Authorization header is to say 'Bearer' and a token.")
@@ -36,20 +53,66 @@ def _caller(
             "A token is needed: send 'Authorization: Bearer TOKEN'. Who runs the studio makes one with "
             "'noslop-backend token create'."
         )
-    caller = state.tokens.check(credentials.credentials)
-    if caller.note_use and caller.token_id is not None:
-        # After the answer: a database that is busy with a write delays no reader.
-        tasks.add_task(state.note_use, caller.token_id)
-    return caller
+    return state.tokens.check(credentials.credentials)
+
+
+def _origin(request: Request) -> str:
+    return request.client.host if request.client else "local"
+
+
+def _unauthenticated(request: Request, error: UnauthenticatedError) -> Actor:
+    if error.token is None:
+        return Actor(ActorKind.ANYBODY, None, "", _origin(request))
+    return Actor(ActorKind.TOKEN, error.token.id, error.token.name, _origin(request))
+
+
+def _actor(request: Request, caller: Caller) -> Actor:
+    kind = ActorKind.ANYBODY if caller.token_id is None else ActorKind.TOKEN
+    return Actor(kind, caller.token_id, caller.name, _origin(request))
+
+
+def _note_refusal(request: Request, state: State, actor: Actor, reason: str) -> None:
+    operation_id = getattr(request.scope.get("route"), "operation_id", None)
+    state.refusals.note(actor, reason, operation_id or "")
+
+
+def require_admin(request: Request, state: State, caller: Caller) -> None:
+    """Reject what only an admin may ask of a route that others may call too; blocks, as `Refusals.note` does.
+
+    Raises:
+        ForbiddenError: the caller is none.
+    """
+    try:
+        caller.require(TokenScope.ADMIN)
+    except ForbiddenError as error:
+        _note_refusal(request, state, _actor(request, caller), error.code)
+        raise
 
 
 CallerDep = Annotated[Caller, Depends(_caller)]
 
 
-def _may(scope: TokenScope) -> params.Depends:
-    # Awaits nothing: as a plain `def` it would take a thread to compare two words.
-    async def check(caller: CallerDep) -> Caller:
-        caller.require(scope)
+def _may(scope: TokenScope, *, filters: bool = False) -> params.Depends:
+    """Return the check of a scope and of the project in the path.
+
+    A route without a project in its path concerns the whole store, and is closed to tokens for single projects unless
+    it `filters` what it answers by `Caller.projects`.
+    """
+
+    # As a plain `def` it would take a thread to compare two words.
+    async def check(request: Request, state: StateDep, caller: CallerDep) -> Caller:
+        actor = _actor(request, caller)
+        audit.act_as(actor)
+        try:
+            caller.require(scope)
+            project_id = request.path_params.get("project_id")
+            if project_id is not None:
+                caller.require_project(project_id)
+            elif not filters:
+                caller.require_store()
+        except (ForbiddenError, NotFoundError) as error:
+            await run_in_threadpool(_note_refusal, request, state, actor, error.code)
+            raise
         return caller
 
     found: params.Depends = Depends(check)
@@ -58,5 +121,7 @@ def _may(scope: TokenScope) -> params.Depends:
 
 #: For the `dependencies` of a route.
 READ = _may(TokenScope.READ)
+#: The same, for a route that answers with the caller's projects only.
+READ_FILTERED = _may(TokenScope.READ, filters=True)
 WRITE = _may(TokenScope.WRITE)
 ADMIN = _may(TokenScope.ADMIN)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import contextvars
 import threading
 import time
 from collections import deque
@@ -31,6 +32,8 @@ class _Job:
     work: Callable[[], Any]
     undo: Callable[[Any], object] | None
     future: Future[Any] = field(default_factory=Future)
+    #: Who it is done for (`noslop_backend.audit`).
+    context: contextvars.Context = field(default_factory=contextvars.copy_context)
     #: The work is over, and its result is about to be told.
     ended: bool = False
     #: Nobody waits for the result any more.
@@ -163,7 +166,7 @@ class DiskPool:
 
     def _do(self, job: _Job) -> None:
         try:
-            result = job.work()
+            result = job.context.run(job.work)
         except BaseException as error:
             self._ended(job)
             self._idle()
@@ -172,7 +175,7 @@ class DiskPool:
         if self._ended(job) and job.undo is not None:
             # Nobody could be told that this fails too; recovery by lease cleans up after it.
             with contextlib.suppress(Exception):
-                job.undo(result)
+                job.context.run(job.undo, result)
         self._idle()
         job.future.set_result(result)
 

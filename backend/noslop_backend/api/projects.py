@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Query, Request, Response
 
 from noslop_backend.models import (
     Page,
@@ -16,11 +16,10 @@ from noslop_backend.models import (
     ProjectUpdate,
     RemovalReport,
     StorageStats,
-    TokenScope,
 )
 from noslop_backend.models.edges import ByteCount
 
-from .access import ADMIN, READ, WRITE, CallerDep
+from .access import ADMIN, READ, READ_FILTERED, WRITE, CallerDep, require_admin
 from .parameters import Body, Cursor, IfMatch, Key, Limit, ProjectId, etag, expected_revision
 from .problems import described
 from .state import StateDep
@@ -44,25 +43,26 @@ class QuotaPublic(Quota):
 
 @router.post("", operation_id="createProject", status_code=201, dependencies=[WRITE], responses=described(409))
 def create_project(
-    create: ProjectCreate, caller: CallerDep, state: StateDep, response: Response, key: Key = None
+    *, create: ProjectCreate, caller: CallerDep, state: StateDep, request: Request, response: Response, key: Key = None
 ) -> ProjectPublic:
     """Make a project: its row, its directories and its metadata.json. A quota of its own needs the scope admin."""
     if create.quota_bytes is not None:
-        caller.require(TokenScope.ADMIN)
+        require_admin(request, state, caller)
     project = state.disk.run(state.storage.create_project_structure, create, key=key)
     response.headers["Location"] = f"/api/v1/projects/{project.id}"
     return _tagged(project, response)
 
 
-@router.get("", operation_id="listProjects", dependencies=[READ])
+@router.get("", operation_id="listProjects", dependencies=[READ_FILTERED])
 def list_projects(
     state: StateDep,
+    caller: CallerDep,
     project_state: Annotated[ProjectState, Query(alias="state")] = ProjectState.PRESENT,
     cursor: Cursor = None,
     limit: Limit = 100,
 ) -> Page[ProjectPublic]:
-    """List projects, oldest first."""
-    return state.storage.list_projects(state=project_state, cursor=cursor, limit=limit)
+    """List the projects that the token is for, oldest first."""
+    return state.storage.list_projects(state=project_state, only=caller.projects, cursor=cursor, limit=limit)
 
 
 @router.get("/{project_id}", operation_id="getProject", dependencies=[READ], responses=described(404))
@@ -78,13 +78,14 @@ def update_project(
     update: ProjectUpdate,
     caller: CallerDep,
     state: StateDep,
+    request: Request,
     response: Response,
     if_match: IfMatch = None,
     key: Key = None,
 ) -> ProjectPublic:
     """Change what is known about a project, and its metadata.json. What is not sent stays; a quota needs an admin."""
     if "quota_bytes" in update.model_fields_set:
-        caller.require(TokenScope.ADMIN)
+        require_admin(request, state, caller)
     expected = expected_revision(if_match)
     return _tagged(
         state.disk.run(state.storage.update_project_metadata, project_id, update, expected_revision=expected, key=key),

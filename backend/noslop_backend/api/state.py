@@ -13,6 +13,7 @@ from typing import Annotated, cast
 from fastapi import Depends, Request
 from prometheus_client import CollectorRegistry
 
+from noslop_backend.audit import Refusals
 from noslop_backend.auth import Tokens
 from noslop_backend.database import Database
 from noslop_backend.errors import BackendError
@@ -39,6 +40,8 @@ class State:
     probe: DiskPool
     #: And it asks the database by a connection of its own, which does not wait for as long.
     probe_database: Database
+    #: Asks that database too: a flood of refused requests keeps no other one waiting.
+    refusals: Refusals
     registry: CollectorRegistry
     uploads: asyncio.Semaphore
     ingests: asyncio.Semaphore
@@ -52,6 +55,7 @@ class State:
     @classmethod
     def make(cls, storage: ProjectStorage, limits: Limits, *, asks_for_tokens: bool) -> State:
         """Make what all routes share."""
+        probe_database = Database(storage.settings.database_url, limits.probe_limit_s)
         return cls(
             storage=storage,
             limits=limits,
@@ -59,7 +63,8 @@ class State:
             tokens=Tokens(storage.database),
             disk=DiskPool(threads=limits.disk_threads, waiting=limits.disk_waiting, limit_s=limits.disk_limit_s),
             probe=DiskPool(threads=1, waiting=8, limit_s=limits.probe_limit_s),
-            probe_database=Database(storage.settings.database_url, limits.probe_limit_s),
+            probe_database=probe_database,
+            refusals=Refusals(probe_database),
             registry=CollectorRegistry(),
             uploads=asyncio.Semaphore(limits.uploads),
             ingests=asyncio.Semaphore(limits.ingests),
@@ -87,6 +92,7 @@ class State:
         """Let threads end."""
         self.disk.close()
         self.probe.close()
+        self.refusals.close()
         self.probe_database.close()
         self.fetching.close()
 

@@ -15,7 +15,7 @@ from typing import IO, BinaryIO
 
 from blake3 import blake3
 
-from noslop_backend import layout
+from noslop_backend import audit, layout
 from noslop_backend.crud.exports import ExportCRUD
 from noslop_backend.crud.projects import ProjectCRUD
 from noslop_backend.database import clock
@@ -87,6 +87,10 @@ def export(core: Core, project_id: str, stream: BinaryIO, *, without_missing: bo
     """Write an archive of a project to a stream, which need not be able to seek. See `export_to`."""
     with tempfile.TemporaryFile() as rows, core.share() as share:
         first, left_out = _write_rows(core, project_id, rows, without_missing)
+        # Before the first byte leaves: an export that breaks off has given some of it away.
+        with core.database.write() as session:
+            counted = {"files_count": first.files_count, "total_bytes": first.total_bytes}
+            audit.record(session, first.exported_at, "export_project", project_id=project_id, details=counted)
         head = manifest.write(first)
         recorder = Recorder(stream)
         size, hasher = len(head) + rows.tell(), blake3()

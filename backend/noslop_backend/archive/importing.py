@@ -193,7 +193,7 @@ def _begin(storage: Intents, checked: Checked) -> Begun:
         ProjectCRUD(session).add(project)
 
     def prepare(_session: Session, _intent: IntentModel, _now: datetime) -> dict[str, Any]:
-        return {"archive_of": first.id}
+        return {"archive_of": first.id, "details": {"archive_of": first.id, "name": first.name}}
 
     return storage.begin(
         checked.new_project_id, IntentOp.IMPORT_PROJECT, Request(), prepare, reserve_bytes=total, enter=enter

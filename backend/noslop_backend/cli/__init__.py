@@ -16,16 +16,18 @@ from typing import Any, cast
 import click
 
 from noslop_backend import __version__
+from noslop_backend.audit import acting, user
 from noslop_backend.errors import BackendError
 from noslop_backend.settings import ENV_FILE
 
-from .environment import ACCOUNT, Environment, ExitCode, failure
+from .environment import ACCOUNT, PROGRAM, Environment, ExitCode, failure
 
 #: Command to where it is: module of this package, and name in it.
 COMMANDS: dict[str, tuple[str, str]] = {
     "serve": ("serve", "serve"),
     "migrate": ("database", "migrate"),
     "token": ("tokens", "token"),
+    "audit": ("audit", "audit"),
     "project": ("projects", "project"),
     "stats": ("upkeep", "stats"),
     "cleanup": ("upkeep", "cleanup"),
@@ -54,7 +56,7 @@ class _Commands(click.Group):
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
-@click.version_option(__version__, prog_name="noslop-backend")
+@click.version_option(__version__, prog_name=PROGRAM)
 @click.option(
     "--env-file",
     type=click.Path(path_type=Path, dir_okay=False),
@@ -89,7 +91,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     environment = Environment()
     code, message, error_code = ExitCode.OK, "", ""
     try:
-        answered: Any = app.main(args=arguments, prog_name="noslop-backend", standalone_mode=False, obj=environment)
+        # The command's own name comes when it reads the settings, and goes with this block.
+        with acting(user(PROGRAM)):
+            answered: Any = app.main(args=arguments, prog_name=PROGRAM, standalone_mode=False, obj=environment)
         # Whoever answers with a number means an exit code: `--help` does, and commands may.
         return answered if isinstance(answered, int) else ExitCode.OK
     except click.exceptions.NoArgsIsHelpError as error:

@@ -17,12 +17,13 @@ from typing import Any, TypeVar
 import click
 from pydantic import ValidationError
 
-from noslop_backend import errors, migrations, settings
-from noslop_backend.database import Database
+from noslop_backend import audit, errors, migrations, settings
+from noslop_backend.database import Database, protect_files
 from noslop_backend.storage import ProjectStorage
 
 #: Deployed, the command drops to it before Python starts; this is for a program that root starts by itself.
 ACCOUNT = "noslop-backend"
+PROGRAM = "noslop-backend"
 _F = TypeVar("_F", bound=Callable[..., Any])
 
 
@@ -100,6 +101,8 @@ class Environment:
         Raises:
             ConfigurationError: no account, or settings that are wrong or out of reach.
         """
+        context = click.get_current_context(silent=True)
+        audit.act_as(audit.user(context.command_path if context else PROGRAM))
         become(self.account)
         try:
             return settings.load(self.env_file)
@@ -113,8 +116,11 @@ class Environment:
     def database(self) -> Iterator[Database]:
         """Open the database as it is, whatever its revision."""
         database = Database(self.settings().database_url)
+        protect_files(database)
         try:
             yield database
+            # What was made just now, too.
+            protect_files(database)
         finally:
             database.close()
 
@@ -128,6 +134,7 @@ class Environment:
         """
         storage = ProjectStorage.open(self.settings())
         try:
+            protect_files(storage.database)
             migrations.check(storage.database)
             yield storage
         finally:

@@ -33,14 +33,28 @@ def token() -> None:
     "--days", type=click.IntRange(1, 36_500), default=365, show_default=True, help="Until it expires by itself."
 )
 @click.option("--never-expires", is_flag=True, help="It is worth something until it is revoked.")
+@click.option(
+    "--project",
+    "projects",
+    multiple=True,
+    metavar="NAME|ID",
+    help="Only for this project: no other one, and nothing that concerns the whole store. Repeatable; by default for "
+    "all projects.",
+)
 @json_option
 @pass_environment
-def create(environment: Environment, name: str, scope: str, days: int, never_expires: bool) -> None:
+def create(
+    environment: Environment, *, name: str, scope: str, days: int, never_expires: bool, projects: tuple[str, ...]
+) -> None:
     """Make a token for NAME, and print it: it is shown this once."""
+    lifetime = None if never_expires else timedelta(days=days)
     with environment.storage() as storage:
-        made = Tokens(storage.database).create(name, TokenScope(scope), None if never_expires else timedelta(days=days))
+        made = Tokens(storage.database).create(name, TokenScope(scope), lifetime, projects or None)
     if not environment.json_output:
-        click.echo(f"A token of the scope {scope} for {name!r}, {_until(made.row)}. It is shown this once:", err=True)
+        click.echo(
+            f"A token of the scope {scope} for {name!r}, {_until(made.row)}, projects: {_projects(made.row)}.", err=True
+        )
+        click.echo("It is shown this once:", err=True)
     environment.emit({"token": {**_public(made.row), "text": made.text}}, made.text)
 
 
@@ -57,12 +71,14 @@ def list_tokens(environment: Environment) -> None:
             row.id,
             row.scope,
             _until(row),
+            _projects(row),
             row.last_used_at.isoformat(" ", "minutes") if row.last_used_at else "never",
         )
         for row in rows
     ]
     environment.emit(
-        {"tokens": [_public(row) for row in rows]}, table(("NAME", "ID", "SCOPE", "VALID", "LAST USED"), lines)
+        {"tokens": [_public(row) for row in rows]},
+        table(("NAME", "ID", "SCOPE", "VALID", "PROJECTS", "LAST USED"), lines),
     )
 
 
@@ -81,6 +97,10 @@ def _until(row: TokenModel) -> str:
     if row.revoked_at is not None:
         return f"revoked {row.revoked_at:%Y-%m-%d}"
     return f"until {row.expires_at:%Y-%m-%d}" if row.expires_at else "for ever"
+
+
+def _projects(row: TokenModel) -> str:
+    return "all" if row.projects is None else ", ".join(row.projects)
 
 
 def _public(row: TokenModel) -> dict[str, Any]:

@@ -59,7 +59,7 @@ class ProjectCRUD:
         _check(project_id)
         project = self.session.exec(_GET, params={"of_id": project_id}).first()
         if project is None or (states and project.state not in states):
-            raise NotFoundError(_missing(project_id, project), project_id=project_id)
+            raise missing(project_id, project)
         return project
 
     def lock(self, project_id: str, *states: ProjectState) -> ProjectModel:
@@ -71,7 +71,7 @@ class ProjectCRUD:
         _check(project_id)
         project = self.session.exec(_LOCK, params={"of_id": project_id}).first()
         if project is None or (states and project.state not in states):
-            raise NotFoundError(_missing(project_id, project), project_id=project_id)
+            raise missing(project_id, project)
         return project
 
     def hold(self, project_id: str) -> None:
@@ -81,7 +81,7 @@ class ProjectCRUD:
             NotFoundError: there is none.
         """
         if self.session.connection().execute(_HOLD, {"of_id": project_id}).first() is None:
-            raise NotFoundError(_missing(project_id, None), project_id=project_id)
+            raise missing(project_id)
 
     def get_folder_path(self, project_id: str, storage_dir: Path) -> Path:
         """The whole path of a project's directory, the same on every host of the studio.
@@ -91,9 +91,13 @@ class ProjectCRUD:
         """
         return storage_dir / self.get(project_id).folder_path
 
-    def page(self, state: ProjectState, cursor: Cursor | None, limit: int) -> list[ProjectModel]:
-        """Some projects in a state, oldest first."""
+    def page(
+        self, state: ProjectState, cursor: Cursor | None, limit: int, only: frozenset[str] | None = None
+    ) -> list[ProjectModel]:
+        """Some projects in a state, oldest first; `only` these, or all."""
         statement = select(ProjectModel).where(ProjectModel.state == state)
+        if only is not None:
+            statement = statement.where(col(ProjectModel.id).in_(sorted(only)))
         if cursor:
             statement = statement.where(after(cursor, ProjectModel))
         return list(
@@ -104,6 +108,12 @@ class ProjectCRUD:
         """Ids of all projects in these states."""
         statement = select(ProjectModel.id).where(col(ProjectModel.state).in_(states)).order_by(col(ProjectModel.id))
         return list(self.session.exec(statement))
+
+    def named(self, name: str) -> list[str]:
+        """Return the ids of all projects of this name."""
+        return list(
+            self.session.exec(select(ProjectModel.id).where(ProjectModel.name == name).order_by(col(ProjectModel.id)))
+        )
 
     def totals(self) -> Totals:
         """Sums over present projects: as many rows as there are projects, never as many as there are files."""
@@ -269,12 +279,15 @@ _SETTLE = (
 def _check(project_id: str) -> None:
     """Keep from the database what can be no id, and what it might choke on."""
     if not is_project_id(project_id):
-        raise NotFoundError(_missing(project_id, None), project_id=project_id)
+        raise missing(project_id)
 
 
-def _missing(project_id: str, found: ProjectModel | None) -> str:
+def missing(project_id: str, found: ProjectModel | None = None) -> NotFoundError:
+    """Return the error for a project that does not exist, or that is in the wrong state."""
     if found is None:
-        return f"There is no project {project_id!r}. List the projects to see which there are."
-    if found.state == ProjectState.TRASHED:
-        return f"The project {project_id} is in the trash. Restore it first."
-    return f"The project {project_id} is {found.state}; this is not possible now."
+        message = f"There is no project {project_id!r}. List the projects to see which there are."
+    elif found.state == ProjectState.TRASHED:
+        message = f"The project {project_id} is in the trash. Restore it first."
+    else:
+        message = f"The project {project_id} is {found.state}; this is not possible now."
+    return NotFoundError(message, project_id=project_id)

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from sqlalchemy import bindparam, or_, update
 from sqlalchemy import select as sql_select
@@ -21,6 +21,7 @@ class KnownToken(NamedTuple):
     name: str
     secret_hash: str
     scope: str
+    projects: Any
     expires_at: datetime | None
     last_used_at: datetime | None
     revoked_at: datetime | None

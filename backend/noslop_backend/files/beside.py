@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What lies beside the projects on the share: backups, and projects that are being imported.
+"""What lies beside the projects on the share: projects that are being imported, and backups of versions before.
 
 The root has no other visible entries than projects, so these are hidden directories of it.
 """
@@ -10,15 +10,11 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import BinaryIO
-
-from blake3 import blake3
 
 from noslop_backend import layout
 from noslop_backend.errors import ConflictError
 
-from .content import CHUNK_BYTES
-from .share import _CREATE, _DIRECTORY, _READ, Share, _make, _remove_tree
+from .share import _DIRECTORY, Share, _make, _remove_tree
 from .told import told
 
 BACKUPS = ".backups"
@@ -56,61 +52,10 @@ def _walked(share: Share, names: tuple[str, ...], make: bool) -> int:
     return descriptor
 
 
-def store(place: Share, name: str, source: BinaryIO) -> str:
-    """Write a file whole into a hidden directory, durable, never over another; gives its BLAKE3.
-
-    Raises:
-        ConflictError: the name is taken.
-    """
-    staged, hasher = f"{name}.part", blake3()
-    with told(f"writing {place.root / name}"):
-        with suppress(FileNotFoundError):
-            # Left by one that was killed: names of these files are made of the time and chance.
-            os.unlink(staged, dir_fd=place.descriptor)
-        descriptor = os.open(staged, _CREATE, 0o600, dir_fd=place.descriptor)
-        try:
-            while piece := source.read(CHUNK_BYTES):
-                hasher.update(piece)
-                view = memoryview(piece)
-                while view:
-                    view = view[os.write(descriptor, view) :]
-            # Whatever the database knows is nobody's but the service's.
-            os.fchmod(descriptor, 0o400)
-            os.fsync(descriptor)
-        finally:
-            # NFS tells of failed writes as late as in close().
-            os.close(descriptor)
-        try:
-            os.link(staged, name, src_dir_fd=place.descriptor, dst_dir_fd=place.descriptor, follow_symlinks=False)
-        except FileExistsError as error:
-            if os.stat(staged, dir_fd=place.descriptor).st_nlink < 2:
-                raise ConflictError(f"{place.root / name} is there already. Move it away and try again.") from error
-        # Gone: the answer to this unlink was lost on the way (NFS).
-        with suppress(FileNotFoundError):
-            os.unlink(staged, dir_fd=place.descriptor)
-        os.fsync(place.descriptor)
-    return hasher.hexdigest()
-
-
 def names(place: Share) -> list[str]:
     """Names in a hidden directory."""
     with told(f"listing {place.root}"):
         return sorted(os.listdir(place.descriptor))
-
-
-def read(place: Share, name: str) -> BinaryIO:
-    """Open a file of a hidden directory."""
-    with told(f"reading {place.root / name}"):
-        return os.fdopen(os.open(name, _READ, dir_fd=place.descriptor), "rb")
-
-
-def remove(place: Share, names: list[str]) -> None:
-    """Remove files of a hidden directory, as far as they are there."""
-    with told(f"removing from {place.root}"):
-        for name in names:
-            with suppress(FileNotFoundError):
-                os.unlink(name, dir_fd=place.descriptor)
-        os.fsync(place.descriptor)
 
 
 def move_in(share: Share, place: Share, project_id: str) -> None:

@@ -27,6 +27,7 @@ from .edges import (
 )
 from .states import FileState, IntentOp, IntentState, ProjectState, ProjectStatus, TokenScope
 from .tables import (
+    AuditModel,
     DocumentModel,
     FileModel,
     IntentModel,
@@ -42,6 +43,7 @@ from .tables import (
 
 __all__ = [
     "AdoptionTicket",
+    "AuditModel",
     "CleanupReport",
     "DocumentModel",
     "DocumentPublic",

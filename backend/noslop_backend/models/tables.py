@@ -295,7 +295,29 @@ class TokenModel(_Table, table=True):
     name: str = Field(unique=True)
     secret_hash: str = Field(unique=True)
     scope: str
+    #: Ids of the only projects that it is for; NULL for all of them and for the store.
+    projects: list[str] | None = Field(default=None, sa_type=JSON(none_as_null=True))
     created_at: datetime = Field(sa_type=UtcDateTime)
     expires_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     last_used_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     revoked_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+
+
+class AuditModel(_Table, table=True):
+    """Who changed what, when and from where. No foreign keys: it outlives projects and tokens."""
+
+    __tablename__ = "audit"
+
+    id: int | None = Field(default=None, primary_key=True)
+    at: datetime = Field(sa_type=UtcDateTime, index=True)
+    #: token, user or anybody.
+    actor_kind: str
+    actor_id: str | None = None
+    actor_name: str
+    #: An address, or the command that a user ran.
+    origin: str
+    operation: str
+    project_id: str | None = None
+    #: done or refused.
+    outcome: str
+    details: dict[str, Any] = Field(default_factory=dict, sa_type=JSON)

@@ -15,6 +15,7 @@ from datetime import UTC, datetime, timedelta
 
 from sqlalchemy.exc import IntegrityError
 
+from noslop_backend import audit
 from noslop_backend.crud import JobCRUD, ProjectCRUD
 from noslop_backend.crud.sightings import SightingCRUD
 from noslop_backend.database import clock
@@ -109,7 +110,10 @@ class _Run:
             self._remember(leave=True)
             raise
         with self.core.database.write() as session:
-            JobCRUD(session).remember(self.job, clock(session), {})
+            now = clock(session)
+            JobCRUD(session).remember(self.job, now, {})
+            if self.apply and self.report.counts:
+                audit.record(session, now, "reconcile", project_id=self.only, details=dict(self.report.counts))
         return self.report
 
     def _projects(self) -> list[str]:

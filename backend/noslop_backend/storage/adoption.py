@@ -15,7 +15,7 @@ from typing import Any
 
 from sqlmodel import Session
 
-from noslop_backend import embedded, layout
+from noslop_backend import audit, embedded, layout
 from noslop_backend.crud import Change, IntentCRUD, ProjectCRUD
 from noslop_backend.database import clock
 from noslop_backend.errors import (
@@ -182,6 +182,8 @@ class Adoption(Writes):
                 taken = intents.claim(intent_id, owner, now, until)
             if not taken:
                 self.check_lease(self._intent(session, project_id, intent_id), now)
+        # Who adopts, and not who reserved.
+        begun.plan = begun.plan | {"actor": audit.values(audit.current())}
         return begun
 
     def _adopt(self, share: Share, begun: Begun, expected: str | None) -> dict[str, Any]:

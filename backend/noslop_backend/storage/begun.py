@@ -49,6 +49,9 @@ class Begun:
     #: Everything has its final name: from here it can only be finished.
     published: bool = False
     answer: dict[str, Any] | None = None
+    #: For the audit log: what was done, where that says more than `op`, and to what.
+    operation: str = ""
+    details: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from typing import Any
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session
 
+from noslop_backend import audit
 from noslop_backend.crud import FileCRUD, IntentCRUD, ProjectCRUD, ReferenceCRUD, StoreCRUD
 from noslop_backend.crud.tallies import Change
 from noslop_backend.database import clock
@@ -168,7 +169,7 @@ class Intents(Core):
         IntentCRUD(session).add(intent)
         begun = Begun(intent.id, project_id, intent.owner, op, now, {}, reserve_bytes, time.monotonic() + lease / 3)
         try:
-            begun.plan = prepare(session, intent, now) | {"lease_s": lease}
+            begun.plan = prepare(session, intent, now) | {"lease_s": lease, "actor": audit.values(audit.current())}
         except AnsweredError as answered:
             begun.answer = answered.result
             ProjectCRUD(session).unreserve(project_id, reserve_bytes)
@@ -267,6 +268,14 @@ class Intents(Core):
                 raise LostError
             ReferenceCRUD(session).drop(begun.intent_id)
             result = apply(session, now)
+            audit.record(
+                session,
+                now,
+                begun.operation or begun.plan.get("operation") or begun.op,
+                actor=audit.actor_of(begun.plan),
+                project_id=begun.project_id,
+                details=begun.plan.get("details", {}) | begun.details,
+            )
             IntentCRUD(session).answer(begun.intent_id, result)
             return result
 

@@ -11,14 +11,14 @@ from typing import Any
 
 from sqlmodel import Session
 
-from noslop_backend import layout
+from noslop_backend import audit, layout
 from noslop_backend.crud import Cursor, IntentCRUD, ProjectCRUD, StoreCRUD, TallyCRUD
 from noslop_backend.crud.pages import check_limit
+from noslop_backend.database import clock
 from noslop_backend.errors import BackendError, ConflictError, InvalidRequestError, RevisionConflictError
 from noslop_backend.files import Share
 from noslop_backend.layout import FileKind
 from noslop_backend.models import (
-    IntentModel,
     IntentOp,
     Page,
     ProjectCreate,
@@ -30,6 +30,7 @@ from noslop_backend.models import (
 )
 
 from .begun import Begun, BusyError, LostError, Request
+from .intents import Prepare
 from .removals import Removals
 
 
@@ -53,7 +54,7 @@ class Projects(Removals):
 
         request = Request(key, (create.model_dump(mode="json"),), scope="")
         with self.share() as share:
-            begun = self.begin(project_id, IntentOp.CREATE_PROJECT, request, _nothing, enter=enter)
+            begun = self.begin(project_id, IntentOp.CREATE_PROJECT, request, _noted(name=create.name), enter=enter)
             if begun.answer is not None:
                 return ProjectPublic.model_validate(begun.answer["project"])
             try:
@@ -101,11 +102,16 @@ class Projects(Removals):
             return ProjectPublic.model_validate(ProjectCRUD(session).get(project_id))
 
     def list_projects(
-        self, *, state: ProjectState = ProjectState.PRESENT, cursor: str | None = None, limit: int = 100
+        self,
+        *,
+        state: ProjectState = ProjectState.PRESENT,
+        only: frozenset[str] | None = None,
+        cursor: str | None = None,
+        limit: int = 100,
     ) -> Page[ProjectPublic]:
-        """List projects, oldest first. `limit` is 1 to 1000."""
+        """List projects, oldest first; `only` those of these ids, or all. `limit` is 1 to 1000."""
         with self.database.read() as session:
-            rows = ProjectCRUD(session).page(state, Cursor.decode(cursor), check_limit(limit) + 1)
+            rows = ProjectCRUD(session).page(state, Cursor.decode(cursor), check_limit(limit) + 1, only)
         items = [ProjectPublic.model_validate(row) for row in rows[:limit]]
         more = Cursor(items[-1].created_at, items[-1].id).encode() if len(rows) > limit else None
         return Page(items=items, next_cursor=more)
@@ -133,7 +139,9 @@ class Projects(Removals):
             ProjectCRUD(session).change(project, changes, now)
 
         arguments = (update.model_dump(mode="json", exclude_unset=True), expected_revision)
-        return self._change(project_id, ProjectState.PRESENT, Request(key, arguments), change)
+        return self._change(
+            project_id, ProjectState.PRESENT, Request(key, arguments), change, _noted(changed=sorted(changes))
+        )
 
     def set_store_quota(self, quota_bytes: int | None) -> None:
         """Limit what all projects may cost together; None takes the limit away. What is there stays."""
@@ -141,6 +149,7 @@ class Projects(Removals):
             raise InvalidRequestError("A quota is a number of bytes, or none.")
         with self.database.write() as session:
             StoreCRUD(session).set_quota(quota_bytes)
+            audit.record(session, clock(session), "set_store_quota", details={"quota_bytes": quota_bytes})
 
     def trash_project(self, project_id: str) -> ProjectPublic:
         """Put a whole project away: it takes no writes, its files stay where they are and are still charged.
@@ -153,7 +162,7 @@ class Projects(Removals):
             self._at_rest(session, project_id)
             ProjectCRUD(session).change(project, {"state": ProjectState.TRASHED, "trashed_at": now}, now)
 
-        return self._change(project_id, ProjectState.PRESENT, Request(), change)
+        return self._change(project_id, ProjectState.PRESENT, Request(), change, _noted("trash_project"))
 
     def restore_project(self, project_id: str) -> ProjectPublic:
         """Bring a project back from the trash."""
@@ -161,7 +170,7 @@ class Projects(Removals):
         def change(session: Session, project: ProjectModel, now: datetime) -> None:
             ProjectCRUD(session).change(project, {"state": ProjectState.PRESENT, "trashed_at": None}, now)
 
-        return self._change(project_id, ProjectState.TRASHED, Request(), change)
+        return self._change(project_id, ProjectState.TRASHED, Request(), change, _noted("restore_project"))
 
     def purge_project(self, project_id: str) -> RemovalReport:
         """Remove a project from the trash for good, with all its files and rows.
@@ -181,7 +190,7 @@ class Projects(Removals):
             session.flush()
 
         with self.share() as share:
-            begun = self.begin(project_id, IntentOp.PURGE_PROJECT, Request(), _nothing, enter=enter)
+            begun = self.begin(project_id, IntentOp.PURGE_PROJECT, Request(), _noted(), enter=enter)
             result = self.go_on(begun, lambda: self.carry_project_removal(share, begun))
         return self.report_of(project_id, result)
 
@@ -194,6 +203,7 @@ class Projects(Removals):
                 row.files_count for row in TallyCRUD(session).of(begun.project_id) if row.kind != FileKind.SIDECAR
             )
             freed = ProjectCRUD(session).delete(begun.project_id)
+            begun.details = {"files_count": files, "freed_bytes": freed}
             return {"files": [], "files_count": files, "freed_bytes": freed}
 
         return self.finish(begun, apply)
@@ -210,12 +220,13 @@ class Projects(Removals):
         state: ProjectState,
         request: Request,
         change: Callable[[Session, ProjectModel, datetime], None],
+        noted: Prepare,
     ) -> ProjectPublic:
         def enter(session: Session, now: datetime) -> None:
             change(session, ProjectCRUD(session).lock(project_id, state), now)
 
         with self.share() as share:
-            begun = self.begin(project_id, IntentOp.UPDATE_PROJECT, request, _nothing, enter=enter)
+            begun = self.begin(project_id, IntentOp.UPDATE_PROJECT, request, noted, enter=enter)
             result = self.go_on(begun, lambda: self.carry_change(share, begun))
         return ProjectPublic.model_validate(result["project"])
 
@@ -229,8 +240,9 @@ class Projects(Removals):
         return self.finish(begun, apply)
 
 
-def _nothing(_session: Session, _intent: IntentModel, _now: datetime) -> dict[str, Any]:
-    return {}
+def _noted(operation: str = "", **details: Any) -> Prepare:  # noqa: ANN401 - any JSON
+    """Return a plan that holds only what the audit log will say."""
+    return lambda _session, _intent, _now: {"operation": operation, "details": details}
 
 
 def _result(project: ProjectModel) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from typing import Any
 
 from sqlmodel import Session
 
-from noslop_backend import layout
+from noslop_backend import audit, layout
 from noslop_backend.crud import Change, DocumentCRUD, FileCRUD, ProjectCRUD, ReferenceCRUD
 from noslop_backend.errors import InProgressError, InvalidRequestError, NotFoundError
 from noslop_backend.files import Share
@@ -150,6 +150,7 @@ class Removals(ProjectFile):
             session.flush()
             change.add(heirs)
             named = sum(1 for row in rows if row.of_file_id is None)
+            begun.details = audit.objects([row.path for row in rows if row.of_file_id is None])
             files.delete([row.id for row in rows])
             ProjectCRUD(session).settle(begun.project_id, change)
             return _NOTHING | {"files_count": named, "freed_bytes": -change.charged_bytes}

@@ -11,7 +11,7 @@ from typing import Any
 
 from sqlmodel import Session
 
-from noslop_backend import layout
+from noslop_backend import audit, layout
 from noslop_backend.crud import Change, DocumentCRUD, FileCRUD, ProjectCRUD, ReferenceCRUD
 from noslop_backend.database import clock
 from noslop_backend.errors import InvalidRequestError, NotFoundError, ReferencedError
@@ -152,6 +152,7 @@ class Trash(Removals):
                 row.intent_id = None
                 session.add(row)
             session.flush()
+            begun.details = audit.objects([row.path for row in rows if row.of_file_id is None])
             change.add(rows)
             documents = DocumentCRUD(session)
             workflows = sum(documents.count_versions(name, more) for name, more in sorted(versions.items()))

@@ -13,7 +13,7 @@ from typing import Any
 from blake3 import blake3
 from sqlmodel import Session
 
-from noslop_backend import embedded, layout
+from noslop_backend import audit, embedded, layout
 from noslop_backend.crud import Change, DocumentCRUD, FileCRUD, IntentCRUD, ProjectCRUD, ReferenceCRUD
 from noslop_backend.errors import (
     BackendError,
@@ -24,7 +24,7 @@ from noslop_backend.errors import (
 from noslop_backend.files import Seen, Share, Writer
 from noslop_backend.layout import MEDIA, WITH_SIDECAR, FileKind
 from noslop_backend.media_types import MediaType
-from noslop_backend.models import FileModel, FileState, IntentModel
+from noslop_backend.models import FileModel, FileState, IntentModel, IntentOp
 from noslop_backend.models.edges import FileCreate
 
 from .begun import Begun, LostError
@@ -194,6 +194,9 @@ class Writes(Intents):
         def apply(session: Session, _now: datetime) -> dict[str, Any]:
             FileCRUD(session).add(rows)
             main = rows[0]
+            if begun.op == IntentOp.WRITE:
+                begun.operation = f"save_{main.kind}"
+            begun.details = audit.objects([main.path])
             ReferenceCRUD(session).add(begun.project_id, main.id, references)
             workflows = DocumentCRUD(session).count_versions(main.document_id, 1) if main.document_id else 0
             ProjectCRUD(session).settle(

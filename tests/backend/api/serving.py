@@ -62,10 +62,10 @@ def serving(storage: ProjectStorage, limits: Limits | None = None, *, asks_for_t
     texts = {scope: tokens.create(str(scope), scope, None).text for scope in TokenScope}
     with (
         answering(app) as url,
-        _client(url, texts[TokenScope.ADMIN]) as admin,
-        _client(url, texts[TokenScope.READ]) as reader,
-        _client(url, texts[TokenScope.WRITE]) as writer,
-        _client(url, None) as anybody,
+        with_token(url, texts[TokenScope.ADMIN]) as admin,
+        with_token(url, texts[TokenScope.READ]) as reader,
+        with_token(url, texts[TokenScope.WRITE]) as writer,
+        with_token(url, None) as anybody,
     ):
         yield Served(app, storage, url, admin, reader, writer, anybody)
 
@@ -90,7 +90,8 @@ def limits_for_tests(**changes: Any) -> Limits:  # noqa: ANN401 - each limit has
     return Limits(_env_file=None, **changes)
 
 
-def _client(url: str, token: str | None) -> httpx.Client:
+def with_token(url: str, token: str | None) -> httpx.Client:
+    """Make a client that sends this token, or none."""
     headers = {"Authorization": f"Bearer {token}"} if token else {}
     # No limit of time: a test that waits for ever says so better than one that fails on a busy host.
     return httpx.Client(base_url=url, headers=headers, timeout=httpx.Timeout(None), trust_env=False)

@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+import io
+import logging
 import re
 from collections.abc import Iterator
 from datetime import timedelta
@@ -80,15 +82,55 @@ def test_only_bearer_is_understood(served: Served, header: str) -> None:
     assert answer.status_code == 401
 
 
+@pytest.mark.parametrize("name", ["token", "access_token", "api_key", "API_KEY", "name", "anything"])
+def test_a_token_in_the_url_is_refused_with_or_without_one_in_the_header(served: Served, name: str) -> None:
+    token = served.client.headers["authorization"].split()[1]
+    for client in (served.anybody, served.client):
+        answer = client.get(f"{PREFIX}/projects", params={name: token})
+        assert (answer.status_code, answer.json()["code"]) == (422, "invalid_request")
+        assert "Authorization: Bearer" in answer.json()["detail"]
+        assert token not in answer.text
+
+
 def test_a_token_elsewhere_than_in_the_header_is_no_token(served: Served) -> None:
     token = served.client.headers["authorization"].split()[1]
     for name in ("token", "access_token", "api_key"):
-        assert served.anybody.get(f"{PREFIX}/projects", params={name: token}).status_code == 401
         answer = httpx.get(
             f"{served.url}{PREFIX}/projects", cookies={name: token}, trust_env=False, timeout=httpx.Timeout(None)
         )
         assert answer.status_code == 401
     assert served.anybody.post(f"{PREFIX}/projects", data={"access_token": token}).status_code == 401
+
+
+@pytest.fixture
+def logged() -> Iterator[io.StringIO]:
+    """Everything that the service and its server log."""
+    stream = io.StringIO()
+    handler = logging.StreamHandler(stream)
+    loggers = [logging.getLogger(name) for name in ("noslop_backend", "uvicorn", "uvicorn.error", "uvicorn.access")]
+    for logger in loggers:
+        logger.addHandler(handler)
+    yield stream
+    for logger in loggers:
+        logger.removeHandler(handler)
+
+
+def test_no_token_gets_into_the_log(served: Served, logged: io.StringIO) -> None:
+    """Whatever is sent as one, and wherever."""
+    tokens = Tokens(served.storage.database)
+    made = [tokens.create(name, TokenScope.READ, None) for name in ("valid", "revoked")]
+    tokens.revoke("revoked")
+    texts = [*(one.text for one in made), f"noslop_{made[0].row.id}_{'0' * 52}", "noslop_half"]
+    for text in texts:
+        for headers in ({"Authorization": f"Bearer {text}"}, {"Authorization": text}, {"Cookie": f"token={text}"}):
+            served.anybody.get(f"{PREFIX}/projects", headers=headers)
+            served.anybody.get(f"{PREFIX}/projects", headers=headers, params={"token": text})
+            served.anybody.get(f"{PREFIX}/projects/{text}", headers=headers)
+            served.anybody.put(f"{PREFIX}/quota", headers=headers, json={"quota_bytes": text})
+    served.state.refusals.close()
+    logging.getLogger("noslop_backend.api").info("the last line")
+    assert "the last line" in logged.getvalue()
+    assert not [text for text in texts if text in logged.getvalue()]
 
 
 def test_revoked_and_expired_tokens_end_at_once(served: Served) -> None:

@@ -20,7 +20,7 @@ from typing import Any
 
 import pytest
 from noslop_backend import layout
-from noslop_backend.backup import CHECKSUM, backup
+from noslop_backend.backup import MAC, backup
 from noslop_backend.layout import FileKind
 from noslop_backend.models import ProjectCreate, ProjectUpdate
 
@@ -107,7 +107,7 @@ def test_a_copy_of_the_database_is_made(studio: Studio) -> None:
     with replies_lost() as lost:
         made = backup(studio.storage)
     assert lost["os.link"] > 0
-    assert sorted(path.name for path in made.path.parent.iterdir()) == [made.name, made.name + CHECKSUM]
+    assert sorted(path.name for path in made.path.parent.iterdir()) == [made.name, made.name + MAC]
 
 
 def test_what_is_repeated_is_the_same(studio: Studio, project: str) -> None:
