@@ -18,11 +18,11 @@ ROLES = REPOSITORY / "collections/ansible_collections/noslop/studio/roles"
 
 
 def test_accounts_follow_their_variables() -> None:
-    found = {account.name: account for account in studio.accounts({"noslop_gid": "2700", "noslop_build_id": 2800})}
-    assert list(found) == list(studio.ACCOUNTS)
-    assert (found["noslop"].uid, found["noslop"].gid) == (2600, 2700)
-    assert (found["noslop-build"].uid, found["noslop-build"].gid) == (2800, 2800)
-    assert found["noslop-backend"].groups == ("noslop",)
+    listed = {account.name: account for account in studio.accounts({"noslop_gid": "2700", "noslop_build_id": 2800})}
+    assert list(listed) == list(studio.ACCOUNTS)
+    assert (listed["noslop"].uid, listed["noslop"].gid) == (2600, 2700)
+    assert (listed["noslop-build"].uid, listed["noslop-build"].gid) == (2800, 2800)
+    assert listed["noslop-backend"].groups == ("noslop",)
 
 
 @pytest.mark.parametrize(
