@@ -103,10 +103,13 @@ def test_a_program_sees_of_the_storage_only_its_own_shares(name: str) -> None:
     text = unit(name, noslop_project_storage_dir="/srv/projects")
 
     assert "/mnt/noslop:ro" in values(text, "TemporaryFileSystem")[0].split()
-    bound = " ".join(values(text, "BindPaths") + values(text, "BindReadOnlyPaths"))
-    assert "projects" not in bound
-    assert "media_cache" not in bound
+    bound = " ".join(values(text, "BindPaths") + values(text, "BindReadOnlyPaths")).split()
+    assert not {"/mnt/noslop", "/mnt/noslop/projects", "/mnt/noslop/media_cache"} & set(bound)
     assert "-/srv/projects" in values(text, "InaccessiblePaths")[0].split()
+    beside = unit(name, noslop_project_storage_dir=f"/mnt/noslop/{name[7:-8]}/projects")
+    assert f"-/mnt/noslop/{name[7:-8]}/projects" in values(beside, "InaccessiblePaths")[0].split()
+    below = unit(name, noslop_ollama_models_dir="/mnt/noslop/one", noslop_comfyui_models_dir="/mnt/noslop/two")
+    assert "/mnt/noslop" not in " ".join(values(below, "BindReadOnlyPaths")).split()
 
 
 def test_custom_nodes_are_read_only_and_models_follow_who_may_write() -> None:
@@ -115,11 +118,11 @@ def test_custom_nodes_are_read_only_and_models_follow_who_may_write() -> None:
     by_members, by_server = (unit("noslop-comfyui.service", noslop_models_writers=who) for who in ("members", "server"))
 
     for text in (by_members, by_server):
-        assert nodes in values(text, "BindReadOnlyPaths")
-        assert nodes not in values(text, "BindPaths")
-    assert models in values(by_members, "BindPaths")
-    assert models in values(by_server, "BindReadOnlyPaths")
-    assert models not in values(by_server, "BindPaths")
+        assert values(text, "BindReadOnlyPaths")[0] == "/mnt/noslop/comfyui"
+        assert nodes in values(text, "ReadOnlyPaths")
+    assert values(by_members, "ReadWritePaths") == [models]
+    assert values(by_server, "ReadWritePaths") == []
+    assert models in values(by_server, "ReadOnlyPaths")
 
 
 def test_a_node_that_writes_into_its_folder_gets_a_copy_of_this_hosts_own() -> None:
@@ -127,7 +130,7 @@ def test_a_node_that_writes_into_its_folder_gets_a_copy_of_this_hosts_own() -> N
 
     copy = "/var/lib/noslop/comfyui-nodes/scripts:/mnt/noslop/comfyui/custom_nodes/scripts"
     assert copy in values(text, "BindPaths")
-    assert "/mnt/noslop/comfyui/custom_nodes" in values(text, "BindReadOnlyPaths")
+    assert "/mnt/noslop/comfyui/custom_nodes" in values(text, "ReadOnlyPaths")
 
 
 def test_no_unit_names_a_value_of_an_environment_that_may_hold_secrets() -> None:
