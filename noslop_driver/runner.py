@@ -120,9 +120,13 @@ class _Playbook:
         try:
             with _listen(self._orders) as listener:
                 threading.Thread(target=self._instruct, args=(listener,), name="watchdog", daemon=True).start()
-                run = ansible_runner.run(
-                    event_handler=handle, cancel_callback=self._cancelled.is_set, **self._arguments
-                )
+                try:
+                    run = ansible_runner.run(
+                        event_handler=handle, cancel_callback=self._cancelled.is_set, **self._arguments
+                    )
+                finally:
+                    with contextlib.suppress(OSError):
+                        listener.shutdown(socket.SHUT_RDWR)  # ends a wait for a program that never asked
             self.progress.rc = run.rc
         except Exception as error:  # raised again in the thread that waits
             self._error = error
