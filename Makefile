@@ -74,6 +74,11 @@ programs: $(VENV)/.ready
 test-units: programs ## The driver, the backend and the collection's logic, without hosts
 	pytest
 
+MOMENTS ?= 20
+.PHONY: test-driver-kills
+test-driver-kills: $(VENV)/.ready ## The driver killed with -9 while it runs Ansible (MOMENTS=20)
+	$(BIN)/python -m tests.driver.kills --moments $(MOMENTS)
+
 # The backend in full; `make test` does a sample of each. One after the other, since each wants both processors.
 .PHONY: test-backend-long
 test-backend-long: programs ## The backend in full: killed at every system call, many processes, failing disks, its API at length

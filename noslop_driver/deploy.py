@@ -116,7 +116,8 @@ class Deployer:
             result.code = _code(phase, outcome, checks)
             if result.code is not ExitCode.OK:
                 result.message = self._message(phase, outcome, checks, phases[number:])
-                if phase.changes and not self.check:
+                # Where something may still run, others have to wait.
+                if phase.changes and not self.check and not outcome.left_running:
                     # What failed did not come to its end, where it releases the lease on the storage server. Where that
                     # fails too, the lease ends with this process for this computer, and after two hours for others.
                     run_playbook(self.release, self.inventory, secrets=self.secrets)
@@ -150,6 +151,7 @@ class Deployer:
                 secrets=self.secrets,
                 limit=self.limit,
                 check=self.check,
+                after_kill=self.release if phase.changes and not self.check else "",
             )
         finally:
             report.close()

@@ -95,7 +95,9 @@ class Event:
 
     def as_json(self) -> dict[str, Any]:
         """Return the event for the record, with what is listed of the task's result."""
-        result = _listed(self.result, failed=self.kind in ("failed", "unreachable", "item_failed", "retry"))
+        failed = self.kind in ("failed", "unreachable", "item_failed", "retry")
+        # The counts of `stats` are in the record's outcome.
+        result = {} if self.kind == "stats" else _listed(self.result, failed=failed)
         found = {
             "time": self.time,
             "kind": self.kind,

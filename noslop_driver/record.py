@@ -26,7 +26,7 @@ from ansible_collections.noslop.studio.plugins.module_utils import studio
 from noslop_driver.events import Event, Outcome
 from noslop_driver.inventory import Member
 from noslop_driver.models import Plan
-from noslop_driver.secrets import Secrets
+from noslop_driver.secrets import Secrets, open_private
 from noslop_driver.terminal import printable
 
 NODE_ENV = "/etc/noslop/node.env"
@@ -68,7 +68,7 @@ class Record:
         self._command = command
         self._started = datetime.now(UTC)
         self.path = _new_directory(records, self._started)
-        self._events: TextIO = (self.path / "events.jsonl").open("w", encoding="utf-8")
+        self._events: TextIO = _open(self.path / "events.jsonl")
         self._phases: list[dict[str, Any]] = []
 
     def plan(self, plan: Plan) -> None:
@@ -107,8 +107,9 @@ class Record:
         environment = node_environment(event)
         if environment is not None:
             target = self.path / "nodes" / f"{event.host}.env"
-            target.parent.mkdir(exist_ok=True)
-            target.write_text(self._secrets.scrub(printable(environment)), encoding="utf-8")
+            target.parent.mkdir(mode=0o700, exist_ok=True)
+            with _open(target) as file:
+                file.write(self._secrets.scrub(printable(environment)))
 
     def phase(self, name: str, outcome: Outcome, seconds: float) -> None:
         """Keep how a phase ended."""
@@ -148,7 +149,8 @@ class Record:
 
     def _write(self, name: str, data: Mapping[str, Any]) -> None:
         text = json.dumps(self._secrets.scrub(dict(data)), indent=2, default=str) + "\n"
-        (self.path / name).write_text(text, encoding="utf-8")
+        with _open(self.path / name) as file:
+            file.write(text)
 
 
 def node_environment(event: Event) -> str | None:
@@ -195,6 +197,10 @@ def latest(
         if command is None or found.get("command") == command:
             return path, found
     return None
+
+
+def _open(path: Path) -> TextIO:
+    return open(path, "w", encoding="utf-8", opener=open_private)
 
 
 def _new_directory(records: Path, now: datetime) -> Path:

@@ -120,9 +120,13 @@ class _Playbook:
         try:
             with _listen(self._orders) as listener:
                 threading.Thread(target=self._instruct, args=(listener,), name="watchdog", daemon=True).start()
-                run = ansible_runner.run(
-                    event_handler=handle, cancel_callback=self._cancelled.is_set, **self._arguments
-                )
+                try:
+                    run = ansible_runner.run(
+                        event_handler=handle, cancel_callback=self._cancelled.is_set, **self._arguments
+                    )
+                finally:
+                    with contextlib.suppress(OSError):
+                        listener.shutdown(socket.SHUT_RDWR)  # ends a wait for a program that never asked
             self.progress.rc = run.rc
         except Exception as error:  # raised again in the thread that waits
             self._error = error
@@ -206,6 +210,7 @@ def run_playbook(
     extra_vars: Mapping[str, Any] | None = None,
     limit: str | None = None,
     check: bool = False,
+    after_kill: str = "",
 ) -> Outcome:
     """Run a playbook to its end and say how it ended.
 
@@ -218,6 +223,7 @@ def run_playbook(
         extra_vars: values that win over the inventory's. No secrets: they go into a file that Ansible reads.
         limit: a host pattern.
         check: predict, change nothing.
+        after_kill: a playbook that is run when this process was killed meanwhile, and nothing is left on the hosts.
 
     Returns:
         The outcome. Ctrl-C ends the tasks on the hosts too, and gives the status `interrupted`.
@@ -225,7 +231,7 @@ def run_playbook(
     secrets = secrets or Secrets()
     with private_directory("noslop-run-") as private:
         arguments = _arguments(playbook, inventory, private, extra_vars=extra_vars or {}, limit=limit, check=check)
-        orders = _orders(inventory, private, secrets, limit)
+        orders = _orders(inventory, private, secrets, limit, after_kill)
         run = _Playbook(arguments, orders)
         try:
             run.follow(on_event)
@@ -306,7 +312,7 @@ def _listen(orders: Orders) -> socket.socket:
     return listener
 
 
-def _orders(inventory: Path, private: Path, secrets: Secrets, limit: str | None) -> Orders:
+def _orders(inventory: Path, private: Path, secrets: Secrets, limit: str | None, after_kill: str = "") -> Orders:
     """Return what the watchdog of a run is to know."""
     passwords = {"ssh": secrets.ssh_password, "become": secrets.become_password}
     return Orders(
@@ -314,6 +320,7 @@ def _orders(inventory: Path, private: Path, secrets: Secrets, limit: str | None)
         driver_pid=os.getpid(),
         started=time.time(),
         stop=["--inventory", str(inventory.resolve()), *(["--limit", limit] if limit else [])],
+        after_kill=after_kill,
         passwords={name: password for name, password in passwords.items() if password},
     )
 

@@ -145,6 +145,11 @@ def open_locked(directory: Path, operation: int) -> Iterator[None]:
         os.close(descriptor)
 
 
+def open_private(path: str, flags: int) -> int:
+    """Open a file so that only this account can read one that is made: an `opener` for `open`."""
+    return os.open(path, flags, 0o600)
+
+
 def write_private(path: Path, text: str) -> Path:
     """Write a new file that only this account can read."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)

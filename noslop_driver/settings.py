@@ -14,6 +14,8 @@ from pathlib import Path
 from ansible.config.manager import find_ini_config_file
 from ansible_collections.noslop.studio.plugins.module_utils import studio
 
+from noslop_driver.watchdog import start_time
+
 ANSIBLE_DEFAULTS: dict[str, dict[str, str]] = {
     "defaults": {
         "forks": "25",
@@ -55,7 +57,7 @@ def environment(inventory: Path, private: Path) -> dict[str, str]:
         # Files that Ansible renders before it sends them may hold secrets: they go with the private directory.
         "ANSIBLE_LOCAL_TEMP": str(private / "tmp"),
         # The lease on the storage server is the command's, not that of one playbook of it.
-        "NOSLOP_DRIVER_PID": str(os.getpid()),
+        "NOSLOP_DRIVER": f"{os.getpid()} {start_time(os.getpid())}",
         # Runner turns the check off unless it is told otherwise.
         "ANSIBLE_HOST_KEY_CHECKING": "True",
         "ANSIBLE_NOCOLOR": "1",

@@ -57,6 +57,8 @@ class Orders:
     """The time of the run's start, in seconds since 1970."""
     stop: list[str]
     """Arguments of the ansible-playbook that ends what was left on the hosts, but for passwords and playbook."""
+    after_kill: str = ""
+    """A playbook that runs when the driver was killed and nothing is left on the hosts; empty for none."""
     passwords: dict[str, str] = field(default_factory=dict, repr=False)
     """`ssh` and `become`, those of them that there are."""
 
@@ -140,14 +142,17 @@ def _watch(connection: socket.socket, orders: Orders, playbook: int) -> None:
         nowhere = os.open(os.devnull, os.O_RDWR)
         for descriptor in range(3):  # runner waits until nobody has its terminal open
             os.dup2(nowhere, descriptor)
-        start_time = _start_time(playbook)
+        started = start_time(playbook)
         with open_locked(Path(orders.private), fcntl.LOCK_SH):
             _offer(orders)
             with contextlib.suppress(ConnectionError):
                 if connection.recv(len(DONE)) == DONE:
                     os._exit(0)
-            workers = end_playbook(playbook) if _start_time(playbook) == start_time else []
-            _end_remote_tasks(orders, workers)
+            workers = end_playbook(playbook) if start_time(playbook) == started else []
+            stop = Path(orders.private, "stop-killed.yml")
+            stop.write_text(remote_stop.playbook(workers), encoding="utf-8")
+            if _run(orders, str(stop)) and orders.after_kill:
+                _run(orders, orders.after_kill)
             remove_private_files(orders)
     finally:
         os._exit(1)
@@ -226,15 +231,16 @@ def _offer(orders: Orders) -> None:
         threading.Thread(target=offer, args=(Path(orders.private, name), password), daemon=True).start()
 
 
-def _end_remote_tasks(orders: Orders, workers: list[int]) -> None:
-    """End what the run left on its hosts: a connection that goes away ends nothing there (ansible#87327)."""
-    playbook = Path(orders.private, "stop-killed.yml")
+def _run(orders: Orders, playbook: str) -> bool:
+    """Run a playbook on the hosts of the run, which prints nothing, and return whether all went well.
+
+    A connection that goes away ends nothing on a host (ansible#87327), so the first is the one that ends it.
+    """
     environment = {name: value for name, value in os.environ.items() if not name.startswith(_OF_RUNNER)}
-    with contextlib.suppress(OSError, subprocess.TimeoutExpired):
-        playbook.write_text(remote_stop.playbook(workers), encoding="utf-8")
-        _offer(orders)
-        subprocess.run(
-            ["ansible-playbook", *orders.stop, *orders.options(), str(playbook)],
+    _offer(orders)
+    try:
+        done = subprocess.run(
+            ["ansible-playbook", *orders.stop, *orders.options(), playbook],
             env=environment,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
@@ -242,14 +248,17 @@ def _end_remote_tasks(orders: Orders, workers: list[int]) -> None:
             timeout=STOP_TIMEOUT_S,
             check=False,
         )
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+    return done.returncode == 0
 
 
-def _start_time(pid: int) -> bytes:
+def start_time(pid: int) -> str:
     """Return when a process started, in ticks since boot (proc_pid_stat(5)): its number may be another's later."""
     try:
-        return Path(f"/proc/{pid}/stat").read_bytes().rpartition(b") ")[2].split()[19]
+        return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(") ")[2].split()[19]
     except OSError:
-        return b""
+        return ""
 
 
 def _signal(pid: int, number: signal.Signals) -> None:

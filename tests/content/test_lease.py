@@ -15,9 +15,11 @@ import yaml
 from ansible_collections.noslop.studio.plugins.action.studio_lease import describe, has_ended
 from ansible_collections.noslop.studio.plugins.module_utils import lease
 
+from noslop_driver.watchdog import start_time
+
 PLAYBOOKS = Path(__file__).parents[2] / "collections/ansible_collections/noslop/studio/playbooks"
 NOW = 1_800_000_000.0
-MINE = describe(os.getpid())
+MINE = describe(os.getpid(), start_time(os.getpid()))
 OTHER = replace(MINE, run="other", holder="artist@desk", pid=77, machine="another")
 
 
@@ -94,7 +96,7 @@ def test_directory_that_others_may_write_is_refused(directory: str, tmp_path: Pa
 
 def test_process_that_ended_is_told_from_one_that_runs_or_is_elsewhere() -> None:
     child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
-    run = describe(child.pid)
+    run = describe(child.pid, start_time(child.pid))
     assert not has_ended(run, NOW)
     assert has_ended(replace(run, start_time="1"), NOW), "another process has its number now"
     assert has_ended(replace(run, boot="before"), 1.0), "the controller was restarted since"

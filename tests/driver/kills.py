@@ -33,8 +33,9 @@ GONE_WITHIN_S = 60.0
 TASKS = 5
 LONG_TASK = TASKS
 """The task of this number would never end by itself."""
-MOMENTS = 3 * TASKS
-"""Lines that `drive` prints until the long task runs: that it has the lock, and the start and the end of tasks."""
+MOMENTS = 3 * (TASKS + 1)
+"""Lines that `drive` prints until the long task runs: that it has the lock, and the start and the end of tasks, of
+which the first acquires the lease."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,7 @@ class Left:
     processes: list[str]
     password_files: list[str]
     locked: bool
+    leased: bool
     tasks_at_kill: int
     tasks: int
     """How many tasks had been started on the host when everything had ended."""
@@ -59,12 +61,19 @@ class Studio:
         self.runtime.mkdir(mode=0o700)
         self.inventory = ssh_inventory(directory / "inventory", server, known_hosts=directory / "known_hosts")
         (self.inventory / ".noslop").mkdir(mode=0o700)
+        self.lease = directory / "lease"
         self.started = directory / "started"
         self.started.touch()
         steps = [f"echo {number} >> {self.started}" for number in range(1, TASKS + 1)]
         steps[-1] += f"; echo $$ > {directory}/long; exec sleep 1000"
+        acquire = {"name": "Lease", "noslop.studio.studio_lease": {"directory": str(self.lease)}}
         tasks = [{"name": f"Step {step[5]}", "ansible.builtin.shell": step} for step in steps]
-        write_playbook(directory, *tasks, name="long.yml")
+        write_playbook(directory, acquire, *tasks, name="long.yml")
+        release = {
+            "name": "Release it",
+            "noslop.studio.studio_lease": {"directory": str(self.lease), "state": "released"},
+        }
+        write_playbook(directory, release, name="release.yml")
         write_playbook(directory, {"name": "Go on", "ansible.builtin.command": "true"}, name="next.yml")
 
     def drive(self, playbook: str, passwords: dict[str, str]) -> subprocess.Popen[str]:
@@ -99,6 +108,7 @@ class Studio:
         tasks_at_kill = self._tasks()
         return Left(
             locked=not self._unlocked(),
+            leased=self.lease.exists(),
             processes=list(self._processes()),
             password_files=[str(path) for path in self._files_with(passwords.values())],
             tasks_at_kill=tasks_at_kill,
@@ -167,7 +177,13 @@ def drive(inventory: Path, playbook: Path) -> None:
 
     with studio_lock.lock(inventory / ".noslop/lock", inventory, print):
         print("locked", flush=True)
-        outcome = run_playbook(playbook, inventory, on_event=follow, secrets=Secrets(**passwords))
+        outcome = run_playbook(
+            playbook,
+            inventory,
+            on_event=follow,
+            secrets=Secrets(**passwords),
+            after_kill=str(playbook.with_name("release.yml")),
+        )
     for failure in outcome.failures:
         print(failure.message, flush=True)
     print(outcome.status.value, flush=True)
@@ -205,7 +221,7 @@ def main() -> None:
 
 def is_clean(left: Left) -> bool:
     """Return whether a killed driver left nothing, and started no task after the one that was running."""
-    rest = left.processes or left.password_files or left.locked
+    rest = left.processes or left.password_files or left.locked or left.leased
     return not rest and left.tasks <= left.tasks_at_kill + 1
 
 

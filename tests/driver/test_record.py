@@ -83,7 +83,7 @@ def test_a_record_says_what_was_planned_what_happened_and_how_it_ended(tmp_path:
     assert (ended["command"], ended["ok"], ended["exit_code"]) == ("deploy", False, 1)
     assert ended["message"] == "storage failed"
     assert ended["phases"][0]["failures"][0]["message"] == "no such file"
-    assert (made.path.stat().st_mode & 0o077) == 0
+    assert {path for path in [made.path, *made.path.rglob("*")] if path.stat().st_mode & 0o077} == set()
 
 
 def test_two_records_of_one_second_have_two_directories(tmp_path: Path) -> None:

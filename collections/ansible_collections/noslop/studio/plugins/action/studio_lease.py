@@ -15,8 +15,9 @@ from typing import Any
 from ansible.plugins.action import ActionBase
 from ansible_collections.noslop.studio.plugins.module_utils.lease import Run
 
-#: Set by the driver for each playbook of its command: the run is the driver's, not that of one ansible-playbook.
-DRIVER_PID = "NOSLOP_DRIVER_PID"
+#: Set by the driver for each playbook of its command: the run is the driver's, not that of one ansible-playbook. It has
+#: the driver's process id and start time, since the lease of a driver that was killed is released after its end.
+DRIVER = "NOSLOP_DRIVER"
 
 
 class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core has no types
@@ -27,13 +28,14 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core has no typ
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         """Return what the module returned."""
         super().run(tmp, task_vars)
-        driver = os.environ.get(DRIVER_PID, "")
+        driver = os.environ.get(DRIVER, "").split()
         given = dict(self._task.args)
         last = str(given.get("last", True)).lower() not in ("false", "no", "0")
         if driver and given.get("state") == "released" and not last:
             return {"changed": False}
         # A worker's parent is ansible-playbook.
-        given["run"] = asdict(describe(int(driver) if driver else os.getppid()))
+        pid = int(driver[0]) if driver else os.getppid()
+        given["run"] = asdict(describe(pid, driver[1] if len(driver) > 1 else _start_time(pid)))
         result: dict[str, Any] = self._execute_module(module_args=given, task_vars=task_vars)
         other = result.get("lease")
         if other and has_ended(Run(**other["run"]), other["renewed"]):
@@ -41,10 +43,9 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core has no typ
         return result
 
 
-def describe(pid: int) -> Run:
+def describe(pid: int, start_time: str) -> Run:
     """Describe the run of a process of this computer."""
     own = _identity()
-    start_time = _start_time(pid)
     return Run(
         run=f"{own['machine']}/{own['boot']}/{own['namespace']}/{pid}/{start_time}",
         holder=f"{_account()}@{socket.gethostname()}",
