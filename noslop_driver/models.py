@@ -20,6 +20,7 @@ no_route: the network said it cannot be reached. refused: something took the con
 SSH. error: this computer could not even try (a name that does not resolve, a local rule that forbids it)."""
 
 Provider = Literal["nfs", "local", "existing"]
+Writers = Literal["server", "members"]
 ServiceRole = Literal["ollama", "comfyui", "backend"]
 Role = Literal["storage_server", "storage_clients", "ollama", "comfyui", "backend"]
 """The groups of a studio's inventory; see "Who does what" in the design."""
@@ -139,9 +140,18 @@ class Wishes(Model):
     media_cache_dir: str | None = None
     storage_provider: Provider = studio.DEFAULTS["noslop_storage_provider"]
     min_free_gb: float = Field(default=studio.DEFAULTS["noslop_min_free_gb"], ge=0)
+    require_own_file_system: bool = studio.DEFAULTS["noslop_require_own_file_system"]
     uid: int = Field(default=studio.DEFAULTS["noslop_uid"], ge=1)
     gid: int = Field(default=studio.DEFAULTS["noslop_gid"], ge=1)
+    models_id: int = Field(default=studio.DEFAULTS["noslop_models_id"], ge=1)
+    nodes_id: int = Field(default=studio.DEFAULTS["noslop_nodes_id"], ge=1)
+    ollama_id: int = Field(default=studio.DEFAULTS["noslop_ollama_id"], ge=1)
+    comfyui_id: int = Field(default=studio.DEFAULTS["noslop_comfyui_id"], ge=1)
+    backend_id: int = Field(default=studio.DEFAULTS["noslop_backend_id"], ge=1)
+    build_id: int = Field(default=studio.DEFAULTS["noslop_build_id"], ge=1)
     users: list[str] = Field(default_factory=list)
+    custom_nodes_writers: Writers = studio.DEFAULTS["noslop_custom_nodes_writers"]
+    models_writers: Writers = studio.DEFAULTS["noslop_models_writers"]
     allowed_networks: list[str] = Field(default_factory=list)
     artifact_mirror: str = studio.DEFAULTS["noslop_artifact_mirror"]
     firewall_enabled: bool = studio.DEFAULTS["noslop_firewall_enabled"]
@@ -157,8 +167,10 @@ class Wishes(Model):
         return [_network(value) for value in values]
 
     @model_validator(mode="after")
-    def _paths(self) -> Self:
-        studio.shares(self.variables())  # raises ValueError with the variable's name and what to do
+    def _paths_and_numbers(self) -> Self:
+        # Both raise ValueError with the variable's name and what to do.
+        studio.shares(self.variables())
+        studio.accounts(self.variables())
         return self
 
     def variables(self) -> dict[str, Any]:

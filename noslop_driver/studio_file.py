@@ -39,9 +39,26 @@ ABOUT: dict[str, str] = {
         "existing: the file system is shared already (a NAS, CephFS); it is checked, never mounted or exported."
     ),
     "noslop_min_free_gb": "The storage server is refused when it has less free space than this, in GB.",
-    "noslop_uid": "The account `noslop` owns what is shared. It has this number on every host.",
-    "noslop_gid": "The number of its group.",
+    "noslop_require_own_file_system": (
+        "true: the storage server is refused while a shared directory lies on the same file system as other things. "
+        "Root on a member can forge file handles, and read there what every account of the server may read."
+    ),
+    "noslop_uid": (
+        "Numbers of the studio's accounts, the same on every host. `noslop` owns the projects and the media cache."
+    ),
+    "noslop_gid": "The number of its group, whose members are the people who may write to them.",
+    "noslop_models_id": "`noslop-models` owns ComfyUI's models.",
+    "noslop_nodes_id": "`noslop-nodes` owns ComfyUI's custom nodes.",
+    "noslop_ollama_id": "`noslop-ollama` owns Ollama's models, and runs Ollama.",
+    "noslop_comfyui_id": "`noslop-comfyui` runs ComfyUI.",
+    "noslop_backend_id": "`noslop-backend` runs the backend.",
+    "noslop_build_id": "`noslop-build` builds what is installed, and owns nothing that stays.",
     "noslop_users": "Accounts of people who may write to the shared directories.",
+    "noslop_custom_nodes_writers": (
+        "Who may change custom nodes: server, people and programs of the storage server only, because every host runs "
+        "this code; members, every host of the studio."
+    ),
+    "noslop_models_writers": "Who may change models: members, every host of the studio; server, the server only.",
     "noslop_allowed_networks": (
         "Who, besides the studio's own hosts, may use Ollama and ComfyUI: addresses and networks like 192.168.1.0/24. "
         "The shares are never opened to them."

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.noslop.studio.plugins.module_utils import mounts, nfs_mounts
+from ansible_collections.noslop.studio.plugins.module_utils import mounts, nfs_helpers, nfs_mounts
 
 SOURCE = "10.77.42.11:/mnt/noslop/ollama/models"
 MODELS = (
@@ -55,6 +55,9 @@ def test_fewer_connections_are_told_and_stay() -> None:
         (LINE.replace("vers=4.2", "vers=4.1"), MODELS, "vers is 4.1, not 4.2"),
         (LINE.replace("nosuid,", ""), MODELS, "nosuid is off"),
         (LINE.replace("hard,", "hard,nocto,"), MODELS, "nocto is on"),
+        (LINE, f"{MODELS},noexec", "noexec is off"),
+        (LINE, f"{MODELS},ro", "ro is off"),
+        (LINE.replace("models rw,nosuid", "models ro,nosuid"), MODELS, "ro is on"),
         (LINE, MODELS.replace("rsize=1048576", "rsize=65536"), "rsize is 262144, not 65536"),
         (LINE.replace(SOURCE, "10.77.42.99:/mnt/noslop/ollama/models"), MODELS, "comes from 10.77.42.99:"),
         (LINE.replace("nfs4", "nfs"), MODELS, "it is nfs, not nfs4"),
@@ -83,3 +86,14 @@ def test_a_source_names_its_server(server: str) -> None:
 
 def test_an_address_of_ipv6_stands_in_brackets() -> None:
     assert nfs_mounts.source_of("fd00::11", "/mnt/x") == "[fd00::11]:/mnt/x"
+
+
+def test_a_mount_by_nfsv3_keeps_its_helpers() -> None:
+    v3 = mount(LINE.replace("- nfs4", "- nfs").replace("/mnt/noslop/ollama/models rw,nosuid", "/mnt/nas rw,nosuid"))
+    v4 = mount()
+
+    (problem,) = nfs_helpers.needed_by([v3, v4], [])
+
+    assert "/mnt/nas" in problem
+    assert "nfs_client_quiet_units" in problem
+    assert nfs_helpers.needed_by([v3], [v3.point]) == []

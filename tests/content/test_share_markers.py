@@ -16,7 +16,11 @@ from hypothesis import strategies as st
 
 
 def publish(path: Path, text: str) -> str:
-    return share_markers.publish(str(path), text, os.getuid(), os.getgid(), 0o444)
+    directory = os.open(path.parent, os.O_PATH)
+    try:
+        return share_markers.publish(directory, path.name, text, os.getuid(), os.getgid(), 0o444)
+    finally:
+        os.close(directory)
 
 
 def test_a_marker_is_what_was_composed(tmp_path: Path) -> None:

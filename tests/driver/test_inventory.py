@@ -241,8 +241,8 @@ def test_mistakes_in_the_file_are_told(tmp_path: Path, text: str, message: str) 
 
 def test_variables_of_roles_may_stand_in_the_same_file(tmp_path: Path) -> None:
     path = tmp_path / "studio.yml"
-    path.write_text("comfyui_port: 8189\nnoslop_uid: 2601\nnoslop_media_cache_dir:\n", encoding="utf-8")
-    assert studio_file.read(path) == {"uid": 2601, "media_cache_dir": None}
+    path.write_text("comfyui_port: 8189\nnoslop_uid: 2610\nnoslop_media_cache_dir:\n", encoding="utf-8")
+    assert studio_file.read(path) == {"uid": 2610, "media_cache_dir": None}
 
 
 def test_the_example_is_what_the_driver_writes(tmp_path: Path) -> None:

@@ -21,7 +21,8 @@ from noslop_backend import errors, migrations, settings
 from noslop_backend.database import Database
 from noslop_backend.storage import ProjectStorage
 
-ACCOUNT = "noslop"
+#: Deployed, the command drops to it before Python starts; this is for a program that root starts by itself.
+ACCOUNT = "noslop-backend"
 _F = TypeVar("_F", bound=Callable[..., Any])
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible.errors import AnsibleActionFail, AnsibleError
+from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.plugins.action import ActionBase
 from ansible.template import trust_as_template
 
@@ -26,10 +27,15 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core has no typ
             rendered = [self._with_content(dict(file), variables) for file in files]
         except AnsibleError as error:
             raise AnsibleActionFail(f"a template could not be rendered: {error}") from error
+        # Only a whole parameter is kept out of the target's log for sure (no_log), so secret texts travel in their own.
+        secrets = {
+            file["dest"]: file.pop("content")
+            for file in rendered
+            if boolean(file.get("secret", False)) and file.get("content") is not None
+        }
+        arguments = {"files": rendered, "secrets": secrets}
         result.update(
-            self._execute_module(
-                module_name="noslop.studio.render", module_args={"files": rendered}, task_vars=variables
-            )
+            self._execute_module(module_name="noslop.studio.render", module_args=arguments, task_vars=variables)
         )
         return result
 

@@ -10,8 +10,8 @@ author: The NoSlop authors (@noslop)
 version_added: 0.1.0
 short_description: The directories that every host of a studio shares
 description:
-  - Gives the list of a studio's shares, derived from C(noslop_storage_root) and the C(noslop_*_dir) variables of the
-    host the task runs for.
+  - Returns the list of a studio's shares, derived from C(noslop_storage_root), C(noslop_models_writers),
+    C(noslop_custom_nodes_writers) and the C(noslop_*_dir) variables of the host the task runs for.
   - Roles use it as a default, so that a path is derived in one place only.
 options:
   _terms:
@@ -29,8 +29,9 @@ EXAMPLES = r"""
 RETURN = r"""
 _raw:
   description: >-
-    One dictionary a share, with C(name), C(path), C(kind) (C(models) or C(work)) and C(env), the name of the
-    variable in C(/etc/noslop/node.env).
+    One dictionary a share, with C(name), C(path), C(kind) (C(models) or C(work)), C(env), the name of the
+    variable in C(/etc/noslop/node.env), C(owner), the account that owns it, and C(writers), C(members) or C(server),
+    who may write to it over the network.
   type: list
   elements: dict
 """
@@ -52,8 +53,7 @@ class LookupModule(LookupBase):  # type: ignore[misc]  # ansible-core has no typ
         """Return the list as one term, so that ``lookup`` and ``query`` both keep it whole."""
         self.set_options(var_options=variables, direct=kwargs)
         known = variables or {}
-        names = ["noslop_storage_root", *studio.PATH_VARIABLES.values()]
-        values = {name: self._templar.template(known[name]) for name in names if name in known}
+        values = {name: self._templar.template(known[name]) for name in studio.SHARE_VARIABLES if name in known}
         try:
             shares = studio.shares_as_dicts(values)
         except ValueError as error:

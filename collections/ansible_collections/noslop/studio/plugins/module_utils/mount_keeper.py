@@ -18,8 +18,9 @@ from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
-from . import children, nfs_mounts, share_markers
+from . import children, nfs_helpers, nfs_mounts, share_markers
 from .holders import holders_of
+from .host import safe_paths
 from .mount_state import (
     CONNECT_S,
     NFS_PORT,
@@ -86,6 +87,8 @@ class Keeper:
         if problems:
             return problems
         ours = our_paths()
+        if asked["quiet_units"] and self.shares:
+            problems += nfs_helpers.needed_by(mounts, ours)
         if self.shares:
             paths = [share.path for share in self.shares] + self.leftover
             problems += share_markers.strangers_in_root(asked["root"], paths, asked["gid"])
@@ -100,6 +103,7 @@ class Keeper:
     def mount(self) -> None:
         """Put directories, units and mounts into the state that was asked for."""
         self._make_directories()
+        nfs_helpers.stop(self.systemd, self.asked["quiet_units"])
         units = self.systemd.show([name for share in self.shares for name in share.units])
         if self._unmask(units) or any(unit.stale or unit.load != "loaded" for unit in units.values()):
             self.systemd.reload_manager()
@@ -127,6 +131,9 @@ class Keeper:
         if self.leftover:
             with self._services_stopped():
                 self._retire(self.leftover)
+        if self.asked["quiet_units"]:
+            self.systemd.reload_manager()
+            nfs_helpers.restore(self.systemd, self.asked["quiet_units"])
 
     def prove(self) -> list[dict[str, Any]]:
         """Compare what the kernel has mounted with what was asked for. In check mode only when it is all there.
@@ -205,10 +212,7 @@ class Keeper:
             return
         self.changes.append(change)
         if not self.module.check_mode:
-            if seen is None:
-                os.mkdir(path, 0o700)
-            os.chown(path, 0, gid)
-            os.chmod(path, mode)
+            safe_paths.make_directory(path, 0, gid, mode)
 
     def _start_automounts(self) -> None:
         units = self.systemd.show([name for share in self.shares for name in share.units])

@@ -9,7 +9,7 @@ from .mounts import Mount, mount_at, split_options
 #: What the kernel leaves out of /proc/self/mountinfo because it is the default (nfs(5); fs/nfs/super.c).
 _DEFAULTS = {"acregmin": "3", "acregmax": "60", "acdirmin": "30", "acdirmax": "60", "nconnect": "1"}
 #: A word that may be asked for, and the words that say the opposite of it.
-_FLAGS = {"hard": ("soft", "softerr"), "nosuid": (), "nodev": (), "noexec": (), "nocto": (), "noac": ()}
+_FLAGS = {"hard": ("soft", "softerr"), "ro": (), "nosuid": (), "nodev": (), "noexec": (), "nocto": (), "noac": ()}
 #: The server may grant less: nfsd allows at most a 4096th of its memory for one request.
 _GRANTED = ("rsize", "wsize")
 #: One connection pool serves all mounts of a server, so the first mount after the last unmount decides.

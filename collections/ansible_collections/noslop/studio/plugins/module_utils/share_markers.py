@@ -16,7 +16,7 @@ from .mounts import is_below, parents
 
 _OCTAL = re.compile(r"\\([0-7]{3})")
 #: Larger than any marker; whatever else a file of that name holds is not read.
-_LIMIT_BYTES = 4096
+LIMIT_BYTES = 4096
 
 
 class MarkerError(Exception):
@@ -51,21 +51,26 @@ def problem(text: str, studio_id: str, share: str) -> str:
     return ""
 
 
-def read(path: str) -> str:
-    """Text of the marker at ``path``. A symlink is not followed: group members may write beside a marker."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+def read(path: str, directory_fd: int | None = None) -> str:
+    """Return the text of the marker at ``path``. A link is not followed: group members may write beside a marker."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=directory_fd)
     with os.fdopen(descriptor, "rb") as stream:
-        return stream.read(_LIMIT_BYTES).decode("utf-8", "replace")
+        return stream.read(LIMIT_BYTES).decode("utf-8", "replace")
 
 
-def publish(path: str, text: str, uid: int, gid: int, mode: int) -> str:
-    """Write ``text`` to ``path`` whole or not at all, and never over a file that is there.
+def publish(  # noqa: PLR0917  # owner and mode in the order of chown(1) and install(1)
+    directory_fd: int, name: str, text: str, uid: int, gid: int, mode: int
+) -> str:
+    """Write ``text`` to ``name`` in an open directory, whole or not at all, and never over a file that is there.
+
+    The file is linked by its descriptor: whoever owns the directory may exchange what has its first name meanwhile.
 
     Returns:
         The text that is there now: ours, or that of whoever came first.
     """
-    temporary = f"{path}.{uuid.uuid4().hex}"
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+    temporary = f"{name}.{uuid.uuid4().hex}"
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    descriptor = os.open(temporary, flags, 0o600, dir_fd=directory_fd)
     try:
         with os.fdopen(descriptor, "wb") as stream:
             stream.write(text.encode())
@@ -73,11 +78,13 @@ def publish(path: str, text: str, uid: int, gid: int, mode: int) -> str:
             os.fchown(stream.fileno(), uid, gid)
             os.fchmod(stream.fileno(), mode)
             os.fsync(stream.fileno())
-        with contextlib.suppress(FileExistsError):
-            os.link(temporary, path)
+            with contextlib.suppress(FileExistsError):
+                # With dst_dir_fd, Python calls linkat(2) with AT_SYMLINK_FOLLOW, which leads to the open file.
+                os.link(f"/proc/self/fd/{stream.fileno()}", name, dst_dir_fd=directory_fd, follow_symlinks=True)
     finally:
-        os.unlink(temporary)
-    return read(path)
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temporary, dir_fd=directory_fd)
+    return read(name, directory_fd)
 
 
 def not_a_directory(path: str) -> list[str]:

@@ -8,6 +8,7 @@ The roles reach this through the lookup ``noslop.studio.shares``, the driver imp
 from __future__ import annotations
 
 import ipaddress
+import itertools
 import posixpath
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -16,6 +17,63 @@ from typing import Any
 STORAGE_ROOT = "/mnt/noslop"
 MARKER = ".noslop-share"
 PROVIDERS = ("nfs", "local", "existing")
+WRITERS = ("server", "members")
+
+
+@dataclass(frozen=True)
+class Account:
+    """One account of a studio: a user and a group of the same name and number on every host."""
+
+    name: str
+    variable: str
+    number: int
+
+
+#: What an export squashes to owns nothing outside its share, because file handles can be forged by a member whose root
+#: is hostile. So a service that keeps state of its own does not share a number with an export.
+ACCOUNTS: dict[str, Account] = {
+    account.name: account
+    for account in (
+        Account("noslop", "noslop_uid", 2600),
+        Account("noslop-models", "noslop_models_id", 2601),
+        Account("noslop-nodes", "noslop_nodes_id", 2602),
+        Account("noslop-ollama", "noslop_ollama_id", 2603),
+        Account("noslop-comfyui", "noslop_comfyui_id", 2604),
+        Account("noslop-backend", "noslop_backend_id", 2605),
+        Account("noslop-build", "noslop_build_id", 2606),
+    )
+}
+
+#: The account whose group is that of the people, and the number of that group: the one that is set by itself.
+PEOPLE = "noslop"
+PEOPLE_GROUP_VARIABLE = "noslop_gid"
+
+#: Groups that the people of ``noslop_users`` are members of.
+PEOPLE_GROUPS = ("noslop", "noslop-models", "noslop-nodes", "noslop-comfyui")
+
+#: Accounts that are members of groups besides their own.
+EXTRA_GROUPS: dict[str, tuple[str, ...]] = {"noslop-backend": ("noslop",)}
+
+#: Service to its unit.
+UNITS: dict[str, str] = {
+    "comfyui": "noslop-comfyui.service",
+    "ollama": "noslop-ollama.service",
+    "backend": "noslop-backend.service",
+}
+
+
+@dataclass(frozen=True)
+class AccountNumbers:
+    """An account as a studio has it.
+
+    ``groups`` are further groups that it is a member of; ``people`` says whether the studio's people join its group.
+    """
+
+    name: str
+    uid: int
+    gid: int
+    groups: tuple[str, ...]
+    people: bool
 
 
 @dataclass(frozen=True)
@@ -24,12 +82,16 @@ class Share:
 
     ``kind`` decides how it is mounted: ``models`` are large, read through memory maps and listed by programs that
     compare directory times; ``work`` is written by several hosts and keeps the default attribute cache.
+    ``owner`` is the account that owns it, and to which its export squashes. ``writers`` says who may write over the
+    network: ``members``, or ``server`` where it is exported read-only.
     """
 
     name: str
     path: str
     kind: str
     env: str
+    owner: str
+    writers: str
 
 
 @dataclass(frozen=True)
@@ -38,17 +100,41 @@ class _ShareDefault:
     below_root: str
     kind: str
     env: str
+    owner: str
+    writers_variable: str | None = None
 
 
 _SHARES: dict[str, _ShareDefault] = {
-    "ollama_models": _ShareDefault("noslop_ollama_models_dir", "ollama/models", "models", "OLLAMA_MODELS_DIR"),
-    "comfyui_models": _ShareDefault("noslop_comfyui_models_dir", "comfyui/models", "models", "COMFYUI_MODELS_DIR"),
-    "comfyui_custom_nodes": _ShareDefault(
-        "noslop_comfyui_custom_nodes_dir", "comfyui/custom_nodes", "models", "COMFYUI_CUSTOM_NODES_DIR"
+    "ollama_models": _ShareDefault(
+        "noslop_ollama_models_dir",
+        "ollama/models",
+        "models",
+        "OLLAMA_MODELS_DIR",
+        "noslop-ollama",
+        "noslop_models_writers",
     ),
-    "projects": _ShareDefault("noslop_project_storage_dir", "projects", "work", "PROJECT_STORAGE_DIR"),
-    "media_cache": _ShareDefault("noslop_media_cache_dir", "media_cache", "work", "MEDIA_CACHE_DIR"),
+    "comfyui_models": _ShareDefault(
+        "noslop_comfyui_models_dir",
+        "comfyui/models",
+        "models",
+        "COMFYUI_MODELS_DIR",
+        "noslop-models",
+        "noslop_models_writers",
+    ),
+    "comfyui_custom_nodes": _ShareDefault(
+        "noslop_comfyui_custom_nodes_dir",
+        "comfyui/custom_nodes",
+        "models",
+        "COMFYUI_CUSTOM_NODES_DIR",
+        "noslop-nodes",
+        "noslop_custom_nodes_writers",
+    ),
+    "projects": _ShareDefault("noslop_project_storage_dir", "projects", "work", "PROJECT_STORAGE_DIR", "noslop"),
+    "media_cache": _ShareDefault("noslop_media_cache_dir", "media_cache", "work", "MEDIA_CACHE_DIR", "noslop"),
 }
+
+#: Who may write to a share over the network, where a person may choose it.
+_WRITERS: dict[str, str] = {"noslop_custom_nodes_writers": "server", "noslop_models_writers": "members"}
 
 #: Every variable a person may set for a whole studio, with its default. Paths are derived from the root.
 DEFAULTS: dict[str, Any] = {
@@ -57,9 +143,12 @@ DEFAULTS: dict[str, Any] = {
     **{share.variable: None for share in _SHARES.values()},
     "noslop_storage_provider": "nfs",
     "noslop_min_free_gb": 50,
-    "noslop_uid": 2600,
-    "noslop_gid": 2600,
+    "noslop_require_own_file_system": False,
+    "noslop_uid": ACCOUNTS[PEOPLE].number,
+    PEOPLE_GROUP_VARIABLE: ACCOUNTS[PEOPLE].number,
+    **{account.variable: account.number for account in ACCOUNTS.values() if account.name != PEOPLE},
     "noslop_users": [],
+    **_WRITERS,
     "noslop_allowed_networks": [],
     "noslop_artifact_mirror": "",
     "noslop_firewall_enabled": True,
@@ -80,6 +169,10 @@ RUN_VARIABLES = ("noslop_verify_report",)
 #: Share name to the variable that moves it, for whoever writes or checks an inventory.
 PATH_VARIABLES: dict[str, str] = {name: share.variable for name, share in _SHARES.items()}
 
+#: Every variable that decides what :func:`shares` returns, and what :func:`accounts` returns.
+SHARE_VARIABLES = ("noslop_storage_root", *PATH_VARIABLES.values(), *_WRITERS)
+ACCOUNT_VARIABLES = (*(account.variable for account in ACCOUNTS.values()), PEOPLE_GROUP_VARIABLE)
+
 
 def shares(variables: Mapping[str, Any]) -> list[Share]:
     """List the studio's shares, in a fixed order.
@@ -91,13 +184,14 @@ def shares(variables: Mapping[str, Any]) -> list[Share]:
         One share a directory, with an absolute, normalised path.
 
     Raises:
-        ValueError: a path is not absolute, or two shares have the same path.
+        ValueError: a path is not absolute, two shares have the same path, or nobody is called like the writers.
     """
     root = _path("noslop_storage_root", variables.get("noslop_storage_root") or STORAGE_ROOT)
     found: list[Share] = []
     for name, default in _SHARES.items():
         value = variables.get(default.variable) or posixpath.join(root, default.below_root)
-        found.append(Share(name, _path(default.variable, value), default.kind, default.env))
+        writers = _writers(default.writers_variable, variables)
+        found.append(Share(name, _path(default.variable, value), default.kind, default.env, default.owner, writers))
     paths = [share.path for share in found]
     for share in found:
         if paths.count(share.path) > 1:
@@ -110,6 +204,38 @@ def shares(variables: Mapping[str, Any]) -> list[Share]:
 def shares_as_dicts(variables: Mapping[str, Any]) -> list[dict[str, str]]:
     """The same list in the shape that roles receive. Raises what :func:`shares` raises."""
     return [asdict(share) for share in shares(variables)]
+
+
+def accounts(variables: Mapping[str, Any]) -> list[AccountNumbers]:
+    """List the studio's accounts with their numbers, in a fixed order.
+
+    Args:
+        variables: values by collection-wide name; absent, empty and ``None`` mean the default.
+
+    Raises:
+        ValueError: a number is unusable, or two accounts have the same.
+    """
+    listed: list[AccountNumbers] = []
+    for account in ACCOUNTS.values():
+        uid = _number(account.variable, variables)
+        gid = _number(PEOPLE_GROUP_VARIABLE, variables) if account.name == PEOPLE else uid
+        listed.append(
+            AccountNumbers(account.name, uid, gid, EXTRA_GROUPS.get(account.name, ()), account.name in PEOPLE_GROUPS)
+        )
+    for one, other in itertools.combinations(listed, 2):
+        same = [kind for kind in ("uid", "gid") if getattr(one, kind) == getattr(other, kind)]
+        if same:
+            first = PEOPLE_GROUP_VARIABLE if same == ["gid"] and one.name == PEOPLE else ACCOUNTS[one.name].variable
+            raise ValueError(
+                f"{first}, {ACCOUNTS[other.name].variable}: {one.name} and {other.name} have the same {same[0]} "
+                f"{getattr(one, same[0])}. Give each account a number of its own."
+            )
+    return listed
+
+
+def accounts_as_dicts(variables: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """List the same accounts in the shape that roles receive. Raises what :func:`accounts` raises."""
+    return [{**asdict(account), "groups": list(account.groups)} for account in accounts(variables)]
 
 
 def ports(variables: Mapping[str, Any]) -> dict[str, int]:
@@ -154,6 +280,23 @@ def as_ip(value: object | None) -> str:
         return str(ipaddress.ip_address(str(value)))
     except ValueError:
         return ""
+
+
+def _writers(variable: str | None, variables: Mapping[str, Any]) -> str:
+    if variable is None:
+        return "members"
+    value = variables.get(variable) or _WRITERS[variable]
+    if value not in WRITERS:
+        raise ValueError(f"{variable}: {value!r} is neither {' nor '.join(WRITERS)}. Write one of these.")
+    return str(value)
+
+
+def _number(variable: str, variables: Mapping[str, Any]) -> int:
+    value = variables.get(variable)
+    text = str(DEFAULTS[variable] if value in (None, "") else value)
+    if not (text.isascii() and text.isdigit() and 0 < int(text) < 2**32 - 1):
+        raise ValueError(f"{variable}: {text!r} is no number of an account. Write one like {DEFAULTS[variable]}.")
+    return int(text)
 
 
 def _path(variable: str, value: object) -> str:

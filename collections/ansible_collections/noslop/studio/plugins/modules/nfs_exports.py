@@ -73,6 +73,9 @@ EXAMPLES = r"""
       - path: /mnt/noslop/projects
         clients: [192.168.1.20]
         options: [rw, sync, all_squash, anonuid=2600, anongid=2600]
+      - path: /mnt/noslop/comfyui/custom_nodes
+        clients: [192.168.1.20]
+        options: [ro, sync, all_squash, anonuid=2602, anongid=2602]
 """
 
 RETURN = r"""
@@ -101,6 +104,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.noslop.studio.plugins.module_utils import exports as exports_of
+from ansible_collections.noslop.studio.plugins.module_utils import nfs_helpers
 from ansible_collections.noslop.studio.plugins.module_utils.systemd import Systemd, SystemdError
 
 SERVER = "nfs-server.service"
@@ -141,8 +145,10 @@ class Server:
 
     def apply(self) -> None:
         """Bring the running server to what the files say."""
-        self._quieten()
         unit = self.systemd.show([SERVER])[SERVER]
+        if unit.stale:
+            self.systemd.reload_manager()
+        nfs_helpers.stop(self.systemd, self.asked["quiet_units"])
         if unit.enabled not in ("enabled", "enabled-runtime", "alias"):
             self.systemd.do("enable", SERVER)
         if not unit.is_active:
@@ -166,11 +172,7 @@ class Server:
         if not self.foreign and unit.load == "loaded" and (unit.is_active or unit.enabled == "enabled"):
             self.systemd.do("disable", SERVER)
             self.systemd.do("stop", SERVER)
-        quiet = self.systemd.show(self.asked["quiet_units"])
-        # What is enabled would come back with the next start of the host: let it come back now.
-        back = [name for name, unit in quiet.items() if unit.enabled == "enabled" and not unit.is_active]
-        if back:
-            self.systemd.do("start", *back)
+        nfs_helpers.restore(self.systemd, self.asked["quiet_units"])
 
     def differences(self) -> list[str]:
         """How the server's exports differ from what is meant."""
@@ -207,14 +209,6 @@ class Server:
                 f"The NFS server does not start. {error} Look at `systemctl --failed`. The kernel needs the module "
                 "nfsd; in a container that is the business of its host."
             ) from error
-
-    def _quieten(self) -> None:
-        units = self.systemd.show(self.asked["quiet_units"])
-        if any(unit.stale for unit in units.values()) or self.systemd.show([SERVER])[SERVER].stale:
-            self.systemd.reload_manager()
-        loud = [name for name, unit in units.items() if unit.is_active]
-        if loud:
-            self.systemd.do("stop", *loud)
 
     def _set_threads(self) -> None:
         wanted = self.asked["threads"]

@@ -19,7 +19,7 @@ attributes:
     description: Says what would be written, and writes nothing.
     support: full
   diff_mode:
-    description: Shows each file before and after.
+    description: Shows each file before and after; of a secret one, only that it differs.
     support: full
 options:
   files:
@@ -29,7 +29,7 @@ options:
     required: true
     suboptions:
       dest:
-        description: Absolute path on the host. Missing parent directories are made with mode C(0755).
+        description: Absolute path on the host. Missing parent directories are made with C(directory_mode).
         type: path
         required: true
       src:
@@ -54,6 +54,14 @@ options:
         description: Mode of the file, in octal.
         type: str
         default: "0644"
+      directory_mode:
+        description: Mode of parent directories that are missing, in octal.
+        type: str
+        default: "0755"
+      secret:
+        description: Whether the text is shown nowhere, neither in differences nor in logs.
+        type: bool
+        default: false
       validate:
         description: Command that must accept the new file before it takes its place; C(%s) stands for its path.
         type: str
@@ -62,9 +70,26 @@ options:
         type: str
         choices: [present, absent]
         default: present
+  secrets:
+    description:
+      - Texts of the files that are C(secret), by C(dest). The controller's half fills this in from C(src) and
+        C(content), so that Ansible keeps them out of its logs on both sides.
+    type: dict
+    default: {}
 """
 
 EXAMPLES = r"""
+- name: Write the unit and its secrets
+  noslop.studio.render:
+    files:
+      - src: server.service.j2
+        dest: /etc/systemd/system/server.service
+      - src: environment.j2
+        dest: /etc/noslop/credentials/server.service/environment
+        mode: "0600"
+        directory_mode: "0700"
+        secret: true
+
 - name: Write the units
   noslop.studio.render:
     files:
@@ -110,12 +135,15 @@ def main() -> None:
         "owner": {"type": "str", "default": "root"},
         "group": {"type": "str", "default": "root"},
         "mode": {"type": "str", "default": "0644"},
+        "directory_mode": {"type": "str", "default": "0755"},
+        "secret": {"type": "bool", "default": False},
         "validate": {"type": "str"},
         "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
     }
     module = AnsibleModule(
         argument_spec={
             "files": {"type": "list", "elements": "dict", "required": True, "options": file_spec},
+            "secrets": {"type": "dict", "default": {}, "no_log": True},
         },
         supports_check_mode=True,
     )
@@ -124,8 +152,10 @@ def main() -> None:
     diffs: list[dict[str, str]] = []
     for file in module.params["files"]:
         path = file["dest"]
+        if file["secret"]:
+            file["content"] = module.params["secrets"].get(path)
         if file["state"] == "absent":
-            _remove(module, path, changed_files, kept, diffs)
+            _remove(module, file, changed_files, kept, diffs)
         elif _differs(module, file, diffs):
             changed_files.append(path)
             if not module.check_mode:
@@ -134,8 +164,9 @@ def main() -> None:
 
 
 def _remove(
-    module: AnsibleModule, path: str, changed_files: list[str], kept: list[str], diffs: list[dict[str, str]]
+    module: AnsibleModule, file: dict[str, Any], changed_files: list[str], kept: list[str], diffs: list[dict[str, str]]
 ) -> None:
+    path = file["dest"]
     if not os.path.lexists(path):
         return
     before = _read(path)
@@ -143,7 +174,7 @@ def _remove(
         kept.append(path)
         return
     changed_files.append(path)
-    diffs.append({"before_header": path, "before": before, "after_header": path, "after": ""})
+    diffs.append(_diff(file, before, ""))
     if not module.check_mode:
         os.unlink(path)
 
@@ -157,7 +188,7 @@ def _differs(module: AnsibleModule, file: dict[str, Any], diffs: list[dict[str, 
     before = _read(path)
     there = os.path.exists(path)
     if not there or before != file["content"]:
-        diffs.append({"before_header": path, "before": before, "after_header": path, "after": file["content"]})
+        diffs.append(_diff(file, before, file["content"]))
         return True
     found = os.stat(path)
     wanted = (file["owner"], file["group"], file["mode"].zfill(4))
@@ -174,11 +205,19 @@ def _differs(module: AnsibleModule, file: dict[str, Any], diffs: list[dict[str, 
     return seen != wanted
 
 
+def _diff(file: dict[str, Any], before: str, after: str) -> dict[str, str]:
+    if file["secret"]:
+        before, after = ("(secret)\n" if before else ""), ("(secret, differs)\n" if after else "")
+    return {"before_header": file["dest"], "before": before, "after_header": file["dest"], "after": after}
+
+
 def _write(module: AnsibleModule, file: dict[str, Any]) -> None:
     path = file["dest"]
     directory = os.path.dirname(path)
     if not os.path.isdir(directory):
-        os.makedirs(directory, mode=0o755)
+        os.makedirs(os.path.dirname(directory), mode=0o755, exist_ok=True)
+        os.mkdir(directory, 0o700)
+        os.chmod(directory, int(file["directory_mode"], 8))
     descriptor, temporary = tempfile.mkstemp(dir=directory, prefix=".noslop-")
     try:
         with os.fdopen(descriptor, "w", encoding="utf-8", newline="") as stream:

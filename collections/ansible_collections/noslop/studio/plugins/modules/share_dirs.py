@@ -12,10 +12,13 @@ version_added: 0.1.0
 short_description: Make and mark the directories that a studio shares
 description:
   - Makes the storage root, readable by members of the studio's group only, and one directory for each share, owned by
-    the service account and writable by its group.
+    its account and writable by that account's group.
+  - Gives what a share holds to its account where the directory still belongs to the account that owned every share
+    before. A file that has another name outside the share stays as it is.
   - Puts a marker into each share that carries the studio's id and the share's name, by which every host proves that
     it sees the right one. A directory that carries another marker is refused.
-  - Finds every problem before it changes anything. What the directories hold is neither read nor changed.
+  - Finds every problem before it changes anything, and works by descriptors, so that nobody who owns a directory can
+    turn a change towards another place with a link.
 attributes:
   check_mode:
     description: Finds the same problems, and says what would be made.
@@ -42,22 +45,36 @@ options:
         description: Its directory.
         type: path
         required: true
+      uid:
+        description: Number of the account that owns it.
+        type: int
+        required: true
+      gid:
+        description: Number of the group that may write to it.
+        type: int
+        required: true
   studio_id:
     description: Identity of the studio.
     type: str
     required: true
-  uid:
-    description: Number of the account that owns the shares.
-    type: int
-    required: true
   gid:
-    description: Number of the group that may write to them.
+    description: Number of the group that may enter the storage root.
     type: int
     required: true
+  previous_uid:
+    description: Number of the account that owned every share before each had its own.
+    type: int
+  previous_gid:
+    description: Number of that account's group.
+    type: int
   min_free_gb:
     description: How many gigabytes (10^9 bytes) every file system that holds a share must have free.
     type: float
     default: 50
+  require_own_file_system:
+    description: Whether to refuse shares that lie on a file system which holds other things too.
+    type: bool
+    default: false
   create:
     description: Which missing directories to make. Others must be there already.
     type: str
@@ -69,9 +86,10 @@ EXAMPLES = r"""
 - name: Make the shared directories
   noslop.studio.share_dirs:
     root: /mnt/noslop
-    shares: "{{ lookup('noslop.studio.shares') | map('ansible.builtin.dict2items') }}"
+    shares:
+      - {name: projects, path: /mnt/noslop/projects, uid: 2600, gid: 2600}
+      - {name: comfyui_models, path: /mnt/noslop/comfyui/models, uid: 2601, gid: 2601}
     studio_id: 7f0c1a52-atelier
-    uid: 2600
     gid: 2600
 """
 
@@ -91,12 +109,20 @@ shares:
     mount_point:
       description: Whether the directory is the root of a file system of its own.
       type: bool
+    own_file_system:
+      description: Whether the directory lies on a file system that holds nothing but shares.
+      type: bool
     free_gb:
       description: What the file system has free for ordinary accounts, in gigabytes.
       type: float
     guarded:
       description: Whether a directory above the share keeps out accounts that are not in the studio's group.
       type: bool
+brought_over:
+  description: Shares whose content was given to their account.
+  type: list
+  elements: str
+  returned: success
 made:
   description: Directories and markers that were made or corrected.
   type: list
@@ -109,13 +135,13 @@ problems:
   returned: failure
 """
 
-import contextlib
 import os
 import stat
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.noslop.studio.plugins.module_utils import share_markers, share_paths
+from ansible_collections.noslop.studio.plugins.module_utils import own_file_system, share_markers, share_paths
+from ansible_collections.noslop.studio.plugins.module_utils.host import safe_paths
 from ansible_collections.noslop.studio.plugins.module_utils.mounts import (
     Mount,
     is_below,
@@ -137,6 +163,7 @@ class Maker:
     def __init__(self, module: AnsibleModule) -> None:
         self.module = module
         self.made: list[str] = []
+        self.brought_over: list[str] = []
         #: directories above shares that keep others out
         self.guards: set[str] = set()
         self.before: list[str] = []
@@ -144,36 +171,46 @@ class Maker:
 
     def directory(self, path: str, uid: int, gid: int, mode: int) -> None:
         """Make ``path`` with this owner and mode, or correct them."""
+        if self._differs(path, uid, gid, mode) and not self.module.check_mode:
+            safe_paths.make_directory(path, uid, gid, mode)
+
+    def bring_over(self, path: str, previous: tuple[int | None, int | None], uid: int, gid: int) -> None:
+        """Give what ``path`` holds to its account, where the directory is still that of the previous one."""
+        found = _lstat(path)
+        if found is None or found.st_uid != previous[0] or found.st_uid == uid:
+            return
+        self.brought_over.append(path)
+        self._note(path, f"what {previous[0]} owns in {path}\n", f"the same, owned by {uid}\n")
+        if self.module.check_mode:
+            return
+        # Twice: until the top directory changed, members could still make files in it as the previous account.
+        for _ in range(2):
+            from_gids = set() if previous[1] is None else {previous[1]}
+            safe_paths.change_owner_tree(path, {found.st_uid}, uid, gid, from_gids)
+
+    def marker(self, directory: str, text: str, uid: int, gid: int) -> str:
+        """Make the marker, unless another host was faster. Returns the marker's text as it is now."""
+        path = os.path.join(directory, MARKER)
+        missing = _lstat(path) is None
+        if self._differs(path, uid, gid, MARKER_MODE) and not self.module.check_mode:
+            descriptor = safe_paths.open_directory(directory)
+            try:
+                if missing:
+                    return share_markers.publish(descriptor, MARKER, text, uid, gid, MARKER_MODE)
+                kept = safe_paths.read_file(path, share_markers.LIMIT_BYTES)
+                safe_paths.write_file(descriptor, MARKER, kept, uid, gid, MARKER_MODE)
+            finally:
+                os.close(descriptor)
+        return text if missing else read_marker(path)
+
+    def _differs(self, path: str, uid: int, gid: int, mode: int) -> bool:
         wanted = _line(path, uid, gid, mode)
         found = _lstat(path)
-        seen = "" if found is None else _line(path, found.st_uid, found.st_gid, stat.S_IMODE(found.st_mode))
-        if seen == wanted:
-            return
-        self._note(path, seen, wanted)
-        if self.module.check_mode:
-            return
-        if found is None:
-            with contextlib.suppress(FileExistsError):  # another host, on a file system that both have mounted
-                os.mkdir(path, 0o700)
-        os.chown(path, uid, gid)
-        os.chmod(path, mode)
-
-    def marker(self, path: str, text: str, uid: int, gid: int) -> str:
-        """Make the marker, unless another host was faster. Gives the marker's text as it is now."""
-        wanted = _line(path, uid, gid, MARKER_MODE)
-        found = _lstat(path)
-        if found is not None:
-            seen = _line(path, found.st_uid, found.st_gid, stat.S_IMODE(found.st_mode))
-            if seen != wanted:
-                self._note(path, seen, wanted)
-                if not self.module.check_mode:
-                    os.chown(path, uid, gid, follow_symlinks=False)
-                    os.chmod(path, MARKER_MODE)
-            return share_markers.read(path)
-        self._note(path, "", wanted)
-        if self.module.check_mode:
-            return text
-        return share_markers.publish(path, text, uid, gid, MARKER_MODE)
+        current = "" if found is None else _line(path, found.st_uid, found.st_gid, stat.S_IMODE(found.st_mode))
+        if current == wanted:
+            return False
+        self._note(path, current, wanted)
+        return True
 
     def _note(self, path: str, before: str, after: str) -> None:
         self.made.append(path)
@@ -198,12 +235,16 @@ def main() -> None:
                 "options": {
                     "name": {"type": "str", "required": True},
                     "path": {"type": "path", "required": True},
+                    "uid": {"type": "int", "required": True},
+                    "gid": {"type": "int", "required": True},
                 },
             },
             "studio_id": {"type": "str", "required": True},
-            "uid": {"type": "int", "required": True},
             "gid": {"type": "int", "required": True},
+            "previous_uid": {"type": "int"},
+            "previous_gid": {"type": "int"},
             "min_free_gb": {"type": "float", "default": 50.0},
+            "require_own_file_system": {"type": "bool", "default": False},
             "create": {"type": "str", "choices": ["all", "below_root"], "default": "all"},
         },
         supports_check_mode=True,
@@ -226,8 +267,9 @@ def main() -> None:
     module.exit_json(
         changed=bool(maker.made),
         made=maker.made,
+        brought_over=maker.brought_over,
         diff=maker.diff,
-        shares=[_describe(share, mounts, maker.guards) for share in asked["shares"]],
+        shares=[_describe(share, asked["root"], mounts, maker.guards) for share in asked["shares"]],
     )
 
 
@@ -250,12 +292,16 @@ def find_problems(asked: dict[str, Any], mounts: list[Mount]) -> list[str]:
                 )
             problems += _wrong_marker(share, asked["studio_id"])
         problems += _too_full(shares, asked["min_free_gb"])
+        shared = [share["path"] for share in shares if not own_file_system.has_own(mounts, root, share["path"])]
+        if shared and asked["require_own_file_system"]:
+            problems.append(own_file_system.refusal("this host", root, shared))
     return list(dict.fromkeys(problems))
 
 
 def make(maker: Maker, asked: dict[str, Any]) -> None:
     """Make the root, each share and each marker."""
-    root, uid, gid = asked["root"], asked["uid"], asked["gid"]
+    root, gid = asked["root"], asked["gid"]
+    previous = (asked["previous_uid"], asked["previous_gid"])
     for parent in _missing_above(root, maker):
         maker.directory(parent, 0, 0, PARENT_MODE)
     maker.directory(root, 0, gid, ROOT_MODE)
@@ -268,13 +314,18 @@ def make(maker: Maker, asked: dict[str, Any]) -> None:
             if guard:
                 maker.guards.add(parent)
             maker.directory(parent, 0, gid if guard else 0, ROOT_MODE if guard else PARENT_MODE)
-        maker.directory(path, uid, gid, SHARE_MODE)
-        text = maker.marker(
-            os.path.join(path, MARKER), share_markers.compose(asked["studio_id"], share["name"]), uid, gid
-        )
+        maker.bring_over(path, previous, share["uid"], share["gid"])
+        maker.directory(path, share["uid"], share["gid"], SHARE_MODE)
+        composed = share_markers.compose(asked["studio_id"], share["name"])
+        text = maker.marker(path, composed, share["uid"], share["gid"])
         problem = share_markers.problem(text, asked["studio_id"], share["name"])
         if problem:
             raise share_markers.MarkerError(f"{path}: {problem}")
+
+
+def read_marker(path: str) -> str:
+    """Return the text of a marker that is a file, and no link."""
+    return safe_paths.read_file(path, share_markers.LIMIT_BYTES).decode("utf-8", "replace")
 
 
 def _missing_above(path: str, maker: Maker) -> list[str]:
@@ -283,7 +334,7 @@ def _missing_above(path: str, maker: Maker) -> list[str]:
     return [parent for parent in above if not os.path.isdir(parent) and parent not in maker.made]
 
 
-def _describe(share: dict[str, Any], mounts: list[Mount], guards: set[str]) -> dict[str, Any]:
+def _describe(share: dict[str, Any], root: str, mounts: list[Mount], guards: set[str]) -> dict[str, Any]:
     path = share["path"]
     closed = {
         parent for parent in parents(path) if os.path.isdir(parent) and not os.stat(parent).st_mode & stat.S_IXOTH
@@ -292,6 +343,7 @@ def _describe(share: dict[str, Any], mounts: list[Mount], guards: set[str]) -> d
         "name": share["name"],
         "path": path,
         "mount_point": mount_at(mounts, path) is not None,
+        "own_file_system": own_file_system.has_own(mounts, root, path),
         "free_gb": round(_free_bytes(path) / 1e9, 1),
         "guarded": bool((guards | closed).intersection(parents(path))),
     }
@@ -312,9 +364,11 @@ def _wrong_marker(share: dict[str, Any], studio_id: str) -> list[str]:
     if not os.path.lexists(path):
         return []
     try:
-        problem = share_markers.problem(share_markers.read(path), studio_id, share["name"])
+        problem = share_markers.problem(read_marker(path), studio_id, share["name"])
     except OSError as error:
-        problem = f"its marker cannot be read: {error}"
+        problem = (
+            f"its marker .noslop-share cannot be read: {error}. Look at what it is, and remove it if it is no file."
+        )
     return [f"{share['path']}: {problem}"] if problem else []
 
 

@@ -72,6 +72,13 @@ options:
     description: How far the kernel reads ahead on these mounts, in KiB. What is in force is raised or lowered to it.
     type: int
     default: 15360
+  quiet_units:
+    description:
+      - Units of NFSv3 that must not run; a condition in a drop-in keeps them from starting again. A mount by NFSv3,
+        which needs them, is refused. With C(state=absent), those that are enabled are started again.
+    type: list
+    elements: str
+    default: []
   services:
     description: Units of the studio that use the shares; those that run are stopped while a share is mounted anew.
     type: list
@@ -159,6 +166,7 @@ def main() -> None:
             "mounts": {"type": "list", "elements": "dict", "default": [], "options": mount_spec},
             "read_ahead_kb": {"type": "int", "default": 15360},
             "services": {"type": "list", "elements": "str", "default": []},
+            "quiet_units": {"type": "list", "elements": "str", "default": []},
             "timeout_s": {"type": "int", "default": 120},
         },
         required_if=[

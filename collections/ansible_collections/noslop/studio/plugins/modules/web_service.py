@@ -137,6 +137,9 @@ class Service:
             self._do("enable", self.name)
         if not is_active:
             self._refuse_taken_port()
+            if before["ActiveState"] == "failed":
+                # A unit that reached its start limit is not started before.
+                self._do("reset-failed", self.name)
             self._do("start", self.name, may_fail=True)
         elif owes_restart:
             self._do("restart", self.name, may_fail=True)

@@ -1,0 +1,53 @@
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Whether a share lies on a file system that holds nothing but shares, and what it means where it does not. Pure.
+
+An export of a directory inside a larger file system can be left with a forged file handle (exports(5),
+``no_subtree_check``). ``all_squash`` still holds there: what is reached is reached as the account that owns the share.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from .mounts import Mount, mount_at, mount_holding
+
+
+def has_own(table: list[Mount], root: str, path: str) -> bool:
+    """Return whether the share ``path`` lies on a file system of its own, or on one mounted at the storage root.
+
+    A bind mount shows a part of another file system, and a Btrfs subvolume shares its file handles with the whole of
+    it (fs/btrfs/export.c looks a handle up in every subvolume), so neither counts.
+    """
+    mount = mount_holding(table, path)
+    system = mount_at(table, "/")
+    if mount is None or mount.point not in (root, path) or mount.root != "/":
+        return False
+    return system is None or (mount.device != system.device and mount.point != "/")
+
+
+def exposure(server: str, paths: Iterable[str]) -> str:
+    """Return the sentence that says what a hostile member could do."""
+    return (
+        f"{', '.join(paths)} lie on a file system of {server} that holds other things: root on a member can forge file "
+        f"handles, and there read what every account of {server} may read, and write where every account may write."
+    )
+
+
+def todo(root: str) -> str:
+    """Return how to give the storage a file system of its own, with commands."""
+    return (
+        f"Leave it so where members are trusted, or give the storage a file system of its own, mounted at {root} "
+        "(or at each share). A disk: `mkfs.ext4 /dev/DISK`. LVM: `lvcreate --size 500G --name noslop GROUP`, then "
+        "`mkfs.ext4 /dev/GROUP/noslop`. A loop image: `fallocate --length 500G /srv/noslop.img`, then "
+        "`mkfs.ext4 /srv/noslop.img`. Btrfs: a file system of its own, since a subvolume shares file handles with the "
+        f"rest. Move what {root} holds aside, add `DEVICE {root} ext4 defaults 0 2` to /etc/fstab (for an image "
+        f"`defaults,loop`), run `mount {root}`, and move it back."
+    )
+
+
+def refusal(server: str, root: str, paths: Iterable[str]) -> str:
+    """Return the sentence for where ``noslop_require_own_file_system`` is set."""
+    return (
+        f"{exposure(server, paths)} noslop_require_own_file_system is true. {todo(root)} Or set that variable to false."
+    )
