@@ -4,13 +4,18 @@
 
 from __future__ import annotations
 
+import json
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from ansible_collections.noslop.studio.plugins.module_utils import studio
 
-ROLES = Path(__file__).parents[2] / "collections/ansible_collections/noslop/studio/roles"
+REPOSITORY = Path(__file__).parents[2]
+ROLES = REPOSITORY / "collections/ansible_collections/noslop/studio/roles"
 
 
 def test_accounts_follow_their_variables() -> None:
@@ -57,6 +62,33 @@ def test_writers_are_chosen_for_models_and_for_custom_nodes() -> None:
     assert read_only({"noslop_models_writers": "server"}) == ["ollama_models", "comfyui_models", "comfyui_custom_nodes"]
     with pytest.raises(ValueError, match="noslop_models_writers: 'all' is neither server nor members"):
         studio.shares({"noslop_models_writers": "all"})
+
+
+def test_roles_see_the_numbers_and_units_that_the_variables_give() -> None:
+    """As Ansible sees the roles' defaults, with a value that is itself a template."""
+    wanted = [
+        "(nfs_server_accounts | selectattr('name', 'equalto', 'noslop-nodes') | first).uid",
+        "studio_verify_accounts | map(attribute='uid')",
+        "nfs_client_gid",
+        "nfs_client_services",
+        "nfs_client_shares | selectattr('writers', 'equalto', 'server') | map(attribute='name')",
+    ]
+    words = [str(Path(sys.executable).with_name("ansible")), "localhost", "--connection", "local", "-m", "debug"]
+    for role in ("nfs_server", "nfs_client", "studio_verify"):
+        words += ["-e", f"@{ROLES / role / 'defaults/main.yml'}"]
+    variables = {"moved": 2690, "noslop_nodes_id": "{{ moved }}", "noslop_gid": 2700, "noslop_models_writers": "server"}
+    words += ["-e", json.dumps(variables), "-a", "msg={{ [" + ", ".join(wanted) + "] }}"]
+    environment = {**os.environ, "ANSIBLE_CONFIG": str(REPOSITORY / "ansible.cfg"), "ANSIBLE_LOCALHOST_WARNING": "no"}
+    environment |= {"ANSIBLE_LOAD_CALLBACK_PLUGINS": "true", "ANSIBLE_CALLBACK_RESULT_FORMAT": "json"}
+    run = subprocess.run(words, capture_output=True, text=True, check=False, cwd=REPOSITORY, env=environment)
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert json.loads(run.stdout.partition("=>")[2])["msg"] == [
+        2690,
+        [2600, 2601, 2690, 2603, 2604, 2605, 2606],
+        2700,
+        ["noslop-comfyui.service", "noslop-ollama.service", "noslop-backend.service"],
+        ["ollama_models", "comfyui_models", "comfyui_custom_nodes"],
+    ]
 
 
 def test_each_service_has_the_unit_that_its_role_writes() -> None:
