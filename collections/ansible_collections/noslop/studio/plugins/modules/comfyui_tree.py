@@ -17,7 +17,7 @@ description:
   - Makes C(models) and C(custom_nodes) links to the shares. What the revision brings there is put on the shares where
     they lack it, as the account that owns each, and replaces nothing. A share that may only be read here is left as it
     is.
-  - Makes the model directories on the share, and the directories that belong to this host alone.
+  - Makes the model directories on the share.
   - Of older version directories three stay, with the one before this and any that a process runs from.
   - A version directory that is there already costs no network.
 attributes:
@@ -69,15 +69,6 @@ options:
         type: list
         elements: str
         default: []
-  state_directories:
-    description: Directories of this host, which belong to the account.
-    type: list
-    elements: path
-    default: []
-  account:
-    description: Who owns them.
-    type: str
-    default: noslop-comfyui
   builder:
     description: Who fetches and exports.
     type: str
@@ -135,7 +126,7 @@ read_only:
   elements: str
   returned: success
 made:
-  description: Directories and files that were made on the shares and on the host.
+  description: Directories and files that were made on the shares.
   type: list
   elements: str
   returned: success
@@ -185,8 +176,6 @@ def main() -> None:
             "revision": {"type": "str"},
             "commit": {"type": "str", "default": ""},
             "links": {"type": "list", "elements": "dict", "default": [], "options": link_spec},
-            "state_directories": {"type": "list", "elements": "path", "default": []},
-            "account": {"type": "str", "default": "noslop-comfyui"},
             "builder": {"type": "str", "default": "noslop-build"},
             "programs": {"type": "path", "default": "/opt/noslop"},
             "studio_id": {"type": "str"},
@@ -222,7 +211,7 @@ def _remove(module: AnsibleModule) -> dict[str, Any]:
 
 
 class Tree:
-    """One version directory and what belongs to it."""
+    """One version directory and its shares."""
 
     def __init__(self, module: AnsibleModule) -> None:
         self.module = module
@@ -230,7 +219,6 @@ class Tree:
         self.revision: str = module.params["revision"]
         self.links: list[dict[str, Any]] = module.params["links"]
         self.path = os.path.join(self.base, self.revision)
-        self.account = builds.account_named(module.params["account"])
         self.owners = {link["share"]: share_access.account_named(link["account"]) for link in self.links}
         self.made: list[str] = []
         self.removed: list[str] = []
@@ -238,8 +226,7 @@ class Tree:
 
     def install(self) -> dict[str, Any]:
         """Make what is missing."""
-        names = [self.module.params["account"], *(link["account"] for link in self.links)]
-        missing = [name for name in names if share_access.account_named(name) is None]
+        missing = [link["account"] for link in self.links if self.owners[link["share"]] is None]
         if missing and not self.module.check_mode:
             raise TreeError(f"There is no account {missing[0]} here. Run the playbook storage first.")
         if not self._shares_are_there():
@@ -254,8 +241,6 @@ class Tree:
             self.removed = self._prune() if installed else []
         for link in self.links:
             self._fill_share(link)
-        for directory in self.module.params["state_directories"]:
-            self._make_own(directory)
         commit = stamp["commit"] if stamp and not (installed and self.module.check_mode) else ""
         return self._result(installed, changed or bool(self.made), commit, self._requirements())
 
@@ -340,16 +325,6 @@ class Tree:
         self.made += [os.path.join(share, path) for _, path in comparison.missing]
         if not self.module.check_mode:
             carry.copy(comparison, share, carry.Hands(writer=owner), may_exist=True)
-
-    def _make_own(self, directory: str) -> None:
-        """Make a directory of the account's own on this host; its parents belong to root when they are missing."""
-        if self.module.check_mode or self.account is None:
-            if not os.path.isdir(directory):
-                self.made.append(directory)
-            return
-        # Members of the group may put files there.
-        if safe_paths.make_directory(directory, self.account.uid, self.account.gid, 0o2770):
-            self.made.append(directory)
 
     def _requirements(self) -> list[str]:
         """Which custom nodes on the share want Python packages."""
