@@ -20,7 +20,8 @@ description:
   - When something fails, directories get their names back and what was stopped is started again. A run that was killed
     is finished by running it again.
   - Links that lead out of the directory are followed, since they would lead nowhere on other hosts. The directory is
-    read as its owner, so that a link publishes nothing that he may not read.
+    read and renamed as the account that owns the first directory on the way to it, so that a link publishes nothing
+    that this account may not read, and leads no rename elsewhere.
   - Two hosts must not do this to one share at the same time, so use C(throttle=1).
 attributes:
   check_mode:
@@ -246,11 +247,10 @@ def _run(module: AnsibleModule, words: list[str], environment: dict[str, str] | 
 
 def _pair(given: dict[str, Any], writer: children.Account | None = None) -> relocation.Pair:
     rules = carry.Rules(given["exclude"], given["prefer_share"], given["rename"], given["suffix"])
-    src, reader = os.path.normpath(given["src"]), None
-    if os.path.isdir(src):
-        about = os.stat(src)
-        reader = children.account_for(about.st_uid, about.st_gid)
-    return relocation.Pair(src, os.path.normpath(given["dest"]), rules, carry.Hands(reader, writer))
+    src = os.path.normpath(given["src"])
+    hands = carry.Hands(relocation.first_owner(src), writer)
+    keeper = relocation.first_owner(os.path.dirname(src))
+    return relocation.Pair(src, os.path.normpath(given["dest"]), rules, hands, keeper)
 
 
 def _look(module: AnsibleModule, pairs: list[relocation.Pair]) -> list[relocation.Pair]:
