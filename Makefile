@@ -40,10 +40,11 @@ lab-down: $(VENV)/.ready ## Take the lab away: machines, containers, bridge, rul
 	rm -rf inventories/demo
 
 .PHONY: lint
-lint: $(VENV)/.ready ## ruff, mypy --strict, ansible-lint
+lint: $(VENV)/.ready ## ruff, mypy --strict, files changed by path as root, ansible-lint
 	ruff check .
 	ruff format --check .
 	mypy
+	$(BIN)/python tests/lint/root_paths.py
 	ansible-lint
 
 # Two halves that share no host run side by side: one with containers, one with virtual machines. What a look at the text
