@@ -52,6 +52,8 @@ ALLOWED: dict[tuple[str, str], str] = {
     ("module_utils/relocation.py", "swap_back"): _AS_THE_ACCOUNT,
     ("module_utils/relocation.py", "finish_restore"): _AS_THE_ACCOUNT,
     ("module_utils/share_probe.py", "*"): _AS_THE_ACCOUNT,
+    ("module_utils/lease.py", "_locked"): "in /run, which is root's",
+    ("module_utils/lease.py", "_write"): "by a descriptor in /run/noslop-lease, which was opened with O_NOFOLLOW",
     ("module_utils/mount_keeper.py", "_read_ahead"): "in /sys",
     ("module_utils/trees.py", "flip"): _ROOTS,
     ("module_utils/host/builds.py", "hand_over"): "from the build account's directory, which root took from it before",
