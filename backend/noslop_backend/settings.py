@@ -63,7 +63,7 @@ class Settings(BaseSettings):
     key_days: int = Field(7, alias="NOSLOP_KEY_DAYS", ge=1)
     #: In these steps bytes are reserved for a body of unknown length.
     reserve_step_bytes: int = Field(64 * 1024 * 1024, alias="NOSLOP_RESERVE_STEP_BYTES", ge=1)
-    max_document_bytes: int = Field(64 * 1024 * 1024, alias="NOSLOP_MAX_DOCUMENT_BYTES", ge=1)
+    max_document_bytes: int = Field(16 * 1024 * 1024, alias="NOSLOP_MAX_DOCUMENT_BYTES", ge=1)
     #: For new projects that bring none of their own; empty means none.
     project_quota_bytes: int | None = Field(None, alias="NOSLOP_PROJECT_QUOTA_BYTES", ge=0)
     intermediate_days: int | None = Field(None, alias="NOSLOP_INTERMEDIATE_DAYS", ge=1)
