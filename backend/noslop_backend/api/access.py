@@ -9,9 +9,10 @@ from typing import Annotated
 from fastapi import BackgroundTasks, Depends, Request, Security, params
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
-from noslop_backend.auth import ANYBODY, Caller, UnauthenticatedError
+from noslop_backend.auth import Caller
 from noslop_backend.models import TokenScope
 
+from .admission import CALLER
 from .state import StateDep
 
 _bearer = HTTPBearer(
@@ -21,22 +22,14 @@ _bearer = HTTPBearer(
 )
 
 
-def _caller(
+# Awaits nothing: it was found out before the request came here (admission.py).
+async def _caller(
     request: Request,
     state: StateDep,
     tasks: BackgroundTasks,
-    credentials: Annotated[HTTPAuthorizationCredentials | None, Security(_bearer)],
+    _described: Annotated[HTTPAuthorizationCredentials | None, Security(_bearer)],
 ) -> Caller:
-    if not state.asks_for_tokens:
-        return ANYBODY
-    if credentials is None:
-        if request.headers.get("authorization"):
-            raise UnauthenticatedError("The Authorization header is to say 'Bearer' and a token.")
-        raise UnauthenticatedError(
-            "A token is needed: send 'Authorization: Bearer TOKEN'. Who runs the studio makes one with "
-            "'noslop-backend token create'."
-        )
-    caller = state.tokens.check(credentials.credentials)
+    caller: Caller = request.scope[CALLER]
     if caller.note_use and caller.token_id is not None:
         # After the answer: a database that is busy with a write delays no reader.
         tasks.add_task(state.note_use, caller.token_id)

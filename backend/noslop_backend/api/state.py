@@ -19,7 +19,9 @@ from noslop_backend.errors import BackendError
 from noslop_backend.storage import ProjectStorage
 
 from .disk import DiskPool
+from .health import HealthCheck
 from .limits import Limits
+from .rates import Places
 
 _LOG = logging.getLogger(__name__)
 #: After the network an ingest may still decode and publish a file.
@@ -40,8 +42,11 @@ class State:
     #: And it asks the database by a connection of its own, which does not wait for as long.
     probe_database: Database
     registry: CollectorRegistry
-    uploads: asyncio.Semaphore
+    uploads: Places
+    large_documents: Places
+    requests: Places
     ingests: asyncio.Semaphore
+    health: HealthCheck
     #: Threads in which prompts are filed.
     fetching: DiskPool
     #: What health checks told of the parts that do not work, by part.
@@ -61,8 +66,11 @@ class State:
             probe=DiskPool(threads=1, waiting=8, limit_s=limits.probe_limit_s),
             probe_database=Database(storage.settings.database_url, limits.probe_limit_s),
             registry=CollectorRegistry(),
-            uploads=asyncio.Semaphore(limits.uploads),
+            uploads=Places("uploads", limits.uploads, limits.uploads_per_token),
+            large_documents=Places("large documents", limits.large_documents, limits.large_documents_per_token),
+            requests=Places("requests", limits.connections, limits.requests_per_token),
             ingests=asyncio.Semaphore(limits.ingests),
+            health=HealthCheck(),
             # Each step of an ingest has a limit of its own, so this one is only reached when those do not hold.
             fetching=DiskPool(
                 threads=limits.ingests, waiting=0, limit_s=2 * storage.settings.ingest_limit_s + _INGEST_END_S

@@ -7,6 +7,7 @@ from __future__ import annotations
 import ipaddress
 import logging
 import logging.config
+import resource
 import signal
 from types import FrameType
 
@@ -56,9 +57,19 @@ def serve(environment: Environment, host: str, port: int, no_auth: bool) -> None
             _LOG.info(
                 "listening on http://%s:%d/api/v1", f"[{address[0]}]" if ":" in address[0] else address[0], address[1]
             )
+            _raise_open_files(allowed.connections)
             # The server ends its requests first, and then raises the signal again: that is the end.
             signal.signal(signal.SIGTERM, _stop)
             uvicorn.Server(configured(app, allowed)).run(sockets=[listener])
+
+
+def _raise_open_files(connections: int) -> None:
+    """Have descriptors for all connections, what is being accepted meanwhile, and the files of each."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = 4 * connections + 2048
+    most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    if soft < most:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
 def _stop(_number: int, _frame: FrameType | None) -> None:

@@ -4,14 +4,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
+import functools
 import socket
-from typing import Any
+from typing import Any, cast
 
 import uvicorn
 from fastapi import FastAPI
 
 from noslop_backend.api import Limits
+from noslop_backend.api.connections import Connection, Connections
 from noslop_backend.errors import ConfigurationError
 
 #: A request line with 16 KiB of parameters, and headers of a usual size.
@@ -33,19 +36,21 @@ LOGGING: dict[str, Any] = {
 
 def configured(app: FastAPI, limits: Limits) -> uvicorn.Config:
     """Set the server up; where it listens is up to who runs it."""
+    app.state.connections = Connections(limits)
     return uvicorn.Config(
         app,
         log_config=LOGGING,
         access_log=False,
-        http="h11",
+        # A class, as far as uvicorn calls it.
+        http=cast(type[asyncio.Protocol], functools.partial(Connection, table=app.state.connections)),
         ws="none",
         lifespan="on",
         server_header=False,
         # Addresses of clients mean nothing here, so nobody's word is taken for them.
         proxy_headers=False,
         h11_max_incomplete_event_size=HEADER_BYTES,
-        limit_concurrency=limits.connections,
-        timeout_keep_alive=30,
+        # Our own count of connections takes the place of `limit_concurrency`, which is an error for everybody.
+        timeout_keep_alive=limits.keep_alive_s,
         timeout_graceful_shutdown=limits.stop_s,
     )
 
