@@ -51,6 +51,8 @@ class Admission:
         try:
             caller = await self._caller(scope)
         except BackendError as error:
+            # What is left of its body may take a while, and its place is for others meanwhile.
+            _note_refused(scope)
             await problems.of_backend_error(error)(scope, receive, send)
             return
         if isinstance(caller, Response):
@@ -109,8 +111,7 @@ class Admission:
         limits, client = self.state.limits, scope["client"]
         if self._rate.spend(network_of(client[0]) if client else "", limits.anonymous_per_s):
             return
-        if (connections := _connections(scope)) is not None:
-            connections.note_refused(client)
+        _note_refused(scope)
         await asyncio.sleep(limits.refusal_delay_s)
         raise TooManyRequestsError(
             f"More than {limits.anonymous_per_s:g} requests a second without a valid token came from your address.",
@@ -127,6 +128,11 @@ class Admission:
 def _connections(scope: Scope) -> Connections | None:
     found: Connections | None = getattr(scope["app"].state, "connections", None)
     return found
+
+
+def _note_refused(scope: Scope) -> None:
+    if (connections := _connections(scope)) is not None:
+        connections.note_refused(scope["client"])
 
 
 def _token(headers: dict[bytes, bytes]) -> tuple[str, str]:

@@ -40,7 +40,7 @@ class Connection(H11Protocol):
         self.address = ""
         #: Whether a request on it has shown a valid token.
         self.has_token = False
-        #: Whether its request is only being answered with "too many".
+        #: Whether its request is being refused, and nothing else is done for it.
         self.is_refused = False
         self.idle_since = 0.0
         #: Since when the head of a request is due; None: none has begun.

@@ -12,13 +12,12 @@ import signal
 from types import FrameType
 
 import click
-import uvicorn
 
 from noslop_backend.api import create_app, limits
 from noslop_backend.errors import ShareUnavailableError
 
 from .environment import Environment, pass_environment
-from .serving import LOGGING, configured, listening
+from .serving import LOGGING, Server, configured, listening
 
 _LOG = logging.getLogger(__name__)
 PORT = 8765
@@ -60,7 +59,7 @@ def serve(environment: Environment, host: str, port: int, no_auth: bool) -> None
             _raise_open_files(allowed.connections)
             # The server ends its requests first, and then raises the signal again: that is the end.
             signal.signal(signal.SIGTERM, _stop)
-            uvicorn.Server(configured(app, allowed)).run(sockets=[listener])
+            Server(configured(app, allowed)).run(sockets=[listener])
 
 
 def _raise_open_files(connections: int) -> None:

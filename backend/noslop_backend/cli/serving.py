@@ -19,6 +19,8 @@ from noslop_backend.errors import ConfigurationError
 
 #: A request line with 16 KiB of parameters, and headers of a usual size.
 HEADER_BYTES = 64 * 1024
+#: Connections that the kernel keeps until they are accepted.
+QUEUE = 2048
 LOGGING: dict[str, Any] = {
     "version": 1,
     "disable_existing_loggers": False,
@@ -51,8 +53,22 @@ def configured(app: FastAPI, limits: Limits) -> uvicorn.Config:
         h11_max_incomplete_event_size=HEADER_BYTES,
         # Our own count of connections takes the place of `limit_concurrency`, which is an error for everybody.
         timeout_keep_alive=limits.keep_alive_s,
+        # So many are accepted before any of them is read from; twice that have a place, so that one that sends its head
+        # at once is read before those that follow end it as idle.
+        backlog=max(1, min(limits.connections_per_address, limits.connections) // 4),
         timeout_graceful_shutdown=limits.stop_s,
     )
+
+
+class Server(uvicorn.Server):
+    """Uvicorn's server, whose sockets hold more connections than it accepts in one go."""
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begin to serve."""
+        await super().startup(sockets)
+        for each in sockets or ():
+            # listen(2) again, with another length of the queue: asyncio has one number for both.
+            each.listen(QUEUE)
 
 
 def listening(host: str, port: int) -> socket.socket:
@@ -69,7 +85,7 @@ def listening(host: str, port: int) -> socket.socket:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         family, _, _, _, address = found[0]
         made = socket.create_server(
-            (host, port) if family == socket.AF_INET else address[:2], family=family, backlog=2048
+            (host, port) if family == socket.AF_INET else address[:2], family=family, backlog=QUEUE
         )
         made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return made

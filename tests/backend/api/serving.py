@@ -11,12 +11,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import httpx
-import uvicorn
 from fastapi import FastAPI
 from noslop_backend.api import Limits, create_app
 from noslop_backend.api.state import State
 from noslop_backend.auth import Tokens
-from noslop_backend.cli.serving import configured, listening
+from noslop_backend.cli.serving import Server, configured, listening
 from noslop_backend.models import TokenScope
 from noslop_backend.storage import ProjectStorage
 
@@ -75,7 +74,7 @@ def serving(storage: ProjectStorage, limits: Limits | None = None, *, asks_for_t
 def answering(app: FastAPI, limits: Limits | None = None) -> Iterator[str]:
     """Run an application on a port of its own; gives its address."""
     with listening("127.0.0.1", 0) as listener:
-        server = uvicorn.Server(configured(app, limits or limits_for_tests()))
+        server = Server(configured(app, limits or limits_for_tests()))
         # Connections wait in the listener's queue until the server takes them: nobody has to wait for it to be up.
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()
