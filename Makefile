@@ -150,7 +150,7 @@ test-real: programs ## The real ComfyUI on a CPU (COMFYUI_REPO=<url or path>)
 bench: demo ## Read-ahead over the mount, our settings against the kernel's
 	$(BIN)/python -m bench.readahead
 
-BENCHES := upload reads statistics reconcile saves mixed
+BENCHES := upload reads statistics reconcile saves mixed hostile
 .PHONY: bench-backend
 bench-backend: programs ## The backend's speed, both sides in one run, in about ten minutes (SIZE=full: 1,000,000 files and 2 GiB)
 	for each in $(BENCHES); do $(BIN)/python -m bench.backend_$$each $(if $(filter full,$(SIZE)),--full); done

@@ -13,10 +13,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
-import uvicorn
 from fastapi import Depends, FastAPI, HTTPException, Request
 from noslop_backend.api import limits
-from noslop_backend.cli.serving import configured, listening
+from noslop_backend.cli.serving import Server, configured, listening
 from noslop_backend.database import Database
 from noslop_backend.models import ProjectModel, ProjectPublic
 from noslop_backend.settings import Settings
@@ -82,7 +81,7 @@ def main() -> None:
     app = bare_app(Settings(_env_file=env_file))
     with listening("127.0.0.1", 0) as listener:
         print(f"listening on http://127.0.0.1:{listener.getsockname()[1]}", file=sys.stderr, flush=True)
-        uvicorn.Server(configured(app, limits.load(env_file))).run(sockets=[listener])
+        Server(configured(app, limits.load(env_file))).run(sockets=[listener])
 
 
 if __name__ == "__main__":

@@ -98,6 +98,15 @@ class InProgressError(BackendError):
         self.retry_after_s = retry_after_s
 
 
+class TooManyRequestsError(BackendError):
+    """One address or token asks for too much at once: send it again after `retry_after_s`. Nothing was begun."""
+
+    code = "too_many_requests"
+
+    def __init__(self, message: str, *, retry_after_s: float) -> None:
+        super().__init__(f"{message} Nothing was begun. Send it again a little later.", retry_after_s=retry_after_s)
+
+
 class LeaseLostError(BackendError):
     """The write took so long that somebody else cleaned it up. Nothing was published: send it again."""
 

@@ -68,7 +68,7 @@ class Settings(BaseSettings):
     audit_days: int = Field(365, alias="NOSLOP_AUDIT_DAYS", ge=1, le=36_500)
     #: In these steps bytes are reserved for a body of unknown length.
     reserve_step_bytes: int = Field(64 * 1024 * 1024, alias="NOSLOP_RESERVE_STEP_BYTES", ge=1)
-    max_document_bytes: int = Field(64 * 1024 * 1024, alias="NOSLOP_MAX_DOCUMENT_BYTES", ge=1)
+    max_document_bytes: int = Field(16 * 1024 * 1024, alias="NOSLOP_MAX_DOCUMENT_BYTES", ge=1)
     #: For new projects that bring none of their own; empty means none.
     project_quota_bytes: int | None = Field(None, alias="NOSLOP_PROJECT_QUOTA_BYTES", ge=0)
     intermediate_days: int | None = Field(None, alias="NOSLOP_INTERMEDIATE_DAYS", ge=1)

@@ -50,6 +50,10 @@ BENCHMARKS: dict[str, tuple[list[str], set[str]]] = {
             "latency_ms",
         ),
     ),
+    "backend_hostile": (
+        ["--seconds", "0.5", "--silent", "80", "--slow", "10", "--anonymous", "3"],
+        _keys("load", "writers", "saves_per_second", "beside_hostile_over_alone", "memory_mib"),
+    ),
 }
 
 

@@ -6,12 +6,9 @@ from __future__ import annotations
 
 import ast
 import io
-import json
 import os
 import signal
 import struct
-import subprocess
-import sys
 import tempfile
 import zlib
 from collections.abc import Callable
@@ -164,64 +161,3 @@ def children() -> set[int]:
 def others() -> set[int]:
     """Those of other tests: servers that they share, for one."""
     return children()
-
-
-_REACHES_OUT = """
-import io, json, os, resource, socket, sys
-from noslop_backend.decoding import child
-
-path, said = sys.argv[1], {}
-written = open(path + "/before", "wb", buffering=0)
-child.prepare("image/png")
-if os.geteuid() == 0:
-    # Root may raise its limits again; the service is not root.
-    os.setgroups([])
-    os.setgid(65534)
-    os.setuid(65534)
-
-def attempt(name, work):
-    try:
-        work()
-        said[name] = "done"
-    except BaseException as error:
-        said[name] = type(error).__name__
-
-class Content(io.BytesIO):
-    # Does what a decoder might be talked into.
-    def read(self, size=-1):
-        attempt("write to what is open", lambda: written.write(b"x"))
-        attempt("start a process", os.fork)
-        attempt("allocate", lambda: bytearray(2 << 30))
-        attempt("read a file", lambda: open("/etc/passwd"))
-        attempt("a socket", socket.socket)
-        attempt("a pipe", os.pipe)
-        attempt("raise a limit", lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (9, 9)))
-        return super().read(size)
-
-facts = child.look(Content(bytes.fromhex(sys.argv[2])), "image/png", 1 << 30, 60, 30.0)
-said["core"] = resource.getrlimit(resource.RLIMIT_CORE)
-said["time"] = resource.getrlimit(resource.RLIMIT_CPU)
-os.write(1, json.dumps([facts["decoded"], said]).encode())
-"""
-
-
-def test_the_child_can_reach_nothing_while_it_decodes(tmp_path: Path) -> None:
-    # SIGXFSZ, which else ends who writes on, is ignored by Python: it sees an error instead.
-    command = [sys.executable, "-I", "-c", _REACHES_OUT, str(tmp_path), png().hex()]
-    done = subprocess.run(command, capture_output=True, check=False)
-    assert done.returncode == 0, done.stderr.decode()
-    assert json.loads(done.stdout) == [
-        True,
-        {
-            "write to what is open": "OSError",
-            "start a process": "BlockingIOError",
-            "allocate": "MemoryError",
-            "read a file": "OSError",
-            "a socket": "OSError",
-            "a pipe": "OSError",
-            "raise a limit": "ValueError",
-            "core": [0, 0],
-            "time": [60, 61],
-        },
-    ]
-    assert (tmp_path / "before").read_bytes() == b""

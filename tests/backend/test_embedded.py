@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from noslop_backend import embedded
+from noslop_backend.embedded.limits import ITEMS_LIMIT
 from noslop_backend.media_types import sniff
 
 from tests.backend.studio import Studio, png
@@ -99,6 +100,32 @@ def test_a_text_that_claims_to_be_enormous_is_left_out() -> None:
     bomb = zlib.compress(b"\0" * (64 * 1024 * 1024))
     content = png()[:33] + chunk(b"zTXt", b"bomb\0\0" + bomb) + chunk(b"tEXt", b"a\0b") + png()[33:]
     assert embedded.read(io.BytesIO(content), "image/png") == {"a": "b"}
+
+
+class _Counted(io.BytesIO):
+    reads = 0
+
+    def read(self, size: int | None = -1) -> bytes:
+        self.reads += 1
+        return super().read(size)
+
+
+@pytest.mark.parametrize(
+    ("content_type", "start", "item"),
+    [
+        ("image/png", b"\x89PNG\r\n\x1a\n", chunk(b"nope", b"")),
+        ("video/mp4", b"", b"\0\0\0\x08moov"),
+        ("video/webm", b"\x18\x53\x80\x67\x01\xff\xff\xff\xff\xff\xff\xff", b"\xec\x80"),
+        ("video/webm", b"\x18\x53\x80\x67\x01\xff\xff\xff\xff\xff\xff\xff", b"\x12\x54\xc3\x67\x80"),
+        ("audio/flac", b"fLaC", b"\0\0\0\0"),
+        ("audio/ogg", b"", b"OggS" + b"\0" * 23),
+        ("audio/mpeg", b"ID3\4\0\0" + bytes([0x03, 0x7F, 0x7F, 0x7F]), b"TXXX" + b"\0" * 6),
+    ],
+)
+def test_a_file_of_nothing_but_items_is_not_read_to_its_end(content_type: str, start: bytes, item: bytes) -> None:
+    stream = _Counted(start + item * (2_000_000 // len(item)))
+    assert embedded.read(stream, content_type) == {}
+    assert stream.reads <= 2 * ITEMS_LIMIT + 10
 
 
 @given(st.data())

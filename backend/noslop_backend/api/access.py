@@ -12,10 +12,11 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from noslop_backend import audit
 from noslop_backend.audit import Actor, ActorKind
-from noslop_backend.auth import ANYBODY, Caller, ForbiddenError, UnauthenticatedError, require_no_token
+from noslop_backend.auth import Caller, ForbiddenError
 from noslop_backend.errors import NotFoundError
 from noslop_backend.models import TokenScope
 
+from .admission import CALLER, origin
 from .state import State, StateDep
 
 _bearer = HTTPBearer(
@@ -25,50 +26,23 @@ _bearer = HTTPBearer(
 )
 
 
-def _caller(
+# Awaits nothing: it was found out before the request came here (admission.py).
+async def _caller(
     request: Request,
     state: StateDep,
     tasks: BackgroundTasks,
-    credentials: Annotated[HTTPAuthorizationCredentials | None, Security(_bearer)],
+    _described: Annotated[HTTPAuthorizationCredentials | None, Security(_bearer)],
 ) -> Caller:
-    if not state.asks_for_tokens:
-        return ANYBODY
-    require_no_token(request.query_params.multi_items())
-    try:
-        caller = _checked(request, state, credentials)
-    except UnauthenticatedError as error:
-        _note_refusal(request, state, _unauthenticated(request, error), error.reason)
-        raise
+    caller: Caller = request.scope[CALLER]
     if caller.note_use and caller.token_id is not None:
         # After the answer: a database that is busy with a write delays no reader.
         tasks.add_task(state.note_use, caller.token_id)
     return caller
 
 
-def _checked(request: Request, state: State, credentials: HTTPAuthorizationCredentials | None) -> Caller:
-    if credentials is None:
-        if request.headers.get("authorization"):
-            raise UnauthenticatedError("The Authorization header is to say 'Bearer' and a token.")
-        raise UnauthenticatedError(
-            "A token is needed: send 'Authorization: Bearer TOKEN'. Who runs the studio makes one with "
-            "'noslop-backend token create'."
-        )
-    return state.tokens.check(credentials.credentials)
-
-
-def _origin(request: Request) -> str:
-    return request.client.host if request.client else "local"
-
-
-def _unauthenticated(request: Request, error: UnauthenticatedError) -> Actor:
-    if error.token is None:
-        return Actor(ActorKind.ANYBODY, None, "", _origin(request))
-    return Actor(ActorKind.TOKEN, error.token.id, error.token.name, _origin(request))
-
-
 def _actor(request: Request, caller: Caller) -> Actor:
     kind = ActorKind.ANYBODY if caller.token_id is None else ActorKind.TOKEN
-    return Actor(kind, caller.token_id, caller.name, _origin(request))
+    return Actor(kind, caller.token_id, caller.name, origin(request.scope))
 
 
 def _note_refusal(request: Request, state: State, actor: Actor, reason: str) -> None:

@@ -14,12 +14,13 @@ from noslop_backend.models import AdoptionTicket, FilePublic, JsonObject
 from noslop_backend.models.edges import Length, Title
 
 from .access import WRITE
+from .bodies import JsonRoute
 from .parameters import INPUTS_LIMIT, Body, GivenId, Key, ProjectId, TicketId
 from .problems import described
 from .state import StateDep
 from .uploads import IntermediateKind, MediaKind
 
-router = APIRouter(prefix="/projects/{project_id}/adoptions", tags=["adoptions"])
+router = APIRouter(route_class=JsonRoute, prefix="/projects/{project_id}/adoptions", tags=["adoptions"])
 
 
 class Reservation(Body):

@@ -4,12 +4,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import cache
 from typing import Any
 
 import anyio.to_thread
-from fastapi import FastAPI
+from fastapi import FastAPI, Response
 from fastapi.openapi.utils import get_openapi
 from fastapi.routing import APIRoute
 
@@ -17,12 +19,16 @@ from noslop_backend import __version__
 from noslop_backend.storage import ProjectStorage
 
 from . import adoptions, documents, files, ingest, metrics, problems, projects, removal, store, uploads
-from .limits import BodyLimit, Limits
+from .admission import Admission
+from .incoming import BodyLimit
+from .limits import Limits
 from .state import State
 
 PREFIX = "/api/v1"
 #: For routes that only ask the database.
 _OTHER_THREADS = 40
+#: What every operation may be answered with. 408: its body came too slowly; 429: too much at once.
+_ANSWERS = (400, 401, 403, 408, 422, 429, 500, 503, 507)
 _ROUTERS = (
     *(projects.router, documents.router, uploads.router, removal.router, files.router, adoptions.router, store.router),
     *(ingest.router, metrics.router),
@@ -53,7 +59,8 @@ def create_app(storage: ProjectStorage, limits: Limits, *, asks_for_tokens: bool
         version=__version__,
         summary="Every project's files: tracked, limited, never lost.",
         lifespan=lifespan,
-        openapi_url=f"{PREFIX}/openapi.json",
+        # Its own route would encode the description anew each time.
+        openapi_url=None,
         # Their pages load scripts from elsewhere, which a studio may have no way to.
         docs_url=None,
         redoc_url=None,
@@ -61,12 +68,19 @@ def create_app(storage: ProjectStorage, limits: Limits, *, asks_for_tokens: bool
     )
     app.state.noslop = state
     for router in _ROUTERS:
-        app.include_router(router, prefix=PREFIX, responses=problems.described(400, 401, 403, 422, 500, 503, 507))
+        app.include_router(router, prefix=PREFIX, responses=problems.described(*_ANSWERS))
     problems.install(app)
-    app.add_middleware(BodyLimit, limit_bytes=limits.json_bytes)
+    app.add_middleware(Admission, state=state)
+    app.add_middleware(BodyLimit, limits=limits)
     app.add_middleware(metrics.Measured, registry=state.registry)
     state.registry.register(metrics.Costs(storage, state.disk))
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]  # FastAPI's own way to extend it
+    encoded = cache(lambda: json.dumps(app.openapi(), ensure_ascii=False, separators=(",", ":")).encode())
+
+    @app.get(f"{PREFIX}/openapi.json", include_in_schema=False)
+    def get_openapi_description() -> Response:
+        return Response(encoded(), media_type="application/json")
+
     return app
 
 

@@ -4,37 +4,35 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator
-from typing import Annotated
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import ExitStack
+from typing import Annotated, Any
 
-from fastapi import Depends, Request
+import anyio.to_thread
+from fastapi import Depends, Request, Response
+from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 
+from noslop_backend import json_limits
 from noslop_backend.errors import InvalidRequestError
+from noslop_backend.json_limits import LARGE_BYTES
 
-from .limits import set_body_limit
+from .access import CallerDep
+from .incoming import set_body_limit
 from .state import StateDep
 
+#: This much JSON is parsed in the event loop: a thread would take longer.
+_SMALL_BYTES = 64 * 1024
 
-async def pieces(request: Request, piece_bytes: int, idle_s: float) -> AsyncIterator[bytes]:
+
+async def pieces(request: Request, piece_bytes: int) -> AsyncIterator[bytes]:
     """Give a body in pieces of this size, the last one shorter. Never holds more than one.
 
     Raises:
-        HTTPException: the client sends nothing any more.
+        HTTPException: it is too long, or comes too slowly.
     """
     held, size = [], 0
-    stream = aiter(request.stream())
-    while True:
-        try:
-            async with asyncio.timeout(idle_s):
-                chunk = await anext(stream, None)
-        except TimeoutError as error:
-            raise HTTPException(
-                408, f"Nothing came for {idle_s:g} s, so the upload was given up. Nothing was kept: send it again."
-            ) from error
-        if chunk is None:
-            break
+    async for chunk in request.stream():
         held.append(chunk)
         size += len(chunk)
         if size >= piece_bytes:
@@ -42,6 +40,32 @@ async def pieces(request: Request, piece_bytes: int, idle_s: float) -> AsyncIter
             held, size = [], 0
     if size:
         yield b"".join(held)
+
+
+class _JsonRequest(Request):
+    """A request whose JSON is counted before it is parsed, and not parsed in the event loop where that takes long."""
+
+    async def json(self) -> Any:  # noqa: ANN401 - any JSON
+        body = await self.body()
+        try:
+            if len(body) <= _SMALL_BYTES:
+                return json_limits.loads(body)
+            return await anyio.to_thread.run_sync(json_limits.loads, body)
+        except json_limits.TooLargeError as error:
+            raise HTTPException(422, f"The body is too large to be read as JSON: {error}.") from error
+
+
+class JsonRoute(APIRoute):
+    """A route whose requests are counted before they are parsed. For the `route_class` of a router."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """Make what answers requests."""
+        handler = super().get_route_handler()
+
+        async def counted(request: Request) -> Response:
+            return await handler(_JsonRequest(request.scope, request.receive))
+
+        return counted
 
 
 def announced_length(request: Request) -> int | None:
@@ -54,10 +78,16 @@ def announced_length(request: Request) -> int | None:
     return int(told)
 
 
-async def _document(request: Request, state: StateDep) -> bytes:
-    limit = state.storage.settings.max_document_bytes
-    set_body_limit(request.scope, limit)
-    return b"".join([piece async for piece in pieces(request, state.limits.piece_bytes, state.limits.body_idle_s)])
+async def _document(request: Request, state: StateDep, caller: CallerDep) -> AsyncIterator[bytes]:
+    set_body_limit(request.scope, state.storage.settings.max_document_bytes)
+    held, size = [], 0
+    with ExitStack() as stack:
+        async for chunk in request.stream():
+            if size <= LARGE_BYTES < size + len(chunk):
+                stack.enter_context(state.large_documents.reserve(caller.token_id))
+            held.append(chunk)
+            size += len(chunk)
+        yield b"".join(held)
 
 
 #: The body of a workflow or a prompt: small enough to be held, and taken as it is.

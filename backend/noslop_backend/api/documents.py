@@ -13,7 +13,7 @@ from noslop_backend.layout import FileKind
 from noslop_backend.models import DocumentPublic, FilePublic, LoadedDocument, Page
 
 from .access import READ, WRITE
-from .bodies import DocumentBody, content
+from .bodies import DocumentBody, JsonRoute, content
 from .downloads import SAFE_HEADERS, disposition
 from .parameters import (
     Cursor,
@@ -30,7 +30,7 @@ from .parameters import (
 from .problems import described
 from .state import State, StateDep
 
-router = APIRouter(prefix="/projects/{project_id}", tags=["workflows and prompts"])
+router = APIRouter(route_class=JsonRoute, prefix="/projects/{project_id}", tags=["workflows and prompts"])
 
 _CONTENT: dict[int | str, dict[str, Any]] = {
     200: {"description": "The document, byte for byte.", "content": {"application/json": {}, "text/plain": {}}}

@@ -15,11 +15,12 @@ from noslop_backend.models.edges import Title
 
 from . import downloads
 from .access import READ, WRITE
+from .bodies import JsonRoute
 from .parameters import INPUTS_LIMIT, Absent, Body, Cursor, FileId, GivenId, Key, Kinds, Limit, ProjectId
 from .problems import described
 from .state import StateDep
 
-router = APIRouter(prefix="/projects/{project_id}", tags=["files"])
+router = APIRouter(route_class=JsonRoute, prefix="/projects/{project_id}", tags=["files"])
 
 # Any type, and any bytes: a schema would be about JSON.
 _RAW: dict[str, Any] = {}

@@ -14,11 +14,12 @@ from noslop_backend.ingest import PROMPT_ID, ingest
 from noslop_backend.models import IngestReport
 
 from .access import WRITE
+from .bodies import JsonRoute
 from .parameters import Body, Key, ProjectId
 from .problems import described
 from .state import StateDep
 
-router = APIRouter(prefix="/projects/{project_id}", tags=["files"])
+router = APIRouter(route_class=JsonRoute, prefix="/projects/{project_id}", tags=["files"])
 
 
 class Ingestion(Body):

@@ -4,13 +4,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
-from starlette.exceptions import HTTPException
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from noslop_backend.errors import ConfigurationError
 from noslop_backend.settings import ENV_FILE
@@ -29,19 +26,38 @@ class Limits(BaseSettings):
     disk_waiting: int = Field(64, alias="NOSLOP_DISK_WAITING", ge=0, le=1024)
     #: How long a request waits for the share before it is answered with 503.
     disk_limit_s: float = Field(25.0, alias="NOSLOP_DISK_LIMIT_S", gt=0, le=30)
-    #: Uploads at once; each holds up to two pieces of `piece_bytes`.
+    #: Uploads at once; each holds up to two pieces of `piece_bytes`. And those of one token.
     uploads: int = Field(32, alias="NOSLOP_UPLOADS", ge=1, le=1024)
+    uploads_per_token: int = Field(16, alias="NOSLOP_UPLOADS_PER_TOKEN", ge=1, le=1024)
+    #: Workflows and prompts above 1 MiB that are held at once, and those of one token.
+    large_documents: int = Field(8, alias="NOSLOP_LARGE_DOCUMENTS", ge=1, le=1024)
+    large_documents_per_token: int = Field(4, alias="NOSLOP_LARGE_DOCUMENTS_PER_TOKEN", ge=1, le=1024)
+    #: Requests of one token at once: no more than most of what may work on the share or wait for it.
+    requests_per_token: int = Field(48, alias="NOSLOP_REQUESTS_PER_TOKEN", ge=1, le=1024)
+    #: Requests without a valid token, a second and address; who asks for more waits so many seconds for a refusal.
+    anonymous_per_s: float = Field(20.0, alias="NOSLOP_ANONYMOUS_PER_S", gt=0)
+    refusal_delay_s: float = Field(1.0, alias="NOSLOP_REFUSAL_DELAY_S", ge=0, le=10)
     #: Prompts of ComfyUI that are filed at once; each may hold a thread, and a decoder beside it.
     ingests: int = Field(2, alias="NOSLOP_INGESTS", ge=1, le=32)
     piece_bytes: int = Field(4 * MIB, alias="NOSLOP_PIECE_BYTES", ge=4096, le=64 * MIB)
+    #: How long a client may take for the head of a request, and be idle between two.
+    header_s: float = Field(10.0, alias="NOSLOP_HEADER_S", gt=0, le=600)
+    keep_alive_s: int = Field(30, alias="NOSLOP_KEEP_ALIVE_S", ge=1, le=75)
     #: How long a client may send nothing in the middle of a body.
-    body_idle_s: float = Field(60.0, alias="NOSLOP_BODY_IDLE_S", gt=0)
+    body_idle_s: float = Field(30.0, alias="NOSLOP_BODY_IDLE_S", gt=0)
+    #: How many bytes a second have to come, and be read of an answer, over how many seconds of waiting for the client.
+    body_bytes_per_s: int = Field(1024, alias="NOSLOP_BODY_BYTES_PER_S", ge=0)
+    body_window_s: float = Field(60.0, alias="NOSLOP_BODY_WINDOW_S", gt=0)
     #: For bodies that are JSON. The largest has settings or parameters, each of at most 1 MiB.
     json_bytes: int = Field(2 * MIB, alias="NOSLOP_JSON_BYTES", ge=1024)
     #: A health check waits no longer for the share.
     probe_limit_s: float = Field(2.0, alias="NOSLOP_PROBE_LIMIT_S", gt=0, le=30)
-    #: Connections at once; who comes later is told to come again.
+    #: How long what a health check saw is the answer to further ones.
+    health_s: float = Field(1.0, alias="NOSLOP_HEALTH_S", ge=0, le=60)
+    #: Connections at once, and those of one address that have shown no token. For one more, the one that has been idle
+    #: for longest is ended.
     connections: int = Field(512, alias="NOSLOP_CONNECTIONS", ge=8)
+    connections_per_address: int = Field(64, alias="NOSLOP_CONNECTIONS_PER_ADDRESS", ge=1)
     #: How long the service, told to stop, lets requests end.
     stop_s: int = Field(20, alias="NOSLOP_STOP_S", ge=0)
 
@@ -63,63 +79,3 @@ def load(env_file: str | Path | None = ENV_FILE) -> Limits:
             f"The backend's limits (the environment and {env_file}) are not usable: {problems}. "
             "Put them right and start again."
         ) from error
-
-
-_KEY = "noslop.body"
-
-
-@dataclass
-class _Allowed:
-    limit_bytes: int | None
-
-
-class BodyLimit:
-    """Counts what comes in, and refuses a body that is longer than its route takes.
-
-    The limit is that of JSON until the route calls `set_body_limit`: nothing is read before.
-    """
-
-    def __init__(self, app: ASGIApp, limit_bytes: int) -> None:
-        self.app = app
-        self.limit_bytes = limit_bytes
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a request on, with its body counted."""
-        if scope["type"] != "http":
-            await self.app(scope, receive, send)
-            return
-        allowed = scope[_KEY] = _Allowed(self.limit_bytes)
-        announced = _announced(scope)
-        seen = 0
-
-        async def counted() -> Message:
-            nonlocal seen
-            limit = allowed.limit_bytes
-            if limit is not None and announced > limit:
-                raise _too_large(limit)
-            message = await receive()
-            if message["type"] == "http.request":
-                seen += len(message.get("body", b""))
-                if limit is not None and seen > limit:
-                    raise _too_large(limit)
-            return message
-
-        await self.app(scope, counted, send)
-
-
-def set_body_limit(scope: Scope, limit_bytes: int | None) -> None:
-    """Say how long this request's body may be (None: as long as it likes), before any of it is read."""
-    allowed: _Allowed = scope[_KEY]
-    allowed.limit_bytes = limit_bytes
-
-
-def _announced(scope: Scope) -> int:
-    for name, value in scope["headers"]:
-        # The server has refused what is no number.
-        if name == b"content-length" and value.isdigit():
-            return int(value)
-    return 0
-
-
-def _too_large(limit_bytes: int) -> HTTPException:
-    return HTTPException(413, f"The body is longer than the {limit_bytes} bytes that this takes.")

@@ -18,10 +18,11 @@ from noslop_backend.errors import BackendError
 from noslop_backend.storage import ProjectStorage
 
 from .access import READ
+from .bodies import JsonRoute
 from .disk import DiskPool
 from .state import StateDep
 
-router = APIRouter(tags=["store"])
+router = APIRouter(route_class=JsonRoute, tags=["store"])
 
 
 @router.get(

@@ -16,6 +16,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from noslop_backend import errors
 from noslop_backend.auth import ForbiddenError, UnauthenticatedError
@@ -35,6 +36,7 @@ STATUS: dict[type[errors.BackendError], int] = {
     # What draft-ietf-httpapi-idempotency-key-header says of a key with another payload, and of one that is at work.
     errors.KeyReusedError: 422,
     errors.InProgressError: 409,
+    errors.TooManyRequestsError: 429,
     errors.LeaseLostError: 409,
     errors.QuotaExceededError: 507,
     errors.StorageFullError: 507,
@@ -98,7 +100,7 @@ def of_backend_error(error: errors.BackendError) -> JSONResponse:
     headers = {}
     if status == 401:
         headers["WWW-Authenticate"] = "Bearer"
-    if status == 503 or isinstance(error, errors.InProgressError):
+    if status in {429, 503} or isinstance(error, errors.InProgressError):
         headers["Retry-After"] = str(max(1, math.ceil(float(error.details.get("retry_after_s", _RETRY_AFTER_S)))))
     if status >= 500:
         _LOG.warning("%s: %s", error.code, error.message)
@@ -136,6 +138,11 @@ def install(app: FastAPI) -> None:
         if status is HTTPStatus.METHOD_NOT_ALLOWED:
             headers["Allow"] = ", ".join(_methods(request))
         return problem(status, status.name.lower(), detail, headers=headers)
+
+    @app.exception_handler(ClientDisconnect)
+    def aborted(request: Request, _error: ClientDisconnect) -> JSONResponse:
+        _LOG.info("%s %s: the client went away before its request was complete", request.method, request.url.path)
+        return problem(400, "aborted", "The connection ended before the request was complete. Nothing was kept.")
 
     @app.exception_handler(Exception)
     def failed(_request: Request, _error: Exception) -> JSONResponse:

@@ -20,11 +20,12 @@ from noslop_backend.models import (
 from noslop_backend.models.edges import ByteCount
 
 from .access import ADMIN, READ, READ_FILTERED, WRITE, CallerDep, require_admin
+from .bodies import JsonRoute
 from .parameters import Body, Cursor, IfMatch, Key, Limit, ProjectId, etag, expected_revision
 from .problems import described
 from .state import StateDep
 
-router = APIRouter(prefix="/projects", tags=["projects"])
+router = APIRouter(route_class=JsonRoute, prefix="/projects", tags=["projects"])
 
 
 class Quota(Body):

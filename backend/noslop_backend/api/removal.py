@@ -15,12 +15,13 @@ from noslop_backend.models import CleanupReport, FilePublic, FileState, Page, Re
 from noslop_backend.models.edges import ByteCount
 
 from .access import ADMIN, READ, WRITE
+from .bodies import JsonRoute
 from .parameters import Body, Cursor, Days, GivenId, Key, Limit, ProjectId, older_than
 from .problems import described
 from .state import StateDep
 from .uploads import IntermediateKind
 
-router = APIRouter(prefix="/projects/{project_id}", tags=["trash and cleanup"])
+router = APIRouter(route_class=JsonRoute, prefix="/projects/{project_id}", tags=["trash and cleanup"])
 
 #: Of one project, in one request.
 FileIds = Annotated[list[GivenId], Field(min_length=1, max_length=1000)]

@@ -20,7 +20,9 @@ from noslop_backend.errors import BackendError
 from noslop_backend.storage import ProjectStorage
 
 from .disk import DiskPool
+from .health import HealthCheck
 from .limits import Limits
+from .rates import Places
 
 _LOG = logging.getLogger(__name__)
 #: After the network an ingest may still decode and publish a file.
@@ -43,8 +45,11 @@ class State:
     #: Asks that database too: a flood of refused requests keeps no other one waiting.
     refusals: Refusals
     registry: CollectorRegistry
-    uploads: asyncio.Semaphore
+    uploads: Places
+    large_documents: Places
+    requests: Places
     ingests: asyncio.Semaphore
+    health: HealthCheck
     #: Threads in which prompts are filed.
     fetching: DiskPool
     #: What health checks told of the parts that do not work, by part.
@@ -66,8 +71,11 @@ class State:
             probe_database=probe_database,
             refusals=Refusals(probe_database),
             registry=CollectorRegistry(),
-            uploads=asyncio.Semaphore(limits.uploads),
+            uploads=Places("uploads", limits.uploads, limits.uploads_per_token),
+            large_documents=Places("large documents", limits.large_documents, limits.large_documents_per_token),
+            requests=Places("requests", limits.connections, limits.requests_per_token),
             ingests=asyncio.Semaphore(limits.ingests),
+            health=HealthCheck(),
             # Each step of an ingest has a limit of its own, so this one is only reached when those do not hold.
             fetching=DiskPool(
                 threads=limits.ingests, waiting=0, limit_s=2 * storage.settings.ingest_limit_s + _INGEST_END_S

@@ -12,19 +12,20 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
 
-from noslop_backend.errors import InProgressError
+from noslop_backend.auth import Caller
 from noslop_backend.layout import FileKind
 from noslop_backend.models import FilePublic
 from noslop_backend.storage import Steps, Upload
 
 from .access import WRITE
-from .bodies import announced_length, content, pieces
-from .limits import set_body_limit
+from .admission import CALLER
+from .bodies import JsonRoute, announced_length, content, pieces
+from .incoming import set_body_limit
 from .parameters import Absent, GivenName, Hash, Inputs, Key, Parameters, ProjectId, parameters_of
 from .problems import described
 from .state import State, StateDep
 
-router = APIRouter(prefix="/projects/{project_id}", tags=["files"])
+router = APIRouter(route_class=JsonRoute, prefix="/projects/{project_id}", tags=["files"])
 
 _ANSWERS = described(404, 408, 409, 413, 415)
 
@@ -118,12 +119,8 @@ async def upload_intermediate(
 
 async def _receive(request: Request, response: Response, state: State, begin: Callable[[], Upload]) -> FilePublic:
     """Stream a body into an upload: while one piece goes to the share, the next one comes from the network."""
-    if state.uploads.locked():
-        raise InProgressError(
-            f"{state.limits.uploads} uploads run already. Nothing was begun. Send it again a little later.",
-            retry_after_s=5,
-        )
-    async with state.uploads:
+    caller: Caller = request.scope[CALLER]
+    with state.uploads.reserve(caller.token_id):
         set_body_limit(request.scope, None)
         upload = await state.disk.call(begin, undo=Upload.abort)
         if upload.answer is None:
@@ -139,7 +136,7 @@ async def _fill(request: Request, state: State, upload: Upload) -> FilePublic:
     steps = Steps(upload)
     writing: asyncio.Task[None] | None = None
     try:
-        async for piece in pieces(request, state.limits.piece_bytes, state.limits.body_idle_s):
+        async for piece in pieces(request, state.limits.piece_bytes):
             if writing is not None:
                 await writing
             writing = asyncio.create_task(state.disk.call(functools.partial(steps.write, piece)))

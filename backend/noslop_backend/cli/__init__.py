@@ -15,7 +15,7 @@ from typing import Any, cast
 
 import click
 
-from noslop_backend import __version__
+from noslop_backend import __version__, confinement
 from noslop_backend.audit import acting, user
 from noslop_backend.errors import BackendError
 from noslop_backend.settings import ENV_FILE
@@ -88,6 +88,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit code.
     """
+    confinement.protect_memory()
     environment = Environment()
     code, message, error_code = ExitCode.OK, "", ""
     try:

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 import click
 from pydantic import ValidationError
 
-from noslop_backend import audit, errors, migrations, settings
+from noslop_backend import audit, confinement, errors, migrations, settings
 from noslop_backend.database import Database, protect_files
 from noslop_backend.storage import ProjectStorage
 
@@ -85,6 +85,8 @@ def become(name: str) -> None:
     os.setuid(account.pw_uid)
     # Libraries look for their files (.pgpass) there.
     os.environ.update(HOME=account.pw_dir, USER=name, LOGNAME=name)
+    # The kernel made it readable again.
+    confinement.protect_memory()
 
 
 @dataclass

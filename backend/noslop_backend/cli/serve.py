@@ -7,17 +7,17 @@ from __future__ import annotations
 import ipaddress
 import logging
 import logging.config
+import resource
 import signal
 from types import FrameType
 
 import click
-import uvicorn
 
 from noslop_backend.api import create_app, limits
 from noslop_backend.errors import ShareUnavailableError
 
 from .environment import Environment, pass_environment
-from .serving import LOGGING, configured, listening
+from .serving import LOGGING, Server, configured, listening
 
 _LOG = logging.getLogger(__name__)
 PORT = 8765
@@ -56,9 +56,19 @@ def serve(environment: Environment, host: str, port: int, no_auth: bool) -> None
             _LOG.info(
                 "listening on http://%s:%d/api/v1", f"[{address[0]}]" if ":" in address[0] else address[0], address[1]
             )
+            _raise_open_files(allowed.connections)
             # The server ends its requests first, and then raises the signal again: that is the end.
             signal.signal(signal.SIGTERM, _stop)
-            uvicorn.Server(configured(app, allowed)).run(sockets=[listener])
+            Server(configured(app, allowed)).run(sockets=[listener])
+
+
+def _raise_open_files(connections: int) -> None:
+    """Have descriptors for all connections, what is being accepted meanwhile, and the files of each."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = 4 * connections + 2048
+    most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    if soft < most:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
 def _stop(_number: int, _frame: FrameType | None) -> None:

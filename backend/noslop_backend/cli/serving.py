@@ -4,18 +4,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
+import functools
 import socket
-from typing import Any
+from typing import Any, cast
 
 import uvicorn
 from fastapi import FastAPI
 
 from noslop_backend.api import Limits
+from noslop_backend.api.connections import Connection, Connections
 from noslop_backend.errors import ConfigurationError
 
 #: A request line with 16 KiB of parameters, and headers of a usual size.
 HEADER_BYTES = 64 * 1024
+#: Connections that the kernel keeps until they are accepted.
+QUEUE = 2048
 LOGGING: dict[str, Any] = {
     "version": 1,
     "disable_existing_loggers": False,
@@ -33,21 +38,37 @@ LOGGING: dict[str, Any] = {
 
 def configured(app: FastAPI, limits: Limits) -> uvicorn.Config:
     """Set the server up; where it listens is up to who runs it."""
+    app.state.connections = Connections(limits)
     return uvicorn.Config(
         app,
         log_config=LOGGING,
         access_log=False,
-        http="h11",
+        # A class, as far as uvicorn calls it.
+        http=cast(type[asyncio.Protocol], functools.partial(Connection, table=app.state.connections)),
         ws="none",
         lifespan="on",
         server_header=False,
         # Addresses of clients mean nothing here, so nobody's word is taken for them.
         proxy_headers=False,
         h11_max_incomplete_event_size=HEADER_BYTES,
-        limit_concurrency=limits.connections,
-        timeout_keep_alive=30,
+        # Our own count of connections takes the place of `limit_concurrency`, which is an error for everybody.
+        timeout_keep_alive=limits.keep_alive_s,
+        # So many are accepted before any of them is read from; twice that have a place, so that one that sends its head
+        # at once is read before those that follow end it as idle.
+        backlog=max(1, min(limits.connections_per_address, limits.connections) // 4),
         timeout_graceful_shutdown=limits.stop_s,
     )
+
+
+class Server(uvicorn.Server):
+    """Uvicorn's server, whose sockets hold more connections than it accepts in one go."""
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begin to serve."""
+        await super().startup(sockets)
+        for each in sockets or ():
+            # listen(2) again, with another length of the queue: asyncio has one number for both.
+            each.listen(QUEUE)
 
 
 def listening(host: str, port: int) -> socket.socket:
@@ -64,7 +85,7 @@ def listening(host: str, port: int) -> socket.socket:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         family, _, _, _, address = found[0]
         made = socket.create_server(
-            (host, port) if family == socket.AF_INET else address[:2], family=family, backlog=2048
+            (host, port) if family == socket.AF_INET else address[:2], family=family, backlog=QUEUE
         )
         made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return made

@@ -58,7 +58,7 @@ def facts(
     given = limits or Limits()
     command = [
         *(sys.executable, "-I", "-m", f"{__name__}.child"),
-        *(content_type, str(given.memory_bytes), str(given.cpu_s), str(given.budget_s)),
+        *(str(os.getpid()), content_type, str(given.memory_bytes), str(given.cpu_s), str(given.budget_s)),
     ]
     # Nothing of this process goes along: no descriptor but the file, no variable of the environment.
     with subprocess.Popen(

@@ -1,11 +1,12 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The child that decodes: `python -I -m noslop_backend.decoding.child TYPE MEMORY_BYTES CPU_S BUDGET_S < FILE`.
+"""The child that decodes: `python -I -m noslop_backend.decoding.child PARENT TYPE MEMORY_BYTES CPU_S BUDGET_S < FILE`.
 
 First it takes everything from itself that it does not need: memory beyond its share, processor time, further processes
 and threads, files to write to. Then it loads its decoders, and gives up the right to open anything at all: with a
-limit of 0 descriptors no file, no socket and no pipe can be opened any more, whatever a decoder is talked into. Only
-then it reads the file. It says one JSON object and ends.
+limit of 0 descriptors no file, no socket and no pipe can be opened any more, and the kernel refuses every system call
+that decoding does not need (`seccomp.py`), whatever a decoder is talked into. Only then it reads the file. It says one
+JSON object and ends; and it ends with the process PARENT that wants to know.
 """
 
 from __future__ import annotations
@@ -21,6 +22,9 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, BinaryIO
+
+from noslop_backend import confinement
+from noslop_backend.decoding import seccomp
 
 if TYPE_CHECKING:
     from av import AudioStream, VideoStream
@@ -86,11 +90,14 @@ def confine(memory_bytes: int, cpu_s: int) -> None:
         resource.setrlimit(what, (most, most))
     # SIGXCPU at the first, SIGKILL at the second.
     resource.setrlimit(resource.RLIMIT_CPU, (cpu_s, cpu_s + 1))
+    # Another child, of another file, has the same account.
+    confinement.protect_memory()
 
 
 def close_the_door() -> None:
-    """Let this process open nothing from now on. What is open stays so."""
+    """Let this process open nothing, and reach nothing else, from now on. What is open stays so."""
     resource.setrlimit(resource.RLIMIT_NOFILE, (0, 0))
+    seccomp.allow_only_decoding()
 
 
 def prepare(content_type: str) -> Decoder | None:
@@ -224,7 +231,8 @@ def _said(error: Exception, stream: BinaryIO) -> str:
 
 def main() -> int:
     """Decode standard input; returns the exit code."""
-    content_type, memory_bytes, cpu_s, budget_s = sys.argv[1:]
+    parent, content_type, memory_bytes, cpu_s, budget_s = sys.argv[1:]
+    confinement.end_with(int(parent))
     with os.fdopen(0, "rb", closefd=False) as stream:
         facts = look(stream, content_type, int(memory_bytes), int(cpu_s), float(budget_s))
     # Sent at once and left at once: what a decoder has yet to tidy up is of no use to anybody.

@@ -13,7 +13,7 @@ import json
 from collections.abc import Callable
 from typing import Any, BinaryIO
 
-from noslop_backend.nesting import is_too_deep
+from noslop_backend import json_limits
 
 from . import flac, id3, iso, matroska, ogg, png
 from .limits import LIMIT_BYTES
@@ -46,10 +46,10 @@ def read(stream: BinaryIO, content_type: str) -> dict[str, Any]:
 def _parsed(text: str) -> Any:  # noqa: ANN401 - any JSON
     """JSON as what it says, unless it could not be written again as what it was: then it stays a text."""
     try:
-        value = json.loads(text)
-        if is_too_deep(value):
+        value = json_limits.loads(text)
+        if json_limits.is_too_deep(value):
             return text
         json.dumps(value, allow_nan=False)
-    except (ValueError, RecursionError):
+    except ValueError:
         return text
     return value

@@ -7,7 +7,7 @@ from __future__ import annotations
 from typing import BinaryIO
 
 from . import comments
-from .limits import LIMIT_BYTES
+from .limits import LIMIT_BYTES, Items
 
 _COMMENTS = 4
 
@@ -15,7 +15,8 @@ _COMMENTS = 4
 def read(stream: BinaryIO) -> dict[str, str]:
     """Give the comments by their names."""
     stream.seek(4)
-    while len(header := stream.read(4)) == 4:
+    items = Items()
+    while items.count_one() and len(header := stream.read(4)) == 4:
         size = int.from_bytes(header[1:], "big")
         if header[0] & 0x7F == _COMMENTS and size <= LIMIT_BYTES:
             return comments.parse(stream.read(size))

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from typing import BinaryIO
 
-from .limits import LIMIT_BYTES
+from .limits import LIMIT_BYTES, Items
 
 _ENCODINGS = ("latin-1", "utf-16", "utf-16-be", "utf-8")
 
@@ -27,7 +27,8 @@ def read(stream: BinaryIO) -> dict[str, str]:
     at = 0
     if header[5] & 0x40:
         at = _synchsafe(data[:4]) if header[3] == 4 else 4 + int.from_bytes(data[:4], "big")
-    while at + 10 <= len(data) and data[at]:
+    items = Items()
+    while at + 10 <= len(data) and data[at] and items.count_one():
         field = data[at + 4 : at + 8]
         length = _synchsafe(field) if header[3] == 4 else int.from_bytes(field, "big")
         body = data[at + 10 : at + 10 + length]

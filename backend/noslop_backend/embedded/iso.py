@@ -11,7 +11,7 @@ import os
 from collections.abc import Iterator
 from typing import BinaryIO
 
-from .limits import ITEMS_LIMIT, LIMIT_BYTES
+from .limits import LIMIT_BYTES, Items
 
 _Box = tuple[bytes, int, int]
 
@@ -20,20 +20,19 @@ def read(stream: BinaryIO) -> dict[str, str]:
     """Give the tags by their names."""
     end = stream.seek(0, os.SEEK_END)
     texts: dict[str, str] = {}
-    for moov in _named(stream, 0, end, b"moov"):
-        places = [moov, *_named(stream, *moov, b"udta")]
+    items = Items()
+    for moov in _named(stream, items, 0, end, b"moov"):
+        places = [moov, *_named(stream, items, *moov, b"udta")]
         for place in places:
-            for start, stop in _named(stream, *place, b"meta"):
-                texts |= _tags(stream, _after_version(stream, start), stop)
+            for start, stop in _named(stream, items, *place, b"meta"):
+                texts |= _tags(stream, items, _after_version(stream, start), stop)
     return texts
 
 
-def _boxes(stream: BinaryIO, start: int, end: int) -> Iterator[_Box]:
+def _boxes(stream: BinaryIO, items: Items, start: int, end: int) -> Iterator[_Box]:
     """Boxes one after another: type, and where their content begins and ends."""
     at = start
-    for _ in range(ITEMS_LIMIT):
-        if at + 8 > end:
-            return
+    while at + 8 <= end and items.count_one():
         stream.seek(at)
         header = stream.read(16)
         size, kind, begins = int.from_bytes(header[:4], "big"), header[4:8], at + 8
@@ -47,8 +46,8 @@ def _boxes(stream: BinaryIO, start: int, end: int) -> Iterator[_Box]:
         at += size
 
 
-def _named(stream: BinaryIO, start: int, end: int, kind: bytes) -> list[tuple[int, int]]:
-    return [(begins, stops) for found, begins, stops in _boxes(stream, start, end) if found == kind]
+def _named(stream: BinaryIO, items: Items, start: int, end: int, kind: bytes) -> list[tuple[int, int]]:
+    return [(begins, stops) for found, begins, stops in _boxes(stream, items, start, end) if found == kind]
 
 
 def _after_version(stream: BinaryIO, start: int) -> int:
@@ -57,18 +56,18 @@ def _after_version(stream: BinaryIO, start: int) -> int:
     return start if stream.read(8)[4:8] == b"hdlr" else start + 4
 
 
-def _tags(stream: BinaryIO, start: int, end: int) -> dict[str, str]:
+def _tags(stream: BinaryIO, items: Items, start: int, end: int) -> dict[str, str]:
     names: list[str] = []
     texts: dict[str, str] = {}
     left = LIMIT_BYTES
-    for kind, begins, stops in _boxes(stream, start, end):
+    for kind, begins, stops in _boxes(stream, items, start, end):
         if kind == b"keys" and stops - begins <= LIMIT_BYTES:
             stream.seek(begins)
-            names = _keys(stream.read(stops - begins))
+            names = _keys(stream.read(stops - begins), items)
         elif kind == b"ilst":
-            for item, item_begins, item_stops in _boxes(stream, begins, stops):
+            for item, item_begins, item_stops in _boxes(stream, items, begins, stops):
                 number = int.from_bytes(item, "big") - 1
-                for data_begins, data_stops in _named(stream, item_begins, item_stops, b"data"):
+                for data_begins, data_stops in _named(stream, items, item_begins, item_stops, b"data"):
                     size = data_stops - data_begins - 8
                     if not 0 <= number < len(names) or not 0 <= size <= left:
                         continue
@@ -79,10 +78,10 @@ def _tags(stream: BinaryIO, start: int, end: int) -> dict[str, str]:
     return texts
 
 
-def _keys(data: bytes) -> list[str]:
+def _keys(data: bytes, items: Items) -> list[str]:
     names: list[str] = []
     at = 8
-    while at + 8 <= len(data) and len(names) < ITEMS_LIMIT:
+    while at + 8 <= len(data) and items.count_one():
         size = int.from_bytes(data[at : at + 4], "big")
         if size < 8:
             break

@@ -8,7 +8,7 @@ import os
 from collections.abc import Iterator
 from typing import BinaryIO
 
-from .limits import ITEMS_LIMIT, LIMIT_BYTES
+from .limits import LIMIT_BYTES, Items
 
 _SEGMENT, _TAGS, _TAG, _SIMPLE, _NAME, _STRING = 0x18538067, 0x1254C367, 0x7373, 0x67C8, 0x45A3, 0x4487
 
@@ -17,12 +17,15 @@ def read(stream: BinaryIO) -> dict[str, str]:
     """Give the tags by their names, in small letters: muxers write capitals."""
     end = stream.seek(0, os.SEEK_END)
     texts: dict[str, str] = {}
+    items = Items()
     left = LIMIT_BYTES
-    for tags in (place for segment in _of(stream, 0, end, _SEGMENT) for place in _of(stream, *segment, _TAGS)):
-        for tag in _of(stream, *tags, _TAG):
-            for simple in _of(stream, *tag, _SIMPLE):
+    for tags in (
+        place for segment in _of(stream, items, 0, end, _SEGMENT) for place in _of(stream, items, *segment, _TAGS)
+    ):
+        for tag in _of(stream, items, *tags, _TAG):
+            for simple in _of(stream, items, *tag, _SIMPLE):
                 parts = dict[int, bytes]()
-                for kind, begins, stops in _elements(stream, *simple):
+                for kind, begins, stops in _elements(stream, items, *simple):
                     if kind in {_NAME, _STRING} and stops - begins <= left:
                         stream.seek(begins)
                         parts[kind] = stream.read(stops - begins)
@@ -32,16 +35,14 @@ def read(stream: BinaryIO) -> dict[str, str]:
     return texts
 
 
-def _of(stream: BinaryIO, start: int, end: int, kind: int) -> list[tuple[int, int]]:
-    return [(begins, stops) for found, begins, stops in _elements(stream, start, end) if found == kind]
+def _of(stream: BinaryIO, items: Items, start: int, end: int, kind: int) -> list[tuple[int, int]]:
+    return [(begins, stops) for found, begins, stops in _elements(stream, items, start, end) if found == kind]
 
 
-def _elements(stream: BinaryIO, start: int, end: int) -> Iterator[tuple[int, int, int]]:
+def _elements(stream: BinaryIO, items: Items, start: int, end: int) -> Iterator[tuple[int, int, int]]:
     """Elements one after another: id, and where their content begins and ends."""
     at = start
-    for _ in range(ITEMS_LIMIT):
-        if at >= end:
-            return
+    while at < end and items.count_one():
         stream.seek(at)
         header = stream.read(12)
         length = _length(header[:1])

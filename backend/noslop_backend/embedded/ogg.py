@@ -7,7 +7,7 @@ from __future__ import annotations
 from typing import BinaryIO
 
 from . import comments
-from .limits import LIMIT_BYTES
+from .limits import LIMIT_BYTES, Items
 
 _STARTS = (b"OpusTags", b"\x03vorbis")
 
@@ -17,7 +17,10 @@ def read(stream: BinaryIO) -> dict[str, str]:
     stream.seek(0)
     packet = bytearray()
     packets = 0
+    items = Items()
     while len(header := stream.read(27)) == 27 and header[:4] == b"OggS" and len(packet) <= LIMIT_BYTES:
+        if not items.count_one():
+            break
         for size in stream.read(header[26]):
             packet += stream.read(size)
             if size == 255:

@@ -7,7 +7,7 @@ from __future__ import annotations
 import zlib
 from typing import BinaryIO
 
-from .limits import ITEMS_LIMIT, LIMIT_BYTES
+from .limits import LIMIT_BYTES, Items
 
 
 def read(stream: BinaryIO) -> dict[str, str]:
@@ -15,7 +15,8 @@ def read(stream: BinaryIO) -> dict[str, str]:
     texts: dict[str, str] = {}
     left = LIMIT_BYTES
     stream.seek(8)
-    for _ in range(ITEMS_LIMIT):
+    items = Items()
+    while items.count_one():
         header = stream.read(8)
         if len(header) < 8:
             break

@@ -29,6 +29,8 @@ __all__ = ["PROMPT_ID", "Directly", "Disk", "ingest"]
 
 #: ComfyUI makes UUIDs; programs may bring ids of their own.
 PROMPT_ID = re.compile(r"[0-9A-Za-z_-]{1,64}", re.ASCII)
+#: A history holds the workflow, the graph that was made of it, and what every node put out: so many documents at most.
+_HISTORY_DOCUMENTS = 4
 
 
 def ingest(
@@ -69,7 +71,7 @@ def ingest(
     found = _host(settings.comfyui_hosts, host)
     storage.claim_key(project_id, key, "ingest", found.name, prompt_id)
     with ComfyUI(found, idle_s=settings.ingest_idle_s, limit_s=settings.ingest_limit_s) as comfy:
-        run = _ended(comfy, prompt_id, settings.max_document_bytes)
+        run = _ended(comfy, prompt_id, _HISTORY_DOCUMENTS * settings.max_document_bytes)
         filing = Filing(storage, comfy, disk or Directly(), project_id=project_id, prompt_id=prompt_id, run=run)
         try:
             return filing.file()

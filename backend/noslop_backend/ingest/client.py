@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import contextlib
 import http.client
-import json
 import socket
 import threading
 import time
@@ -21,9 +20,9 @@ from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Self
 
+from noslop_backend import json_limits
 from noslop_backend.errors import ComfyAnswerError, ComfyUnavailableError
 from noslop_backend.hosts import ComfyHost
-from noslop_backend.nesting import is_too_deep
 
 PIECE_BYTES = 1024 * 1024
 #: What came so far is passed on after this time, so that a slow sender does not let a lease run out.
@@ -152,10 +151,12 @@ class ComfyUI:
                     host=self.host.name,
                 ) from error
         try:
-            found = json.loads(body, parse_constant=lambda _: None)
-        except (ValueError, RecursionError) as error:
+            found = json_limits.loads(body, parse_constant=lambda _: None)
+        except json_limits.TooLargeError as error:
+            raise self._nonsense(path, str(error)) from error
+        except ValueError as error:
             raise self._nonsense(path, f"it is no JSON ({type(error).__name__})") from error
-        if is_too_deep(found):
+        if json_limits.is_too_deep(found):
             raise self._nonsense(path, "it is nested too deeply")
         return found
 

@@ -12,8 +12,8 @@ from typing import Annotated, Any, Generic, Self, TypedDict, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, WithJsonSchema, model_validator
 
+from noslop_backend.json_limits import is_too_deep
 from noslop_backend.layout import TITLE_LIMIT, FileKind, title_problem
-from noslop_backend.nesting import is_too_deep
 
 from .states import FileState, ProjectState, ProjectStatus
 

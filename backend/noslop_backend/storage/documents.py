@@ -12,7 +12,7 @@ from typing import Any
 from blake3 import blake3
 from sqlmodel import Session
 
-from noslop_backend import layout
+from noslop_backend import json_limits, layout
 from noslop_backend.crud import Cursor, DocumentCRUD, ProjectCRUD, ReferenceCRUD
 from noslop_backend.crud.pages import check_limit
 from noslop_backend.errors import InvalidRequestError, NotFoundError
@@ -233,6 +233,10 @@ def _encode(text: str) -> bytes:
 
 def _parse(body: bytes) -> Any:  # noqa: ANN401 - any JSON
     try:
-        return json.loads(body)
-    except (ValueError, RecursionError) as error:
+        return json_limits.loads(body, depth=json_limits.PARSED_DEPTH_LIMIT)
+    except json_limits.TooLargeError as error:
+        raise InvalidRequestError(
+            f"This is too large to be read as JSON: {error}. Save large data as media or intermediates and refer to it."
+        ) from error
+    except ValueError as error:
         raise InvalidRequestError(f"This is no JSON: {error}. Save a workflow as ComfyUI exports it.") from error

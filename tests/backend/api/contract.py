@@ -58,7 +58,10 @@ class Contract:
     answers: Counter[tuple[str, int]] = field(default_factory=Counter)
 
     def __post_init__(self) -> None:
-        self.schema = schemathesis.openapi.from_url(f"{self.served.url}{PREFIX}/openapi.json")
+        self.schema = schemathesis.openapi.from_url(
+            f"{self.served.url}{PREFIX}/openapi.json",
+            headers={"Authorization": self.served.client.headers["Authorization"]},
+        )
         # Every request gets the token. One that is wrong only for lack of it would then be right.
         self.schema.config.generation.update(with_security_parameters=False)
         self.headers = {"Authorization": self.served.client.headers["Authorization"]}

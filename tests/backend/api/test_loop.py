@@ -39,7 +39,7 @@ _BLOCKING = {
     *("subprocess", "socket", "sqlite3", "Path"),
 }
 #: Look up or compare, and give: as plain functions they would take a thread for that.
-_AT_ONCE = {"_state", "check"}
+_AT_ONCE = {"_state", "_caller", "check"}
 #: Of those above, what only looks at what is in memory.
 _HARMLESS = {"fileno", "locked", "headers", "monotonic"}
 

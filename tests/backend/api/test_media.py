@@ -243,13 +243,13 @@ def test_promotion_never_overwrites(served: Served, project_id: str, studio: Stu
 
 
 def test_uploads_at_once_are_limited(studio: Studio) -> None:
-    with serving(studio.storage, limits_for_tests(uploads=1)) as served:
+    with serving(studio.storage, limits_for_tests(uploads=1, uploads_per_token=1)) as served:
         project_id = served.project()
         with _half_an_upload(served, project_id):
             while not studio.open_intents():
                 pass
             answer = served.client.post(f"{PREFIX}/projects/{project_id}/media", params={"name": "x"}, content=png(1))
-            assert (answer.status_code, answer.json()["code"]) == (409, "in_progress")
+            assert (answer.status_code, answer.json()["code"]) == (429, "too_many_requests")
             assert int(answer.headers["retry-after"]) >= 1
         while studio.open_intents():
             pass

@@ -35,7 +35,7 @@ def test_health_needs_no_token_and_tells_no_secret(served: Served, studio: Studi
 
 def test_what_health_saw_is_logged_when_it_changes(served: Served, studio: Studio) -> None:
     heard: queue.SimpleQueue[logging.LogRecord] = queue.SimpleQueue()
-    log, handler = logging.getLogger("noslop_backend.api.store"), logging.handlers.QueueHandler(heard)
+    log, handler = logging.getLogger("noslop_backend.api.health"), logging.handlers.QueueHandler(heard)
     log.addHandler(handler)
     try:
         (studio.root / ".noslop-share").unlink()
@@ -53,10 +53,11 @@ def test_what_health_saw_is_logged_when_it_changes(served: Served, studio: Studi
 
 
 def test_a_question_is_counted_and_keeps_nothing_from_working(served: Served, studio: Studio) -> None:
-    assert served.anybody.get(f"{PREFIX}/health").json()["questions_count"] == 0
+    assert served.reader.get(f"{PREFIX}/health").json()["questions_count"] == 0
     with studio.storage.database.write() as session:
         JobCRUD(session).ask(RETENTION, ["What is to be done?"])
-    ready = served.anybody.get(f"{PREFIX}/health/ready")
+    assert "questions_count" not in served.anybody.get(f"{PREFIX}/health").json()
+    ready = served.reader.get(f"{PREFIX}/health/ready")
     assert (ready.status_code, ready.json()["questions_count"]) == (200, 1)
     assert "What is to be done?" not in ready.text
     assert served.reader.get(f"{PREFIX}/stats").json()["questions"] == ["What is to be done?"]
@@ -145,7 +146,11 @@ def test_no_page_is_made_for_browsers(served: Served) -> None:
     """Nothing here lets another origin read an answer."""
     answer = httpx.options(
         f"{served.url}{PREFIX}/projects",
-        headers={"Origin": "https://elsewhere", "Access-Control-Request-Method": "GET"},
+        headers={
+            "Origin": "https://elsewhere",
+            "Access-Control-Request-Method": "GET",
+            "Authorization": served.reader.headers["Authorization"],
+        },
         trust_env=False,
         timeout=httpx.Timeout(None),
     )
