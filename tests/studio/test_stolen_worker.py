@@ -32,10 +32,9 @@ WRITABLE = ("projects", "comfyui/models", "ollama/models")
 def forged(worker: Machine, server: Machine, share: str) -> dict[str, str]:
     """Try everything from inside one share. Returns the server's answer to each attempt."""
     worker.output_of(f"cat > /tmp/forge.py <<'END'\n{FORGE.read_text()}\nEND")
-    attempts = json.dumps(WANTED)
-    done = worker.output_of(
-        f"echo '{attempts}' | python3 /tmp/forge.py {server.address} /mnt/noslop/{share}", root=True
-    )
+    attempts = [[operation, path] for operation, paths in WANTED.items() for path in paths]
+    command = f"echo '{json.dumps(attempts)}' | python3 /tmp/forge.py {server.address} /mnt/noslop/{share}"
+    done = worker.output_of(command, root=True)
     answers: dict[str, str] = json.loads(done)
     assert len(answers) == len(attempts)
     return answers
