@@ -208,24 +208,6 @@ def test_a_wheel_brings_its_own_lock(host: Host) -> None:
     assert host.has("import nst_backend, nst_torch; print(nst_torch.version)") == "1.0+cpu"
 
 
-def test_old_environments_go_but_not_one_that_runs(host: Host) -> None:
-    lock = host.lock()["lock"]
-    running = None
-    try:
-        for number in range(6):
-            host.venv = host.venvs / f"v{number}"
-            host.keep(lock, prune=str(host.venvs))
-            if running is None:
-                command = [str(host.venv / "bin/python"), "-c", "print('up', flush=True); input()"]
-                running = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-                assert running.stdout is not None
-                running.stdout.readline()
-        assert sorted(os.listdir(host.venvs)) == ["v0", "v3", "v4", "v5"]
-    finally:
-        if running is not None:
-            running.communicate(b"\n")
-
-
 @root_only
 def test_what_a_package_does_while_it_is_built_reaches_nothing_of_roots(host: Host, tmp_path: Path) -> None:
     """It runs as the account, plants links, leaves a process behind and marks a program with the set-user-ID bit."""
