@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import subprocess
 import sys
 from pathlib import Path
@@ -19,11 +18,11 @@ ROLES = REPOSITORY / "collections/ansible_collections/noslop/studio/roles"
 
 
 def test_accounts_follow_their_variables() -> None:
-    found = {account.name: account for account in studio.accounts({"noslop_gid": "2700", "noslop_build_id": 2800})}
-    assert list(found) == list(studio.ACCOUNTS)
-    assert (found["noslop"].uid, found["noslop"].gid) == (2600, 2700)
-    assert (found["noslop-build"].uid, found["noslop-build"].gid) == (2800, 2800)
-    assert found["noslop-backend"].groups == ("noslop",)
+    listed = {account.name: account for account in studio.accounts({"noslop_gid": "2700", "noslop_build_id": 2800})}
+    assert list(listed) == list(studio.ACCOUNTS)
+    assert (listed["noslop"].uid, listed["noslop"].gid) == (2600, 2700)
+    assert (listed["noslop-build"].uid, listed["noslop-build"].gid) == (2800, 2800)
+    assert listed["noslop-backend"].groups == ("noslop",)
 
 
 @pytest.mark.parametrize(
@@ -92,11 +91,7 @@ def test_roles_see_the_numbers_and_units_that_the_variables_give() -> None:
 
 
 def test_each_service_has_the_unit_that_its_role_writes() -> None:
-    written = {
-        unit
-        for role in ("comfyui", "ollama", "studio_backend")
-        for path in (ROLES / role).rglob("*.yml")
-        for unit in re.findall(r"noslop-(?:comfyui|ollama|backend)\.service", path.read_text(encoding="utf-8"))
-    }
-    assert set(studio.UNITS) == set(studio.PORTS)
-    assert written == set(studio.UNITS.values())
+    role_of = {"comfyui": "comfyui", "ollama": "ollama", "backend": "studio_backend"}
+    assert set(studio.UNITS) == set(studio.PORTS) == set(role_of)
+    for service, unit in studio.UNITS.items():
+        assert (ROLES / role_of[service] / "templates" / f"{unit}.j2").is_file()

@@ -379,7 +379,7 @@ def test_directories_in_the_wrong_place(kind: str, paths: dict[str, str]) -> Non
 
 
 @pytest.mark.parametrize(
-    ("disks", "seen"),
+    ("disks", "words"),
     [
         ([disk(200)], "The shares in /mnt/noslop lie on"),
         ([disk(200), disk(200, "/mnt")], "The shares in /mnt/noslop lie on"),
@@ -387,18 +387,18 @@ def test_directories_in_the_wrong_place(kind: str, paths: dict[str, str]) -> Non
         ([disk(200), disk(200, "/mnt/noslop/projects")], "The shares in /mnt/noslop lie on"),
     ],
 )
-def test_a_plan_says_what_forged_file_handles_read_on_the_server(disks: list[Disk], seen: str) -> None:
+def test_a_plan_says_what_forged_file_handles_read_on_the_server(disks: list[Disk], words: str) -> None:
     wishes = WISHES.changed(server="render1")
     for strict in (False, True):
         plan = make_plan([host(1, disks=disks), host(2)], wishes.changed(require_own_file_system=strict))
 
-        found = [one for one in plan.problems if one.kind == "shared_file_system"]
-        assert len(found) == bool(seen)
-        assert plan.blocked == (strict and bool(seen))
-        if seen:
-            assert seen in found[0].what
-            assert "render1" in found[0].what
-            assert "lvcreate" in found[0].todo
+        notes = [one for one in plan.problems if one.kind == "shared_file_system"]
+        assert len(notes) == bool(words)
+        assert plan.blocked == (strict and bool(words))
+        if words:
+            assert words in notes[0].what
+            assert "render1" in notes[0].what
+            assert "lvcreate" in notes[0].todo
 
 
 def test_one_machine_exports_nothing_that_could_be_left() -> None:

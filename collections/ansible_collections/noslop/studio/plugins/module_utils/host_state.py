@@ -41,12 +41,12 @@ def read(path: str) -> str:
 
 def accounts(names: Iterable[str]) -> dict[str, tuple[int, int, tuple[int, ...]]]:
     """Return uid, gid and all groups of those accounts that this host knows, by name."""
-    found = {}
+    entries = {}
     for name in names:
         with contextlib.suppress(KeyError):
             entry = pwd.getpwnam(name)
-            found[name] = (entry.pw_uid, entry.pw_gid, tuple(os.getgrouplist(name, entry.pw_gid)))
-    return found
+            entries[name] = (entry.pw_uid, entry.pw_gid, tuple(os.getgrouplist(name, entry.pw_gid)))
+    return entries
 
 
 def mount_table() -> list[mounts.Mount]:

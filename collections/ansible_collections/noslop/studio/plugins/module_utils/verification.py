@@ -239,8 +239,9 @@ class Verification:
                 storage_rules.judge_read_ahead(checks, storage, share, int(text) if text.isdigit() else None)
         written = self._written().get(share["name"])
         # Nothing is written to the wrong share, and then what is wrong about it was told just now.
-        if written and "refused_write" in written:
-            storage_rules.judge_refused_write(checks, share, written)
+        if storage.is_read_only(share):
+            if written and "refused_write" in written:
+                storage_rules.judge_refused_write(checks, share, written)
         elif written and (well or not written.get("refused")):
             storage_rules.judge_written(checks, storage, share, written)
         if looked["nonces"]:
