@@ -4,17 +4,16 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
+import sys
+from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
-from typing import Any
 
 import pytest
-from ansible.parsing.dataloader import DataLoader
-from ansible.plugins.loader import init_plugin_loader
-from ansible.template import Templar, trust_as_template
 
-ROLES = Path(__file__).parents[2] / "collections" / "ansible_collections" / "noslop" / "studio" / "roles"
 GPUS = ("none", "nvidia", "amd", "intel")
 WHEEL = {"path": "/tmp/noslop_backend-1.0-py3-none-any.whl", "version": "1.0", "sha256": "0" * 64}
 #: Unit to the highest exposure that it may have (systemd-analyze security).
@@ -35,28 +34,34 @@ TEMPLATES = {
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _plugins() -> None:
-    init_plugin_loader([str(ROLES.parents[3])])
+def _renderer() -> Iterator[None]:
+    renderer()
+    yield
+    renderer().communicate()
+    renderer.cache_clear()
+
+
+@cache
+def renderer() -> subprocess.Popen[str]:
+    """Start the program that renders templates."""
+    program = Path(__file__).with_name("template_renderer.py")
+    return subprocess.Popen([sys.executable, program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
 
 def render(template: str, **variables: object) -> str:
     """Render a template of a role with the role's own defaults."""
-    loader = DataLoader()
-    role = ROLES / Path(template).parts[0]
-    known: dict[str, Any] = {}
-    for part in ("defaults", "vars"):
-        path = role / part / "main.yml"
-        if path.exists():
-            known |= loader.load_from_file(str(path), trusted_as_template=True)
-    known |= {"noslop_studio_id": "test", "inventory_hostname": "host", "ansible_facts": {"architecture": "x86_64"}}
-    known |= {"__studio_backend_wheel": WHEEL, **variables}
-    if template.endswith("job.service.j2"):
-        known["job"] = {"title": "a job", "words": "recover"}
-    templar = Templar(loader, variables=known).copy_with_new_env(
-        searchpath=[str(role / "templates")], available_variables=known
-    )
-    text = trust_as_template((ROLES / template).read_text())
-    return str(templar.template(text, escape_backslashes=False, overrides={"trim_blocks": True}))
+    known: dict[str, object] = {
+        "noslop_studio_id": "test",
+        "inventory_hostname": "host",
+        "ansible_facts": {"architecture": "x86_64"},
+    }
+    known |= {"__studio_backend_wheel": WHEEL, "job": {"title": "a job", "words": "recover"}, **variables}
+    child = renderer()
+    assert child.stdin is not None
+    assert child.stdout is not None
+    child.stdin.write(json.dumps({"template": template, "variables": known}) + "\n")
+    child.stdin.flush()
+    return str(json.loads(child.stdout.readline()))
 
 
 def unit(name: str, gpu: str = "none", /, **variables: object) -> str:
@@ -103,10 +108,13 @@ def test_a_program_sees_of_the_storage_only_its_own_shares(name: str) -> None:
     text = unit(name, noslop_project_storage_dir="/srv/projects")
 
     assert "/mnt/noslop:ro" in values(text, "TemporaryFileSystem")[0].split()
-    bound = " ".join(values(text, "BindPaths") + values(text, "BindReadOnlyPaths"))
-    assert "projects" not in bound
-    assert "media_cache" not in bound
+    bound = " ".join(values(text, "BindPaths") + values(text, "BindReadOnlyPaths")).split()
+    assert not {"/mnt/noslop", "/mnt/noslop/projects", "/mnt/noslop/media_cache"} & set(bound)
     assert "-/srv/projects" in values(text, "InaccessiblePaths")[0].split()
+    beside = unit(name, noslop_project_storage_dir=f"/mnt/noslop/{name[7:-8]}/projects")
+    assert f"-/mnt/noslop/{name[7:-8]}/projects" in values(beside, "InaccessiblePaths")[0].split()
+    below = unit(name, noslop_ollama_models_dir="/mnt/noslop/one", noslop_comfyui_models_dir="/mnt/noslop/two")
+    assert "/mnt/noslop" not in " ".join(values(below, "BindReadOnlyPaths")).split()
 
 
 def test_custom_nodes_are_read_only_and_models_follow_who_may_write() -> None:
@@ -115,11 +123,11 @@ def test_custom_nodes_are_read_only_and_models_follow_who_may_write() -> None:
     by_members, by_server = (unit("noslop-comfyui.service", noslop_models_writers=who) for who in ("members", "server"))
 
     for text in (by_members, by_server):
-        assert nodes in values(text, "BindReadOnlyPaths")
-        assert nodes not in values(text, "BindPaths")
-    assert models in values(by_members, "BindPaths")
-    assert models in values(by_server, "BindReadOnlyPaths")
-    assert models not in values(by_server, "BindPaths")
+        assert values(text, "BindReadOnlyPaths")[0] == "/mnt/noslop/comfyui"
+        assert nodes in values(text, "ReadOnlyPaths")
+    assert values(by_members, "ReadWritePaths") == [models]
+    assert values(by_server, "ReadWritePaths") == []
+    assert models in values(by_server, "ReadOnlyPaths")
 
 
 def test_a_node_that_writes_into_its_folder_gets_a_copy_of_this_hosts_own() -> None:
@@ -127,7 +135,7 @@ def test_a_node_that_writes_into_its_folder_gets_a_copy_of_this_hosts_own() -> N
 
     copy = "/var/lib/noslop/comfyui-nodes/scripts:/mnt/noslop/comfyui/custom_nodes/scripts"
     assert copy in values(text, "BindPaths")
-    assert "/mnt/noslop/comfyui/custom_nodes" in values(text, "BindReadOnlyPaths")
+    assert "/mnt/noslop/comfyui/custom_nodes" in values(text, "ReadOnlyPaths")
 
 
 def test_no_unit_names_a_value_of_an_environment_that_may_hold_secrets() -> None:
