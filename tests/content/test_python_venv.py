@@ -146,6 +146,19 @@ def test_two_deploys_a_day_apart_install_the_same_bytes(host: Host) -> None:
     assert "nst-painter==1.1" in host.lock()["lock"]
 
 
+def test_what_a_later_step_asks_for_by_name_is_its_own(host: Host) -> None:
+    """As numpy, of which the index of torch has an old one."""
+    wheel(host.gpu, "nst-torch", "1.1+cpu", needs="nst-numpy")
+    wheel(host.gpu, "nst-numpy", "1.0")
+    wheel(host.all, "nst-numpy", "2.0")
+    first, second = uv.lock_parts(host.lock()["lock"])
+    assert ("nst-numpy==1.0" in first, "nst-numpy" in second) == (True, False)
+    host.requirements.write_text("nst-painter\nNST_numpy >= 2\n")
+    first, second = uv.lock_parts(host.lock()["lock"])
+    assert "nst-torch==1.1+cpu" in first
+    assert ("nst-numpy" in first, "nst-numpy==2.0" in second) == (False, True)
+
+
 def test_a_wheel_that_was_replaced_under_its_name_is_refused(host: Host) -> None:
     lock = host.lock()["lock"]
     wheel(host.all, "nst-extra", "1.0", more={"nst_extra/evil.py": "1"})
