@@ -181,7 +181,7 @@ def test_a_run_killed_anywhere_leaves_no_half_release(vendor: Vendor) -> None:
     total = vendor.install(sha256={NAME: sha256}, fault=Fault(0, die, events))["changes"]
     vendor.install(state="absent")
     assert total > 20
-    for number in range(1, total, total // 40):  # each step of the way, in forty places
+    for number in range(1, total, total // 25):  # in 25 places on the way
         assert vendor.install(sha256={NAME: sha256}, fault=Fault(number, die, events)).get("died", 9) == 9
         tree = vendor.base / "1.0"
         if tree.exists():

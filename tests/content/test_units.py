@@ -4,17 +4,16 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
+import sys
+from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
-from typing import Any
 
 import pytest
-from ansible.parsing.dataloader import DataLoader
-from ansible.plugins.loader import init_plugin_loader
-from ansible.template import Templar, trust_as_template
 
-ROLES = Path(__file__).parents[2] / "collections" / "ansible_collections" / "noslop" / "studio" / "roles"
 GPUS = ("none", "nvidia", "amd", "intel")
 WHEEL = {"path": "/tmp/noslop_backend-1.0-py3-none-any.whl", "version": "1.0", "sha256": "0" * 64}
 #: Unit to the highest exposure that it may have (systemd-analyze security).
@@ -35,28 +34,34 @@ TEMPLATES = {
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _plugins() -> None:
-    init_plugin_loader([str(ROLES.parents[3])])
+def _renderer() -> Iterator[None]:
+    renderer()
+    yield
+    renderer().communicate()
+    renderer.cache_clear()
+
+
+@cache
+def renderer() -> subprocess.Popen[str]:
+    """Start the program that renders templates."""
+    program = Path(__file__).with_name("template_renderer.py")
+    return subprocess.Popen([sys.executable, program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
 
 def render(template: str, **variables: object) -> str:
     """Render a template of a role with the role's own defaults."""
-    loader = DataLoader()
-    role = ROLES / Path(template).parts[0]
-    known: dict[str, Any] = {}
-    for part in ("defaults", "vars"):
-        path = role / part / "main.yml"
-        if path.exists():
-            known |= loader.load_from_file(str(path), trusted_as_template=True)
-    known |= {"noslop_studio_id": "test", "inventory_hostname": "host", "ansible_facts": {"architecture": "x86_64"}}
-    known |= {"__studio_backend_wheel": WHEEL, **variables}
-    if template.endswith("job.service.j2"):
-        known["job"] = {"title": "a job", "words": "recover"}
-    templar = Templar(loader, variables=known).copy_with_new_env(
-        searchpath=[str(role / "templates")], available_variables=known
-    )
-    text = trust_as_template((ROLES / template).read_text())
-    return str(templar.template(text, escape_backslashes=False, overrides={"trim_blocks": True}))
+    known: dict[str, object] = {
+        "noslop_studio_id": "test",
+        "inventory_hostname": "host",
+        "ansible_facts": {"architecture": "x86_64"},
+    }
+    known |= {"__studio_backend_wheel": WHEEL, "job": {"title": "a job", "words": "recover"}, **variables}
+    child = renderer()
+    assert child.stdin is not None
+    assert child.stdout is not None
+    child.stdin.write(json.dumps({"template": template, "variables": known}) + "\n")
+    child.stdin.flush()
+    return str(json.loads(child.stdout.readline()))
 
 
 def unit(name: str, gpu: str = "none", /, **variables: object) -> str:

@@ -50,14 +50,15 @@ class Host:
         assert seen.splitlines()[-1] == "nfs", seen
 
     def _command(self, *words: str) -> str:
-        python = "$(ls /opt/noslop/backend/*/venv/bin/python)"
+        python = "$(ls -td /opt/noslop/backend/*/venv | head -n 1)/bin/python"  # older releases stay
         return f"{python} -m tests.backend.on_host {shlex.join(words)}"
 
     def ask(self, *words: str, said: object = None, timeout_s: float = UP_WITHIN_S) -> Any:  # noqa: ANN401 - JSON
         """Run the tests' program as the backend's account; gives what it printed."""
         done = self.machine.sudo(
-            f"cd {CODE} && export HOME=/var/lib/noslop"
-            f" && exec setpriv --reuid noslop --regid noslop --init-groups {self._command(*words)}",
+            f"cd {CODE} && export HOME=/var/lib/noslop/backend"
+            f" && exec setpriv --reuid noslop-backend --regid noslop-backend --init-groups"
+            f" --inh-caps=+fowner --ambient-caps=+fowner {self._command(*words)}",
             stdin="" if said is None else json.dumps(said),
             timeout_s=timeout_s,
         )
@@ -68,12 +69,13 @@ class Host:
         """Let writers begin; they go on by themselves."""
         self.machine.output_of(
             f"systemctl stop {UNIT} 2>/dev/null; systemctl reset-failed {UNIT} 2>/dev/null;"
-            f" rm -rf {STATE} && install -d -o noslop -g noslop {STATE}",
+            f" rm -rf {STATE} && install -d -o noslop-backend -g noslop-backend {STATE}",
             root=True,
         )
         self.machine.run(f"cat > /tmp/{TASK}", stdin=task.dump())
         self.machine.output_of(
-            f"cp /tmp/{TASK} {STATE}/{TASK} && systemd-run --quiet --unit={UNIT} --uid=noslop --gid=noslop"
+            f"cp /tmp/{TASK} {STATE}/{TASK} && systemd-run --quiet --unit={UNIT}"
+            " --uid=noslop-backend --gid=noslop-backend --property=AmbientCapabilities=CAP_FOWNER"
             f" --working-directory={CODE} --property=UMask=0002 --property=StandardError=file:/tmp/{UNIT}.error"
             f" {self._command('write', ENV_FILE, STATE)}",
             root=True,

@@ -15,7 +15,7 @@ from ansible_collections.noslop.studio.plugins.module_utils.host import builds
 
 _SHA1 = re.compile(r"[0-9a-f]{40}")
 _FETCHED = "refs/noslop/fetched"
-_ENVIRONMENT = {"GIT_TERMINAL_PROMPT": "0", "GIT_CONFIG_NOSYSTEM": "1"}
+_ENVIRONMENT = {"GIT_TERMINAL_PROMPT": "0"}
 
 
 class RepositoryError(Exception):
@@ -48,9 +48,10 @@ class Repository:
         Raises:
             RepositoryError: it cannot be had, is a branch, or is another commit.
         """
-        if repo.startswith("/"):
-            real = os.path.realpath(repo)
-            for path in dict.fromkeys((repo, real, os.path.join(repo, ".git"), os.path.join(real, ".git"))):
+        here = repo.removeprefix("file://")
+        if here.startswith("/"):
+            real = os.path.realpath(here)
+            for path in dict.fromkeys((here, real, os.path.join(here, ".git"), os.path.join(real, ".git"))):
                 self._run(["git", "config", "--global", "--add", "safe.directory", path])
         self._run(["git", "init", "--quiet", "--bare", self.path])
         self._download(repo, revision)

@@ -208,7 +208,7 @@ def _explain(error: Exception) -> str:
 
 def _carry(module: AnsibleModule) -> dict[str, Any]:
     names = [given["account"] or module.params["account"] for given in module.params["pairs"]]
-    accounts = [share_access.account_named(name) for name in names]
+    accounts = [share_access.share_owner(name) for name in names]
     missing_names = [name for name, account in zip(names, accounts) if account is None]
     if missing_names and not module.check_mode:
         module.fail_json(msg=f"There is no account {missing_names[0]} here. Run the playbook storage first.")

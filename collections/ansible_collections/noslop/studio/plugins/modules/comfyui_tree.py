@@ -219,7 +219,7 @@ class Tree:
         self.revision: str = module.params["revision"]
         self.links: list[dict[str, Any]] = module.params["links"]
         self.path = os.path.join(self.base, self.revision)
-        self.owners = {link["share"]: share_access.account_named(link["account"]) for link in self.links}
+        self.owners = {link["share"]: share_access.share_owner(link["account"]) for link in self.links}
         self.made: list[str] = []
         self.removed: list[str] = []
         self.read_only: list[str] = []

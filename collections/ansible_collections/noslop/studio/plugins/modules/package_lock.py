@@ -150,7 +150,7 @@ def main() -> None:
 
 def _work(module: AnsibleModule) -> dict[str, Any]:
     python = uv.interpreter(module.params["python"])
-    reader = share_access.account_named(module.params["reader"])
+    reader = share_access.share_owner(module.params["reader"])
     if reader is None:
         raise builds.BuildError(f"There is no account {module.params['reader']} here. Run the playbook storage first.")
     steps = [_step(step, reader) for step in module.params["steps"]]

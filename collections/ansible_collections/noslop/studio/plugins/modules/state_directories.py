@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: state_directories
 author: The NoSlop authors (@noslop)
-version_added: 0.2.0
+version_added: 0.1.0
 short_description: Make the directories in which a service keeps its state
 description:
   - Makes directories with their owner, group and mode. Links in them are never followed.

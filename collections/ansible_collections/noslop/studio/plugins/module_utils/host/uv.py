@@ -133,19 +133,26 @@ class Uv:
         """Return the packages of all steps with their hashes, as one text with a part for each step.
 
         What an earlier step resolved comes from that step's index in later steps too: a build of torch for one kind of
-        GPU is not replaced by another's.
+        GPU is not replaced by another's. Only what an earlier step merely needed and a later one asks for by name (as
+        numpy) is resolved by the later one.
         """
-        parts: list[str] = []
-        fixed: dict[str, tuple[str, int]] = {}
+        parts: list[dict[str, str]] = []
+        named: set[str] = set()
         for number, step in enumerate(steps):
+            asked = {_plain(project_name(wanted)) for wanted in step.requirements}
+            fixed = {
+                name: (block.split()[0], where)
+                for where, part in enumerate(parts)
+                for name, block in part.items()
+                if name in named or name not in asked
+            }
             text = self._resolve_step(steps, number, fixed) if step.requirements else ""
-            kept = []
-            for block in _blocks(text):
-                if _plain(block.split("==")[0]) not in fixed:
-                    kept.append(block)
-            fixed.update({_plain(block.split("==")[0]): (block.split()[0], number) for block in kept})
-            parts.append("".join(kept))
-        return "".join(f"# step {number + 1}\n{part}" for number, part in enumerate(parts))
+            blocks = {_plain(block.split("==")[0]): block for block in _blocks(text)}
+            own = {name: block for name, block in blocks.items() if name not in fixed}
+            parts = [{name: block for name, block in part.items() if name not in own} for part in parts]
+            parts.append(own)
+            named |= asked
+        return "".join(f"# step {number + 1}\n{''.join(part.values())}" for number, part in enumerate(parts))
 
     def _resolve_step(self, steps: Sequence[Step], number: int, fixed: Mapping[str, tuple[str, int]]) -> str:
         step = steps[number]
@@ -268,12 +275,6 @@ def requirement_lines(text: str, where: str) -> list[str]:
 def lock_parts(text: str) -> list[str]:
     """Return the parts of a lock, one a step."""
     return re.split(r"(?m)^# step \d+\n", text)[1:]
-
-
-def versions(text: str, names: Sequence[str]) -> dict[str, str]:
-    """Return which versions a lock has of the named packages."""
-    found = {_plain(name): version for name, version in re.findall(r"(?m)^([A-Za-z0-9._-]+)==([^\s;\\]+)", text)}
-    return {name: found[_plain(name)] for name in map(project_name, names) if _plain(name) in found}
 
 
 def project_name(requirement: str) -> str:
