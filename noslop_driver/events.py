@@ -210,11 +210,11 @@ def message_of(result: Mapping[str, Any]) -> str:
 
 def _listed(result: Mapping[str, Any], *, failed: bool) -> dict[str, Any]:
     names = (*RECORDED, *RECORDED_OF_FAILURES) if failed else RECORDED
-    found = {name: result[name] for name in names if name in result}
+    listed: dict[str, Any] = {name: result[name] for name in names if name in result}
     items = [item for item in result.get("results") or [] if isinstance(item, Mapping)]
     if items:
-        found["results"] = [_listed(item, failed=failed) for item in items]
-    return found
+        listed["results"] = [_listed(item, failed=failed) for item in items]
+    return listed
 
 
 def _item_name(item: Mapping[str, Any]) -> str:

@@ -139,8 +139,8 @@ def _read(descriptor: int) -> Lease | None:
     """Return the lease in a directory; None where there is none, or one that makes no sense."""
     try:
         with open(os.open(_NAME, os.O_RDONLY | os.O_NOFOLLOW, dir_fd=descriptor), encoding="utf-8") as file:
-            found = json.load(file)
-        return Lease(Run(**found["run"]), float(found["acquired"]), float(found["renewed"]))
+            data = json.load(file)
+        return Lease(Run(**data["run"]), float(data["acquired"]), float(data["renewed"]))
     except (FileNotFoundError, ValueError, KeyError, TypeError):
         return None
 

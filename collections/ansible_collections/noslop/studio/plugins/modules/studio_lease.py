@@ -92,9 +92,9 @@ def main() -> None:
     other = None
     try:
         if module.check_mode:
-            found = lease.look(given["directory"]) if given["state"] == "acquired" and not override else None
-            if found and found.run.run not in (run.run, given["replaces"]) and found.is_valid(now):
-                other = found
+            current = lease.look(given["directory"]) if given["state"] == "acquired" and not override else None
+            if current and current.run.run not in (run.run, given["replaces"]) and current.is_valid(now):
+                other = current
         elif given["state"] == "released":
             lease.release(given["directory"], run, override=override)
         else:
