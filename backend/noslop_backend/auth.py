@@ -257,14 +257,14 @@ def _project_id(session: Session, named: str) -> str:
     projects = ProjectCRUD(session)
     if layout.is_project_id(named):
         return projects.get(named).id
-    found = projects.named(named)
-    if len(found) > 1:
-        raise ConflictError(f"{len(found)} projects are named {named!r}: {', '.join(found)}. Name one by its id.")
-    if not found:
+    ids = projects.named(named)
+    if len(ids) > 1:
+        raise ConflictError(f"{len(ids)} projects are named {named!r}: {', '.join(ids)}. Name one by its id.")
+    if not ids:
         raise NotFoundError(
             f"There is no project {named!r}. 'noslop-backend project list' shows which there are, with their ids."
         )
-    return found[0]
+    return ids[0]
 
 
 def _after(now: datetime, lifetime: timedelta | None) -> datetime | None:

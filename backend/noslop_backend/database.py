@@ -146,19 +146,19 @@ def _protect(path: Path, mode: int) -> None:
     except OSError as error:
         raise ConfigurationError(f"The database's {path} cannot be looked at: {error.strerror}.") from error
     try:
-        found = os.fstat(descriptor)
-        if stat.S_ISLNK(found.st_mode):
+        status = os.fstat(descriptor)
+        if stat.S_ISLNK(status.st_mode):
             raise ConfigurationError(
                 f"The database's {path} is a link, so somebody else may decide what it leads to. Name the file itself "
                 "in NOSLOP_DATABASE_URL."
             )
-        if found.st_uid != os.geteuid():
+        if status.st_uid != os.geteuid():
             raise ConfigurationError(
-                f"The database's {path} belongs to the uid {found.st_uid}, and this runs as {os.geteuid()}: its "
+                f"The database's {path} belongs to the uid {status.st_uid}, and this runs as {os.geteuid()}: its "
                 "owner can change tokens and projects. If it came from another host or an older version, give it to "
                 "the service's account (chown); else look who put it there. Nothing was opened."
             )
-        if stat.S_IMODE(found.st_mode) & ~mode & 0o7777:
+        if stat.S_IMODE(status.st_mode) & ~mode & 0o7777:
             os.chmod(f"/proc/self/fd/{descriptor}", mode)
     finally:
         os.close(descriptor)

@@ -31,9 +31,9 @@ ANNA = Actor(ActorKind.TOKEN, "0123456789abc", "Anna's", "192.0.2.7")
 
 def rows(database: Database, **only: Any) -> list[AuditModel]:  # noqa: ANN401 - filters
     with database.read() as session:
-        found = AuditCRUD(session).latest(limit=1000, **only)
+        logged = AuditCRUD(session).latest(limit=1000, **only)
         session.expunge_all()
-    return found
+    return logged
 
 
 def test_each_change_leaves_one_row_with_its_author(studio: Studio) -> None:
@@ -64,8 +64,8 @@ def test_each_change_leaves_one_row_with_its_author(studio: Studio) -> None:
         storage.restore_project(project)
         storage.trash_project(project)
         storage.purge_project(project)
-    found = rows(storage.database)
-    assert {(row.actor_kind, row.actor_id, row.actor_name, row.origin, row.outcome) for row in found} == {
+    logged = rows(storage.database)
+    assert {(row.actor_kind, row.actor_id, row.actor_name, row.origin, row.outcome) for row in logged} == {
         ("token", ANNA.id, "Anna's", "192.0.2.7", "done")
     }
     one = {"objects_count": 1}
@@ -84,8 +84,8 @@ def test_each_change_leaves_one_row_with_its_author(studio: Studio) -> None:
         ("purge", project, {"objects": [final.path], **one}),
         ("set_store_quota", None, {"quota_bytes": 10**9}),
     ]
-    assert [(row.operation, row.project_id, row.details) for row in found[: len(expected)]] == expected
-    assert [(row.operation, row.project_id) for row in found[len(expected) :]] == [
+    assert [(row.operation, row.project_id, row.details) for row in logged[: len(expected)]] == expected
+    assert [(row.operation, row.project_id) for row in logged[len(expected) :]] == [
         ("export_project", project),
         ("import_project", imported),
         *[(name, project) for name in ("trash_project", "restore_project", "trash_project", "purge_project")],
@@ -143,9 +143,9 @@ def test_tokens_are_logged_without_their_secrets(storage: ProjectStorage, projec
     made = tokens.create("worker", TokenScope.WRITE, None, [project])
     tokens.revoke("worker")
     tokens.revoke("worker")
-    found = [row for row in rows(storage.database) if row.operation.endswith("_token")]
-    assert [row.operation for row in found] == ["create_token", "revoke_token"]
-    assert found[0].details == {"token": made.row.id, "name": "worker", "scope": "write", "projects": [project]}
+    logged = [row for row in rows(storage.database) if row.operation.endswith("_token")]
+    assert [row.operation for row in logged] == ["create_token", "revoke_token"]
+    assert logged[0].details == {"token": made.row.id, "name": "worker", "scope": "write", "projects": [project]}
     secret = made.text.rsplit("_", 1)[1]
     assert not any(secret in row.model_dump_json() for row in rows(storage.database))
 
@@ -158,8 +158,8 @@ def test_reconcile_leaves_a_row_when_it_changes_something(studio: Studio, projec
     (studio.root / project / saved.path).unlink()
     for _ in range(2):
         reconcile(storage, apply=True, apart_s=0, yes_really=True)
-    found = [row.details for row in rows(storage.database) if row.operation == "reconcile"]
-    assert found == [{"missing": 1}]
+    logged = [row.details for row in rows(storage.database) if row.operation == "reconcile"]
+    assert logged == [{"missing": 1}]
 
 
 def test_a_large_change_lists_some_and_counts_all() -> None:
@@ -207,10 +207,10 @@ def test_a_flood_of_refusals_is_a_handful_of_rows_that_count_them_all(storage: P
     for thread in threads:
         thread.join()
     refusals.close()
-    found = rows(storage.database)
-    assert len(found) <= 2 * (4 + 1)
+    logged = rows(storage.database)
+    assert len(logged) <= 2 * (4 + 1)
     counted = Counter[str]()
-    for row in found:
+    for row in logged:
         assert (row.operation, row.outcome) == ("authenticate", "refused")
         counted[row.origin] += row.details["count"]
     assert sum(counted.values()) == 4 * 20 * 50

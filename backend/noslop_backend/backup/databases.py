@@ -143,13 +143,13 @@ def program(name: str) -> str:
         ConfigurationError: it is not installed.
     """
     versions = sorted(glob(f"/usr/lib/postgresql/*/bin/{name}"), key=lambda path: float(path.split("/")[4]))
-    found = versions[-1] if versions else shutil.which(name)
-    if found is None:
+    newest = versions[-1] if versions else shutil.which(name)
+    if newest is None:
         raise ConfigurationError(
             f"{name} is not installed on this host, and PostgreSQL's databases are copied with it. Install Debian's "
             "postgresql-client of at least the server's version, then try again."
         )
-    return found
+    return newest
 
 
 def _run(command: list[str], url: URL, doing: str) -> None:
@@ -168,9 +168,9 @@ def _run(command: list[str], url: URL, doing: str) -> None:
         check=False,
     )
     if done.returncode:
-        said = " ".join(done.stderr.strip().splitlines()[-3:]) or f"exit code {done.returncode}"
+        message = " ".join(done.stderr.strip().splitlines()[-3:]) or f"exit code {done.returncode}"
         raise DatabaseUnavailableError(
-            f"{doing} failed ({os.path.basename(command[0])}: {said}). Put that right, then try again."
+            f"{doing} failed ({os.path.basename(command[0])}: {message}). Put that right, then try again."
         )
 
 

@@ -48,9 +48,9 @@ def is_name(name: str) -> bool:
 
 def made_at(name: str) -> datetime:
     """Return when a backup was made, by its name."""
-    found = _NAME.fullmatch(name)
-    assert found is not None
-    return datetime.strptime(found["time"], _TIME).replace(tzinfo=UTC)
+    match = _NAME.fullmatch(name)
+    assert match is not None
+    return datetime.strptime(match["time"], _TIME).replace(tzinfo=UTC)
 
 
 @contextmanager
@@ -83,14 +83,14 @@ def opened(path: Path, *, own: bool) -> Iterator[BackupDirectory]:
 
 
 def _close_to_others(path: Path, descriptor: int) -> None:
-    found = os.fstat(descriptor)
-    if found.st_uid != os.geteuid():
+    status = os.fstat(descriptor)
+    if status.st_uid != os.geteuid():
         raise ConfigurationError(
-            f"The directory of the backups {path} belongs to the uid {found.st_uid} and not to the service's account "
+            f"The directory of the backups {path} belongs to the uid {status.st_uid} and not to the service's account "
             f"({os.geteuid()}), so somebody else decides what is in it. Give it to that account, or name another one "
             "(NOSLOP_BACKUP_DIR)."
         )
-    if stat.S_IMODE(found.st_mode) != 0o700:
+    if stat.S_IMODE(status.st_mode) != 0o700:
         os.fchmod(descriptor, 0o700)
 
 
@@ -183,8 +183,8 @@ class BackupDirectory:
 
     def _remove_work(self, name: str, now: datetime) -> None:
         with suppress(FileNotFoundError):
-            found = os.stat(name, dir_fd=self.descriptor, follow_symlinks=False)
-            if abs(now - datetime.fromtimestamp(found.st_mtime, UTC)) > _PART_AGE:
+            status = os.stat(name, dir_fd=self.descriptor, follow_symlinks=False)
+            if abs(now - datetime.fromtimestamp(status.st_mtime, UTC)) > _PART_AGE:
                 shutil.rmtree(name, dir_fd=self.descriptor)
 
     def remove(self, names: list[str]) -> None:

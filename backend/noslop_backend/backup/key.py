@@ -37,8 +37,8 @@ class Mac:
     @classmethod
     def parse(cls, text: str) -> Mac | None:
         """Read the line of a checksum file; None when it is none."""
-        found = _LINE.fullmatch(text)
-        return None if found is None else cls(found["mac"], found["name"], found["key_id"])
+        match = _LINE.fullmatch(text)
+        return None if match is None else cls(match["mac"], match["name"], match["key_id"])
 
     def line(self) -> str:
         """Return the line of the checksum file."""
@@ -101,15 +101,15 @@ def load(path: Path) -> Key | None:
             "account."
         ) from error
     with os.fdopen(descriptor, "rb") as stream:
-        found = os.fstat(descriptor)
-        if not stat.S_ISREG(found.st_mode) or found.st_uid not in {os.geteuid(), 0}:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode) or status.st_uid not in {os.geteuid(), 0}:
             raise ConfigurationError(
                 f"The key of the backups {path} is no file of the service's account. Look who put it there and move it "
                 "away."
             )
-        if stat.S_IMODE(found.st_mode) & 0o077:
+        if stat.S_IMODE(status.st_mode) & 0o077:
             raise ConfigurationError(
-                f"The key of the backups {path} can be read by others (mode {stat.S_IMODE(found.st_mode):04o}), so "
+                f"The key of the backups {path} can be read by others (mode {stat.S_IMODE(status.st_mode):04o}), so "
                 f"they could have made backups. If nobody did: chmod 600 {path}. Else move it away, and the "
                 "next backup makes another key."
             )

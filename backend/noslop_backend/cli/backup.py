@@ -74,12 +74,12 @@ def key(environment: Environment, show: bool) -> None:
     Without it no backup can be restored on another host, so write it down: noslop-backend backup key --show
     """
     settings = environment.settings()
-    found = jobs.own_key(settings)
-    where = {"id": found.id, "file": str(settings.backup_key_file)}
+    own = jobs.own_key(settings)
+    where = {"id": own.id, "file": str(settings.backup_key_file)}
     if show:
-        environment.emit({"key": {**where, "text": found.text}}, found.text)
+        environment.emit({"key": {**where, "text": own.text}}, own.text)
     else:
-        environment.emit({"key": where}, f"The key {found.id} is in {settings.backup_key_file}. To see it: --show")
+        environment.emit({"key": where}, f"The key {own.id} is in {settings.backup_key_file}. To see it: --show")
 
 
 @backup.command()

@@ -282,12 +282,12 @@ def _check(project_id: str) -> None:
         raise missing(project_id)
 
 
-def missing(project_id: str, found: ProjectModel | None = None) -> NotFoundError:
+def missing(project_id: str, project: ProjectModel | None = None) -> NotFoundError:
     """Return the error for a project that does not exist, or that is in the wrong state."""
-    if found is None:
+    if project is None:
         message = f"There is no project {project_id!r}. List the projects to see which there are."
-    elif found.state == ProjectState.TRASHED:
+    elif project.state == ProjectState.TRASHED:
         message = f"The project {project_id} is in the trash. Restore it first."
     else:
-        message = f"The project {project_id} is {found.state}; this is not possible now."
+        message = f"The project {project_id} is {project.state}; this is not possible now."
     return NotFoundError(message, project_id=project_id)

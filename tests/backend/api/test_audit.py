@@ -55,11 +55,11 @@ def test_refused_requests_are_logged_by_reason(served: Served, project_id: str) 
     # Refused by the route itself.
     assert served.writer.patch(path, json={"quota_bytes": 1}).status_code == 403
     served.state.refusals.close()
-    seen = [
+    logged = [
         (row.actor_kind, row.actor_name, row.details["reason"], row.details["count"])
         for row in _of(served, "authenticate")
     ]
-    assert sorted(seen) == sorted(
+    assert sorted(logged) == sorted(
         [
             *[("anybody", "", reason, count) for reason in ("no_token", "unknown_token") for count in (1, 2)],
             # Its secret was right.
