@@ -21,6 +21,7 @@ def test_exposure_of_the_unit_is_low(tmp_path: Path) -> None:
     environment = jinja2.Environment(trim_blocks=True, undefined=jinja2.StrictUndefined)  # noqa: S701  # no HTML
     template = environment.from_string((ROLE / f"templates/{UNIT}.j2").read_text(encoding="utf-8"))
     unit = tmp_path / UNIT
+    variables["__studio_firewall_bound_units"] = ["noslop-comfyui.service"]
     unit.write_text(template.render(variables), encoding="utf-8")
 
     command = ["systemd-analyze", "security", "--offline=true", "--no-pager", str(unit)]

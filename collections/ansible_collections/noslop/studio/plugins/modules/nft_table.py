@@ -138,7 +138,7 @@ class Table:
             return
         self.diff = {"before": self.in_force(), "after": self.diff["after"] or self.meant()}
         if self.diff["before"] != self.diff["after"]:
-            self.systemd.do("reload", self.unit)
+            self.systemd.do("reload-or-restart", self.unit)
         if not self.module.check_mode and self.in_force() != self.diff["after"]:
             raise TableError(
                 f"{self.file} was loaded, and `nft list table {' '.join(self.name)}` shows something else. "
