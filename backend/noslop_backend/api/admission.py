@@ -126,8 +126,8 @@ class Admission:
 
 
 def _connections(scope: Scope) -> Connections | None:
-    found: Connections | None = getattr(scope["app"].state, "connections", None)
-    return found
+    connections: Connections | None = getattr(scope["app"].state, "connections", None)
+    return connections
 
 
 def _note_refused(scope: Scope) -> None:
