@@ -19,8 +19,8 @@ from typing import Any
 LIMIT = 100
 #: Objects and arrays. A node of a workflow has some five.
 CONTAINERS_LIMIT = 250_000
-#: Values of all kinds, keys among them.
-VALUES_LIMIT = 1_000_000
+#: Values of all kinds for each of those, keys among them.
+VALUES_EACH = 4
 
 #: For what is kept as it is and never written again by us: as deep as Python's parser goes.
 PARSED_DEPTH_LIMIT = 900
@@ -38,39 +38,47 @@ class TooLargeError(ValueError):
     """JSON that nobody parses: it is nested too deeply, or has too many values. The text says which."""
 
 
-def check(text: bytes, depth: int = LIMIT) -> None:
+def check(text: bytes, depth: int = LIMIT, containers: int = CONTAINERS_LIMIT) -> None:
     """Count what a JSON text in UTF-8 will become. It need not be well-formed.
 
     Raises:
-        TooLargeError: it is nested deeper than `depth`, or has more values than are parsed.
+        TooLargeError: it is nested deeper than `depth`, or has more objects and arrays than `containers`, or more
+            than `VALUES_EACH` values for each of those.
     """
+    most_values = VALUES_EACH * containers
     # As if all brackets and commas stood outside of strings: what is few then is few indeed.
     openers = text.count(b"[") + text.count(b"{")
-    if openers <= depth and openers + text.count(b",") + text.count(b":") <= VALUES_LIMIT:
+    if openers <= min(depth, containers) and openers + text.count(b",") + text.count(b":") <= most_values:
         return
     # Escaped backslashes first, then escaped quotes: then every quote begins or ends a string.
     plain = text.replace(b"\\\\", b"").replace(b'\\"', b"")
-    if plain.count(b'"') > 2 * VALUES_LIMIT:
-        raise TooLargeError(f"it has more than {VALUES_LIMIT} texts")
+    if plain.count(b'"') > 2 * most_values:
+        raise TooLargeError(f"it has more than {most_values} texts")
     structure = b"".join(plain.split(b'"')[::2]).translate(None, _NO_STRUCTURE)
     openers = structure.count(b"[") + structure.count(b"{")
-    if openers > CONTAINERS_LIMIT:
-        raise TooLargeError(f"it has {openers} objects and arrays, at most {CONTAINERS_LIMIT} are taken")
+    if openers > containers:
+        raise TooLargeError(f"it has {openers} objects and arrays, at most {containers} are taken")
     values = openers + structure.count(b",") + structure.count(b":")
-    if values > VALUES_LIMIT:
-        raise TooLargeError(f"it has {values} values, at most {VALUES_LIMIT} are taken")
+    if values > most_values:
+        raise TooLargeError(f"it has {values} values, at most {most_values} are taken")
     steps = map(_STEPS.__getitem__, structure.translate(None, b",:"))
     if max(itertools.accumulate(steps), default=0) > depth:
         raise TooLargeError(f"it is nested too deeply (more than {depth} levels)")
 
 
-def loads(text: bytes | str, *, depth: int = LIMIT, parse_constant: Callable[[str], Any] | None = None) -> Any:  # noqa: ANN401 - any JSON
+def loads(
+    text: bytes | str,
+    *,
+    depth: int = LIMIT,
+    containers: int = CONTAINERS_LIMIT,
+    parse_constant: Callable[[str], Any] | None = None,
+) -> Any:  # noqa: ANN401 - any JSON
     """Parse JSON in UTF-8 that is no larger than `check` allows.
 
     Raises:
         ValueError: it is no JSON, not in UTF-8, or too large (`TooLargeError`).
     """
-    check(text if isinstance(text, bytes) else text.encode("utf-8", "surrogatepass"), depth)
+    check(text if isinstance(text, bytes) else text.encode("utf-8", "surrogatepass"), depth, containers)
     with _LARGE if len(text) > LARGE_BYTES else contextlib.nullcontext():
         return _parsed(text, parse_constant)
 

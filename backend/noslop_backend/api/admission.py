@@ -142,8 +142,8 @@ def _actor(scope: Scope, error: UnauthenticatedError) -> Actor:
 
 
 def _connections(scope: Scope) -> Connections | None:
-    found: Connections | None = getattr(scope["app"].state, "connections", None)
-    return found
+    connections: Connections | None = getattr(scope["app"].state, "connections", None)
+    return connections
 
 
 def _note_refused(scope: Scope) -> None:

@@ -142,13 +142,13 @@ class Connections:
 
     def note_token(self, peer: tuple[str, int] | None) -> None:
         """Remember that this client has shown a valid token."""
-        if (found := self._by_peer.get(peer)) is not None:
-            found.has_token = True
+        if (connection := self._by_peer.get(peer)) is not None:
+            connection.has_token = True
 
     def note_refused(self, peer: tuple[str, int] | None) -> None:
         """Remember that nothing is being done for this client, as if its connection was idle."""
-        if (found := self._by_peer.get(peer)) is not None:
-            found.is_refused = True
+        if (connection := self._by_peer.get(peer)) is not None:
+            connection.is_refused = True
 
     def _end_one(self, candidates: Iterable[Connection]) -> bool:
         idle = [each for each in candidates if each.is_idle or each.is_refused]
