@@ -40,10 +40,11 @@ lab-down: $(VENV)/.ready ## Take the lab away: machines, containers, bridge, rul
 	rm -rf inventories/demo
 
 .PHONY: lint
-lint: $(VENV)/.ready ## ruff, mypy --strict, ansible-lint
+lint: $(VENV)/.ready ## ruff, mypy --strict, files changed by path as root, ansible-lint
 	ruff check .
 	ruff format --check .
 	mypy
+	$(BIN)/python tests/lint/root_paths.py
 	ansible-lint
 
 # Two halves that share no host run side by side: one with containers, one with virtual machines. What a look at the text
@@ -156,6 +157,12 @@ dist/.backend: $(VENV)/.ready $(shell find backend/noslop_backend -type f -not -
 	rm -f dist/noslop_backend-*.whl
 	$(BIN)/python -m build --wheel --no-isolation --outdir dist backend
 	touch $@
+
+# For all Pythons and processors that the backend runs on. Hosts install exactly these.
+.PHONY: lock
+lock: $(VENV)/.ready ## Resolve the backend's packages anew, with their hashes
+	uv pip compile --quiet --universal --generate-hashes --only-binary :all: --no-annotate --custom-compile-command 'make lock' \
+	  --extra postgresql --python-version 3.11 --upgrade --output-file backend/noslop_backend/requirements.lock backend/pyproject.toml
 
 .PHONY: wheel
 wheel: backend-wheel ## Build both wheels into dist/: the driver's, with the collection and the backend in it, and the backend's

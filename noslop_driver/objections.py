@@ -8,7 +8,9 @@ import ipaddress
 import posixpath
 from collections.abc import Mapping, Sequence
 
-from noslop_driver.capability import GB, Room, gb, largest_disk
+from ansible_collections.noslop.studio.plugins.module_utils import own_file_system
+
+from noslop_driver.capability import GB, Room, disk_of, gb, largest_disk
 from noslop_driver.models import Host, Problem, ServiceRole, Wishes
 
 SUPPORTED_OS = {"Debian": (12,), "Ubuntu": (22, 4)}
@@ -216,6 +218,28 @@ def of_room(server: Host, room: Room, members: Sequence[Host], wishes: Wishes) -
             f"{wanted} are needed.",
             todo=f"Make room, put the storage root or single directories on a larger disk, "
             f"{'choose another host, ' if chosen and len(members) > 1 else ''}or lower noslop_min_free_gb.{elsewhere}",
+        )
+    ]
+
+
+def of_file_systems(server: Host, wishes: Wishes) -> list[Problem]:
+    """Shares that lie on a file system with other things, which members can read with forged file handles."""
+    if wishes.storage_provider != "nfs":
+        return []
+    inside = []
+    for share in wishes.shares():
+        disk = disk_of(share.path, server.disks)
+        if disk is not None and disk.mount not in (wishes.storage_root, share.path):
+            inside.append(share.path)
+    if not inside:
+        return []
+    return [
+        Problem(
+            kind="shared_file_system",
+            host=server.name,
+            what=own_file_system.exposure(server.name, wishes.storage_root, inside),
+            todo=own_file_system.todo(wishes.storage_root),
+            fatal=wishes.require_own_file_system,
         )
     ]
 

@@ -60,6 +60,7 @@ def make_plan(hosts: Iterable[Host], wishes: Wishes, problems: Sequence[Problem]
     found += objections.of_wishes(wishes, members)
     found += objections.of_addresses(members)
     found += objections.of_room(server.host, server.room, members, wishes)
+    found += objections.of_file_systems(server.host, wishes)
     found += objections.of_services(members, services)
     return Plan(hosts=members, proposals=proposals, server=server.host.name, wishes=wishes, problems=found)
 

@@ -4,21 +4,25 @@
 
 from __future__ import annotations
 
-import re
+import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from ansible_collections.noslop.studio.plugins.module_utils import studio
 
-ROLES = Path(__file__).parents[2] / "collections/ansible_collections/noslop/studio/roles"
+REPOSITORY = Path(__file__).parents[2]
+ROLES = REPOSITORY / "collections/ansible_collections/noslop/studio/roles"
 
 
 def test_accounts_follow_their_variables() -> None:
-    found = {account.name: account for account in studio.accounts({"noslop_gid": "2700", "noslop_build_id": 2800})}
-    assert list(found) == list(studio.ACCOUNTS)
-    assert (found["noslop"].uid, found["noslop"].gid) == (2600, 2700)
-    assert (found["noslop-build"].uid, found["noslop-build"].gid) == (2800, 2800)
-    assert found["noslop-backend"].groups == ("noslop",)
+    listed = {account.name: account for account in studio.accounts({"noslop_gid": "2700", "noslop_build_id": 2800})}
+    assert list(listed) == list(studio.ACCOUNTS)
+    assert (listed["noslop"].uid, listed["noslop"].gid) == (2600, 2700)
+    assert (listed["noslop-build"].uid, listed["noslop-build"].gid) == (2800, 2800)
+    assert listed["noslop-backend"].groups == ("noslop",)
 
 
 @pytest.mark.parametrize(
@@ -59,12 +63,35 @@ def test_writers_are_chosen_for_models_and_for_custom_nodes() -> None:
         studio.shares({"noslop_models_writers": "all"})
 
 
+def test_roles_see_the_numbers_and_units_that_the_variables_give() -> None:
+    """As Ansible sees the roles' defaults, with a value that is itself a template."""
+    wanted = [
+        "(nfs_server_accounts | selectattr('name', 'equalto', 'noslop-nodes') | first).uid",
+        "studio_verify_accounts | map(attribute='uid')",
+        "nfs_client_gid",
+        "nfs_client_services",
+        "nfs_client_shares | selectattr('writers', 'equalto', 'server') | map(attribute='name')",
+    ]
+    words = [str(Path(sys.executable).with_name("ansible")), "localhost", "--connection", "local", "-m", "debug"]
+    for role in ("nfs_server", "nfs_client", "studio_verify"):
+        words += ["-e", f"@{ROLES / role / 'defaults/main.yml'}"]
+    variables = {"moved": 2690, "noslop_nodes_id": "{{ moved }}", "noslop_gid": 2700, "noslop_models_writers": "server"}
+    words += ["-e", json.dumps(variables), "-a", "msg={{ [" + ", ".join(wanted) + "] }}"]
+    environment = {**os.environ, "ANSIBLE_CONFIG": str(REPOSITORY / "ansible.cfg"), "ANSIBLE_LOCALHOST_WARNING": "no"}
+    environment |= {"ANSIBLE_LOAD_CALLBACK_PLUGINS": "true", "ANSIBLE_CALLBACK_RESULT_FORMAT": "json"}
+    run = subprocess.run(words, capture_output=True, text=True, check=False, cwd=REPOSITORY, env=environment)
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert json.loads(run.stdout.partition("=>")[2])["msg"] == [
+        2690,
+        [2600, 2601, 2690, 2603, 2604, 2605, 2606],
+        2700,
+        ["noslop-comfyui.service", "noslop-ollama.service", "noslop-backend.service"],
+        ["ollama_models", "comfyui_models", "comfyui_custom_nodes"],
+    ]
+
+
 def test_each_service_has_the_unit_that_its_role_writes() -> None:
-    written = {
-        unit
-        for role in ("comfyui", "ollama", "studio_backend")
-        for path in (ROLES / role).rglob("*.yml")
-        for unit in re.findall(r"noslop-(?:comfyui|ollama|backend)\.service", path.read_text(encoding="utf-8"))
-    }
-    assert set(studio.UNITS) == set(studio.PORTS)
-    assert written == set(studio.UNITS.values())
+    role_of = {"comfyui": "comfyui", "ollama": "ollama", "backend": "studio_backend"}
+    assert set(studio.UNITS) == set(studio.PORTS) == set(role_of)
+    for service, unit in studio.UNITS.items():
+        assert (ROLES / role_of[service] / "templates" / f"{unit}.j2").is_file()

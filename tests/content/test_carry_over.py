@@ -395,3 +395,25 @@ class TestTwoAccounts:
         assert not (studio.dest / "model").exists()
         assert studio.src.is_dir()
         assert not studio.src.is_symlink()
+
+    def test_a_link_in_place_of_the_directory_leads_to_nothing_of_roots(self, studio: Studio) -> None:
+        """The person exchanged it, or a directory above it, for a link to what only root may read and rename."""
+        outside = studio.home.parent / "outside" / "models"
+        outside.mkdir(parents=True)
+        (outside / "secret").write_text("for root only")
+        outside.chmod(0o700)
+        os.chown(studio.src.parent, NOBODY, NOBODY)
+        moved = studio.src.with_name("moved")
+        studio.src.rename(moved)
+        studio.src.symlink_to(outside)
+        assert studio.carry(account=self.account)["failed"]
+        assert os.listdir(outside) == ["secret"]
+        assert [name for name in os.listdir(studio.dest) if not name.startswith(".")] == []
+
+    def test_the_link_is_made_by_who_owns_its_directory(self, studio: Studio) -> None:
+        studio.write(studio.src, {"a": "1"})
+        os.chown(studio.src.parent, NOBODY, NOBODY)
+        os.chown(studio.src, NOBODY, NOBODY)
+        assert "failed" not in studio.carry(account=self.account)
+        assert studio.src.is_symlink()
+        assert studio.src.lstat().st_uid == NOBODY

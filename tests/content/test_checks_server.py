@@ -4,16 +4,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import socket
 
 import pytest
-from ansible_collections.noslop.studio.plugins.module_utils import exports, mounts, server_rules, sockets
+from ansible_collections.noslop.studio.plugins.module_utils import exports, mounts, server_rules, sockets, studio
 from ansible_collections.noslop.studio.plugins.module_utils.checks import Check, Checks, is_note
 from ansible_collections.noslop.studio.plugins.module_utils.sockets import Program
 from ansible_collections.noslop.studio.plugins.module_utils.storage_rules import Storage
 
-STORAGE = Storage("nfs", True, "10.77.42.11", "atelier", 2600, 2600, 50, 15360, "/mnt/noslop")
+ACCOUNTS = {account.name: account for account in studio.accounts({})}
+STORAGE = Storage("nfs", True, "10.77.42.11", "atelier", ACCOUNTS, 50, 15360, "/mnt/noslop")
 SHARES = [
     {"name": "projects", "path": "/mnt/noslop/projects"},
     {"name": "media_cache", "path": "/mnt/noslop/media_cache"},
@@ -79,13 +81,37 @@ def test_an_export_elsewhere_is_nobodys_business(checks: Checks) -> None:
     assert exports_checks(checks, GOOD + "/srv/video  *(ro,async)\n") == []
 
 
-def test_shares_that_are_no_file_system_of_their_own_are_noted(checks: Checks) -> None:
-    server_rules.judge_file_systems(checks, SHARES, [mounts.Mount("/mnt/noslop/projects", "xfs", "/dev/sdb", "8:16")])
+def test_each_export_is_that_of_its_shares_account(checks: Checks) -> None:
+    nodes = {"name": "nodes", "path": "/mnt/noslop/nodes", "owner": "noslop-nodes", "writers": "server"}
+    right = OPTIONS.replace("2600", "2602").replace("rw,", "ro,")
+    shown = "".join(f"{nodes['path']}  {member}({{}})\n" for member in MEMBERS)
 
-    (check,) = checks.list
-    assert is_note(check)
-    assert "/mnt/noslop/media_cache" in check["seen"]
-    assert "/mnt/noslop/projects" not in check["seen"]
+    for options in (right, OPTIONS, right.replace("ro,", "rw,")):
+        server_rules.judge_exports(checks, STORAGE, [nodes], MEMBERS, exports.parse_shown(shown.replace("{}", options)))
+
+    seen = [check["seen"] for check in checks.list if check["check"] == "server.exports"]
+    assert seen[0] == "exported to 10.77.42.12, 10.77.42.13"
+    assert "to 10.77.42.12 without anongid=2602, anonuid=2602, ro" in seen[1]
+    assert "to 10.77.42.12 without ro" in seen[2]
+
+
+def test_shares_among_other_files_are_noted_or_fail_where_that_is_wanted(checks: Checks) -> None:
+    table = [
+        mounts.Mount("/", "ext4", "/dev/sda", "8:1"),
+        mounts.Mount("/mnt/noslop/projects", "xfs", "/dev/sdb", "8:16"),
+    ]
+    strict = dataclasses.replace(STORAGE, require_own_file_system=True)
+
+    server_rules.judge_file_systems(checks, STORAGE, SHARES, table)
+    server_rules.judge_file_systems(checks, strict, SHARES, table)
+    server_rules.judge_file_systems(checks, strict, SHARES[:1], table)
+
+    noted, failed, passed = checks.list
+    assert is_note(noted)
+    assert "/mnt/noslop lie on a file system of server that holds other things" in noted["seen"]
+    assert not failed["ok"]
+    assert "lvcreate" in failed["todo"]
+    assert passed["ok"]
 
 
 NFSD = {"threads": "16\n", "versions": "-2 -3 +4 +4.0 +4.1 +4.2\n", "portlist": "tcp 2049\ntcp 2049\n"}

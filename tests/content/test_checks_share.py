@@ -123,3 +123,11 @@ def test_a_share_is_described(tmp_path: Path) -> None:
     assert not sight["is_mount_point"]
     assert tmp_path.is_relative_to(sight["mount"]["point"])
     assert sight["free_bytes"] > 0
+
+
+def test_a_write_that_is_refused_says_why_and_one_that_is_not_leaves_nothing(tmp_path: Path) -> None:
+    assert share_probe.try_to_write(str(tmp_path), "a.1") == {"refused_write": ""}
+    assert list(tmp_path.iterdir()) == []
+
+    # No directory can be made there, for root neither.
+    assert share_probe.try_to_write("/proc/self", "a.1")["refused_write"]

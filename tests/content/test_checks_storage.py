@@ -9,7 +9,7 @@ import json
 from typing import Any
 
 import pytest
-from ansible_collections.noslop.studio.plugins.module_utils import mounts, storage_rules
+from ansible_collections.noslop.studio.plugins.module_utils import mounts, storage_rules, studio
 from ansible_collections.noslop.studio.plugins.module_utils.checks import Check, Checks, is_note
 from ansible_collections.noslop.studio.plugins.module_utils.storage_rules import Storage
 from ansible_collections.noslop.studio.plugins.module_utils.systemd import Unit
@@ -19,8 +19,7 @@ CLIENT = Storage(
     server=False,
     server_address="10.77.42.11",
     studio_id="atelier",
-    uid=2600,
-    gid=2600,
+    accounts={account.name: account for account in studio.accounts({})},
     min_free_gb=50,
     read_ahead_kb=15360,
     root="/mnt/noslop",
@@ -30,9 +29,18 @@ SERVER = dataclasses.replace(CLIENT, server=True)
 LOCAL = dataclasses.replace(CLIENT, provider="local", server=True)
 EXISTING = dataclasses.replace(CLIENT, provider="existing")
 PROJECTS = {"name": "projects", "path": "/mnt/noslop/projects", "kind": "work", "env": "PROJECT_STORAGE_DIR"}
-MODELS = {"name": "comfyui_models", "path": "/mnt/noslop/comfyui/models", "kind": "models", "env": "COMFYUI_MODELS_DIR"}
-OPTIONS = "rw,nosuid,nodev,vers=4.2,rsize=262144,wsize=262144,hard,proto=tcp,nconnect=4"
+MODELS = {
+    "name": "comfyui_models",
+    "path": "/mnt/noslop/comfyui/models",
+    "kind": "models",
+    "env": "COMFYUI_MODELS_DIR",
+    "owner": "noslop-models",
+    "writers": "members",
+}
+NODES = {**MODELS, "name": "comfyui_custom_nodes", "owner": "noslop-nodes", "writers": "server"}
+OPTIONS = "rw,nosuid,nodev,noexec,vers=4.2,rsize=262144,wsize=262144,hard,proto=tcp,nconnect=4"
 MODELS_OPTIONS = OPTIONS + ",acregmin=60,acregmax=600,acdirmin=1,acdirmax=3"
+NODES_OPTIONS = MODELS_OPTIONS.replace("rw,", "ro,").replace("noexec,", "")
 
 
 def sight(
@@ -195,6 +203,11 @@ def test_the_right_marker(checks: Checks) -> None:
         (PROJECTS, OPTIONS.replace("proto=tcp", "proto=tcp6"), ""),
         (PROJECTS, OPTIONS.replace("nosuid,", ""), "no nosuid"),
         (PROJECTS, OPTIONS + ",nocto", "nocto"),
+        (PROJECTS, OPTIONS.replace("noexec,", ""), "no noexec"),
+        (MODELS, MODELS_OPTIONS.replace("rw,", "ro,"), "ro"),
+        (NODES, NODES_OPTIONS, ""),
+        (NODES, NODES_OPTIONS.replace("ro,", "rw,"), "no ro"),
+        ({**NODES, "writers": "members"}, NODES_OPTIONS.replace("ro,", "rw,"), ""),
     ],
 )
 def test_negotiated_options(checks: Checks, share: dict[str, str], options: str, wrong: str) -> None:
@@ -279,3 +292,68 @@ def test_a_share_that_every_account_may_write_to(checks: Checks) -> None:
     assert closed["ok"]
     assert not opened["ok"]
     assert is_note(noted)
+
+
+def test_a_file_belongs_to_the_account_of_its_share(checks: Checks) -> None:
+    storage_rules.judge_written(checks, CLIENT, MODELS, {"uid": 2601, "gid": 2601, "waited_s": 0.1})
+    storage_rules.judge_written(checks, CLIENT, MODELS, {"uid": 2600, "gid": 2600, "waited_s": 0.1})
+
+    owners = [check for check in checks.list if check["check"] == "storage.owner"]
+    assert [check["ok"] for check in owners] == [True, False]
+    assert owners[1]["expected"] == "2601:2601"
+
+
+def test_only_the_server_writes_custom_nodes_unless_members_may() -> None:
+    assert CLIENT.is_read_only(NODES)
+    assert not SERVER.is_read_only(NODES)
+    assert not CLIENT.is_read_only(MODELS)
+
+
+@pytest.mark.parametrize(("reason", "ok"), [("Read-only file system", True), ("", False)])
+def test_a_write_to_a_read_only_share_must_be_refused(checks: Checks, reason: str, ok: bool) -> None:
+    storage_rules.judge_refused_write(checks, NODES, {"refused_write": reason})
+
+    assert only(checks, "storage.read_only")["ok"] == ok
+    assert reason in only(checks, "storage.read_only")["seen"]
+
+
+@pytest.mark.parametrize(
+    ("inodes", "free", "ok"),
+    [
+        (0, 0, True),
+        (1_000_000, 0, False),
+        (1_000_000, 49_999, False),
+        (1_000_000, 50_000, True),
+        (100_000_000, 100_000, True),
+        (100_000_000, 99_999, False),
+    ],
+)
+def test_free_inodes(checks: Checks, inodes: int, free: int, ok: bool) -> None:
+    storage_rules.judge_inodes(checks, "/mnt/noslop/projects", inodes, free)
+
+    assert only(checks, "storage.inodes")["ok"] == ok
+
+
+@pytest.mark.parametrize(
+    ("change", "bad", "seen"),
+    [
+        ({}, set(), ""),
+        ({"noslop-nodes": None}, {"storage.account"}, "no account noslop-nodes"),
+        ({"noslop": (2610, 2600, (2600,))}, {"storage.account"}, "noslop is 2610:2600, not 2600:2600"),
+        ({"noslop-nodes": (2602, 2602, (2602, 27))}, {"storage.account_groups"}, "noslop-nodes is in the groups 27"),
+        ({"noslop-models": (2601, 2601, (2601, 2600))}, {"storage.account_groups"}, "noslop-models is in the groups"),
+        # The one account that is meant to be in another group.
+        ({"noslop-backend": (2605, 2605, (2605, 2600))}, set(), ""),
+    ],
+)
+def test_accounts(
+    checks: Checks, change: dict[str, tuple[int, int, tuple[int, ...]] | None], bad: set[str], seen: str
+) -> None:
+    present = {name: (account.uid, account.gid, (account.gid,)) for name, account in CLIENT.accounts.items()}
+    storage_rules.judge_accounts(
+        checks, CLIENT, {name: value for name, value in {**present, **change}.items() if value is not None}
+    )
+
+    failed = [check for check in checks.list if not check["ok"]]
+    assert {check["check"] for check in failed} == bad
+    assert all(seen in check["seen"] for check in failed)

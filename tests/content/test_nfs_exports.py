@@ -37,12 +37,22 @@ def test_the_same_is_no_difference() -> None:
         (SHOWN.replace(",all_squash", ",no_all_squash"), "without all_squash"),
         (SHOWN.replace("mountpoint,", ""), "without mountpoint"),
         (SHOWN.replace("anonuid=2600", "anonuid=65534"), "without anonuid=2600"),
+        (SHOWN.replace("rw,", "ro,"), "without rw"),
         (SHOWN + f"/mnt/noslop/projects  <world>({SHOWN_OPTIONS})\n", "is exported to <world> too"),
         (SHOWN + f"/mnt/noslop/old  10.77.42.12({SHOWN_OPTIONS})\n", "/mnt/noslop/old is still exported"),
     ],
 )
 def test_a_difference_is_told(shown: str, said: str) -> None:
     assert any(said in difference for difference in exports.differences(MEANT, exports.parse_shown(shown), []))
+
+
+def test_an_export_of_the_version_before_differs_by_account_and_mode() -> None:
+    options = ["ro", "sync", "all_squash", "anonuid=2602", "anongid=2602", "no_subtree_check", "sec=sys"]
+    wanted = exports.meant([{"path": "/mnt/noslop/nodes", "clients": ["10.77.42.12"], "options": options}])
+    shown = exports.parse_shown(f"/mnt/noslop/nodes  10.77.42.12({SHOWN_OPTIONS})\n")
+
+    (difference,) = exports.differences(wanted, shown, [])
+    assert difference.endswith("without anongid=2602, anonuid=2602, ro")
 
 
 def test_what_the_administrator_exports_is_not_judged() -> None:

@@ -238,9 +238,11 @@ def options() -> dict[str, Any]:
         "shares": [],
         "root": "",
         "studio_id": "atelier",
-        "account": "noslop",
-        "uid": 61234,
-        "gid": 61234,
+        "accounts": [
+            {"name": "noslop", "uid": 61234, "gid": 61234},
+            {"name": "noslop-nodes", "uid": 61235, "gid": 61235},
+        ],
+        "require_own_file_system": False,
         "users": [],
         "min_free_gb": 0,
         "ollama": False,
@@ -274,7 +276,8 @@ def look(options: dict[str, Any], root: Path, **changes: object) -> tuple[dict[s
 
 
 def test_a_host_names_every_problem_at_once(options: dict[str, Any], root: Path) -> None:
-    wishes = {"address": "192.0.2.77", "uid": 0, "gid": 0, "users": ["nobody-at-all"], "min_free_gb": 1e9}
+    accounts = [options["accounts"][0], {"name": "noslop-nodes", "uid": 0, "gid": 0}]
+    wishes = {"address": "192.0.2.77", "accounts": accounts, "users": ["nobody-at-all"], "min_free_gb": 1e9}
     (root / "projects").mkdir()
     (root / "projects" / ".noslop-share").write_text('{"studio_id": "other", "share": "projects"}')
 
@@ -288,6 +291,7 @@ def test_a_host_names_every_problem_at_once(options: dict[str, Any], root: Path)
         ("storage.room", "media_cache"),
     ]
     assert all(check["todo"] for check in bad)
+    assert bad[0]["seen"] == "the account root has the uid 0; the group root has the gid 0"
     assert answer["unknown_users"] == ["nobody-at-all"]
     assert answer["paths"] == [f"{root}/projects", f"{root}/media_cache"]
     assert not (root / "media_cache").exists()
@@ -295,6 +299,14 @@ def test_a_host_names_every_problem_at_once(options: dict[str, Any], root: Path)
 
 def test_a_host_without_a_problem(options: dict[str, Any], root: Path) -> None:
     assert look(options, root)[1] == []
+
+
+def test_shares_among_other_files_stand_in_the_way_where_that_is_wanted(options: dict[str, Any], root: Path) -> None:
+    _, bad = look(options, root, provider="nfs", require_own_file_system=True)
+
+    (found,) = [check for check in bad if check["check"] == "storage.own_file_system"]
+    assert str(root) in found["seen"]
+    assert "lvcreate" in found["todo"]
 
 
 def test_a_mount_point_that_holds_files_is_named(options: dict[str, Any], root: Path) -> None:

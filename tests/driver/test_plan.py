@@ -221,7 +221,7 @@ def test_without_any_gpu_every_host_runs_the_services() -> None:
     plan = make_plan([host(1), host(2), host(3)], WISHES)
     assert len(plan.members("ollama")) == len(plan.members("comfyui")) == 3
     assert all(any("on its CPU" in reason for reason in proposal.reasons) for proposal in plan.proposals)
-    assert plan.problems == []
+    assert [one.kind for one in plan.problems] == ["shared_file_system"]
 
 
 def test_the_backend_is_where_the_disks_are_unless_told_otherwise() -> None:
@@ -316,7 +316,9 @@ def test_a_host_that_cannot_be_a_member_is_left_out(kind: str, changes: dict[str
 
 @pytest.mark.parametrize(("system", "version"), [("Debian", "13"), ("Debian", "testing/unstable"), ("Ubuntu", "24.04")])
 def test_supported_systems(system: str, version: str) -> None:
-    assert make_plan([host(1, os=system, os_version=version), host(2)], WISHES).problems == []
+    assert [one.kind for one in make_plan([host(1, os=system, os_version=version), host(2)], WISHES).problems] == [
+        "shared_file_system"
+    ]
 
 
 def test_another_architecture_stores_and_does_not_compute() -> None:
@@ -374,3 +376,30 @@ def test_addresses_the_members_cannot_use(kind: str, fatal: bool, changes: dict[
 )
 def test_directories_in_the_wrong_place(kind: str, paths: dict[str, str]) -> None:
     assert problem(make_plan([host(1), host(2)], WISHES.changed(**paths)), kind).fatal
+
+
+@pytest.mark.parametrize(
+    ("disks", "words"),
+    [
+        ([disk(200)], "The shares in /mnt/noslop lie on"),
+        ([disk(200), disk(200, "/mnt")], "The shares in /mnt/noslop lie on"),
+        ([disk(200), disk(200, "/mnt/noslop")], ""),
+        ([disk(200), disk(200, "/mnt/noslop/projects")], "The shares in /mnt/noslop lie on"),
+    ],
+)
+def test_a_plan_says_what_forged_file_handles_read_on_the_server(disks: list[Disk], words: str) -> None:
+    wishes = WISHES.changed(server="render1")
+    for strict in (False, True):
+        plan = make_plan([host(1, disks=disks), host(2)], wishes.changed(require_own_file_system=strict))
+
+        notes = [one for one in plan.problems if one.kind == "shared_file_system"]
+        assert len(notes) == bool(words)
+        assert plan.blocked == (strict and bool(words))
+        if words:
+            assert words in notes[0].what
+            assert "render1" in notes[0].what
+            assert "lvcreate" in notes[0].todo
+
+
+def test_one_machine_exports_nothing_that_could_be_left() -> None:
+    assert "shared_file_system" not in {one.kind for one in make_plan([host(1)], WISHES).problems}

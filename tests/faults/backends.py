@@ -50,7 +50,7 @@ class Host:
         assert seen.splitlines()[-1] == "nfs", seen
 
     def _command(self, *words: str) -> str:
-        python = "$(ls /opt/noslop/backend/*/venv/bin/python)"
+        python = "$(ls -td /opt/noslop/backend/*/venv | head -n 1)/bin/python"  # older releases stay
         return f"{python} -m tests.backend.on_host {shlex.join(words)}"
 
     def ask(self, *words: str, said: object = None, timeout_s: float = UP_WITHIN_S) -> Any:  # noqa: ANN401 - JSON

@@ -61,12 +61,14 @@ def account_for(uid: int, gid: int) -> Account:
     return Account(uid, gid, tuple(os.getgrouplist(name, gid)))
 
 
-def run_all(works: Mapping[str, Callable[[], Any]], account: Account | None, timeout_s: float) -> dict[str, Outcome]:
+def run_all(
+    works: Mapping[str, Callable[[], Any]], account: Account | Mapping[str, Account] | None, timeout_s: float
+) -> dict[str, Outcome]:
     """Run every function in a child of its own, all at once, and wait for them together.
 
     Args:
         works: name to a function without arguments that returns what JSON can carry.
-        account: who they run as; ``None`` leaves the account as it is.
+        account: who they run as, all or each by its name; ``None`` leaves the account as it is.
         timeout_s: seconds after which those that are not done are killed.
 
     Returns:
@@ -76,7 +78,7 @@ def run_all(works: Mapping[str, Callable[[], Any]], account: Account | None, tim
     began = time.monotonic()
     with selectors.DefaultSelector() as selector:
         for name, work in works.items():
-            child = _start(work, account)
+            child = _start(work, account[name] if isinstance(account, Mapping) else account)
             selector.register(child.pipe, selectors.EVENT_READ, (name, child))
         _collect(selector, outcomes, began, began + timeout_s)
         for key in list(selector.get_map().values()):

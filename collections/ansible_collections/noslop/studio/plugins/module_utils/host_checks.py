@@ -15,6 +15,7 @@ from ansible_collections.noslop.studio.plugins.module_utils import (
     host_state,
     mount_state,
     mounts,
+    own_file_system,
     processes,
     share_markers,
     share_paths,
@@ -38,6 +39,7 @@ class HostChecks:
     def __init__(self, options: Mapping[str, Any]) -> None:
         self._options = options
         self._shares: list[dict[str, str]] = options["shares"]
+        self._accounts = studio.accounts_from_dicts(options["accounts"])
         self._nfs = options["provider"] == "nfs"
         self._client = self._nfs and options["client"]
         self._server = self._nfs and options["server"]
@@ -94,14 +96,21 @@ class HostChecks:
         )
 
     def _account(self) -> None:
-        name, uid, gid = (self._options[key] for key in ("account", "uid", "gid"))
-        conflicts = host_state.account_conflicts(name, uid, gid)
+        conflicts = [
+            conflict
+            for account in self._accounts.values()
+            for conflict in host_state.account_conflicts(account.name, account.uid, account.gid)
+        ]
+        numbers = enumerate_words(f"{one.name} {one.uid}:{one.gid}" for one in self._accounts.values())
         self.checks.add(
             "host.account",
             not conflicts,
-            seen="; ".join(conflicts) or f"{uid}:{gid} are free, or {name}'s",
-            expected=f"{uid}:{gid} belong to {name}, or to nobody, on every host",
-            todo="choose other numbers with noslop_uid and noslop_gid, or give what stands in the way other ones",
+            seen="; ".join(dict.fromkeys(conflicts)) or "the numbers of the studio's accounts are free, or theirs",
+            expected=f"the numbers belong to the studio's accounts, or to nobody, on every host: {numbers}",
+            todo=(
+                "choose other numbers with noslop_uid, noslop_gid and noslop_*_id, or give what has them other ones "
+                "(usermod --uid, groupmod --gid, and chown what it owns)"
+            ),
         )
 
     def _network(self) -> None:
@@ -205,11 +214,20 @@ class HostChecks:
         return [{key: value for key, value in check.items() if key != "host"} for check in inner.checks.list]
 
     def _directories(self, table: list[mounts.Mount]) -> None:
-        root, gid = self._options["root"], self._options["gid"]
+        root, gid = self._options["root"], self._accounts[studio.PEOPLE].gid
         paths = [share["path"] for share in self._shares]
         strangers = share_markers.strangers_in_root(root, paths, gid)
         self._add_all("storage.root", strangers, expected=f"{root} is the studio's alone")
         waiting = [point for point in share_markers.fstab_points() if mounts.mount_at(table, point) is None]
+        if self._server and self._options["require_own_file_system"]:
+            inside = [path for path in paths if not own_file_system.has_own(table, root, path)]
+            self.checks.add(
+                "storage.own_file_system",
+                not inside,
+                seen=own_file_system.exposure(self.checks.host, root, inside) if inside else "each share has its own",
+                expected="file systems that hold nothing but shares (noslop_require_own_file_system)",
+                todo=f"{own_file_system.todo(root)} Or set noslop_require_own_file_system to false",
+            )
         for share in self._shares:
             self._directory(share, [point for point in waiting if mounts.is_below(share["path"], point)])
 

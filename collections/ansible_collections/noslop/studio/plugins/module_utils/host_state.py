@@ -17,7 +17,7 @@ import shutil
 import socket
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from ansible_collections.noslop.studio.plugins.module_utils import exports, mounts, sockets
 from ansible_collections.noslop.studio.plugins.module_utils.systemd import Unit, parse_show
@@ -37,6 +37,16 @@ def read(path: str) -> str:
             return stream.read()
     except OSError:
         return ""
+
+
+def accounts(names: Iterable[str]) -> dict[str, tuple[int, int, tuple[int, ...]]]:
+    """Return uid, gid and all groups of those accounts that this host knows, by name."""
+    entries = {}
+    for name in names:
+        with contextlib.suppress(KeyError):
+            entry = pwd.getpwnam(name)
+            entries[name] = (entry.pw_uid, entry.pw_gid, tuple(os.getgrouplist(name, entry.pw_gid)))
+    return entries
 
 
 def mount_table() -> list[mounts.Mount]:

@@ -8,9 +8,9 @@ An export of a directory inside a larger file system can be left with a forged f
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 
-from .mounts import Mount, mount_at, mount_holding
+from .mounts import Mount, is_below, mount_at, mount_holding
 
 
 def has_own(table: list[Mount], root: str, path: str) -> bool:
@@ -26,11 +26,14 @@ def has_own(table: list[Mount], root: str, path: str) -> bool:
     return system is None or (mount.device != system.device and mount.point != "/")
 
 
-def exposure(server: str, paths: Iterable[str]) -> str:
-    """Return the sentence that says what a hostile member could do."""
+def exposure(server: str, root: str, paths: Sequence[str]) -> str:
+    """Return the sentence that says what a hostile member could do where shares lie among other files."""
+    outside = [path for path in paths if not is_below(path, root)]
+    named = ([root] if len(outside) < len(paths) else []) + outside
     return (
-        f"{', '.join(paths)} lie on a file system of {server} that holds other things: root on a member can forge file "
-        f"handles, and there read what every account of {server} may read, and write where every account may write."
+        f"The shares in {', '.join(named)} lie on a file system of {server} that holds other things: root on a member "
+        f"can forge file handles, and there read what every account of {server} may read, and write where every "
+        "account may write."
     )
 
 
@@ -46,8 +49,9 @@ def todo(root: str) -> str:
     )
 
 
-def refusal(server: str, root: str, paths: Iterable[str]) -> str:
-    """Return the sentence for where ``noslop_require_own_file_system`` is set."""
+def refusal(server: str, root: str, paths: Sequence[str]) -> str:
+    """Return the sentences for where ``noslop_require_own_file_system`` is set."""
     return (
-        f"{exposure(server, paths)} noslop_require_own_file_system is true. {todo(root)} Or set that variable to false."
+        f"{exposure(server, root, paths)} They are {', '.join(paths)}, and noslop_require_own_file_system is true. "
+        f"{todo(root)} Or set that variable to false."
     )

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from ansible_collections.noslop.studio.plugins.module_utils import carry, checks, mounts, share_access
+from ansible_collections.noslop.studio.plugins.module_utils import carry, checks, children, mounts, share_access
 from ansible_collections.noslop.studio.plugins.module_utils.listing import Listing, scan
 
 SUFFIX = ".pre-noslop-"
@@ -33,6 +33,8 @@ class Pair:
     dest: str
     rules: carry.Rules
     hands: carry.Hands = field(default_factory=carry.Hands)
+    #: who renames the directory and makes the link; ``None`` is this process as it is
+    keeper: children.Account | None = None
     listing: Listing = field(default_factory=Listing)
     comparison: carry.Comparison = field(default_factory=carry.Comparison)
     renamed_to: str = ""
@@ -155,31 +157,28 @@ def copy_until_equal(pair: Pair) -> None:
 
 
 def swap(pair: Pair) -> None:
-    """Rename the directory and put the link in its place. Raises OSError, and has changed nothing then."""
-    owner = None
-    if os.path.lexists(pair.src):
-        about = os.lstat(pair.src)
-        owner = (about.st_uid, about.st_gid)
-        pair.renamed_to = _free_name(pair.src)
-        os.rename(pair.src, pair.renamed_to)
-    try:
-        os.symlink(pair.dest, pair.src)
-        pair.linked = True
-        if owner is not None:
-            os.lchown(pair.src, *owner)
-    except OSError:
-        swap_back(pair)
-        raise
+    """Rename the directory and put the link in its place, as the keeper. Raises OSError, and changed nothing then."""
+    with share_access.acting_as(pair.keeper):
+        if os.path.lexists(pair.src):
+            pair.renamed_to = _free_name(pair.src)
+            os.rename(pair.src, pair.renamed_to)
+        try:
+            os.symlink(pair.dest, pair.src)
+            pair.linked = True
+        except OSError:
+            swap_back(pair)
+            raise
 
 
 def swap_back(pair: Pair) -> None:
     """Undo :func:`swap`."""
-    if pair.linked:
-        os.unlink(pair.src)
-        pair.linked = False
-    if pair.renamed_to and not os.path.lexists(pair.src):
-        os.rename(pair.renamed_to, pair.src)
-        pair.renamed_to = ""
+    with share_access.acting_as(pair.keeper):
+        if pair.linked:
+            os.unlink(pair.src)
+            pair.linked = False
+        if pair.renamed_to and not os.path.lexists(pair.src):
+            os.rename(pair.renamed_to, pair.src)
+            pair.renamed_to = ""
 
 
 def restore(pair: Pair) -> tuple[bool, list[str]]:
@@ -197,9 +196,28 @@ def restore(pair: Pair) -> tuple[bool, list[str]]:
 
 def finish_restore(pair: Pair) -> None:
     """Do what :func:`restore` found."""
-    os.unlink(pair.src)
-    if pair.renamed_to:
-        os.rename(pair.renamed_to, pair.src)
+    with share_access.acting_as(pair.keeper):
+        os.unlink(pair.src)
+        if pair.renamed_to:
+            os.rename(pair.renamed_to, pair.src)
+
+
+def first_owner(path: str) -> children.Account | None:
+    """Return the account that owns the first directory on the way to ``path`` that is not root's, ``None`` for root.
+
+    That account can turn the rest of the way to where it likes, so what is done at its end is done as that account.
+    """
+    way = [path]
+    while os.path.dirname(way[0]) != way[0]:
+        way.insert(0, os.path.dirname(way[0]))
+    for directory in way:
+        try:
+            about = os.lstat(directory)
+        except OSError:
+            return None
+        if about.st_uid != 0:
+            return children.account_for(about.st_uid, about.st_gid)
+    return None
 
 
 def _scan(pair: Pair) -> Listing:

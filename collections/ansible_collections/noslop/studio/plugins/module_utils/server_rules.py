@@ -7,7 +7,7 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Iterable, Mapping, Sequence
 
-from ansible_collections.noslop.studio.plugins.module_utils import mounts, studio
+from ansible_collections.noslop.studio.plugins.module_utils import mounts, own_file_system, studio
 from ansible_collections.noslop.studio.plugins.module_utils.checks import Checks, enumerate_words
 from ansible_collections.noslop.studio.plugins.module_utils.exports import Exports
 from ansible_collections.noslop.studio.plugins.module_utils.sockets import KERNEL, Listener, Program
@@ -38,7 +38,8 @@ def judge_exports(
         for path, shown in exports.items()
     }
     for share in shares:
-        wrong = _export_problems(storage, clients, known.get(share["path"], {}))
+        asked = _asked_options(storage, share)
+        wrong = _export_problems(asked, clients, known.get(share["path"], {}))
         checks.add(
             "server.exports",
             not wrong,
@@ -46,20 +47,26 @@ def judge_exports(
             seen="; ".join(wrong) or f"exported to {enumerate_words(sorted(clients))}",
             expected=(
                 f"{share['path']} exported to {enumerate_words(sorted(clients), 'nobody')} only, "
-                f"with sync, all_squash, anonuid={storage.uid}, anongid={storage.gid}"
+                f"with {', '.join(asked)}"
             ),
             todo=f"look into /etc/exports and /etc/exports.d for {share['path']}, then {again(checks.host)}",
         )
     _judge_detours(checks, [share["path"] for share in shares], clients, known)
 
 
-def _export_problems(storage: Storage, clients: set[str], shown: Mapping[str, frozenset[str]]) -> list[str]:
+def _asked_options(storage: Storage, share: Mapping[str, str]) -> list[str]:
+    """Return the options without which an export of a share is wrong."""
+    owner = storage.owner(share)
+    mode = "ro" if share.get("writers") == "server" else "rw"
+    return [mode, "sync", "all_squash", f"anonuid={owner.uid}", f"anongid={owner.gid}"]
+
+
+def _export_problems(asked: list[str], clients: set[str], shown: Mapping[str, frozenset[str]]) -> list[str]:
     wrong = [f"not exported to {client}" for client in sorted(clients - set(shown))]
-    asked = {"sync", "rw", "all_squash", f"anonuid={storage.uid}", f"anongid={storage.gid}"}
     for client, options in shown.items():
         if client not in clients:
             wrong.append(f"exported to {client}, which is no member")
-        lacking = sorted(asked - options)
+        lacking = sorted(set(asked) - options)
         if lacking:
             wrong.append(f"to {client} without {enumerate_words(lacking)}")
     return wrong
@@ -85,18 +92,24 @@ def _judge_detours(checks: Checks, paths: list[str], clients: set[str], exports:
     )
 
 
-def judge_file_systems(checks: Checks, shares: Sequence[Mapping[str, str]], table: list[mounts.Mount]) -> None:
-    """Tell which exports are no root of a file system: guessed file handles lead out of those (exports(5))."""
-    inside = [share["path"] for share in shares if mounts.mount_at(table, share["path"]) is None]
-    expected = "each share is the root of a file system of its own"
-    if inside:
-        seen = (
-            f"{enumerate_words(inside)} share a file system with other files, which a member that forges file handles "
-            "could read"
+def judge_file_systems(
+    checks: Checks, storage: Storage, shares: Sequence[Mapping[str, str]], table: list[mounts.Mount]
+) -> None:
+    """Judge which exports lie among other files: forged file handles lead out of those (exports(5))."""
+    inside = [share["path"] for share in shares if not own_file_system.has_own(table, storage.root, share["path"])]
+    expected = "each share lies on a file system that holds nothing but shares"
+    if inside and not storage.require_own_file_system:
+        checks.note(
+            "server.file_systems", seen=own_file_system.exposure(checks.host, storage.root, inside), expected=expected
         )
-        checks.note("server.file_systems", seen=seen, expected=expected)
-    else:
-        checks.add("server.file_systems", True, seen=expected, expected=expected, todo="")
+        return
+    checks.add(
+        "server.file_systems",
+        not inside,
+        seen=own_file_system.exposure(checks.host, storage.root, inside) if inside else expected,
+        expected=f"{expected} (noslop_require_own_file_system)",
+        todo=own_file_system.todo(storage.root),
+    )
 
 
 def judge_nfsd(checks: Checks, nfsd: Mapping[str, str], least_threads: int) -> None:
@@ -135,8 +148,10 @@ def judge_nfsd(checks: Checks, nfsd: Mapping[str, str], least_threads: int) -> N
     )
 
 
-def judge_listeners(checks: Checks, listeners: Iterable[Listener], holders: Mapping[str, Program]) -> None:
-    """Whether none of NFSv3's helpers can be reached from outside."""
+def judge_listeners(
+    checks: Checks, listeners: Iterable[Listener], holders: Mapping[str, Program], *, client: bool = False
+) -> None:
+    """Judge whether none of NFSv3's helpers can be reached from outside, on the server or on a client."""
     found = sorted(
         {
             f"{holders.get(one.inode, KERNEL)} on {one}"
@@ -145,9 +160,9 @@ def judge_listeners(checks: Checks, listeners: Iterable[Listener], holders: Mapp
         }
     )
     checks.add(
-        "server.listening",
+        "storage.listening" if client else "server.listening",
         not found,
-        seen=enumerate_words(found, f"nothing of NFS but port {NFS_PORT}"),
+        seen=enumerate_words(found, "nothing of NFS" if client else f"nothing of NFS but port {NFS_PORT}"),
         expected="neither rpcbind nor mountd nor statd listens",
         todo=f"{again(checks.host)}, which stops them",
     )

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import contextlib
+import grp
 import os
 import pwd
 from collections.abc import Iterator
@@ -19,13 +20,20 @@ class ShareError(Exception):
     """A share cannot be used, in words for the person who has to mend it."""
 
 
-def account_named(name: str) -> children.Account | None:
-    """The account called ``name`` with all its groups, or ``None`` where the host has none."""
+def share_owner(name: str) -> children.Account | None:
+    """Return the account ``name`` that owns a share, with the group that may pass the storage root.
+
+    ``None`` where the host has no such account.
+    """
     try:
         entry = pwd.getpwnam(name)
     except KeyError:
         return None
-    return children.account_for(entry.pw_uid, entry.pw_gid)
+    try:
+        groups = (entry.pw_gid, grp.getgrnam(studio.PEOPLE).gr_gid)
+    except KeyError:
+        groups = (entry.pw_gid, entry.pw_gid)
+    return children.Account(entry.pw_uid, entry.pw_gid, groups)
 
 
 def check_marker(path: str, share: str, studio_id: str, account: children.Account | None) -> None:

@@ -48,6 +48,8 @@ def look(path: str) -> dict[str, Any]:
         "gid": status.st_gid,
         "mode": stat.S_IMODE(status.st_mode),
         "free_bytes": space.f_bavail * space.f_frsize,
+        "inodes": space.f_files,
+        "free_inodes": space.f_favail,
         "marker": _read_or_error(os.path.join(path, studio.MARKER)),
     }
 
@@ -71,6 +73,20 @@ def leave_nonce(path: str, name: str, content: str) -> dict[str, Any]:
         status = os.fstat(stream.fileno())
         after = time.time()
     return {"uid": status.st_uid, "gid": status.st_gid, "clock_s": (before + after) / 2 - status.st_mtime}
+
+
+def try_to_write(path: str, name: str) -> dict[str, Any]:
+    """Try to make a file in a share that is read-only here, and return why that was refused; empty where it was not.
+
+    What could be made after all is removed.
+    """
+    passing = os.path.join(path, f"{DIRECTORY}.{name}")
+    try:
+        os.mkdir(passing, 0o775)
+    except OSError as error:
+        return {"refused_write": str(error.strerror)}
+    os.rmdir(passing)
+    return {"refused_write": ""}
 
 
 def _look_anew(path: str, name: str) -> None:

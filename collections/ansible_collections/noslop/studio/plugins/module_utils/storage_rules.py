@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ansible_collections.noslop.studio.plugins.module_utils import mounts, nfs_mounts
+from ansible_collections.noslop.studio.plugins.module_utils import mounts, nfs_mounts, studio
 from ansible_collections.noslop.studio.plugins.module_utils.checks import Checks, enumerate_words, gigabytes, shorten
 from ansible_collections.noslop.studio.plugins.module_utils.systemd import Unit
 
@@ -19,6 +19,11 @@ ASKED_BLOCK_BYTES = 1024 * 1024
 #: ComfyUI compares directory times: a client may not keep them for longer than seconds.
 MODELS_CACHE = {"acdirmin": "1", "acdirmax": "3"}
 CLOCK_TOLERANCE_S = 5.0
+#: Below both of these a file system runs out of inodes before long.
+LEAST_FREE_INODES = 100_000
+LEAST_FREE_INODES_SHARE = 0.05
+#: The share whose files may be executed: custom nodes bring libraries.
+EXEC_SHARES = ("comfyui_custom_nodes",)
 #: From here on a wait is told; the usual reason is the server's grace period after a restart (nfs.conf(5)).
 TELL_WAIT_S = 5.0
 
@@ -31,17 +36,30 @@ class Storage:
     server: bool
     server_address: str
     studio_id: str
-    uid: int
-    gid: int
+    accounts: Mapping[str, studio.AccountNumbers]
     min_free_gb: float
     read_ahead_kb: int
     root: str
     max_block_bytes: int = 0
+    require_own_file_system: bool = False
 
     @property
     def is_client(self) -> bool:
         """Whether the shares are mounted here by NoSlop."""
         return self.provider == "nfs" and not self.server
+
+    @property
+    def people(self) -> studio.AccountNumbers:
+        """The account whose group may enter the storage root."""
+        return self.accounts[studio.PEOPLE]
+
+    def owner(self, share: Mapping[str, str]) -> studio.AccountNumbers:
+        """Return the account that owns a share, and to which its export squashes."""
+        return self.accounts[share.get("owner") or studio.PEOPLE]
+
+    def is_read_only(self, share: Mapping[str, str]) -> bool:
+        """Return whether this host may read a share and not write to it."""
+        return self.is_client and share.get("writers") == "server"
 
 
 def unit_words(unit: Unit) -> str:
@@ -168,8 +186,12 @@ def judge_options(checks: Checks, storage: Storage, share: Mapping[str, str], mo
     if share["kind"] == "models":
         wanted.update(MODELS_CACHE)
     wrong = [f"{name}={options.get(name, 'default')}" for name in wanted if options.get(name) != wanted[name]]
-    wrong += [name for name in ("soft", "softerr", "softreval", "nocto", "ro") if name in options]
-    wrong += [f"no {name}" for name in ("hard", "nosuid", "nodev") if name not in options]
+    flags = ["hard", "nosuid", "nodev"]
+    flags += [] if share["name"] in EXEC_SHARES else ["noexec"]
+    flags += ["ro"] if storage.is_read_only(share) else []
+    unwanted = ["soft", "softerr", "softreval", "nocto"] + ([] if "ro" in flags else ["ro"])
+    wrong += [name for name in unwanted if name in options]
+    wrong += [f"no {name}" for name in flags if name not in options]
     if not options.get("proto", "").startswith("tcp"):
         wrong.append(f"proto={options.get('proto', 'none')}")
     names = ["vers", "proto", "nconnect", "acregmin", "acregmax", "acdirmin", "acdirmax"]
@@ -180,7 +202,7 @@ def judge_options(checks: Checks, storage: Storage, share: Mapping[str, str], mo
         not wrong,
         share=share["name"],
         seen=f"{seen}; wrong: {', '.join(wrong)}" if wrong else seen,
-        expected=f"vers=4.2, hard, proto=tcp, nosuid, nodev{', ' if cache else ''}{cache}",
+        expected=f"vers=4.2, proto=tcp, {', '.join(flags)}{', ' if cache else ''}{cache}",
         todo=f"{again(checks.host)}, which mounts it again",
     )
     sizes = [int(options[name]) for name in ("rsize", "wsize") if options.get(name, "").isdigit()]
@@ -223,8 +245,73 @@ def judge_space(checks: Checks, storage: Storage, share: Mapping[str, str], sigh
     )
 
 
+def judge_inodes(checks: Checks, path: str, inodes: int, free_inodes: int, share: str = "") -> None:
+    """Judge whether a file system can hold more files. One that makes inodes as it needs them counts none."""
+    checks.add(
+        "storage.inodes",
+        inodes == 0 or free_inodes >= LEAST_FREE_INODES or free_inodes >= inodes * LEAST_FREE_INODES_SHARE,
+        share=share,
+        seen=f"{free_inodes:,} of {inodes:,} inodes are free for {path}" if inodes else f"{path} has no fixed number",
+        expected=f"at least {LEAST_FREE_INODES:,}, or {LEAST_FREE_INODES_SHARE:.0%} of them",
+        todo=(
+            f"remove files that are not needed on {checks.host}: `du --inodes --one-file-system --max-depth=3 {path} | "
+            "sort --numeric-sort` shows where they are"
+        ),
+    )
+
+
+def judge_refused_write(checks: Checks, share: Mapping[str, str], written: Mapping[str, Any]) -> None:
+    """Judge whether a host that may only read a share was refused when it tried to write there."""
+    reason = written["refused_write"]
+    checks.add(
+        "storage.read_only",
+        bool(reason),
+        share=share["name"],
+        seen=f"a file was refused: {reason}" if reason else "a file could be made",
+        expected=f"{checks.host} may read {share['path']} and not write there: only the storage server may",
+        todo=f"{again('the storage server')}, then for {checks.host}",
+    )
+
+
+def judge_accounts(checks: Checks, storage: Storage, present: Mapping[str, tuple[int, int, tuple[int, ...]]]) -> None:
+    """Judge whether each account has its numbers, and is in no group that it should not be in.
+
+    Args:
+        checks: where the results go.
+        storage: what is meant.
+        present: name to uid, gid and all groups of each account that the host knows.
+    """
+    wrong = []
+    joined = []
+    for name, account in storage.accounts.items():
+        if name not in present:
+            wrong.append(f"no account {name}")
+            continue
+        uid, gid, groups = present[name]
+        if (uid, gid) != (account.uid, account.gid):
+            wrong.append(f"{name} is {uid}:{gid}, not {account.uid}:{account.gid}")
+        wanted = {gid, *(storage.accounts[group].gid for group in account.groups)}
+        further = sorted(set(groups) - wanted)
+        joined += [f"{name} is in the groups {enumerate_words(map(str, further))}"] if further else []
+    checks.add(
+        "storage.account",
+        not wrong,
+        seen="; ".join(wrong) or f"{enumerate_words(storage.accounts)} have their numbers",
+        expected="each account of the studio has the same numbers on every host",
+        todo=again(checks.host),
+    )
+    checks.add(
+        "storage.account_groups",
+        not joined,
+        seen="; ".join(joined) or "each is in its own groups",
+        expected="no account of a share or a service is in a further group, which would give it more than its own",
+        todo=f"take it out on {checks.host} with `gpasswd --delete ACCOUNT GROUP`",
+    )
+
+
 def judge_written(checks: Checks, storage: Storage, share: Mapping[str, str], written: Mapping[str, Any]) -> None:
     """Whether a file could be written as the service account, belongs to it, and what the clocks say."""
+    owner = storage.owner(share)
     problem = written.get("error", "")
     waited_s = written.get("waited_s", 0.0)
     waited = (
@@ -237,21 +324,21 @@ def judge_written(checks: Checks, storage: Storage, share: Mapping[str, str], wr
         not problem,
         share=share["name"],
         seen=shorten(problem) + waited if problem else f"a file was written{waited}",
-        expected=f"uid {storage.uid} writes a file to {share['path']}",
+        expected=f"{owner.name} (uid {owner.uid}) writes a file to {share['path']}",
         todo=(
             f"{again('the server')}, then for {checks.host}"
             if storage.provider == "nfs"
-            else f"give the account noslop (uid {storage.uid}) the right to write to {share['path']}"
+            else f"give the account {owner.name} (uid {owner.uid}) the right to write to {share['path']}"
         ),
     ):
         return
     checks.add(
         "storage.owner",
-        (written["uid"], written["gid"]) == (storage.uid, storage.gid),
+        (written["uid"], written["gid"]) == (owner.uid, owner.gid),
         share=share["name"],
         seen=f"the file belongs to {written['uid']}:{written['gid']}",
-        expected=f"{storage.uid}:{storage.gid}",
-        todo=again("the storage server") + ": its exports and its directories give every file to one account",
+        expected=f"{owner.uid}:{owner.gid}",
+        todo=again("the storage server") + ": its exports and its directories give each file to the share's account",
     )
 
 
@@ -297,7 +384,7 @@ def judge_closed(checks: Checks, storage: Storage, share: Mapping[str, str], ope
             "storage.closed",
             share=share["name"],
             seen=f"every account of {checks.host} may write to {path}, which lies outside {storage.root}",
-            expected=f"a directory above {path} that only the group {storage.gid} may enter",
+            expected=f"a directory above {path} that only the group {storage.people.gid} may enter",
         )
         return
     checks.add(

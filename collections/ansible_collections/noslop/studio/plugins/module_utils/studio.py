@@ -10,7 +10,7 @@ from __future__ import annotations
 import ipaddress
 import itertools
 import posixpath
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -236,6 +236,20 @@ def accounts(variables: Mapping[str, Any]) -> list[AccountNumbers]:
 def accounts_as_dicts(variables: Mapping[str, Any]) -> list[dict[str, Any]]:
     """List the same accounts in the shape that roles receive. Raises what :func:`accounts` raises."""
     return [{**asdict(account), "groups": list(account.groups)} for account in accounts(variables)]
+
+
+def accounts_from_dicts(listed: Iterable[Mapping[str, Any]]) -> dict[str, AccountNumbers]:
+    """Read what :func:`accounts_as_dicts` returned, by name: the shape that modules receive."""
+    return {
+        account["name"]: AccountNumbers(
+            account["name"],
+            int(account["uid"]),
+            int(account["gid"]),
+            tuple(account.get("groups") or ()),
+            bool(account.get("people")),
+        )
+        for account in listed
+    }
 
 
 def ports(variables: Mapping[str, Any]) -> dict[str, int]:

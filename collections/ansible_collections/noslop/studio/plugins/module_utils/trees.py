@@ -1,31 +1,35 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Version directories: a program's files appear under a version's name whole or not at all.
+"""Read and write the stamps of version directories, and point links at them. All of it is root's.
 
-A directory is filled under a temporary name beside its place, written to disk and renamed. A stamp in it says what it
-was made from, so that the next run knows without asking anybody.
+A stamp says what a version directory was made from, so that the next run knows without asking anybody.
 """
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
-import shutil
-import tempfile
-from collections.abc import Iterator
+import stat
 from typing import Any
 
+from ansible_collections.noslop.studio.plugins.module_utils.host import safe_paths
+
 STAMP = ".noslop-release.json"
-_PART = ".part-"
+STAMP_LIMIT_BYTES = 1024 * 1024
+CURRENT = "current"
+#: The way back: what ``current`` led to before.
+PREVIOUS = "previous"
+#: Version directories that stay.
+KEPT = 3
 
 
 def read_stamp(directory: str, name: str = STAMP) -> dict[str, Any] | None:
-    """What a version directory was made from; ``None`` when it is not there or not finished."""
+    """Return what a version directory was made from, or ``None`` when it is not there, not finished or not root's."""
+    if not is_roots(directory):
+        return None
     try:
-        with open(os.path.join(directory, name), encoding="utf-8") as stream:
-            about = json.load(stream)
+        about = json.loads(safe_paths.read_file(os.path.join(directory, name), STAMP_LIMIT_BYTES))
     except (OSError, ValueError):
         return None
     return about if isinstance(about, dict) else None
@@ -33,48 +37,32 @@ def read_stamp(directory: str, name: str = STAMP) -> dict[str, Any] | None:
 
 def write_stamp(directory: str, about: dict[str, Any], name: str = STAMP) -> None:
     """Write the stamp, so that it is whole when it is there."""
-    temporary = os.path.join(directory, name + ".new")
-    with open(temporary, "w", encoding="utf-8") as stream:
-        json.dump(about, stream, indent=2, sort_keys=True)
-        stream.write("\n")
-        stream.flush()
-        os.fsync(stream.fileno())
-    os.chmod(temporary, 0o644)
-    os.replace(temporary, os.path.join(directory, name))
-
-
-@contextlib.contextmanager
-def locked(base: str) -> Iterator[None]:
-    """Make ``base`` and let nobody else build in it meanwhile."""
-    os.makedirs(base, mode=0o755, exist_ok=True)
-    descriptor = os.open(os.path.join(base, ".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    text = json.dumps(about, indent=2, sort_keys=True) + "\n"
+    descriptor = safe_paths.open_directory(directory)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        _remove_parts(base)
-        yield
+        safe_paths.write_file(descriptor, name, text.encode(), os.geteuid(), os.getegid(), 0o644)
     finally:
         os.close(descriptor)
 
 
-@contextlib.contextmanager
-def replacing(directory: str) -> Iterator[str]:
-    """Give a temporary directory to fill; at the end it takes the place of ``directory``.
-
-    To be used inside :func:`locked`. When the block fails, ``directory`` is as it was.
-    """
-    base, name = os.path.split(directory)
-    part = tempfile.mkdtemp(dir=base, prefix=_PART + name + "-")
+def is_roots(path: str) -> bool:
+    """Return whether a tree belongs to root. One of an earlier version belongs to an account, and is not run."""
     try:
-        os.chmod(part, 0o755)  # noqa: S103  # programs are for everybody to run; mkdtemp makes 0700
-        yield part
-        sync_tree(part)
-        if os.path.lexists(directory):
-            old = tempfile.mkdtemp(dir=base, prefix=_PART + name + "-")
-            os.rename(directory, os.path.join(old, "old"))
-        os.rename(part, directory)
-        _sync(base)
-    finally:
-        _remove_parts(base)
+        about = os.lstat(path)
+    except OSError:
+        return False
+    return stat.S_ISDIR(about.st_mode) and about.st_uid in (0, os.geteuid()) and not about.st_mode & 0o022
+
+
+def make_current(base: str, version: str) -> bool:
+    """Point ``current`` at a version and ``previous`` at the one before, and return whether it pointed elsewhere."""
+    current = os.path.join(base, CURRENT)
+    if points_at(current, version):
+        return False
+    if os.path.islink(current):
+        flip(os.path.join(base, PREVIOUS), os.readlink(current))
+    flip(current, version)
+    return True
 
 
 def flip(link: str, target: str) -> None:
@@ -96,11 +84,12 @@ def sync_tree(directory: str) -> None:
     for path, _, files in os.walk(directory):
         for name in files:
             if not os.path.islink(os.path.join(path, name)):
-                _sync(os.path.join(path, name))
-        _sync(path)
+                sync(os.path.join(path, name))
+        sync(path)
 
 
-def _sync(path: str) -> None:
+def sync(path: str) -> None:
+    """Write a file, or the names in a directory, to disk."""
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)
@@ -108,7 +97,54 @@ def _sync(path: str) -> None:
         os.close(descriptor)
 
 
-def _remove_parts(base: str) -> None:
-    for name in os.listdir(base):
-        if name.startswith(_PART):
-            shutil.rmtree(os.path.join(base, name), ignore_errors=True)
+def prune(base: str, stamp: str, keep: int = KEPT) -> list[str]:
+    """Remove old version directories below ``base``, and return their names.
+
+    The newest ``keep`` stay, and so do what ``current`` and ``previous`` lead to, and what a process runs from.
+
+    Args:
+        base: the directory of the version directories.
+        stamp: path of the stamp below each. What has none is no version directory, and stays.
+        keep: how many.
+    """
+    newest_first = sorted(_versions(base, stamp), reverse=True)
+    linked = [os.readlink(link) for link in _links(base)]
+    removed = []
+    for _, name in newest_first[keep:]:
+        path = os.path.join(base, name)
+        if name not in linked and not is_in_use(path):
+            safe_paths.remove_tree(path)
+            removed.append(name)
+    return removed
+
+
+def is_in_use(directory: str) -> bool:
+    """Return whether a process has its program, its libraries or its working directory below ``directory``."""
+    inside = os.path.realpath(directory) + "/"
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            links = [os.readlink(f"/proc/{pid}/{name}") for name in ("exe", "cwd")]
+            with open(f"/proc/{pid}/maps", encoding="utf-8", errors="replace") as stream:
+                mapped = any(f" {inside}" in line for line in stream)
+            with open(f"/proc/{pid}/cmdline", "rb") as stream:
+                words = stream.read(65536).decode(errors="replace").split("\0")
+        except OSError:
+            continue  # ended meanwhile, or a thread of the kernel
+        if mapped or any(f"{path}/".startswith(inside) for path in (*links, *words)):
+            return True
+    return False
+
+
+def _versions(base: str, stamp: str) -> list[tuple[int, str]]:
+    """Return time and name of each version directory."""
+    found = []
+    for name in os.listdir(base) if os.path.isdir(base) else []:
+        path = os.path.join(base, name)
+        with contextlib.suppress(OSError):
+            if not name.startswith(".") and not os.path.islink(path):
+                found.append((os.lstat(os.path.join(path, stamp)).st_mtime_ns, name))
+    return found
+
+
+def _links(base: str) -> list[str]:
+    return [link for name in (CURRENT, PREVIOUS) if os.path.islink(link := os.path.join(base, name))]

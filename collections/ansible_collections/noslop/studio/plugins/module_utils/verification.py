@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-import pwd
+import os
 import secrets
 import socket
 import time
@@ -25,6 +25,7 @@ from ansible_collections.noslop.studio.plugins.module_utils import (
     share_probe,
     sockets,
     storage_rules,
+    studio,
 )
 from ansible_collections.noslop.studio.plugins.module_utils.checks import Checks
 from ansible_collections.noslop.studio.plugins.module_utils.children import Account, account_for, run_all, run_one
@@ -32,8 +33,9 @@ from ansible_collections.noslop.studio.plugins.module_utils.share_paths import u
 from ansible_collections.noslop.studio.plugins.module_utils.storage_rules import Storage
 from ansible_collections.noslop.studio.plugins.module_utils.systemd import Unit
 
-ACCOUNT = "noslop"
 NOBODY = Account(65534, 65534)
+#: Written while NFSv3's helpers are meant to be down on a client.
+CLIENT_QUIET = "/etc/systemd/system/rpcbind.socket.d/noslop-client.conf"
 #: For a share that is known not to answer, and for the programs that are asked.
 SHORT_S = 20.0
 CONNECT_S = 5.0
@@ -48,7 +50,6 @@ class Verification:
         self._writes = writes
         self._host: str = options["host"]
         self._shares: list[dict[str, str]] = options["shares"]
-        self._account = account_for(options["uid"], options["gid"])
         self._peers: Mapping[str, Mapping[str, Any]] = options["peers"]
         self._own: Mapping[str, Any] = self._peers.get(self._host, {})
         limits = [int(peer.get("max_block_bytes") or 0) for peer in self._peers.values()]
@@ -57,13 +58,21 @@ class Verification:
             server=options["server"],
             server_address=options["server_address"],
             studio_id=options["studio_id"],
-            uid=options["uid"],
-            gid=options["gid"],
+            accounts=studio.accounts_from_dicts(options["accounts"]),
             min_free_gb=options["min_free_gb"],
             read_ahead_kb=options["read_ahead_kb"],
             root=options["root"],
             max_block_bytes=max(limits, default=0),
+            require_own_file_system=options["require_own_file_system"],
         )
+        people = self._storage.people
+        self._account = account_for(people.uid, people.gid)
+        # Each share is used as the account that owns it, with the group that may pass the storage root.
+        self._owners = {share["name"]: self._owner(share) for share in self._shares}
+
+    def _owner(self, share: Mapping[str, str]) -> Account:
+        owner = self._storage.owner(share)
+        return Account(owner.uid, owner.gid, tuple({owner.gid, self._storage.people.gid}))
 
     # write
 
@@ -80,7 +89,7 @@ class Verification:
             timeout_s = (
                 self._options["timeout"] if not self._storage.is_client or not self._connect_error() else SHORT_S
             )
-            for name, outcome in run_all(works, self._account, timeout_s).items():
+            for name, outcome in run_all(works, self._owners, timeout_s).items():
                 answer = dict(outcome.value or {"error": outcome.error})
                 results[name] = {**answer, "waited_s": outcome.took_s, "hung": outcome.hung}
         return {
@@ -95,7 +104,7 @@ class Verification:
                 "nonces": {
                     name: {"file": nonce, "content": contents[name]}
                     for name, result in results.items()
-                    if not result.get("error")
+                    if not result.get("error") and "refused_write" not in result
                 },
                 "results": results,
                 "probe": probe if any(result.get("probe") for result in results.values()) else "",
@@ -119,6 +128,8 @@ class Verification:
             problem = storage_rules.marker_problem(self._storage.studio_id, share["name"], sight["marker"])
             if problem:
                 return {"error": f"nothing was written: {problem}", "refused": True}
+            if self._storage.is_read_only(share):
+                return share_probe.try_to_write(share["path"], nonce)
             written = share_probe.leave_nonce(share["path"], nonce, content)
             written["network"] = sight["mount"]["fstype"] in mounts.NETWORK_TYPES
             written["probe"] = wants_probe and share_probe.leave_probe(share["path"], probe)
@@ -148,14 +159,15 @@ class Verification:
         return {"checks": checks.list, "deployed": deployed}
 
     def _read_storage(self, checks: Checks) -> bool:
-        self._check_account(checks)
+        storage_rules.judge_accounts(checks, self._storage, host_state.accounts(self._storage.accounts))
         connected = not self._storage.is_client or self._check_connection(checks)
         hung = any(result.get("hung") for result in self._own.get("results", {}).values())
         timeout_s = SHORT_S if hung or not connected else self._options["timeout"]
-        looks = run_all({share["name"]: self._read_work(share) for share in self._shares}, self._account, timeout_s)
+        looks = run_all({share["name"]: self._read_work(share) for share in self._shares}, self._owners, timeout_s)
         # After the looks: an automount that was not used says nothing about its mount.
         units = host_state.units(self._unit_names()) if self._storage.is_client else {}
         open_to_all = self._who_may_write()
+        counted: set[str] = set()
         deployed = False
         for share in self._shares:
             todo = ""
@@ -169,14 +181,26 @@ class Verification:
                 continue
             deployed = deployed or not outcome.value["sight"]["marker"]["error"]
             self._judge_share(checks, share, outcome.value, todo)
+            # The disks of the server are looked at there, each once.
+            sight = outcome.value["sight"]
+            if not self._storage.is_client and sight["device"] not in counted:
+                counted.add(sight["device"])
+                storage_rules.judge_inodes(
+                    checks, share["path"], sight["inodes"], sight["free_inodes"], share=share["name"]
+                )
             if share["name"] in open_to_all:
                 storage_rules.judge_closed(checks, self._storage, share, open_to_all[share["name"]])
+        system, device = os.statvfs("/"), os.stat("/").st_dev
+        if f"{os.major(device)}:{os.minor(device)}" not in counted:
+            storage_rules.judge_inodes(checks, "/", system.f_files, system.f_favail)
         # A disk of this host has no other clock to compare with.
         clocks_s = {name: result["clock_s"] for name, result in self._written().items() if result.get("network")}
         if clocks_s:
             storage_rules.judge_clock(checks, clocks_s)
         if self._storage.server and self._storage.provider == "nfs":
             self._read_server(checks)
+        elif self._storage.is_client and host_state.read(CLIENT_QUIET):
+            self._check_listeners(checks)
         return deployed
 
     def _written(self) -> dict[str, dict[str, Any]]:
@@ -215,7 +239,10 @@ class Verification:
                 storage_rules.judge_read_ahead(checks, storage, share, int(text) if text.isdigit() else None)
         written = self._written().get(share["name"])
         # Nothing is written to the wrong share, and then what is wrong about it was told just now.
-        if written and (well or not written.get("refused")):
+        if storage.is_read_only(share):
+            if written and "refused_write" in written:
+                storage_rules.judge_refused_write(checks, share, written)
+        elif written and (well or not written.get("refused")):
             storage_rules.judge_written(checks, storage, share, written)
         if looked["nonces"]:
             storage_rules.judge_nonces(checks, share, looked["nonces"])
@@ -240,21 +267,6 @@ class Verification:
             lambda: {share["name"]: share_probe.may_write(share["path"]) for share in self._shares}, NOBODY, SHORT_S
         )
         return outcome.value or {}
-
-    def _check_account(self, checks: Checks) -> None:
-        wanted = (self._storage.uid, self._storage.gid)
-        try:
-            account = pwd.getpwnam(ACCOUNT)
-            seen, ok = f"{ACCOUNT} is {account.pw_uid}:{account.pw_gid}", (account.pw_uid, account.pw_gid) == wanted
-        except KeyError:
-            seen, ok = f"no account {ACCOUNT}", False
-        checks.add(
-            "storage.account",
-            ok,
-            seen=seen,
-            expected=f"{ACCOUNT} is {wanted[0]}:{wanted[1]}",
-            todo=storage_rules.again(checks.host),
-        )
 
     def _connect_error(self) -> str:
         address = (self._storage.server_address, server_rules.NFS_PORT)
@@ -285,11 +297,15 @@ class Verification:
     def _read_server(self, checks: Checks) -> None:
         shown = exports.parse_shown(host_state.run("exportfs", "-s"))
         server_rules.judge_exports(checks, self._storage, self._shares, self._options["clients"], shown)
-        server_rules.judge_file_systems(checks, self._shares, host_state.mount_table())
+        server_rules.judge_file_systems(checks, self._storage, self._shares, host_state.mount_table())
         nfsd = {name: host_state.read(f"/proc/fs/nfsd/{name}") for name in ("threads", "versions", "portlist")}
         server_rules.judge_nfsd(checks, nfsd, self._options["server_threads"])
+        self._check_listeners(checks)
+
+    def _check_listeners(self, checks: Checks) -> None:
         listeners = sockets.read_listeners()
-        server_rules.judge_listeners(checks, listeners, sockets.find_programs(one.inode for one in listeners))
+        holders = sockets.find_programs(one.inode for one in listeners)
+        server_rules.judge_listeners(checks, listeners, holders, client=self._storage.is_client)
 
     # firewall and services
 
@@ -360,8 +376,12 @@ class Verification:
         if not self._writes:
             return {"removed": []}
         run_id = self._options["run_id"]
-        works = {share["name"]: self._clean_work(share["path"], run_id) for share in self._shares}
-        outcomes = run_all(works, self._account, SHORT_S)
+        works = {
+            share["name"]: self._clean_work(share["path"], run_id)
+            for share in self._shares
+            if not self._storage.is_read_only(share)
+        }
+        outcomes = run_all(works, self._owners, SHORT_S)
         return {"removed": [path for outcome in outcomes.values() for path in outcome.value or []]}
 
     @staticmethod

@@ -20,7 +20,8 @@ description:
   - When something fails, directories get their names back and what was stopped is started again. A run that was killed
     is finished by running it again.
   - Links that lead out of the directory are followed, since they would lead nowhere on other hosts. The directory is
-    read as its owner, so that a link publishes nothing that he may not read.
+    read and renamed as the account that owns the first directory on the way to it, so that a link publishes nothing
+    that this account may not read, and leads no rename elsewhere.
   - Two hosts must not do this to one share at the same time, so use C(throttle=1).
 attributes:
   check_mode:
@@ -48,6 +49,10 @@ options:
         description: Name of the share in its marker.
         type: str
         required: true
+      account:
+        description: Who owns the share, and writes to it. Empty takes the account below.
+        type: str
+        default: ""
       exclude:
         description: Patterns of what is not brought over and stays in the renamed directory.
         type: list
@@ -80,7 +85,7 @@ options:
     elements: str
     default: []
   account:
-    description: Who writes to the shares.
+    description: Who writes to the shares whose pair names nobody.
     type: str
     default: noslop
   studio_id:
@@ -160,6 +165,7 @@ PAIR_SPEC: dict[str, Any] = {
     "src": {"type": "path", "required": True},
     "dest": {"type": "path", "required": True},
     "share": {"type": "str", "required": True},
+    "account": {"type": "str", "default": ""},
     "exclude": {"type": "list", "elements": "str", "default": []},
     "prefer_share": {"type": "list", "elements": "str", "default": []},
     "rename": {"type": "list", "elements": "str", "default": []},
@@ -201,15 +207,17 @@ def _explain(error: Exception) -> str:
 
 
 def _carry(module: AnsibleModule) -> dict[str, Any]:
-    account = share_access.account_named(module.params["account"])
-    if account is None and not module.check_mode:
-        module.fail_json(msg=f"There is no account {module.params['account']} here. Run the playbook storage first.")
-    pairs = [_pair(given, account) for given in module.params["pairs"]]
+    names = [given["account"] or module.params["account"] for given in module.params["pairs"]]
+    accounts = [share_access.share_owner(name) for name in names]
+    missing_names = [name for name, account in zip(names, accounts) if account is None]
+    if missing_names and not module.check_mode:
+        module.fail_json(msg=f"There is no account {missing_names[0]} here. Run the playbook storage first.")
+    pairs = [_pair(given, account) for given, account in zip(module.params["pairs"], accounts)]
     open_pairs = [pair for pair in pairs if pair.holds_something]
     missing = [pair for pair in pairs if not os.path.lexists(pair.src)]
     if not module.params["only_existing"]:
         open_pairs += [pair for pair in missing if os.path.isdir(os.path.dirname(pair.src))]
-    comparable = _look(module, open_pairs, account)
+    comparable = _look(module, open_pairs)
     # What runs from there is in the way only while there is something to carry over.
     root = module.params["running_from"] if any(pair.holds_something for pair in open_pairs) else None
     stopper = stopping.Stopper(functools.partial(_run, module))
@@ -239,16 +247,13 @@ def _run(module: AnsibleModule, words: list[str], environment: dict[str, str] | 
 
 def _pair(given: dict[str, Any], writer: children.Account | None = None) -> relocation.Pair:
     rules = carry.Rules(given["exclude"], given["prefer_share"], given["rename"], given["suffix"])
-    src, reader = os.path.normpath(given["src"]), None
-    if os.path.isdir(src):
-        about = os.stat(src)
-        reader = children.account_for(about.st_uid, about.st_gid)
-    return relocation.Pair(src, os.path.normpath(given["dest"]), rules, carry.Hands(reader, writer))
+    src = os.path.normpath(given["src"])
+    hands = carry.Hands(relocation.first_owner(src), writer)
+    keeper = relocation.first_owner(os.path.dirname(src))
+    return relocation.Pair(src, os.path.normpath(given["dest"]), rules, hands, keeper)
 
 
-def _look(
-    module: AnsibleModule, pairs: list[relocation.Pair], account: children.Account | None
-) -> list[relocation.Pair]:
+def _look(module: AnsibleModule, pairs: list[relocation.Pair]) -> list[relocation.Pair]:
     """Refuse whatever stands against it. Gives the pairs that could be compared."""
     names = {os.path.normpath(given["dest"]): given["share"] for given in module.params["pairs"]}
     with open("/proc/self/mountinfo", encoding="utf-8") as stream:
@@ -256,9 +261,10 @@ def _look(
     comparable = []
     for pair in pairs:
         relocation.refuse_mounts(pair, mounted)
-        if module.check_mode and (account is None or not os.path.isdir(pair.dest)):
+        owner = pair.hands.writer
+        if module.check_mode and (owner is None or not os.path.isdir(pair.dest)):
             continue
-        share_access.check_marker(pair.dest, names[pair.dest], module.params["studio_id"], account)
+        share_access.check_marker(pair.dest, names[pair.dest], module.params["studio_id"], owner)
         if pair.holds_something:
             relocation.look(pair)
             comparable.append(pair)

@@ -13,9 +13,12 @@ short_description: Install ComfyUI's source beside shared models
 description:
   - Exports a pinned revision into a version directory. A checkout will not do, because ComfyUI tracks files below
     C(models) and C(custom_nodes), and git takes links in their places for changes.
+  - It is fetched and exported as C(builder), in a directory of its own, and given to root when it is whole.
   - Makes C(models) and C(custom_nodes) links to the shares. What the revision brings there is put on the shares where
-    they lack it, as the account that owns them, and replaces nothing.
-  - Makes the model directories on the share, and the directories that belong to this host alone.
+    they lack it, as the account that owns each, and replaces nothing. A share that may only be read here is left as it
+    is.
+  - Makes the model directories on the share.
+  - Of older version directories three stay, with the one before this and any that a process runs from.
   - A version directory that is there already costs no network.
 attributes:
   check_mode:
@@ -26,7 +29,7 @@ attributes:
     support: none
 options:
   base:
-    description: Directory that holds the version directories and a copy of the repository.
+    description: Directory that holds the version directories.
     type: path
     required: true
   repo:
@@ -57,20 +60,23 @@ options:
         description: The share's name in its marker.
         type: str
         required: true
+      account:
+        description: Who owns the share.
+        type: str
+        required: true
       directories:
         description: Directories to make on it.
         type: list
         elements: str
         default: []
-  state_directories:
-    description: Directories of this host, which belong to the account.
-    type: list
-    elements: path
-    default: []
-  account:
-    description: Who owns them and writes to the shares.
+  builder:
+    description: Who fetches and exports.
     type: str
-    default: noslop
+    default: noslop-build
+  programs:
+    description: The directory of all programs, which holds the place to build in.
+    type: path
+    default: /opt/noslop
   studio_id:
     description: Id of the studio in the shares' markers. Needed to install.
     type: str
@@ -92,6 +98,7 @@ EXAMPLES = r"""
       - name: models
         path: /mnt/noslop/comfyui/models
         share: comfyui_models
+        account: noslop-models
         directories: [checkpoints, loras]
 """
 
@@ -108,8 +115,18 @@ installed:
   description: Whether the version directory was made or made again.
   type: bool
   returned: success
+removed:
+  description: Names of older version directories that were removed.
+  type: list
+  elements: str
+  returned: success
+read_only:
+  description: Paths of shares that may only be read here, and lack something that the revision brings.
+  type: list
+  elements: str
+  returned: success
 made:
-  description: Directories and files that were made on the shares and on the host.
+  description: Directories and files that were made on the shares.
   type: list
   elements: str
   returned: success
@@ -120,10 +137,7 @@ requirements:
   returned: success
 """
 
-import contextlib
 import os
-import shutil
-import stat
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
@@ -135,9 +149,8 @@ from ansible_collections.noslop.studio.plugins.module_utils import (
     share_access,
     trees,
 )
+from ansible_collections.noslop.studio.plugins.module_utils.host import builds, safe_paths
 
-CURRENT = "current"
-MIRROR = "mirror.git"
 #: Where a version directory keeps what the revision has in the places of the links.
 SEEDS = ".noslop-seeds"
 CUSTOM_NODES = "custom_nodes"
@@ -153,6 +166,7 @@ def main() -> None:
         "name": {"type": "str", "required": True},
         "path": {"type": "path", "required": True},
         "share": {"type": "str", "required": True},
+        "account": {"type": "str", "required": True},
         "directories": {"type": "list", "elements": "str", "default": []},
     }
     module = AnsibleModule(
@@ -162,8 +176,8 @@ def main() -> None:
             "revision": {"type": "str"},
             "commit": {"type": "str", "default": ""},
             "links": {"type": "list", "elements": "dict", "default": [], "options": link_spec},
-            "state_directories": {"type": "list", "elements": "path", "default": []},
-            "account": {"type": "str", "default": "noslop"},
+            "builder": {"type": "str", "default": "noslop-build"},
+            "programs": {"type": "path", "default": "/opt/noslop"},
             "studio_id": {"type": "str"},
             "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
         },
@@ -172,7 +186,13 @@ def main() -> None:
     )
     try:
         result = _remove(module) if module.params["state"] == "absent" else Tree(module).install()
-    except (TreeError, repositories.RepositoryError, share_access.ShareError, carry.CarryError) as error:
+    except (
+        TreeError,
+        builds.BuildError,
+        repositories.RepositoryError,
+        share_access.ShareError,
+        carry.CarryError,
+    ) as error:
         module.fail_json(msg=str(error))
     except OSError as error:
         module.fail_json(
@@ -185,12 +205,13 @@ def _remove(module: AnsibleModule) -> dict[str, Any]:
     base = module.params["base"]
     there = os.path.lexists(base)
     if there and not module.check_mode:
-        shutil.rmtree(base)  # follows no links: the shares stay
-    return {"changed": there, "directory": base, "commit": "", "installed": False, "made": [], "requirements": []}
+        safe_paths.remove_tree(base)  # follows no links: the shares stay
+    nothing: dict[str, Any] = {"commit": "", "installed": False, "made": [], "requirements": [], "removed": []}
+    return {"changed": there, "directory": base, **nothing, "read_only": []}
 
 
 class Tree:
-    """One version directory and what belongs to it."""
+    """One version directory and its shares."""
 
     def __init__(self, module: AnsibleModule) -> None:
         self.module = module
@@ -198,39 +219,35 @@ class Tree:
         self.revision: str = module.params["revision"]
         self.links: list[dict[str, Any]] = module.params["links"]
         self.path = os.path.join(self.base, self.revision)
-        self.repository = repositories.Repository(os.path.join(self.base, MIRROR), self._run)
-        self.account = share_access.account_named(module.params["account"])
+        self.owners = {link["share"]: share_access.share_owner(link["account"]) for link in self.links}
         self.made: list[str] = []
-
-    def _run(self, command: list[str], environment: dict[str, str]) -> tuple[int, str, str]:
-        code, out, err = self.module.run_command(command, umask=0o022, environ_update=environment)
-        return int(code), str(out), str(err)
+        self.removed: list[str] = []
+        self.read_only: list[str] = []
 
     def install(self) -> dict[str, Any]:
         """Make what is missing."""
-        if self.account is None and not self.module.check_mode:
-            raise TreeError(
-                f"There is no account {self.module.params['account']} here. Run the playbook storage first."
-            )
+        missing = [link["account"] for link in self.links if self.owners[link["share"]] is None]
+        if missing and not self.module.check_mode:
+            raise TreeError(f"There is no account {missing[0]} here. Run the playbook storage first.")
         if not self._shares_are_there():
             return self._result(installed=True, changed=True, commit="", requirements=[])
         stamp = trees.read_stamp(self.path)
         installed = stamp is None or not self._is_wanted(stamp)
-        if installed and not self.module.check_mode:
-            with trees.locked(self.base):
+        changed = installed or not trees.points_at(os.path.join(self.base, trees.CURRENT), self.revision)
+        if not self.module.check_mode:
+            if installed:
                 stamp = self._build()
-        changed = installed
-        current = os.path.join(self.base, CURRENT)
-        if not trees.points_at(current, self.revision):
-            changed = True
-            if not self.module.check_mode:
-                trees.flip(current, self.revision)
+            trees.make_current(self.base, self.revision)
+            self.removed = self._prune() if installed else []
         for link in self.links:
             self._fill_share(link)
-        for directory in self.module.params["state_directories"]:
-            self._make_own(directory)
         commit = stamp["commit"] if stamp and not (installed and self.module.check_mode) else ""
         return self._result(installed, changed or bool(self.made), commit, self._requirements())
+
+    def _prune(self) -> list[str]:
+        # A copy of the repository that git made as root, in a version before this one.
+        safe_paths.remove_tree(os.path.join(self.base, "mirror.git"))
+        return trees.prune(self.base, trees.STAMP)
 
     def _result(self, installed: bool, changed: bool, commit: str, requirements: list[str]) -> dict[str, Any]:
         return {
@@ -239,15 +256,18 @@ class Tree:
             "commit": commit,
             "installed": installed,
             "made": self.made,
+            "removed": self.removed,
+            "read_only": self.read_only,
             "requirements": requirements,
         }
 
     def _shares_are_there(self) -> bool:
         """Refuse shares that are not the right ones. A check on a bare host finds none, and ends there."""
         for link in self.links:
-            if self.module.check_mode and (self.account is None or not os.path.isdir(link["path"])):
+            owner = self.owners[link["share"]]
+            if self.module.check_mode and (owner is None or not os.path.isdir(link["path"])):
                 return False
-            share_access.check_marker(link["path"], link["share"], self.module.params["studio_id"], self.account)
+            share_access.check_marker(link["path"], link["share"], self.module.params["studio_id"], owner)
         return True
 
     def _is_wanted(self, stamp: dict[str, Any]) -> bool:
@@ -260,81 +280,70 @@ class Tree:
         )
 
     def _build(self) -> dict[str, Any]:
-        commit = self.repository.fetch(self.module.params["repo"], self.revision, self.module.params["commit"])
-        with trees.replacing(self.path) as part:
-            archive = os.path.join(part, ".export.tar")
-            self.repository.archive(commit, archive)
-            command = ["tar", "--extract", "--file", archive, "--directory", part, "--no-same-owner"]
-            code, out, err = self.module.run_command(command, umask=0o022)
-            if code != 0:
-                raise TreeError(f"{' '.join(command)} failed: {(err or out).strip()}")
-            os.unlink(archive)
-            if not os.path.isfile(os.path.join(part, "main.py")):
-                raise TreeError(f"{self.module.params['repo']} at {self.revision} has no main.py: is it ComfyUI?")
-            os.mkdir(os.path.join(part, SEEDS), 0o755)
+        repo: str = self.module.params["repo"]
+        builder = builds.account_named(self.module.params["builder"])
+        if builder is None:
+            raise TreeError(
+                f"There is no account {self.module.params['builder']} here. Run the playbook storage first."
+            )
+        with builds.building(self.module.params["programs"], builder) as build:
+            repository = repositories.Repository(build)
+            commit = repository.fetch(repo, self.revision, self.module.params["commit"])
+            repository.export(commit, os.path.join(build.directory, "source"))
+            tree = build.hand_over("source")
+            if not os.path.isfile(os.path.join(tree, "main.py")):
+                raise TreeError(f"{repo} at {self.revision} has no main.py: is it ComfyUI?")
+            os.mkdir(os.path.join(tree, SEEDS), 0o755)
             for link in self.links:
-                place = os.path.join(part, link["name"])
-                if os.path.isdir(place):
-                    os.rename(place, os.path.join(part, SEEDS, link["name"]))
+                place = os.path.join(tree, link["name"])
+                if os.path.isdir(place) and not os.path.islink(place):
+                    os.rename(place, os.path.join(tree, SEEDS, link["name"]))
                 os.symlink(link["path"], place)
             stamp = {
                 "commit": commit,
-                "repo": self.module.params["repo"],
+                "repo": repo,
                 "links": {link["name"]: link["path"] for link in self.links},
             }
-            trees.write_stamp(part, stamp)
+            trees.write_stamp(tree, stamp)
+            builds.move_in(tree, self.path)
         return stamp
 
     def _fill_share(self, link: dict[str, Any]) -> None:
         """Make the directories of a share, and put there what the revision has and the share lacks."""
-        share = link["path"]
-        with share_access.acting_as(self.account):
-            for name in link["directories"]:
-                self._make(os.path.join(share, name), 0o2775)
+        share, owner = link["path"], self.owners[link["share"]]
         seeds = os.path.join(self.path, SEEDS, link["name"])
-        if not os.path.isdir(seeds):
+        entries = [listing.Entry(name, "directory", "", mode=0o2775) for name in link["directories"]]
+        if os.path.isdir(seeds):
+            taken = set(link["directories"])
+            entries += [entry for entry in listing.scan(seeds).entries if entry.path not in taken]
+        comparison = carry.compare_names(entries, share, owner)
+        if not comparison.missing:
             return
-        comparison = carry.compare_names(listing.scan(seeds).entries, share, self.account)
+        if not _is_writable(share, owner):
+            self.read_only.append(share)
+            return
         self.made += [os.path.join(share, path) for _, path in comparison.missing]
         if not self.module.check_mode:
-            carry.copy(comparison, share, carry.Hands(writer=self.account), may_exist=True)
-
-    def _make_own(self, directory: str) -> None:
-        """Make a directory of the account's own on this host; its parents belong to root when they are missing."""
-        missing = not os.path.isdir(directory)
-        if missing:
-            self.made.append(directory)
-        if self.module.check_mode or self.account is None:
-            return
-        if missing:
-            os.makedirs(os.path.dirname(directory), mode=0o755, exist_ok=True)
-            with contextlib.suppress(FileExistsError):
-                os.mkdir(directory, 0o770)
-        about = os.stat(directory)
-        if (about.st_uid, about.st_gid, stat.S_IMODE(about.st_mode)) != (self.account.uid, self.account.gid, 0o2770):
-            if not missing:
-                self.made.append(directory)
-            os.chown(directory, self.account.uid, self.account.gid)
-            os.chmod(directory, 0o2770)  # noqa: S103  # members of the group may put files there
-
-    def _make(self, directory: str, mode: int) -> None:
-        if os.path.isdir(directory):
-            return
-        self.made.append(directory)
-        if not self.module.check_mode:
-            with contextlib.suppress(FileExistsError):  # another host was faster
-                os.mkdir(directory, mode & 0o777)
-                os.chmod(directory, mode)
+            carry.copy(comparison, share, carry.Hands(writer=owner), may_exist=True)
 
     def _requirements(self) -> list[str]:
         """Which custom nodes on the share want Python packages."""
-        share = next((link["path"] for link in self.links if link["name"] == CUSTOM_NODES), "")
-        if not share:
+        link = next((link for link in self.links if link["name"] == CUSTOM_NODES), None)
+        if link is None:
             return []
-        seen = children.run_one(lambda: _with_requirements(share), self.account, share_access.SHARE_TIMEOUT_S)
+        share, owner = link["path"], self.owners[link["share"]]
+        seen = children.run_one(lambda: _with_requirements(share), owner, share_access.SHARE_TIMEOUT_S)
         if seen.error:
             raise TreeError(f"{share} cannot be listed: {seen.error}")
         return list(seen.value)
+
+
+def _is_writable(share: str, owner: children.Account | None) -> bool:
+    """Return whether the owner may write to a share here. An export for reading answers no (access(2) over NFS)."""
+    seen = children.run_one(lambda: os.access(share, os.W_OK), owner, share_access.SHARE_TIMEOUT_S)
+    if seen.error:
+        raise TreeError(f"{share} does not answer: {seen.error}")
+    return bool(seen.value)
 
 
 def _with_requirements(share: str) -> list[str]:

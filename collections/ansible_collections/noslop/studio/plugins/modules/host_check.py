@@ -60,18 +60,15 @@ options:
     description: Identity of the studio.
     type: str
     default: ""
-  account:
-    description: Name of the service account.
-    type: str
-    default: noslop
-  uid:
-    description: Number of the service account.
-    type: int
-    default: 2600
-  gid:
-    description: Number of the service account's group.
-    type: int
-    default: 2600
+  accounts:
+    description: The accounts, as the lookup P(noslop.studio.accounts#lookup) returns them.
+    type: list
+    elements: dict
+    required: true
+  require_own_file_system:
+    description: Whether a share on a file system that holds other things too is a failure.
+    type: bool
+    default: false
   users:
     description: Accounts of people who may write to the shares.
     type: list
@@ -132,6 +129,7 @@ EXAMPLES = r"""
     host: "{{ inventory_hostname }}"
     client: true
     shares: "{{ lookup('noslop.studio.shares') }}"
+    accounts: "{{ lookup('noslop.studio.accounts') }}"
     server_address: 10.77.42.11
 """
 
@@ -176,9 +174,8 @@ def main() -> None:
             "shares": {"type": "list", "elements": "dict", "required": True},
             "root": {"type": "path", "default": "/mnt/noslop"},
             "studio_id": {"type": "str", "default": ""},
-            "account": {"type": "str", "default": "noslop"},
-            "uid": {"type": "int", "default": 2600},
-            "gid": {"type": "int", "default": 2600},
+            "accounts": {"type": "list", "elements": "dict", "required": True},
+            "require_own_file_system": {"type": "bool", "default": False},
             "users": {"type": "list", "elements": "str", "default": []},
             "min_free_gb": {"type": "float", "default": 50},
             "ollama": {"type": "bool", "default": False},

@@ -9,15 +9,16 @@ DOCUMENTATION = r"""
 module: python_venv
 author: The NoSlop authors (@noslop)
 version_added: 0.1.0
-short_description: Keep a virtual environment filled from several package indexes
+short_description: Make a virtual environment of exactly the packages in a lock
 description:
-  - Installs packages in steps, each from an index of its own. What one step installs by name, later steps must leave at
-    its version, so that a build of torch for one kind of GPU is not replaced by another's.
-  - A stamp records steps and contents of requirements files. While they are the same, nothing is asked of any index.
-  - An installation that was interrupted is finished by running it again.
-  - The packages' own set-up code runs as the account, never as root.
-  - Python's own way to put pip into an environment, C(ensurepip), unpacks and compiles all of it each time, which is
-    most of what C(python -m venv) does. The same pip is unpacked here and used where it lies.
+  - Installs what a lock lists, each file compared with its hash, and nothing besides. The lock is a text, as
+    M(noslop.studio.package_lock) gives it, or lies in a wheel, which is installed after it.
+  - The environment is built as C(account) in a directory of its own and then given to root, and is never changed
+    afterwards. Another lock makes another one, which takes its place when it is whole. So no package's code ever runs
+    as root, and no service can change its own program.
+  - It is made so that it can be moved (C(uv venv --relocatable)), because it is built elsewhere. Its scripts find their
+    interpreter beside them.
+  - A stamp records what it was made from. While that is the same, no index is asked.
 attributes:
   check_mode:
     description: Says whether something would be installed.
@@ -27,51 +28,58 @@ attributes:
     support: none
 options:
   path:
-    description: The virtual environment.
+    description: The virtual environment. Its parents are root's.
     type: path
     required: true
-  pip:
-    description: Whether the environment has a pip of its own afterwards, for who adds packages later.
-    type: bool
-    default: true
   python:
     description: The interpreter to make it with.
     type: str
     default: python3
-  steps:
-    description: What to install, in this order.
-    type: list
-    elements: dict
-    required: true
-    suboptions:
-      packages:
-        description: Packages by name, with versions if need be.
-        type: list
-        elements: str
-        default: []
-      requirements:
-        description: Requirements files on the host.
-        type: list
-        elements: path
-        default: []
-      index_url:
-        description: The index. Empty takes the host's own setting for pip, or PyPI. One without TLS gets a warning.
-        type: str
-        default: ""
-  account:
-    description: Who owns the environment and installs into it.
+  lock:
+    description: The packages, in one part a step. Empty takes them from C(wheel).
     type: str
-    default: noslop
+    default: ""
+  indexes:
+    description: The index of each step. Empty, or left out, takes the host's own setting for pip, or PyPI.
+    type: list
+    elements: str
+    default: []
+  allow_source:
+    description: Packages that are built from their source here. All others are installed as wheels only.
+    type: list
+    elements: str
+    default: []
+  wheel:
+    description: A wheel on the host that is installed after what it needs.
+    type: path
+  wheel_sha256:
+    description: The SHA-256 of C(wheel).
+    type: str
+  wheel_lock:
+    description: Name of the lock in C(wheel).
+    type: str
+  account:
+    description: Who builds it.
+    type: str
+    default: noslop-build
+  programs:
+    description: The directory of all programs, which holds the place to build in and the tools.
+    type: path
+    default: /opt/noslop
+  prune:
+    description:
+      - The directory that holds this environment's version directory and older ones, of which all but three go. Those
+        that a process runs from stay.
+    type: path
 """
 
 EXAMPLES = r"""
 - name: Install what ComfyUI needs
   noslop.studio.python_venv:
-    path: /opt/noslop/comfyui/venv
-    steps:
-      - packages: [torch, torchvision, torchaudio]
-        index_url: https://download.pytorch.org/whl/cpu
-      - requirements: [/opt/noslop/comfyui/current/requirements.txt]
+    path: /opt/noslop/comfyui/venvs/v0.3.64-cpu
+    lock: "{{ packages.lock }}"
+    indexes: [https://download.pytorch.org/whl/cpu]
+    prune: /opt/noslop/comfyui/venvs
 """
 
 RETURN = r"""
@@ -79,222 +87,157 @@ directory:
   description: The virtual environment.
   type: str
   returned: success
-versions:
-  description: Versions of the packages that steps named.
-  type: dict
+removed:
+  description: Names of older version directories that were removed.
+  type: list
+  elements: str
   returned: success
-  sample: {torch: 2.9.0+cpu}
 """
 
-import contextlib
 import hashlib
+import io
 import json
 import os
-import pwd
-import re
 import shutil
-import subprocess
-import urllib.parse
+import zipfile
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.noslop.studio.plugins.module_utils import children, share_access, trees
+from ansible_collections.noslop.studio.plugins.module_utils import trees
+from ansible_collections.noslop.studio.plugins.module_utils.host import builds, uv
 
 STAMP = ".noslop-venv.json"
-#: Where pip lies while it is used, and where it unpacks: /tmp is often too small for torch.
-SCRATCH = ".tmp"
-ERROR_LINES = 15
-_VERSION_OF_PYTHON = "import sys; print('%d.%d' % sys.version_info[:2])"
-#: Prints the wheels that Python's own `ensurepip` would install, from where it looks: the directory that Python was
-#: built to take them from (configure --with-wheel-pkg-dir, as Debian's is), or beside itself.
-_WHEELS = """
-import glob, importlib.util, os, sysconfig
-found = importlib.util.find_spec("ensurepip")
-own = os.path.join(os.path.dirname(found.origin), "_bundled") if found else ""
-for place in filter(None, (sysconfig.get_config_var("WHEEL_PKG_DIR"), own)):
-    places = [os.path.join(glob.escape(place), name + "-*.whl") for name in ("pip", "setuptools")]
-    wheels = [path for pattern in places for path in glob.glob(pattern)]
-    if wheels:
-        print(*wheels, sep="\\n")
-        break
-"""
-_VERSIONS = (
-    "import importlib.metadata, json, sys; "
-    "print(json.dumps({name: importlib.metadata.version(name) for name in sys.argv[1:]}))"
-)
-
-
-class VenvError(Exception):
-    """The environment cannot be filled, in words for the person who has to mend it."""
 
 
 def main() -> None:
     """Install what is missing."""
-    step_spec: dict[str, Any] = {
-        "packages": {"type": "list", "elements": "str", "default": []},
-        "requirements": {"type": "list", "elements": "path", "default": []},
-        "index_url": {"type": "str", "default": ""},
-    }
     module = AnsibleModule(
         argument_spec={
             "path": {"type": "path", "required": True},
-            "pip": {"type": "bool", "default": True},
             "python": {"type": "str", "default": "python3"},
-            "steps": {"type": "list", "elements": "dict", "required": True, "options": step_spec},
-            "account": {"type": "str", "default": "noslop"},
+            "lock": {"type": "str", "default": ""},
+            "indexes": {"type": "list", "elements": "str", "default": []},
+            "allow_source": {"type": "list", "elements": "str", "default": []},
+            "wheel": {"type": "path"},
+            "wheel_sha256": {"type": "str"},
+            "wheel_lock": {"type": "str"},
+            "account": {"type": "str", "default": "noslop-build"},
+            "programs": {"type": "path", "default": "/opt/noslop"},
+            "prune": {"type": "path"},
         },
+        required_together=[("wheel", "wheel_sha256", "wheel_lock")],
         supports_check_mode=True,
     )
-    account = share_access.account_named(module.params["account"])
     try:
-        result = Venv(module, account).keep()
-    except VenvError as error:
+        result = _install(module)
+    except builds.BuildError as error:
         module.fail_json(msg=str(error))
     except OSError as error:
         module.fail_json(msg=f"{error.filename or module.params['path']}: {error.strerror or error}")
     module.exit_json(**result)
 
 
-class Venv:
-    """One environment."""
-
-    def __init__(self, module: AnsibleModule, account: children.Account | None) -> None:
-        self.check_mode: bool = module.check_mode
-        self.warn = module.warn
-        self.path: str = module.params["path"]
-        self.pip_inside: bool = module.params["pip"]
-        self.interpreter: str = module.params["python"]
-        self.steps: list[dict[str, Any]] = module.params["steps"]
-        self.account_name: str = module.params["account"]
-        self.account = account
-        self.program = os.path.join(self.path, "bin", "python")
-
-    def keep(self) -> dict[str, Any]:
-        """Install unless the stamp says that everything is there."""
-        stamp = trees.read_stamp(self.path, STAMP)
-        wanted = self._digest()
-        if stamp is not None and stamp.get("digest") == wanted and os.path.exists(self.program):
-            return {"changed": False, "directory": self.path, "versions": stamp["versions"]}
-        if self.check_mode:
-            return {"changed": True, "directory": self.path, "versions": {}}
-        if self.account is None:
-            raise VenvError(f"There is no account {self.account_name} here. Run the playbook storage first.")
-        with trees.locked(os.path.dirname(self.path)):
-            versions = self._fill(start_over=stamp is None or stamp.get("python") != self._python_version())
-            about = {"digest": wanted, "python": self._python_version(), "versions": versions}
-            trees.write_stamp(self.path, about, STAMP)
-        return {"changed": True, "directory": self.path, "versions": versions}
-
-    def _digest(self) -> str:
-        """What the steps say, with the contents of the files that they name; empty where a check cannot know."""
-        try:
-            files = [self._read(path) for step in self.steps for path in step["requirements"]]
-            told = [self._python_version(), self.steps, files]
-        except VenvError:
-            if self.check_mode:
-                return ""
+def _install(module: AnsibleModule) -> dict[str, Any]:
+    """Install unless the stamp says that everything is there."""
+    path: str = module.params["path"]
+    result: dict[str, Any] = {"changed": False, "directory": path, "removed": []}
+    stamp = trees.read_stamp(path, STAMP)
+    try:
+        python = uv.interpreter(module.params["python"])
+    except builds.BuildError:
+        if not module.check_mode:
             raise
-        return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
-
-    def _read(self, path: str) -> str:
-        seen = children.run_one(lambda: _text(path), self.account, share_access.SHARE_TIMEOUT_S)
-        if seen.error:
-            raise VenvError(f"{path} cannot be read: {seen.error}")
-        return str(seen.value)
-
-    def _python_version(self) -> str:
-        return self._run([self.interpreter, "-c", _VERSION_OF_PYTHON], account=None).strip()
-
-    def _fill(self, start_over: bool) -> dict[str, str]:
-        """Install every step. Without the stamp, whatever an interrupted run left is cleared away first."""
-        assert self.account is not None
-        os.makedirs(self.path, mode=0o755, exist_ok=True)
-        os.chown(self.path, self.account.uid, self.account.gid)
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(os.path.join(self.path, STAMP))
-        make = [self.interpreter, "-m", "venv", "--without-pip", *(["--clear"] if start_over else []), self.path]
-        self._run(make, self.account)
-        scratch = os.path.join(self.path, SCRATCH)
-        os.makedirs(scratch, exist_ok=True)
-        os.chown(scratch, self.account.uid, self.account.gid)
-        versions: dict[str, str] = {}
-        try:
-            self._bring_pip(scratch)
-            for step in self.steps:
-                if step["packages"] or step["requirements"]:
-                    self._install(step, versions, scratch)
-                    names = [re.split(r"[^A-Za-z0-9._-]", package, maxsplit=1)[0] for package in step["packages"]]
-                    versions.update(json.loads(self._run([self.program, "-c", _VERSIONS, *names], self.account)))
-        finally:
-            shutil.rmtree(scratch, ignore_errors=True)
-        return versions
-
-    def _bring_pip(self, scratch: str) -> None:
-        """Unpack the pip that Python brings along; from there it installs everything, itself too where that is wanted.
-
-        pip foresees this: "python pip-*.whl/pip install" (pip/__main__.py). Unpacked it can build packages as well.
-        """
-        wheels = self._run([self.program, "-c", _WHEELS], self.account).splitlines()
-        if not wheels or not os.path.basename(wheels[0]).startswith("pip-"):
-            raise VenvError(f"{self.interpreter} brings no pip along. On Debian: apt install python3-venv")
-        self._run([self.program, "-m", "zipfile", "-e", wheels[0], os.path.join(scratch, "pip")], self.account)
-        if self.pip_inside and not os.path.exists(os.path.join(self.path, "bin", "pip")):
-            # What `python -m venv` would have installed: setuptools too, where Python still brings it.
-            self._run([*self._pip(scratch), "--no-index", "--no-compile", "--ignore-installed", *wheels], self.account)
-
-    def _pip(self, scratch: str) -> list[str]:
-        pip = os.path.join(scratch, "pip", "pip")
-        return [self.program, pip, "install", "--no-input", "--disable-pip-version-check", "--progress-bar", "off"]
-
-    def _install(self, step: dict[str, Any], versions: dict[str, str], scratch: str) -> None:
-        constraints = os.path.join(scratch, "constraints.txt")
-        with open(constraints, "w", encoding="utf-8") as stream:
-            stream.writelines(f"{name}=={version}\n" for name, version in versions.items())
-        command = [*self._pip(scratch), "--constraint", constraints]
-        if step["index_url"]:
-            command += ["--index-url", step["index_url"], *self._trust(step["index_url"])]
-        command += step["packages"]
-        for path in step["requirements"]:
-            command += ["--requirement", path]
-        self._run(command, self.account, TMPDIR=scratch)
-
-    def _trust(self, index_url: str) -> list[str]:
-        """Pip passes over an index without TLS in silence, unless it is told to trust it. Whoever set it did."""
-        about = urllib.parse.urlsplit(index_url)
-        if about.scheme != "http" or not about.hostname:
-            return []
-        self.warn(f"{index_url} is read without encryption: whoever is on the way can change what is installed.")
-        return ["--trusted-host", about.hostname]
-
-    def _run(self, command: list[str], account: children.Account | None, **environment: str) -> str:
-        who: dict[str, Any] = {}
-        if account is not None and os.geteuid() == 0:
-            who = {"user": account.uid, "group": account.gid, "extra_groups": list(account.groups)}
-            environment["HOME"] = pwd.getpwuid(account.uid).pw_dir
-        try:
-            done = subprocess.run(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                check=False,
-                cwd="/",
-                umask=0o022,
-                env={**os.environ, "LC_ALL": "C.UTF-8", **environment},
-                **who,
-            )
-        except OSError as error:
-            raise VenvError(f"{command[0]} cannot be run: {error.strerror}") from error
-        text: str = done.stdout.decode(errors="replace")
-        if done.returncode != 0:
-            end = "\n".join(text.strip().splitlines()[-ERROR_LINES:])
-            raise VenvError(f"{' '.join(command)} failed with exit code {done.returncode}:\n{end}")
-        return text
+        return {**result, "changed": True}
+    wanted = _digest(module.params, python)
+    if stamp is not None and stamp.get("digest") == wanted and _runs(path):
+        return result
+    result["changed"] = True
+    if module.check_mode:
+        return result
+    account = builds.account_named(module.params["account"])
+    if account is None:
+        raise builds.BuildError(f"There is no account {module.params['account']} here. Run the playbook storage first.")
+    if not module.params["lock"] and not module.params["wheel"]:
+        raise builds.BuildError(f"Nothing says which packages belong into {path}.")
+    uv.warn_of_clear_text(module.params["indexes"], module.warn)
+    with builds.building(module.params["programs"], account) as build:
+        first_index = (module.params["indexes"] or [""])[-1]
+        program = uv.bring(build, module.params["programs"], python, first_index)
+        installer = uv.Uv(build, program, python, module.params["allow_source"])
+        environment = installer.make_environment("venv")
+        _fill(module.params, build, installer, environment)
+        tree = build.hand_over("venv", _interpreters(python))
+        trees.write_stamp(tree, {"digest": wanted, "python": python.version}, STAMP)
+        builds.move_in(tree, path)
+    if module.params["prune"]:
+        result["removed"] = trees.prune(
+            module.params["prune"], os.path.join(_below_version(path, module.params["prune"]), STAMP)
+        )
+    return result
 
 
-def _text(path: str) -> str:
-    with open(path, encoding="utf-8", errors="replace") as stream:
-        return stream.read()
+def _digest(given: dict[str, Any], python: uv.Interpreter) -> str:
+    told = [python.version, python.architecture, given["lock"], given["wheel_sha256"], sorted(given["allow_source"])]
+    return hashlib.sha256(json.dumps(told).encode()).hexdigest()
+
+
+def _runs(path: str) -> bool:
+    return os.path.exists(os.path.join(path, "bin", "python"))
+
+
+def _fill(given: dict[str, Any], build: builds.Build, installer: uv.Uv, environment: str) -> None:
+    indexes: list[str] = given["indexes"]
+    parts = uv.lock_parts(given["lock"])
+    content = b""
+    if given["wheel"]:
+        with open(given["wheel"], "rb") as stream:
+            content = stream.read()
+        parts = [_lock_in(given, content)]
+    for number, part in enumerate(parts):
+        if part.strip():
+            installer.install(environment, part, indexes[number] if number < len(indexes) else "")
+    if content:
+        name = os.path.basename(given["wheel"])
+        place = build.write(name, content)
+        project = name.split("-")[0].replace("_", "-")
+        installer.install(environment, f"{project} @ file://{place} --hash=sha256:{given['wheel_sha256']}\n")
+
+
+def _lock_in(given: dict[str, Any], content: bytes) -> str:
+    seen = hashlib.sha256(content).hexdigest()
+    if seen != given["wheel_sha256"]:
+        raise builds.BuildError(
+            f"{given['wheel']} is not what was sent: its SHA-256 is {seen}, expected {given['wheel_sha256']}."
+        )
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            return archive.read(given["wheel_lock"]).decode()
+    except (KeyError, zipfile.BadZipFile) as error:
+        raise builds.BuildError(
+            f"{given['wheel']} has no {given['wheel_lock']}, which names the packages that it needs with their hashes: "
+            "it is older than this version of NoSlop, or no wheel. Build it anew."
+        ) from error
+
+
+def _interpreters(python: uv.Interpreter) -> set[str]:
+    """Return what the environment's links to its interpreter may lead to."""
+    found = shutil.which(python.path) or python.path
+    return {os.path.abspath(found), os.path.realpath(found), *_chain(found)}
+
+
+def _chain(path: str) -> set[str]:
+    """Return each path on the way of links from ``path``."""
+    seen: set[str] = set()
+    while os.path.islink(path) and path not in seen:
+        seen.add(path)
+        path = os.path.normpath(os.path.join(os.path.dirname(path), os.readlink(path)))
+    return {*seen, path}
+
+
+def _below_version(path: str, base: str) -> str:
+    """Return where the environment lies in its version directory, which is what lies directly below ``base``."""
+    below = os.path.relpath(path, base).split("/")[1:]
+    return os.path.join(*below) if below else ""
 
 
 if __name__ == "__main__":

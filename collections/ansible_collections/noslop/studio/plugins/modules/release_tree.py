@@ -13,6 +13,8 @@ short_description: Install a program's release into a version directory
 description:
   - Downloads archives, compares their SHA-256 before anything is unpacked, unpacks them into one directory, which
     appears under its name only when it is whole, and points a link at it.
+  - They are unpacked as C(account), in a directory of its own. What came out is looked at and given to root.
+  - Of older version directories three stay, with the one before this and any that a process runs from.
   - A directory that is there already costs no download and no network.
   - The checksum is the one that is given, or else the one in the release's own list of checksums, which proves only
     that the download is what its host offers; a warning says so.
@@ -60,6 +62,14 @@ options:
   command_target:
     description: What it leads to, below the version directory.
     type: str
+  account:
+    description: Who unpacks.
+    type: str
+    default: noslop-build
+  programs:
+    description: The directory of all programs, which holds the place to build in.
+    type: path
+    default: /opt/noslop
   state:
     description: C(absent) removes C(base) and our link.
     type: str
@@ -95,6 +105,11 @@ archives:
   type: list
   elements: dict
   returned: success
+removed:
+  description: Names of older version directories that were removed.
+  type: list
+  elements: str
+  returned: success
 kept:
   description: The path of C(command), when somebody else's program is there and was left alone.
   type: list
@@ -111,8 +126,8 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.urls import open_url
 from ansible_collections.noslop.studio.plugins.module_utils import checks, trees
+from ansible_collections.noslop.studio.plugins.module_utils.host import builds, safe_paths
 
-CURRENT = "current"
 BLOCK_BYTES = 1024 * 1024
 #: Seconds in which a host must send something; a whole download may take as long as it likes.
 SILENCE_TIMEOUT_S = 60
@@ -138,6 +153,8 @@ def main() -> None:
             "must_hold": {"type": "list", "elements": "str", "default": []},
             "command": {"type": "path"},
             "command_target": {"type": "str"},
+            "account": {"type": "str", "default": "noslop-build"},
+            "programs": {"type": "path", "default": "/opt/noslop"},
             "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
         },
         required_if=[("state", "present", ("version", "source", "archives"))],
@@ -146,7 +163,7 @@ def main() -> None:
     )
     try:
         result = _remove(module) if module.params["state"] == "absent" else _install(module)
-    except ReleaseError as error:
+    except (ReleaseError, builds.BuildError) as error:
         module.fail_json(msg=str(error))
     except OSError as error:
         module.fail_json(
@@ -161,22 +178,21 @@ def _install(module: AnsibleModule) -> dict[str, Any]:
     stamp = trees.read_stamp(path)
     installed = stamp is None or not _is_made_from(stamp, module.params)
     made_from = [] if stamp is None else stamp["archives"]
-    if installed and not module.check_mode:
-        with trees.locked(base):
+    changed = installed or not trees.points_at(os.path.join(base, trees.CURRENT), version)
+    removed: list[str] = []
+    if not module.check_mode:
+        if installed:
             made_from = _build(module, path)
-    changed = installed
-    link = os.path.join(base, CURRENT)
-    if not trees.points_at(link, version):
-        changed = True
-        if not module.check_mode:
-            trees.flip(link, version)
-    linked, kept = _link_command(module, link)
+        trees.make_current(base, version)
+        removed = trees.prune(base, trees.STAMP) if installed else []
+    linked, kept = _link_command(module, os.path.join(base, trees.CURRENT))
     return {
         "changed": changed or linked,
         "directory": path,
         "installed": installed,
         "archives": made_from,
         "kept": kept,
+        "removed": removed,
     }
 
 
@@ -188,36 +204,52 @@ def _is_made_from(stamp: dict[str, Any], wanted: dict[str, Any]) -> bool:
 
 
 def _build(module: AnsibleModule, path: str) -> list[dict[str, str]]:
-    made_from: list[dict[str, str]] = []
-    with trees.replacing(path) as part:
-        for name in module.params["archives"]:
-            url, file = f"{module.params['source'].rstrip('/')}/{name}", os.path.join(part, name)
-            pinned = str(module.params["sha256"].get(name) or "").lower()
-            checksums_url = f"{module.params['source'].rstrip('/')}/{module.params['checksums']}"
-            expected = pinned or _listed_sha256(checksums_url, name)
-            compared_with = "the pinned checksum" if pinned else checksums_url
-            seen = _download(url, file)
-            if seen != expected:
-                raise ReleaseError(
-                    f"{url} is not what it should be and was not unpacked: its SHA-256 is {seen}, expected {expected} "
-                    f"({compared_with}). If this is the file you want, set its checksum; else find out who changed it."
-                )
-            if not pinned:
-                module.warn(
-                    f"{url} was compared with the release's own list only ({compared_with}), which says that it "
-                    f"arrived whole, and not that nobody changed both. Pin it: {seen}"
-                )
-            _unpack(module, file, part)
-            os.unlink(file)
-            made_from.append({"name": name, "url": url, "sha256": seen, "compared_with": compared_with})
-        missing = [name for name in module.params["must_hold"] if not os.path.exists(os.path.join(part, name))]
+    account = builds.account_named(module.params["account"])
+    if account is None:
+        raise ReleaseError(f"There is no account {module.params['account']} here. Run the playbook storage first.")
+    with builds.building(module.params["programs"], account) as build:
+        part = os.path.join(build.directory, "release")
+        build.run(["mkdir", part])
+        made_from = [_add(module, build, part, name) for name in module.params["archives"]]
+        tree = build.hand_over("release")
+        missing = [name for name in module.params["must_hold"] if not os.path.exists(os.path.join(tree, name))]
         if missing:
             raise ReleaseError(
                 f"The archives of {module.params['version']} do not hold {checks.enumerate_words(missing)}: the "
                 "release has another layout than this version of NoSlop knows."
             )
-        trees.write_stamp(part, {"archives": made_from})
+        trees.write_stamp(tree, {"archives": made_from})
+        builds.move_in(tree, path)
     return made_from
+
+
+def _add(module: AnsibleModule, build: builds.Build, part: str, name: str) -> dict[str, str]:
+    """Download an archive, compare its checksum, and unpack it as the build account."""
+    url, file = f"{module.params['source'].rstrip('/')}/{name}", os.path.join(build.roots_directory, name)
+    pinned = str(module.params["sha256"].get(name) or "").lower()
+    checksums_url = f"{module.params['source'].rstrip('/')}/{module.params['checksums']}"
+    expected = pinned or _listed_sha256(checksums_url, name)
+    compared_with = "the pinned checksum" if pinned else checksums_url
+    seen = _download(url, file)
+    if seen != expected:
+        raise ReleaseError(
+            f"{url} is not what it should be and was not unpacked: its SHA-256 is {seen}, expected {expected} "
+            f"({compared_with}). If this is the file you want, set its checksum; else find out who changed it."
+        )
+    if not pinned:
+        module.warn(
+            f"{url} was compared with the release's own list only ({compared_with}), which says that it "
+            f"arrived whole, and not that nobody changed both. Pin it: {seen}"
+        )
+    program = {".zst": ["--zstd"], ".gz": ["--gzip"], ".tgz": ["--gzip"], ".xz": ["--xz"]}
+    words = ["tar", "--extract", "--file", "-", "--directory", part, "--no-same-owner", "--no-same-permissions"]
+    try:
+        with open(file, "rb") as stream:
+            build.run([*words, *program.get(os.path.splitext(file)[1], [])], stdin=stream)
+    except builds.BuildError as error:
+        raise ReleaseError(f"{url} cannot be unpacked: {error}") from error
+    os.unlink(file)
+    return {"name": name, "url": url, "sha256": seen, "compared_with": compared_with}
 
 
 def _listed_sha256(url: str, name: str) -> str:
@@ -278,15 +310,6 @@ def _unreachable(url: str, error: Exception) -> str:
     )
 
 
-def _unpack(module: AnsibleModule, file: str, directory: str) -> None:
-    program = {".zst": ["--zstd"], ".gz": ["--gzip"], ".tgz": ["--gzip"], ".xz": ["--xz"]}
-    compression = program.get(os.path.splitext(file)[1], [])
-    command = ["tar", "--extract", "--file", file, "--directory", directory, "--no-same-owner", *compression]
-    code, out, err = module.run_command(command, umask=0o022)
-    if code != 0:
-        raise ReleaseError(f"{file} cannot be unpacked: {(err or out).strip()}")
-
-
 def _link_command(module: AnsibleModule, current: str) -> tuple[bool, list[str]]:
     """Make the link for people. Returns whether it was made, and the path when somebody else's program is there."""
     command = module.params["command"]
@@ -315,8 +338,15 @@ def _remove(module: AnsibleModule) -> dict[str, Any]:
         for path in ours:
             os.unlink(path)
         if there:
-            shutil.rmtree(base)
-    return {"changed": bool(ours) or there, "directory": base, "installed": False, "archives": [], "kept": []}
+            safe_paths.remove_tree(base)
+    return {
+        "changed": bool(ours) or there,
+        "directory": base,
+        "installed": False,
+        "archives": [],
+        "kept": [],
+        "removed": [],
+    }
 
 
 if __name__ == "__main__":

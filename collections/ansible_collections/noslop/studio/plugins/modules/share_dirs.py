@@ -176,8 +176,8 @@ class Maker:
 
     def bring_over(self, path: str, previous: tuple[int | None, int | None], uid: int, gid: int) -> None:
         """Give what ``path`` holds to its account, where the directory is still that of the previous one."""
-        found = _lstat(path)
-        if found is None or found.st_uid != previous[0] or found.st_uid == uid:
+        about = _lstat(path)
+        if about is None or about.st_uid != previous[0] or about.st_uid == uid:
             return
         self.brought_over.append(path)
         self._note(path, f"what {previous[0]} owns in {path}\n", f"the same, owned by {uid}\n")
@@ -186,7 +186,7 @@ class Maker:
         # Twice: until the top directory changed, members could still make files in it as the previous account.
         for _ in range(2):
             from_gids = set() if previous[1] is None else {previous[1]}
-            safe_paths.change_owner_tree(path, {found.st_uid}, uid, gid, from_gids)
+            safe_paths.change_owner_tree(path, {about.st_uid}, uid, gid, from_gids)
 
     def marker(self, directory: str, text: str, uid: int, gid: int) -> str:
         """Make the marker, unless another host was faster. Returns the marker's text as it is now."""
@@ -205,8 +205,8 @@ class Maker:
 
     def _differs(self, path: str, uid: int, gid: int, mode: int) -> bool:
         wanted = _line(path, uid, gid, mode)
-        found = _lstat(path)
-        current = "" if found is None else _line(path, found.st_uid, found.st_gid, stat.S_IMODE(found.st_mode))
+        about = _lstat(path)
+        current = "" if about is None else _line(path, about.st_uid, about.st_gid, stat.S_IMODE(about.st_mode))
         if current == wanted:
             return False
         self._note(path, current, wanted)

@@ -84,14 +84,15 @@ options:
     description: Identity of the studio, which each share's marker names.
     type: str
     required: true
-  uid:
-    description: Number of the service account.
-    type: int
-    default: 2600
-  gid:
-    description: Number of the service account's group.
-    type: int
-    default: 2600
+  accounts:
+    description: The accounts, as the lookup P(noslop.studio.accounts#lookup) returns them.
+    type: list
+    elements: dict
+    required: true
+  require_own_file_system:
+    description: Whether a share on a file system that holds other things too is a failure.
+    type: bool
+    default: false
   min_free_gb:
     description: Room that each share should have left, in decimal gigabytes.
     type: float
@@ -167,6 +168,7 @@ EXAMPLES = r"""
     host: "{{ inventory_hostname }}"
     studio_id: 3d1c8a52-7a3e-4a57-9d0a-1f0a5f6f0c55
     shares: "{{ lookup('noslop.studio.shares') }}"
+    accounts: "{{ lookup('noslop.studio.accounts') }}"
     server_address: 10.77.42.11
   register: written
 """
@@ -220,8 +222,8 @@ def main() -> None:
             "clients": {"type": "list", "elements": "str", "default": []},
             "members": {"type": "list", "elements": "str", "default": []},
             "studio_id": {"type": "str", "required": True},
-            "uid": {"type": "int", "default": 2600},
-            "gid": {"type": "int", "default": 2600},
+            "accounts": {"type": "list", "elements": "dict", "required": True},
+            "require_own_file_system": {"type": "bool", "default": False},
             "min_free_gb": {"type": "float", "default": 50},
             "read_ahead_kb": {"type": "int", "default": 15360},
             "firewall_enabled": {"type": "bool", "default": True},

@@ -1,0 +1,188 @@
+#!/usr/bin/python
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The module ``noslop.studio.package_lock``."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: package_lock
+author: The NoSlop authors (@noslop)
+version_added: 0.1.0
+short_description: Write down once which packages a studio's hosts install
+description:
+  - Resolves packages in steps, each from an index of its own, and writes versions and hashes of all of them into a file
+    beside the inventory. What an earlier step resolved stays as it is in later ones, so that a build of torch for one
+    kind of GPU is not replaced by another's.
+  - The file is resolved again only when what it was made from changes - steps, contents of requirements files, or
+    O(allow_source). Another day, another host or another content of the index changes nothing.
+  - It is called after O(name), version of Python and architecture, so that hosts of one kind share one. Ansible passes
+    over files of this kind in an inventory's directory.
+  - Where the file cannot be written a warning says so, and the host installs what was resolved now.
+attributes:
+  check_mode:
+    description: Resolves and writes nothing.
+    support: full
+  diff_mode:
+    description: Not given.
+    support: none
+options:
+  directory:
+    description: Directory on the controller that has the file. Empty, it is written nowhere.
+    type: str
+    default: ""
+  name:
+    description: First part of the file's name.
+    type: str
+    required: true
+  python:
+    description: The interpreter on the host.
+    type: str
+    default: python3
+  steps:
+    description: What to resolve, in this order.
+    type: list
+    elements: dict
+    required: true
+    suboptions:
+      packages:
+        description: Packages by name, with versions if need be.
+        type: list
+        elements: str
+        default: []
+      requirements:
+        description: Requirements files on the host. Options in them are refused.
+        type: list
+        elements: path
+        default: []
+      index_url:
+        description: The index. Empty takes the host's own setting for pip, or PyPI.
+        type: str
+        default: ""
+  allow_source:
+    description: Packages that may be built from source, which runs their code, as O(account). Others must have a wheel.
+    type: list
+    elements: str
+    default: []
+  reader:
+    description: Who reads the requirements files.
+    type: str
+    default: noslop-build
+  account:
+    description: Who resolves.
+    type: str
+    default: noslop-build
+  programs:
+    description: The directory of all programs, which holds the place to build in and the tools.
+    type: path
+    default: /opt/noslop
+  resolve:
+    description: Used by the plugin on the controller. Without it the module says only what a file would be made from.
+    type: bool
+    default: false
+"""
+
+EXAMPLES = r"""
+- name: Write down which packages ComfyUI gets
+  noslop.studio.package_lock:
+    directory: "{{ inventory_dir }}"
+    name: comfyui-v0.3.64-cpu
+    steps:
+      - packages: [torch]
+        index_url: https://download.pytorch.org/whl/cpu
+      - requirements: [/opt/noslop/comfyui/v0.3.64/requirements.txt]
+  register: packages
+"""
+
+RETURN = r"""
+lock:
+  description: The packages, for M(noslop.studio.python_venv). Empty in check mode where they are not known yet.
+  type: str
+  returned: success
+file:
+  description: The file on the controller; empty where there is none.
+  type: str
+  returned: success
+"""
+
+import hashlib
+import json
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.noslop.studio.plugins.module_utils import children, share_access
+from ansible_collections.noslop.studio.plugins.module_utils.host import builds, uv
+
+REQUIREMENTS_LIMIT_CHARACTERS = 1024 * 1024
+
+
+def main() -> None:
+    """Describe what a lock is made from, or resolve it."""
+    step_spec: dict[str, Any] = {
+        "packages": {"type": "list", "elements": "str", "default": []},
+        "requirements": {"type": "list", "elements": "path", "default": []},
+        "index_url": {"type": "str", "default": ""},
+    }
+    module = AnsibleModule(
+        argument_spec={
+            "directory": {"type": "str", "default": ""},
+            "name": {"type": "str", "required": True},
+            "python": {"type": "str", "default": "python3"},
+            "steps": {"type": "list", "elements": "dict", "required": True, "options": step_spec},
+            "allow_source": {"type": "list", "elements": "str", "default": []},
+            "reader": {"type": "str", "default": "noslop-build"},
+            "account": {"type": "str", "default": "noslop-build"},
+            "programs": {"type": "path", "default": "/opt/noslop"},
+            "resolve": {"type": "bool", "default": False},
+        },
+        supports_check_mode=True,
+    )
+    try:
+        result = _work(module)
+    except builds.BuildError as error:
+        if not module.check_mode:
+            module.fail_json(msg=str(error))
+        result = {"inputs": "", "python_version": "", "architecture": ""}
+    except OSError as error:
+        module.fail_json(msg=f"{error.filename or module.params['programs']}: {error.strerror or error}")
+    module.exit_json(changed=False, **result)
+
+
+def _work(module: AnsibleModule) -> dict[str, Any]:
+    python = uv.interpreter(module.params["python"])
+    reader = share_access.share_owner(module.params["reader"])
+    if reader is None:
+        raise builds.BuildError(f"There is no account {module.params['reader']} here. Run the playbook storage first.")
+    steps = [_step(step, reader) for step in module.params["steps"]]
+    allow_source = sorted(module.params["allow_source"])
+    told = [python.version, python.architecture, [[*step.requirements, step.index_url] for step in steps], allow_source]
+    inputs = hashlib.sha256(json.dumps(told).encode()).hexdigest()
+    about = {"inputs": inputs, "python_version": python.version, "architecture": python.architecture}
+    if not module.params["resolve"]:
+        return about
+    account = builds.account_named(module.params["account"])
+    if account is None:
+        raise builds.BuildError(f"There is no account {module.params['account']} here. Run the playbook storage first.")
+    uv.warn_of_clear_text([step.index_url for step in steps], module.warn)
+    with builds.building(module.params["programs"], account) as build:
+        program = uv.bring(build, module.params["programs"], python, steps[-1].index_url)
+        return {**about, "resolved": uv.Uv(build, program, python, allow_source).resolve(steps)}
+
+
+def _step(step: dict[str, Any], reader: children.Account) -> uv.Step:
+    wanted = list(step["packages"])
+    for path in step["requirements"]:
+        seen = children.run_one(lambda path=path: _text(path), reader, share_access.SHARE_TIMEOUT_S)  # type: ignore[misc]
+        if seen.error:
+            raise builds.BuildError(f"{path} cannot be read: {seen.error}")
+        wanted += uv.requirement_lines(str(seen.value), path)
+    return uv.Step(tuple(wanted), step["index_url"])
+
+
+def _text(path: str) -> str:
+    with open(path, encoding="utf-8", errors="replace") as stream:
+        return stream.read(REQUIREMENTS_LIMIT_CHARACTERS)
+
+
+if __name__ == "__main__":
+    main()

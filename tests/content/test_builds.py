@@ -1,0 +1,97 @@
+"""What an account built is looked at before it becomes root's, and nothing of that account runs any more by then."""
+
+from __future__ import annotations
+
+import os
+import stat
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from ansible_collections.noslop.studio.plugins.module_utils import children
+from ansible_collections.noslop.studio.plugins.module_utils.host import builds
+
+BUILDER = children.Account(61240, 61240, (61240,))
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can act as two accounts")
+
+
+@pytest.fixture
+def programs(tmp_path: Path) -> Path:
+    for path in (tmp_path.parent.parent, tmp_path.parent, tmp_path):
+        path.chmod(0o755)
+    return tmp_path / "opt"
+
+
+@pytest.fixture
+def build(programs: Path) -> Iterator[builds.Build]:
+    with builds.building(str(programs), BUILDER) as made:
+        yield made
+
+
+def shell(build: builds.Build, script: str) -> str:
+    return build.run(["sh", "-euc", f"mkdir -p tree/bin; echo x > tree/bin/run; {script}"])[1]
+
+
+def test_a_tree_becomes_roots_and_its_bits_go(build: builds.Build, programs: Path) -> None:
+    script = "chmod 6777 tree/bin/run; chmod 2777 tree/bin; ln -s bin/run tree/run; ln tree/bin/run kept; id -u"
+    assert shell(build, script).strip() == str(BUILDER.uid)
+    builds.move_in(build.hand_over("tree"), str(programs / "program" / "v1"))
+    tree = programs / "program" / "v1"
+    for path in (tree, *tree.rglob("*")):
+        assert (path.lstat().st_uid, path.lstat().st_gid) == (0, 0)
+        assert path.is_symlink() or stat.S_IMODE(path.stat().st_mode) == 0o755
+    assert (tree / "run").read_text() == "x\n"
+
+
+@pytest.mark.parametrize(
+    ("script", "message"),
+    [
+        ("mkfifo tree/pipe", "neither a file"),
+        ("ln -s /etc/passwd tree/passwd", "leads out of what was built, to /etc/passwd"),
+        ("ln -s ../../../../etc tree/bin/etc", "leads out of what was built"),
+        ("rm -r tree; ln -s /etc tree", "leads out of what was built"),
+    ],
+)
+def test_what_no_program_needs_is_refused(build: builds.Build, script: str, message: str) -> None:
+    shell(build, script)
+    with pytest.raises(builds.BuildError, match=message):
+        build.hand_over("tree")
+
+
+def test_a_hard_link_to_a_file_of_roots_is_refused(build: builds.Build, tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text("root's")
+    secret.chmod(0o600)
+    shell(build, "true")
+    os.link(
+        secret, Path(build.directory, "tree", "secret")
+    )  # where the kernel does not forbid it (protected_hardlinks)
+    with pytest.raises(builds.BuildError, match="belongs to another account"):
+        build.hand_over("tree")
+    assert stat.S_IMODE(secret.stat().st_mode) == 0o600
+
+
+def test_what_runs_on_is_ended_before_the_look(build: builds.Build) -> None:
+    script = "while :; do echo evil > tree/bin/run; ln -sf /etc/passwd tree/late; done"
+    who = {"user": BUILDER.uid, "group": BUILDER.gid, "extra_groups": []}
+    shell(build, "true")
+    late = "(trap '' TERM; exec sh -c \"$1\") & echo started; wait"
+    with subprocess.Popen(
+        ["sh", "-c", late, "sh", script],
+        cwd=build.directory,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+        **who,  # type: ignore[call-overload]  # as subprocess.run takes them
+    ) as running:
+        running.stdout.readline()
+        builds.end_processes(BUILDER)
+        assert builds._processes_of(BUILDER.uid) == []
+
+
+def test_nothing_is_left_in_the_place_to_build_in(programs: Path) -> None:
+    with builds.building(str(programs), BUILDER) as build:
+        shell(build, "mkdir private; ln -s /etc private/etc; chmod 0 private")
+    assert os.listdir(programs / builds.BUILD) == [".lock"]
+    assert stat.S_IMODE((programs / builds.BUILD).stat().st_mode) == 0o711

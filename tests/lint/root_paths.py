@@ -1,0 +1,136 @@
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Find calls in the collection that change files by their paths, where root could be led elsewhere by a link.
+
+Root opens, makes and changes nothing by path below a directory that an account owns: module_utils/host/safe_paths.py
+does it by descriptor. Whatever else calls these functions is listed here, with the reason why no account can turn the
+path elsewhere. A function that is listed and calls none any more is an error too.
+
+    python tests/lint/root_paths.py
+"""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+PLUGINS = Path(__file__).parents[2] / "collections/ansible_collections/noslop/studio/plugins"
+#: The code that works by descriptor.
+EXEMPT = {"module_utils/host/safe_paths.py"}
+
+CALLS = {
+    "os": {
+        "chown",
+        "lchown",
+        "chmod",
+        "makedirs",
+        "mkdir",
+        "rename",
+        "renames",
+        "replace",
+        "link",
+        "truncate",
+        "utime",
+    },
+    "shutil": {"rmtree", "copy", "copy2", "copyfile", "copytree", "copymode", "copystat", "move", "chown"},
+    "Path": {"write_text", "write_bytes", "touch", "chmod", "lchmod", "mkdir", "rename", "replace", "hardlink_to"},
+}
+
+_AS_THE_ACCOUNT = "done as the account that owns the directory, in acting_as or in a child that became it"
+_ROOTS = "below /opt/noslop, which is root's altogether"
+_CONTROLLER = "runs on the controller, as the person"
+ALLOWED: dict[tuple[str, str], str] = {
+    ("action/package_lock.py", "write_lock"): _CONTROLLER,
+    ("action/verification_report.py", "write"): _CONTROLLER,
+    ("module_utils/carry.py", "copy"): _AS_THE_ACCOUNT,
+    ("module_utils/carry.py", "_copy_file"): "by a descriptor that was opened with O_NOFOLLOW",
+    ("module_utils/carry.py", "_link"): _AS_THE_ACCOUNT,
+    ("module_utils/carry.py", "_publish"): _AS_THE_ACCOUNT,
+    ("module_utils/relocation.py", "swap"): _AS_THE_ACCOUNT,
+    ("module_utils/relocation.py", "swap_back"): _AS_THE_ACCOUNT,
+    ("module_utils/relocation.py", "finish_restore"): _AS_THE_ACCOUNT,
+    ("module_utils/share_probe.py", "*"): _AS_THE_ACCOUNT,
+    ("module_utils/mount_keeper.py", "_read_ahead"): "in /sys",
+    ("module_utils/trees.py", "flip"): _ROOTS,
+    ("module_utils/host/builds.py", "hand_over"): "from the build account's directory, which root took from it before",
+    (
+        "module_utils/host/builds.py",
+        "_give_to_root",
+    ): "in the build account's directory, which root took from it before",
+    ("module_utils/host/builds.py", "move_in"): _ROOTS,
+    ("modules/comfyui_tree.py", "_build"): "in root's part of the directory to build in",
+    ("modules/nfs_exports.py", "_set_threads"): "in /proc",
+    ("modules/release_tree.py", "_link_command"): "the directory of a command, such as /usr/local/bin, which is root's",
+    ("modules/render.py", "_write"): "units, settings and commands in /etc and /usr/local/bin, which are root's",
+    ("modules/web_service.py", "_owe"): "in /run/noslop, which is root's",
+    ("modules/release_tree.py", "_download_once"): "in root's part of the directory to build in",
+}
+
+
+def findings(path: Path) -> Iterator[tuple[int, str, str]]:
+    """Yield line, function and call for each call that changes something by path."""
+    tree = ast.parse(path.read_text("utf-8"), str(path))
+    yield from _below(tree, "(module)")
+
+
+def _below(node: ast.AST, function: str) -> Iterator[tuple[int, str, str]]:
+    for child in ast.iter_child_nodes(node):
+        inside = child.name if isinstance(child, (ast.FunctionDef, ast.AsyncFunctionDef)) else function
+        if isinstance(child, ast.Call):
+            called = _name_of(child)
+            if called:
+                yield child.lineno, function, called
+        yield from _below(child, inside)
+
+
+def _name_of(call: ast.Call) -> str:
+    """Return the name of a call that changes something by path, or nothing."""
+    function = call.func
+    if isinstance(function, ast.Name) and function.id == "open":
+        first = call.args[0] if call.args else None
+        mode = call.args[1] if len(call.args) > 1 else next((k.value for k in call.keywords if k.arg == "mode"), None)
+        by_descriptor = isinstance(first, ast.Name) and first.id.endswith(("descriptor", "_end", "_fd"))
+        text = str(mode.value) if isinstance(mode, ast.Constant) else ""
+        writes = set(text) & set("wax+")
+        return f'open(..., "{text}")' if writes and not by_descriptor else ""
+    if not isinstance(function, ast.Attribute):
+        return ""
+    owner = function.value.id if isinstance(function.value, ast.Name) else ""
+    if any(keyword.arg in ("dir_fd", "dst_dir_fd") for keyword in call.keywords):
+        return ""
+    if owner in ("os", "shutil"):
+        return f"{owner}.{function.attr}" if function.attr in CALLS[owner] else ""
+    # `str.replace` has two arguments, `Path.replace` one.
+    is_path_method = function.attr in CALLS["Path"] and not (function.attr == "replace" and len(call.args) != 1)
+    return f"Path.{function.attr}" if is_path_method else ""
+
+
+def problems(plugins: Path = PLUGINS, allowed: dict[tuple[str, str], str] | None = None) -> list[str]:
+    """Return one sentence for each call that is not listed, and for each that is listed and not there."""
+    listed = ALLOWED if allowed is None else allowed
+    used: set[tuple[str, str]] = set()
+    found = []
+    for path in sorted(plugins.rglob("*.py")):
+        name = path.relative_to(plugins).as_posix()
+        if name in EXEMPT:
+            continue
+        for line, function, called in findings(path):
+            match = next((key for key in ((name, function), (name, "*")) if key in listed), None)
+            if match is not None:
+                used.add(match)
+                continue
+            found.append(
+                f"{path}:{line}: {function} calls {called} by path. Use module_utils/host/safe_paths.py, act as the "
+                "account, or list it in tests/lint/root_paths.py with the reason why only root can change the way."
+            )
+    found += [f"{name}: {function} is listed in tests/lint/root_paths.py and needs it no more." for name, function in
+              sorted(set(listed) - used)]  # fmt: skip
+    return found
+
+
+if __name__ == "__main__":
+    answer = problems()
+    print(*answer, sep="\n")
+    sys.exit(bool(answer))
