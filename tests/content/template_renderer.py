@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Render templates of roles with the roles' own defaults: one request a line on stdin, one answer a line on stdout, in JSON.
+"""Render templates of roles with the roles' own defaults: requests are lines of JSON on stdin, answers on stdout.
 
 A program of its own, because Ansible's loader of collections and the tests' imports of them exclude each other.
 """

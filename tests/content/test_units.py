@@ -156,6 +156,44 @@ def test_services_are_bound_to_the_firewall_only_where_there_is_one() -> None:
         assert values(unit(name, noslop_firewall_enabled=False), "BindsTo") == []
 
 
+def test_the_backend_may_write_copies_to_another_place() -> None:
+    text = unit("noslop-backend.service", studio_backend_environment={"NOSLOP_BACKUP_DIR": "/srv/copies"})
+
+    assert values(text, "ReadWritePaths") == ["/mnt/noslop -/srv/copies"]
+    assert values(unit("noslop-backend.service"), "ReadWritePaths") == ["/mnt/noslop"]
+
+
+def test_the_command_passes_words_on_and_nothing_of_the_environment(tmp_path: Path) -> None:
+    """Its program is one that shows what it was started with; who else than root may run it is tried on a host."""
+    program = tmp_path / "program"
+    program.write_text("#!/bin/sh\n/usr/bin/env\nprintf 'word %s\\n' \"$@\"\n")
+    program.chmod(0o755)
+    account = subprocess.run(["id", "-un"], capture_output=True, text=True, check=True).stdout.strip()
+    command = tmp_path / "command"
+    command.write_text(
+        render(
+            "studio_backend/templates/noslop-backend.j2",
+            __studio_backend_program=str(program),
+            studio_backend_user=account,
+        )
+    )
+    hostile = {"PYTHONPATH": "/tmp", "LD_PRELOAD": "", "TERM": "x /bin/sh", "ENV": "/tmp/x", "NOSLOP_DATABASE_URL": "x"}
+
+    words = ["sh", str(command), "project", "create", "A name; $(id)"]
+    shown = subprocess.run(words, env=hostile, capture_output=True, text=True, check=True).stdout.splitlines()
+
+    assert [line for line in shown if line.startswith("word ")] == ["word project", "word create", "word A name; $(id)"]
+    assert {line.partition("=")[0] for line in shown if "=" in line} <= {
+        "PATH",
+        "HOME",
+        "LANG",
+        "TERM",
+        "SUDO_USER",
+        "PWD",
+    }
+    assert "TERM=x /bin/sh" in shown
+
+
 def test_only_devices_of_a_usable_gpu_are_allowed() -> None:
     for name in ("noslop-ollama.service", "noslop-comfyui.service"):
         assert values(unit(name, "nvidia"), "DeviceAllow") == ["char-nvidia* rw"]
