@@ -150,12 +150,6 @@ def test_no_unit_names_a_value_of_an_environment_that_may_hold_secrets() -> None
         assert file.splitlines()[-1] == r'HF_TOKEN="hf_\"secret\\ with \$dollars\` and %percents"'
 
 
-def test_services_are_bound_to_the_firewall_only_where_there_is_one() -> None:
-    for name in ("noslop-ollama.service", "noslop-comfyui.service", "noslop-backend.service"):
-        assert values(unit(name), "BindsTo") == ["noslop-firewall.service"]
-        assert values(unit(name, noslop_firewall_enabled=False), "BindsTo") == []
-
-
 def test_the_backend_may_write_copies_to_another_place() -> None:
     text = unit("noslop-backend.service", studio_backend_environment={"NOSLOP_BACKUP_DIR": "/srv/copies"})
 
