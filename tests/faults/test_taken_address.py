@@ -1,0 +1,47 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Whoever takes over the address of a worker that is switched off gets what docs/threat-model.md says, and no more."""
+
+from __future__ import annotations
+
+import shlex
+
+from tests.faults.conftest import Takeover
+from tests.lab.power import switch, wait_until_up
+
+TRY = """
+ip netns add taken; trap 'umount /tmp/taken 2>/dev/null; ip netns del taken' EXIT
+ip link add link eth0 name taken0 type macvlan mode bridge; ip link set taken0 netns taken
+ip -n taken addr add {address}/24 dev taken0; ip -n taken link set taken0 up
+mkdir -p /tmp/taken
+inside() {{ ip netns exec taken "$@"; }}
+shared() {{ inside timeout 60 mount -t nfs4 -o vers=4.2,soft,timeo=50,retrans=1,retry=0 {server}:$1 /tmp/taken; }}
+projects=/mnt/noslop/projects
+shared $projects && {{ touch /tmp/taken/foreign && rm /tmp/taken/foreign && echo PROJECTS; umount /tmp/taken; }}
+nodes=/mnt/noslop/comfyui/custom_nodes
+shared $nodes && {{ touch /tmp/taken/foreign 2>/dev/null || echo NODES_READ_ONLY; umount /tmp/taken; }}
+shared / && {{ test -e /tmp/taken/etc || echo NO_ETC; umount /tmp/taken; }}
+inside python3 -c {ask}
+"""
+ASK = """
+import urllib.error, urllib.request
+try:
+    urllib.request.urlopen("http://{server}:8765/api/v1/projects", timeout=20)
+    print("BACKEND_OPEN")
+except urllib.error.HTTPError as error:
+    print("BACKEND", error.code)
+"""
+
+
+def test_a_taken_address_gets_the_exports_of_its_worker_and_no_token(takeover: Takeover) -> None:
+    server, worker, gone = (takeover.machines[name] for name in ("server", "worker1", "worker2"))
+    switch("worker2", "off")
+    try:
+        ask = shlex.quote(ASK.format(server=server.address))
+        got = worker.output_of(
+            TRY.format(address=gone.address, server=server.address, ask=ask), root=True, timeout_s=600
+        )
+    finally:
+        switch("worker2", "on")
+        wait_until_up(gone, timeout_s=300)
+    assert got.split() == ["PROJECTS", "NODES_READ_ONLY", "NO_ETC", "BACKEND", "401"]
