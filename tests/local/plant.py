@@ -3,7 +3,8 @@
 """Plant links below every directory that an account of the studio may write to, and list the rest of the file system.
 
 Usage, as root on a host of a studio:
-    plant.py links KIND     put a link in the place of everything there (KIND: leaves, branches); prints how many
+    plant.py links KIND     put a link in the place of everything there, and print how many; KIND is one of
+                            leaves (files but the shares' markers), branches (directories), all
     plant.py undo           bring back what was there
     plant.py list           print the rest of the file system as JSON: path to owner, mode, type, link and content
 """
@@ -23,6 +24,7 @@ ACCOUNTS = {entry.pw_uid for entry in pwd.getpwall() if entry.pw_name.split("-")
 TRAP = "/srv/trap"
 UNDO = "/root/planted.json"
 ASIDE = ".was-here"
+MARKER = ".noslop-share"
 #: Not a host's own state, or written by the host itself all the time.
 PASSED_OVER = (
     "/proc",
@@ -78,7 +80,7 @@ def targets() -> Iterator[str]:
 
 
 def plant(kind: str) -> int:
-    """Put links in the place of files (leaves) or of directories below account-owned ones (branches)."""
+    """Put links in the place of what lies in account-owned directories, by kind."""
     os.makedirs(f"{TRAP}/directory/kept", exist_ok=True)
     for name in ("file", "directory/kept/file"):
         with open(f"{TRAP}/{name}", "w", encoding="utf-8") as stream:
@@ -89,13 +91,15 @@ def plant(kind: str) -> int:
         if not os.path.isdir(directory) or os.path.realpath(directory) != directory:
             continue  # a link was planted above it
         names = os.listdir(directory)
-        if kind == "leaves":
+        if kind != "branches":
             names += [name for name in TEMPTING if name not in names]
         for name in names:
             path = os.path.join(directory, name)
             there = os.path.lexists(path)
-            if name.endswith(ASIDE) or (there and os.path.isdir(path) != (kind == "branches")):
+            if name.endswith(ASIDE) or not (not there or kind == "all" or os.path.isdir(path) == (kind == "branches")):
                 continue
+            if name == MARKER and kind == "leaves":
+                continue  # without it the roles go no further, which is tried with `all`
             if there:
                 os.rename(path, path + ASIDE)
             os.symlink(next(target), path)

@@ -19,7 +19,13 @@ ROLES = ("service_account", "studio_firewall", "nfs_server", "node_env", "ollama
 PLAY = """
 - hosts: all
   become: true
-  gather_subset: ["!all", "!min"]
+  gather_subset: ["!all", min]
+  vars:  # what the playbooks hand to the roles on this one host
+    studio_firewall_members: "{{ lookup('noslop.studio.addresses', 'all') }}"
+    studio_backend_comfyui_hosts: "{{ {inventory_hostname: '127.0.0.1'} }}"
+    comfyui_shares_are_mounted: false
+    ollama_share_is_mounted: false
+    studio_backend_shares_are_mounted: false
   tasks:
     - include_role: {name: "noslop.studio.{{ role }}", tasks_from: "{{ tasks }}"}
       ignore_errors: true
@@ -71,9 +77,9 @@ def test_deploy_and_verify_follow_no_planted_link(planter: Solo, kind: str) -> N
     plant(planter, "undo")
     changed = {path: (before.get(path), after.get(path)) for path in before.keys() | after.keys()
                if before.get(path) != after.get(path)}  # fmt: skip
-    print(f"{planted} {kind} planted, {len(changed)} changes outside")
+    print(f"{planted} {kind} planted, {len(changed)} changes outside: {changed}\n{output}")
     assert planted > 20
-    assert changed == {}, output[-4000:]
+    assert changed == {}
 
 
 def test_the_studio_works_again_when_the_links_are_gone(planter: Solo) -> None:
@@ -83,7 +89,7 @@ def test_the_studio_works_again_when_the_links_are_gone(planter: Solo) -> None:
 
 def test_teardown_follows_no_planted_link_and_leaves_what_was_made(planter: Solo) -> None:
     planter.host.output_of("echo precious > /mnt/noslop/projects/kept", root=True)
-    plant(planter, "links", "branches")
+    plant(planter, "links", "all")
     before = rest(planter)
     planter.driver("teardown", "--inventory", STUDIO, "--yes")
     after = rest(planter)
