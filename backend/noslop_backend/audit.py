@@ -37,7 +37,7 @@ _NAME_LENGTH = 200
 
 
 class ActorKind(StrEnum):
-    """What vouches for an actor."""
+    """Kinds of actors, by what vouches for them."""
 
     TOKEN = "token"  # noqa: S105 - a kind, no password
     USER = "user"

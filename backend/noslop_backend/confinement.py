@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a process takes from itself, and from others of its account, by prctl(2)."""
+"""Take rights from this process, and from others of its account, by prctl(2)."""
 
 from __future__ import annotations
 

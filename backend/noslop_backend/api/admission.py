@@ -152,7 +152,7 @@ def _note_refused(scope: Scope) -> None:
 
 
 def _token(headers: dict[bytes, bytes]) -> tuple[str, str]:
-    """Give the token of a request, or an empty text and why there is none."""
+    """Return the token of a request, or an empty text and why there is none."""
     given = headers.get(b"authorization", b"").decode("latin-1")
     scheme, _, text = given.partition(" ")
     if scheme.lower() == "bearer" and text.strip():

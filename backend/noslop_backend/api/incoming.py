@@ -60,7 +60,7 @@ class _Incoming:
         self._status = 0
 
     async def receive(self) -> Message:
-        """Give the next piece of the body.
+        """Return the next piece of the body.
 
         Raises:
             HTTPException: it is too long, or comes too slowly.
@@ -133,7 +133,7 @@ _ABOUT_BODIES = {b"content-length", b"transfer-encoding", b"expect"}
 
 
 def set_body_limit(scope: Scope, limit_bytes: int | None) -> None:
-    """Say how long this request's body may be (None: as long as it likes), before any of it is read."""
+    """Set how long this request's body may be (None: as long as it likes), before any of it is read."""
     incoming: _Incoming = scope[_KEY]
     incoming.limit_bytes = limit_bytes
 

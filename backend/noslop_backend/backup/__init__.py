@@ -55,7 +55,7 @@ class BackupReport:
 
 @dataclass
 class RestoreReport:
-    """What a database was made of."""
+    """Describes what a database was made of."""
 
     source: Path
     size_bytes: int

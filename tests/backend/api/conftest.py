@@ -5,11 +5,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from tests.backend.api.serving import Served, serving
-from tests.backend.studio import Studio
+from tests.backend.studio import Studio, make_studio
 
 
 @pytest.fixture
@@ -25,3 +26,13 @@ def served(studio: Studio) -> Iterator[Served]:
 def project_id(served: Served) -> str:
     """A project that was made over HTTP."""
     return served.project()
+
+
+@pytest.fixture
+def local(place: Path, sqlite_template: Path) -> Iterator[Studio]:
+    """A studio on SQLite: what is tested here never gets as far as a database."""
+    database = place / "backend.sqlite3"
+    database.write_bytes(sqlite_template.read_bytes())
+    made = make_studio(place, f"sqlite:///{database}")
+    yield made
+    made.close()

@@ -11,7 +11,6 @@ import queue
 import socket
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from pathlib import Path
 
 import httpx
 import pytest
@@ -22,17 +21,7 @@ from noslop_backend.errors import TooManyRequestsError
 from noslop_backend.models import TokenScope
 
 from tests.backend.api.serving import Served, limits_for_tests, serving
-from tests.backend.studio import Studio, make_studio, png
-
-
-@pytest.fixture
-def local(place: Path, sqlite_template: Path) -> Iterator[Studio]:
-    """A studio on SQLite: what is tested here never gets as far as a database."""
-    database = place / "backend.sqlite3"
-    database.write_bytes(sqlite_template.read_bytes())
-    made = make_studio(place, f"sqlite:///{database}")
-    yield made
-    made.close()
+from tests.backend.studio import Studio, png
 
 
 @contextmanager

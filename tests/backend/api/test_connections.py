@@ -4,29 +4,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from contextlib import ExitStack
-from pathlib import Path
 
 import pytest
 from noslop_backend.api.app import PREFIX
 
 from tests.backend.api.serving import limits_for_tests, serving
 from tests.backend.api.test_admission import answer_of, authorization, connected, head
-from tests.backend.studio import Studio, make_studio, png
+from tests.backend.studio import Studio, png
 
 #: Deadlines that a test can wait for. Those that it does not wait for are long.
 SHORT_S = 0.1
-
-
-@pytest.fixture
-def local(place: Path, sqlite_template: Path) -> Iterator[Studio]:
-    """A studio on SQLite: what is tested here never gets as far as a database."""
-    database = place / "backend.sqlite3"
-    database.write_bytes(sqlite_template.read_bytes())
-    made = make_studio(place, f"sqlite:///{database}")
-    yield made
-    made.close()
 
 
 def test_who_says_nothing_is_ended(local: Studio) -> None:

@@ -88,7 +88,7 @@ def acquire(directory: str, run: Run, now: float, *, replaces: str = "", overrid
 
 
 def release(directory: str, run: Run, *, override: bool = False) -> None:
-    """Give the lease back, where it is this run's; with ``override`` whoever has it."""
+    """Release the lease, where it is this run's; with ``override`` whoever has it."""
     if not os.path.isdir(directory):
         return
     with _locked(directory) as descriptor:

@@ -178,7 +178,7 @@ class Maker:
             safe_paths.make_directory(path, uid, gid, mode)
 
     def bring_over(self, path: str, previous: tuple[int | None, int | None], uid: int, gid: int) -> None:
-        """Give what ``path`` holds to its account, where the directory is still that of the previous one."""
+        """Hand what ``path`` holds to its account, where the directory is still that of the previous one."""
         about = _lstat(path)
         if about is None or about.st_uid != previous[0] or about.st_uid == uid:
             return

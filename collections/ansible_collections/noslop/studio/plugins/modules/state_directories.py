@@ -119,7 +119,7 @@ def main() -> None:
 
 
 def _give(module: AnsibleModule, directory: dict[str, Any]) -> bool:
-    """Give the directory to its account where it belongs to the one of before, and return whether it did."""
+    """Hand the directory to its account where it belongs to the one of before, and return whether it did."""
     previous = _numbers(module.params["previous_owner"])
     owner = _numbers(directory["owner"])
     about = _stat(directory["path"])

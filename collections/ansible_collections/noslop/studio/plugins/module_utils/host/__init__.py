@@ -1,3 +1,3 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What modules do to the host itself, as root."""
+"""Change the host itself, as root."""

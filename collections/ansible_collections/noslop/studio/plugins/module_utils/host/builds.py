@@ -100,7 +100,7 @@ class Build:
         return os.path.join(self.directory, name)
 
     def hand_over(self, name: str, may_lead_to: Collection[str] = ()) -> str:
-        """Give the tree ``name`` to root, after a look at all of it, and return its path in root's directory.
+        """Hand the tree ``name`` to root, after a look at all of it, and return its path in root's directory.
 
         Args:
             name: the tree, in the build account's directory.

@@ -79,7 +79,7 @@ def make_directory(path: str, uid: int, gid: int, mode: int) -> bool:
 def change_owner_tree(
     path: str, from_uids: Collection[int], uid: int, gid: int, from_gids: Collection[int] | None = None
 ) -> int:
-    """Give what ``from_uids`` own in the tree ``path`` to ``uid``, and return the number of inodes that changed.
+    """Hand what ``from_uids`` own in the tree ``path`` to ``uid``, and return the number of inodes that changed.
 
     The group becomes ``gid`` where it is one of ``from_gids`` (default: the numbers in ``from_uids``). What belongs to
     anybody else stays as it is, and so does a file that has a name outside the tree: a hard link is a way to have

@@ -46,7 +46,7 @@ _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?")
 
 @dataclass(frozen=True)
 class Step:
-    """What is installed from one index."""
+    """Describes what is installed from one index."""
 
     requirements: tuple[str, ...]
     index_url: str = ""
@@ -284,7 +284,7 @@ def project_name(requirement: str) -> str:
 
 
 def warn_of_clear_text(index_urls: Sequence[str], warn: Callable[[str], None]) -> None:
-    """Say which indexes are read without TLS."""
+    """Warn of indexes that are read without TLS."""
     for url in dict.fromkeys(index_urls):
         if urllib.parse.urlsplit(url).scheme == "http":
             warn(f"{url} is read without encryption: whoever is on the way can change what is resolved.")
