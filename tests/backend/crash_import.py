@@ -63,10 +63,7 @@ class ImportBench(Bench):
 
     def kill(self, name: str, number: int) -> None:
         """Kill at one call, and assert that the project is there as a whole or not at all; then import it once more."""
-        studio = self.copy()
-        inject = ["-e", f"inject={name}:signal=SIGKILL:when={number}"]
-        died, acknowledged = self._run(studio, self.directory / "trace", inject)
-        assert died, f"{name} {number} was not reached"
+        studio, acknowledged = self.killed(name, number)
         self._whole(studio)
         assert studio.storage.recover().failed == {}
         there = self._whole(studio)
