@@ -37,6 +37,7 @@ from noslop_backend.ingest import ingest
 from noslop_backend.models import ProjectCreate
 
 from tests.backend.studio import make_sqlite, make_studio
+from tests.lab.hostile import run_hostile_node
 from tests.lab.machines import Machine
 
 pytestmark = pytest.mark.real
@@ -145,7 +146,7 @@ def test_a_file_put_on_the_share_is_listed(installation: Machine) -> None:
         return names
 
     assert "from-the-share.safetensors" not in listed()
-    put = f"install -o noslop -g noslop -m 0664 /dev/null {CHECKPOINTS}/from-the-share.safetensors"
+    put = f"install -o noslop-models -g noslop-models -m 0664 /dev/null {CHECKPOINTS}/from-the-share.safetensors"
     installation.output_of(put, root=True)
     wait_for("the new checkpoint", lambda: "from-the-share.safetensors" in listed())
 
@@ -155,3 +156,10 @@ def test_its_state_is_the_hosts_and_its_models_are_the_studios(installation: Mac
     assert state.split() == ["output/real_00001_.png", "user/comfyui.db"]
     links = installation.output_of("cd /opt/noslop/comfyui && readlink */models */custom_nodes", root=True)
     assert set(links.split()) == {"/mnt/noslop/comfyui/models", "/mnt/noslop/comfyui/custom_nodes"}
+
+
+def test_a_hostile_custom_node_reaches_nothing(installation: Machine) -> None:
+    result = run_hostile_node(installation, installation)
+    assert {what for what, answer in result.attempts.items() if answer == "SUCCEEDED"} == set()
+    assert set(result.own.values()) == {"SUCCEEDED"}
+    assert len(result.attempts) > 80

@@ -1,0 +1,137 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A studio that an older version deployed from a checkout of its own, with projects, models and renders in it."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import shutil
+import subprocess
+import tarfile
+import urllib.request
+from dataclasses import dataclass
+from typing import Any
+
+from tests.backend.studio import png
+from tests.lab.driver import INVENTORY
+from tests.lab.machines import LAB, ROOT, Machine, machines, reset, wait_for
+
+#: The last version in which one account owned every share and ran every service.
+OLD_VERSION = os.environ.get("NOSLOP_UPGRADE_FROM", "8ae3555bb4deff5228c02dbb5d6fbb1b8fea5a45")
+CHECKOUT = LAB / "old-version"
+COMFYUI = "/mnt/noslop/comfyui"
+STATE = "/var/lib/noslop/comfyui"
+PUT_BY_HAND = f"""
+set -eu
+head -c 3000000 /dev/urandom > {COMFYUI}/models/checkpoints/own-model.safetensors
+mkdir -p {COMFYUI}/models/loras/deep/er {COMFYUI}/custom_nodes/my_node
+head -c 70000 /dev/urandom > "{COMFYUI}/models/loras/deep/er/own lora.safetensors"
+echo 'NODE_CLASS_MAPPINGS = {{}}' > {COMFYUI}/custom_nodes/my_node/__init__.py
+echo '{{}}' > {COMFYUI}/custom_nodes/my_node/settings.json
+ollama pull tinyllama
+"""
+PROMPT = {
+    "1": {"class_type": "EmptyImage", "inputs": {"width": 64, "height": 64, "batch_size": 1, "color": 255}},
+    "2": {"class_type": "SaveImage", "inputs": {"images": ["1", 0], "filename_prefix": "of-before"}},
+}
+FILES = f"""
+cd / && for tree in mnt/noslop {STATE.lstrip("/")}/output; do
+    [ ! -d $tree ] || find $tree -xdev -type f -not -path '*/.backups/*' -not -name '*.pyc' -print0
+done | xargs -0 -r sha256sum
+"""
+LAYOUT = "find /etc /opt/noslop /mnt/noslop -xdev -not -path '*/.backups*' -printf '%p %y %U %G %m %l\\n' | sort"
+
+
+@dataclass(frozen=True)
+class OldStudio:
+    """What the older version left: machines, a token of its backend, and a project with a workflow and a final."""
+
+    machines: dict[str, Machine]
+    token: str
+    project: str
+    image: str
+
+    def api(self, method: str, path: str, body: bytes | None = None, kind: str = "application/json") -> Any:  # noqa: ANN401 - JSON
+        """Ask the backend with the old token; gives its answer, raises HTTPError where it refuses."""
+        request = urllib.request.Request(
+            f"http://{self.machines['server'].address}:8765/api/v1{path}",
+            data=body,
+            method=method,
+            headers={"Authorization": f"Bearer {self.token}", "Content-Type": kind},
+        )
+        with urllib.request.urlopen(request, timeout=60) as answer:  # noqa: S310
+            return json.loads(answer.read())
+
+    def checksums(self) -> dict[str, dict[str, str]]:
+        """Return the SHA-256 of every file on the server's shares and in the workers' outputs, by host and path."""
+        return {
+            name: {path: digest for digest, path in _lines(machine.output_of(FILES, root=True, timeout_s=600))}
+            for name, machine in self.machines.items()
+        }
+
+    def layout(self) -> dict[str, list[str]]:
+        """Return each path of settings, programs and shares with its kind, owner, mode and link, by host."""
+        return {
+            name: machine.output_of(LAYOUT, root=True, timeout_s=600).splitlines()
+            for name, machine in self.machines.items()
+        }
+
+
+def deploy_old_studio() -> OldStudio:
+    """Deploy the older version on bare machines, and fill the studio as people would."""
+    reset()
+    _deploy()
+    lab = machines()
+    created = lab["server"].output_of(
+        "noslop-backend token create of-before --scope write --days 7 --json", root=True, timeout_s=300
+    )
+    studio = OldStudio(lab, json.loads(created)["token"]["text"], "", "")
+    project = studio.api("POST", "/projects", json.dumps({"name": "Of before"}).encode())["id"]
+    for version in range(3):
+        studio.api("POST", f"/projects/{project}/workflows?name=w", json.dumps({"version": version}).encode())
+    images = [
+        studio.api("POST", f"/projects/{project}/media?name=m{number}.png", png(number + 1), "image/png")["id"]
+        for number in range(3)
+    ]
+    studio.api("POST", f"/projects/{project}/files/{images[0]}/promote", json.dumps({"name": "A final"}).encode())
+    lab["worker1"].output_of(PUT_BY_HAND, timeout_s=600)
+    _render(lab["worker1"])
+    return OldStudio(lab, studio.token, project, images[1])
+
+
+def _deploy() -> None:
+    """Run the older version's own demo, and bring its inventory here, as a person does who updates a checkout."""
+    shutil.rmtree(CHECKOUT, ignore_errors=True)
+    shutil.rmtree(INVENTORY, ignore_errors=True)
+    archive = subprocess.run(["git", "archive", OLD_VERSION], cwd=ROOT, capture_output=True, check=False)
+    assert archive.returncode == 0, f"the history has to have {OLD_VERSION}: git fetch --unshallow: {archive.stderr!r}"
+    with tarfile.open(fileobj=io.BytesIO(archive.stdout)) as tape:
+        tape.extractall(CHECKOUT, filter="data")
+    (CHECKOUT / ".lab").symlink_to(LAB)
+    own = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS", "ANSIBLE_"))}
+    own["PATH"] = f"{CHECKOUT / '.venv/bin'}:{own['PATH']}"
+    own["ANSIBLE_CONFIG"] = str(CHECKOUT / "ansible.cfg")
+    for command in (["make", "backend-wheel"], ["bash", "molecule/studio/demo.sh"]):
+        done = subprocess.run(
+            command, cwd=CHECKOUT, env=own, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+    shutil.copytree(CHECKOUT / "inventories" / "demo", INVENTORY, symlinks=True)
+
+
+def _render(worker: Machine) -> None:
+    request = urllib.request.Request(
+        f"http://{worker.address}:8188/prompt", data=json.dumps({"prompt": PROMPT}).encode()
+    )
+    urllib.request.urlopen(request, timeout=60).close()  # noqa: S310
+    wait_for(
+        "the image",
+        lambda: worker.sudo(f"ls {STATE}/output/of-before*.png").returncode == 0,
+        timeout_s=120,
+    )
+
+
+def _lines(output: str) -> list[tuple[str, str]]:
+    return [(digest, path) for digest, _, path in (line.partition("  ") for line in output.splitlines())]
