@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from ansible_collections.noslop.studio.plugins.module_utils import neighbours, scanner, sweep
+from ansible_collections.noslop.studio.plugins.plugin_utils.discovery import interfaces, scan_targets, ssh_scan
 
 from noslop_driver.errors import DriverError, UsageError
 from noslop_driver.models import Candidate, Model, Problem
@@ -35,10 +35,10 @@ def prepare(
     networks: Sequence[str] = (),
     hosts: Sequence[str] = (),
     *,
-    port: int = sweep.SSH_PORT,
-    limits: sweep.Limits | None = None,
-    surroundings: neighbours.Surroundings | None = None,
-) -> sweep.SweepPlan:
+    port: int = scan_targets.SSH_PORT,
+    limits: scan_targets.Limits | None = None,
+    surroundings: interfaces.Surroundings | None = None,
+) -> scan_targets.SweepPlan:
     """Decide what to try; `describe()` of the result says it in words.
 
     Args:
@@ -52,12 +52,12 @@ def prepare(
         UsageError: a network is too large, or a name means nothing.
     """
     try:
-        return sweep.plan_sweep(surroundings or neighbours.look_around(), networks, hosts, port, limits)
-    except sweep.SweepError as error:
+        return scan_targets.plan_sweep(surroundings or interfaces.look_around(), networks, hosts, port, limits)
+    except scan_targets.SweepError as error:
         raise UsageError(str(error)) from error
 
 
-def discover(plan: sweep.SweepPlan, on_candidate: Callable[[Candidate], None] | None = None) -> Discovery:
+def discover(plan: scan_targets.SweepPlan, on_candidate: Callable[[Candidate], None] | None = None) -> Discovery:
     """Try what `prepare` decided, each address once.
 
     Args:
@@ -68,13 +68,13 @@ def discover(plan: sweep.SweepPlan, on_candidate: Callable[[Candidate], None] | 
         DriverError: this computer could not carry the search through.
     """
 
-    def tell(finding: scanner.Finding) -> None:
+    def tell(finding: ssh_scan.Finding) -> None:
         if on_candidate:
             on_candidate(_candidate(finding))
 
     try:
-        seen = scanner.scan(plan, tell)
-    except scanner.ScanError as error:
+        seen = ssh_scan.scan(plan, tell)
+    except ssh_scan.ScanError as error:
         raise DriverError(str(error)) from error
     candidates = [_candidate(machine) for machine in seen.machines()]
     others = [_candidate(finding) for finding in seen.findings if _worth_showing(finding)]
@@ -95,12 +95,12 @@ def discover(plan: sweep.SweepPlan, on_candidate: Callable[[Candidate], None] | 
     )
 
 
-def _worth_showing(finding: scanner.Finding) -> bool:
-    absent = finding.status in (scanner.TIMEOUT, scanner.NO_ROUTE)
-    return finding.status != scanner.OPEN and (finding.named or not absent)
+def _worth_showing(finding: ssh_scan.Finding) -> bool:
+    absent = finding.status in (ssh_scan.TIMEOUT, ssh_scan.NO_ROUTE)
+    return finding.status != ssh_scan.OPEN and (finding.named or not absent)
 
 
-def _candidate(finding: scanner.Finding) -> Candidate:
+def _candidate(finding: ssh_scan.Finding) -> Candidate:
     return Candidate(
         address=finding.address,
         port=finding.port,
@@ -116,7 +116,7 @@ def _candidate(finding: scanner.Finding) -> Candidate:
     )
 
 
-def _nothing_found(seen: scanner.Sweep) -> Problem:
+def _nothing_found(seen: ssh_scan.Sweep) -> Problem:
     """Say why: a search that comes back empty is what people are stuck with."""
     if not seen.plan.targets:
         return Problem(
@@ -128,9 +128,9 @@ def _nothing_found(seen: scanner.Sweep) -> Problem:
         "Name the machines (--host) or their network (--network) if they are elsewhere.",
         "Check that they are switched on and in the same network: guest and client-isolated Wi-Fi keep machines apart.",
     ]
-    if seen.counts.get(scanner.CLOSED):
+    if seen.counts.get(ssh_scan.CLOSED):
         todo.insert(0, "Install an SSH server on the machines that are there (Debian: apt install openssh-server).")
-    if seen.counts.get(scanner.REFUSED):
+    if seen.counts.get(ssh_scan.REFUSED):
         todo.insert(0, "Wait a minute and look at the log of the machines that took the connection and hung up.")
     return Problem(
         kind="nothing_found", what="No SSH server was found. " + "; ".join(seen.describe()), todo=" ".join(todo)

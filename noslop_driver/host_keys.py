@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ansible_collections.noslop.studio.plugins.module_utils import scanner
+from ansible_collections.noslop.studio.plugins.plugin_utils.discovery import ssh_scan
 
 from noslop_driver.errors import UsageError
 from noslop_driver.models import Candidate, Problem
@@ -84,7 +84,7 @@ def parse_fingerprints(text: str) -> frozenset[str]:
                 base64.b64decode(key, validate=True)
             except binascii.Error:
                 continue
-            fingerprints.add(scanner.fingerprint(f"{kind} {key}"))
+            fingerprints.add(ssh_scan.fingerprint(f"{kind} {key}"))
     return frozenset(fingerprints)
 
 
@@ -165,7 +165,7 @@ def _ask(new: Sequence[Candidate], terminal: Terminal) -> list[Candidate]:
 
 def _with_listed_keys(candidate: Candidate, fingerprints: frozenset[str]) -> Candidate | None:
     """Return the host with those of its keys that are listed; None where none is."""
-    listed = [key for key in candidate.host_keys if scanner.fingerprint(key) in fingerprints]
+    listed = [key for key in candidate.host_keys if ssh_scan.fingerprint(key) in fingerprints]
     return candidate.model_copy(update={"host_keys": listed}) if listed else None
 
 
@@ -184,7 +184,7 @@ def _not_accepted(candidate: Candidate, rule: Rule) -> Problem:
 
 
 def _keys(candidate: Candidate) -> list[str]:
-    return [f"{key.split()[0]} {scanner.fingerprint(key)}" for key in candidate.host_keys]
+    return [f"{key.split()[0]} {ssh_scan.fingerprint(key)}" for key in candidate.host_keys]
 
 
 def _show_command(candidate: Candidate) -> str:

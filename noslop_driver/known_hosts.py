@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ansible_collections.noslop.studio.plugins.module_utils import scanner
+from ansible_collections.noslop.studio.plugins.plugin_utils.discovery import ssh_scan
 
 from noslop_driver.errors import DriverError, PreflightError
 from noslop_driver.models import Candidate
@@ -107,4 +107,4 @@ def _name(address: str, port: int) -> str:
 
 
 def _fingerprints(keys: Sequence[str]) -> str:
-    return ", ".join(f"{scanner.fingerprint(key)} ({key.split()[0]})" for key in keys)
+    return ", ".join(f"{ssh_scan.fingerprint(key)} ({key.split()[0]})" for key in keys)

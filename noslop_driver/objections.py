@@ -8,7 +8,7 @@ import ipaddress
 import posixpath
 from collections.abc import Mapping, Sequence
 
-from ansible_collections.noslop.studio.plugins.module_utils import own_file_system
+from ansible_collections.noslop.studio.plugins.module_utils.share import own_file_system
 
 from noslop_driver.capability import GB, Room, disk_of, gb, largest_disk
 from noslop_driver.models import Host, Problem, ServiceRole, Wishes

@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from ansible_collections.noslop.studio.plugins.module_utils import children
-from ansible_collections.noslop.studio.plugins.module_utils.host import builds
+from ansible_collections.noslop.studio.plugins.module_utils.host import worker_processes
+from ansible_collections.noslop.studio.plugins.module_utils.install import builds
 
-BUILDER = children.Account(61240, 61240, (61240,))
+BUILDER = worker_processes.Account(61240, 61240, (61240,))
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can act as two accounts")
 
 

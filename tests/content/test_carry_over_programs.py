@@ -14,14 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.noslop.studio.plugins.module_utils import (
-    carry,
-    children,
-    listing,
-    mounts,
-    processes,
-    relocation,
-)
+from ansible_collections.noslop.studio.plugins.module_utils.adopt import file_copy, file_tree, replacement
+from ansible_collections.noslop.studio.plugins.module_utils.host import mountinfo, processes, worker_processes
 
 from tests.content.module_runner import run_module
 
@@ -197,7 +191,7 @@ def test_the_unit_of_a_process(tmp_path: Path, cgroup: str, unit: str, user_unit
     found = processes.read(7, str(tmp_path))
     assert found is not None
     assert (found.unit, found.user_unit) == (unit, user_unit)
-    assert found.account == children.Account(1000, 100, (100, 27))
+    assert found.account == worker_processes.Account(1000, 100, (100, 27))
 
 
 MOUNTINFO = """\
@@ -208,14 +202,14 @@ MOUNTINFO = """\
 
 @pytest.mark.parametrize("source", ["/home/artist/ComfyUI/models", "/home/artist/ComfyUI/models/checkpoints"])
 def test_a_mount_point_is_never_renamed(source: str) -> None:
-    pair = relocation.Pair(source, "/mnt/noslop/comfyui/models", carry.Rules())
-    with pytest.raises(carry.CarryError, match="something is mounted at /home/artist/ComfyUI/models/checkpoints"):
-        relocation.refuse_mounts(pair, mounts.parse_mountinfo(MOUNTINFO))
+    pair = replacement.Pair(source, "/mnt/noslop/comfyui/models", file_copy.Rules())
+    with pytest.raises(file_copy.CarryError, match="something is mounted at /home/artist/ComfyUI/models/checkpoints"):
+        replacement.refuse_mounts(pair, mountinfo.parse_mountinfo(MOUNTINFO))
 
 
 def test_a_share_without_room_is_refused(tmp_path: Path) -> None:
-    pair = relocation.Pair("/home/artist/ComfyUI/models", str(tmp_path), carry.Rules())
-    large = listing.Entry("checkpoints/large", "file", "/nowhere", size_bytes=2**60)
+    pair = replacement.Pair("/home/artist/ComfyUI/models", str(tmp_path), file_copy.Rules())
+    large = file_tree.Entry("checkpoints/large", "file", "/nowhere", size_bytes=2**60)
     pair.comparison.missing.append((large, large.path))
-    with pytest.raises(carry.CarryError, match=r"GB free, and 1152921504\.6 GB are to be carried over"):
-        relocation.refuse_lack_of_room([pair])
+    with pytest.raises(file_copy.CarryError, match=r"GB free, and 1152921504\.6 GB are to be carried over"):
+        replacement.refuse_lack_of_room([pair])

@@ -10,11 +10,11 @@ import signal
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.noslop.studio.plugins.module_utils import children
+from ansible_collections.noslop.studio.plugins.module_utils.host import worker_processes
 
 
 def test_every_child_gives_its_own_answer() -> None:
-    outcomes = children.run_all({"one": lambda: [1], "two": lambda: {"a": "x" * 200_000}}, None, 30)
+    outcomes = worker_processes.run_all({"one": lambda: [1], "two": lambda: {"a": "x" * 200_000}}, None, 30)
 
     assert outcomes["one"].value == [1]
     assert len(outcomes["two"].value["a"]) == 200_000
@@ -22,8 +22,8 @@ def test_every_child_gives_its_own_answer() -> None:
 
 
 def test_an_error_is_told_and_not_raised() -> None:
-    missing = children.run_one(lambda: os.listdir("/nowhere/at/all"), None, 30)
-    wrong = children.run_one(lambda: dict[str, str]()["key"], None, 30)
+    missing = worker_processes.run_one(lambda: os.listdir("/nowhere/at/all"), None, 30)
+    wrong = worker_processes.run_one(lambda: dict[str, str]()["key"], None, 30)
 
     assert missing.error == "No such file or directory (/nowhere/at/all)"
     assert wrong.error == "KeyError: 'key'"
@@ -39,7 +39,7 @@ def test_a_child_that_hangs_is_killed_and_the_others_are_heard(tmp_path: Path) -
         while True:
             signal.pause()
 
-    outcomes = children.run_all({"hangs": hang, "answers": os.getpid}, None, 1)
+    outcomes = worker_processes.run_all({"hangs": hang, "answers": os.getpid}, None, 1)
 
     assert outcomes["hangs"].hung
     assert outcomes["hangs"].error == "no answer within 1 s"
@@ -50,7 +50,7 @@ def test_a_child_that_hangs_is_killed_and_the_others_are_heard(tmp_path: Path) -
 
 
 def test_a_child_that_vanishes_is_told() -> None:
-    outcome = children.run_one(lambda: os._exit(3), None, 30)
+    outcome = worker_processes.run_one(lambda: os._exit(3), None, 30)
 
     assert outcome.error == "the child process ended without an answer"
     assert not outcome.hung
@@ -63,7 +63,7 @@ def test_a_child_holds_no_file_of_its_parent() -> None:
         links = {name: os.readlink(f"/proc/self/fd/{name}") for name in ("0", "1", "2")}
         return {"links": links, "has_pipe": os.path.exists(f"/proc/self/fd/{write_end}"), "cwd": os.getcwd()}
 
-    outcome = children.run_one(look, None, 30)
+    outcome = worker_processes.run_one(look, None, 30)
     os.close(read_end)
     os.close(write_end)
 
@@ -74,15 +74,21 @@ def test_a_child_holds_no_file_of_its_parent() -> None:
 
 def test_who_may_not_become_another_account_says_so() -> None:
     if os.geteuid() == 0:
-        outcome = children.run_one(lambda: [os.getresuid(), os.getresgid()], children.Account(65534, 65534), 30)
+        outcome = worker_processes.run_one(
+            lambda: [os.getresuid(), os.getresgid()], worker_processes.Account(65534, 65534), 30
+        )
         assert outcome.value == [[65534] * 3, [65534] * 3]
-        inner = children.run_one(
-            lambda: children.run_one(os.getuid, children.Account(1, 1), 30).error, children.Account(65534, 65534), 30
+        inner = worker_processes.run_one(
+            lambda: worker_processes.run_one(os.getuid, worker_processes.Account(1, 1), 30).error,
+            worker_processes.Account(65534, 65534),
+            30,
         )
         assert inner.value.startswith("Operation not permitted")
     else:
-        assert children.run_one(os.getuid, children.Account(1, 1), 30).error.startswith("Operation not permitted")
+        assert worker_processes.run_one(os.getuid, worker_processes.Account(1, 1), 30).error.startswith(
+            "Operation not permitted"
+        )
 
 
 def test_an_account_that_the_host_does_not_know_has_its_group_alone() -> None:
-    assert children.account_for(61234, 61235) == children.Account(61234, 61235, (61235,))
+    assert worker_processes.account_for(61234, 61235) == worker_processes.Account(61234, 61235, (61235,))

@@ -9,8 +9,8 @@ import ipaddress
 from typing import Any
 
 import pytest
-from ansible_collections.noslop.studio.plugins.module_utils import nft_rules
-from ansible_collections.noslop.studio.plugins.module_utils.checks import Check, Checks
+from ansible_collections.noslop.studio.plugins.module_utils.checks import nft_rules
+from ansible_collections.noslop.studio.plugins.module_utils.checks.check import Check, Checks
 from hypothesis import given
 from hypothesis import strategies as st
 

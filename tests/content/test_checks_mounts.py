@@ -7,7 +7,7 @@ from __future__ import annotations
 from pathlib import PurePosixPath
 
 import pytest
-from ansible_collections.noslop.studio.plugins.module_utils import mounts
+from ansible_collections.noslop.studio.plugins.module_utils.host import mountinfo
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -27,12 +27,12 @@ CLIENT = rf"""
 
 
 @pytest.fixture
-def table() -> list[mounts.Mount]:
-    return mounts.parse_mountinfo(CLIENT)
+def table() -> list[mountinfo.Mount]:
+    return mountinfo.parse_mountinfo(CLIENT)
 
 
-def test_the_last_mount_on_a_path_is_the_one_that_counts(table: list[mounts.Mount]) -> None:
-    mount = mounts.mount_at(table, "/mnt/noslop/comfyui/models")
+def test_the_last_mount_on_a_path_is_the_one_that_counts(table: list[mountinfo.Mount]) -> None:
+    mount = mountinfo.mount_at(table, "/mnt/noslop/comfyui/models")
 
     assert mount is not None
     assert (mount.fstype, mount.source) == ("nfs4", SOURCE)
@@ -42,9 +42,9 @@ def test_the_last_mount_on_a_path_is_the_one_that_counts(table: list[mounts.Moun
     assert mount.is_network
 
 
-def test_a_path_lies_on_the_deepest_mount_above_it(table: list[mounts.Mount]) -> None:
+def test_a_path_lies_on_the_deepest_mount_above_it(table: list[mountinfo.Mount]) -> None:
     def fstype(path: str) -> str:
-        mount = mounts.mount_holding(table, path)
+        mount = mountinfo.mount_holding(table, path)
         return mount.fstype if mount else ""
 
     assert fstype("/mnt/noslop/comfyui/models/checkpoints") == "nfs4"
@@ -53,16 +53,16 @@ def test_a_path_lies_on_the_deepest_mount_above_it(table: list[mounts.Mount]) ->
     assert fstype("/run/user/0") == "tmpfs"
 
 
-def test_a_path_that_is_no_mount_point_has_no_mount(table: list[mounts.Mount]) -> None:
-    assert mounts.mount_at(table, "/mnt/noslop/media_cache") is None
+def test_a_path_that_is_no_mount_point_has_no_mount(table: list[mountinfo.Mount]) -> None:
+    assert mountinfo.mount_at(table, "/mnt/noslop/media_cache") is None
 
 
-def test_octal_escapes_are_undone(table: list[mounts.Mount]) -> None:
-    assert mounts.mount_at(table, "/media/with space") is not None
+def test_octal_escapes_are_undone(table: list[mountinfo.Mount]) -> None:
+    assert mountinfo.mount_at(table, "/media/with space") is not None
 
 
 def test_lines_that_are_cut_off_are_passed_over() -> None:
-    assert mounts.parse_mountinfo("22 1 254:0 / / rw,rel\n\nnothing - at all\n") == []
+    assert mountinfo.parse_mountinfo("22 1 254:0 / / rw,rel\n\nnothing - at all\n") == []
 
 
 _NAMES = st.text("abc._- ", min_size=1, max_size=4).filter(lambda name: name not in (".", ".."))
@@ -71,25 +71,25 @@ _PATHS = st.lists(_NAMES, max_size=4).map(lambda names: "/" + "/".join(names))
 
 @given(_PATHS, _PATHS)
 def test_is_below_says_what_pathlib_says(path: str, directory: str) -> None:
-    assert mounts.is_below(path, directory) == PurePosixPath(path).is_relative_to(directory)
+    assert mountinfo.is_below(path, directory) == PurePosixPath(path).is_relative_to(directory)
 
 
 @given(_PATHS)
 def test_parents_are_those_of_pathlib(path: str) -> None:
-    assert mounts.parents(path) == [str(parent) for parent in PurePosixPath(path).parents]
+    assert mountinfo.parents(path) == [str(parent) for parent in PurePosixPath(path).parents]
 
 
 @given(st.lists(_PATHS, unique=True, max_size=5), _PATHS)
 def test_the_holding_mount_leads_to_the_path_and_none_below_it_does(points: list[str], path: str) -> None:
-    table = [mounts.Mount(point, "ext4", "x", "8:1") for point in ["/", *points]]
+    table = [mountinfo.Mount(point, "ext4", "x", "8:1") for point in ["/", *points]]
 
-    holding = mounts.mount_holding(table, path)
+    holding = mountinfo.mount_holding(table, path)
 
     assert holding is not None
-    assert mounts.is_below(path, holding.point)
+    assert mountinfo.is_below(path, holding.point)
     assert not any(
-        mounts.is_below(path, mount.point)
-        and mounts.is_below(mount.point, holding.point)
+        mountinfo.is_below(path, mount.point)
+        and mountinfo.is_below(mount.point, holding.point)
         and mount.point != holding.point
         for mount in table
     )

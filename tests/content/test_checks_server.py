@@ -9,10 +9,13 @@ import os
 import socket
 
 import pytest
-from ansible_collections.noslop.studio.plugins.module_utils import exports, mounts, server_rules, sockets, studio
-from ansible_collections.noslop.studio.plugins.module_utils.checks import Check, Checks, is_note
-from ansible_collections.noslop.studio.plugins.module_utils.sockets import Program
-from ansible_collections.noslop.studio.plugins.module_utils.storage_rules import Storage
+from ansible_collections.noslop.studio.plugins.module_utils import studio
+from ansible_collections.noslop.studio.plugins.module_utils.checks import server_checks
+from ansible_collections.noslop.studio.plugins.module_utils.checks.check import Check, Checks, is_note
+from ansible_collections.noslop.studio.plugins.module_utils.checks.storage_checks import Storage
+from ansible_collections.noslop.studio.plugins.module_utils.host import mountinfo, sockets
+from ansible_collections.noslop.studio.plugins.module_utils.host.sockets import Program
+from ansible_collections.noslop.studio.plugins.module_utils.nfs import exports
 
 ACCOUNTS = {account.name: account for account in studio.accounts({})}
 STORAGE = Storage("nfs", True, "10.77.42.11", "atelier", ACCOUNTS, 50, 15360, "/mnt/noslop")
@@ -22,8 +25,8 @@ SHARES = [
 ]
 MEMBERS = ["10.77.42.12", "10.77.42.13"]
 OPTIONS = "sync,wdelay,hide,no_subtree_check,anonuid=2600,anongid=2600,sec=sys,rw,secure,root_squash,all_squash"
-OWN_DISKS = [mounts.Mount("/", "ext4", "/dev/sda", "8:1")] + [
-    mounts.Mount(share["path"], "xfs", f"/dev/sd{number}", f"8:{number}") for number, share in enumerate(SHARES, 16)
+OWN_DISKS = [mountinfo.Mount("/", "ext4", "/dev/sda", "8:1")] + [
+    mountinfo.Mount(share["path"], "xfs", f"/dev/sd{number}", f"8:{number}") for number, share in enumerate(SHARES, 16)
 ]
 GOOD = "".join(f"{share['path']}  {member}({OPTIONS})\n" for share in SHARES for member in MEMBERS)
 
@@ -34,7 +37,9 @@ def checks() -> Checks:
 
 
 def exports_checks(checks: Checks, shown: str, clients: list[str] | None = None) -> list[Check]:
-    server_rules.judge_exports(checks, STORAGE, SHARES, clients or MEMBERS, exports.parse_shown(shown), table=OWN_DISKS)
+    server_checks.judge_exports(
+        checks, STORAGE, SHARES, clients or MEMBERS, exports.parse_shown(shown), table=OWN_DISKS
+    )
     return [check for check in checks.list if not check["ok"]]
 
 
@@ -91,7 +96,7 @@ def test_each_export_is_that_of_its_shares_account(checks: Checks) -> None:
 
     for options in (right, OPTIONS, right.replace("ro,", "rw,")):
         shown_with = exports.parse_shown(shown.replace("{}", options))
-        server_rules.judge_exports(checks, STORAGE, [nodes], MEMBERS, shown_with, table=OWN_DISKS[:1])
+        server_checks.judge_exports(checks, STORAGE, [nodes], MEMBERS, shown_with, table=OWN_DISKS[:1])
 
     seen = [check["seen"] for check in checks.list if check["check"] == "server.exports"]
     assert seen[0] == "exported to 10.77.42.12, 10.77.42.13"
@@ -101,14 +106,14 @@ def test_each_export_is_that_of_its_shares_account(checks: Checks) -> None:
 
 def test_shares_among_other_files_are_noted_or_fail_where_that_is_wanted(checks: Checks) -> None:
     table = [
-        mounts.Mount("/", "ext4", "/dev/sda", "8:1"),
-        mounts.Mount("/mnt/noslop/projects", "xfs", "/dev/sdb", "8:16"),
+        mountinfo.Mount("/", "ext4", "/dev/sda", "8:1"),
+        mountinfo.Mount("/mnt/noslop/projects", "xfs", "/dev/sdb", "8:16"),
     ]
     strict = dataclasses.replace(STORAGE, require_own_file_system=True)
 
-    server_rules.judge_file_systems(checks, STORAGE, SHARES, table)
-    server_rules.judge_file_systems(checks, strict, SHARES, table)
-    server_rules.judge_file_systems(checks, strict, SHARES[:1], table)
+    server_checks.judge_file_systems(checks, STORAGE, SHARES, table)
+    server_checks.judge_file_systems(checks, strict, SHARES, table)
+    server_checks.judge_file_systems(checks, strict, SHARES[:1], table)
 
     noted, failed, passed = checks.list
     assert is_note(noted)
@@ -134,7 +139,7 @@ NFSD = {"threads": "16\n", "versions": "-2 -3 +4 +4.0 +4.1 +4.2\n", "portlist": 
     ],
 )
 def test_the_running_server(checks: Checks, difference: dict[str, str], bad: set[str]) -> None:
-    server_rules.judge_nfsd(checks, {**NFSD, **difference}, 16)
+    server_checks.judge_nfsd(checks, {**NFSD, **difference}, 16)
 
     assert {check["check"] for check in checks.list if not check["ok"]} == bad
 
@@ -165,7 +170,7 @@ def test_listeners_are_read_from_the_kernels_tables() -> None:
 def test_old_helpers_may_not_listen(checks: Checks) -> None:
     listeners = sockets.parse_listeners("tcp", TCP) + sockets.parse_listeners("tcp6", TCP6)
 
-    server_rules.judge_listeners(
+    server_checks.judge_listeners(
         checks, listeners, {"17004": Program(612, "rpc.mountd"), "18005": Program(1, "systemd")}
     )
 
@@ -177,7 +182,7 @@ def test_old_helpers_may_not_listen(checks: Checks) -> None:
 def test_nfs_alone_may_listen(checks: Checks) -> None:
     listeners = [one for one in sockets.parse_listeners("tcp", TCP) if one.port != 0x8E2D]
 
-    server_rules.judge_listeners(checks, listeners, {})
+    server_checks.judge_listeners(checks, listeners, {})
 
     assert checks.list[0]["ok"]
 
@@ -185,8 +190,8 @@ def test_nfs_alone_may_listen(checks: Checks) -> None:
 def test_without_a_firewall_services_listen_on_loopback_only(checks: Checks) -> None:
     listeners = sockets.parse_listeners("tcp", TCP) + sockets.parse_listeners("tcp6", TCP6)
 
-    server_rules.judge_loopback(checks, listeners, [11434, 8188])
-    server_rules.judge_loopback(checks, listeners, [11434, 2049])
+    server_checks.judge_loopback(checks, listeners, [11434, 8188])
+    server_checks.judge_loopback(checks, listeners, [11434, 2049])
 
     good, bad = checks.list
     assert good["ok"]

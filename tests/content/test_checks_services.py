@@ -14,11 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.noslop.studio.plugins.module_utils import service_checks, service_probe, share_probe
-from ansible_collections.noslop.studio.plugins.module_utils.checks import Check, Checks
-from ansible_collections.noslop.studio.plugins.module_utils.children import Account, run_one
-from ansible_collections.noslop.studio.plugins.module_utils.processes import Process
-from ansible_collections.noslop.studio.plugins.module_utils.systemd import Unit
+from ansible_collections.noslop.studio.plugins.module_utils.checks import service_checks, service_probe
+from ansible_collections.noslop.studio.plugins.module_utils.checks.check import Check, Checks
+from ansible_collections.noslop.studio.plugins.module_utils.host.processes import Process
+from ansible_collections.noslop.studio.plugins.module_utils.host.systemd import Unit
+from ansible_collections.noslop.studio.plugins.module_utils.host.worker_processes import Account, run_one
+from ansible_collections.noslop.studio.plugins.module_utils.share import inspection
 
 Answers = dict[str, Any]
 UNIT = Unit("noslop-ollama.service", "loaded", "active", "enabled")
@@ -121,7 +122,7 @@ def ollama(
 
 
 def test_ollama_with_everything_in_place(share: dict[str, str]) -> None:
-    share_probe.leave_nonce(share["path"], "server.1", "x")
+    inspection.leave_nonce(share["path"], "server.1", "x")
     peers = {
         "server": {
             "address": "127.0.0.1",
@@ -214,7 +215,7 @@ def test_comfyui_lists_what_others_put_there_a_little_later(share: dict[str, str
             "/models/checkpoints": listed,
         }
 
-    share_probe.leave_nonce(share["path"], "server.1", "x")
+    inspection.leave_nonce(share["path"], "server.1", "x")
     nonces = {"ollama_models": {"file": "server.1", "content": "x"}}
     peers = {
         "worker1": {"probe": "own.safetensors"},
@@ -240,7 +241,7 @@ def test_a_host_that_could_put_nothing_there_is_named(share: dict[str, str]) -> 
 
 
 def test_a_service_reads_the_share_in_its_own_view(share: dict[str, str]) -> None:
-    share_probe.leave_nonce(share["path"], "a.1", "x")
+    inspection.leave_nonce(share["path"], "a.1", "x")
     expected = {"a": {"file": "a.1", "content": "x"}}
 
     outcome = run_one(service_probe.read_as_process(os.getpid(), OWN, share["path"], expected), None, 30)
@@ -267,7 +268,7 @@ UNWELL = {
 
 
 def test_a_backend_that_can_write(share: dict[str, str]) -> None:
-    share_probe.leave_nonce(share["path"], "worker1.1", "x")
+    inspection.leave_nonce(share["path"], "worker1.1", "x")
     nonces = {"ollama_models": {"file": "worker1.1", "content": "x"}}
     peers = {"worker1": {"address": "127.0.0.1", "backend": False, "nonces": nonces}}
 

@@ -11,17 +11,17 @@ from collections.abc import ItemsView
 from pathlib import Path
 
 import pytest
-from ansible_collections.noslop.studio.plugins.module_utils import share_probe
+from ansible_collections.noslop.studio.plugins.module_utils.share import inspection
 
 RUN = "0123456789abcdef"
 
 
 def test_a_nonce_is_read_by_others_and_leaves_nothing_behind(tmp_path: Path) -> None:
-    nonce, _ = share_probe.file_names("server", RUN)
+    nonce, _ = inspection.file_names("server", RUN)
 
-    written = share_probe.leave_nonce(str(tmp_path), nonce, "secret")
-    seen = share_probe.read_nonces(str(tmp_path), {"server": {"file": nonce, "content": "secret"}}, 0)
-    share_probe.clean(str(tmp_path), RUN)
+    written = inspection.leave_nonce(str(tmp_path), nonce, "secret")
+    seen = inspection.read_nonces(str(tmp_path), {"server": {"file": nonce, "content": "secret"}}, 0)
+    inspection.clean(str(tmp_path), RUN)
 
     assert (written["uid"], written["gid"]) == (os.getuid(), os.getgid())
     assert abs(written["clock_s"]) < 60
@@ -30,10 +30,10 @@ def test_a_nonce_is_read_by_others_and_leaves_nothing_behind(tmp_path: Path) -> 
 
 
 def test_a_nonce_that_is_missing_or_another_is_told(tmp_path: Path) -> None:
-    share_probe.leave_nonce(str(tmp_path), "a.1", "one")
+    inspection.leave_nonce(str(tmp_path), "a.1", "one")
     expected = {"a": {"file": "a.1", "content": "two"}, "b": {"file": "b.1", "content": "two"}}
 
-    seen = share_probe.read_nonces(str(tmp_path), expected, 0)
+    seen = inspection.read_nonces(str(tmp_path), expected, 0)
 
     assert seen["a"].endswith("holds something else than was written")
     assert seen["b"].endswith("No such file or directory")
@@ -46,12 +46,12 @@ def test_a_nonce_that_comes_late_is_waited_for(tmp_path: Path) -> None:
         def items(self) -> ItemsView[str, dict[str, str]]:
             self.looks += 1
             if self.looks == 2:
-                share_probe.leave_nonce(str(tmp_path), "a.1", "one")
+                inspection.leave_nonce(str(tmp_path), "a.1", "one")
             return super().items()
 
     expected = WrittenAtTheSecondLook({"a": {"file": "a.1", "content": "one"}})
 
-    assert share_probe.read_nonces(str(tmp_path), expected, 60) == {"a": ""}
+    assert inspection.read_nonces(str(tmp_path), expected, 60) == {"a": ""}
     assert expected.looks == 2
 
 
@@ -59,44 +59,44 @@ def test_cleaning_leaves_what_others_are_using(tmp_path: Path) -> None:
     models = tmp_path / "checkpoints"
     models.mkdir()
     (models / "model.safetensors").write_bytes(b"m")
-    own_nonce, own_probe = share_probe.file_names("worker1", RUN)
-    other_nonce, other_probe = share_probe.file_names("server", "fedcba9876543210")
-    old_nonce, old_probe = share_probe.file_names("gone", "00000000")
+    own_nonce, own_probe = inspection.file_names("worker1", RUN)
+    other_nonce, other_probe = inspection.file_names("server", "fedcba9876543210")
+    old_nonce, old_probe = inspection.file_names("gone", "00000000")
     for nonce in (own_nonce, other_nonce, old_nonce):
-        share_probe.leave_nonce(str(tmp_path), nonce, "x")
+        inspection.leave_nonce(str(tmp_path), nonce, "x")
     for probe in (own_probe, other_probe, old_probe):
-        assert share_probe.leave_probe(str(tmp_path), probe)
-    long_ago = time.time() - share_probe.STALE_S - 60
-    for old in (tmp_path / share_probe.DIRECTORY / old_nonce, models / old_probe, models / "model.safetensors"):
+        assert inspection.leave_probe(str(tmp_path), probe)
+    long_ago = time.time() - inspection.STALE_S - 60
+    for old in (tmp_path / inspection.DIRECTORY / old_nonce, models / old_probe, models / "model.safetensors"):
         os.utime(old, (long_ago, long_ago))
 
-    share_probe.clean(str(tmp_path), RUN)
+    inspection.clean(str(tmp_path), RUN)
 
-    assert [path.name for path in (tmp_path / share_probe.DIRECTORY).iterdir()] == [other_nonce]
+    assert [path.name for path in (tmp_path / inspection.DIRECTORY).iterdir()] == [other_nonce]
     assert sorted(path.name for path in models.iterdir()) == ["model.safetensors", other_probe]
 
 
 def test_nothing_but_the_nonce_is_left_and_what_was_cut_off_is_cleaned(tmp_path: Path) -> None:
-    nonce, _ = share_probe.file_names("server", RUN)
-    share_probe.leave_nonce(str(tmp_path), nonce, "x")
-    assert [path.name for path in tmp_path.iterdir()] == [share_probe.DIRECTORY]
+    nonce, _ = inspection.file_names("server", RUN)
+    inspection.leave_nonce(str(tmp_path), nonce, "x")
+    assert [path.name for path in tmp_path.iterdir()] == [inspection.DIRECTORY]
 
-    (tmp_path / f"{share_probe.DIRECTORY}.{nonce}").mkdir()
-    share_probe.clean(str(tmp_path), RUN)
+    (tmp_path / f"{inspection.DIRECTORY}.{nonce}").mkdir()
+    inspection.clean(str(tmp_path), RUN)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_cleaning_without_a_run_removes_old_files_only(tmp_path: Path) -> None:
-    share_probe.leave_nonce(str(tmp_path), "server.1234", "x")
+    inspection.leave_nonce(str(tmp_path), "server.1234", "x")
 
-    assert share_probe.clean(str(tmp_path), "") == []
+    assert inspection.clean(str(tmp_path), "") == []
 
 
 def test_the_probe_is_a_model_that_loaders_can_open(tmp_path: Path) -> None:
-    assert not share_probe.leave_probe(str(tmp_path), "p.safetensors")
+    assert not inspection.leave_probe(str(tmp_path), "p.safetensors")
     (tmp_path / "checkpoints").mkdir()
 
-    assert share_probe.leave_probe(str(tmp_path), "p.safetensors")
+    assert inspection.leave_probe(str(tmp_path), "p.safetensors")
 
     content = (tmp_path / "checkpoints" / "p.safetensors").read_bytes()
     length = int.from_bytes(content[:8], "little")
@@ -106,18 +106,18 @@ def test_the_probe_is_a_model_that_loaders_can_open(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("host", ["a/b", "..", "host name", "wörker"])
 def test_odd_names_of_hosts_make_plain_names_of_files(host: str, tmp_path: Path) -> None:
-    nonce, probe = share_probe.file_names(host, RUN)
+    nonce, probe = inspection.file_names(host, RUN)
 
-    share_probe.leave_nonce(str(tmp_path), nonce, "x")
+    inspection.leave_nonce(str(tmp_path), nonce, "x")
 
     assert "/" not in nonce + probe
-    assert (tmp_path / share_probe.DIRECTORY / nonce).is_file()
+    assert (tmp_path / inspection.DIRECTORY / nonce).is_file()
 
 
 def test_a_share_is_described(tmp_path: Path) -> None:
     (tmp_path / ".noslop-share").write_text("{}")
 
-    sight = share_probe.look(str(tmp_path))
+    sight = inspection.look(str(tmp_path))
 
     assert sight["marker"] == {"text": "{}", "error": ""}
     assert not sight["is_mount_point"]
@@ -126,8 +126,8 @@ def test_a_share_is_described(tmp_path: Path) -> None:
 
 
 def test_a_write_that_is_refused_says_why_and_one_that_is_not_leaves_nothing(tmp_path: Path) -> None:
-    assert share_probe.try_to_write(str(tmp_path), "a.1") == {"refused_write": ""}
+    assert inspection.try_to_write(str(tmp_path), "a.1") == {"refused_write": ""}
     assert list(tmp_path.iterdir()) == []
 
     # No directory can be made there, for root neither.
-    assert share_probe.try_to_write("/proc/self", "a.1")["refused_write"]
+    assert inspection.try_to_write("/proc/self", "a.1")["refused_write"]

@@ -9,10 +9,12 @@ import json
 from typing import Any
 
 import pytest
-from ansible_collections.noslop.studio.plugins.module_utils import mounts, storage_rules, studio
-from ansible_collections.noslop.studio.plugins.module_utils.checks import Check, Checks, is_note
-from ansible_collections.noslop.studio.plugins.module_utils.storage_rules import Storage
-from ansible_collections.noslop.studio.plugins.module_utils.systemd import Unit
+from ansible_collections.noslop.studio.plugins.module_utils import studio
+from ansible_collections.noslop.studio.plugins.module_utils.checks import storage_checks
+from ansible_collections.noslop.studio.plugins.module_utils.checks.check import Check, Checks, is_note
+from ansible_collections.noslop.studio.plugins.module_utils.checks.storage_checks import Storage
+from ansible_collections.noslop.studio.plugins.module_utils.host import mountinfo
+from ansible_collections.noslop.studio.plugins.module_utils.host.systemd import Unit
 
 CLIENT = Storage(
     provider="nfs",
@@ -59,7 +61,7 @@ def sight(
             "source": source,
             "point": point,
             "device": "0:52",
-            "options": mounts.split_options(options),
+            "options": mountinfo.split_options(options),
         },
         "is_mount_point": is_mount_point,
         "device": device,
@@ -106,7 +108,7 @@ AUTOMOUNT, MOUNT = "mnt-noslop-projects.automount", "mnt-noslop-projects.mount"
     ],
 )
 def test_units(checks: Checks, automount: Unit, mount: Unit, todo: str) -> None:
-    assert todo in storage_rules.judge_units(checks, PROJECTS, automount, mount)
+    assert todo in storage_checks.judge_units(checks, PROJECTS, automount, mount)
 
     check = only(checks, "storage.units")
     assert check["ok"] == (not todo)
@@ -135,7 +137,7 @@ def test_units(checks: Checks, automount: Unit, mount: Unit, todo: str) -> None:
     ],
 )
 def test_what_is_mounted(checks: Checks, storage: Storage, seen: dict[str, Any], wrong: str) -> None:
-    assert storage_rules.judge_mount(checks, storage, PROJECTS, seen, "") == wrong
+    assert storage_checks.judge_mount(checks, storage, PROJECTS, seen, "") == wrong
 
     check = only(checks, "storage.mounted")
     assert check["ok"] == (not wrong)
@@ -146,7 +148,7 @@ def test_what_is_mounted(checks: Checks, storage: Storage, seen: dict[str, Any],
 def test_the_units_say_what_to_do_about_a_missing_mount(checks: Checks) -> None:
     bare = sight(fstype="ext4", source="/dev/vda", point="/", is_mount_point=False)
 
-    storage_rules.judge_mount(checks, CLIENT, PROJECTS, bare, "unmask it")
+    storage_checks.judge_mount(checks, CLIENT, PROJECTS, bare, "unmask it")
 
     assert only(checks, "storage.mounted")["todo"] == "unmask it"
 
@@ -154,7 +156,9 @@ def test_the_units_say_what_to_do_about_a_missing_mount(checks: Checks) -> None:
 def test_an_address_of_version_6_stands_in_brackets(checks: Checks) -> None:
     storage = dataclasses.replace(CLIENT, server_address="fd00::11")
 
-    assert not storage_rules.judge_mount(checks, storage, PROJECTS, sight(source="[fd00::11]:/mnt/noslop/projects"), "")
+    assert not storage_checks.judge_mount(
+        checks, storage, PROJECTS, sight(source="[fd00::11]:/mnt/noslop/projects"), ""
+    )
 
 
 @pytest.mark.parametrize(
@@ -170,7 +174,7 @@ def test_an_address_of_version_6_stands_in_brackets(checks: Checks) -> None:
 def test_another_marker(checks: Checks, text: str, seen: str) -> None:
     found = {**sight(), "marker": {"text": text, "error": ""}}
 
-    assert not storage_rules.judge_marker(checks, CLIENT, PROJECTS, found)
+    assert not storage_checks.judge_marker(checks, CLIENT, PROJECTS, found)
 
     check = only(checks, "storage.marker")
     assert check["seen"].startswith(seen)
@@ -180,7 +184,7 @@ def test_another_marker(checks: Checks, text: str, seen: str) -> None:
 def test_a_missing_marker_names_the_server(checks: Checks) -> None:
     found = {**sight(), "marker": {"text": "", "error": "No such file or directory"}}
 
-    storage_rules.judge_marker(checks, CLIENT, PROJECTS, found)
+    storage_checks.judge_marker(checks, CLIENT, PROJECTS, found)
 
     check = only(checks, "storage.marker")
     assert check["seen"] == "no readable marker: No such file or directory"
@@ -188,7 +192,7 @@ def test_a_missing_marker_names_the_server(checks: Checks) -> None:
 
 
 def test_the_right_marker(checks: Checks) -> None:
-    assert storage_rules.judge_marker(checks, CLIENT, PROJECTS, sight())
+    assert storage_checks.judge_marker(checks, CLIENT, PROJECTS, sight())
 
 
 @pytest.mark.parametrize(
@@ -211,7 +215,7 @@ def test_the_right_marker(checks: Checks) -> None:
     ],
 )
 def test_negotiated_options(checks: Checks, share: dict[str, str], options: str, wrong: str) -> None:
-    storage_rules.judge_options(checks, CLIENT, share, sight(options=options)["mount"])
+    storage_checks.judge_options(checks, CLIENT, share, sight(options=options)["mount"])
 
     check = only(checks, "storage.options")
     assert check["ok"] == (not wrong)
@@ -220,7 +224,7 @@ def test_negotiated_options(checks: Checks, share: dict[str, str], options: str,
 
 @pytest.mark.parametrize(("rsize", "ok"), [("262144", True), ("65536", True), ("32768", False)])
 def test_the_block_size_may_be_what_the_server_grants(checks: Checks, rsize: str, ok: bool) -> None:
-    storage_rules.judge_options(checks, CLIENT, PROJECTS, sight(options=f"rsize={rsize},wsize=262144")["mount"])
+    storage_checks.judge_options(checks, CLIENT, PROJECTS, sight(options=f"rsize={rsize},wsize=262144")["mount"])
 
     check = only(checks, "storage.block_size")
     assert check["ok"] == ok
@@ -229,14 +233,14 @@ def test_the_block_size_may_be_what_the_server_grants(checks: Checks, rsize: str
 
 @pytest.mark.parametrize(("in_force_kb", "ok"), [(15360, True), (16384, True), (128, False), (None, False)])
 def test_read_ahead(checks: Checks, in_force_kb: int | None, ok: bool) -> None:
-    storage_rules.judge_read_ahead(checks, CLIENT, MODELS, in_force_kb)
+    storage_checks.judge_read_ahead(checks, CLIENT, MODELS, in_force_kb)
 
     assert only(checks, "storage.read_ahead")["ok"] == ok
 
 
 def test_room(checks: Checks) -> None:
-    storage_rules.judge_space(checks, CLIENT, PROJECTS, {"free_bytes": 50e9})
-    storage_rules.judge_space(checks, CLIENT, MODELS, {"free_bytes": 49.9e9})
+    storage_checks.judge_space(checks, CLIENT, PROJECTS, {"free_bytes": 50e9})
+    storage_checks.judge_space(checks, CLIENT, MODELS, {"free_bytes": 49.9e9})
 
     enough, short = checks.list
     assert enough["ok"]
@@ -244,28 +248,28 @@ def test_room(checks: Checks) -> None:
 
 
 def test_a_file_that_could_not_be_written(checks: Checks) -> None:
-    storage_rules.judge_written(checks, CLIENT, PROJECTS, {"error": "Permission denied", "waited_s": 0.1})
+    storage_checks.judge_written(checks, CLIENT, PROJECTS, {"error": "Permission denied", "waited_s": 0.1})
 
     (check,) = checks.list
     assert (check["ok"], check["seen"]) == (False, "Permission denied")
 
 
 def test_a_file_that_belongs_to_another_account(checks: Checks) -> None:
-    storage_rules.judge_written(checks, CLIENT, PROJECTS, {"uid": 65534, "gid": 65534, "waited_s": 0.1})
+    storage_checks.judge_written(checks, CLIENT, PROJECTS, {"uid": 65534, "gid": 65534, "waited_s": 0.1})
 
     assert only(checks, "storage.written")["ok"]
     assert not only(checks, "storage.owner")["ok"]
 
 
 def test_a_wait_for_the_grace_period_is_told(checks: Checks) -> None:
-    storage_rules.judge_written(checks, CLIENT, PROJECTS, {"uid": 2600, "gid": 2600, "waited_s": 63.0})
+    storage_checks.judge_written(checks, CLIENT, PROJECTS, {"uid": 2600, "gid": 2600, "waited_s": 63.0})
 
     assert "after 63 s (a server that was restarted lets clients wait 90 s)" in only(checks, "storage.written")["seen"]
 
 
 @pytest.mark.parametrize(("worst_s", "ok"), [(4.9, True), (-4.9, True), (5.1, False), (-3600.0, False)])
 def test_clocks(checks: Checks, worst_s: float, ok: bool) -> None:
-    storage_rules.judge_clock(checks, {"projects": 0.1, "media_cache": worst_s})
+    storage_checks.judge_clock(checks, {"projects": 0.1, "media_cache": worst_s})
 
     check = only(checks, "storage.clock")
     assert check["ok"] == ok
@@ -273,8 +277,8 @@ def test_clocks(checks: Checks, worst_s: float, ok: bool) -> None:
 
 
 def test_what_others_wrote(checks: Checks) -> None:
-    storage_rules.judge_nonces(checks, PROJECTS, {"server": "", "worker2": ""})
-    storage_rules.judge_nonces(checks, MODELS, {"server": "", "worker2": "No such file or directory"})
+    storage_checks.judge_nonces(checks, PROJECTS, {"server": "", "worker2": ""})
+    storage_checks.judge_nonces(checks, MODELS, {"server": "", "worker2": "No such file or directory"})
 
     good, bad = checks.list
     assert (good["ok"], good["seen"]) == (True, "read what server, worker2 wrote")
@@ -284,9 +288,9 @@ def test_what_others_wrote(checks: Checks) -> None:
 def test_a_share_that_every_account_may_write_to(checks: Checks) -> None:
     outside = {**PROJECTS, "path": "/srv/projects"}
 
-    storage_rules.judge_closed(checks, CLIENT, PROJECTS, open_to_all=False)
-    storage_rules.judge_closed(checks, CLIENT, PROJECTS, open_to_all=True)
-    storage_rules.judge_closed(checks, CLIENT, outside, open_to_all=True)
+    storage_checks.judge_closed(checks, CLIENT, PROJECTS, open_to_all=False)
+    storage_checks.judge_closed(checks, CLIENT, PROJECTS, open_to_all=True)
+    storage_checks.judge_closed(checks, CLIENT, outside, open_to_all=True)
 
     closed, opened, noted = checks.list
     assert closed["ok"]
@@ -295,8 +299,8 @@ def test_a_share_that_every_account_may_write_to(checks: Checks) -> None:
 
 
 def test_a_file_belongs_to_the_account_of_its_share(checks: Checks) -> None:
-    storage_rules.judge_written(checks, CLIENT, MODELS, {"uid": 2601, "gid": 2601, "waited_s": 0.1})
-    storage_rules.judge_written(checks, CLIENT, MODELS, {"uid": 2600, "gid": 2600, "waited_s": 0.1})
+    storage_checks.judge_written(checks, CLIENT, MODELS, {"uid": 2601, "gid": 2601, "waited_s": 0.1})
+    storage_checks.judge_written(checks, CLIENT, MODELS, {"uid": 2600, "gid": 2600, "waited_s": 0.1})
 
     owners = [check for check in checks.list if check["check"] == "storage.owner"]
     assert [check["ok"] for check in owners] == [True, False]
@@ -311,7 +315,7 @@ def test_only_the_server_writes_custom_nodes_unless_members_may() -> None:
 
 @pytest.mark.parametrize(("reason", "ok"), [("Read-only file system", True), ("", False)])
 def test_a_write_to_a_read_only_share_must_be_refused(checks: Checks, reason: str, ok: bool) -> None:
-    storage_rules.judge_refused_write(checks, NODES, {"refused_write": reason})
+    storage_checks.judge_refused_write(checks, NODES, {"refused_write": reason})
 
     assert only(checks, "storage.read_only")["ok"] == ok
     assert reason in only(checks, "storage.read_only")["seen"]
@@ -329,7 +333,7 @@ def test_a_write_to_a_read_only_share_must_be_refused(checks: Checks, reason: st
     ],
 )
 def test_free_inodes(checks: Checks, inodes: int, free: int, ok: bool) -> None:
-    storage_rules.judge_inodes(checks, "/mnt/noslop/projects", inodes, free)
+    storage_checks.judge_inodes(checks, "/mnt/noslop/projects", inodes, free)
 
     assert only(checks, "storage.inodes")["ok"] == ok
 
@@ -350,7 +354,7 @@ def test_accounts(
     checks: Checks, change: dict[str, tuple[int, int, tuple[int, ...]] | None], bad: set[str], seen: str
 ) -> None:
     present = {name: (account.uid, account.gid, (account.gid,)) for name, account in CLIENT.accounts.items()}
-    storage_rules.judge_accounts(
+    storage_checks.judge_accounts(
         checks, CLIENT, {name: value for name, value in {**present, **change}.items() if value is not None}
     )
 

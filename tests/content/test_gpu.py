@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 import pytest
-from ansible_collections.noslop.studio.plugins.module_utils import gpu
+from ansible_collections.noslop.studio.plugins.module_utils.host import gpu
 
 from tests.content.module_runner import run_module
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import yaml
 from ansible_collections.noslop.studio.plugins.action.studio_lease import describe, has_ended
-from ansible_collections.noslop.studio.plugins.module_utils import lease
+from ansible_collections.noslop.studio.plugins.module_utils.host import lease
 
 from noslop_driver.watchdog import start_time
 

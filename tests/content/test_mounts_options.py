@@ -5,7 +5,8 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.noslop.studio.plugins.module_utils import mounts, nfs_helpers, nfs_mounts
+from ansible_collections.noslop.studio.plugins.module_utils.host import mountinfo
+from ansible_collections.noslop.studio.plugins.module_utils.nfs import helper_daemons, mount_options
 
 SOURCE = "10.77.42.11:/mnt/noslop/ollama/models"
 MODELS = (
@@ -21,17 +22,17 @@ LINE = (
 AUTOFS = "163 26 0:35 / /mnt/noslop/ollama/models rw,relatime shared:64 - autofs systemd-1 rw,fd=37,pgrp=1,timeout=0"
 
 
-def mount(line: str = LINE) -> mounts.Mount:
-    (found,) = mounts.parse_mountinfo(line)
+def mount(line: str = LINE) -> mountinfo.Mount:
+    (found,) = mountinfo.parse_mountinfo(line)
     return found
 
 
 def test_a_mount_that_is_right_stays() -> None:
-    assert nfs_mounts.reasons_to_remount(mount(), SOURCE, MODELS) == []
+    assert mount_options.reasons_to_remount(mount(), SOURCE, MODELS) == []
 
 
 def test_a_smaller_block_is_told_and_stays() -> None:
-    notes = nfs_mounts.notes_on(mount(), MODELS)
+    notes = mount_options.notes_on(mount(), MODELS)
 
     assert [note.split(":")[0] for note in notes] == [
         "rsize is 262144 where 1048576 was asked",
@@ -42,8 +43,8 @@ def test_a_smaller_block_is_told_and_stays() -> None:
 def test_fewer_connections_are_told_and_stay() -> None:
     one = mount(LINE.replace("nconnect=4,", ""))
 
-    assert nfs_mounts.reasons_to_remount(one, SOURCE, MODELS) == []
-    assert any("nconnect is 1 where 4 was asked" in note for note in nfs_mounts.notes_on(one, MODELS))
+    assert mount_options.reasons_to_remount(one, SOURCE, MODELS) == []
+    assert any("nconnect is 1 where 4 was asked" in note for note in mount_options.notes_on(one, MODELS))
 
 
 @pytest.mark.parametrize(
@@ -64,36 +65,36 @@ def test_fewer_connections_are_told_and_stay() -> None:
     ],
 )
 def test_what_only_another_mount_can_mend_is_a_reason(line: str, options: str, said: str) -> None:
-    assert any(said in reason for reason in nfs_mounts.reasons_to_remount(mount(line), SOURCE, options))
+    assert any(said in reason for reason in mount_options.reasons_to_remount(mount(line), SOURCE, options))
 
 
 def test_an_automount_alone_is_no_mount() -> None:
-    waiting = mounts.parse_mountinfo(AUTOFS)
-    mounted = mounts.parse_mountinfo(f"{AUTOFS}\n{LINE}")
+    waiting = mountinfo.parse_mountinfo(AUTOFS)
+    mounted = mountinfo.parse_mountinfo(f"{AUTOFS}\n{LINE}")
     path = "/mnt/noslop/ollama/models"
 
-    assert nfs_mounts.effective_mount(waiting, path) is None
-    assert nfs_mounts.waits_for_access(waiting, path)
-    assert nfs_mounts.effective_mount(mounted, path) == mount()
-    assert nfs_mounts.waits_for_access(mounted, path)
-    assert not nfs_mounts.waits_for_access([mount()], path)
+    assert mount_options.effective_mount(waiting, path) is None
+    assert mount_options.waits_for_access(waiting, path)
+    assert mount_options.effective_mount(mounted, path) == mount()
+    assert mount_options.waits_for_access(mounted, path)
+    assert not mount_options.waits_for_access([mount()], path)
 
 
 @pytest.mark.parametrize("server", ["10.77.42.11", "fd00::11"])
 def test_a_source_names_its_server(server: str) -> None:
-    assert nfs_mounts.server_of(nfs_mounts.source_of(server, "/mnt/x:/y")) == server
+    assert mount_options.server_of(mount_options.source_of(server, "/mnt/x:/y")) == server
 
 
 def test_an_address_of_ipv6_stands_in_brackets() -> None:
-    assert nfs_mounts.source_of("fd00::11", "/mnt/x") == "[fd00::11]:/mnt/x"
+    assert mount_options.source_of("fd00::11", "/mnt/x") == "[fd00::11]:/mnt/x"
 
 
 def test_a_mount_by_nfsv3_keeps_its_helpers() -> None:
     v3 = mount(LINE.replace("- nfs4", "- nfs").replace("/mnt/noslop/ollama/models rw,nosuid", "/mnt/nas rw,nosuid"))
     v4 = mount()
 
-    (problem,) = nfs_helpers.needed_by([v3, v4], [])
+    (problem,) = helper_daemons.needed_by([v3, v4], [])
 
     assert "/mnt/nas" in problem
     assert "nfs_client_quiet_units" in problem
-    assert nfs_helpers.needed_by([v3], [v3.point]) == []
+    assert helper_daemons.needed_by([v3], [v3.point]) == []

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.noslop.studio.plugins.module_utils import exports
+from ansible_collections.noslop.studio.plugins.module_utils.nfs import exports
 
 OPTIONS = ["rw", "sync", "all_squash", "anonuid=2600", "anongid=2600", "no_subtree_check", "sec=sys"]
 SHOWN_OPTIONS = "sync,wdelay,hide,no_subtree_check,anonuid=2600,anongid=2600,sec=sys,rw,secure,root_squash,all_squash"

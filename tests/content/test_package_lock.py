@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from ansible_collections.noslop.studio.plugins.module_utils.host import uv
+from ansible_collections.noslop.studio.plugins.module_utils.install import uv
 from uv import find_uv_bin
 
 from tests.content.package_index import wheel

@@ -15,9 +15,12 @@ from typing import Any
 
 import pytest
 from ansible_collections.noslop.studio.plugins.action import preflight_report
-from ansible_collections.noslop.studio.plugins.module_utils import host_checks, host_state, studio, studio_rules
-from ansible_collections.noslop.studio.plugins.module_utils.checks import Check, Checks, is_note
-from ansible_collections.noslop.studio.plugins.module_utils.near_misses import near_misses
+from ansible_collections.noslop.studio.plugins.module_utils import studio
+from ansible_collections.noslop.studio.plugins.module_utils.checks import host_checks
+from ansible_collections.noslop.studio.plugins.module_utils.checks.check import Check, Checks, is_note
+from ansible_collections.noslop.studio.plugins.module_utils.host import state
+from ansible_collections.noslop.studio.plugins.plugin_utils.validation import studio_rules
+from ansible_collections.noslop.studio.plugins.plugin_utils.validation.misspelled_variables import near_misses
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
@@ -187,52 +190,50 @@ def test_one_letter_too_few_is_always_found(name: str, data: st.DataObject) -> N
     ],
 )
 def test_systems(system: str, supported: bool) -> None:
-    assert host_checks.system_is_supported(host_state.parse_os_release(system)) == supported
+    assert host_checks.system_is_supported(state.parse_os_release(system)) == supported
 
 
 def test_addresses_of_this_host() -> None:
-    assert host_state.has_address("127.0.0.1")
-    assert not host_state.has_address("192.0.2.77")
-    assert "127.0.0.1" not in host_state.addresses()
+    assert state.has_address("127.0.0.1")
+    assert not state.has_address("192.0.2.77")
+    assert "127.0.0.1" not in state.addresses()
 
 
 def test_a_refused_connection_reaches_its_host() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
-        assert host_state.route_error("127.0.0.1", port) == ("", False)
-        assert host_state.kernel_listens(port)
+        assert state.route_error("127.0.0.1", port) == ("", False)
+        assert state.kernel_listens(port)
 
-    assert host_state.route_error("127.0.0.1", port) == ("", False)
-    assert not host_state.kernel_listens(port)
+    assert state.route_error("127.0.0.1", port) == ("", False)
+    assert not state.kernel_listens(port)
 
 
 def test_who_stands_in_the_way_of_the_account() -> None:
-    assert host_state.account_conflicts("root", 0, 0) == []
-    assert host_state.account_conflicts("noslop", 0, 0) == [
+    assert state.account_conflicts("root", 0, 0) == []
+    assert state.account_conflicts("noslop", 0, 0) == [
         "the account root has the uid 0",
         "the group root has the gid 0",
     ]
-    assert host_state.account_conflicts("root", 61234, 61235) == [
+    assert state.account_conflicts("root", 61234, 61235) == [
         "the account root exists with 0:0",
         "the group root exists with the gid 0",
     ]
 
 
 def test_users_that_the_host_does_not_know() -> None:
-    assert host_state.unknown_users(["root", "nobody-at-all"]) == ["nobody-at-all"]
+    assert state.unknown_users(["root", "nobody-at-all"]) == ["nobody-at-all"]
 
 
 def test_room_is_looked_for_where_a_directory_will_be(tmp_path: Path) -> None:
     space = os.statvfs(tmp_path)
 
-    assert host_state.free_bytes(str(tmp_path / "not" / "yet")) == pytest.approx(
-        space.f_bavail * space.f_frsize, rel=0.05
-    )
+    assert state.free_bytes(str(tmp_path / "not" / "yet")) == pytest.approx(space.f_bavail * space.f_frsize, rel=0.05)
 
 
 def test_the_kernels_file_systems() -> None:
-    assert host_state.supports("proc", "proc")
-    assert not host_state.supports("nofs", "nofs")
+    assert state.supports("proc", "proc")
+    assert not state.supports("nofs", "nofs")
 
 
 @pytest.fixture

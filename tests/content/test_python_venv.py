@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.noslop.studio.plugins.action import package_lock
-from ansible_collections.noslop.studio.plugins.module_utils.host import uv
+from ansible_collections.noslop.studio.plugins.module_utils.install import uv
 from uv import find_uv_bin
 
 from tests.content.module_runner import run_module

@@ -42,7 +42,7 @@ def write_with_ansible(directory: Path, text: str) -> str:
         "--inventory=localhost,",
     ]
     command += ["--diff", "-vvv", "--extra-vars", f"@{variables}"]
-    command += ["--module-name=noslop.studio.render", "--args", json.dumps(task)]
+    command += ["--module-name=noslop.studio.managed_files", "--args", json.dumps(task)]
     environment = {**os.environ, "ANSIBLE_COLLECTIONS_PATH": str(COLLECTIONS), "ANSIBLE_NOCOLOR": "1"}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr

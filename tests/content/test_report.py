@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 import yaml
-from ansible_collections.noslop.studio.plugins.module_utils import report_text
-from ansible_collections.noslop.studio.plugins.module_utils.checks import NOTE, Check, Checks, shorten
+from ansible_collections.noslop.studio.plugins.module_utils.checks.check import NOTE, Check, Checks, shorten
+from ansible_collections.noslop.studio.plugins.plugin_utils import reports
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -34,7 +34,7 @@ def test_what_to_do_is_told_of_failures_only() -> None:
 
 
 def test_a_host_without_a_result_is_a_failed_check() -> None:
-    found = report_text.gather(
+    found = reports.gather(
         ["server", "worker1", "worker2", "worker3"],
         {
             "server": [{"checks": [check("server", "storage.free")]}, {"written": {}}],
@@ -55,7 +55,7 @@ def test_a_host_without_a_result_is_a_failed_check() -> None:
 
 
 def test_the_table_has_a_line_for_each_host_and_area() -> None:
-    lines = report_text.summary(
+    lines = reports.summary(
         [
             check("server", "storage.free"),
             check("server", "storage.marker"),
@@ -71,7 +71,7 @@ def test_the_table_has_a_line_for_each_host_and_area() -> None:
 
 
 def test_a_failed_check_is_told_in_full() -> None:
-    text = report_text.full(check("worker1", "storage.units", ok=False, seen="masked", share="projects"))
+    text = reports.full(check("worker1", "storage.units", ok=False, seen="masked", share="projects"))
 
     for word in ("worker1", "storage.units", "projects", "masked", "expected", "mend it"):
         assert word in text
@@ -80,7 +80,7 @@ def test_a_failed_check_is_told_in_full() -> None:
 def test_what_hosts_have_in_common_is_told_once() -> None:
     checks = [check(host, "host.system", ok=False) for host in ("server", "worker1")]
 
-    (problem,) = report_text.problems(checks)
+    (problem,) = reports.problems(checks)
 
     assert problem.startswith("  server, worker1: host.system: seen\n")
 
@@ -88,14 +88,14 @@ def test_what_hosts_have_in_common_is_told_once() -> None:
 def test_the_headline_names_hosts_checks_and_shares() -> None:
     checks = [check("server", "storage.free"), check("worker1", "storage.units", ok=False, share="projects")]
 
-    assert report_text.headline(checks) == "1 of 2 checks failed. worker1: storage.units [projects]"
-    assert report_text.headline(checks[:1]) == ""
+    assert reports.headline(checks) == "1 of 2 checks failed. worker1: storage.units [projects]"
+    assert reports.headline(checks[:1]) == ""
 
 
 def test_notes_are_told_though_they_passed() -> None:
     checks = [check("server", "server.file_systems", seen=NOTE + "not its own"), check("server", "storage.free")]
 
-    assert report_text.notes(checks) == ["  server: server.file_systems: not its own"]
+    assert reports.notes(checks) == ["  server: server.file_systems: not its own"]
 
 
 def test_foreign_text_is_one_short_line() -> None:

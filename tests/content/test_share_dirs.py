@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 import yaml
-from ansible_collections.noslop.studio.plugins.module_utils import own_file_system
-from ansible_collections.noslop.studio.plugins.module_utils.mounts import Mount
-from ansible_collections.noslop.studio.plugins.modules import share_dirs
+from ansible_collections.noslop.studio.plugins.module_utils.host.mountinfo import Mount
+from ansible_collections.noslop.studio.plugins.module_utils.share import own_file_system
+from ansible_collections.noslop.studio.plugins.modules import share_directories
 
 from tests.content.module_runner import CHANGES, Fault, die, run_module
 
@@ -102,9 +102,9 @@ def test_each_share_belongs_to_its_own_account(studio: dict[str, Any]) -> None:
 
 
 def test_the_example_of_the_documentation_runs(place: Path) -> None:
-    (task,) = yaml.safe_load(share_dirs.EXAMPLES.replace("/mnt/noslop", str(place / "noslop")))
+    (task,) = yaml.safe_load(share_directories.EXAMPLES.replace("/mnt/noslop", str(place / "noslop")))
 
-    result = run_module("share_dirs", {**task["noslop.studio.share_dirs"], "min_free_gb": 0})
+    result = run_module("share_dirs", {**task["noslop.studio.share_directories"], "min_free_gb": 0})
 
     assert result["changed"], result
     assert owner(place / "noslop/comfyui/models") == (2601, 2601)

@@ -10,7 +10,7 @@ import threading
 from pathlib import Path
 
 import pytest
-from ansible_collections.noslop.studio.plugins.module_utils import share_markers
+from ansible_collections.noslop.studio.plugins.module_utils.share import markers
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -18,15 +18,15 @@ from hypothesis import strategies as st
 def publish(path: Path, text: str) -> str:
     directory = os.open(path.parent, os.O_PATH)
     try:
-        return share_markers.publish(directory, path.name, text, os.getuid(), os.getgid(), 0o444)
+        return markers.publish(directory, path.name, text, os.getuid(), os.getgid(), 0o444)
     finally:
         os.close(directory)
 
 
 def test_a_marker_is_what_was_composed(tmp_path: Path) -> None:
-    text = publish(tmp_path / "m", share_markers.compose("atelier", "projects"))
+    text = publish(tmp_path / "m", markers.compose("atelier", "projects"))
 
-    assert share_markers.problem(text, "atelier", "projects") == ""
+    assert markers.problem(text, "atelier", "projects") == ""
     assert (tmp_path / "m").stat().st_mode & 0o777 == 0o444
     assert os.listdir(tmp_path) == ["m"]
 
@@ -43,7 +43,7 @@ def test_of_many_at_once_one_wins_and_all_learn_which(tmp_path: Path) -> None:
     start = threading.Barrier(8)
 
     def work() -> None:
-        text = share_markers.compose("atelier", "projects")
+        text = markers.compose("atelier", "projects")
         start.wait()
         seen.append(publish(tmp_path / "m", text))
 
@@ -69,12 +69,12 @@ def test_of_many_at_once_one_wins_and_all_learn_which(tmp_path: Path) -> None:
     ],
 )
 def test_another_marker_is_refused(text: str, said: str) -> None:
-    assert said in share_markers.problem(text, "atelier", "projects")
+    assert said in markers.problem(text, "atelier", "projects")
 
 
 @given(st.text(), st.text())
 def test_only_the_same_studio_and_share_are_right(studio: str, share: str) -> None:
-    right = share_markers.problem(share_markers.compose(studio, share), "atelier", "projects") == ""
+    right = markers.problem(markers.compose(studio, share), "atelier", "projects") == ""
 
     assert right == ((studio, share) == ("atelier", "projects"))
 
@@ -83,14 +83,14 @@ def test_a_marker_that_is_a_link_is_not_followed(tmp_path: Path) -> None:
     (tmp_path / "m").symlink_to("/etc/hostname")
 
     with pytest.raises(OSError, match="symbolic"):
-        share_markers.read(str(tmp_path / "m"))
+        markers.read(str(tmp_path / "m"))
 
 
 def test_a_link_on_the_way_is_named(tmp_path: Path) -> None:
     (tmp_path / "real").mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "real")
 
-    (problem,) = share_markers.not_a_directory(str(tmp_path / "link" / "models"))
+    (problem,) = markers.not_a_directory(str(tmp_path / "link" / "models"))
 
     assert str(tmp_path / "link") in problem
     assert str(tmp_path / "real") in problem
@@ -99,22 +99,22 @@ def test_a_link_on_the_way_is_named(tmp_path: Path) -> None:
 def test_a_file_in_the_way_is_named(tmp_path: Path) -> None:
     (tmp_path / "models").write_text("")
 
-    (problem,) = share_markers.not_a_directory(str(tmp_path / "models" / "a"))
+    (problem,) = markers.not_a_directory(str(tmp_path / "models" / "a"))
 
     assert "is not a directory" in problem
 
 
 def test_what_is_missing_may_become_a_directory(tmp_path: Path) -> None:
-    assert share_markers.not_a_directory(str(tmp_path / "a" / "b")) == []
+    assert markers.not_a_directory(str(tmp_path / "a" / "b")) == []
 
 
 def test_a_root_that_others_use_is_refused(tmp_path: Path) -> None:
     tmp_path.chmod(0o755)
     (tmp_path / "projects").mkdir()
-    assert share_markers.strangers_in_root(str(tmp_path), [f"{tmp_path}/projects"], 2600) == []
+    assert markers.strangers_in_root(str(tmp_path), [f"{tmp_path}/projects"], 2600) == []
 
     (tmp_path / "photos of anna").mkdir()
-    (problem,) = share_markers.strangers_in_root(str(tmp_path), [f"{tmp_path}/projects"], 2600)
+    (problem,) = markers.strangers_in_root(str(tmp_path), [f"{tmp_path}/projects"], 2600)
 
     assert "photos of anna" in problem
 
@@ -123,7 +123,7 @@ def test_a_root_that_is_closed_already_may_hold_anything(tmp_path: Path) -> None
     (tmp_path / "old").mkdir()
     tmp_path.chmod(0o750)
 
-    assert share_markers.strangers_in_root(str(tmp_path), [], os.getgid()) == []
+    assert markers.strangers_in_root(str(tmp_path), [], os.getgid()) == []
 
 
 def test_an_fstab_gives_what_should_be_mounted() -> None:
@@ -137,5 +137,5 @@ def test_an_fstab_gives_what_should_be_mounted() -> None:
         "broken\n"
     )
 
-    assert share_markers.parse_fstab(text) == ["/data", "/mnt/x"]
-    assert share_markers.parse_fstab(text, by_hand=True) == ["/data", "/mnt/usb stick", "/mnt/x"]
+    assert markers.parse_fstab(text) == ["/data", "/mnt/x"]
+    assert markers.parse_fstab(text, by_hand=True) == ["/data", "/mnt/usb stick", "/mnt/x"]

@@ -8,7 +8,8 @@ import shutil
 import subprocess
 
 import pytest
-from ansible_collections.noslop.studio.plugins.module_utils import share_paths, studio
+from ansible_collections.noslop.studio.plugins.module_utils import studio
+from ansible_collections.noslop.studio.plugins.module_utils.share import path_rules
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -26,7 +27,7 @@ def test_names_are_those_that_systemd_gives(paths: list[str]) -> None:
         ["systemd-escape", "--path", "--suffix=mount", "--", *paths], capture_output=True, check=True, text=True
     )
 
-    assert [share_paths.unit_name(path, "mount") for path in paths] == said.stdout.split()
+    assert [path_rules.unit_name(path, "mount") for path in paths] == said.stdout.split()
 
 
 @pytest.mark.parametrize(
@@ -39,17 +40,17 @@ def test_names_are_those_that_systemd_gives(paths: list[str]) -> None:
     ],
 )
 def test_names_of_known_paths(path: str, name: str) -> None:
-    assert share_paths.unit_name(path, "automount") == name
+    assert path_rules.unit_name(path, "automount") == name
 
 
 def test_the_defaults_can_be_shared() -> None:
-    assert share_paths.path_problems(studio.STORAGE_ROOT, studio.shares_as_dicts({})) == []
+    assert path_rules.path_problems(studio.STORAGE_ROOT, studio.shares_as_dicts({})) == []
 
 
 def test_a_share_may_have_a_disk_of_its_own() -> None:
     shares = studio.shares_as_dicts({"noslop_ollama_models_dir": "/data/models", "noslop_media_cache_dir": "/srv/p"})
 
-    assert share_paths.path_problems("/mnt/noslop", shares) == []
+    assert path_rules.path_problems("/mnt/noslop", shares) == []
 
 
 @pytest.mark.parametrize(
@@ -74,7 +75,7 @@ def test_a_share_may_have_a_disk_of_its_own() -> None:
     ],
 )
 def test_a_path_that_is_refused_is_named(path: str, said: str) -> None:
-    (problem,) = share_paths.path_problems("/mnt/noslop", [{"name": "projects", "path": path}])
+    (problem,) = path_rules.path_problems("/mnt/noslop", [{"name": "projects", "path": path}])
 
     assert said in problem
     assert "projects" in problem
@@ -83,7 +84,7 @@ def test_a_path_that_is_refused_is_named(path: str, said: str) -> None:
 def test_a_share_inside_another_is_refused() -> None:
     shares = [{"name": "models", "path": "/data/m"}, {"name": "nodes", "path": "/data/m/nodes"}]
 
-    (problem,) = share_paths.path_problems("/mnt/noslop", shares)
+    (problem,) = path_rules.path_problems("/mnt/noslop", shares)
 
     assert "nodes" in problem
     assert "models (/data/m)" in problem
@@ -91,7 +92,7 @@ def test_a_share_inside_another_is_refused() -> None:
 
 @pytest.mark.parametrize("path", ["/mnt/noslop", "/mnt/noslop/a"])
 def test_a_share_that_holds_the_root_is_refused(path: str) -> None:
-    (problem,) = share_paths.path_problems("/mnt/noslop/a/root", [{"name": "projects", "path": path}])
+    (problem,) = path_rules.path_problems("/mnt/noslop/a/root", [{"name": "projects", "path": path}])
 
     assert "is or holds the storage root" in problem
 
@@ -99,11 +100,11 @@ def test_a_share_that_holds_the_root_is_refused(path: str) -> None:
 def test_a_neighbour_with_a_longer_name_is_no_part_of_a_share() -> None:
     shares = [{"name": "one", "path": "/data/m"}, {"name": "two", "path": "/data/m2"}]
 
-    assert share_paths.path_problems("/mnt/noslop", shares) == []
+    assert path_rules.path_problems("/mnt/noslop", shares) == []
 
 
 @given(PATHS)
 def test_whatever_is_accepted_is_plain(path: str) -> None:
-    if not share_paths.path_problems("/mnt/noslop", [{"name": "s", "path": path}]):
+    if not path_rules.path_problems("/mnt/noslop", [{"name": "s", "path": path}]):
         assert not set(path) & set(" \t\n\\\"'$%#*?[]{}()&;|<>`!,")
         assert "/../" not in path + "/"

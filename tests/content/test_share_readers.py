@@ -7,7 +7,7 @@ from __future__ import annotations
 import pytest
 from ansible.errors import AnsibleFilterError
 from ansible_collections.noslop.studio.plugins.filter import networks
-from ansible_collections.noslop.studio.plugins.module_utils import systemd
+from ansible_collections.noslop.studio.plugins.module_utils.host import systemd
 from ansible_collections.noslop.studio.plugins.modules import nft_table
 from hypothesis import given
 from hypothesis import strategies as st

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from ansible_collections.noslop.studio.plugins.module_utils import trees
+from ansible_collections.noslop.studio.plugins.module_utils.install import release_dir
 
 
 @pytest.fixture
@@ -18,8 +18,8 @@ def base(tmp_path: Path) -> Path:
     for number in range(6):
         version = tmp_path / f"v{number}"
         version.mkdir(mode=0o755)
-        trees.write_stamp(str(version), {"number": number})
-        os.utime(version / trees.STAMP, (1000 + number, 1000 + number))
+        release_dir.write_stamp(str(version), {"number": number})
+        os.utime(version / release_dir.STAMP, (1000 + number, 1000 + number))
     (tmp_path / "venvs").mkdir()  # no version directory
     return tmp_path
 
@@ -29,17 +29,17 @@ def versions(base: Path) -> list[str]:
 
 
 def test_the_newest_three_stay(base: Path) -> None:
-    assert trees.prune(str(base), trees.STAMP) == ["v2", "v1", "v0"]
+    assert release_dir.prune(str(base), release_dir.STAMP) == ["v2", "v1", "v0"]
     assert versions(base) == ["v3", "v4", "v5"]
     assert (base / "venvs").is_dir()
-    assert trees.prune(str(base), trees.STAMP) == []
+    assert release_dir.prune(str(base), release_dir.STAMP) == []
 
 
 def test_what_is_in_service_and_the_way_back_stay(base: Path) -> None:
-    assert trees.make_current(str(base), "v0")
-    assert trees.make_current(str(base), "v1")
-    assert not trees.make_current(str(base), "v1")
-    trees.prune(str(base), trees.STAMP)
+    assert release_dir.make_current(str(base), "v0")
+    assert release_dir.make_current(str(base), "v1")
+    assert not release_dir.make_current(str(base), "v1")
+    release_dir.prune(str(base), release_dir.STAMP)
     assert versions(base) == ["v0", "v1", "v3", "v4", "v5"]
 
 
@@ -55,18 +55,18 @@ def test_what_a_process_runs_from_stays(base: Path, kind: str) -> None:
         command = [cat]
     directory = base / "v0" if kind == "directory" else base
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=directory) as running:
-        trees.prune(str(base), trees.STAMP)
+        release_dir.prune(str(base), release_dir.STAMP)
         assert versions(base) == ["v0", "v3", "v4", "v5"]
         running.communicate(b"")
-    trees.prune(str(base), trees.STAMP)
+    release_dir.prune(str(base), release_dir.STAMP)
     assert versions(base) == ["v3", "v4", "v5"]
 
 
 def test_a_stamp_that_others_may_write_counts_for_nothing(base: Path) -> None:
-    assert trees.read_stamp(str(base / "v1")) == {"number": 1}
+    assert release_dir.read_stamp(str(base / "v1")) == {"number": 1}
     (base / "v1").chmod(0o775)
-    assert trees.read_stamp(str(base / "v1")) is None
-    (base / "v2" / trees.STAMP).unlink()
-    (base / "v2" / trees.STAMP).symlink_to(base / "v3" / trees.STAMP)
-    assert trees.read_stamp(str(base / "v2")) is None
-    assert trees.read_stamp(str(base / "none")) is None
+    assert release_dir.read_stamp(str(base / "v1")) is None
+    (base / "v2" / release_dir.STAMP).unlink()
+    (base / "v2" / release_dir.STAMP).symlink_to(base / "v3" / release_dir.STAMP)
+    assert release_dir.read_stamp(str(base / "v2")) is None
+    assert release_dir.read_stamp(str(base / "none")) is None

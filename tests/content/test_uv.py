@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from ansible_collections.noslop.studio.plugins.module_utils import children
-from ansible_collections.noslop.studio.plugins.module_utils.host import builds, uv
+from ansible_collections.noslop.studio.plugins.module_utils.host import worker_processes
+from ansible_collections.noslop.studio.plugins.module_utils.install import builds, uv
 
 from tests.content.package_index import wheel
 
@@ -42,7 +42,7 @@ def test_the_host_brings_uv_by_its_hash_and_keeps_it(tmp_path: Path, monkeypatch
     script = f"uv-{uv.VERSION}.data/scripts/uv"
     made = wheel(tmp_path / "index", "uv", uv.VERSION, more={script: "#!/bin/sh\necho the program\n"})
     sha256 = hashlib.sha256(made.read_bytes()).hexdigest()
-    programs, account = str(tmp_path / "programs"), children.Account(os.geteuid(), os.getegid())
+    programs, account = str(tmp_path / "programs"), worker_processes.Account(os.geteuid(), os.getegid())
     python = uv.interpreter(sys.executable)
     with builds.building(programs, account) as build:
         with pytest.raises(builds.BuildError, match=r"uv .* cannot be had"):
@@ -56,7 +56,7 @@ def test_the_host_brings_uv_by_its_hash_and_keeps_it(tmp_path: Path, monkeypatch
 
 def test_a_python_without_pip_is_told_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As on Debian, where python3-venv is a package of its own."""
-    programs, account = str(tmp_path / "programs"), children.Account(os.geteuid(), os.getegid())
+    programs, account = str(tmp_path / "programs"), worker_processes.Account(os.geteuid(), os.getegid())
     with (
         builds.building(programs, account) as build,
         pytest.raises(builds.BuildError, match="apt install python3-venv"),

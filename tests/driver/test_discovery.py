@@ -15,20 +15,20 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from ansible_collections.noslop.studio.plugins.module_utils import neighbours, sweep
+from ansible_collections.noslop.studio.plugins.plugin_utils.discovery import interfaces, scan_targets
 
 from noslop_driver import discovery
 from noslop_driver.models import Candidate
 from tests.driver.conftest import StartSshd
 from tests.driver.sshd import free_port
 
-NOWHERE = neighbours.Surroundings((), ())
-PATIENT = sweep.Limits(connect_s=20.0, greeting_s=20.0)
-QUICK = sweep.Limits(connect_s=0.5, greeting_s=0.5)
+NOWHERE = interfaces.Surroundings((), ())
+PATIENT = scan_targets.Limits(connect_s=20.0, greeting_s=20.0)
+QUICK = scan_targets.Limits(connect_s=0.5, greeting_s=0.5)
 
 
 def look(
-    *hosts: str, networks: tuple[str, ...] = (), port: int = 22, limits: sweep.Limits | None = None
+    *hosts: str, networks: tuple[str, ...] = (), port: int = 22, limits: scan_targets.Limits | None = None
 ) -> discovery.Discovery:
     plan = discovery.prepare(networks, hosts, port=port, limits=limits, surroundings=NOWHERE)
     return discovery.discover(plan)
@@ -138,7 +138,7 @@ def test_lines_before_the_greeting_are_passed_over() -> None:
     assert candidate.banner == "SSH-2.0-Test_1.0"
 
 
-def one_that_failed(host: str, limits: sweep.Limits = PATIENT) -> Candidate:
+def one_that_failed(host: str, limits: scan_targets.Limits = PATIENT) -> Candidate:
     found = look(host, limits=limits)
     assert found.candidates == []
     (other,) = found.others

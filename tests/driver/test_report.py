@@ -6,7 +6,7 @@ import io
 from typing import Any
 
 import pytest
-from ansible_collections.noslop.studio.plugins.module_utils.checks import NOTE, Check
+from ansible_collections.noslop.studio.plugins.module_utils.checks.check import NOTE, Check
 from rich.console import Console
 
 from noslop_driver.events import Event, Failure, HostStats, Outcome, Status, failure_of, message_of, read_stats

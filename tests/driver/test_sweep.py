@@ -7,14 +7,14 @@ from __future__ import annotations
 import ipaddress
 
 import pytest
-from ansible_collections.noslop.studio.plugins.module_utils.neighbours import (
+from ansible_collections.noslop.studio.plugins.plugin_utils.discovery.interfaces import (
     Neighbour,
     Surroundings,
     parse_arp,
     parse_interfaces,
     parse_neighbours,
 )
-from ansible_collections.noslop.studio.plugins.module_utils.sweep import (
+from ansible_collections.noslop.studio.plugins.plugin_utils.discovery.scan_targets import (
     Limits,
     SweepError,
     SweepPlan,

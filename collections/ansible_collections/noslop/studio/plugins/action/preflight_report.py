@@ -13,8 +13,10 @@ import yaml
 from ansible import constants
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
-from ansible_collections.noslop.studio.plugins.module_utils import report_text, studio, studio_rules
-from ansible_collections.noslop.studio.plugins.module_utils.checks import Checks
+from ansible_collections.noslop.studio.plugins.module_utils import studio
+from ansible_collections.noslop.studio.plugins.module_utils.checks.check import Checks
+from ansible_collections.noslop.studio.plugins.plugin_utils import reports
+from ansible_collections.noslop.studio.plugins.plugin_utils.validation import studio_rules
 
 #: Registered by the role studio_preflight.
 REGISTERED = "studio_preflight_result"
@@ -74,10 +76,10 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core has no typ
         # The variables of a play are in no host's hostvars, and extra variables are in all.
         names = {name for host in given["hosts"] for name in hostvars[host]} | set(variables)
         studio_rules.judge_variables(together, names, known, prefixes)
-        checks = together.list + report_text.gather(given["hosts"], {host: [own] for host, own in registered.items()})
-        report = {"ok": not report_text.failed(checks), "studio_id": given["studio_id"], "checks": checks}
-        _show(report_text.notes(checks), len(checks), ok=bool(report["ok"]))
-        message = "\n".join([report_text.headline(checks), *report_text.problems(checks)])
+        checks = together.list + reports.gather(given["hosts"], {host: [own] for host, own in registered.items()})
+        report = {"ok": not reports.failed(checks), "studio_id": given["studio_id"], "checks": checks}
+        _show(reports.notes(checks), len(checks), ok=bool(report["ok"]))
+        message = "\n".join([reports.headline(checks), *reports.problems(checks)])
         result.update(changed=False, report=report, message=message)
         return result
 

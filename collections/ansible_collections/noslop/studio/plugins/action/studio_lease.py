@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible.plugins.action import ActionBase
-from ansible_collections.noslop.studio.plugins.module_utils.lease import Run
+from ansible_collections.noslop.studio.plugins.module_utils.host.lease import Run
 
 #: Set by the driver for each playbook of its command: the run is the driver's, not that of one ansible-playbook. It has
 #: the driver's process id and start time, since the lease of a driver that was killed is released after its end.

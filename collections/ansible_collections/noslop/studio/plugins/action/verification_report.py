@@ -15,8 +15,8 @@ from ansible import constants
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
-from ansible_collections.noslop.studio.plugins.module_utils import report_text
-from ansible_collections.noslop.studio.plugins.module_utils.checks import Check
+from ansible_collections.noslop.studio.plugins.module_utils.checks.check import Check
+from ansible_collections.noslop.studio.plugins.plugin_utils import reports
 
 #: Registered by the role studio_verify; the second has what the connection said where the first is missing.
 REGISTERED = ("studio_verify_result", "__studio_verify_written")
@@ -40,13 +40,13 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core has no typ
         )
         hostvars = (task_vars or {})["hostvars"]
         results = {host: registered(hostvars, host, REGISTERED) for host in arguments["hosts"]}
-        checks = report_text.gather(arguments["hosts"], results)
+        checks = reports.gather(arguments["hosts"], results)
         if self._task.check_mode:
             bare = {host for host, own in results.items() if any(one.get("deployed") is False for one in own)}
             checks = [check for check in checks if check["host"] not in bare]
-            checks += [report_text.not_deployed(host) for host in arguments["hosts"] if host in bare]
+            checks += [reports.not_deployed(host) for host in arguments["hosts"] if host in bare]
         report = {
-            "ok": not report_text.failed(checks),
+            "ok": not reports.failed(checks),
             "studio_id": arguments["studio_id"],
             "finished": datetime.now(UTC).isoformat(timespec="seconds"),
             "checks": checks,
@@ -54,7 +54,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core has no typ
         if arguments["path"]:
             write(arguments["path"], report)
         show(checks, f"Verification of studio {arguments['studio_id']}", checked_only=self._task.check_mode)
-        result.update(changed=False, report=report, headline=report_text.headline(checks))
+        result.update(changed=False, report=report, headline=reports.headline(checks))
         return result
 
 
@@ -87,15 +87,15 @@ def show(checks: list[Check], title: str, *, checked_only: bool) -> None:
     """Print the table, then every failed check in full; with ``-v`` every check."""
     display = Display()
     display.display(f"\n{title}", color=constants.COLOR_HIGHLIGHT)
-    for line, ok in report_text.summary(checks):
+    for line, ok in reports.summary(checks):
         display.display(line, color=constants.COLOR_OK if ok else constants.COLOR_ERROR)
     if display.verbosity > 0:
-        display.display("\n".join(["", *map(report_text.one_line, checks)]))
-    notes = report_text.notes(checks)
+        display.display("\n".join(["", *map(reports.one_line, checks)]))
+    notes = reports.notes(checks)
     if notes:
         display.display("\n".join(["\nTo know", *notes]))
-    bad = report_text.failed(checks)
+    bad = reports.failed(checks)
     if bad:
-        display.display("\n".join(["\nFailed", *map(report_text.full, bad)]), color=constants.COLOR_ERROR)
+        display.display("\n".join(["\nFailed", *map(reports.full, bad)]), color=constants.COLOR_ERROR)
     if checked_only:
         display.display("\n  In check mode nothing is written, so the proof across hosts is left out.")

@@ -13,7 +13,7 @@ description:
   - Checks that every path is plain, belongs to the studio alone, and lies in no other share.
 options:
   _input:
-    description: The shares, each with C(name) and C(path), as M(noslop.studio.share_dirs) takes them.
+    description: The shares, each with C(name) and C(path), as M(noslop.studio.share_directories) takes them.
     type: list
     elements: dict
     required: true
@@ -40,12 +40,12 @@ _value:
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from ansible_collections.noslop.studio.plugins.module_utils import share_paths
+from ansible_collections.noslop.studio.plugins.module_utils.share import path_rules
 
 
 def path_problems(shares: Sequence[Mapping[str, str]], root: str) -> list[str]:
     """One sentence for each problem with the paths of ``shares``."""
-    return share_paths.path_problems(root, shares)
+    return path_rules.path_problems(root, shares)
 
 
 class FilterModule:

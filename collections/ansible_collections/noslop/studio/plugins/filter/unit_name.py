@@ -39,12 +39,12 @@ _value:
 from collections.abc import Callable
 from typing import Any
 
-from ansible_collections.noslop.studio.plugins.module_utils import share_paths
+from ansible_collections.noslop.studio.plugins.module_utils.share import path_rules
 
 
 def unit_name(path: str, suffix: str = "mount") -> str:
     """Name of the unit for ``path``."""
-    return share_paths.unit_name(path, suffix)
+    return path_rules.unit_name(path, suffix)
 
 
 class FilterModule:

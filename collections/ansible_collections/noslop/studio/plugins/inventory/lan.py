@@ -81,7 +81,7 @@ from typing import Any
 from ansible.errors import AnsibleParserError
 from ansible.plugins.inventory import BaseInventoryPlugin, Cacheable, Constructable
 from ansible.utils.display import Display
-from ansible_collections.noslop.studio.plugins.module_utils import neighbours, scanner, sweep
+from ansible_collections.noslop.studio.plugins.plugin_utils.discovery import interfaces, scan_targets, ssh_scan
 
 display = Display()
 
@@ -130,10 +130,10 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):  # type: i
         return machines
 
     def _search(self) -> dict[str, dict[str, Any]]:
-        limits = sweep.Limits(in_flight=self.get_option("in_flight"), connect_s=self.get_option("timeout"))
+        limits = scan_targets.Limits(in_flight=self.get_option("in_flight"), connect_s=self.get_option("timeout"))
         try:
-            plan = sweep.plan_sweep(
-                neighbours.look_around(),
+            plan = scan_targets.plan_sweep(
+                interfaces.look_around(),
                 self.get_option("networks"),
                 self.get_option("hosts"),
                 self.get_option("port"),
@@ -141,13 +141,13 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):  # type: i
             )
             for line in plan.describe():
                 display.v(f"noslop.studio.lan: searching {line}")
-            seen = scanner.scan(plan)
-        except (sweep.SweepError, scanner.ScanError) as error:
+            seen = ssh_scan.scan(plan)
+        except (scan_targets.SweepError, ssh_scan.ScanError) as error:
             raise AnsibleParserError(str(error)) from error
         for line in seen.describe()[len(plan.describe()) :]:
             display.v(f"noslop.studio.lan: {line}")
         for finding in seen.findings:
-            if finding.named and finding.status != scanner.OPEN:
+            if finding.named and finding.status != ssh_scan.OPEN:
                 display.warning(f"{finding.hostname or finding.address}: {finding.detail}. {finding.todo}")
         machines = seen.machines()
         if not machines:
@@ -155,14 +155,14 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):  # type: i
         return {_name(machine, machines): _variables(machine) for machine in machines}
 
 
-def _name(machine: scanner.Finding, machines: list[scanner.Finding]) -> str:
+def _name(machine: ssh_scan.Finding, machines: list[ssh_scan.Finding]) -> str:
     """The name that was asked for, else the address; with the port where another machine has the same."""
     name = machine.hostname or machine.address
     same = [other for other in machines if (other.hostname or other.address) == name]
     return name if len(same) == 1 else f"{name}-{machine.port}"
 
 
-def _variables(machine: scanner.Finding) -> dict[str, Any]:
+def _variables(machine: ssh_scan.Finding) -> dict[str, Any]:
     return {
         "ansible_host": machine.address,
         "ansible_port": machine.port,

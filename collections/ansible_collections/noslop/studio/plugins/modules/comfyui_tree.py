@@ -141,15 +141,10 @@ import os
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.noslop.studio.plugins.module_utils import (
-    carry,
-    children,
-    listing,
-    repositories,
-    share_access,
-    trees,
-)
-from ansible_collections.noslop.studio.plugins.module_utils.host import builds, safe_paths
+from ansible_collections.noslop.studio.plugins.module_utils.adopt import file_copy, file_tree
+from ansible_collections.noslop.studio.plugins.module_utils.host import safe_paths, worker_processes
+from ansible_collections.noslop.studio.plugins.module_utils.install import builds, release_dir, repositories
+from ansible_collections.noslop.studio.plugins.module_utils.share import access
 
 #: Where a version directory keeps what the revision has in the places of the links.
 SEEDS = ".noslop-seeds"
@@ -190,8 +185,8 @@ def main() -> None:
         TreeError,
         builds.BuildError,
         repositories.RepositoryError,
-        share_access.ShareError,
-        carry.CarryError,
+        access.ShareError,
+        file_copy.CarryError,
     ) as error:
         module.fail_json(msg=str(error))
     except OSError as error:
@@ -219,7 +214,7 @@ class Tree:
         self.revision: str = module.params["revision"]
         self.links: list[dict[str, Any]] = module.params["links"]
         self.path = os.path.join(self.base, self.revision)
-        self.owners = {link["share"]: share_access.share_owner(link["account"]) for link in self.links}
+        self.owners = {link["share"]: access.share_owner(link["account"]) for link in self.links}
         self.made: list[str] = []
         self.removed: list[str] = []
         self.read_only: list[str] = []
@@ -231,13 +226,13 @@ class Tree:
             raise TreeError(f"There is no account {missing[0]} here. Run the playbook storage first.")
         if not self._shares_are_there():
             return self._result(installed=True, changed=True, commit="", requirements=[])
-        stamp = trees.read_stamp(self.path)
+        stamp = release_dir.read_stamp(self.path)
         installed = stamp is None or not self._is_wanted(stamp)
-        changed = installed or not trees.points_at(os.path.join(self.base, trees.CURRENT), self.revision)
+        changed = installed or not release_dir.points_at(os.path.join(self.base, release_dir.CURRENT), self.revision)
         if not self.module.check_mode:
             if installed:
                 stamp = self._build()
-            trees.make_current(self.base, self.revision)
+            release_dir.make_current(self.base, self.revision)
             self.removed = self._prune() if installed else []
         for link in self.links:
             self._fill_share(link)
@@ -247,7 +242,7 @@ class Tree:
     def _prune(self) -> list[str]:
         # A copy of the repository that git made as root, in a version before this one.
         safe_paths.remove_tree(os.path.join(self.base, "mirror.git"))
-        return trees.prune(self.base, trees.STAMP)
+        return release_dir.prune(self.base, release_dir.STAMP)
 
     def _result(self, installed: bool, changed: bool, commit: str, requirements: list[str]) -> dict[str, Any]:
         return {
@@ -267,7 +262,7 @@ class Tree:
             owner = self.owners[link["share"]]
             if self.module.check_mode and (owner is None or not os.path.isdir(link["path"])):
                 return False
-            share_access.check_marker(link["path"], link["share"], self.module.params["studio_id"], owner)
+            access.check_marker(link["path"], link["share"], self.module.params["studio_id"], owner)
         return True
 
     def _is_wanted(self, stamp: dict[str, Any]) -> bool:
@@ -275,7 +270,7 @@ class Tree:
         commit = self.module.params["commit"] or (self.revision if repositories.is_commit(self.revision) else "")
         return (
             stamp.get("links") == links
-            and all(trees.points_at(os.path.join(self.path, name), path) for name, path in links.items())
+            and all(release_dir.points_at(os.path.join(self.path, name), path) for name, path in links.items())
             and (not commit or stamp.get("commit") == commit)
         )
 
@@ -304,7 +299,7 @@ class Tree:
                 "repo": repo,
                 "links": {link["name"]: link["path"] for link in self.links},
             }
-            trees.write_stamp(tree, stamp)
+            release_dir.write_stamp(tree, stamp)
             builds.move_in(tree, self.path)
         return stamp
 
@@ -312,11 +307,11 @@ class Tree:
         """Make the directories of a share, and put there what the revision has and the share lacks."""
         share, owner = link["path"], self.owners[link["share"]]
         seeds = os.path.join(self.path, SEEDS, link["name"])
-        entries = [listing.Entry(name, "directory", "", mode=0o2775) for name in link["directories"]]
+        entries = [file_tree.Entry(name, "directory", "", mode=0o2775) for name in link["directories"]]
         if os.path.isdir(seeds):
             taken = set(link["directories"])
-            entries += [entry for entry in listing.scan(seeds).entries if entry.path not in taken]
-        comparison = carry.compare_names(entries, share, owner)
+            entries += [entry for entry in file_tree.scan(seeds).entries if entry.path not in taken]
+        comparison = file_copy.compare_names(entries, share, owner)
         if not comparison.missing:
             return
         if not _is_writable(share, owner):
@@ -324,7 +319,7 @@ class Tree:
             return
         self.made += [os.path.join(share, path) for _, path in comparison.missing]
         if not self.module.check_mode:
-            carry.copy(comparison, share, carry.Hands(writer=owner), may_exist=True)
+            file_copy.copy(comparison, share, file_copy.Hands(writer=owner), may_exist=True)
 
     def _requirements(self) -> list[str]:
         """Which custom nodes on the share want Python packages."""
@@ -332,15 +327,15 @@ class Tree:
         if link is None:
             return []
         share, owner = link["path"], self.owners[link["share"]]
-        seen = children.run_one(lambda: _with_requirements(share), owner, share_access.SHARE_TIMEOUT_S)
+        seen = worker_processes.run_one(lambda: _with_requirements(share), owner, access.SHARE_TIMEOUT_S)
         if seen.error:
             raise TreeError(f"{share} cannot be listed: {seen.error}")
         return list(seen.value)
 
 
-def _is_writable(share: str, owner: children.Account | None) -> bool:
+def _is_writable(share: str, owner: worker_processes.Account | None) -> bool:
     """Return whether the owner may write to a share here. An export for reading answers no (access(2) over NFS)."""
-    seen = children.run_one(lambda: os.access(share, os.W_OK), owner, share_access.SHARE_TIMEOUT_S)
+    seen = worker_processes.run_one(lambda: os.access(share, os.W_OK), owner, access.SHARE_TIMEOUT_S)
     if seen.error:
         raise TreeError(f"{share} does not answer: {seen.error}")
     return bool(seen.value)

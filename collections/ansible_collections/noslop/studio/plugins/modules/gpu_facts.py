@@ -72,7 +72,7 @@ ansible_facts:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.noslop.studio.plugins.module_utils import gpu
+from ansible_collections.noslop.studio.plugins.module_utils.host import gpu
 
 
 def main() -> None:

@@ -158,7 +158,7 @@ unknown_users:
 import os
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.noslop.studio.plugins.module_utils.host_checks import HostChecks
+from ansible_collections.noslop.studio.plugins.module_utils.checks.host_checks import HostChecks
 
 
 def main() -> None:

@@ -103,9 +103,9 @@ import os
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.noslop.studio.plugins.module_utils import exports as exports_of
-from ansible_collections.noslop.studio.plugins.module_utils import nfs_helpers
-from ansible_collections.noslop.studio.plugins.module_utils.systemd import Systemd, SystemdError
+from ansible_collections.noslop.studio.plugins.module_utils.host.systemd import Systemd, SystemdError
+from ansible_collections.noslop.studio.plugins.module_utils.nfs import exports as exports_of
+from ansible_collections.noslop.studio.plugins.module_utils.nfs import helper_daemons
 
 SERVER = "nfs-server.service"
 THREADS = "/proc/fs/nfsd/threads"
@@ -148,7 +148,7 @@ class Server:
         unit = self.systemd.show([SERVER])[SERVER]
         if unit.stale:
             self.systemd.reload_manager()
-        nfs_helpers.stop(self.systemd, self.asked["quiet_units"])
+        helper_daemons.stop(self.systemd, self.asked["quiet_units"])
         if unit.enabled not in ("enabled", "enabled-runtime", "alias"):
             self.systemd.do("enable", SERVER)
         if not unit.is_active:
@@ -172,7 +172,7 @@ class Server:
         if not self.foreign and unit.load == "loaded" and (unit.is_active or unit.enabled == "enabled"):
             self.systemd.do("disable", SERVER)
             self.systemd.do("stop", SERVER)
-        nfs_helpers.restore(self.systemd, self.asked["quiet_units"])
+        helper_daemons.restore(self.systemd, self.asked["quiet_units"])
 
     def differences(self) -> list[str]:
         """How the server's exports differ from what is meant."""

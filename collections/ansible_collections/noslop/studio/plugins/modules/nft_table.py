@@ -92,8 +92,8 @@ import json
 import os
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.noslop.studio.plugins.module_utils import processes, sockets
-from ansible_collections.noslop.studio.plugins.module_utils.systemd import Systemd, SystemdError
+from ansible_collections.noslop.studio.plugins.module_utils.host import processes, sockets
+from ansible_collections.noslop.studio.plugins.module_utils.host.systemd import Systemd, SystemdError
 
 
 class TableError(Exception):

@@ -110,8 +110,9 @@ import json
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.noslop.studio.plugins.module_utils import children, share_access
-from ansible_collections.noslop.studio.plugins.module_utils.host import builds, uv
+from ansible_collections.noslop.studio.plugins.module_utils.host import worker_processes
+from ansible_collections.noslop.studio.plugins.module_utils.install import builds, uv
+from ansible_collections.noslop.studio.plugins.module_utils.share import access
 
 REQUIREMENTS_LIMIT_CHARACTERS = 1024 * 1024
 
@@ -150,7 +151,7 @@ def main() -> None:
 
 def _work(module: AnsibleModule) -> dict[str, Any]:
     python = uv.interpreter(module.params["python"])
-    reader = share_access.share_owner(module.params["reader"])
+    reader = access.share_owner(module.params["reader"])
     if reader is None:
         raise builds.BuildError(f"There is no account {module.params['reader']} here. Run the playbook storage first.")
     steps = [_step(step, reader) for step in module.params["steps"]]
@@ -169,10 +170,10 @@ def _work(module: AnsibleModule) -> dict[str, Any]:
         return {**about, "resolved": uv.Uv(build, program, python, allow_source).resolve(steps)}
 
 
-def _step(step: dict[str, Any], reader: children.Account) -> uv.Step:
+def _step(step: dict[str, Any], reader: worker_processes.Account) -> uv.Step:
     wanted = list(step["packages"])
     for path in step["requirements"]:
-        seen = children.run_one(lambda path=path: _text(path), reader, share_access.SHARE_TIMEOUT_S)  # type: ignore[misc]
+        seen = worker_processes.run_one(lambda path=path: _text(path), reader, access.SHARE_TIMEOUT_S)  # type: ignore[misc]
         if seen.error:
             raise builds.BuildError(f"{path} cannot be read: {seen.error}")
         wanted += uv.requirement_lines(str(seen.value), path)

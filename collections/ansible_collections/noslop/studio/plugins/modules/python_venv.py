@@ -103,8 +103,7 @@ import zipfile
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.noslop.studio.plugins.module_utils import trees
-from ansible_collections.noslop.studio.plugins.module_utils.host import builds, uv
+from ansible_collections.noslop.studio.plugins.module_utils.install import builds, release_dir, uv
 
 STAMP = ".noslop-venv.json"
 
@@ -141,7 +140,7 @@ def _install(module: AnsibleModule) -> dict[str, Any]:
     """Install unless the stamp says that everything is there."""
     path: str = module.params["path"]
     result: dict[str, Any] = {"changed": False, "directory": path, "removed": []}
-    stamp = trees.read_stamp(path, STAMP)
+    stamp = release_dir.read_stamp(path, STAMP)
     try:
         python = uv.interpreter(module.params["python"])
     except builds.BuildError:
@@ -167,10 +166,10 @@ def _install(module: AnsibleModule) -> dict[str, Any]:
         environment = installer.make_environment("venv")
         _fill(module.params, build, installer, environment)
         tree = build.hand_over("venv", _interpreters(python))
-        trees.write_stamp(tree, {"digest": wanted, "python": python.version}, STAMP)
+        release_dir.write_stamp(tree, {"digest": wanted, "python": python.version}, STAMP)
         builds.move_in(tree, path)
     if module.params["prune"]:
-        result["removed"] = trees.prune(
+        result["removed"] = release_dir.prune(
             module.params["prune"], os.path.join(_below_version(path, module.params["prune"]), STAMP)
         )
     return result

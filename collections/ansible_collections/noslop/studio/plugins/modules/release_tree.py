@@ -125,8 +125,9 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.urls import open_url
-from ansible_collections.noslop.studio.plugins.module_utils import checks, trees
-from ansible_collections.noslop.studio.plugins.module_utils.host import builds, safe_paths
+from ansible_collections.noslop.studio.plugins.module_utils.checks import check
+from ansible_collections.noslop.studio.plugins.module_utils.host import safe_paths
+from ansible_collections.noslop.studio.plugins.module_utils.install import builds, release_dir
 
 BLOCK_BYTES = 1024 * 1024
 #: Seconds in which a host must send something; a whole download may take as long as it likes.
@@ -175,17 +176,17 @@ def main() -> None:
 def _install(module: AnsibleModule) -> dict[str, Any]:
     base, version = module.params["base"], module.params["version"]
     path = os.path.join(base, version)
-    stamp = trees.read_stamp(path)
+    stamp = release_dir.read_stamp(path)
     installed = stamp is None or not _is_made_from(stamp, module.params)
     made_from = [] if stamp is None else stamp["archives"]
-    changed = installed or not trees.points_at(os.path.join(base, trees.CURRENT), version)
+    changed = installed or not release_dir.points_at(os.path.join(base, release_dir.CURRENT), version)
     removed: list[str] = []
     if not module.check_mode:
         if installed:
             made_from = _build(module, path)
-        trees.make_current(base, version)
-        removed = trees.prune(base, trees.STAMP) if installed else []
-    linked, kept = _link_command(module, os.path.join(base, trees.CURRENT))
+        release_dir.make_current(base, version)
+        removed = release_dir.prune(base, release_dir.STAMP) if installed else []
+    linked, kept = _link_command(module, os.path.join(base, release_dir.CURRENT))
     return {
         "changed": changed or linked,
         "directory": path,
@@ -215,10 +216,10 @@ def _build(module: AnsibleModule, path: str) -> list[dict[str, str]]:
         missing = [name for name in module.params["must_hold"] if not os.path.exists(os.path.join(tree, name))]
         if missing:
             raise ReleaseError(
-                f"The archives of {module.params['version']} do not hold {checks.enumerate_words(missing)}: the "
+                f"The archives of {module.params['version']} do not hold {check.enumerate_words(missing)}: the "
                 "release has another layout than this version of NoSlop knows."
             )
-        trees.write_stamp(tree, {"archives": made_from})
+        release_dir.write_stamp(tree, {"archives": made_from})
         builds.move_in(tree, path)
     return made_from
 
@@ -299,8 +300,8 @@ def _refuse_lack_of_room(file: str, size_bytes: int) -> None:
     free_bytes = shutil.disk_usage(os.path.dirname(file)).free
     if size_bytes * ROOM_FACTOR > free_bytes:
         raise ReleaseError(
-            f"{os.path.dirname(os.path.dirname(file))} has {checks.gigabytes(free_bytes)} free, and about "
-            f"{checks.gigabytes(size_bytes * ROOM_FACTOR)} are needed to unpack {os.path.basename(file)}. Make room."
+            f"{os.path.dirname(os.path.dirname(file))} has {check.gigabytes(free_bytes)} free, and about "
+            f"{check.gigabytes(size_bytes * ROOM_FACTOR)} are needed to unpack {os.path.basename(file)}. Make room."
         )
 
 
@@ -316,13 +317,13 @@ def _link_command(module: AnsibleModule, current: str) -> tuple[bool, list[str]]
     if command is None:
         return False, []
     target = os.path.join(current, module.params["command_target"])
-    if trees.points_at(command, target):
+    if release_dir.points_at(command, target):
         return False, []
     if os.path.lexists(command) and not _is_ours(command, module.params["base"]):
         return False, [command]
     if not module.check_mode:
         os.makedirs(os.path.dirname(command), mode=0o755, exist_ok=True)
-        trees.flip(command, target)
+        release_dir.flip(command, target)
     return True, []
 
 

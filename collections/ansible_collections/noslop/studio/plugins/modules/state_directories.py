@@ -81,7 +81,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.noslop.studio.plugins.module_utils.host import safe_paths
-from ansible_collections.noslop.studio.plugins.module_utils.systemd import Systemd, SystemdError
+from ansible_collections.noslop.studio.plugins.module_utils.host.systemd import Systemd, SystemdError
 
 
 class AccountMissing(Exception):  # noqa: N818  # named after what is wrong

@@ -197,7 +197,7 @@ removed:
 import os
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.noslop.studio.plugins.module_utils.verification import Verification
+from ansible_collections.noslop.studio.plugins.module_utils.checks.verification import Verification
 
 
 def main() -> None:

@@ -71,7 +71,7 @@ import time
 from dataclasses import asdict
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.noslop.studio.plugins.module_utils import lease
+from ansible_collections.noslop.studio.plugins.module_utils.host import lease
 
 
 def main() -> None:

@@ -75,7 +75,7 @@ import urllib.request
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.noslop.studio.plugins.module_utils import processes
+from ansible_collections.noslop.studio.plugins.module_utils.host import processes
 
 UNITS = "/etc/systemd/system"
 #: Restarts that are owed. On a file system that forgets: after a reboot the unit runs what is there anyway.

@@ -1,3 +1,6 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Change the host itself, as root."""
+"""Read and change the host: files, processes, sockets, mounts, units and cards.
+
+Owns what any role needs of a Linux host. May touch files and processes. Knows nothing of shares or services.
+"""

@@ -1,0 +1,281 @@
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The checks of the services that run on one host."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ansible_collections.noslop.studio.plugins.module_utils.checks import service_probe
+from ansible_collections.noslop.studio.plugins.module_utils.checks.check import Checks, enumerate_words, shorten
+from ansible_collections.noslop.studio.plugins.module_utils.checks.storage_checks import unit_words
+from ansible_collections.noslop.studio.plugins.module_utils.host import processes
+from ansible_collections.noslop.studio.plugins.module_utils.host.processes import Process
+from ansible_collections.noslop.studio.plugins.module_utils.host.systemd import Unit
+from ansible_collections.noslop.studio.plugins.module_utils.host.worker_processes import Account, run_one
+from ansible_collections.noslop.studio.plugins.module_utils.share import inspection
+
+#: How long a service that was just started may take to answer.
+START_BOUND_S = 30.0
+#: How long ComfyUI may take to list a file that another host wrote (its directory cache is 1-3 s on a client).
+LIST_BOUND_S = 15.0
+#: Answers with 200 while the backend runs, and says what is wrong.
+HEALTH = "/api/v1/health"
+
+
+@dataclass(frozen=True)
+class Service:
+    """One service of one host, and where it is to be found."""
+
+    name: str
+    title: str
+    unit: Unit
+    address: str
+    port: int
+    share: Mapping[str, str]
+    listeners: Callable[[int], Sequence[Process]] = processes.listeners
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What the other hosts said in the phase before; ``peers`` has this host too."""
+
+    host: str
+    account: Account
+    peers: Mapping[str, Mapping[str, Any]]
+    ask_peers: bool
+    writes: bool
+
+    def others(self) -> dict[str, Mapping[str, Any]]:
+        """The other hosts."""
+        return {name: peer for name, peer in self.peers.items() if name != self.host}
+
+
+def check_ollama(checks: Checks, service: Service, around: Surroundings) -> None:
+    """Check Ollama: it runs, answers, reads the shared models, and lists what the others list."""
+    process = _check_running(checks, service, "/api/version")
+    if process is None:
+        return
+    environment = process.environment
+    path = service.share["path"]
+    noprune = environment.get("OLLAMA_NOPRUNE", "")
+    checks.add(
+        "services.ollama_environment",
+        environment.get("OLLAMA_MODELS") == path and noprune.lower() in ("1", "true"),
+        share=service.share["name"],
+        seen=f"OLLAMA_MODELS={environment.get('OLLAMA_MODELS', '')} OLLAMA_NOPRUNE={noprune}",
+        expected=f"OLLAMA_MODELS={path} OLLAMA_NOPRUNE=1",
+        todo=_again(checks.host) + "; without OLLAMA_NOPRUNE each start deletes what other hosts are downloading",
+    )
+    _check_view(checks, service, process, around)
+    answer = service_probe.get_json(service.address, service.port, "/api/tags")
+    try:
+        models = [] if answer.error else service_probe.ollama_models(answer.data)
+        problem = answer.error
+    except ValueError as error:
+        models, problem = [], str(error)
+    anywhere = sorted({name for peer in around.peers.values() for name in peer.get("models", [])} | set(models))
+    lacking = service_probe.missing(anywhere, models)
+    problem = problem or (f"does not list {enumerate_words(lacking)}, which another host lists" if lacking else "")
+    checks.add(
+        "services.ollama_models",
+        not problem,
+        share=service.share["name"],
+        seen=shorten(problem) or f"lists {len(models)} models",
+        expected=f"the models that every host lists ({len(anywhere)})",
+        todo=(
+            f"mend the failed checks of share {service.share['name']} first; "
+            f"then run `systemctl restart {service.unit.name}` on {checks.host}"
+        ),
+    )
+    _check_peers(checks, service, around, "/api/version")
+
+
+def check_comfyui(checks: Checks, service: Service, around: Surroundings) -> None:
+    """Check ComfyUI: it runs, answers, and lists a model that each other host put onto the share a moment ago."""
+    process = _check_running(checks, service, "/system_stats")
+    if process is None:
+        return
+    answer = service_probe.get_json(service.address, service.port, "/models")
+    lacking = service_probe.missing([inspection.CHECKPOINTS], answer.data)
+    checks.add(
+        "services.comfyui_folders",
+        not answer.error and not lacking,
+        share=service.share["name"],
+        seen=answer.error
+        or (f"no folder {inspection.CHECKPOINTS}" if lacking else f"lists {len(answer.data)} folders"),
+        expected=f"the folders of models, {inspection.CHECKPOINTS} among them",
+        todo=_again(checks.host),
+    )
+    _check_view(checks, service, process, around)
+    if around.writes:
+        _check_probes(checks, service, around)
+    _check_peers(checks, service, around, "/system_stats")
+
+
+def check_backend(checks: Checks, service: Service, around: Surroundings) -> None:
+    """Check the backend: it runs, its database and its share answer it, and it sees what the others wrote."""
+    process = _check_running(checks, service, HEALTH)
+    if process is None:
+        return
+    answer = service_probe.get_json(service.address, service.port, HEALTH)
+    parts = service_probe.unwell(answer.data)
+    checks.add(
+        "services.backend_ready",
+        not answer.error and not parts,
+        share=service.share["name"],
+        seen=shorten(answer.error or "; ".join(parts)) or "its database and its share answer it",
+        expected="the backend can write",
+        todo=(
+            f"mend the failed checks of share {service.share['name']} first; if there are none, "
+            f"`journalctl -u {service.unit.name} -n 50` on {checks.host} tells why"
+        ),
+    )
+    _check_view(checks, service, process, around)
+    _check_peers(checks, service, around, HEALTH)
+
+
+def check_backend_elsewhere(checks: Checks, service: Service, around: Surroundings) -> None:
+    """On a host that does not run the backend: whether it can be reached from here."""
+    _check_peers(checks, service, around, HEALTH)
+
+
+def _check_probes(checks: Checks, service: Service, around: Surroundings) -> None:
+    probes = {name: str(peer.get("probe") or "") for name, peer in around.peers.items()}
+    wanted = [probe for probe in probes.values() if probe]
+    unwritten = [name for name, probe in probes.items() if not probe]
+    answer, took_s = service_probe.wait_for(
+        lambda: service_probe.get_json(
+            service.address, service.port, service_probe.folder_path(inspection.CHECKPOINTS)
+        ),
+        lambda listed: not service_probe.missing(wanted, listed),
+        LIST_BOUND_S,
+    )
+    lacking = service_probe.missing(wanted, answer.data)
+    late = [name for name, probe in probes.items() if probe and probe in lacking]
+    in_time = [name for name in probes if name not in late + unwritten]
+    seen = f"lists what {enumerate_words(in_time)} put there ({took_s:.0f} s)"
+    if unwritten:
+        seen += f"; {enumerate_words(unwritten)} could not put a file there"
+    if late:
+        seen += f"; does not list what {enumerate_words(late)} put there within {LIST_BOUND_S:g} s"
+    checks.add(
+        "services.comfyui_lists",
+        not answer.error and not late and not unwritten,
+        share=service.share["name"],
+        seen=answer.error or seen,
+        expected=f"lists what {enumerate_words(probes)} put into {service.share['path']}/{inspection.CHECKPOINTS}",
+        todo=(
+            f"mend the failed checks of share {service.share['name']} first; if there are none, {_again(checks.host)}: "
+            "ComfyUI's directory models is to be a link to the share"
+        ),
+    )
+
+
+def _check_running(checks: Checks, service: Service, path: str) -> Process | None:
+    """Whether the unit is active, answers, and is who holds the port; its process when all of that is so."""
+    unit = service.unit
+    logs = f"`journalctl -u {unit.name} -n 50` on {checks.host}"
+    steps = {
+        "masked": f"run `systemctl unmask {unit.name}` and `systemctl start {unit.name}` on {checks.host}",
+        "loaded": f"run `systemctl restart {unit.name}` on {checks.host}; if it stays so, {logs} tells why",
+    }
+    if not checks.add(
+        f"services.{service.name}_unit",
+        unit.load == "loaded" and unit.active == "active",
+        seen=unit_words(unit),
+        expected=f"{unit.name} is active",
+        todo=steps.get(unit.load, _again(checks.host)),
+    ):
+        return None
+    answer, took_s = service_probe.wait_for(
+        lambda: service_probe.get_json(service.address, service.port, path),
+        lambda data: isinstance(data, dict),
+        START_BOUND_S,
+    )
+    version = _version(answer.data)
+    if not checks.add(
+        f"services.{service.name}_answers",
+        not answer.error and isinstance(answer.data, dict),
+        seen=shorten(answer.error) or f"{answer.url} answered{version}{f' after {took_s:.0f} s' if took_s > 2 else ''}",
+        expected=f"{service.title} answers {answer.url}",
+        todo=f"{logs} tells what {service.title} does; `ss -ltnp sport = :{service.port}` tells who listens",
+    ):
+        return None
+    holders = service.listeners(service.port)
+    own = next((process for process in holders if process.unit == unit.name), None)
+    others = [process.describe() for process in holders if process.unit != unit.name]
+    checks.add(
+        f"services.{service.name}_port",
+        own is not None,
+        seen=f"port {service.port} is held by {enumerate_words(others or [unit.name])}",
+        expected=f"{unit.name} holds port {service.port}",
+        todo=f"stop {enumerate_words(others, 'the other program')} on {checks.host}, then {_again(checks.host)}",
+    )
+    return own
+
+
+def _version(data: Any) -> str:
+    if not isinstance(data, dict):
+        return ""
+    system = data.get("system")
+    version = data.get("version") or (system.get("comfyui_version") if isinstance(system, dict) else None)
+    return f", version {version}" if version else ""
+
+
+def _check_view(checks: Checks, service: Service, process: Process, around: Surroundings) -> None:
+    """The service's own view: its mount namespace may hold an older one than the host's."""
+    name = service.share["name"]
+    expected = {host: peer["nonces"][name] for host, peer in around.peers.items() if name in peer.get("nonces", {})}
+    if not expected and not around.writes:
+        return
+    work = service_probe.read_as_process(process.pid, around.account, service.share["path"], expected)
+    outcome = run_one(work, None, inspection.CACHE_BOUND_S + service_probe.REQUEST_TIMEOUT_S)
+    bad = {host: problem for host, problem in (outcome.value or {}).items() if problem}
+    checks.add(
+        f"services.{service.name}_share",
+        bool(expected) and not outcome.error and not bad,
+        share=name,
+        seen=outcome.error
+        or ("" if expected else "no host could write a file there")
+        or "; ".join(f"from {host}: {shorten(problem)}" for host, problem in bad.items())
+        or f"process {process.pid} reads what {enumerate_words(expected)} wrote",
+        expected=f"{service.title} itself sees at {service.share['path']} what {enumerate_words(expected)} wrote",
+        todo=(
+            f"run `systemctl restart {service.unit.name}` on {checks.host}, then verify again"
+            if expected
+            else f"mend the failed checks of share {name} first"
+        ),
+    )
+
+
+def _check_peers(checks: Checks, service: Service, around: Surroundings, path: str) -> None:
+    """Other hosts' services answer from here: what the backend and every person of the studio need."""
+    # Each says where its own listens: a port may be moved for one host alone.
+    peers = {
+        name: (str(peer["address"]), int(peer["ports"][service.name]))
+        for name, peer in around.others().items()
+        if peer.get(service.name)
+    }
+    if not around.ask_peers or not peers:
+        return
+    errors = {name: error for name, error in service_probe.ask_peers(peers, path).items() if error}
+    closed = next((peers[name][1] for name in errors), service.port)
+    checks.add(
+        f"services.{service.name}_peers",
+        not errors,
+        seen="; ".join(f"{name}: {shorten(error)}" for name, error in errors.items())
+        or f"{service.title} answers from {enumerate_words(peers)}",
+        expected=f"{service.title} on {enumerate_words(peers)} answers {checks.host}",
+        todo=(
+            f"see whether {service.title} runs on {enumerate_words(errors)}; if it does, another firewall there drops "
+            f"port {closed}: open it with `ufw allow proto tcp from ADDRESS to any port {closed}` or "
+            f"`firewall-cmd --add-port={closed}/tcp`, with the address of {checks.host}"
+        ),
+    )
+
+
+def _again(host: str) -> str:
+    return f"run the services playbook again for {host}"

@@ -1,0 +1,121 @@
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What verification asks the services: over their real HTTP interfaces, and of their running processes."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import time
+import urllib.parse
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+from ansible_collections.noslop.studio.plugins.module_utils.host.worker_processes import Account, become
+from ansible_collections.noslop.studio.plugins.module_utils.share import inspection
+
+REQUEST_TIMEOUT_S = 10.0
+POLL_S = 1.0
+#: How many hosts are asked at once.
+PARALLEL = 16
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a GET gave: the decoded JSON as ``data``, or the ``error`` why there is none."""
+
+    url: str
+    data: Any = None
+    error: str = ""
+
+
+def get_json(address: str, port: int, path: str, timeout_s: float = REQUEST_TIMEOUT_S) -> Answer:
+    """GET a JSON document from a host, past any proxy that the environment names."""
+    host = f"[{address}]" if ":" in address else address
+    url = f"http://{host}:{port}{path}"
+    connection = http.client.HTTPConnection(address, port, timeout=timeout_s)
+    try:
+        connection.request("GET", path, headers={"Accept": "application/json"})
+        response = connection.getresponse()
+        body = response.read()
+        if response.status != 200:
+            return Answer(url, error=f"GET {url} answered {response.status} {response.reason}")
+        return Answer(url, data=json.loads(body))
+    except (OSError, http.client.HTTPException) as error:
+        return Answer(url, error=f"GET {url}: {error or type(error).__name__}")
+    except ValueError:
+        return Answer(url, error=f"GET {url} answered something that is not JSON")
+    finally:
+        connection.close()
+
+
+def wait_for(ask: Callable[[], Answer], enough: Callable[[Any], bool], bound_s: float) -> tuple[Answer, float]:
+    """Ask until the answer is enough or the bound is reached. Returns the last answer and the seconds it took."""
+    began = time.monotonic()
+    while True:
+        answer = ask()
+        took_s = time.monotonic() - began
+        if (not answer.error and enough(answer.data)) or took_s >= bound_s:
+            return answer, took_s
+        time.sleep(POLL_S)
+
+
+def ask_peers(peers: Mapping[str, tuple[str, int]], path: str) -> dict[str, str]:
+    """Ask one service of many hosts.
+
+    Takes host name to address and port, returns host name to an error, empty when none.
+    """
+    with ThreadPoolExecutor(PARALLEL) as pool:
+        answers = pool.map(lambda where: get_json(where[0], where[1], path).error, peers.values())
+        return dict(zip(peers, answers))
+
+
+def unwell(health: Any) -> list[str]:
+    """What an answer to ``/api/v1/health`` complains of, a sentence each; empty when the backend can write."""
+    if not isinstance(health, dict) or "status" not in health:
+        return ["its answer is not about its health"]
+    if health["status"] == "ok":
+        return []
+    parts = [
+        f"{name}: {part['detail']}" for name, part in health.items() if isinstance(part, dict) and part.get("detail")
+    ]
+    return parts or [f"it says that it is {health['status']}"]
+
+
+def ollama_models(tags: Any) -> list[str]:
+    """The names of the models in an answer to ``/api/tags``.
+
+    Raises:
+        ValueError: it is no such answer.
+    """
+    try:
+        return sorted(str(model["name"]) for model in tags["models"] or [])
+    except (TypeError, KeyError) as error:
+        raise ValueError("the answer to /api/tags has no list of models") from error
+
+
+def read_as_process(
+    pid: int, account: Account, path: str, expected: Mapping[str, Mapping[str, str]]
+) -> Callable[[], dict[str, str]]:
+    """Work for a child: read nonces the way a running service sees its files, in its own mount namespace."""
+
+    def work() -> dict[str, str]:
+        root = os.open(f"/proc/{pid}/root", os.O_PATH | os.O_DIRECTORY)
+        become(account)
+        return inspection.read_nonces(f"/proc/self/fd/{root}{path}", expected)
+
+    return work
+
+
+def folder_path(folder: str) -> str:
+    """The path under which ComfyUI lists a folder of models."""
+    return "/models/" + urllib.parse.quote(folder)
+
+
+def missing(wanted: Iterable[str], listed: Any) -> list[str]:
+    """Which of the wanted names a list lacks."""
+    names = {str(name) for name in listed} if isinstance(listed, list) else set()
+    return [name for name in wanted if name not in names]

@@ -1,0 +1,404 @@
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a share must look like on a host: judges what ``share_probe`` saw. Pure: touches nothing."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ansible_collections.noslop.studio.plugins.module_utils import studio
+from ansible_collections.noslop.studio.plugins.module_utils.checks.check import (
+    Checks,
+    enumerate_words,
+    gigabytes,
+    shorten,
+)
+from ansible_collections.noslop.studio.plugins.module_utils.host import mountinfo
+from ansible_collections.noslop.studio.plugins.module_utils.host.systemd import Unit
+from ansible_collections.noslop.studio.plugins.module_utils.nfs import mount_options
+
+#: nfsd grants at most a 4096th of its memory as block size; below this a mount is broken rather than small.
+LEAST_BLOCK_BYTES = 64 * 1024
+ASKED_BLOCK_BYTES = 1024 * 1024
+#: ComfyUI compares directory times: a client may not keep them for longer than seconds.
+MODELS_CACHE = {"acdirmin": "1", "acdirmax": "3"}
+CLOCK_TOLERANCE_S = 5.0
+#: Below both of these a file system runs out of inodes before long.
+LEAST_FREE_INODES = 100_000
+LEAST_FREE_INODES_SHARE = 0.05
+#: The share whose files may be executed: custom nodes bring libraries.
+EXEC_SHARES = ("comfyui_custom_nodes",)
+#: From here on a wait is told; the usual reason is the server's grace period after a restart (nfs.conf(5)).
+TELL_WAIT_S = 5.0
+
+
+@dataclass(frozen=True)
+class Storage:
+    """What is meant to hold for the storage of one host."""
+
+    provider: str
+    server: bool
+    server_address: str
+    studio_id: str
+    accounts: Mapping[str, studio.AccountNumbers]
+    min_free_gb: float
+    read_ahead_kb: int
+    root: str
+    max_block_bytes: int = 0
+    require_own_file_system: bool = False
+
+    @property
+    def is_client(self) -> bool:
+        """Whether the shares are mounted here by NoSlop."""
+        return self.provider == "nfs" and not self.server
+
+    @property
+    def people(self) -> studio.AccountNumbers:
+        """The account whose group may enter the storage root."""
+        return self.accounts[studio.PEOPLE]
+
+    def owner(self, share: Mapping[str, str]) -> studio.AccountNumbers:
+        """Return the account that owns a share, and to which its export squashes."""
+        return self.accounts[share.get("owner") or studio.PEOPLE]
+
+    def is_read_only(self, share: Mapping[str, str]) -> bool:
+        """Return whether this host may read a share and not write to it."""
+        return self.is_client and share.get("writers") == "server"
+
+
+def unit_words(unit: Unit) -> str:
+    """The state of a unit in one phrase."""
+    if unit.load != "loaded":
+        return f"{unit.name} is {unit.load}"
+    because = f" ({unit.result})" if unit.active == "failed" and unit.result else ""
+    return f"{unit.name} is {unit.active}{because}"
+
+
+def again(host: str) -> str:
+    """The step that puts a host's storage right."""
+    return f"run the storage playbook again for {host}"
+
+
+def judge_units(checks: Checks, share: Mapping[str, str], automount: Unit, mount: Unit) -> str:
+    """Whether a share's units on a client are there and wait for it. Returns what to do, empty when they are."""
+    todo = ""
+    units = (automount, mount)
+    masked = [unit for unit in units if unit.load == "masked"]
+    if masked:
+        runtime = " --runtime" if any(unit.enabled == "masked-runtime" for unit in masked) else ""
+        todo = (
+            f"run `systemctl unmask{runtime} {' '.join(unit.name for unit in masked)}` and "
+            f"`systemctl start {automount.name}` on {checks.host}, then verify again"
+        )
+    elif any(unit.load != "loaded" for unit in units):
+        todo = again(checks.host)
+    elif automount.active != "active" or mount.active == "failed":
+        todo = (
+            f"run `systemctl reset-failed {automount.name} {mount.name}` and `systemctl start {automount.name}` "
+            f"on {checks.host}, then verify again; `journalctl -u {mount.name}` tells what happened"
+        )
+    checks.add(
+        "storage.units",
+        not todo,
+        share=share["name"],
+        seen="; ".join(unit_words(unit) for unit in units),
+        expected=f"{automount.name} is active, so that {share['path']} is mounted whenever it is used",
+        todo=todo,
+    )
+    return todo
+
+
+def mount_problem(storage: Storage, path: str, sight: Mapping[str, Any]) -> tuple[str, str, str]:
+    """Whether the right kind of file system is at a path: what was seen, what was expected, and what is wrong."""
+    mount = sight["mount"]
+    if mount is None:
+        return "no mount leads there", "a mounted file system", "nothing"
+    seen = f"{mount['fstype']} from {mount['source']} at {mount['point']}"
+    network = mount["fstype"] in mountinfo.NETWORK_TYPES
+    if storage.is_client:
+        expected = f"nfs4 from {storage.server_address}:{path} at {path}"
+        if not sight["is_mount_point"] or not mount["fstype"].startswith("nfs"):
+            return seen, expected, "not mounted"
+        wrong_source = mount["source"] != mount_options.source_of(storage.server_address, path)
+        wrong_device = mount["device"] != sight["device"]
+        if mount["fstype"] != "nfs4" or wrong_source or wrong_device:
+            return seen, expected, "another"
+        return seen, expected, ""
+    if storage.provider == "existing":
+        expected = "a network file system, or another one mounted there by you"
+        return seen, expected, "" if network or mount["point"] != "/" else "not mounted"
+    expected = "a file system on this host's own disks"
+    return seen, expected, "another" if network or mount["fstype"] in mountinfo.VOLATILE_TYPES else ""
+
+
+def judge_mount(checks: Checks, storage: Storage, share: Mapping[str, str], sight: Mapping[str, Any], todo: str) -> str:
+    """Whether the right file system is mounted. ``todo`` is what the units' check said. Returns what is wrong."""
+    path = share["path"]
+    seen, expected, wrong = mount_problem(storage, path, sight)
+    steps = {
+        "not mounted": todo or again(checks.host),
+        "another": f"{again(checks.host)}; if that refuses it, run `umount {path}` on {checks.host} first",
+    }
+    if storage.provider == "existing":
+        steps["not mounted"] = f"mount your file system so that it holds {path} on {checks.host}"
+    elif not storage.is_client:
+        steps["another"] = f"move {path} to a disk of {checks.host}, or set noslop_storage_provider to existing"
+    checks.add(
+        "storage.mounted", not wrong, share=share["name"], seen=seen, expected=expected, todo=steps.get(wrong, todo)
+    )
+    return wrong
+
+
+def marker_problem(studio_id: str, share: str, marker: Mapping[str, str]) -> str:
+    """What is wrong with the marker file of a share; empty when it is the right one."""
+    if marker["error"]:
+        return f"no readable marker: {marker['error']}"
+    try:
+        content = json.loads(marker["text"])
+        said = (str(content["studio_id"]), str(content["share"]))
+    except (ValueError, TypeError, KeyError):
+        return f"the marker is no marker of NoSlop: {shorten(marker['text'], 80)!r}"
+    return "" if said == (studio_id, share) else f"the marker names share {said[1]} of studio {said[0]}"
+
+
+def judge_marker(checks: Checks, storage: Storage, share: Mapping[str, str], sight: Mapping[str, Any]) -> bool:
+    """Whether the share says that it is this share of this studio."""
+    problem = marker_problem(storage.studio_id, share["name"], sight["marker"])
+    where = (
+        checks.host if storage.provider == "local" or storage.server else f"the storage server {storage.server_address}"
+    )
+    missing = bool(sight["marker"]["error"])
+    return checks.add(
+        "storage.marker",
+        not problem,
+        share=share["name"],
+        seen=problem or f"the marker of share {share['name']}",
+        expected=f"share {share['name']} of studio {storage.studio_id}",
+        todo=(
+            f"make sure that {share['path']} on {where} holds this studio's data, then run the storage playbook again: "
+            "it writes a missing marker"
+            if missing
+            else f"another directory is at {share['path']} on {checks.host}: mount or move the right one there"
+        ),
+    )
+
+
+def judge_options(checks: Checks, storage: Storage, share: Mapping[str, str], mount: Mapping[str, Any]) -> None:
+    """Whether the kernel runs the mount with what was asked: the negotiated values, not those of a unit file."""
+    options: Mapping[str, str] = mount["options"]
+    wanted = {"vers": "4.2"}
+    if share["kind"] == "models":
+        wanted.update(MODELS_CACHE)
+    wrong = [f"{name}={options.get(name, 'default')}" for name in wanted if options.get(name) != wanted[name]]
+    flags = ["hard", "nosuid", "nodev"]
+    flags += [] if share["name"] in EXEC_SHARES else ["noexec"]
+    flags += ["ro"] if storage.is_read_only(share) else []
+    unwanted = ["soft", "softerr", "softreval", "nocto"] + ([] if "ro" in flags else ["ro"])
+    wrong += [name for name in unwanted if name in options]
+    wrong += [f"no {name}" for name in flags if name not in options]
+    if not options.get("proto", "").startswith("tcp"):
+        wrong.append(f"proto={options.get('proto', 'none')}")
+    names = ["vers", "proto", "nconnect", "acregmin", "acregmax", "acdirmin", "acdirmax"]
+    seen = ",".join(["hard"] * ("hard" in options) + [f"{name}={options[name]}" for name in names if name in options])
+    cache = ",".join(f"{name}={value}" for name, value in wanted.items() if name != "vers")
+    checks.add(
+        "storage.options",
+        not wrong,
+        share=share["name"],
+        seen=f"{seen}; wrong: {', '.join(wrong)}" if wrong else seen,
+        expected=f"vers=4.2, proto=tcp, {', '.join(flags)}{', ' if cache else ''}{cache}",
+        todo=f"{again(checks.host)}, which mounts it again",
+    )
+    sizes = [int(options[name]) for name in ("rsize", "wsize") if options.get(name, "").isdigit()]
+    limit = storage.max_block_bytes
+    reason = f", the server's limit is {limit}" if limit else ""
+    checks.add(
+        "storage.block_size",
+        len(sizes) == 2 and min(sizes) >= LEAST_BLOCK_BYTES,
+        share=share["name"],
+        seen=f"rsize={options.get('rsize')}, wsize={options.get('wsize')} ({ASKED_BLOCK_BYTES} asked{reason})",
+        expected=f"at least {LEAST_BLOCK_BYTES}",
+        todo=f"look into /proc/fs/nfsd/max_block_size on the server; then {again(checks.host)}",
+    )
+
+
+def judge_read_ahead(checks: Checks, storage: Storage, share: Mapping[str, str], in_force_kb: int | None) -> None:
+    """Whether models are read ahead far enough; the kernel's default for NFS is 128 KiB."""
+    checks.add(
+        "storage.read_ahead",
+        in_force_kb is not None and in_force_kb >= storage.read_ahead_kb,
+        share=share["name"],
+        seen="not known" if in_force_kb is None else f"{in_force_kb} KiB",
+        expected=f"at least {storage.read_ahead_kb} KiB",
+        todo=(
+            f"{again(checks.host)}; if it stays, run `systemctl restart systemd-udevd` there and mount the share again"
+        ),
+    )
+
+
+def judge_space(checks: Checks, storage: Storage, share: Mapping[str, str], sight: Mapping[str, Any]) -> None:
+    """Whether there is room left on the share."""
+    free_bytes = sight["free_bytes"]
+    checks.add(
+        "storage.free",
+        free_bytes >= storage.min_free_gb * 1e9,
+        share=share["name"],
+        seen=f"{gigabytes(free_bytes)} free",
+        expected=f"at least {storage.min_free_gb:g} GB (noslop_min_free_gb)",
+        todo=f"make room below {share['path']}, or lower noslop_min_free_gb",
+    )
+
+
+def judge_inodes(checks: Checks, path: str, inodes: int, free_inodes: int, share: str = "") -> None:
+    """Judge whether a file system can hold more files. One that makes inodes as it needs them counts none."""
+    checks.add(
+        "storage.inodes",
+        inodes == 0 or free_inodes >= LEAST_FREE_INODES or free_inodes >= inodes * LEAST_FREE_INODES_SHARE,
+        share=share,
+        seen=f"{free_inodes:,} of {inodes:,} inodes are free for {path}" if inodes else f"{path} has no fixed number",
+        expected=f"at least {LEAST_FREE_INODES:,}, or {LEAST_FREE_INODES_SHARE:.0%} of them",
+        todo=(
+            f"remove files that are not needed on {checks.host}: `du --inodes --one-file-system --max-depth=3 {path} | "
+            "sort --numeric-sort` shows where they are"
+        ),
+    )
+
+
+def judge_refused_write(checks: Checks, share: Mapping[str, str], written: Mapping[str, Any]) -> None:
+    """Judge whether a host that may only read a share was refused when it tried to write there."""
+    reason = written["refused_write"]
+    checks.add(
+        "storage.read_only",
+        bool(reason),
+        share=share["name"],
+        seen=f"a file was refused: {reason}" if reason else "a file could be made",
+        expected=f"{checks.host} may read {share['path']} and not write there: only the storage server may",
+        todo=f"{again('the storage server')}, then for {checks.host}",
+    )
+
+
+def judge_accounts(checks: Checks, storage: Storage, present: Mapping[str, tuple[int, int, tuple[int, ...]]]) -> None:
+    """Judge whether each account has its numbers, and is in no group that it should not be in.
+
+    Args:
+        checks: where the results go.
+        storage: what is meant.
+        present: name to uid, gid and all groups of each account that the host knows.
+    """
+    wrong = []
+    joined = []
+    for name, account in storage.accounts.items():
+        if name not in present:
+            wrong.append(f"no account {name}")
+            continue
+        uid, gid, groups = present[name]
+        if (uid, gid) != (account.uid, account.gid):
+            wrong.append(f"{name} is {uid}:{gid}, not {account.uid}:{account.gid}")
+        wanted = {gid, *(storage.accounts[group].gid for group in account.groups)}
+        further = sorted(set(groups) - wanted)
+        joined += [f"{name} is in the groups {enumerate_words(map(str, further))}"] if further else []
+    checks.add(
+        "storage.account",
+        not wrong,
+        seen="; ".join(wrong) or f"{enumerate_words(storage.accounts)} have their numbers",
+        expected="each account of the studio has the same numbers on every host",
+        todo=again(checks.host),
+    )
+    checks.add(
+        "storage.account_groups",
+        not joined,
+        seen="; ".join(joined) or "each is in its own groups",
+        expected="no account of a share or a service is in a further group, which would give it more than its own",
+        todo=f"take it out on {checks.host} with `gpasswd --delete ACCOUNT GROUP`",
+    )
+
+
+def judge_written(checks: Checks, storage: Storage, share: Mapping[str, str], written: Mapping[str, Any]) -> None:
+    """Whether a file could be written as the service account, belongs to it, and what the clocks say."""
+    owner = storage.owner(share)
+    problem = written.get("error", "")
+    waited_s = written.get("waited_s", 0.0)
+    waited = (
+        f", after {waited_s:.0f} s (a server that was restarted lets clients wait 90 s)"
+        if waited_s > TELL_WAIT_S
+        else ""
+    )
+    if not checks.add(
+        "storage.written",
+        not problem,
+        share=share["name"],
+        seen=shorten(problem) + waited if problem else f"a file was written{waited}",
+        expected=f"{owner.name} (uid {owner.uid}) writes a file to {share['path']}",
+        todo=(
+            f"{again('the server')}, then for {checks.host}"
+            if storage.provider == "nfs"
+            else f"give the account {owner.name} (uid {owner.uid}) the right to write to {share['path']}"
+        ),
+    ):
+        return
+    checks.add(
+        "storage.owner",
+        (written["uid"], written["gid"]) == (owner.uid, owner.gid),
+        share=share["name"],
+        seen=f"the file belongs to {written['uid']}:{written['gid']}",
+        expected=f"{owner.uid}:{owner.gid}",
+        todo=again("the storage server") + ": its exports and its directories give each file to the share's account",
+    )
+
+
+def judge_clock(checks: Checks, differences_s: Mapping[str, float]) -> None:
+    """Whether this host and the file server agree on the time; the largest difference counts."""
+    share, difference_s = max(differences_s.items(), key=lambda item: abs(item[1]))
+    checks.add(
+        "storage.clock",
+        abs(difference_s) <= CLOCK_TOLERANCE_S,
+        seen=f"{difference_s:+.1f} s against the file server's clock (share {share})",
+        expected=f"within {CLOCK_TOLERANCE_S:g} s",
+        todo=(
+            f"run `timedatectl set-ntp true` on {checks.host} and on the server, and wait until `timedatectl` says "
+            "that the clock is synchronized"
+        ),
+    )
+
+
+def judge_nonces(checks: Checks, share: Mapping[str, str], wrong: Mapping[str, str]) -> None:
+    """Whether this host reads what every other one wrote a moment ago."""
+    bad = {host: problem for host, problem in wrong.items() if problem}
+    checks.add(
+        "storage.shared",
+        not bad,
+        share=share["name"],
+        seen=(
+            "; ".join(f"from {host}: {problem}" for host, problem in bad.items())
+            or f"read what {enumerate_words(wrong)} wrote"
+        ),
+        expected=f"the files that {enumerate_words(wrong)} wrote a moment ago",
+        todo=(
+            f"mend the failed storage checks of {enumerate_words(bad)} and {checks.host} first; if there are none, "
+            f"these hosts have different directories at {share['path']}: {again('all of them')}"
+        ),
+    )
+
+
+def judge_closed(checks: Checks, storage: Storage, share: Mapping[str, str], open_to_all: bool) -> None:
+    """Whether accounts outside the group are kept out: with ``all_squash`` the server cannot tell them apart."""
+    path = share["path"]
+    if open_to_all and not mountinfo.is_below(path, storage.root):
+        checks.note(
+            "storage.closed",
+            share=share["name"],
+            seen=f"every account of {checks.host} may write to {path}, which lies outside {storage.root}",
+            expected=f"a directory above {path} that only the group {storage.people.gid} may enter",
+        )
+        return
+    checks.add(
+        "storage.closed",
+        not open_to_all,
+        share=share["name"],
+        seen=f"uid 65534 may {'write there' if open_to_all else 'not write there'}",
+        expected="only the service account and its group may",
+        todo=f"{again(checks.host)}: {storage.root} is to be 0750 root:noslop",
+    )

@@ -1,0 +1,395 @@
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The three phases of a verification on one host: who is asked what, in which order, and for how long."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import secrets
+import socket
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from ansible_collections.noslop.studio.plugins.module_utils import studio
+from ansible_collections.noslop.studio.plugins.module_utils.checks import (
+    nft_rules,
+    server_checks,
+    service_checks,
+    service_probe,
+    storage_checks,
+)
+from ansible_collections.noslop.studio.plugins.module_utils.checks.check import Checks
+from ansible_collections.noslop.studio.plugins.module_utils.checks.storage_checks import Storage
+from ansible_collections.noslop.studio.plugins.module_utils.host import mountinfo, sockets, state
+from ansible_collections.noslop.studio.plugins.module_utils.host.systemd import Unit
+from ansible_collections.noslop.studio.plugins.module_utils.host.worker_processes import (
+    Account,
+    account_for,
+    run_all,
+    run_one,
+)
+from ansible_collections.noslop.studio.plugins.module_utils.nfs import exports, mount_options
+from ansible_collections.noslop.studio.plugins.module_utils.share import inspection
+from ansible_collections.noslop.studio.plugins.module_utils.share.path_rules import unit_name
+
+NOBODY = Account(65534, 65534)
+#: Written while NFSv3's helpers are meant to be down on a client.
+CLIENT_QUIET = "/etc/systemd/system/rpcbind.socket.d/noslop-client.conf"
+#: For a share that is known not to answer, and for the programs that are asked.
+SHORT_S = 20.0
+CONNECT_S = 5.0
+TABLE = ("inet", "noslop_studio")
+
+
+class Verification:
+    """One host's part in the proof. ``options`` are the module's parameters."""
+
+    def __init__(self, options: Mapping[str, Any], *, writes: bool) -> None:
+        self._options = options
+        self._writes = writes
+        self._host: str = options["host"]
+        self._shares: list[dict[str, str]] = options["shares"]
+        self._peers: Mapping[str, Mapping[str, Any]] = options["peers"]
+        self._own: Mapping[str, Any] = self._peers.get(self._host, {})
+        limits = [int(peer.get("max_block_bytes") or 0) for peer in self._peers.values()]
+        self._storage = Storage(
+            provider=options["provider"],
+            server=options["server"],
+            server_address=options["server_address"],
+            studio_id=options["studio_id"],
+            accounts=studio.accounts_from_dicts(options["accounts"]),
+            min_free_gb=options["min_free_gb"],
+            read_ahead_kb=options["read_ahead_kb"],
+            root=options["root"],
+            max_block_bytes=max(limits, default=0),
+            require_own_file_system=options["require_own_file_system"],
+        )
+        people = self._storage.people
+        self._account = account_for(people.uid, people.gid)
+        # Each share is used as the account that owns it, with the group that may pass the storage root.
+        self._owners = {share["name"]: self._owner(share) for share in self._shares}
+
+    def _owner(self, share: Mapping[str, str]) -> Account:
+        owner = self._storage.owner(share)
+        return Account(owner.uid, owner.gid, tuple({owner.gid, self._storage.people.gid}))
+
+    # write
+
+    def write(self) -> dict[str, Any]:
+        """Leave a nonce in each share, and a model for ComfyUI; tell what the others need to know."""
+        run_id = secrets.token_hex(8)
+        nonce, probe = inspection.file_names(self._host, run_id)
+        contents = {share["name"]: secrets.token_hex(32) for share in self._shares}
+        results: dict[str, dict[str, Any]] = {}
+        if self._writes:
+            works = {
+                share["name"]: self._write_work(share, nonce, contents[share["name"]], probe) for share in self._shares
+            }
+            timeout_s = (
+                self._options["timeout"] if not self._storage.is_client or not self._connect_error() else SHORT_S
+            )
+            for name, outcome in run_all(works, self._owners, timeout_s).items():
+                answer = dict(outcome.value or {"error": outcome.error})
+                results[name] = {**answer, "waited_s": outcome.took_s, "hung": outcome.hung}
+        return {
+            "written": {
+                "host": self._host,
+                "address": self._options["address"],
+                "ollama": self._options["ollama"],
+                "comfyui": self._options["comfyui"],
+                "backend": self._options["backend"],
+                "ports": {name: self._options[f"{name}_port"] for name in ("ollama", "comfyui", "backend")},
+                "run_id": run_id,
+                "nonces": {
+                    name: {"file": nonce, "content": contents[name]}
+                    for name, result in results.items()
+                    if not result.get("error") and "refused_write" not in result
+                },
+                "results": results,
+                "probe": probe if any(result.get("probe") for result in results.values()) else "",
+                "models": self._listed_models(),
+                "max_block_bytes": int(state.read("/proc/fs/nfsd/max_block_size") or 0) if self._storage.server else 0,
+            }
+        }
+
+    def _write_work(
+        self, share: Mapping[str, str], nonce: str, content: str, probe: str
+    ) -> Callable[[], dict[str, Any]]:
+        wants_probe = share["name"] == "comfyui_models" and "services" in self._options["scope"]
+
+        def work() -> dict[str, Any]:
+            sight = inspection.look(share["path"])
+            seen, expected, wrong = storage_checks.mount_problem(self._storage, share["path"], sight)
+            if wrong:
+                return {"error": f"nothing was written, since {seen} is not {expected}", "refused": True}
+            problem = storage_checks.marker_problem(self._storage.studio_id, share["name"], sight["marker"])
+            if problem:
+                return {"error": f"nothing was written: {problem}", "refused": True}
+            if self._storage.is_read_only(share):
+                return inspection.try_to_write(share["path"], nonce)
+            written = inspection.leave_nonce(share["path"], nonce, content)
+            written["network"] = sight["mount"]["fstype"] in mountinfo.NETWORK_TYPES
+            written["probe"] = wants_probe and inspection.leave_probe(share["path"], probe)
+            return written
+
+        return work
+
+    def _listed_models(self) -> list[str]:
+        if not (self._options["ollama"] and "services" in self._options["scope"]):
+            return []
+        answer = service_probe.get_json(self._service_address, self._options["ollama_port"], "/api/tags")
+        with contextlib.suppress(ValueError):
+            return service_probe.ollama_models(answer.data)
+        return []
+
+    # read
+
+    def read(self) -> dict[str, Any]:
+        """Make every check of this host."""
+        checks = Checks(self._host)
+        deployed = False
+        if "storage" in self._options["scope"]:
+            deployed = self._read_storage(checks)
+            deployed = self._read_firewall(checks) or deployed
+        if "services" in self._options["scope"]:
+            if not self._options["firewall_enabled"]:
+                # Not earlier: a firewall that is switched off stays until the services were moved to loopback.
+                server_checks.judge_loopback(checks, sockets.read_listeners(), self._service_ports)
+            deployed = self._read_services(checks) or deployed
+        return {"checks": checks.list, "deployed": deployed}
+
+    def _read_storage(self, checks: Checks) -> bool:
+        storage_checks.judge_accounts(checks, self._storage, state.accounts(self._storage.accounts))
+        connected = not self._storage.is_client or self._check_connection(checks)
+        hung = any(result.get("hung") for result in self._own.get("results", {}).values())
+        timeout_s = SHORT_S if hung or not connected else self._options["timeout"]
+        looks = run_all({share["name"]: self._read_work(share) for share in self._shares}, self._owners, timeout_s)
+        # After the looks: an automount that was not used says nothing about its mount.
+        units = state.units(self._unit_names()) if self._storage.is_client else {}
+        open_to_all = self._who_may_write()
+        counted: set[str] = set()
+        deployed = False
+        for share in self._shares:
+            todo = ""
+            if self._storage.is_client:
+                automount, mount = (units[unit_name(share["path"], kind)] for kind in ("automount", "mount"))
+                todo = storage_checks.judge_units(checks, share, automount, mount)
+                deployed = deployed or automount.load != "not-found"
+            outcome = looks[share["name"]]
+            if outcome.error:
+                self._report_silence(checks, share, outcome.error, todo)
+                continue
+            deployed = deployed or not outcome.value["sight"]["marker"]["error"]
+            self._judge_share(checks, share, outcome.value, todo)
+            # The disks of the server are looked at there, each once.
+            sight = outcome.value["sight"]
+            if not self._storage.is_client and sight["device"] not in counted:
+                counted.add(sight["device"])
+                storage_checks.judge_inodes(
+                    checks, share["path"], sight["inodes"], sight["free_inodes"], share=share["name"]
+                )
+            if share["name"] in open_to_all:
+                storage_checks.judge_closed(checks, self._storage, share, open_to_all[share["name"]])
+        system, device = os.statvfs("/"), os.stat("/").st_dev
+        if f"{os.major(device)}:{os.minor(device)}" not in counted:
+            storage_checks.judge_inodes(checks, "/", system.f_files, system.f_favail)
+        # A disk of this host has no other clock to compare with.
+        clocks_s = {name: result["clock_s"] for name, result in self._written().items() if result.get("network")}
+        if clocks_s:
+            storage_checks.judge_clock(checks, clocks_s)
+        if self._storage.server and self._storage.provider == "nfs":
+            self._read_server(checks)
+        elif self._storage.is_client and state.read(CLIENT_QUIET):
+            self._check_listeners(checks)
+        return deployed
+
+    def _written(self) -> dict[str, dict[str, Any]]:
+        """What this host's own first phase did on each share; nothing in check mode."""
+        if not self._writes:
+            return {}
+        nothing = {"error": "the first part of this verification gave no result"}
+        results = self._own.get("results", {})
+        return {share["name"]: results.get(share["name"], nothing) for share in self._shares}
+
+    def _read_work(self, share: Mapping[str, str]) -> Callable[[], dict[str, Any]]:
+        expected = {
+            host: peer["nonces"][share["name"]]
+            for host, peer in self._peers.items()
+            if host != self._host and share["name"] in peer["nonces"]
+        }
+
+        def work() -> dict[str, Any]:
+            sight = inspection.look(share["path"])
+            return {"sight": sight, "nonces": inspection.read_nonces(share["path"], expected)}
+
+        return work
+
+    def _judge_share(self, checks: Checks, share: Mapping[str, str], looked: Mapping[str, Any], todo: str) -> None:
+        storage, sight = self._storage, looked["sight"]
+        before = len(checks.list)
+        if storage_checks.judge_mount(checks, storage, share, sight, todo) == "not mounted":
+            return
+        storage_checks.judge_marker(checks, storage, share, sight)
+        well = all(check["ok"] for check in checks.list[before:])
+        storage_checks.judge_space(checks, storage, share, sight)
+        if storage.is_client:
+            storage_checks.judge_options(checks, storage, share, sight["mount"])
+            if share["kind"] == "models":
+                text = state.read(f"/sys/class/bdi/{sight['device']}/read_ahead_kb").strip()
+                storage_checks.judge_read_ahead(checks, storage, share, int(text) if text.isdigit() else None)
+        written = self._written().get(share["name"])
+        # Nothing is written to the wrong share, and then what is wrong about it was told just now.
+        if storage.is_read_only(share):
+            if written and "refused_write" in written:
+                storage_checks.judge_refused_write(checks, share, written)
+        elif written and (well or not written.get("refused")):
+            storage_checks.judge_written(checks, storage, share, written)
+        if looked["nonces"]:
+            storage_checks.judge_nonces(checks, share, looked["nonces"])
+
+    def _report_silence(self, checks: Checks, share: Mapping[str, str], error: str, todo: str) -> None:
+        step = storage_checks.again(checks.host)
+        if self._storage.is_client and not todo:
+            step = f"see whether the storage server {self._storage.server_address} runs; if it does, {step}"
+        mount = mount_options.effective_mount(state.mount_table(), share["path"])
+        there = f"{mount.fstype} from {mount.source} is mounted" if mount else "nothing is mounted there"
+        checks.add(
+            "storage.mounted",
+            False,
+            share=share["name"],
+            seen=f"{there if self._storage.is_client else share['path']}: {error}",
+            expected=f"{share['path']} answers",
+            todo=todo or step,
+        )
+
+    def _who_may_write(self) -> dict[str, bool]:
+        outcome = run_one(
+            lambda: {share["name"]: inspection.may_write(share["path"]) for share in self._shares}, NOBODY, SHORT_S
+        )
+        return outcome.value or {}
+
+    def _connect_error(self) -> str:
+        address = (self._storage.server_address, server_checks.NFS_PORT)
+        try:
+            socket.create_connection(address, timeout=CONNECT_S).close()
+        except OSError as error:
+            return str(error)
+        return ""
+
+    def _check_connection(self, checks: Checks) -> bool:
+        error = self._connect_error()
+        where = f"{self._storage.server_address}:{server_checks.NFS_PORT}"
+        return checks.add(
+            "storage.server",
+            not error,
+            seen=f"{where}: {error}" if error else f"{where} answers",
+            expected=f"the storage server answers on {where}",
+            todo=(
+                "switch the storage server on and run `systemctl status nfs-server` there; if the address of "
+                f"{checks.host} is no longer {self._options['address']}, set noslop_address for it and run the storage "
+                "playbook again"
+            ),
+        )
+
+    def _unit_names(self) -> list[str]:
+        return [unit_name(share["path"], kind) for share in self._shares for kind in ("automount", "mount")]
+
+    def _read_server(self, checks: Checks) -> None:
+        shown = exports.parse_shown(state.run("exportfs", "-s"))
+        table = state.mount_table()
+        server_checks.judge_exports(checks, self._storage, self._shares, self._options["clients"], shown, table=table)
+        server_checks.judge_file_systems(checks, self._storage, self._shares, table)
+        nfsd = {name: state.read(f"/proc/fs/nfsd/{name}") for name in ("threads", "versions", "portlist")}
+        server_checks.judge_nfsd(checks, nfsd, self._options["server_threads"])
+        self._check_listeners(checks)
+
+    def _check_listeners(self, checks: Checks) -> None:
+        listeners = sockets.read_listeners()
+        holders = sockets.find_programs(one.inode for one in listeners)
+        server_checks.judge_listeners(checks, listeners, holders, client=self._storage.is_client)
+
+    # firewall and services
+
+    def _read_firewall(self, checks: Checks) -> bool:
+        if not self._options["firewall_enabled"]:
+            return False
+        listing = None
+        with contextlib.suppress(ValueError):
+            listing = json.loads(state.run("nft", "--json", "list", "table", *TABLE))
+        nft_rules.judge_firewall(
+            checks,
+            listing,
+            member_ports=[server_checks.NFS_PORT],
+            service_ports=self._service_ports,
+            members=self._options["members"],
+            allowed=self._options["allowed_networks"],
+        )
+        return listing is not None
+
+    @property
+    def _service_ports(self) -> list[int]:
+        return [self._options[f"{name}_port"] for name in ("ollama", "comfyui", "backend")]
+
+    @property
+    def _service_address(self) -> str:
+        return str(self._options["address"]) if self._options["firewall_enabled"] else "127.0.0.1"
+
+    @staticmethod
+    def _settled_units(names: list[str]) -> dict[str, Unit]:
+        """The states of units; one that is starting, or about to be started again, is waited for."""
+        deadline = time.monotonic() + service_checks.START_BOUND_S
+        while True:
+            units = state.units(names)
+            if not any(unit.active == "activating" for unit in units.values()) or time.monotonic() >= deadline:
+                return units
+            time.sleep(service_probe.POLL_S)
+
+    def _read_services(self, checks: Checks) -> bool:
+        units = self._settled_units([self._options[f"{name}_unit"] for name in ("ollama", "comfyui", "backend")])
+        around = service_checks.Surroundings(
+            self._host, self._account, self._peers, self._options["firewall_enabled"], self._writes
+        )
+        paths = {share["name"]: share for share in self._shares}
+        kinds = {
+            "ollama": ("Ollama", "ollama_models", service_checks.check_ollama),
+            "comfyui": ("ComfyUI", "comfyui_models", service_checks.check_comfyui),
+            "backend": ("the backend", "projects", service_checks.check_backend),
+        }
+        for name, (title, share, check) in kinds.items():
+            port: int = self._options[f"{name}_port"]
+            service = service_checks.Service(
+                name=name,
+                title=title,
+                unit=units[self._options[f"{name}_unit"]],
+                address=self._service_address,
+                port=port,
+                share=paths[share],
+            )
+            if self._options[name]:
+                check(checks, service, around)
+            elif name == "backend":
+                # A studio has one, and every host is its client.
+                service_checks.check_backend_elsewhere(checks, service, around)
+        return any(unit.load not in ("not-found", "") for unit in units.values())
+
+    # cleanup
+
+    def cleanup(self) -> dict[str, Any]:
+        """Take away what this verification wrote here. A share that does not answer keeps it until the next one."""
+        if not self._writes:
+            return {"removed": []}
+        run_id = self._options["run_id"]
+        works = {
+            share["name"]: self._clean_work(share["path"], run_id)
+            for share in self._shares
+            if not self._storage.is_read_only(share)
+        }
+        outcomes = run_all(works, self._owners, SHORT_S)
+        return {"removed": [path for outcome in outcomes.values() for path in outcome.value or []]}
+
+    @staticmethod
+    def _clean_work(path: str, run_id: str) -> Callable[[], list[str]]:
+        return lambda: inspection.clean(path, run_id)

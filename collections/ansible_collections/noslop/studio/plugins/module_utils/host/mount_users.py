@@ -1,0 +1,104 @@
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Who uses a mounted file system.
+
+Reads ``/proc`` only and never asks the file system itself, so that the answer comes even when its server is away,
+where fuser(1) and lsof(8) would block.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ansible_collections.noslop.studio.plugins.module_utils.host.mountinfo import Mount, is_below, parse_mountinfo
+
+
+@dataclass(frozen=True)
+class Holder:
+    """One process and one thing that it has open below a mount point."""
+
+    pid: int
+    name: str
+    path: str
+    unit: str
+
+    def __str__(self) -> str:
+        """For messages."""
+        return f"{self.name} (pid {self.pid}) uses {self.path}"
+
+
+def holders_of(points: Sequence[str]) -> list[Holder]:
+    """Processes that work in, run from, map or have open anything on the file systems mounted at ``points``."""
+    with open("/proc/self/mountinfo", encoding="utf-8") as stream:
+        ours = [mount for mount in parse_mountinfo(stream.read()) if mount.point in points and mount.fstype != "autofs"]
+    # The same file system may be mounted elsewhere in a container; (device, root) says that it is the same.
+    wanted = {(mount.device, mount.root) for mount in ours}
+    found = []
+    for pid in sorted(int(name) for name in os.listdir("/proc") if name.isdigit()):
+        with contextlib.suppress(OSError):  # it may end, or have ended, while it is looked at
+            path = _first_use(pid, wanted) if wanted else ""
+            if path:
+                found.append(Holder(pid, _text(pid, "comm").strip(), path, _unit(pid)))
+    return found
+
+
+def _first_use(pid: int, wanted: set[tuple[str, str]]) -> str:
+    text = _text(pid, "mountinfo")
+    mounts = [mount for mount in parse_mountinfo(text) if (mount.device, mount.root) in wanted]
+    if not mounts:
+        return ""
+    points = [mount.point for mount in mounts]
+    for link in ("cwd", "root", "exe"):
+        with contextlib.suppress(OSError):
+            path = os.readlink(f"/proc/{pid}/{link}")
+            if any(is_below(path, point) for point in points):
+                return path
+    return _open_file(pid, _mount_ids(text, mounts)) or _mapped_file(pid, mounts)
+
+
+def _mount_ids(text: str, mounts: list[Mount]) -> set[str]:
+    keys = {(mount.device, mount.root) for mount in mounts}
+    rows = [line.split(" ") for line in text.splitlines()]
+    return {row[0] for row in rows if len(row) > 3 and (row[2], row[3]) in keys}
+
+
+def _open_file(pid: int, mount_ids: set[str]) -> str:
+    """A descriptor's mount is known by number (proc_pid_fdinfo(5)), in whatever namespace its path is told."""
+    for number in os.listdir(f"/proc/{pid}/fdinfo"):
+        with contextlib.suppress(OSError):
+            for line in _text(pid, f"fdinfo/{number}").splitlines():
+                if line.startswith("mnt_id:") and line.split()[1] in mount_ids:
+                    return os.readlink(f"/proc/{pid}/fd/{number}")
+    return ""
+
+
+def _mapped_file(pid: int, mounts: list[Mount]) -> str:
+    devices = {_hexadecimal(mount.device) for mount in mounts}
+    for line in _text(pid, "maps").splitlines():
+        words = line.split(None, 5)
+        if len(words) == 6 and words[3] in devices and any(is_below(words[5], mount.point) for mount in mounts):
+            return words[5]
+    return ""
+
+
+def _hexadecimal(device: str) -> str:
+    """``0:46`` as /proc/<pid>/maps writes it: ``00:2e``."""
+    major, _, minor = device.partition(":")
+    return f"{int(major):02x}:{int(minor):02x}"
+
+
+def _unit(pid: int) -> str:
+    """The systemd unit whose control group a process is in; empty when it is in none."""
+    for line in _text(pid, "cgroup").splitlines():
+        for part in reversed(line.split("/")):
+            if part.endswith((".service", ".scope")):
+                return part
+    return ""
+
+
+def _text(pid: int, name: str) -> str:
+    with open(f"/proc/{pid}/{name}", encoding="utf-8", errors="replace") as stream:
+        return stream.read()

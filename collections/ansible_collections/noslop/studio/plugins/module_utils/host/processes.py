@@ -1,0 +1,239 @@
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Find the programs that run from a directory or write below it, stop them, and start them again as they were."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pwd
+import re
+import signal
+import subprocess
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+from ansible_collections.noslop.studio.plugins.module_utils.host import mountinfo, worker_processes
+
+#: ComfyUI ends within this after a polite signal unless it is in the middle of an image.
+STOP_TIMEOUT_S = 30.0
+_POLL_S = 0.1
+_INTERPRETER = re.compile(r"(python|pypy)[\d.]*$")
+_UNIT = re.compile(r"([^/]+\.service)(?:/|$)")
+
+
+@dataclass(frozen=True)
+class Process:
+    """A running program, with all that is needed to start it again."""
+
+    pid: int
+    #: ticks since boot when it started (proc_pid_stat(5)): a number alone may be another process by now
+    started: int
+    account: worker_processes.Account
+    arguments: tuple[str, ...]
+    directory: str
+    environment: dict[str, str] = field(default_factory=dict, repr=False)
+    #: the system unit that it belongs to, if it does
+    unit: str = ""
+    #: the same for a unit of its user's own service manager
+    user_unit: str = ""
+
+    def describe(self) -> str:
+        """The process as a person would look for it."""
+        return f"process {self.pid} ({' '.join(self.arguments)[:120]}) of {user_name(self.account.uid)}"
+
+
+def running_from(directory: str, proc: str = "/proc") -> list[Process]:
+    """Programs whose code lies in ``directory``: an interpreter that runs a script there, or an executable there.
+
+    An editor, a pager or a shell that merely sits in the directory is none.
+    """
+    root = os.path.realpath(directory)
+    return [process for process in _all(proc) if _runs_from(process, root)]
+
+
+def mentions(process: Process, directory: str) -> bool:
+    """Whether one of a process's words is a path in ``directory``: a start script that lies there, for example."""
+    root = os.path.realpath(directory)
+    words = [os.path.realpath(os.path.join(process.directory, word)) for word in process.arguments]
+    return any(mountinfo.is_below(word, root) and os.path.exists(word) for word in words)
+
+
+def read(pid: int, proc: str = "/proc") -> Process | None:
+    """What ``/proc`` says of a process; ``None`` for kernel threads and for what is gone meanwhile."""
+    return _read(proc, pid)
+
+
+def writers_below(directories: Sequence[str], proc: str = "/proc") -> list[str]:
+    """Descriptions of processes that have a file below one of the directories open for writing."""
+    roots = [os.path.realpath(directory) for directory in directories]
+    found = []
+    for pid in _pids(proc):
+        for path in _open_for_writing(f"{proc}/{pid}"):
+            if any(mountinfo.is_below(path, root) for root in roots):
+                process = _read(proc, pid)
+                found.append(f"{process.describe() if process else f'process {pid}'} writes {path}")
+    return found
+
+
+def listeners(port: int, proc: str = "/proc") -> list[Process]:
+    """Processes that listen on a TCP port."""
+    sockets = _listening_sockets(port, proc)
+    found = []
+    for pid in _pids(proc) if sockets else []:
+        with contextlib.suppress(OSError):
+            names = [os.readlink(f"{proc}/{pid}/fd/{fd}") for fd in os.listdir(f"{proc}/{pid}/fd")]
+            if sockets.intersection(names):
+                process = _read(proc, pid)
+                found += [process] if process else []
+    return found
+
+
+def stop(process: Process, timeout_s: float = STOP_TIMEOUT_S) -> bool:
+    """End a process, politely and then not. Returns whether it is gone."""
+    for number, patience_s in ((signal.SIGTERM, timeout_s), (signal.SIGKILL, 5.0)):
+        if not is_running(process):
+            return True
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(process.pid, number)
+        deadline = time.monotonic() + patience_s
+        while is_running(process) and time.monotonic() < deadline:
+            time.sleep(_POLL_S)
+    return not is_running(process)
+
+
+def start_again(process: Process) -> None:
+    """Start what was stopped: same words, directory, environment and account. Raises OSError."""
+    subprocess.Popen(
+        process.arguments,
+        cwd=process.directory,
+        env=process.environment,
+        user=process.account.uid,
+        group=process.account.gid,
+        extra_groups=list(process.account.groups),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+
+
+def is_running(process: Process, proc: str = "/proc") -> bool:
+    """Whether this very process still runs; one that only waits to be collected does not."""
+    state, started = _state(proc, process.pid)
+    return started == process.started and state not in ("Z", "X", "")
+
+
+def user_name(uid: int) -> str:
+    """The account's name, or its number where the host does not know it."""
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)
+
+
+def _all(proc: str) -> Iterator[Process]:
+    for pid in _pids(proc):
+        process = _read(proc, pid)
+        if process is not None:
+            yield process
+
+
+def _pids(proc: str) -> list[int]:
+    return sorted(int(name) for name in os.listdir(proc) if name.isdigit() and int(name) != os.getpid())
+
+
+def _read(proc: str, pid: int) -> Process | None:
+    """What ``/proc`` says of a process; ``None`` for kernel threads and for what is gone meanwhile."""
+    base = f"{proc}/{pid}"
+    try:
+        arguments = _words(f"{base}/cmdline")
+        status = dict(line.split(":", 1) for line in _text(f"{base}/status").splitlines() if ":" in line)
+        uid, gid = (int(status[name].split()[0]) for name in ("Uid", "Gid"))
+        groups = tuple(int(word) for word in status["Groups"].split())
+        directory = os.readlink(f"{base}/cwd")
+        environment = dict(word.split("=", 1) for word in _words(f"{base}/environ") if "=" in word)
+        cgroup = _text(f"{base}/cgroup")
+    except (OSError, KeyError, ValueError):
+        return None
+    if not arguments:
+        return None
+    unit, user_unit = _units(cgroup)
+    account = worker_processes.Account(uid, gid, groups)
+    return Process(
+        pid, _state(proc, pid)[1], account, tuple(arguments), directory, environment, unit=unit, user_unit=user_unit
+    )
+
+
+def _runs_from(process: Process, root: str) -> bool:
+    program = process.arguments[0]
+    if "/" in program:
+        # where the program's name lies, and not where a link of that name leads: a venv's python is a link
+        place, name = os.path.split(os.path.join(process.directory, program))
+        if mountinfo.is_below(os.path.join(os.path.realpath(place), name), root):
+            return True
+    if not _INTERPRETER.search(os.path.basename(program)):
+        return False
+    scripts = [word for word in process.arguments[1:] if word.endswith(".py")]
+    return any(mountinfo.is_below(os.path.realpath(os.path.join(process.directory, word)), root) for word in scripts)
+
+
+def _open_for_writing(base: str) -> Iterator[str]:
+    try:
+        descriptors = os.listdir(f"{base}/fd")
+    except OSError:
+        return
+    for descriptor in descriptors:
+        with contextlib.suppress(OSError, ValueError):
+            path = os.readlink(f"{base}/fd/{descriptor}")
+            if path.startswith("/") and not path.startswith(("/dev/", "/proc/", "/sys/")):
+                about = dict(line.split(":", 1) for line in _text(f"{base}/fdinfo/{descriptor}").splitlines())
+                if int(about["flags"], 8) & (os.O_WRONLY | os.O_RDWR):
+                    yield path
+
+
+def _listening_sockets(port: int, proc: str) -> set[str]:
+    """``socket:[inode]`` of each TCP socket that listens on the port (proc_net(5); state 0A is LISTEN)."""
+    found = set()
+    for name in ("tcp", "tcp6"):
+        with contextlib.suppress(OSError):
+            for line in _text(f"{proc}/net/{name}").splitlines()[1:]:
+                cells = line.split()
+                if cells[3] == "0A" and int(cells[1].rpartition(":")[2], 16) == port:
+                    found.add(f"socket:[{cells[9]}]")
+    return found
+
+
+def _units(cgroup: str) -> tuple[str, str]:
+    """The system unit and the user's unit in the text of ``/proc/<pid>/cgroup``, where there are any."""
+    for line in cgroup.splitlines():
+        path = line.split(":", 2)[-1]
+        names = _UNIT.findall(path)
+        if path.startswith("/user.slice/"):
+            own = [name for name in names if not name.startswith("user@")]
+            if names:
+                return "", own[-1] if own else ""
+        elif names:
+            return names[-1], ""
+    return "", ""
+
+
+def _state(proc: str, pid: int) -> tuple[str, int]:
+    try:
+        # the second field is the name in parentheses, and may hold anything
+        cells = _text(f"{proc}/{pid}/stat").rpartition(")")[2].split()
+        return cells[0], int(cells[19])
+    except (OSError, IndexError, ValueError):
+        return "", -1
+
+
+def _words(path: str) -> list[str]:
+    with open(path, "rb") as stream:
+        text = stream.read()
+    return [os.fsdecode(word) for word in text.rstrip(b"\0").split(b"\0")] if text.strip(b"\0") else []
+
+
+def _text(path: str) -> str:
+    with open(path, encoding="utf-8", errors="replace") as stream:
+        return stream.read()

@@ -1,0 +1,305 @@
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Resolve and install Python packages with uv, as the build account, each file compared with its hash.
+
+uv is one program. It comes as a wheel from the index that the host's pip uses, compared with a hash that stands here,
+by the pip that Python itself carries (``ensurepip``). From then on it lies below the programs' directory, as root's.
+"""
+
+from __future__ import annotations
+
+import configparser
+import json
+import os
+import re
+import subprocess
+import urllib.parse
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from ansible_collections.noslop.studio.plugins.module_utils.host import safe_paths
+from ansible_collections.noslop.studio.plugins.module_utils.install import builds
+
+VERSION = "0.13.9"
+#: Wheels for x86_64 and aarch64 (glibc), as the index names them.
+SHA256 = (
+    "d7f459fe4fd247d830351c75686d3996ace3c6f3f728eb0e85a30b7ada0cef19",
+    "ecb6028d79dc96fbeafffe5c8af62a7099487ebc05a701e76714eebcffd06375",
+)
+LOCK_LIMIT_BYTES = 16 * 1024 * 1024
+#: Where the programs that build lie, below the directory of all programs.
+TOOLS = "tools"
+#: Prints Python's version, and the path of the pip that ensurepip would install, from where ensurepip looks: the
+#: directory that Python was built to take it from (configure --with-wheel-pkg-dir, as Debian's is), or beside itself.
+_ABOUT = """
+import glob, importlib.util, json, os, platform, sys, sysconfig
+found = importlib.util.find_spec("ensurepip")
+own = os.path.join(os.path.dirname(found.origin), "_bundled") if found else ""
+places = [place for place in (sysconfig.get_config_var("WHEEL_PKG_DIR"), own) if place]
+wheels = [path for place in places for path in sorted(glob.glob(os.path.join(glob.escape(place), "pip-*.whl")))]
+print(json.dumps(["%d.%d" % sys.version_info[:2], platform.machine(), os.path.abspath(sys.executable), wheels[:1]]))
+"""
+#: pip's settings for a whole host, in the order in which later ones win (pip's documentation, "Configuration").
+_PIP_FILES = ("/etc/xdg/pip/pip.conf", "/etc/pip.conf")
+_PIP_NAMES = ("index-url", "extra-index-url", "find-links", "trusted-host", "cert")
+_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?")
+
+
+@dataclass(frozen=True)
+class Step:
+    """Describes what is installed from one index."""
+
+    requirements: tuple[str, ...]
+    index_url: str = ""
+
+
+@dataclass(frozen=True)
+class Interpreter:
+    """A Python on this host."""
+
+    version: str
+    architecture: str
+    path: str
+    pip_wheel: str
+
+
+def interpreter(program: str) -> Interpreter:
+    """Look at a Python of this host's. Raises BuildError when it cannot be run."""
+    try:
+        done = subprocess.run([program, "-I", "-c", _ABOUT], stdin=subprocess.DEVNULL, capture_output=True, check=True)
+    except OSError as error:
+        raise builds.BuildError(f"{program} cannot be run: {error.strerror}") from error
+    except subprocess.CalledProcessError as error:
+        raise builds.BuildError(f"{program} cannot be run: {error.stderr.decode(errors='replace').strip()}") from error
+    version, architecture, path, wheels = json.loads(done.stdout)
+    return Interpreter(version, architecture, path, wheels[0] if wheels else "")
+
+
+def pip_settings(environment: Mapping[str, str], files: Sequence[str] = _PIP_FILES) -> dict[str, str]:
+    """Return the host's settings for pip that say where packages come from, by pip's own names."""
+    own = environment.get("PIP_CONFIG_FILE", "")
+    read = [] if own == os.devnull else [*files, *([own] if own else [])]
+    found: dict[str, str] = {}
+    for path in read:
+        parser = configparser.RawConfigParser()
+        try:
+            parser.read(path, encoding="utf-8")
+        except (configparser.Error, UnicodeDecodeError):
+            continue
+        for section in ("global", "install"):
+            for name in _PIP_NAMES:
+                if parser.has_option(section, name):
+                    found[name] = parser.get(section, name)
+    for name in _PIP_NAMES:
+        value = environment.get("PIP_" + name.upper().replace("-", "_"))
+        if value:
+            found[name] = value
+    return found
+
+
+def environment_of(settings: Mapping[str, str]) -> dict[str, str]:
+    """Return uv's environment for the host's settings for pip."""
+    found = {
+        "UV_NO_CONFIG": "1",
+        "UV_PYTHON_DOWNLOADS": "never",
+        "UV_NO_PROGRESS": "1",
+        "UV_SYSTEM_CERTS": "1",
+        # pip takes all its indexes for equal. What is installed is decided by hashes, and not by the index.
+        "UV_INDEX_STRATEGY": "unsafe-best-match",
+    }
+    for name, variable, separator in (
+        ("index-url", "UV_DEFAULT_INDEX", " "),
+        ("extra-index-url", "UV_INDEX", " "),
+        ("find-links", "UV_FIND_LINKS", ","),
+        ("trusted-host", "UV_INSECURE_HOST", " "),
+        ("cert", "SSL_CERT_FILE", " "),
+    ):
+        if settings.get(name):
+            found[variable] = separator.join(settings[name].split())
+    return found
+
+
+class Uv:
+    """uv, ready to be run in one build."""
+
+    def __init__(self, build: builds.Build, program: str, python: Interpreter, allow_source: Sequence[str]) -> None:
+        self.build, self.program, self.python = build, program, python
+        self.allow_source = tuple(allow_source)
+        self.environment = {
+            **environment_of(pip_settings(os.environ)),
+            "UV_CACHE_DIR": os.path.join(build.directory, "cache"),
+        }
+
+    def resolve(self, steps: Sequence[Step]) -> str:
+        """Return the packages of all steps with their hashes, as one text with a part for each step.
+
+        What an earlier step resolved comes from that step's index in later steps too: a build of torch for one kind of
+        GPU is not replaced by another's. Only what an earlier step merely needed and a later one asks for by name (as
+        numpy) is resolved by the later one.
+        """
+        parts: list[dict[str, str]] = []
+        named: set[str] = set()
+        for number, step in enumerate(steps):
+            asked = {_plain(project_name(wanted)) for wanted in step.requirements}
+            fixed = {
+                name: (block.split()[0], where)
+                for where, part in enumerate(parts)
+                for name, block in part.items()
+                if name in named or name not in asked
+            }
+            text = self._resolve_step(steps, number, fixed) if step.requirements else ""
+            blocks = {_plain(block.split("==")[0]): block for block in _blocks(text)}
+            own = {name: block for name, block in blocks.items() if name not in fixed}
+            parts = [{name: block for name, block in part.items() if name not in own} for part in parts]
+            parts.append(own)
+            named |= asked
+        return "".join(f"# step {number + 1}\n{''.join(part.values())}" for number, part in enumerate(parts))
+
+    def _resolve_step(self, steps: Sequence[Step], number: int, fixed: Mapping[str, tuple[str, int]]) -> str:
+        step = steps[number]
+        wanted = [pin for pin, _ in fixed.values()] + list(step.requirements)
+        sources = {name: f"step-{where + 1}" for name, (_, where) in fixed.items() if steps[where].index_url}
+        project = [
+            "[project]",
+            'name = "noslop-resolved"',
+            'version = "0"',
+            f'requires-python = ">={self.python.version}"',
+            f"dependencies = {json.dumps(wanted, ensure_ascii=False)}",
+        ]
+        for where in sorted({where for _, where in fixed.values() if steps[where].index_url}):
+            url = json.dumps(steps[where].index_url, ensure_ascii=False)
+            project += ["[[tool.uv.index]]", f'name = "step-{where + 1}"', f"url = {url}", "explicit = true"]
+        project.append("[tool.uv.sources]")
+        project += [f'{json.dumps(name)} = {{ index = "{index}" }}' for name, index in sources.items()]
+        path = self.build.write("pyproject.toml", ("\n".join(project) + "\n").encode())
+        out = os.path.join(self.build.directory, f"resolved-{number}.txt")
+        self._run(
+            [
+                *("pip", "compile", "--quiet", "--generate-hashes", "--no-header", "--no-annotate"),
+                *("--python", self.python.path, "--output-file", out),
+                *self._formats(),
+                *_index(step.index_url),
+                path,
+            ]
+        )
+        return safe_paths.read_file(out, LOCK_LIMIT_BYTES).decode()
+
+    def make_environment(self, name: str) -> str:
+        """Make an empty environment in the build account's directory, one that may be moved, and return its path."""
+        path = os.path.join(self.build.directory, name)
+        self._run(["venv", "--quiet", "--no-project", "--relocatable", "--python", self.python.path, path])
+        return path
+
+    def install(self, environment: str, requirements: str, index_url: str = "") -> None:
+        """Install exactly what ``requirements`` lists, each file by its hash, and nothing besides."""
+        path = self.build.write("requirements.txt", requirements.encode())
+        words = ["--require-hashes", "--no-deps", "--compile-bytecode", *self._formats(), *_index(index_url)]
+        self._run(["pip", "install", "--quiet", "--python", environment, *words, "--requirement", path])
+
+    def _formats(self) -> list[str]:
+        # As in pip, a name in --no-binary is an exception from --only-binary :all:.
+        words = ["--only-binary", ":all:"]
+        for name in self.allow_source:
+            words += ["--no-binary", name]
+        return words
+
+    def _run(self, words: list[str]) -> None:
+        self.build.run([self.program, *words], self.environment)
+
+
+def bring(
+    build: builds.Build, programs: str, python: Interpreter, index_url: str = "", pinned: Sequence[str] = SHA256
+) -> str:
+    """Return the path of uv below ``programs``, after bringing it there where it is missing.
+
+    Raises:
+        BuildError: no index has the wheel with one of the ``pinned`` hashes.
+    """
+    place = os.path.join(programs, TOOLS, f"uv-{VERSION}")
+    program = os.path.join(place, "uv")
+    if os.path.exists(program):
+        return program
+    if not python.pip_wheel:
+        raise builds.BuildError(f"{python.path} brings no pip along. On Debian: apt install python3-venv")
+    hashes = " ".join(f"--hash=sha256:{sha256}" for sha256 in pinned)
+    wanted = build.write("uv.txt", f"uv=={VERSION} {hashes}\n".encode())
+    # pip foresees this: "python pip-*.whl/pip download" (pip/__main__.py).
+    pip = [python.path, os.path.join(python.pip_wheel, "pip"), "download", "--no-input", "--quiet", "--no-cache-dir"]
+    words = ["--disable-pip-version-check", "--no-deps", "--only-binary", ":all:", "--require-hashes", "-r", wanted]
+    downloads = os.path.join(build.directory, "uv-wheel")
+    code, output = build.run([*pip, *words, "--dest", downloads], accept_failure=True)
+    if code != 0 and index_url:
+        host = urllib.parse.urlsplit(index_url).hostname or ""
+        build.run([*pip, *words, "--dest", downloads, "--index-url", index_url, "--trusted-host", host])
+    elif code != 0:
+        raise builds.BuildError(
+            f"uv {VERSION}, which installs Python packages, cannot be had:\n{output.strip()}\nIt comes from the index "
+            "that pip uses on this host (index-url in /etc/pip.conf, or PyPI)."
+        )
+    unpack = (
+        "import glob, os, shutil, sys, zipfile\n"
+        "wheel = zipfile.ZipFile(glob.glob(sys.argv[1] + '/*.whl')[0])\n"
+        "name = next(name for name in wheel.namelist() if name.endswith('.data/scripts/uv'))\n"
+        "os.mkdir(sys.argv[2])\n"
+        "shutil.copyfileobj(wheel.open(name), open(sys.argv[2] + '/uv', 'wb'))\n"
+        "os.chmod(sys.argv[2] + '/uv', 0o755)\n"
+    )
+    build.run([python.path, "-c", unpack, downloads, os.path.join(build.directory, "uv")])
+    builds.move_in(build.hand_over("uv"), place)
+    return program
+
+
+def requirement_lines(text: str, where: str) -> list[str]:
+    """Return the requirements in a file of pip's, without comments.
+
+    Raises:
+        BuildError: a line is an option, such as another index, which nobody but the inventory sets.
+    """
+    found = []
+    for line in text.replace("\\\n", " ").splitlines():
+        wanted = re.sub(r"(^|\s)#.*$", "", line).strip()
+        if wanted.startswith("-") or " --" in wanted:
+            raise builds.BuildError(
+                f"{where} holds an option of pip's, which is not taken from there: {wanted}. Set the index or the "
+                "package in the inventory."
+            )
+        if "://" in wanted or " @ " in wanted:
+            raise builds.BuildError(
+                f"{where} names an address instead of a package of an index: {wanted}. What it holds tomorrow is "
+                "not known. Name the package and its version in comfyui_pip_packages, or take the node out."
+            )
+        if wanted:
+            found.append(wanted)
+    return found
+
+
+def lock_parts(text: str) -> list[str]:
+    """Return the parts of a lock, one a step."""
+    return re.split(r"(?m)^# step \d+\n", text)[1:]
+
+
+def project_name(requirement: str) -> str:
+    """Return the name of the package in a requirement."""
+    match = _NAME.match(requirement)
+    return match[0] if match else requirement
+
+
+def warn_of_clear_text(index_urls: Sequence[str], warn: Callable[[str], None]) -> None:
+    """Warn of indexes that are read without TLS."""
+    for url in dict.fromkeys(index_urls):
+        if urllib.parse.urlsplit(url).scheme == "http":
+            warn(f"{url} is read without encryption: whoever is on the way can change what is resolved.")
+
+
+def _index(url: str) -> list[str]:
+    return ["--default-index", url] if url else []
+
+
+def _plain(name: str) -> str:
+    """The form of a name in which two are compared (PEP 503)."""
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def _blocks(text: str) -> list[str]:
+    """Split a list of requirements into the packages, each with its hashes."""
+    return re.findall(r"(?m)^[^\s#].*\n(?:[ \t].*\n)*", text)

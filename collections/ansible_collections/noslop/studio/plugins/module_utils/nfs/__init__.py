@@ -1,0 +1,6 @@
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Read and compare exports and mounts, and mount shares through their units.
+
+Owns what exports(5), mountstats and the kernel say of NFS. Never stops an automount that is in use.
+"""

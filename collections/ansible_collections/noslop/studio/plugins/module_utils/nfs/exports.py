@@ -1,0 +1,104 @@
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Read exports, as files and as the server has them, and compare. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from ansible_collections.noslop.studio.plugins.module_utils.host.mountinfo import is_below
+
+#: Path to client to options.
+Exports = dict[str, dict[str, frozenset[str]]]
+
+_OCTAL = re.compile(r"\\([0-7]{3})")
+_CLIENT = re.compile(r"([^(\s]*)\(([^)]*)\)")
+#: Words that exports(5) takes and exportfs(8) shows otherwise.
+_SHOWN_AS = {"mp": "mountpoint"}
+
+
+def parse_shown(text: str) -> Exports:
+    """Read what ``exportfs -s`` prints: a path, then ``client(options)``, one pair a line.
+
+    ``subtree_check`` is in force where its opposite is not shown (exportfs(8) names it never), and is added.
+    """
+    found: Exports = {}
+    for line in text.splitlines():
+        path, _, rest = line.strip().partition(" ")
+        if not path.startswith("/"):
+            continue
+        for client, options in _CLIENT.findall(rest):
+            words = options.split(",")
+            if "no_subtree_check" not in words:
+                words.append("subtree_check")
+            found.setdefault(_unescape(path), {})[client] = frozenset(words)
+    return found
+
+
+def exported_paths(text: str) -> list[str]:
+    """Paths that an exports file names (exports(5)): quoted, escaped, and with lines that go on."""
+    paths = []
+    for line in map(str.strip, text.replace("\\\n", " ").splitlines()):
+        if line.startswith('"'):
+            paths.append(_unescape(line[1:].partition('"')[0]))
+        elif line.startswith("/"):
+            paths.append(_unescape(line.split()[0]))
+    return paths
+
+
+def meant(exports: Sequence[Mapping[str, Any]]) -> Exports:
+    """What a role asks for, in the form of :data:`Exports`. A path without clients is not exported."""
+    return {
+        export["path"]: {
+            client: frozenset(_SHOWN_AS.get(option, option) for option in export["options"])
+            for client in export["clients"]
+        }
+        for export in exports
+        if export["clients"]
+    }
+
+
+def differences(wanted: Exports, shown: Exports, foreign: Iterable[str]) -> list[str]:
+    """Say how the server's exports differ from what is wanted.
+
+    Args:
+        wanted: what should be exported; every option named must be in force, others may be.
+        shown: what the server exports.
+        foreign: paths that the administrator exports, which are not ours to judge.
+
+    Returns:
+        One sentence for each difference.
+    """
+    found = []
+    for path, clients in wanted.items():
+        for client, options in clients.items():
+            has = shown.get(path, {}).get(client)
+            if has is None:
+                found.append(f"{path} is not exported to {client}")
+            elif options - has:
+                found.append(f"{path} is exported to {client} without {', '.join(sorted(options - has))}")
+        found += [f"{path} is exported to {client} too" for client in shown.get(path, {}) if client not in clients]
+    strangers = set(shown) - set(wanted) - set(foreign)
+    return found + [f"{path} is still exported" for path in sorted(strangers)]
+
+
+def overlaps(paths: Iterable[str], foreign: Mapping[str, str]) -> list[str]:
+    """Say which exports of the administrator reach the studio's directories.
+
+    Args:
+        paths: the studio's directories.
+        foreign: path to the file that exports it.
+    """
+    return [
+        f"{file} exports {other}, which reaches the share {path} past the studio's rules. "
+        f"Remove that line (then: exportfs -ra), or choose another path for the share."
+        for path in paths
+        for other, file in foreign.items()
+        if is_below(path, other) or is_below(other, path)
+    ]
+
+
+def _unescape(text: str) -> str:
+    return _OCTAL.sub(lambda match: chr(int(match.group(1), 8)), text)

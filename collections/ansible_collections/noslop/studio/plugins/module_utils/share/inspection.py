@@ -1,0 +1,194 @@
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What verification does on a share itself: look at it, leave a nonce, read the others', take its own away.
+
+Every function here touches a path that may block for ever, so each runs in a child (see ``children``), and returns
+what JSON can carry. None of them judges what it saw: ``storage_rules`` does.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import stat
+import time
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+from ansible_collections.noslop.studio.plugins.module_utils import studio
+from ansible_collections.noslop.studio.plugins.module_utils.host import mountinfo
+
+#: Directory on each share for the files of a verification, removed when it is empty.
+DIRECTORY = ".noslop-verify"
+#: Where ComfyUI looks for the files that its loader of checkpoints offers.
+CHECKPOINTS = "checkpoints"
+PROBE_PREFIX = "noslop-verify-"
+#: The smallest valid safetensors file: the length of its header, and an empty header.
+PROBE_CONTENT = (2).to_bytes(8, "little") + b"{}"
+#: Files of a verification that was cut off are removed by a later one when they are this old.
+STALE_S = 3600
+#: A file of another host shows up late where a client caches directories.
+CACHE_BOUND_S = 15.0
+POLL_S = 0.5
+
+
+def look(path: str) -> dict[str, Any]:
+    """Everything to know about a share without writing to it. Triggers the automount, and waits for it."""
+    os.stat(os.path.join(path, "."))
+    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as stream:
+        table = mountinfo.parse_mountinfo(stream.read())
+    status, space = os.stat(path), os.statvfs(path)
+    holding = mountinfo.mount_holding(table, os.path.realpath(path))
+    return {
+        "mount": asdict(holding) if holding else None,
+        "is_mount_point": mountinfo.mount_at(table, path) is not None,
+        "device": f"{os.major(status.st_dev)}:{os.minor(status.st_dev)}",
+        "uid": status.st_uid,
+        "gid": status.st_gid,
+        "mode": stat.S_IMODE(status.st_mode),
+        "free_bytes": space.f_bavail * space.f_frsize,
+        "inodes": space.f_files,
+        "free_inodes": space.f_favail,
+        "marker": _read_or_error(os.path.join(path, studio.MARKER)),
+    }
+
+
+def leave_nonce(path: str, name: str, content: str) -> dict[str, Any]:
+    """Write a file into the share and say who owns it, and how far the file server's clock is from ours.
+
+    The difference is positive where this host is ahead. A touch without a time takes the server's (nfs(5)).
+    """
+    _look_anew(path, name)
+    directory = os.path.join(path, DIRECTORY)
+    with contextlib.suppress(FileExistsError):
+        os.mkdir(directory, 0o775)
+    descriptor = os.open(os.path.join(directory, name), os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
+    with open(descriptor, "w", encoding="utf-8") as stream:
+        stream.write(content)
+        stream.flush()
+        os.fsync(stream.fileno())
+        before = time.time()
+        os.utime(stream.fileno())
+        status = os.fstat(stream.fileno())
+        after = time.time()
+    return {"uid": status.st_uid, "gid": status.st_gid, "clock_s": (before + after) / 2 - status.st_mtime}
+
+
+def try_to_write(path: str, name: str) -> dict[str, Any]:
+    """Try to make a file in a share that is read-only here, and return why that was refused; empty where it was not.
+
+    What could be made after all is removed.
+    """
+    passing = os.path.join(path, f"{DIRECTORY}.{name}")
+    try:
+        os.mkdir(passing, 0o775)
+    except OSError as error:
+        return {"refused_write": str(error.strerror)}
+    os.rmdir(passing)
+    return {"refused_write": ""}
+
+
+def _look_anew(path: str, name: str) -> None:
+    """Make this client forget what it remembers of a directory of its server.
+
+    It may believe in entries for a minute after they went (acdirmax of nfs(5)), a marker for instance. A client that
+    changes a directory learns from the answer whether others did before, and then looks every entry up again.
+    """
+    passing = os.path.join(path, f"{DIRECTORY}.{name}")
+    os.mkdir(passing, 0o775)
+    with contextlib.suppress(FileNotFoundError):  # another verification has just cleaned up
+        os.rmdir(passing)
+
+
+def leave_probe(models: str, name: str) -> bool:
+    """Put an empty model where ComfyUI lists checkpoints. False where there is no such directory (yet)."""
+    directory = os.path.join(models, CHECKPOINTS)
+    if not os.path.isdir(directory):
+        return False
+    descriptor = os.open(os.path.join(directory, name), os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
+    with open(descriptor, "wb") as stream:
+        stream.write(PROBE_CONTENT)
+        stream.flush()
+        os.fsync(stream.fileno())
+    return True
+
+
+def read_nonces(path: str, expected: Mapping[str, Mapping[str, str]], bound_s: float = CACHE_BOUND_S) -> dict[str, str]:
+    """Read what other hosts wrote, waiting for it for at most ``bound_s`` seconds.
+
+    Args:
+        path: the share.
+        expected: host name to the ``file`` and the ``content`` that it wrote.
+        bound_s: how long a file may take to show up.
+
+    Returns:
+        Host name to an empty string where its file holds what it wrote, else to what was seen instead.
+    """
+    deadline = time.monotonic() + bound_s
+    wrong = dict.fromkeys(expected, "")
+    while True:
+        for host, written in expected.items():
+            wrong[host] = _nonce_problem(os.path.join(path, DIRECTORY, written["file"]), written["content"])
+        if not any(wrong.values()) or time.monotonic() >= deadline:
+            return wrong
+        time.sleep(POLL_S)
+
+
+def clean(path: str, token: str) -> list[str]:
+    """Remove what this verification left on a share, and what one that was cut off left long ago."""
+    removed: list[str] = []
+    directory = os.path.join(path, DIRECTORY)
+    removed += _remove_files(directory, re.compile(r".+"), token)
+    # Its own directory once it is empty, and what _look_anew left when it was cut off.
+    with contextlib.suppress(FileNotFoundError):
+        for name in os.listdir(path):
+            if name.startswith(DIRECTORY):
+                with contextlib.suppress(OSError):  # others have files in it
+                    os.rmdir(os.path.join(path, name))
+    probes = re.compile(re.escape(PROBE_PREFIX) + r".+\.safetensors")
+    removed += _remove_files(os.path.join(path, CHECKPOINTS), probes, token)
+    return removed
+
+
+def file_names(host: str, token: str) -> tuple[str, str]:
+    """The names of the nonce and of the probe of one host in one verification."""
+    word = re.sub(r"[^A-Za-z0-9._-]", "_", host)
+    return f"{word}.{token}", f"{PROBE_PREFIX}{word}.{token}.safetensors"
+
+
+def may_write(path: str) -> bool:
+    """Whether the account that asks may write below ``path``. Writes nothing."""
+    return os.access(path, os.W_OK | os.X_OK)
+
+
+def _remove_files(directory: str, pattern: re.Pattern[str], token: str) -> list[str]:
+    removed: list[str] = []
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+        for entry in sorted(os.scandir(directory), key=lambda found: found.name):
+            if not pattern.fullmatch(entry.name):
+                continue
+            with contextlib.suppress(FileNotFoundError):
+                ours = bool(token) and f".{token}" in entry.name
+                if ours or time.time() - entry.stat(follow_symlinks=False).st_mtime > STALE_S:
+                    os.unlink(entry.path)
+                    removed.append(entry.path)
+    return removed
+
+
+def _nonce_problem(path: str, content: str) -> str:
+    try:
+        with open(path, encoding="utf-8", errors="replace") as stream:
+            seen = stream.read(4096)
+    except OSError as error:
+        return f"{path}: {error.strerror}"
+    return "" if seen == content else f"{path} holds something else than was written"
+
+
+def _read_or_error(path: str) -> dict[str, str]:
+    try:
+        with open(path, encoding="utf-8", errors="replace") as stream:
+            return {"text": stream.read(4096), "error": ""}
+    except OSError as error:
+        return {"text": "", "error": str(error.strerror)}

@@ -1,0 +1,141 @@
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The marker by which a share is known, and what must be true of a directory before it becomes one."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import stat
+import uuid
+from collections.abc import Sequence
+
+from ansible_collections.noslop.studio.plugins.module_utils.host.mountinfo import is_below, parents
+
+_OCTAL = re.compile(r"\\([0-7]{3})")
+#: Larger than any marker; whatever else a file of that name holds is not read.
+LIMIT_BYTES = 4096
+
+
+class MarkerError(Exception):
+    """A share is not the one it should be."""
+
+
+def compose(studio_id: str, share: str) -> str:
+    """Text of a new marker, with an identity of its own for the share."""
+    return json.dumps({"studio_id": studio_id, "share": share, "share_id": str(uuid.uuid4())}) + "\n"
+
+
+def problem(text: str, studio_id: str, share: str) -> str:
+    """Why a marker with this text does not mark this share of this studio; empty when it does."""
+    try:
+        marker = json.loads(text)
+        found_studio, found_share = marker["studio_id"], marker["share"]
+    except (ValueError, KeyError, TypeError):
+        return (
+            "its marker .noslop-share is not readable as one. If this really is the share "
+            f"{share!r} of the studio {studio_id!r}, remove that file and run again."
+        )
+    if found_studio != studio_id:
+        return (
+            f"it belongs to the studio {found_studio!r}, and this is the studio {studio_id!r}. "
+            "Choose another path, or tear that studio down and remove its marker .noslop-share."
+        )
+    if found_share != share:
+        return (
+            f"it is the share {found_share!r} of this studio, and {share!r} is expected. "
+            "Two paths were exchanged: put them right in the studio's variables."
+        )
+    return ""
+
+
+def read(path: str, directory_fd: int | None = None) -> str:
+    """Return the text of the marker at ``path``. A link is not followed: group members may write beside a marker."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=directory_fd)
+    with os.fdopen(descriptor, "rb") as stream:
+        return stream.read(LIMIT_BYTES).decode("utf-8", "replace")
+
+
+def publish(  # noqa: PLR0917  # owner and mode in the order of chown(1) and install(1)
+    directory_fd: int, name: str, text: str, uid: int, gid: int, mode: int
+) -> str:
+    """Write ``text`` to ``name`` in an open directory, whole or not at all, and never over a file that is there.
+
+    The file is linked by its descriptor: whoever owns the directory may exchange what has its first name meanwhile.
+
+    Returns:
+        The text that is there now: ours, or that of whoever came first.
+    """
+    temporary = f"{name}.{uuid.uuid4().hex}"
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    descriptor = os.open(temporary, flags, 0o600, dir_fd=directory_fd)
+    try:
+        with os.fdopen(descriptor, "wb") as stream:
+            stream.write(text.encode())
+            stream.flush()
+            os.fchown(stream.fileno(), uid, gid)
+            os.fchmod(stream.fileno(), mode)
+            os.fsync(stream.fileno())
+            with contextlib.suppress(FileExistsError):
+                # With dst_dir_fd, Python calls linkat(2) with AT_SYMLINK_FOLLOW, which leads to the open file.
+                os.link(f"/proc/self/fd/{stream.fileno()}", name, dst_dir_fd=directory_fd, follow_symlinks=True)
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temporary, dir_fd=directory_fd)
+    return read(name, directory_fd)
+
+
+def not_a_directory(path: str) -> list[str]:
+    """Problems with ``path`` being a directory, or becoming one, without a symlink on the way (systemd.mount(5))."""
+    for part in [*reversed(parents(path)), path]:
+        if os.path.islink(part):
+            return [
+                f"{path}: {part} is a symbolic link to {os.readlink(part)}. Mounts and exports need the real path: "
+                "set the path it leads to, or replace the link by a directory."
+            ]
+        if os.path.lexists(part) and not os.path.isdir(part):
+            return [f"{path}: {part} is there and is not a directory. Move it away, or choose another path."]
+    return []
+
+
+def strangers_in_root(root: str, paths: Sequence[str], gid: int) -> list[str]:
+    """Refuse a storage root that others use: closing it to all but the studio's group would lock them out."""
+    if not os.path.isdir(root):
+        return []
+    found = os.stat(root)
+    if not found.st_mode & stat.S_IXOTH and found.st_gid == gid:
+        return []
+    ours = {path[len(root) :].split("/")[1] for path in paths if is_below(path, root)} | {"lost+found"}
+    strangers = sorted(set(os.listdir(root)) - ours)
+    if not strangers:
+        return []
+    shown = ", ".join(strangers[:3]) + (" and more" if len(strangers) > 3 else "")
+    return [
+        f"{root} is to be the storage root, which only members of the studio's group may enter, and it holds "
+        f"other things ({shown}). Choose a directory of its own, like {root}/noslop, as noslop_storage_root."
+    ]
+
+
+def fstab_points(by_hand: bool = False) -> list[str]:
+    """Mount points that /etc/fstab lists (fstab(5)), with those that are mounted ``by_hand`` only, or without them."""
+    try:
+        with open("/etc/fstab", encoding="utf-8", errors="surrogateescape") as stream:
+            return parse_fstab(stream.read(), by_hand)
+    except FileNotFoundError:
+        return []
+
+
+def parse_fstab(text: str, by_hand: bool = False) -> list[str]:
+    """Mount points of an fstab's text, without ``/`` and swap; those with ``noauto`` only when ``by_hand``."""
+    points = []
+    for line in text.splitlines():
+        words = line.split()
+        if len(words) < 3 or words[0].startswith("#"):
+            continue
+        point = _OCTAL.sub(lambda match: chr(int(match.group(1), 8)), words[1]).rstrip("/")
+        noauto = len(words) > 3 and "noauto" in words[3].split(",")
+        if point.startswith("/") and (by_hand or not noauto):
+            points.append(point)
+    return points

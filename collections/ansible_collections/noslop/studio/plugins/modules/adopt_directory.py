@@ -1,0 +1,319 @@
+#!/usr/bin/python
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The module ``noslop.studio.adopt_directory``."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: carry_over
+author: The NoSlop authors (@noslop)
+version_added: 0.1.0
+short_description: Replace directories by links to shares, losing nothing
+description:
+  - Brings over what a directory holds to a share, renames the directory to C(<path>.pre-noslop-<timestamp>) and puts
+    a link to the share in its place. Nothing is deleted and nothing on the share is replaced.
+  - Looks at everything before it changes anything - mount points, room on the share, and files that differ on both
+    sides, which it names and refuses.
+  - Stops what runs from the directory, and says what it stopped. Units are disabled and stay on disk.
+  - Each file gets its name on the share only after its content was read back and found equal.
+  - When something fails, directories get their names back and what was stopped is started again. A run that was killed
+    is finished by running it again.
+  - Links that lead out of the directory are followed, since they would lead nowhere on other hosts. The directory is
+    read and renamed as the account that owns the first directory on the way to it, so that a link publishes nothing
+    that this account may not read, and leads no rename elsewhere.
+  - Two hosts must not do this to one share at the same time, so use C(throttle=1).
+attributes:
+  check_mode:
+    description: Looks at everything, refuses what it would refuse, and changes nothing.
+    support: full
+  diff_mode:
+    description: Not given.
+    support: none
+options:
+  pairs:
+    description: Directories and the shares that take their places.
+    type: list
+    elements: dict
+    required: true
+    suboptions:
+      src:
+        description: The directory. Where only its parent exists, the link is made all the same.
+        type: path
+        required: true
+      dest:
+        description: The share.
+        type: path
+        required: true
+      share:
+        description: Name of the share in its marker.
+        type: str
+        required: true
+      account:
+        description: Who owns the share, and writes to it. Empty takes the account below.
+        type: str
+        default: ""
+      exclude:
+        description: Patterns of what is not brought over and stays in the renamed directory.
+        type: list
+        elements: str
+        default: []
+      prefer_share:
+        description: Patterns of files of which the share's version stays when it differs.
+        type: list
+        elements: str
+        default: []
+      rename:
+        description: Patterns of files that are brought over under another name when the share's version differs.
+        type: list
+        elements: str
+        default: []
+      suffix:
+        description: What is added to such names.
+        type: str
+        default: ""
+  only_existing:
+    description: Whether a directory that does not exist is passed over, instead of being made a link.
+    type: bool
+    default: false
+  running_from:
+    description: A directory. Programs whose code lies there are stopped before anything is copied.
+    type: path
+  units:
+    description: Service units that are stopped and disabled, if they exist.
+    type: list
+    elements: str
+    default: []
+  account:
+    description: Who writes to the shares whose pair names nobody.
+    type: str
+    default: noslop
+  studio_id:
+    description: Id of the studio in the shares' markers. Needed to carry over.
+    type: str
+  state:
+    description:
+      - C(present) carries over. C(absent) removes the links, and gives the newest renamed directories their names back;
+        shares and units stay as they are.
+    type: str
+    choices: [present, absent]
+    default: present
+"""
+
+EXAMPLES = r"""
+- name: Put the models of the user's ComfyUI on the share
+  noslop.studio.adopt_directory:
+    pairs:
+      - src: /home/artist/ComfyUI/models
+        dest: /mnt/noslop/comfyui/models
+        share: comfyui_models
+    running_from: /home/artist/ComfyUI
+    studio_id: "{{ noslop_studio_id }}"
+  throttle: 1
+"""
+
+RETURN = r"""
+carried:
+  description: What became of each pair that was not a link yet.
+  type: list
+  elements: dict
+  returned: success
+  sample:
+    - src: /home/artist/ComfyUI/models
+      dest: /mnt/noslop/comfyui/models
+      renamed_to: /home/artist/ComfyUI/models.pre-noslop-20261123T101112Z
+      copied_files: 3
+      copied_bytes: 6938040682
+      followed: []
+      dangling: []
+      left: []
+      kept_on_share: []
+      renamed_on_share: []
+stopped:
+  description: Units and processes that were stopped, or would be.
+  type: list
+  elements: str
+  returned: success
+absent:
+  description: Directories that this host does not have, so that there was nothing to do.
+  type: list
+  elements: str
+  returned: success
+kept:
+  description: With C(state=absent), renamed directories that stay.
+  type: list
+  elements: str
+  returned: success
+"""
+
+import functools
+import os
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.noslop.studio.plugins.module_utils.adopt import file_copy, replacement, service_stop
+from ansible_collections.noslop.studio.plugins.module_utils.host import mountinfo, processes, worker_processes
+from ansible_collections.noslop.studio.plugins.module_utils.share import access
+
+PAIR_SPEC: dict[str, Any] = {
+    "src": {"type": "path", "required": True},
+    "dest": {"type": "path", "required": True},
+    "share": {"type": "str", "required": True},
+    "account": {"type": "str", "default": ""},
+    "exclude": {"type": "list", "elements": "str", "default": []},
+    "prefer_share": {"type": "list", "elements": "str", "default": []},
+    "rename": {"type": "list", "elements": "str", "default": []},
+    "suffix": {"type": "str", "default": ""},
+}
+
+
+def main() -> None:
+    """Carry over, or take the links away."""
+    module = AnsibleModule(
+        argument_spec={
+            "pairs": {"type": "list", "elements": "dict", "required": True, "options": PAIR_SPEC},
+            "only_existing": {"type": "bool", "default": False},
+            "running_from": {"type": "path"},
+            "units": {"type": "list", "elements": "str", "default": []},
+            "account": {"type": "str", "default": "noslop"},
+            "studio_id": {"type": "str"},
+            "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+        },
+        required_if=[("state", "present", ("studio_id",))],
+        supports_check_mode=True,
+    )
+    try:
+        result = _remove(module) if module.params["state"] == "absent" else _carry(module)
+    except (file_copy.CarryError, access.ShareError, service_stop.StopError, OSError) as error:
+        module.fail_json(msg=_explain(error))
+    module.exit_json(**result)
+
+
+def _explain(error: Exception) -> str:
+    if isinstance(error, PermissionError):
+        return (
+            f"{error.filename or 'reading or writing'}: {error.strerror}. What is carried over is read as the owner "
+            "of the directory: let him read it, then run again. Nothing was replaced."
+        )
+    if isinstance(error, OSError):
+        return f"{error.filename or 'reading or writing'}: {error.strerror or error}. Nothing was replaced."
+    return str(error)
+
+
+def _carry(module: AnsibleModule) -> dict[str, Any]:
+    names = [given["account"] or module.params["account"] for given in module.params["pairs"]]
+    accounts = [access.share_owner(name) for name in names]
+    missing_names = [name for name, account in zip(names, accounts) if account is None]
+    if missing_names and not module.check_mode:
+        module.fail_json(msg=f"There is no account {missing_names[0]} here. Run the playbook storage first.")
+    pairs = [_pair(given, account) for given, account in zip(module.params["pairs"], accounts)]
+    open_pairs = [pair for pair in pairs if pair.holds_something]
+    missing = [pair for pair in pairs if not os.path.lexists(pair.src)]
+    if not module.params["only_existing"]:
+        open_pairs += [pair for pair in missing if os.path.isdir(os.path.dirname(pair.src))]
+    comparable = _look(module, open_pairs)
+    # What runs from there is in the way only while there is something to carry over.
+    root = module.params["running_from"] if any(pair.holds_something for pair in open_pairs) else None
+    stopper = service_stop.Stopper(functools.partial(_run, module))
+    if module.check_mode:
+        stopped = stopper.to_stop(module.params["units"], root)
+        for pair in comparable:
+            pair.copied_files = sum(entry.kind == "file" for entry, _ in pair.comparison.missing)
+            pair.copied_bytes = pair.comparison.missing_bytes
+    else:
+        stopped = _stop_and_swap(stopper, module.params["units"], root, open_pairs)
+    return {
+        "changed": bool(open_pairs or stopped),
+        "carried": [pair.as_result() for pair in open_pairs],
+        "stopped": stopped,
+        "kept": [],
+        "absent": [pair.src for pair in missing if pair not in open_pairs],
+    }
+
+
+def _run(module: AnsibleModule, words: list[str], environment: dict[str, str] | None) -> tuple[int, str, str]:
+    try:
+        code, out, err = module.run_command(words, environ_update=environment, handle_exceptions=False)
+    except OSError as error:  # a host without systemd has no units
+        return 127, "", str(error)
+    return int(code), str(out), str(err)
+
+
+def _pair(given: dict[str, Any], writer: worker_processes.Account | None = None) -> replacement.Pair:
+    rules = file_copy.Rules(given["exclude"], given["prefer_share"], given["rename"], given["suffix"])
+    src = os.path.normpath(given["src"])
+    hands = file_copy.Hands(replacement.first_owner(src), writer)
+    keeper = replacement.first_owner(os.path.dirname(src))
+    return replacement.Pair(src, os.path.normpath(given["dest"]), rules, hands, keeper)
+
+
+def _look(module: AnsibleModule, pairs: list[replacement.Pair]) -> list[replacement.Pair]:
+    """Refuse whatever stands against it. Gives the pairs that could be compared."""
+    names = {os.path.normpath(given["dest"]): given["share"] for given in module.params["pairs"]}
+    with open("/proc/self/mountinfo", encoding="utf-8") as stream:
+        mounted = mountinfo.parse_mountinfo(stream.read())
+    comparable = []
+    for pair in pairs:
+        replacement.refuse_mounts(pair, mounted)
+        owner = pair.hands.writer
+        if module.check_mode and (owner is None or not os.path.isdir(pair.dest)):
+            continue
+        access.check_marker(pair.dest, names[pair.dest], module.params["studio_id"], owner)
+        if pair.holds_something:
+            replacement.look(pair)
+            comparable.append(pair)
+    replacement.refuse_conflicts(comparable)
+    replacement.refuse_lack_of_room(comparable)
+    return comparable
+
+
+def _stop_and_swap(
+    stopper: service_stop.Stopper,
+    units: list[str],
+    running_from: str | None,
+    pairs: list[replacement.Pair],
+) -> list[str]:
+    full = [pair for pair in pairs if pair.holds_something]
+    try:
+        stopped = stopper.stop(units, running_from)
+        writers = processes.writers_below([pair.src for pair in full]) if full else []
+        if writers:
+            raise file_copy.CarryError(
+                "Programs are writing what is to be carried over. Let them finish or stop them, then run again:\n  "
+                + "\n  ".join(writers)
+            )
+        for pair in full:
+            replacement.copy_until_equal(pair)
+        with replacement.undone_on_failure(pairs):
+            for pair in pairs:
+                replacement.swap(pair)
+                if not pair.is_done:
+                    raise file_copy.CarryError(f"{pair.src} was made a link and does not lead to {pair.dest}.")
+    except BaseException as error:
+        failed = stopper.start_again()
+        if failed:
+            raise file_copy.CarryError(
+                f"{_explain_any(error)} What was stopped did not start again: {', '.join(failed)}."
+            ) from error
+        raise
+    return stopped
+
+
+def _explain_any(error: BaseException) -> str:
+    return _explain(error) if isinstance(error, Exception) else type(error).__name__
+
+
+def _remove(module: AnsibleModule) -> dict[str, Any]:
+    restored, kept = [], []
+    for pair in (_pair(given) for given in module.params["pairs"]):
+        found, stays = replacement.restore(pair)
+        kept += stays
+        if found:
+            restored.append(pair.as_result())
+            if not module.check_mode:
+                replacement.finish_restore(pair)
+    return {"changed": bool(restored), "carried": restored, "stopped": [], "kept": kept, "absent": []}
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,414 @@
+#!/usr/bin/python
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Make the directories that a studio shares, and mark each as what it is."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: share_dirs
+author: The NoSlop authors (@noslop)
+version_added: 0.1.0
+short_description: Make and mark the directories that a studio shares
+description:
+  - Makes the storage root, readable by members of the studio's group only, and one directory for each share, owned by
+    its account and writable by that account's group.
+  - Gives what a share holds to its account where the directory still belongs to the account that owned every share
+    before. A file that has another name outside the share stays as it is.
+  - Puts a marker into each share that carries the studio's id and the share's name, by which every host proves that
+    it sees the right one. A directory that carries another marker is refused.
+  - Finds every problem before it changes anything, and works by descriptors, so that nobody who owns a directory can
+    turn a change towards another place with a link.
+attributes:
+  check_mode:
+    description: Finds the same problems, and says what would be made.
+    support: full
+  diff_mode:
+    description: Lists directories and markers with owner and mode.
+    support: full
+options:
+  root:
+    description: Directory that holds the shares which have no place of their own.
+    type: path
+    required: true
+  shares:
+    description: What is shared.
+    type: list
+    elements: dict
+    required: true
+    suboptions:
+      name:
+        description: The share's name.
+        type: str
+        required: true
+      path:
+        description: Its directory.
+        type: path
+        required: true
+      uid:
+        description: Number of the account that owns it.
+        type: int
+        required: true
+      gid:
+        description: Number of the group that may write to it.
+        type: int
+        required: true
+  studio_id:
+    description: Identity of the studio.
+    type: str
+    required: true
+  gid:
+    description: Number of the group that may enter the storage root.
+    type: int
+    required: true
+  previous_uid:
+    description: Number of the account that owned every share before each had its own.
+    type: int
+  previous_gid:
+    description: Number of that account's group.
+    type: int
+  min_free_gb:
+    description: How many gigabytes (10^9 bytes) every file system that holds a share must have free.
+    type: float
+    default: 50
+  require_own_file_system:
+    description: Whether to refuse shares that lie on a file system which holds other things too.
+    type: bool
+    default: false
+  create:
+    description: Which missing directories to make. Others must be there already.
+    type: str
+    choices: [all, below_root]
+    default: all
+"""
+
+EXAMPLES = r"""
+- name: Make the shared directories
+  noslop.studio.share_directories:
+    root: /mnt/noslop
+    shares:
+      - {name: projects, path: /mnt/noslop/projects, uid: 2600, gid: 2600}
+      - {name: comfyui_models, path: /mnt/noslop/comfyui/models, uid: 2601, gid: 2601}
+    studio_id: 7f0c1a52-atelier
+    gid: 2600
+"""
+
+RETURN = r"""
+shares:
+  description: The shares as they are now.
+  type: list
+  elements: dict
+  returned: success
+  contains:
+    name:
+      description: The share's name.
+      type: str
+    path:
+      description: Its directory.
+      type: str
+    mount_point:
+      description: Whether something is mounted at the directory.
+      type: bool
+    file_system_root:
+      description: Whether the directory is the root of a file system of its own, which no file handle leads out of.
+      type: bool
+    own_file_system:
+      description: Whether the directory lies on a file system that holds nothing but shares.
+      type: bool
+    free_gb:
+      description: What the file system has free for ordinary accounts, in gigabytes.
+      type: float
+    guarded:
+      description: Whether a directory above the share keeps out accounts that are not in the studio's group.
+      type: bool
+brought_over:
+  description: Shares whose content was given to their account.
+  type: list
+  elements: str
+  returned: success
+made:
+  description: Directories and markers that were made or corrected.
+  type: list
+  elements: str
+  returned: success
+problems:
+  description: Why nothing was done.
+  type: list
+  elements: str
+  returned: failure
+"""
+
+import os
+import stat
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.noslop.studio.plugins.module_utils.host import safe_paths
+from ansible_collections.noslop.studio.plugins.module_utils.host.mountinfo import (
+    Mount,
+    is_below,
+    mount_at,
+    parents,
+    parse_mountinfo,
+)
+from ansible_collections.noslop.studio.plugins.module_utils.share import markers, own_file_system, path_rules
+from ansible_collections.noslop.studio.plugins.module_utils.studio import MARKER
+
+ROOT_MODE = 0o750
+PARENT_MODE = 0o755
+SHARE_MODE = 0o2775
+MARKER_MODE = 0o444
+
+
+class Maker:
+    """Makes what is missing and corrects what differs, or in check mode says so."""
+
+    def __init__(self, module: AnsibleModule) -> None:
+        self.module = module
+        self.made: list[str] = []
+        self.brought_over: list[str] = []
+        #: directories above shares that keep others out
+        self.guards: set[str] = set()
+        self.before: list[str] = []
+        self.after: list[str] = []
+
+    def directory(self, path: str, uid: int, gid: int, mode: int) -> None:
+        """Make ``path`` with this owner and mode, or correct them."""
+        if self._differs(path, uid, gid, mode) and not self.module.check_mode:
+            safe_paths.make_directory(path, uid, gid, mode)
+
+    def bring_over(self, path: str, previous: tuple[int | None, int | None], uid: int, gid: int) -> None:
+        """Hand what ``path`` holds to its account, where the directory is still that of the previous one."""
+        about = _lstat(path)
+        if about is None or about.st_uid != previous[0] or about.st_uid == uid:
+            return
+        self.brought_over.append(path)
+        self._note(path, f"what {previous[0]} owns in {path}\n", f"the same, owned by {uid}\n")
+        if self.module.check_mode:
+            return
+        # Twice: until the top directory changed, members could still make files in it as the previous account.
+        for _ in range(2):
+            from_gids = set() if previous[1] is None else {previous[1]}
+            safe_paths.change_owner_tree(path, {about.st_uid}, uid, gid, from_gids)
+
+    def marker(self, directory: str, text: str, uid: int, gid: int) -> str:
+        """Make the marker, unless another host was faster. Returns the marker's text as it is now."""
+        path = os.path.join(directory, MARKER)
+        missing = _lstat(path) is None
+        if self._differs(path, uid, gid, MARKER_MODE) and not self.module.check_mode:
+            descriptor = safe_paths.open_directory(directory)
+            try:
+                if missing:
+                    return markers.publish(descriptor, MARKER, text, uid, gid, MARKER_MODE)
+                kept = safe_paths.read_file(path, markers.LIMIT_BYTES)
+                safe_paths.write_file(descriptor, MARKER, kept, uid, gid, MARKER_MODE)
+            finally:
+                os.close(descriptor)
+        return text if missing else read_marker(path)
+
+    def _differs(self, path: str, uid: int, gid: int, mode: int) -> bool:
+        wanted = _line(path, uid, gid, mode)
+        about = _lstat(path)
+        current = "" if about is None else _line(path, about.st_uid, about.st_gid, stat.S_IMODE(about.st_mode))
+        if current == wanted:
+            return False
+        self._note(path, current, wanted)
+        return True
+
+    def _note(self, path: str, before: str, after: str) -> None:
+        self.made.append(path)
+        self.before.append(before)
+        self.after.append(after)
+
+    @property
+    def diff(self) -> dict[str, str]:
+        """What ``--diff`` shows."""
+        return {"before": "".join(filter(None, self.before)), "after": "".join(self.after)}
+
+
+def main() -> None:
+    """Check everything, then make what is missing."""
+    module = AnsibleModule(
+        argument_spec={
+            "root": {"type": "path", "required": True},
+            "shares": {
+                "type": "list",
+                "elements": "dict",
+                "required": True,
+                "options": {
+                    "name": {"type": "str", "required": True},
+                    "path": {"type": "path", "required": True},
+                    "uid": {"type": "int", "required": True},
+                    "gid": {"type": "int", "required": True},
+                },
+            },
+            "studio_id": {"type": "str", "required": True},
+            "gid": {"type": "int", "required": True},
+            "previous_uid": {"type": "int"},
+            "previous_gid": {"type": "int"},
+            "min_free_gb": {"type": "float", "default": 50.0},
+            "require_own_file_system": {"type": "bool", "default": False},
+            "create": {"type": "str", "choices": ["all", "below_root"], "default": "all"},
+        },
+        supports_check_mode=True,
+    )
+    asked = module.params
+    with open("/proc/self/mountinfo", encoding="utf-8") as stream:
+        mounts = parse_mountinfo(stream.read())
+    problems = find_problems(asked, mounts)
+    if problems:
+        module.fail_json(msg="The shared directories were not touched. " + " ".join(problems), problems=problems)
+    maker = Maker(module)
+    try:
+        make(maker, asked)
+    except (OSError, markers.MarkerError) as error:
+        module.fail_json(
+            msg=f"The shared directories could not be made: {error}. Look at the file system (is it read-only, does it "
+            "refuse root or hard links?) and run again; what was made so far stays and is used.",
+            problems=[str(error)],
+        )
+    module.exit_json(
+        changed=bool(maker.made),
+        made=maker.made,
+        brought_over=maker.brought_over,
+        diff=maker.diff,
+        shares=[_describe(share, asked["root"], mounts, maker.guards) for share in asked["shares"]],
+    )
+
+
+def find_problems(asked: dict[str, Any], mounts: list[Mount]) -> list[str]:
+    """One sentence for each reason not to touch anything on this host."""
+    root, shares = asked["root"], asked["shares"]
+    problems = path_rules.path_problems(root, shares)
+    if problems:
+        return problems
+    for path in [root, *(share["path"] for share in shares)]:
+        problems += markers.not_a_directory(path)
+        problems += _unmounted(path, mounts)
+    if not problems:
+        problems += markers.strangers_in_root(root, [share["path"] for share in shares], asked["gid"])
+        for share in shares:
+            missing = not os.path.isdir(share["path"])
+            if missing and asked["create"] == "below_root" and not is_below(share["path"], root):
+                problems.append(
+                    f"{share['path']} does not exist and lies outside {root}: make it on the shared file system."
+                )
+            problems += _wrong_marker(share, asked["studio_id"])
+        problems += _too_full(shares, asked["min_free_gb"])
+        shared = [share["path"] for share in shares if not own_file_system.has_own(mounts, root, share["path"])]
+        if shared and asked["require_own_file_system"]:
+            problems.append(own_file_system.refusal("this host", root, shared))
+    return list(dict.fromkeys(problems))
+
+
+def make(maker: Maker, asked: dict[str, Any]) -> None:
+    """Make the root, each share and each marker."""
+    root, gid = asked["root"], asked["gid"]
+    previous = (asked["previous_uid"], asked["previous_gid"])
+    for parent in _missing_above(root, maker):
+        maker.directory(parent, 0, 0, PARENT_MODE)
+    maker.directory(root, 0, gid, ROOT_MODE)
+    maker.guards.add(root)
+    for share in asked["shares"]:
+        path = share["path"]
+        for position, parent in enumerate(_missing_above(path, maker)):
+            # Outside the root, the first directory that we make keeps others out as the root does.
+            guard = position == 0 and not is_below(path, root)
+            if guard:
+                maker.guards.add(parent)
+            maker.directory(parent, 0, gid if guard else 0, ROOT_MODE if guard else PARENT_MODE)
+        maker.bring_over(path, previous, share["uid"], share["gid"])
+        maker.directory(path, share["uid"], share["gid"], SHARE_MODE)
+        composed = markers.compose(asked["studio_id"], share["name"])
+        text = maker.marker(path, composed, share["uid"], share["gid"])
+        problem = markers.problem(text, asked["studio_id"], share["name"])
+        if problem:
+            raise markers.MarkerError(f"{path}: {problem}")
+
+
+def read_marker(path: str) -> str:
+    """Return the text of a marker that is a file, and no link."""
+    return safe_paths.read_file(path, markers.LIMIT_BYTES).decode("utf-8", "replace")
+
+
+def _missing_above(path: str, maker: Maker) -> list[str]:
+    """Directories above ``path`` that are neither there nor, in check mode, promised; the uppermost first."""
+    above = reversed(parents(path))
+    return [parent for parent in above if not os.path.isdir(parent) and parent not in maker.made]
+
+
+def _describe(share: dict[str, Any], root: str, mounts: list[Mount], guards: set[str]) -> dict[str, Any]:
+    path = share["path"]
+    closed = {
+        parent for parent in parents(path) if os.path.isdir(parent) and not os.stat(parent).st_mode & stat.S_IXOTH
+    }
+    return {
+        "name": share["name"],
+        "path": path,
+        "mount_point": mount_at(mounts, path) is not None,
+        "own_file_system": own_file_system.has_own(mounts, root, path),
+        "file_system_root": own_file_system.has_own(mounts, path, path),
+        "free_gb": round(_free_bytes(path) / 1e9, 1),
+        "guarded": bool((guards | closed).intersection(parents(path))),
+    }
+
+
+def _unmounted(path: str, mounts: list[Mount]) -> list[str]:
+    """Refuse to make directories where a disk should be: they would be hidden as soon as it is back."""
+    return [
+        f"{path} lies on {point}, which /etc/fstab names and which is not mounted. "
+        f"Mount it (mount {point}), and run again."
+        for point in markers.fstab_points()
+        if is_below(path, point) and mount_at(mounts, point) is None
+    ]
+
+
+def _wrong_marker(share: dict[str, Any], studio_id: str) -> list[str]:
+    path = os.path.join(share["path"], MARKER)
+    if not os.path.lexists(path):
+        return []
+    try:
+        problem = markers.problem(read_marker(path), studio_id, share["name"])
+    except OSError as error:
+        problem = (
+            f"its marker .noslop-share cannot be read: {error}. Look at what it is, and remove it if it is no file."
+        )
+    return [f"{share['path']}: {problem}"] if problem else []
+
+
+def _too_full(shares: list[dict[str, Any]], min_free_gb: float) -> list[str]:
+    """Ask each file system once, whatever number of shares it holds."""
+    by_device: dict[int, list[str]] = {}
+    for share in shares:
+        by_device.setdefault(os.stat(_nearest(share["path"])).st_dev, []).append(share["path"])
+    return [
+        f"The file system of {', '.join(paths)} has {_free_bytes(paths[0]) / 1e9:.1f} GB free, and {min_free_gb:g} GB "
+        "are needed. Make room, choose a path on a larger disk, or lower noslop_min_free_gb."
+        for paths in by_device.values()
+        if _free_bytes(paths[0]) < min_free_gb * 1e9
+    ]
+
+
+def _free_bytes(path: str) -> int:
+    """What ordinary accounts may still write; the blocks reserved for root do not help a studio."""
+    system = os.statvfs(_nearest(path))
+    return system.f_bavail * system.f_frsize
+
+
+def _nearest(path: str) -> str:
+    return next(directory for directory in [path, *parents(path)] if os.path.isdir(directory))
+
+
+def _lstat(path: str) -> os.stat_result | None:
+    try:
+        return os.lstat(path)
+    except FileNotFoundError:
+        return None
+
+
+def _line(path: str, uid: int, gid: int, mode: int) -> str:
+    return f"{mode:04o} {uid}:{gid} {path}\n"
+
+
+if __name__ == "__main__":
+    main()

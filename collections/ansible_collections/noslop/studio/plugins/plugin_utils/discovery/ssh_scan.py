@@ -1,0 +1,354 @@
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Finds SSH servers: connects to each address of a sweep plan once, and reads the server's greeting and public key.
+
+No privilege, no packet but TCP's own, no attempt to log in. OpenSSH 9.8 and later counts connections that do not
+authenticate (sshd_config(5), PerSourcePenalties), so each server sees two of them: one for its greeting, one by
+``ssh-keyscan`` for its key. An answer of "nothing here" always says which kind of nothing, and what to do about it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import errno
+import hashlib
+import ipaddress
+import os
+import shutil
+import socket
+import subprocess
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+
+from ansible_collections.noslop.studio.plugins.plugin_utils.discovery.scan_targets import Limits, SweepPlan, Target
+
+OPEN, CLOSED, TIMEOUT, NO_ROUTE, REFUSED, ERROR = STATUSES = (
+    "open",
+    "closed",
+    "timeout",
+    "no_route",
+    "refused",
+    "error",
+)
+
+#: RFC 4253, section 4.2: the identification line has at most 255 characters; other lines may come before it.
+_GREETING_BYTES = 255
+_GREETING_LINES = 20
+_RESOLVE_S = 5.0
+#: ssh-keyscan's own timeout, for each connection. A key exchange takes seconds on a machine that is emulated.
+_KEYSCAN_S = 10
+_EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
+_UNREACHABLE = {errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EHOSTDOWN, errno.ENETDOWN, errno.ENONET}
+_FORBIDDEN = {errno.EACCES, errno.EPERM}
+
+
+class ScanError(RuntimeError):
+    """This computer could not carry the sweep through; what was seen so far would be misleading."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What one target turned out to be. ``detail`` is what was seen, ``todo`` what to do (empty when open).
+
+    ``keys`` are public keys as ``<type> <base64>``. ``addresses`` are all that showed the same key.
+    """
+
+    address: str
+    port: int
+    status: str
+    detail: str = ""
+    todo: str = ""
+    hostname: str = ""
+    named: bool = False
+    banner: str = ""
+    keys: tuple[str, ...] = ()
+    addresses: tuple[str, ...] = ()
+
+    @property
+    def fingerprint(self) -> str:
+        """The first key's, as ``ssh-keygen -l`` prints it; empty when no key is known."""
+        return fingerprint(self.keys[0]) if self.keys else ""
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """The plan and what came of it: one finding a target, in the plan's order."""
+
+    plan: SweepPlan
+    findings: tuple[Finding, ...]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many targets had each status; a status that none had is left out."""
+        counted = Counter(finding.status for finding in self.findings)
+        return {status: counted[status] for status in STATUSES if counted[status]}
+
+    def machines(self) -> list[Finding]:
+        """The SSH servers, one machine once: see :func:`merge`."""
+        return merge(finding for finding in self.findings if finding.status == OPEN)
+
+    def describe(self) -> list[str]:
+        """What was tried, with what result, in lines for a person."""
+        machines = self.machines()
+        merged = sum(len(machine.addresses) for machine in machines) - len(machines)
+        counts = ", ".join(f"{count} {_WORDS[status]}" for status, count in self.counts.items())
+        same = f" ({merged} of these are further addresses of a machine)" if merged else ""
+        return [*self.plan.describe(), f"seen: {counts or 'nothing was tried'}{same}", *self.notes]
+
+
+_WORDS = {
+    OPEN: "with an SSH server",
+    CLOSED: "there without one",
+    TIMEOUT: "gave no answer",
+    NO_ROUTE: "cannot be reached",
+    REFUSED: "took the connection but gave no SSH greeting",
+    ERROR: "could not be tried",
+}
+
+
+def scan(plan: SweepPlan, on_finding: Callable[[Finding], None] | None = None) -> Sweep:
+    """Try every target of ``plan``, once.
+
+    Args:
+        plan: what to try and with which limits.
+        on_finding: called with each finding as it is made, keys not yet read.
+
+    Raises:
+        ScanError: this computer ran out of file descriptors, memory or room in its neighbour table.
+    """
+    findings = asyncio.run(_probe_all(plan, on_finding or (lambda _finding: None)))
+    servers = [finding for finding in findings if finding.status == OPEN]
+    keys, notes = _keys_of(servers)
+    with_keys = [replace(finding, keys=keys.get((finding.address, finding.port), ())) for finding in findings]
+    return Sweep(plan, tuple(with_keys), notes)
+
+
+def merge(findings: Iterable[Finding]) -> list[Finding]:
+    """Make one finding of those that show the same host key on the same port.
+
+    Different ports of one key stay apart: behind one address with forwarded ports they are different machines as a
+    rule. Machines made from one image may share a key too; only their facts can tell, so whoever gathers facts
+    compares ``addresses`` with what the machine itself says.
+    """
+    groups: dict[tuple[str, ...], list[Finding]] = {}
+    for finding in findings:
+        identity = ("key", finding.keys[0]) if finding.keys else ("address", finding.address)
+        groups.setdefault((*identity, str(finding.port)), []).append(finding)
+    machines = []
+    for group in groups.values():
+        best, *others = sorted(group, key=_preference)
+        hostname = next((finding.hostname for finding in (best, *others) if finding.hostname), "")
+        addresses = tuple(dict.fromkeys(finding.address for finding in (best, *others)))
+        named = any(finding.named for finding in group)
+        machines.append(replace(best, hostname=hostname, named=named, addresses=addresses))
+    return sorted(machines, key=_preference)
+
+
+def fingerprint(key: str) -> str:
+    """``SHA256:...`` of a public key ``<type> <base64>``, as ``ssh-keygen -l`` prints it."""
+    digest = hashlib.sha256(base64.b64decode(key.split()[1])).digest()
+    return "SHA256:" + base64.b64encode(digest).decode("ascii").rstrip("=")
+
+
+def parse_keys(printed: str) -> dict[str, tuple[str, ...]]:
+    """Read what ``ssh-keyscan`` prints: address to its keys. Comments and what is no key are passed over."""
+    keys: dict[str, tuple[str, ...]] = {}
+    for line in printed.splitlines():
+        fields = line.split()
+        if len(fields) != 3 or line.startswith("#"):
+            continue
+        address = fields[0]
+        if address.startswith("["):
+            address = address[1:].partition("]")[0]
+        keys[address] = (*keys.get(address, ()), f"{fields[1]} {fields[2]}")
+    return keys
+
+
+async def _probe_all(plan: SweepPlan, on_finding: Callable[[Finding], None]) -> list[Finding]:
+    waiting = iter(enumerate(plan.targets))
+    found: dict[int, Finding] = {}
+
+    async def work() -> None:
+        for index, target in waiting:
+            found[index] = await _probe(target, plan.limits)
+            on_finding(found[index])
+
+    workers = [asyncio.ensure_future(work()) for _ in range(min(plan.limits.in_flight, len(plan.targets)))]
+    try:
+        await asyncio.gather(*workers)
+    finally:
+        for worker in workers:
+            worker.cancel()
+        await asyncio.gather(*workers, return_exceptions=True)
+    # A name and a network may both lead to one address: the finding that carries the name stays.
+    unique: dict[tuple[str, int], Finding] = {}
+    for _index, finding in sorted(found.items()):
+        unique.setdefault((finding.address, finding.port), finding)
+    return list(unique.values())
+
+
+async def _probe(target: Target, limits: Limits) -> Finding:
+    if not target.hostname:
+        return await _probe_address(target, target.address, limits)
+    loop = asyncio.get_running_loop()
+    try:
+        # asyncio.timeout (Python 3.11, what controllers have): wait_for there may swallow a cancellation.
+        async with asyncio.timeout(_RESOLVE_S):
+            looked_up = await loop.getaddrinfo(target.hostname, target.port, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError) as error:
+        _stop_when_exhausted(error, limits)
+        reason = "no answer in time" if isinstance(error, TimeoutError) else getattr(error, "strerror", error)
+        return _finding(
+            target,
+            target.address,
+            ERROR,
+            f"the name {target.hostname} could not be looked up: {reason}",
+            "Check the spelling, give its address instead, or add the name to DNS or /etc/hosts.",
+        )
+    # IPv4 first: it is what a studio's exports and rules are written with.
+    addresses = dict.fromkeys(str(entry[4][0]) for entry in sorted(looked_up, key=lambda entry: entry[0]))
+    tried = []
+    for address in addresses:
+        tried.append(await _probe_address(target, address, limits))
+        if tried[-1].status == OPEN:
+            return tried[-1]
+    return tried[0]
+
+
+async def _probe_address(target: Target, address: str, limits: Limits) -> Finding:
+    where = f"{address} port {target.port}"
+    try:
+        async with asyncio.timeout(limits.connect_s):
+            reader, writer = await asyncio.open_connection(address, target.port, limit=4096)
+    except OSError as error:
+        return _not_connected(target, address, error, limits)
+    try:
+        async with asyncio.timeout(limits.greeting_s):
+            banner = await _greeting(reader)
+    except TimeoutError:
+        detail = f"{where} took the connection and said nothing for {limits.greeting_s:g} s"
+    except (OSError, ValueError) as error:
+        detail = f"{where} took the connection, then: {error}"
+    else:
+        if banner.startswith("SSH-"):
+            return replace(_finding(target, address, OPEN, "", ""), banner=banner)
+        said = f"said {banner!r}, which is not SSH" if banner else "hung up without a word"
+        detail = f"{where} took the connection and {said}"
+    finally:
+        writer.close()
+    return _finding(
+        target,
+        address,
+        REFUSED,
+        detail,
+        "If an SSH server should be there, look at its log and its limits (MaxStartups, PerSourcePenalties, "
+        "tcp wrappers), wait a minute and try once more; if it has another port, name it.",
+    )
+
+
+async def _greeting(reader: asyncio.StreamReader) -> str:
+    """The line that starts with ``SSH-``, else the first line (empty when there was none)."""
+    first = ""
+    for _ in range(_GREETING_LINES):
+        line = await reader.readline()
+        text = "".join(char for char in line.decode("utf-8", "replace") if char.isprintable())[:_GREETING_BYTES]
+        if text.startswith("SSH-"):
+            return text
+        first = first or text
+        if not line.endswith(b"\n"):
+            break
+    return first
+
+
+def _not_connected(target: Target, address: str, error: OSError, limits: Limits) -> Finding:
+    where = f"{address} port {target.port}"
+    if isinstance(error, TimeoutError):
+        return _finding(
+            target,
+            address,
+            TIMEOUT,
+            f"{where} gave no answer within {limits.connect_s:g} s",
+            "Check that the machine is switched on, that the address is right, and that no firewall drops the port.",
+        )
+    _stop_when_exhausted(error, limits)
+    number = error.errno
+    reason = os.strerror(number) if number else str(error)
+    if number == errno.ECONNREFUSED:
+        return _finding(
+            target,
+            address,
+            CLOSED,
+            f"{address} answers, but nothing listens on port {target.port}",
+            "Install and start an SSH server there (Debian: apt install openssh-server), or name the port it has.",
+        )
+    if number in _UNREACHABLE:
+        return _finding(
+            target,
+            address,
+            NO_ROUTE,
+            f"{where} cannot be reached: {reason}",
+            "Check that the machine is switched on and in a network that this computer is in or has a route to "
+            "(`ip route get ADDRESS`).",
+        )
+    todo = "Check the address and this computer's own network settings."
+    if number in _FORBIDDEN:
+        todo = "A rule on this computer forbids it: look at its firewall (`nft list ruleset`) and its routes."
+    return _finding(target, address, ERROR, f"{where} could not be tried: {reason}", todo)
+
+
+def _stop_when_exhausted(error: BaseException, limits: Limits) -> None:
+    if isinstance(error, OSError) and error.errno in _EXHAUSTED:
+        what = os.strerror(error.errno).lower()
+        raise ScanError(
+            f"This computer could not open more connections ({what}; {limits.in_flight} at a time were allowed), so "
+            "the sweep was stopped: what it would have shown as absent may be there. Allow more open files "
+            "(`ulimit -n 1024`), let fewer run at a time, or name a smaller network."
+        ) from error
+
+
+def _finding(target: Target, address: str, status: str, detail: str, todo: str) -> Finding:
+    return Finding(address, target.port, status, detail, todo, target.hostname, target.named)
+
+
+def _preference(finding: Finding) -> tuple[bool, bool, int, int, int]:
+    """Which address of a machine to use: what the user named, then IPv4, then the lowest."""
+    address = ipaddress.ip_address(finding.address.partition("%")[0])
+    return not finding.named, address.is_link_local, address.version, int(address), finding.port
+
+
+def _keys_of(servers: Sequence[Finding]) -> tuple[dict[tuple[str, int], tuple[str, ...]], tuple[str, ...]]:
+    """Public keys by address and port; and notes about what could not be read."""
+    if not servers:
+        return {}, ()
+    program = shutil.which("ssh-keyscan")
+    if not program:
+        return {}, ("Host keys were not read: `ssh-keyscan` (package openssh-client) is not on this computer.",)
+    keys: dict[tuple[str, int], tuple[str, ...]] = {}
+    for port in sorted({server.port for server in servers}):
+        # One type is enough to know a machine and to pin it, and costs one connection; few servers lack ed25519.
+        for types in ("ed25519", "ecdsa,rsa"):
+            missing = [s.address for s in servers if s.port == port and (s.address, port) not in keys]
+            if missing:
+                read = _keyscan([program, "-T", str(_KEYSCAN_S), "-p", str(port), "-t", types, "-f", "-"], missing)
+                keys.update({(address, port): found for address, found in read.items()})
+    without = [f"{s.address} port {s.port}" for s in servers if (s.address, s.port) not in keys]
+    return keys, (f"No host key could be read from {', '.join(without)}.",) if without else ()
+
+
+def _keyscan(command: list[str], addresses: list[str]) -> dict[str, tuple[str, ...]]:
+    try:
+        # All addresses at once: ssh-keyscan asks them in parallel. Its exit code tells of single hosts only.
+        done = subprocess.run(
+            command,
+            input="\n".join(addresses) + "\n",
+            capture_output=True,
+            check=False,
+            text=True,
+            timeout=_KEYSCAN_S * (3 + len(addresses) // 100),
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return {}
+    return parse_keys(done.stdout)

@@ -1,0 +1,226 @@
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What must be true of a studio as a whole before it is deployed: who is in it, and who is told from whom. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from ansible_collections.noslop.studio.plugins.module_utils import studio
+from ansible_collections.noslop.studio.plugins.module_utils.checks.check import Checks, enumerate_words
+from ansible_collections.noslop.studio.plugins.plugin_utils.validation.misspelled_variables import near_misses
+
+#: Under this name the report tells what is about no single host.
+STUDIO = "studio"
+CLOCK_TOLERANCE_S = 30.0
+_STUDIO_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_VARIABLES_FILE = "group_vars/all/studio.yml"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What the inventory says: hosts by part, and what each host calls itself."""
+
+    hosts: Sequence[str]
+    studio_id: str
+    provider: str
+    servers: Sequence[str]
+    clients: Sequence[str]
+    services: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    addresses: Mapping[str, str] = field(default_factory=dict)
+    paths: Mapping[str, Sequence[str]] = field(default_factory=dict)
+
+
+def judge_plan(checks: Checks, plan: Plan) -> None:
+    """Whether the inventory describes a studio that can work."""
+    checks.add(
+        "studio.id",
+        bool(_STUDIO_ID.fullmatch(plan.studio_id)),
+        seen=f"noslop_studio_id is {plan.studio_id!r}" if plan.studio_id else "noslop_studio_id is not set",
+        expected="a name of letters, digits and . _ -",
+        todo=f"set noslop_studio_id in {_VARIABLES_FILE}; `uuidgen` makes one that nobody else has",
+    )
+    if not checks.add(
+        "studio.provider",
+        plan.provider in studio.PROVIDERS,
+        seen=f"noslop_storage_provider is {plan.provider!r}",
+        expected=enumerate_words(studio.PROVIDERS),
+        todo=f"set noslop_storage_provider in {_VARIABLES_FILE}",
+    ):
+        return
+    _judge_server(checks, plan)
+    _judge_members(checks, plan)
+    _judge_sameness(checks, "studio.addresses", "the address", plan.addresses, "set noslop_address for each of them")
+    missing = [host for host in plan.hosts if not studio.as_ip(plan.addresses.get(host, ""))]
+    checks.add(
+        "studio.address_known",
+        not missing or len(plan.hosts) == 1,
+        seen=f"no address is known for {enumerate_words(missing)}" if missing else "every host has an address",
+        expected="an IP address for each host, in noslop_address or ansible_host",
+        todo=f"set noslop_address for {enumerate_words(missing)}",
+    )
+    ways = {tuple(paths) for paths in plan.paths.values()}
+    checks.add(
+        "studio.paths",
+        len(ways) <= 1,
+        seen=f"{len(ways)} different sets of paths" if len(ways) > 1 else "one set of paths",
+        expected="the same paths on every host",
+        todo=f"set the noslop_*_dir variables and noslop_storage_root in {_VARIABLES_FILE}, not for single hosts",
+    )
+
+
+def _judge_server(checks: Checks, plan: Plan) -> None:
+    count = len(plan.servers)
+    wanted = {"nfs": "exactly one", "local": "at most one", "existing": "at most one"}[plan.provider]
+    checks.add(
+        "studio.server",
+        count == 1 if plan.provider == "nfs" else count <= 1,
+        seen=f"storage_server holds {enumerate_words(plan.servers, 'no host')}",
+        expected=f"{wanted} storage server",
+        todo="put one host into the group storage_server of hosts.yml, and the others into storage_clients",
+    )
+    if plan.provider == "local":
+        checks.add(
+            "studio.local",
+            len(plan.hosts) <= 1,
+            seen=f"{len(plan.hosts)} hosts: {enumerate_words(plan.hosts)}",
+            expected="one host, since local storage is not shared",
+            todo="set noslop_storage_provider to nfs, or leave one host in the inventory",
+        )
+    both = sorted(set(plan.servers) & set(plan.clients))
+    checks.add(
+        "studio.parts",
+        not both,
+        seen=f"server and client at once: {enumerate_words(both)}"
+        if both
+        else "server and clients are different hosts",
+        expected="a host serves the storage or mounts it",
+        todo=f"take {enumerate_words(both)} out of the group storage_clients",
+    )
+
+
+def _judge_members(checks: Checks, plan: Plan) -> None:
+    apart = [host for host in plan.hosts if host not in {*plan.servers, *plan.clients}]
+    checks.add(
+        "studio.members",
+        plan.provider != "nfs" or not apart,
+        seen=f"{enumerate_words(apart)} neither serve nor mount the storage" if apart else "every host has the storage",
+        expected="every host in storage_server or storage_clients",
+        todo=f"put {enumerate_words(apart)} into the group storage_clients, or take them out of the inventory",
+    )
+    for service, hosts in plan.services.items():
+        if not hosts:
+            checks.note("studio.services", seen=f"no host runs {service}", expected=f"at least one host in {service}")
+
+
+def judge_identities(checks: Checks, identities: Mapping[str, Mapping[str, Any]]) -> None:
+    """Whether hosts can be told apart; clones of one disk image cannot."""
+    machine_ids = {host: str(own["machine_id"]) for host, own in identities.items()}
+    todo = "on all but one of them run `rm /etc/machine-id && systemd-machine-id-setup`, and reboot"
+    _judge_sameness(checks, "studio.machine_ids", "the machine id", machine_ids, todo)
+    hostnames = {host: str(own["hostname"]) for host, own in identities.items()}
+    todo = (
+        "give each its own with `hostnamectl set-hostname NAME`: an NFS server takes clients of one name for one client"
+    )
+    _judge_sameness(checks, "studio.hostnames", "the host name", hostnames, todo)
+
+
+def _judge_sameness(checks: Checks, check: str, what: str, values: Mapping[str, str], todo: str) -> None:
+    owners: dict[str, list[str]] = {}
+    for host, value in values.items():
+        owners.setdefault(value, []).append(host)
+    shared = {value: hosts for value, hosts in owners.items() if value and len(hosts) > 1}
+    checks.add(
+        check,
+        not shared,
+        seen="; ".join(f"{enumerate_words(hosts)} have {what} {value}" for value, hosts in shared.items())
+        or "all different",
+        expected=f"each host has {what} for itself",
+        todo=todo,
+    )
+
+
+def judge_clocks(checks: Checks, epochs: Mapping[str, float], asked: float, answered: float) -> None:
+    """Whether clocks are far off, as far as the controller can tell: it knows when it asked and when it had answers.
+
+    Args:
+        checks: where the results go.
+        epochs: each host's time, taken somewhere between these two moments.
+        asked: the controller's time before any host was asked.
+        answered: its time when all had answered.
+    """
+    wrong = {
+        host: epoch - (asked if epoch < asked else answered)
+        for host, epoch in epochs.items()
+        if not asked - CLOCK_TOLERANCE_S <= epoch <= answered + CLOCK_TOLERANCE_S
+    }
+    checks.add(
+        "studio.clocks",
+        not wrong,
+        seen="; ".join(f"{host} is {seconds:+.0f} s off" for host, seconds in wrong.items()) or "no clock is far off",
+        expected=f"within {CLOCK_TOLERANCE_S:g} s of this computer",
+        todo=f"run `timedatectl set-ntp true` on {enumerate_words(wrong)}",
+    )
+
+
+def judge_users(checks: Checks, users: Iterable[str], unknown: Mapping[str, Sequence[str]]) -> None:
+    """Whether the people who may write have accounts; where some hosts only lack one, that is told."""
+    for user in users:
+        without = [host for host, names in unknown.items() if user in names]
+        if without and len(without) == len(unknown):
+            checks.add(
+                "studio.users",
+                False,
+                seen=f"no host has an account {user}",
+                expected="noslop_users are accounts of people on the hosts",
+                todo=f"correct noslop_users in {_VARIABLES_FILE}, or make the account {user}",
+            )
+        elif without:
+            checks.note(
+                "studio.users",
+                seen=f"{enumerate_words(without)} have no account {user}, who cannot write to the shares there",
+                expected=f"an account {user} wherever {user} works",
+            )
+
+
+def judge_networks(checks: Checks, networks: Iterable[str]) -> None:
+    """Check that the allowed networks are networks, and none of them the whole Internet."""
+    problems = []
+    for network in networks:
+        try:
+            studio.parse_network(network)
+        except ValueError as error:
+            problems.append(str(error))
+    checks.add(
+        "studio.allowed_networks",
+        not problems,
+        seen=" ".join(problems) or "every allowed network is one",
+        expected="addresses and networks of people who work with the studio",
+        todo=f"correct noslop_allowed_networks in {_VARIABLES_FILE}",
+    )
+
+
+def judge_variables(checks: Checks, names: Iterable[str], known: Iterable[str], prefixes: Iterable[str]) -> None:
+    """Whether a variable was misspelled: Ansible would pass over it, and a default would hold in silence."""
+    everyone = sorted(set(names))
+    known_names = set(known)
+    wrong = near_misses(everyone, known_names, prefixes)
+    checks.add(
+        "studio.variables",
+        not wrong,
+        seen="; ".join(f"{name} is set, and nothing reads it" for name in wrong) or "every variable has a known name",
+        expected=enumerate_words(sorted(set(wrong.values())), "known names"),
+        todo="; ".join(f"write {right} for {name}" for name, right in wrong.items()),
+    )
+    strange = [
+        name for name in everyone if name.startswith("noslop_") and name not in known_names and name not in wrong
+    ]
+    if strange:
+        checks.note(
+            "studio.variables",
+            seen=f"NoSlop does not read {enumerate_words(strange)}",
+            expected="variables that are called noslop_ something are NoSlop's",
+        )
