@@ -3,7 +3,7 @@
 """Passwords: how they come in, how Ansible gets them, and how they are kept out of everything that is written.
 
 A password is asked for on the terminal or read from a file that the person names. Ansible reads it from a pipe
-(noslop_driver.watchdog): never from a file, a command line, the environment, an event or a record.
+(noslop_driver.ansible.watchdog): never from a file, a command line, the environment, an event or a record.
 """
 
 from __future__ import annotations

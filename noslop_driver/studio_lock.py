@@ -15,8 +15,8 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from noslop_driver.ansible.watchdog import STOP_TIMEOUT_S, is_alive
 from noslop_driver.errors import UsageError
-from noslop_driver.watchdog import STOP_TIMEOUT_S, is_alive
 
 _POLL_S = 0.2
 _locked: list[int] = []

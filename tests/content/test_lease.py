@@ -15,7 +15,7 @@ import yaml
 from ansible_collections.noslop.studio.plugins.action.studio_lease import describe, has_ended
 from ansible_collections.noslop.studio.plugins.module_utils.host import lease
 
-from noslop_driver.watchdog import start_time
+from noslop_driver.ansible.watchdog import start_time
 
 PLAYBOOKS = Path(__file__).parents[2] / "collections/ansible_collections/noslop/studio/playbooks"
 NOW = 1_800_000_000.0

@@ -22,8 +22,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from noslop_driver import studio_lock
-from noslop_driver.events import Event
-from noslop_driver.runner import run_playbook
+from noslop_driver.ansible.events import Event
+from noslop_driver.ansible.runner import run_playbook
 from noslop_driver.secrets import Secrets
 from tests.driver import sshd
 from tests.driver.plays import ssh_inventory, write_playbook

@@ -16,7 +16,7 @@ from typing import IO, Any
 
 import pexpect
 
-from noslop_driver.cli import main
+from noslop_driver.cli.main import main
 
 ROOT = Path(__file__).parents[2]
 
@@ -54,7 +54,7 @@ def run_json(*words: str) -> tuple[dict[str, Any], Done]:
 
 def on_terminal(*words: str) -> pexpect.spawn[str]:
     """Start the driver on a terminal of its own."""
-    command = ["-m", "noslop_driver.cli", *words]
+    command = ["-m", "noslop_driver.cli.main", *words]
     environment = {**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT}/collections", "TERM": "xterm", "COLUMNS": "200"}
     return pexpect.spawn(sys.executable, command, env=environment, encoding="utf-8", timeout=60)
 

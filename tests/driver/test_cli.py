@@ -9,8 +9,8 @@ from pathlib import Path
 import pexpect
 import pytest
 
-from noslop_driver.inventory import HOSTS, STUDIO, StudioDirectory
-from noslop_driver.inventory_text import Connection
+from noslop_driver.inventory.directory import HOSTS, STUDIO, StudioDirectory
+from noslop_driver.inventory.render import Connection
 from noslop_driver.models import Host, Plan, Proposal, Wishes
 from tests.driver.conftest import StartSshd
 from tests.driver.support import on_terminal, run, run_json

@@ -14,22 +14,12 @@ from typing import Any
 
 import pytest
 
-from noslop_driver.deploy import (
-    CONFIGURE,
-    PREFLIGHT,
-    SERVICES,
-    STORAGE,
-    TEARDOWN,
-    VERIFY,
-    Deployer,
-    Phase,
-    Result,
-)
 from noslop_driver.errors import ExitCode
-from noslop_driver.inventory import Member
-from noslop_driver.record import NODE_ENV, Record
+from noslop_driver.inventory.directory import Member
+from noslop_driver.output.terminal import Terminal
+from noslop_driver.phases import CONFIGURE, PREFLIGHT, SERVICES, STORAGE, TEARDOWN, VERIFY, Deployer, Phase, Result
+from noslop_driver.records import NODE_ENV, Record
 from noslop_driver.secrets import Secrets
-from noslop_driver.terminal import Terminal
 from tests.driver.plays import local_inventory, write_playbook
 
 CHECK = {

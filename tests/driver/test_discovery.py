@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 from ansible_collections.noslop.studio.plugins.plugin_utils.discovery import interfaces, scan_targets
 
-from noslop_driver import discovery
+from noslop_driver.hosts import discovery
 from noslop_driver.models import Candidate
 from tests.driver.conftest import StartSshd
 from tests.driver.sshd import free_port

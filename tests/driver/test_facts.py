@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 
-from noslop_driver import discovery, facts
-from noslop_driver.events import Event
+from noslop_driver.ansible.events import Event
+from noslop_driver.ansible.runner import run_playbook
+from noslop_driver.hosts import discovery, facts
 from noslop_driver.models import Candidate, Disk, Gpu
-from noslop_driver.runner import run_playbook
 from tests.driver.conftest import StartSshd
 
 SETUP = {

@@ -14,13 +14,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
-from noslop_driver import inventory, inventory_text, studio_file
+from noslop_driver.ansible.events import Status
+from noslop_driver.ansible.runner import list_inventory, run_playbook
 from noslop_driver.errors import PreflightError, UsageError
-from noslop_driver.events import Status
-from noslop_driver.inventory import CONNECTION, HOSTS, MORE_HOSTS, STUDIO, StudioDirectory
-from noslop_driver.inventory_text import Connection
+from noslop_driver.inventory import directory, render
+from noslop_driver.inventory.directory import CONNECTION, HOSTS, MORE_HOSTS, STUDIO, StudioDirectory
+from noslop_driver.inventory.render import Connection
 from noslop_driver.models import Candidate, Host, Plan, Proposal, Role, Wishes
-from noslop_driver.runner import list_inventory, run_playbook
+from noslop_driver.settings import studio_yml
 from tests.driver import sshd
 from tests.driver.conftest import StartSshd
 from tests.driver.plays import write_playbook
@@ -28,7 +29,7 @@ from tests.driver.plays import write_playbook
 EXAMPLE = Path(__file__).parents[2] / "inventories/example"
 
 NAMES = st.from_regex(r"[a-z][a-z0-9-]{0,10}", fullmatch=True).filter(
-    lambda name: name not in (*inventory_text.GROUPS, "all", "ungrouped", "localhost")
+    lambda name: name not in (*render.GROUPS, "all", "ungrouped", "localhost")
 )
 PATHS = st.lists(st.text("abcXYZ019 _.-äß'\"#:%", min_size=1).map(str.strip).filter(bool), min_size=1).map(
     lambda parts: "/data/" + "/".join(parts)
@@ -65,7 +66,7 @@ def studio(tmp_path: Path) -> StudioDirectory:
 def test_what_is_written_is_what_ansible_reads(studio: StudioDirectory) -> None:
     studio.write(PLAN, Connection(Path("/home/artist/.ssh/key")))
     listing = list_inventory(studio.path)
-    found = inventory.members(listing, "nobody")
+    found = directory.members(listing, "nobody")
     assert {member.name: set(member.groups) for member in found} == {
         proposal.host: set(proposal.roles) for proposal in PLAN.proposals
     }
@@ -74,18 +75,18 @@ def test_what_is_written_is_what_ansible_reads(studio: StudioDirectory) -> None:
     variables = listing["_meta"]["hostvars"]["worker1"]
     assert variables["noslop_users"] == ["artist"]
     assert variables["ansible_ssh_private_key_file"] == "/home/artist/.ssh/key"
-    assert inventory.choices(found) == {
+    assert directory.choices(found) == {
         "server": "server",
         "roles": {"server": ["ollama", "backend"], "worker1": ["comfyui"], "worker2": []},
     }
-    assert set(listing) >= set(inventory_text.GROUPS) - {"comfyui"}, "groups without hosts exist as well"
+    assert set(listing) >= set(render.GROUPS) - {"comfyui"}, "groups without hosts exist as well"
 
 
 def test_a_group_without_hosts_is_there(studio: StudioDirectory) -> None:
     studio.write(make_plan({"only": ["storage_server"]}), Connection(), local=True)
     written = yaml.safe_load((studio.path / HOSTS).read_text(encoding="utf-8"))
     assert written["all"]["children"]["storage_clients"] == {"hosts": {}}
-    [member] = inventory.members(list_inventory(studio.path), "nobody")
+    [member] = directory.members(list_inventory(studio.path), "nobody")
     assert member.local
 
 
@@ -146,7 +147,7 @@ def test_a_host_that_is_added_to_edited_hosts_goes_into_a_file_beside_them(studi
         assert written.files == [MORE_HOSTS]
         assert new in written.notes[0]
         known.append(new)
-    found = {member.name: member.groups for member in inventory.members(list_inventory(studio.path), "x")}
+    found = {member.name: member.groups for member in directory.members(list_inventory(studio.path), "x")}
     assert set(found) == {"server", "worker1", "worker2", "worker3", "worker4"}
     assert found["worker3"] == found["worker4"] == {"storage_clients", "ollama"}
     more = studio.path / MORE_HOSTS
@@ -162,7 +163,7 @@ def test_somebody_elses_inventory_is_read_and_not_written_over(studio: StudioDir
     (studio.path / "machines.ini").write_text(mine, encoding="utf-8")
     assert studio.exists
     assert studio.is_edited(HOSTS)
-    [member] = inventory.members(list_inventory(studio.path), "me")
+    [member] = directory.members(list_inventory(studio.path), "me")
     assert (member.name, member.user, set(member.groups)) == ("big", "me", {"storage_server", "comfyui"})
     written = studio.write(make_plan({"big": ["storage_server"]}), Connection(), known=["big"])
     assert written.files == [STUDIO]
@@ -172,7 +173,7 @@ def test_somebody_elses_inventory_is_read_and_not_written_over(studio: StudioDir
 def test_a_studio_has_one_server() -> None:
     listing = {"storage_server": {"hosts": ["a", "b"]}, "all": {"hosts": ["a", "b"]}}
     with pytest.raises(UsageError, match=r"a, b.*one storage server"):
-        inventory.choices(inventory.members(listing, "x"))
+        directory.choices(directory.members(listing, "x"))
 
 
 def test_files_are_written_whole_with_the_rights_they_had(studio: StudioDirectory) -> None:
@@ -213,20 +214,20 @@ def test_studio_file_says_what_was_wished(
 ) -> None:
     wishes = Wishes.model_validate(given_wishes)
     path = tmp_path_factory.mktemp("studio") / "studio.yml"
-    path.write_text(studio_file.render(wishes), encoding="utf-8")
-    assert studio_file.validate(studio_file.read(path)) == wishes
+    path.write_text(studio_yml.render(wishes), encoding="utf-8")
+    assert studio_yml.validate(studio_yml.read(path)) == wishes
     text = path.read_text(encoding="utf-8")
-    assert list(Draft202012Validator(studio_file.schema()).iter_errors(yaml.safe_load(text))) == []
+    assert list(Draft202012Validator(studio_yml.schema()).iter_errors(yaml.safe_load(text))) == []
 
 
 def test_every_variable_is_explained() -> None:
-    assert list(studio_file.ABOUT) == list(collection.DEFAULTS)
+    assert list(studio_yml.ABOUT) == list(collection.DEFAULTS)
 
 
 def test_schema_is_fresh_and_valid() -> None:
-    Draft202012Validator.check_schema(studio_file.schema())
-    written = studio_file.SCHEMA_PATH.read_text(encoding="utf-8")
-    assert written == studio_file.schema_text(), "run `python -m noslop_driver.studio_file`"
+    Draft202012Validator.check_schema(studio_yml.schema())
+    written = studio_yml.SCHEMA_PATH.read_text(encoding="utf-8")
+    assert written == studio_yml.schema_text(), "run `python -m noslop_driver.settings.studio_yml`"
 
 
 @pytest.mark.parametrize(
@@ -245,20 +246,20 @@ def test_mistakes_in_the_file_are_told(tmp_path: Path, text: str, message: str) 
     path = tmp_path / "studio.yml"
     path.write_text(text, encoding="utf-8")
     with pytest.raises(UsageError, match=message):
-        studio_file.validate({"studio_id": "abc", **studio_file.read(path)})
+        studio_yml.validate({"studio_id": "abc", **studio_yml.read(path)})
 
 
 def test_variables_of_roles_may_stand_in_the_same_file(tmp_path: Path) -> None:
     path = tmp_path / "studio.yml"
     path.write_text("comfyui_port: 8189\nnoslop_uid: 2610\nnoslop_media_cache_dir:\n", encoding="utf-8")
-    assert studio_file.read(path) == {"uid": 2610, "media_cache_dir": None}
+    assert studio_yml.read(path) == {"uid": 2610, "media_cache_dir": None}
 
 
 def test_the_example_is_what_the_driver_writes(tmp_path: Path) -> None:
     """A new variable or comment shows in the example, which people read to learn the format."""
-    found = inventory.members(list_inventory(EXAMPLE), "x")
-    roles = {member.name: [group for group in inventory_text.GROUPS if group in member.groups] for member in found}
-    wishes = studio_file.validate(studio_file.read(EXAMPLE / STUDIO))
+    found = directory.members(list_inventory(EXAMPLE), "x")
+    roles = {member.name: [group for group in render.GROUPS if group in member.groups] for member in found}
+    wishes = studio_yml.validate(studio_yml.read(EXAMPLE / STUDIO))
     plan = make_plan(roles).model_copy(
         update={
             "hosts": [Host(name=made.name, address=made.address, port=made.port, user=made.user) for made in found],
@@ -269,7 +270,7 @@ def test_the_example_is_what_the_driver_writes(tmp_path: Path) -> None:
     written.write(plan, Connection())
     for name in (HOSTS, STUDIO, CONNECTION):
         assert (EXAMPLE / name).read_text(encoding="utf-8") == (written.path / name).read_text(encoding="utf-8"), name
-    assert (EXAMPLE / ".noslop/studio.schema.json").read_text(encoding="utf-8") == studio_file.schema_text()
+    assert (EXAMPLE / ".noslop/studio.schema.json").read_text(encoding="utf-8") == studio_yml.schema_text()
 
 
 def pinned(studio: StudioDirectory, server: sshd.SshServer) -> Candidate:

@@ -16,8 +16,8 @@ from pathlib import Path
 import pytest
 
 from noslop_driver import studio_lock
+from noslop_driver.ansible.watchdog import remove_password_memory
 from noslop_driver.errors import UsageError
-from noslop_driver.watchdog import remove_password_memory
 from tests.driver import kills
 from tests.driver.conftest import StartSshd
 

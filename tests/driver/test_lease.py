@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from noslop_driver.runner import run_playbook
-from noslop_driver.settings import collections_path
+from noslop_driver.ansible.config import collections_path
+from noslop_driver.ansible.runner import run_playbook
 from tests.driver.conftest import StartSshd
 from tests.driver.plays import ssh_inventory, write_playbook
 

@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from noslop_driver.models import Disk, Gpu, Host, Plan, Problem, Proposal, Wishes
-from noslop_driver.plan import make_plan
-from noslop_driver.proposal import show
-from noslop_driver.terminal import Terminal
+from noslop_driver.output.terminal import Terminal
+from noslop_driver.planning.planner import make_plan
+from noslop_driver.planning.view import show
 
 GB = 10**9
 WISHES = Wishes(studio_id="test")

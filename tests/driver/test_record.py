@@ -13,12 +13,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from noslop_driver import record
+from noslop_driver import records
+from noslop_driver.ansible.events import Event, Failure, HostStats, Outcome, Status
 from noslop_driver.errors import UsageError
-from noslop_driver.events import Event, Failure, HostStats, Outcome, Status
-from noslop_driver.inventory import Member
+from noslop_driver.inventory.directory import Member
 from noslop_driver.models import Host, Plan, Proposal, Wishes
-from noslop_driver.record import Record
+from noslop_driver.records import Record
 from noslop_driver.secrets import SCRUBBED, Secrets, ask_password, private_directory, read_password_file, write_private
 
 SSH_PASSWORD = "correct horse"  # noqa: S105 - of nobody
@@ -59,7 +59,7 @@ def test_a_record_says_what_was_planned_what_happened_and_how_it_ended(tmp_path:
     made.inventory([member(noslop_min_free_gb=50)])
     made.event("storage", event({"changed": True, "ansible_facts": {"big": 1}, "invocation": {"module_args": {}}}))
     environment = base64.b64encode(b"NOSLOP_STUDIO_ID=abc\n").decode()
-    made.event("configure", event({"source": record.NODE_ENV, "content": environment}))
+    made.event("configure", event({"source": records.NODE_ENV, "content": environment}))
     outcome = Outcome(
         Status.FAILED, 2, {"one": HostStats(ok=3, failed=1)}, [Failure("one", "Mount it", "no such file")]
     )
@@ -145,7 +145,7 @@ def test_records_have_no_value_that_is_not_listed(tmp_path: Path) -> None:
     )
     environment = f'OPENAI_KEY="{secret}"\nNOSLOP_STUDIO_ID="abc"\n# {secret}\nHF={secret}\n'
     content = base64.b64encode(environment.encode()).decode()
-    made.event("configure", event({"source": record.NODE_ENV, "content": content}))
+    made.event("configure", event({"source": records.NODE_ENV, "content": content}))
     leaks = {
         "cmd": ["serve", "--api-key", secret],
         "stdout": secret,
@@ -179,9 +179,9 @@ def test_last_three_records_of_each_command_stay(tmp_path: Path) -> None:
 
 
 def test_what_is_no_environment_file_is_not_taken_for_one() -> None:
-    assert record.node_environment(event({"source": "/etc/hostname", "content": "aG9zdA=="})) is None
-    assert record.node_environment(event({"source": record.NODE_ENV, "content": "%%%"})) is None
-    assert record.node_environment(event({"source": record.NODE_ENV}, kind="failed")) is None
+    assert records.node_environment(event({"source": "/etc/hostname", "content": "aG9zdA=="})) is None
+    assert records.node_environment(event({"source": records.NODE_ENV, "content": "%%%"})) is None
+    assert records.node_environment(event({"source": records.NODE_ENV}, kind="failed")) is None
 
 
 def test_latest_record_is_the_newest_that_has_what_is_asked_for(tmp_path: Path) -> None:
@@ -197,14 +197,14 @@ def test_latest_record_is_the_newest_that_has_what_is_asked_for(tmp_path: Path) 
     (tmp_path / "2026-01-04T000000Z").mkdir()  # one that was cut off
 
     def newest(**arguments: str) -> str:
-        found = record.latest(tmp_path, **arguments)
+        found = records.latest(tmp_path, **arguments)
         assert found
         return found[0].name
 
     assert newest() == "2026-01-03T000000Z"
     assert newest(command="verify") == "2026-01-02T000000Z"
     assert newest(having="verification.json") == "2026-01-01T000000Z"
-    assert record.latest(tmp_path, command="teardown") is None
+    assert records.latest(tmp_path, command="teardown") is None
 
 
 def test_secrets_do_not_show() -> None:

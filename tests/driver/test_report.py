@@ -9,9 +9,9 @@ import pytest
 from ansible_collections.noslop.studio.plugins.module_utils.checks.check import NOTE, Check
 from rich.console import Console
 
-from noslop_driver.events import Event, Failure, HostStats, Outcome, Status, failure_of, message_of, read_stats
-from noslop_driver.report import Report, show_checks
-from noslop_driver.terminal import Terminal
+from noslop_driver.ansible.events import Event, Failure, HostStats, Outcome, Status, failure_of, message_of, read_stats
+from noslop_driver.output.progress import Report, show_checks
+from noslop_driver.output.terminal import Terminal
 
 
 def event(kind: str, host: str = "", task: str = "", result: dict[str, Any] | None = None, **more: Any) -> Event:  # noqa: ANN401

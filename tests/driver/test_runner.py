@@ -13,11 +13,11 @@ from pathlib import Path
 import pytest
 import yaml
 
+from noslop_driver.ansible.config import ANSIBLE_DEFAULTS
+from noslop_driver.ansible.events import Event, Status
+from noslop_driver.ansible.runner import list_inventory, run_playbook
 from noslop_driver.errors import UsageError
-from noslop_driver.events import Event, Status
-from noslop_driver.runner import list_inventory, run_playbook
 from noslop_driver.secrets import Secrets
-from noslop_driver.settings import ANSIBLE_DEFAULTS
 from tests.driver.conftest import StartSshd
 from tests.driver.plays import local_inventory, ssh_inventory, write_playbook
 

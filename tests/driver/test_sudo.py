@@ -10,9 +10,9 @@ from pathlib import Path
 import pexpect
 import pytest
 
-from noslop_driver import access, sudo
-from noslop_driver.inventory import StudioDirectory
-from noslop_driver.inventory_text import Connection
+from noslop_driver.hosts import ssh_errors, sudo
+from noslop_driver.inventory.directory import StudioDirectory
+from noslop_driver.inventory.render import Connection
 from noslop_driver.models import Candidate, Host, Plan, Proposal, Wishes
 from noslop_driver.secrets import Secrets
 from tests.driver import sshd
@@ -148,4 +148,4 @@ def test_only_hosts_that_want_a_password_are_named(tmp_path: Path, monkeypatch: 
     ],
 )
 def test_message_of_sudo_means_that_it_wants_a_password(message: str, wants: bool) -> None:
-    assert access.wants_sudo_password(f"non-zero return code\n{message}") is wants
+    assert ssh_errors.wants_sudo_password(f"non-zero return code\n{message}") is wants

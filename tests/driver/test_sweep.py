@@ -25,8 +25,8 @@ from ansible_collections.noslop.studio.plugins.plugin_utils.discovery.scan_targe
 from hypothesis import given
 from hypothesis import strategies as st
 
-from noslop_driver import discovery
 from noslop_driver.errors import UsageError
+from noslop_driver.hosts import discovery
 
 
 def link(name: str, *addresses: str, kind: str = "", flags: str = "BROADCAST UP LOWER_UP") -> dict[str, object]:

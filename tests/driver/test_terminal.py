@@ -14,15 +14,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from noslop_driver import facts, proposal
-from noslop_driver.deploy import Deployer, Phase
+from noslop_driver.ansible.events import Event
 from noslop_driver.errors import ExitCode
-from noslop_driver.events import Event
+from noslop_driver.hosts import facts
 from noslop_driver.models import Candidate, Wishes
-from noslop_driver.plan import make_plan
-from noslop_driver.record import NODE_ENV, Record
+from noslop_driver.output.terminal import Terminal, printable
+from noslop_driver.phases import Deployer, Phase
+from noslop_driver.planning import view
+from noslop_driver.planning.planner import make_plan
+from noslop_driver.records import NODE_ENV, Record
 from noslop_driver.secrets import Secrets
-from noslop_driver.terminal import Terminal, printable
 from tests.driver.conftest import StartSshd
 from tests.driver.plays import local_inventory, write_playbook
 from tests.driver.support import on_terminal
@@ -90,7 +91,7 @@ def test_facts_of_a_host_are_shown_and_not_obeyed(terminal: Terminal, capsys: py
     ]
     candidate = Candidate(address="10.0.0.5", status="open", banner=f"SSH-2.0-{EVIL}")
     look = facts.read({"10.0.0.5": candidate}, "artist", events)
-    proposal.show(make_plan(look.hosts, Wishes(studio_id="x", storage_root="/"), look.problems), terminal)
+    view.show(make_plan(look.hosts, Wishes(studio_id="x", storage_root="/"), look.problems), terminal)
     output = capsys.readouterr().out
     assert obeyed(output) == []
     for word in ("12 before[link=http://x]", "GPU-before X", "why-before", "hostname-before"):

@@ -13,8 +13,8 @@ from pathlib import Path
 import pexpect
 import pytest
 
-from noslop_driver import inventory_text
-from noslop_driver.host_keys import parse_fingerprints, parse_numbers
+from noslop_driver.hosts.host_keys import parse_fingerprints, parse_numbers
+from noslop_driver.inventory import render
 from tests.driver import sshd
 from tests.driver.conftest import StartSshd
 from tests.driver.support import on_terminal, run, run_json
@@ -190,7 +190,7 @@ def test_first_look_offers_public_keys_only_whatever_the_persons_own_settings_sa
         " GSSAPIDelegateCredentials yes\n HostbasedAuthentication yes\n PreferredAuthentications password\n",
         encoding="ascii",
     )
-    text = inventory_text.render_contacts([("far", "10.0.0.1", 22)], "artist", None, tmp_path / "known_hosts")
+    text = render.render_contacts([("far", "10.0.0.1", 22)], "artist", None, tmp_path / "known_hosts")
     arguments = shlex.split(json.loads(text)["all"]["vars"]["ansible_ssh_common_args"])
     shown = subprocess.run(
         ["ssh", "-F", tmp_path / "config", *arguments, "-G", "10.0.0.1"], capture_output=True, check=True, text=True

@@ -39,7 +39,7 @@ def test_the_backends_wheel_travels_along(installation: Installation) -> None:
 
 
 def test_the_driver_uses_the_collection_of_the_wheel(installation: Installation) -> None:
-    where = "import noslop_driver.runner as r, ansible_collections.noslop.studio as c; print(r.__file__, *c.__path__)"
+    where = "import noslop_driver as d, ansible_collections.noslop.studio as c; print(d.__file__, *c.__path__)"
     done = installation.run("python", "-c", where)
     assert done.returncode == 0, done.stderr
     assert all(str(installation.bin.parent) in path for path in done.stdout.split())

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from noslop_driver.errors import UsageError
 from noslop_driver.models import Wishes
-from noslop_driver.terminal import Terminal
-from noslop_driver.wishes import PATH_FLAGS, SERVICES, Sources, collect, own_address, parse_roles, read_file
+from noslop_driver.output.terminal import Terminal
+from noslop_driver.settings.merge import PATH_FLAGS, SERVICES, Sources, collect, own_address, parse_roles, read_file
 
 NOBODY = Terminal(no_input=True)
 

@@ -1,0 +1,6 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Write and read a studio as an ordinary Ansible inventory.
+
+Owns the files of the studio directory. May write below it. Never overwrites what a person edited.
+"""
