@@ -27,15 +27,15 @@ $(VENV)/.ready: pyproject.toml backend/pyproject.toml
 
 .PHONY: demo
 demo: lab-up backend-wheel ## A studio on three virtual machines: found, deployed, verified (REAL=1: the vendors' own downloads)
-	bash molecule/studio/demo.sh
+	bash lab/studio/demo.sh
 
 .PHONY: lab-up
 lab-up: $(VENV)/.ready ## Boot the lab's three virtual machines
-	ansible-playbook molecule/machines/create.yml
+	ansible-playbook lab/machines/create.yml
 
 .PHONY: lab-down
 lab-down: $(VENV)/.ready ## Take the lab away: machines, containers, bridge, rules
-	ansible-playbook molecule/machines/destroy.yml
+	ansible-playbook lab/machines/destroy.yml
 	ansible-playbook molecule/default/destroy.yml
 	rm -rf inventories/demo
 
@@ -69,7 +69,7 @@ test-machines: $(VENV)/.ready
 
 .PHONY: programs
 programs: $(VENV)/.ready
-	ansible-playbook molecule/lab/programs.yml
+	ansible-playbook lab/programs/install.yml
 
 .PHONY: test-units
 test-units: programs ## The driver, the backend and the collection's logic, without hosts

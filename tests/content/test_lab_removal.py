@@ -9,7 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-LIBRARY = Path(__file__).parents[2] / "molecule/lab/library"
+LIBRARY = Path(__file__).parents[2] / "lab/library"
 #: Run a module file as Ansible does, with its arguments on standard input.
 RUN = """
 import runpy, sys

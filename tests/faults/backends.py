@@ -144,11 +144,11 @@ def deploy() -> Backends:
 
 
 def _play() -> None:
-    inventories = (LAB / "machines" / "inventory.yml", ROOT / "molecule" / "studio" / "inventory" / "two_backends.yml")
+    inventories = (LAB / "machines" / "inventory.yml", ROOT / "lab" / "studio" / "inventory" / "two_backends.yml")
     done = subprocess.run(
         [
             *("ansible-playbook", *(f"--inventory={path}" for path in inventories)),
-            *("--extra-vars", f"lab_dir={LAB}", "molecule/studio/two_backends.yml"),
+            *("--extra-vars", f"lab_dir={LAB}", "lab/studio/two_backends.yml"),
         ],
         cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False,
     )  # fmt: skip

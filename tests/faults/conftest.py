@@ -67,7 +67,7 @@ def takeover() -> Takeover:
     host_vars.parent.mkdir(parents=True)
     host_vars.write_text(f"---\ncomfyui_existing_dir: {HOME_COMFYUI}\n")
     done = subprocess.run(
-        ["bash", "molecule/studio/demo.sh"],
+        ["bash", "lab/studio/demo.sh"],
         cwd=ROOT,
         stdin=subprocess.DEVNULL,
         capture_output=True,

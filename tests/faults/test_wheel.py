@@ -21,7 +21,7 @@ def installation(tmp_path_factory: pytest.TempPathFactory) -> Installation:
     pins = made.directory / "inventories" / "new" / "group_vars" / "all" / "mirror.yml"
     manifest = LAB / "artifacts" / "manifest.json"
     subprocess.run(
-        ["python", "molecule/studio/pins.py", str(manifest), "http://10.77.42.1:8042", str(pins)], cwd=ROOT, check=True
+        ["python", "lab/studio/pins.py", str(manifest), "http://10.77.42.1:8042", str(pins)], cwd=ROOT, check=True
     )
     return made
 

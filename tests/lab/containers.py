@@ -15,7 +15,7 @@ import yaml
 from tests.lab.machines import LAB, ROOT, Machine
 
 INVENTORY = LAB / "containers" / "inventory.yml"
-#: The controller's address as the containers see it (molecule/lab/vars/main.yml).
+#: The controller's address as the containers see it (lab/vars/main.yml).
 GATEWAY = "10.77.43.1"
 
 

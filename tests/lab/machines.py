@@ -82,7 +82,7 @@ def machines() -> dict[str, Machine]:
 
 def reset() -> None:
     """Make every machine bare again: a new disk, with the same name, keys and passwords."""
-    subprocess.run(["ansible-playbook", "molecule/machines/reset.yml"], cwd=ROOT, check=True)
+    subprocess.run(["ansible-playbook", "lab/machines/reset.yml"], cwd=ROOT, check=True)
 
 
 @contextlib.contextmanager

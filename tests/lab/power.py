@@ -30,7 +30,7 @@ def switch(machine: str, state: str, *, disk_cache: str | None = None) -> None:
     """
     environment = os.environ | ({"NOSLOP_LAB_DISK_CACHE": disk_cache} if disk_cache else {})
     subprocess.run(
-        ["ansible-playbook", "molecule/machines/power.yml", "-e", f"machine={machine}", "-e", f"power={state}"],
+        ["ansible-playbook", "lab/machines/power.yml", "-e", f"machine={machine}", "-e", f"power={state}"],
         cwd=ROOT, env=environment, check=True, stdout=subprocess.DEVNULL,
     )  # fmt: skip
 

@@ -50,7 +50,7 @@ def solo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Solo]:
     with containers() as made:
         host = made["role-server"]
         manifest = str(LAB / "artifacts" / "manifest.json")
-        subprocess.run(["python", "molecule/studio/pins.py", manifest, MIRROR, str(pins)], cwd=ROOT, check=True)
+        subprocess.run(["python", "lab/studio/pins.py", manifest, MIRROR, str(pins)], cwd=ROOT, check=True)
         host.output_of("apt-get update -q && apt-get install -qy python3-venv", root=True, timeout_s=PATIENCE_S)
         put(host, wheel, wheel.name)
         put(host, pins, f"{STUDIO}/group_vars/all/mirror.yml")

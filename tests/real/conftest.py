@@ -53,7 +53,7 @@ def source(
     commit, left_out = scratch_repository(Path(wanted_repository), served / "ComfyUI.git", revision or "HEAD")
     if left_out:
         print(f"{wanted_repository} lacks the content of {', '.join(left_out)}: installed without", file=sys.stderr)
-    serve = [sys.executable, str(ROOT / "molecule" / "standins" / "serve.py"), "--bind", GATEWAY, "--port", "0"]
+    serve = [sys.executable, str(ROOT / "lab" / "standins" / "serve.py"), "--bind", GATEWAY, "--port", "0"]
     with subprocess.Popen([*serve, "--root", str(served)], stdout=subprocess.PIPE, text=True) as server:
         assert server.stdout is not None
         url = server.stdout.readline().rpartition(" on ")[2].strip()

@@ -14,7 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-STANDINS = Path(__file__).resolve().parents[2] / "molecule" / "standins"
+STANDINS = Path(__file__).resolve().parents[2] / "lab" / "standins"
 
 
 @dataclass(frozen=True)

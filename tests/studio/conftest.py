@@ -43,7 +43,7 @@ def studio() -> Studio:
     machines()["server"].output_of(MAKE_OWN_DISK, root=True)
     with SecretWatch(secrets()) as watch:
         done = subprocess.run(
-            ["bash", "molecule/studio/demo.sh"],
+            ["bash", "lab/studio/demo.sh"],
             cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=2400, check=False,
         )  # fmt: skip
     output = done.stdout + done.stderr

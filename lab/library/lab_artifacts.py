@@ -47,7 +47,7 @@ attributes:
 EXAMPLES = r"""
 - name: Serve the stand-ins
   lab_artifacts:
-    sources: molecule/standins
+    sources: lab/standins
     root: .lab/artifacts
     bind: 10.77.42.1
     pid_file: .lab/machines/artifacts.pid

@@ -5,5 +5,5 @@
 It keeps a models directory, speaks the HTTP interface and has the command line, the environment variables and
 the exit behaviour that NoSlop builds on, the harmful parts too (it prunes at start; two daemons that pull one
 model share a partial file). It runs no model: `generate` reads the model's file and answers one fixed sentence.
-Standard library only, Python 3.9 or newer; molecule/standins/README.md says what is left out.
+Standard library only, Python 3.9 or newer; lab/standins/README.md says what is left out.
 """

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # A studio on the lab's machines, made the way a person makes one: the driver is told a network, an account, which host
 # keys are the machines' own (the lab made them) and where the password is. What Ollama, ComfyUI and torch are comes from
-# the lab's stand-ins (molecule/standins/README.md), through the variables that a studio behind a firewall would set too;
+# the lab's stand-ins (lab/standins/README.md), through the variables that a studio behind a firewall would set too;
 # REAL=1 leaves those out and takes the vendors' own.
 set -eu
 cd "$(dirname "$0")/../.."
@@ -14,14 +14,14 @@ options=(--studio demo --network "$network" --user artist --ssh-key .lab/id_ed25
 if [ -z "${REAL:-}" ]; then
   mirror=http://10.77.42.1:8042
   options+=(--artifact-mirror "$mirror")
-  python molecule/studio/pins.py .lab/artifacts/manifest.json "$mirror" "$inventory/group_vars/all/mirror.yml"
+  python lab/studio/pins.py .lab/artifacts/manifest.json "$mirror" "$inventory/group_vars/all/mirror.yml"
 fi
 
 noslop-driver deploy "${options[@]}" "$@"
 
 # The first thing that a person does with it.
 ansible-playbook --inventory "$inventory" --private-key .lab/id_ed25519 --become-password-file .lab/sudo_password \
-  molecule/studio/first_project.yml
+  lab/studio/first_project.yml
 
 cat <<END
 

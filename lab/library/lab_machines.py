@@ -182,14 +182,14 @@ class Machine:
         wanted: str | None = self.module.params["image"]
         if not self.disk.exists():
             if wanted is None:
-                self.module.fail_json(msg=f"{self.name} has no disk. molecule/machines/create.yml makes it")
+                self.module.fail_json(msg=f"{self.name} has no disk. lab/machines/create.yml makes it")
             return Path(str(wanted))
         # -U: the emulator may have the disk open.
         info = ["qemu-img", "info", "-U", "--output=json", str(self.disk)]
         _rc, out, _err = self.module.run_command(info, check_rc=True)
         image = Path(json.loads(out)["backing-filename"]).parent
         if wanted is not None and image != Path(wanted):
-            self.module.warn(f"{self.name} runs an older image; molecule/machines/reset.yml gives it the current one")
+            self.module.warn(f"{self.name} runs an older image; lab/machines/reset.yml gives it the current one")
         return image
 
     def make_disk(self) -> None:
