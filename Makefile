@@ -54,7 +54,7 @@ test: programs backend-wheel ## Everything that CI runs
 	$(MAKE) --no-print-directory --jobs 2 --output-sync=line lint lab-up
 	$(MAKE) --no-print-directory --jobs 2 --output-sync=line test-containers test-machines
 	$(MAKE) --no-print-directory lab-down
-	pytest tests/gone
+	pytest tests/lab
 
 .PHONY: test-containers
 test-containers: $(VENV)/.ready
@@ -78,7 +78,7 @@ test-units: programs ## The driver, the backend and the collection's logic, with
 MOMENTS ?= 20
 .PHONY: test-driver-kills
 test-driver-kills: $(VENV)/.ready ## The driver killed with -9 while it runs Ansible (MOMENTS=20)
-	$(BIN)/python -m tests.driver.kills --moments $(MOMENTS)
+	$(BIN)/python -m tests.support.driver_kills --moments $(MOMENTS)
 
 # The backend in full; `make test` does a sample of each. One after the other, since each wants both processors.
 .PHONY: test-backend-long

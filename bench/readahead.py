@@ -14,7 +14,7 @@ import shlex
 import statistics
 import sys
 
-from tests.lab.machines import Machine, machines
+from tests.support.lab.machines import Machine, machines
 
 FILE_MIB = 256
 ROUNDS = 3

@@ -18,7 +18,7 @@ from typing import Any
 from noslop_backend.models import FilePublic, IngestReport
 from noslop_backend.storage import ProjectStorage
 
-from tests.standins.daemons import STANDINS, Daemon
+from tests.support.daemons import STANDINS, Daemon
 
 Graph = dict[str, Any]
 

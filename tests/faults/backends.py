@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from tests.backend.on_host import DONE, LOGS, TASK, Task
-from tests.lab.machines import LAB, ROOT, Machine, machines, reset, wait_for
-from tests.lab.power import cache_of, honest_cache, switch, wait_until_up
+from tests.support.lab.machines import LAB, ROOT, Machine, machines, reset, wait_for
+from tests.support.lab.power import cache_of, honest_cache, switch, wait_until_up
 
 ENV_FILE = "/etc/noslop/backend.env"
 PROJECTS = "/mnt/noslop/projects"

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import pytest
 
 from tests.faults.backends import Backends, deploy
-from tests.lab.driver import INVENTORY
-from tests.lab.machines import LAB, ROOT, Machine, machines, reset
+from tests.support.lab.driver import INVENTORY
+from tests.support.lab.machines import LAB, ROOT, Machine, machines, reset
 
 HOME_COMFYUI = "/home/artist/ComfyUI"
 OWN_FILES = {

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from tests.backend.studio import png
-from tests.lab.driver import INVENTORY
-from tests.lab.machines import LAB, ROOT, Machine, machines, reset, wait_for
+from tests.support.lab.driver import INVENTORY
+from tests.support.lab.machines import LAB, ROOT, Machine, machines, reset, wait_for
 
 #: The last version in which one account owned every share and ran every service.
 OLD_VERSION = os.environ.get("NOSLOP_UPGRADE_FROM", "8ae3555bb4deff5228c02dbb5d6fbb1b8fea5a45")

@@ -15,8 +15,8 @@ import pytest
 from blake3 import blake3
 
 from tests.faults.backends import ENV_FILE, PROJECTS, UP_WITHIN_S, Backends, Host
-from tests.lab.machines import wait_for
-from tests.lab.power import cache_of, switch
+from tests.support.lab.machines import wait_for
+from tests.support.lab.power import cache_of, switch
 
 PIECE_BYTES = 1 << 20
 PIECES, CUT_AFTER = 48, 12

@@ -12,7 +12,7 @@ from dataclasses import asdict
 from tests.backend.on_host import Task
 from tests.backend.writers import Work, acknowledged
 from tests.faults.backends import ENV_FILE, PROJECTS, Backends, cut, wait_for_answers
-from tests.lab.machines import Machine
+from tests.support.lab.machines import Machine
 
 SAVES = int(os.environ.get("NOSLOP_SAVES", "60"))
 KILLS = int(os.environ.get("NOSLOP_KILLS", "4"))

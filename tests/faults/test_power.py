@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 
 from tests.faults.conftest import Takeover
-from tests.lab.driver import checks, driver_json
-from tests.lab.machines import Machine, wait_for
-from tests.lab.power import boot_id, switch
+from tests.support.lab.driver import checks, driver_json
+from tests.support.lab.machines import Machine, wait_for
+from tests.support.lab.power import boot_id, switch
 
 UP_WITHIN_S = 900.0
 SERVER_LATE_S = 180.0

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import pytest
 
 from tests.faults.conftest import Takeover
-from tests.lab.driver import checks, driver_json
-from tests.lab.machines import Machine, share_taken_away
+from tests.support.lab.driver import checks, driver_json
+from tests.support.lab.machines import Machine, share_taken_away
 
 
 def failed_shares() -> dict[tuple[str, str], str]:

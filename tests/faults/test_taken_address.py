@@ -7,7 +7,7 @@ from __future__ import annotations
 import shlex
 
 from tests.faults.conftest import Takeover
-from tests.lab.power import switch, wait_until_up
+from tests.support.lab.power import switch, wait_until_up
 
 TRY = """
 ip netns add taken; trap 'umount /tmp/taken 2>/dev/null; ip netns del taken' EXIT

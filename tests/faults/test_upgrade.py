@@ -11,8 +11,8 @@ import subprocess
 import pytest
 
 from tests.faults.old_studio import OldStudio, deploy_old_studio
-from tests.lab.driver import INVENTORY, changed_by_phase, checks, driver, driver_json
-from tests.lab.machines import LAB, ROOT, wait_for
+from tests.support.lab.driver import INVENTORY, changed_by_phase, checks, driver, driver_json
+from tests.support.lab.machines import LAB, ROOT, wait_for
 
 PASSWORD = ("--become-pass-file", str(LAB / "sudo_password"))
 #: The tasks at which the driver is killed, one deployment each: what is changed there is what the versions differ in.

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.lab.driver import changed_by_host
-from tests.lab.machines import LAB, NETWORK, ROOT, machines, reset
-from tests.lab.wheel import Installation, install
+from tests.support.lab.driver import changed_by_host
+from tests.support.lab.machines import LAB, NETWORK, ROOT, machines, reset
+from tests.support.lab.wheel import Installation, install
 
 
 @pytest.fixture(scope="module")

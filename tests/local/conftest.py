@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from tests.lab.containers import GATEWAY, containers
-from tests.lab.machines import LAB, MIRROR_PORT, ROOT, Machine
-from tests.lab.wheel import build
+from tests.support.lab.containers import GATEWAY, containers
+from tests.support.lab.machines import LAB, MIRROR_PORT, ROOT, Machine
+from tests.support.lab.wheel import build
 
 MIRROR = f"http://{GATEWAY}:{MIRROR_PORT}"
 STUDIO = "inventories/solo"

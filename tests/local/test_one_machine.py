@@ -6,8 +6,8 @@ from __future__ import annotations
 
 import json
 
-from tests.lab.driver import changed_by_phase
 from tests.local.conftest import MIRROR, Solo
+from tests.support.lab.driver import changed_by_phase
 
 
 def test_one_command_makes_a_studio_of_this_computer(solo: Solo) -> None:

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.lab.containers import GATEWAY, INVENTORY, ansible, containers
-from tests.lab.machines import ROOT, Machine
 from tests.real.scratch import scratch_repository
+from tests.support.lab.containers import GATEWAY, INVENTORY, ansible, containers
+from tests.support.lab.machines import ROOT, Machine
 
 HOST = "role-server"
 

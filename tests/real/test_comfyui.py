@@ -37,8 +37,8 @@ from noslop_backend.ingest import ingest
 from noslop_backend.models import ProjectCreate
 
 from tests.backend.studio import make_sqlite, make_studio
-from tests.lab.hostile import run_hostile_node
-from tests.lab.machines import Machine
+from tests.support.lab.hostile import run_hostile_node
+from tests.support.lab.machines import Machine
 
 pytestmark = pytest.mark.real
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 import pytest
 
-from tests.lab.driver import INVENTORY
-from tests.lab.machines import ROOT, Machine, machines, reset
-from tests.lab.processes import SecretWatch, secrets
+from tests.support.lab.driver import INVENTORY
+from tests.support.lab.machines import ROOT, Machine, machines, reset
+from tests.support.lab.processes import SecretWatch, secrets
 
 #: The share that gets a file system of its own; the others lie on the server's system disk, as in most homes.
 OWN_DISK = "media_cache"

@@ -6,8 +6,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.lab.hostile import run_hostile_node
 from tests.studio.conftest import Studio
+from tests.support.lab.hostile import run_hostile_node
 
 
 @pytest.mark.parametrize("name", ["server", "worker1"])

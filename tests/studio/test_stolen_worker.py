@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.lab.machines import Machine
 from tests.studio.conftest import OWN_DISK, Studio
+from tests.support.lab.machines import Machine
 
 FORGE = Path(__file__).with_name("forge.py")
 STATE = "/var/lib/noslop"

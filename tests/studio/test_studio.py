@@ -9,10 +9,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.lab.driver import INVENTORY, changed_by_host, changed_by_phase, checks, driver_json, playbook
-from tests.lab.machines import CONTROLLER, LAB, MIRROR_PORT, Machine, share_taken_away, wait_for
-from tests.lab.processes import secrets
 from tests.studio.conftest import Studio
+from tests.support.lab.driver import INVENTORY, changed_by_host, changed_by_phase, checks, driver_json, playbook
+from tests.support.lab.machines import CONTROLLER, LAB, MIRROR_PORT, Machine, share_taken_away, wait_for
+from tests.support.lab.processes import secrets
 
 CHECKPOINTS = "/mnt/noslop/comfyui/models/checkpoints"
 WORKERS = ("worker1", "worker2")

@@ -1,0 +1,229 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Kill a driver with -9 while its playbook runs over SSH, and look at what is left.
+
+`python -m tests.support.driver_kills --moments 20` tries as many moments, spread over a whole run: after each event.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import fcntl
+import json
+import os
+import secrets as random_secrets
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from noslop_driver import studio_lock
+from noslop_driver.ansible.events import Event
+from noslop_driver.ansible.runner import run_playbook
+from noslop_driver.secrets import Secrets
+from tests.support import sshd
+from tests.support.plays import ssh_inventory, write_playbook
+
+GONE_WITHIN_S = 60.0
+"""What is promised: nothing that a killed driver started runs longer than this."""
+TASKS = 5
+LONG_TASK = TASKS
+"""The task of this number would never end by itself."""
+MOMENTS = 3 * (TASKS + 1)
+"""Lines that `drive` prints until the long task runs: that it has the lock, and the start and the end of tasks, of
+which the first acquires the lease."""
+
+
+@dataclass(frozen=True)
+class Left:
+    """What a killed driver left, at most `GONE_WITHIN_S` later."""
+
+    processes: list[str]
+    password_files: list[str]
+    locked: bool
+    leased: bool
+    tasks_at_kill: int
+    tasks: int
+    """How many tasks had been started on the host when everything had ended."""
+
+
+class Studio:
+    """A directory with an inventory of one host behind a real SSH server, a home and a runtime directory."""
+
+    def __init__(self, directory: Path, server: sshd.SshServer) -> None:
+        self.directory = directory
+        # Longer than the address of a socket may be.
+        self.runtime = directory / ("runtime" * 20)
+        self.runtime.mkdir(mode=0o700)
+        self.inventory = ssh_inventory(directory / "inventory", server, known_hosts=directory / "known_hosts")
+        (self.inventory / ".noslop").mkdir(mode=0o700)
+        self.lease = directory / "lease"
+        self.started = directory / "started"
+        self.started.touch()
+        steps = [f"echo {number} >> {self.started}" for number in range(1, TASKS + 1)]
+        steps[-1] += f"; echo $$ > {directory}/long; exec sleep 1000"
+        acquire = {"name": "Lease", "noslop.studio.studio_lease": {"directory": str(self.lease)}}
+        tasks = [{"name": f"Step {step[5]}", "ansible.builtin.shell": step} for step in steps]
+        write_playbook(directory, acquire, *tasks, name="long.yml")
+        release = {
+            "name": "Release it",
+            "noslop.studio.studio_lease": {"directory": str(self.lease), "state": "released"},
+        }
+        write_playbook(directory, release, name="release.yml")
+        write_playbook(directory, {"name": "Go on", "ansible.builtin.command": "true"}, name="next.yml")
+
+    def drive(self, playbook: str, passwords: dict[str, str]) -> subprocess.Popen[str]:
+        """Start a driver that runs a playbook."""
+        own = {"HOME": str(self.directory), "XDG_RUNTIME_DIR": str(self.runtime), "TMPDIR": str(self.directory)}
+        process = subprocess.Popen(
+            [sys.executable, "-m", "tests.support.driver_kills", "--drive", self.inventory, self.directory / playbook],
+            env={**os.environ, **own},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert process.stdin
+        process.stdin.write(json.dumps(passwords))
+        process.stdin.close()
+        return process
+
+    def kill_after(self, lines: int) -> Left:
+        """Start a driver, kill it when it has printed so many lines, and wait for what it started to end."""
+        passwords = {name: random_secrets.token_hex(12) for name in ("ssh_password", "become_password")}
+        self.started.write_text("", encoding="ascii")
+        process = self.drive("long.yml", passwords)
+        assert process.stdout
+        for number, _line in enumerate(process.stdout, 1):
+            if number == lines:
+                break
+        long = self.directory / "long"
+        while lines == MOMENTS and not (long.exists() and long.read_text(encoding="ascii").endswith("\n")):
+            time.sleep(0.05)
+        process.kill()
+        process.wait()
+        tasks_at_kill = self._tasks()
+        return Left(
+            locked=not self._unlocked(),
+            leased=self.lease.exists(),
+            processes=list(self._processes()),
+            password_files=[str(path) for path in self._files_with(passwords.values())],
+            tasks_at_kill=tasks_at_kill,
+            tasks=self._tasks(),
+        )
+
+    def run_next(self) -> str:
+        """Run the next driver to its end. Returns what it printed last."""
+        process = self.drive("next.yml", {})
+        assert process.stdout
+        output = process.stdout.read()
+        process.wait()
+        return output.splitlines()[-1]
+
+    def private_files(self) -> list[str]:
+        """Return what is in the runtime directory."""
+        return [str(path) for path in self.runtime.iterdir()]
+
+    def _tasks(self) -> int:
+        return len(self.started.read_text(encoding="ascii").splitlines())
+
+    def _unlocked(self) -> bool:
+        """Return whether the lock is free, or becomes free in time."""
+        deadline = time.monotonic() + GONE_WITHIN_S
+        with (self.inventory / ".noslop/lock").open("rb") as file:
+            while time.monotonic() < deadline:
+                try:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    time.sleep(0.05)
+                else:
+                    return True
+        return False
+
+    def _processes(self) -> Iterator[str]:
+        """Return processes that belong to the run: ansible-playbook, its modules and what they started."""
+        long = self.directory / "long"
+        numbers = long.read_text(encoding="ascii").split() if long.exists() else []
+        for process in Path("/proc").iterdir():
+            if process.name.isdigit():
+                with contextlib.suppress(OSError):
+                    words = (process / "cmdline").read_bytes().replace(b"\0", b" ").decode("utf-8", "replace")
+                    ours = str(self.inventory) in words or str(self.started) in words
+                    if ours or (process.name in numbers and words.startswith("sleep 1000")):
+                        yield f"{process.name}: {words}"
+
+    def _files_with(self, passwords: object) -> Iterator[Path]:
+        """Return files that hold a password, wherever a run may have written one."""
+        assert not isinstance(passwords, str)
+        texts = [password.encode() for password in passwords]  # type: ignore[attr-defined]
+        for root in (self.runtime, self.directory, Path("/dev/shm")):
+            for directory, _names, files in os.walk(root):
+                for path in (Path(directory, name) for name in files):
+                    with contextlib.suppress(OSError):
+                        if path.is_file() and any(text in path.read_bytes() for text in texts):
+                            yield path
+
+
+def drive(inventory: Path, playbook: Path) -> None:
+    """Be the driver: lock the studio, run the playbook, and print a line for each event."""
+    passwords = json.load(sys.stdin)
+
+    def follow(event: Event) -> None:
+        if event.kind in ("task", "start", "ok"):
+            print(event.kind, flush=True)
+
+    with studio_lock.lock(inventory / ".noslop/lock", inventory, print):
+        print("locked", flush=True)
+        outcome = run_playbook(
+            playbook,
+            inventory,
+            on_event=follow,
+            secrets=Secrets(**passwords),
+            after_kill=str(playbook.with_name("release.yml")),
+        )
+    for failure in outcome.failures:
+        print(failure.message, flush=True)
+    print(outcome.status.value, flush=True)
+
+
+def main() -> None:
+    """Kill drivers at many moments, print what was left, and fail where it was anything."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--drive", nargs=2, type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--moments", type=int, default=20)
+    arguments = parser.parse_args()
+    if arguments.drive:
+        drive(*arguments.drive)
+        return
+    failed = 0
+    with tempfile.TemporaryDirectory(prefix="kills-") as name:
+        directory = Path(name)
+        key = sshd.make_key(directory / "id_ed25519")
+        server = sshd.start(directory / "sshd", key)
+        try:
+            for moment in range(arguments.moments):
+                (directory / str(moment)).mkdir()
+                studio = Studio(directory / str(moment), server)
+                lines = 1 + moment * (MOMENTS - 1) // max(1, arguments.moments - 1)
+                left = studio.kill_after(lines)
+                after = studio.run_next()
+                good = is_clean(left) and after == "ok" and not studio.private_files()
+                failed += not good
+                print(f"{'ok' if good else 'FAILED'}: killed after line {lines} of {MOMENTS}: {left}, next run {after}")
+        finally:
+            server.stop()
+    print(f"{arguments.moments - failed} of {arguments.moments} moments left nothing behind")
+    sys.exit(1 if failed else 0)
+
+
+def is_clean(left: Left) -> bool:
+    """Return whether a killed driver left nothing, and started no task after the one that was running."""
+    rest = left.processes or left.password_files or left.locked or left.leased
+    return not rest and left.tasks <= left.tasks_at_kill + 1
+
+
+if __name__ == "__main__":
+    main()

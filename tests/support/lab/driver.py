@@ -1,0 +1,62 @@
+"""The studio's own commands, run as a person runs them."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+from typing import Any
+
+from tests.support.lab.machines import LAB, ROOT
+
+INVENTORY = ROOT / "inventories" / "demo"
+
+
+def driver(*words: str, timeout_s: float = 1800) -> subprocess.CompletedProcess[str]:
+    """Run `noslop-driver`; the caller looks at the exit code."""
+    return _run("noslop-driver", *words, timeout_s=timeout_s)
+
+
+def driver_json(*words: str, timeout_s: float = 1800) -> tuple[int, dict[str, Any]]:
+    """Run `noslop-driver ... --json` on the demo studio, and read what it printed."""
+    password = ("--become-pass-file", str(LAB / "sudo_password"))
+    done = driver(*words, "--inventory", str(INVENTORY), *password, "--json", timeout_s=timeout_s)
+    assert done.stdout.lstrip().startswith("{"), f"no JSON: {done.stdout}{done.stderr}"
+    result: dict[str, Any] = json.loads(done.stdout)
+    return done.returncode, result
+
+
+def checks(result: dict[str, Any]) -> list[dict[str, Any]]:
+    """The checks of a `verify`, from what it printed as JSON."""
+    verification = result["verification"]
+    assert verification, result
+    found: list[dict[str, Any]] = verification["checks"]
+    return found
+
+
+def changed_by_phase(result: dict[str, Any]) -> dict[tuple[str, str], int]:
+    """Phase and host, and how many tasks changed something there, from what `deploy` printed as JSON."""
+    return {
+        (phase["phase"], host): stats["changed"] for phase in result["phases"] for host, stats in phase["hosts"].items()
+    }
+
+
+def playbook(name: str, *words: str, timeout_s: float = 1800) -> subprocess.CompletedProcess[str]:
+    """Run one of the root playbooks on the demo studio with plain `ansible-playbook`."""
+    password = f"--become-password-file={LAB / 'sudo_password'}"
+    return _run(
+        "ansible-playbook", "-i", str(INVENTORY), password, f"playbooks/{name}.yml", *words, timeout_s=timeout_s
+    )
+
+
+def changed_by_host(output: str) -> dict[str, int]:
+    """How many tasks changed something, host by host, from the recap of `ansible-playbook`."""
+    return {host: int(count) for host, count in re.findall(r"^(\S+)\s+: ok=\d+\s+changed=(\d+)", output, re.MULTILINE)}
+
+
+def _run(*command: str, timeout_s: float) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command, cwd=ROOT, env={**os.environ, "NO_COLOR": "1"}, stdin=subprocess.DEVNULL,
+        capture_output=True, text=True, timeout=timeout_s, check=False,
+    )  # fmt: skip

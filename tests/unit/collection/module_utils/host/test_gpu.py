@@ -1,0 +1,186 @@
+"""What nvidia-smi, rocm-smi, kfd and the PCI bus say becomes one list of cards."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+from ansible_collections.noslop.studio.plugins.module_utils.host import gpu
+
+from tests.support.module_runner import run_module
+
+NVIDIA = """\
+name, memory.total [MiB], driver_version, pci.bus_id
+NVIDIA GeForce RTX 4090, 24564 MiB, 580.95.05, 00000000:01:00.0
+NVIDIA RTX A2000 12GB, 12282 MiB, 580.95.05, 00000000:02:00.0
+"""
+ROCM = """\
+WARNING: AMD GPU device(s) is/are in a low-power state. Check power control/runtime_status
+
+{"card0": {"VRAM Total Memory (B)": "25753026560", "VRAM Total Used Memory (B)": "27934720",
+ "Card Series": "Radeon RX 7900 XTX", "Card Model": "0x744c", "PCI Bus": "0000:03:00.0"},
+ "card1": {"VRAM Total Memory (B)": "536870912", "Card series": "0x164e", "Card model": "Raphael",
+ "PCI Bus": "0000:6D:00.0"},
+ "system": {"Driver version": "6.12.12"}}
+"""
+
+
+def nothing(_: tuple[str, ...]) -> tuple[int, str] | None:
+    return None
+
+
+def says(**answers: tuple[int, str]) -> gpu.Runner:
+    """A host on which these programs exist and say this."""
+    return lambda command: answers.get(command[0].replace("-", "_"))
+
+
+def card(root: Path, slot: str, vendor: str, device: str = "0x2684", driver: str = "", **more: str) -> None:
+    place = root / "sys/bus/pci/devices" / slot
+    place.mkdir(parents=True)
+    for name, text in {"vendor": vendor, "device": device, "class": "0x030000", **more}.items():
+        (place / name).write_text(text + "\n")
+    if driver:
+        (place / "driver").symlink_to(f"../../../drivers/{driver}")
+
+
+def test_nvidia_cards_have_name_memory_and_driver() -> None:
+    found = gpu.find_gpus(says(nvidia_smi=(0, NVIDIA)), "/nowhere")
+    assert [card.as_fact() for card in found] == [
+        {
+            "vendor": "nvidia",
+            "name": "NVIDIA GeForce RTX 4090",
+            "memory_mib": 24564,
+            "driver": "580.95.05",
+            "usable": True,
+            "why": "",
+        },
+        {
+            "vendor": "nvidia",
+            "name": "NVIDIA RTX A2000 12GB",
+            "memory_mib": 12282,
+            "driver": "580.95.05",
+            "usable": True,
+            "why": "",
+        },
+    ]
+
+
+def test_columns_are_found_by_their_titles() -> None:
+    text = "driver_version, name, memory.total [MiB]\n550.54.14, Tesla T4, 15360 MiB\n"
+    (only,) = gpu.parse_nvidia_smi(text)
+    assert (only.name, only.memory_mib, only.driver) == ("Tesla T4", 15360, "550.54.14")
+
+
+def test_memory_that_is_not_known_is_no_memory() -> None:
+    """Chips that share the processor's memory say so."""
+    (only,) = gpu.parse_nvidia_smi("name, memory.total [MiB], driver_version\nNVIDIA GB10, [N/A], 580.95.05\n")
+    assert only.memory_mib is None
+    assert only.usable
+
+
+@pytest.mark.parametrize("text", ["", "No devices were found\n", "name, memory.total [MiB], driver_version\n"])
+def test_no_nvidia_cards(text: str) -> None:
+    assert gpu.parse_nvidia_smi(text) == []
+
+
+def test_a_driver_that_does_not_work_is_named_with_its_own_words(tmp_path: Path) -> None:
+    card(tmp_path, "0000:01:00.0", "0x10de", driver="nvidia")
+    said = "NVIDIA-SMI has failed because it couldn't communicate with the NVIDIA driver.\nMake sure that ...\n"
+    (only,) = gpu.find_gpus(says(nvidia_smi=(9, said)), str(tmp_path))
+    assert not only.usable
+    assert "couldn't communicate" in only.why
+
+
+def test_a_card_that_both_sources_see_is_one_card(tmp_path: Path) -> None:
+    card(tmp_path, "0000:01:00.0", "0x10de", driver="nvidia")
+    card(tmp_path, "0000:02:00.0", "0x10de", driver="nvidia")
+    card(tmp_path, "0000:05:00.0", "0x10de", driver="vfio-pci")
+    found = gpu.find_gpus(says(nvidia_smi=(0, NVIDIA)), str(tmp_path))
+    assert [card.usable for card in found] == [True, True, False]
+    assert "vfio-pci" in found[2].why
+
+
+@pytest.mark.parametrize(
+    ("vendor", "driver", "reason"),
+    [
+        ("0x10de", "", "hardware present, no driver"),
+        ("0x10de", "nouveau", "nouveau"),
+        ("0x10de", "nvidia", "nvidia-smi is not installed"),
+        ("0x1002", "", "hardware present, no driver"),
+        ("0x1002", "amdgpu", "display only"),
+        ("0x1002", "radeon", "display only"),
+        ("0x8086", "", "hardware present, no driver"),
+    ],
+)
+def test_why_a_card_cannot_be_used(tmp_path: Path, vendor: str, driver: str, reason: str) -> None:
+    card(tmp_path, "0000:01:00.0", vendor, driver=driver)
+    (only,) = gpu.find_gpus(nothing, str(tmp_path))
+    assert not only.usable
+    assert reason in only.why
+
+
+def test_intel_cards_are_used_and_integrated_graphics_are_not(tmp_path: Path) -> None:
+    card(tmp_path, "0000:00:02.0", "0x8086", driver="i915")
+    card(tmp_path, "0000:03:00.0", "0x8086", driver="xe")
+    integrated, discrete = gpu.find_gpus(nothing, str(tmp_path))
+    assert not integrated.usable
+    assert "integrated" in integrated.why
+    assert discrete.usable
+
+
+def test_cards_that_only_show_pictures_are_no_gpus(tmp_path: Path) -> None:
+    card(tmp_path, "0000:01:00.0", "0x1a03")  # a server's own
+    card(tmp_path, "0000:02:00.0", "0x1234")  # a virtual machine's
+    card(tmp_path, "0000:04:00.0", "0x10de", **{"class": "0x040300"})  # the sound of a graphics card
+    assert gpu.find_gpus(nothing, str(tmp_path)) == []
+
+
+def test_names_come_from_pci_ids(tmp_path: Path) -> None:
+    card(tmp_path, "0000:01:00.0", "0x10de")
+    ids = tmp_path / "usr/share/misc/pci.ids"
+    ids.parent.mkdir(parents=True)
+    ids.write_text(
+        "1002  AMD\n\t2684  Wrong\n# c\n10de  NVIDIA\n\t2684  AD102 [GeForce RTX 4090]\n\t\t1043 8888  Sub\nffff  X\n"
+    )
+    assert gpu.find_gpus(nothing, str(tmp_path))[0].name == "AD102 [GeForce RTX 4090]"
+
+
+def test_amd_cards_from_rocm_smi() -> None:
+    large, small = gpu.find_gpus(says(rocm_smi=(0, ROCM)), "/nowhere")
+    assert (large.name, large.memory_mib, large.driver) == ("Radeon RX 7900 XTX", 24560, "6.12.12")
+    assert large.usable
+    assert small.name == "Raphael"
+    assert not small.usable
+    assert "512 MiB" in small.why
+
+
+def test_amd_cards_from_kfd(tmp_path: Path) -> None:
+    nodes = tmp_path / "sys/class/kfd/kfd/topology/nodes"
+    (nodes / "0").mkdir(parents=True)
+    (nodes / "0/properties").write_text("cpu_cores_count 16\nsimd_count 0\n")
+    (nodes / "1/mem_banks/0").mkdir(parents=True)
+    (nodes / "1/name").write_text("navi31\n")
+    (nodes / "1/properties").write_text("simd_count 192\nlocation_id 768\ndomain 0\nvendor_id 4098\n")
+    (nodes / "1/mem_banks/0/properties").write_text("heap_type 1\nsize_in_bytes 25753026560\nflags 0\n")
+    card(tmp_path, "0000:03:00.0", "0x1002", "0x744c", driver="amdgpu", mem_info_vram_total="25753026560")
+    (only,) = gpu.find_gpus(nothing, str(tmp_path))
+    assert (only.name, only.memory_mib, only.driver, only.usable) == ("navi31", 24560, "amdgpu", True)
+
+
+@pytest.mark.parametrize("text", ["", "not json", "{", '{"card0": {}}'])
+def test_rocm_smi_may_say_anything(text: str) -> None:
+    assert all(found.memory_mib is None for found in gpu.parse_rocm_smi(text))
+
+
+def test_the_module_runs_the_programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = tmp_path / "nvidia-smi"
+    program.write_text(f"#!/bin/sh\ncat <<'END'\n{NVIDIA}END\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    answer = run_module("gpu_facts", {}, check=True)
+    assert not answer["changed"]
+    names = [found["name"] for found in answer["ansible_facts"]["noslop_gpus"] if found["vendor"] == "nvidia"]
+    assert names == ["NVIDIA GeForce RTX 4090", "NVIDIA RTX A2000 12GB"]
+    assert json.dumps(answer)

@@ -1,0 +1,64 @@
+"""uv comes to a host by its hash, and reads the host's settings for pip."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sys
+from pathlib import Path
+
+import pytest
+from ansible_collections.noslop.studio.plugins.module_utils.host import worker_processes
+from ansible_collections.noslop.studio.plugins.module_utils.install import builds, uv
+
+from tests.support.package_index import wheel
+
+
+def test_settings_of_pip_for_the_host_become_uvs(tmp_path: Path) -> None:
+    (tmp_path / "pip.conf").write_text(
+        "[global]\nindex-url = https://mirror.example/simple\ncert = /etc/ssl/own.pem\n"
+        "extra-index-url =\n  https://one.example/simple\n  https://two.example/simple\n"
+        "[install]\ntrusted-host = mirror.example one.example\nfind-links = /opt/wheels /opt/more\n"
+    )
+    settings = uv.pip_settings({"PIP_CERT": "/etc/ssl/other.pem"}, [str(tmp_path / "pip.conf")])
+    found = uv.environment_of(settings)
+    assert found["UV_DEFAULT_INDEX"] == "https://mirror.example/simple"
+    assert found["UV_INDEX"] == "https://one.example/simple https://two.example/simple"
+    assert found["UV_INSECURE_HOST"] == "mirror.example one.example"
+    assert found["UV_FIND_LINKS"] == "/opt/wheels,/opt/more"
+    assert found["SSL_CERT_FILE"] == "/etc/ssl/other.pem"  # the environment wins, as in pip
+
+
+def test_a_person_may_turn_pips_files_off(tmp_path: Path) -> None:
+    (tmp_path / "pip.conf").write_text("[global]\nindex-url = https://mirror.example/simple\n")
+    assert uv.pip_settings({"PIP_CONFIG_FILE": os.devnull}, [str(tmp_path / "pip.conf")]) == {}
+
+
+def test_the_host_brings_uv_by_its_hash_and_keeps_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("PIP_EXTRA_INDEX_URL", "PIP_FIND_LINKS", "PIP_CONSTRAINT"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
+    monkeypatch.setenv("PIP_INDEX_URL", (tmp_path / "index").as_uri())
+    script = f"uv-{uv.VERSION}.data/scripts/uv"
+    made = wheel(tmp_path / "index", "uv", uv.VERSION, more={script: "#!/bin/sh\necho the program\n"})
+    sha256 = hashlib.sha256(made.read_bytes()).hexdigest()
+    programs, account = str(tmp_path / "programs"), worker_processes.Account(os.geteuid(), os.getegid())
+    python = uv.interpreter(sys.executable)
+    with builds.building(programs, account) as build:
+        with pytest.raises(builds.BuildError, match=r"uv .* cannot be had"):
+            uv.bring(build, programs, python, pinned=["0" * 64])
+        program = uv.bring(build, programs, python, pinned=[sha256])
+        assert build.run([program])[1] == "the program\n"
+        made.unlink()
+        assert uv.bring(build, programs, python, pinned=[sha256]) == program
+    assert os.listdir(tmp_path / "programs" / builds.BUILD) == [".lock"]
+
+
+def test_a_python_without_pip_is_told_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on Debian, where python3-venv is a package of its own."""
+    programs, account = str(tmp_path / "programs"), worker_processes.Account(os.geteuid(), os.getegid())
+    with (
+        builds.building(programs, account) as build,
+        pytest.raises(builds.BuildError, match="apt install python3-venv"),
+    ):
+        uv.bring(build, programs, uv.Interpreter("3.11", "x86_64", sys.executable, ""))

@@ -1,0 +1,419 @@
+"""A directory becomes a link to a share, and nothing is lost: whatever it holds, and wherever it fails."""
+
+from __future__ import annotations
+
+import getpass
+import hashlib
+import json
+import os
+import pwd
+import stat
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests.support.module_runner import Fault, break_disk, die, run_module
+
+Tree = dict[str, tuple[str, ...]]
+
+
+class Studio:
+    """A person's directory and a share, both real."""
+
+    def __init__(self, root: Path) -> None:
+        self.home = root / "home"
+        self.src = self.home / "models"
+        self.dest = root / "share"
+        self.src.mkdir(parents=True)
+        self.dest.mkdir()
+        marker = {"studio_id": "here", "share": "comfyui_models", "share_id": "1"}
+        (self.dest / ".noslop-share").write_text(json.dumps(marker))
+
+    def write(self, where: Path, files: dict[str, str]) -> None:
+        for name, text in files.items():
+            path = where / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)
+
+    def carry(self, *, check: bool = False, fault: Fault | None = None, **more: object) -> dict[str, Any]:
+        pair = {"src": str(self.src), "dest": str(self.dest), "share": "comfyui_models"}
+        outer: dict[str, object] = {}
+        for name in ("state", "only_existing", "account"):
+            if name in more:
+                outer[name] = more.pop(name)
+        arguments = {"pairs": [{**pair, **more}], "account": getpass.getuser(), "studio_id": "here", **outer}
+        return run_module("carry_over", arguments, check=check, fault=fault)
+
+    def renamed(self) -> list[Path]:
+        return sorted(self.home.glob("models.pre-noslop-*"))
+
+
+@pytest.fixture
+def studio(tmp_path: Path) -> Studio:
+    return Studio(tmp_path)
+
+
+def snapshot(directory: Path) -> Tree:
+    """Every name below a directory with what it is and holds; times and modes of files too."""
+    found: Tree = {}
+    for path in sorted(directory.rglob("*")):
+        about = path.lstat()
+        if stat.S_ISLNK(about.st_mode):
+            content: tuple[str, ...] = ("link", os.readlink(path))
+        elif stat.S_ISDIR(about.st_mode):
+            content = ("directory",)
+        elif stat.S_ISREG(about.st_mode):
+            content = ("file", hashlib.sha256(path.read_bytes()).hexdigest(), str(about.st_mtime_ns))
+        else:
+            content = ("special",)
+        found[str(path.relative_to(directory))] = content
+    return found
+
+
+def test_everything_is_on_the_share_and_in_the_renamed_directory(studio: Studio) -> None:
+    studio.write(studio.src, {"checkpoints/a.safetensors": "weights", "vae/with space/ü.pt": "more", "empty": ""})
+    before = snapshot(studio.src)
+    answer = studio.carry()
+    assert answer["changed"]
+    assert answer["carried"][0]["copied_files"] == 3
+    assert answer["carried"][0]["copied_bytes"] == len("weightsmore")
+    assert os.readlink(studio.src) == str(studio.dest)
+    (renamed,) = studio.renamed()
+    assert snapshot(renamed) == before
+    assert before.items() <= snapshot(studio.dest).items()
+    assert answer["carried"][0]["renamed_to"] == str(renamed)
+
+
+def test_the_second_run_has_nothing_to_do(studio: Studio) -> None:
+    studio.write(studio.src, {"a": "1"})
+    studio.carry()
+    before = snapshot(studio.home), snapshot(studio.dest)
+    answer = studio.carry()
+    assert not answer["changed"]
+    assert (snapshot(studio.home), snapshot(studio.dest)) == before
+
+
+def test_a_check_changes_nothing_and_says_what_it_would_do(studio: Studio) -> None:
+    studio.write(studio.src, {"a": "12345", "b": "same"})
+    studio.write(studio.dest, {"b": "same"})
+    before = snapshot(studio.home), snapshot(studio.dest)
+    answer = studio.carry(check=True)
+    assert answer["changed"]
+    assert (answer["carried"][0]["copied_files"], answer["carried"][0]["copied_bytes"]) == (1, 5)
+    assert (snapshot(studio.home), snapshot(studio.dest)) == before
+
+
+def test_a_check_before_there_is_a_share(studio: Studio) -> None:
+    studio.write(studio.src, {"a": "1"})
+    (studio.dest / ".noslop-share").unlink()
+    studio.dest.rmdir()
+    assert studio.carry(check=True)["changed"]
+    assert studio.src.is_dir()
+
+
+def test_files_that_differ_stop_the_run_before_anything_happens(studio: Studio) -> None:
+    studio.write(studio.src, {"checkpoints/a": "mine", "checkpoints/b": "new", "loras/c": "longer"})
+    studio.write(studio.dest, {"checkpoints/a": "your", "loras/c": "long"})
+    before = snapshot(studio.home), snapshot(studio.dest)
+    for check in (True, False):
+        answer = studio.carry(check=check)
+        assert answer["failed"]
+        assert f"{studio.src}/checkpoints/a" in answer["msg"]
+        assert "another content" in answer["msg"]
+        assert f"{studio.src}/loras/c" in answer["msg"]
+        assert "checkpoints/b" not in answer["msg"]
+        assert (snapshot(studio.home), snapshot(studio.dest)) == before
+
+
+def test_a_file_in_the_place_of_a_directory_stops_the_run(studio: Studio) -> None:
+    studio.write(studio.src, {"vae/a": "1", "loras": "a file"})
+    studio.write(studio.dest, {"vae": "a file", "loras/b": "1"})
+    answer = studio.carry()
+    assert "vae: a directory here, a file on the share" in answer["msg"]
+    assert "loras: a file here, a directory on the share" in answer["msg"]
+    assert "vae/a" not in answer["msg"]
+
+
+def test_what_comfyui_itself_brings_may_differ(studio: Studio) -> None:
+    studio.write(studio.src, {"configs/v1.yaml": "old", "a": "1"})
+    studio.write(studio.dest, {"configs/v1.yaml": "new"})
+    answer = studio.carry(prefer_share=["configs/*.yaml"])
+    assert answer["carried"][0]["kept_on_share"] == ["configs/v1.yaml"]
+    assert (studio.dest / "configs/v1.yaml").read_text() == "new"
+    assert (studio.renamed()[0] / "configs/v1.yaml").read_text() == "old"
+
+
+def test_another_version_of_a_model_gets_a_name_of_its_own(studio: Studio) -> None:
+    studio.write(studio.src, {"manifests/llama/latest": "mine", "blobs/x": "1"})
+    studio.write(studio.dest, {"manifests/llama/latest": "your"})
+    answer = studio.carry(rename=["manifests/*"], suffix="-worker1")
+    assert answer["carried"][0]["renamed_on_share"] == ["manifests/llama/latest -> manifests/llama/latest-worker1"]
+    assert (studio.dest / "manifests/llama/latest").read_text() == "your"
+    assert (studio.dest / "manifests/llama/latest-worker1").read_text() == "mine"
+
+
+def test_excluded_files_stay_in_the_renamed_directory(studio: Studio) -> None:
+    studio.write(studio.src, {"blobs/sha256-a-partial-0": "half", "blobs/sha256-b": "whole"})
+    answer = studio.carry(exclude=["blobs/*-partial*"])
+    assert answer["carried"][0]["left"] == ["blobs/sha256-a-partial-0"]
+    assert not (studio.dest / "blobs/sha256-a-partial-0").exists()
+    assert (studio.renamed()[0] / "blobs/sha256-a-partial-0").read_text() == "half"
+
+
+def test_links_mean_the_same_on_the_share(studio: Studio) -> None:
+    studio.write(studio.src, {"loras/a": "a"})
+    studio.write(studio.home, {"elsewhere/b": "b", "elsewhere/deep/c": "c", "one": "1"})
+    (studio.src / "relative").symlink_to("loras/a")
+    (studio.src / "absolute").symlink_to(studio.src / "loras/a")
+    (studio.src / "loras/up").symlink_to(studio.src / "relative")
+    (studio.src / "outside").symlink_to("../elsewhere")
+    (studio.src / "outside-file").symlink_to(studio.home / "one")
+    (studio.src / "nowhere").symlink_to("/does/not/exist")
+    (studio.src / "circle").symlink_to("..")
+    (studio.home / "elsewhere/circle").symlink_to(studio.home / "elsewhere")
+    (carried,) = studio.carry()["carried"]
+    assert os.readlink(studio.dest / "relative") == "loras/a"
+    for name in ("relative", "absolute", "loras/up"):
+        assert not os.path.isabs(os.readlink(studio.dest / name))
+        assert (studio.dest / name).resolve() == studio.dest / "loras/a"
+    assert not (studio.dest / "outside").is_symlink()
+    assert (studio.dest / "outside/deep/c").read_text() == "c"
+    assert not (studio.dest / "outside-file").is_symlink()
+    assert (studio.dest / "outside-file").read_text() == "1"
+    assert sorted(carried["followed"]) == ["outside", "outside-file"]
+    assert sorted(carried["dangling"]) == ["circle", "nowhere", "outside/circle"]
+
+
+def test_several_names_of_one_file_stay_one_file(studio: Studio) -> None:
+    studio.write(studio.src, {"a": "x" * 1000})
+    os.link(studio.src / "a", studio.src / "b")
+    answer = studio.carry()
+    assert answer["carried"][0]["copied_bytes"] == 1000
+    assert (studio.dest / "a").samefile(studio.dest / "b")
+
+
+def test_the_group_may_use_what_was_private(studio: Studio) -> None:
+    studio.write(studio.src, {"d/a": "1"})
+    (studio.src / "d/a").chmod(0o400)
+    (studio.src / "d").chmod(0o700)
+    studio.carry()
+    assert stat.S_IMODE((studio.dest / "d/a").stat().st_mode) == 0o660
+    assert stat.S_IMODE((studio.dest / "d").stat().st_mode) & 0o770 == 0o770
+
+
+def test_sockets_and_pipes_stay(studio: Studio) -> None:
+    os.mkfifo(studio.src / "pipe")
+    assert studio.carry()["carried"][0]["left"] == ["pipe"]
+
+
+def test_a_link_to_another_place_is_carried_over_and_kept(studio: Studio) -> None:
+    studio.write(studio.home, {"big-disk/a": "1"})
+    studio.src.rmdir()
+    studio.src.symlink_to("big-disk")
+    studio.carry()
+    assert os.readlink(studio.renamed()[0]) == "big-disk"
+    assert os.readlink(studio.src) == str(studio.dest)
+    assert (studio.dest / "a").read_text() == "1"
+
+
+def test_a_directory_that_is_missing_becomes_a_link_where_its_parent_is(studio: Studio) -> None:
+    studio.src.rmdir()
+    assert not studio.carry(only_existing=True)["changed"]
+    assert studio.carry()["changed"]
+    assert studio.src.is_symlink()
+
+
+def test_a_host_without_any_of_it_has_nothing_to_do(studio: Studio) -> None:
+    studio.src.rmdir()
+    studio.home.rmdir()
+    answer = studio.carry()
+    assert not answer["changed"]
+    assert answer["absent"] == [str(studio.src)]
+
+
+@pytest.mark.parametrize(
+    ("marker", "said"),
+    [
+        (None, "is not a share of the studio, or is not mounted"),
+        ('{"studio_id": "there", "share": "comfyui_models"}', "'there'"),
+        ('{"studio_id": "here", "share": "projects"}', "'projects'"),
+        ("not json", "not readable"),
+    ],
+)
+def test_only_the_right_share_is_written_to(studio: Studio, marker: str | None, said: str) -> None:
+    studio.write(studio.src, {"a": "1"})
+    place = studio.dest / ".noslop-share"
+    place.unlink()
+    if marker is not None:
+        place.write_text(marker)
+    before = snapshot(studio.home), snapshot(studio.dest)
+    answer = studio.carry()
+    assert answer["failed"]
+    assert said in answer["msg"]
+    assert (snapshot(studio.home), snapshot(studio.dest)) == before
+
+
+def test_a_share_inside_the_directory_is_refused(studio: Studio) -> None:
+    inner = Studio(studio.home)
+    inner.dest.rename(studio.src / "share")
+    studio.dest = studio.src / "share"
+    assert "overlaps" in studio.carry()["msg"]
+
+
+def test_taking_it_back_gives_the_old_directory_its_name(studio: Studio) -> None:
+    studio.write(studio.src, {"a": "1"})
+    before = snapshot(studio.src)
+    studio.carry()
+    studio.write(studio.dest, {"b": "came later"})
+    assert studio.carry(state="absent", check=True)["changed"]
+    assert studio.src.is_symlink()
+    assert studio.carry(state="absent")["changed"]
+    assert snapshot(studio.src) == before
+    assert not studio.src.is_symlink()
+    assert (studio.dest / "b").read_text() == "came later"
+    assert not studio.carry(state="absent")["changed"]
+
+
+def test_taking_back_leaves_links_of_others_alone(studio: Studio) -> None:
+    studio.src.rmdir()
+    studio.src.symlink_to("/somewhere/else")
+    assert not studio.carry(state="absent")["changed"]
+    assert os.readlink(studio.src) == "/somewhere/else"
+
+
+CONTENTS: dict[str, str] = {"checkpoints/a": "a" * 70000, "checkpoints/b": "", "vae/deep/c": "c"}
+
+
+def changes_of_a_whole_run(root: Path) -> int:
+    """How many changes a run makes."""
+    studio = Studio(root)
+    studio.write(studio.src, CONTENTS)
+    changes: int = studio.carry(fault=Fault(0, die))["changes"]
+    return changes
+
+
+def test_a_run_killed_anywhere_is_finished_by_the_next(tmp_path: Path) -> None:
+    total = changes_of_a_whole_run(tmp_path / "counting")
+    assert total > 10
+    for number in range(1, total + 1):
+        studio = Studio(tmp_path / str(number))
+        studio.write(studio.src, CONTENTS)
+        (studio.src / "link").symlink_to("vae/deep/c")
+        before = snapshot(studio.src)
+        assert studio.carry(fault=Fault(number, die))["died"] == 9
+        assert "failed" not in studio.carry()
+        assert os.readlink(studio.src) == str(studio.dest)
+        (renamed,) = studio.renamed()
+        assert snapshot(renamed) == before
+        on_share = snapshot(studio.dest)
+        assert before.items() <= on_share.items()
+        assert not [name for name in on_share if ".noslop-part-" in name]
+
+
+def test_a_failure_anywhere_leaves_the_directory_in_use(tmp_path: Path) -> None:
+    """The disk fails at any change: the directory is what it was, or a whole link, and the next run succeeds."""
+    failed = 0
+    for number in range(1, changes_of_a_whole_run(tmp_path / "counting") + 1):
+        studio = Studio(tmp_path / str(number))
+        studio.write(studio.src, CONTENTS)
+        before = snapshot(studio.src)
+        answer = studio.carry(fault=Fault(number, break_disk))
+        if answer.get("failed"):
+            failed += 1
+            assert "Input/output error" in answer["msg"]
+            assert snapshot(studio.src) == before
+            assert studio.renamed() == []
+        assert studio.src.is_symlink() != answer.get("failed", False)
+        assert "failed" not in studio.carry()
+        assert before.items() <= snapshot(studio.dest).items()
+    assert failed > 5
+
+
+NAMES = st.sampled_from(["a", "b", "c", "d/a", "d/b", "d/e/a", "f/a"])
+FILES = st.dictionaries(NAMES, st.sampled_from(["", "x", "y", "longer"]), max_size=5)
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(here=FILES, there=FILES, data=st.data())
+def test_whatever_both_sides_hold_nothing_is_lost(
+    tmp_path_factory: pytest.TempPathFactory, here: dict[str, str], there: dict[str, str], data: st.DataObject
+) -> None:
+    studio = Studio(tmp_path_factory.mktemp("studio"))
+    studio.write(studio.src, here)
+    studio.write(studio.dest, there)
+    before, share_before = snapshot(studio.src), snapshot(studio.dest)
+    answer = studio.carry()
+    differing = {name for name in here.keys() & there.keys() if here[name] != there[name]}
+    if differing:
+        assert answer["failed"]
+        assert all(f"{studio.src}/{name}:" in answer["msg"] for name in differing)
+        assert snapshot(studio.src) == before
+        assert snapshot(studio.dest) == share_before
+        return
+    (renamed,) = studio.renamed()
+    assert snapshot(renamed) == before
+    share = snapshot(studio.dest)
+    assert share_before.items() <= share.items()
+    assert {name: (studio.dest / name).read_text() for name in here} == here
+
+
+NOBODY = 65534
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can act as two accounts")
+class TestTwoAccounts:
+    """Root reads as the directory's owner and writes as the share's."""
+
+    @pytest.fixture(autouse=True)
+    def own(self, studio: Studio) -> None:
+        self.account = pwd.getpwuid(NOBODY).pw_name
+        place = studio.src
+        while place != Path("/tmp") and place != place.parent:  # pytest's directories are closed to others
+            place.chmod(0o755)
+            place = place.parent
+        os.chown(studio.dest, NOBODY, NOBODY)
+        studio.dest.chmod(0o700)
+
+    def test_what_is_written_belongs_to_the_share(self, studio: Studio) -> None:
+        studio.write(studio.src, {"d/a": "1"})
+        (studio.src / "d/a").chmod(0o600)
+        answer = studio.carry(account=self.account)
+        assert "failed" not in answer
+        assert {path.stat().st_uid for path in (studio.dest / "d", studio.dest / "d/a")} == {NOBODY}
+
+    def test_a_link_publishes_nothing_that_its_owner_may_not_read(self, studio: Studio) -> None:
+        secret = studio.home / "secret"
+        secret.write_text("for root only")
+        secret.chmod(0o600)
+        os.chown(studio.src, NOBODY, NOBODY)
+        (studio.src / "model").symlink_to(secret)
+        answer = studio.carry(account=self.account)
+        assert "Permission denied" in answer["msg"]
+        assert not (studio.dest / "model").exists()
+        assert studio.src.is_dir()
+        assert not studio.src.is_symlink()
+
+    def test_a_link_in_place_of_the_directory_leads_to_nothing_of_roots(self, studio: Studio) -> None:
+        """The person exchanged it, or a directory above it, for a link to what only root may read and rename."""
+        outside = studio.home.parent / "outside" / "models"
+        outside.mkdir(parents=True)
+        (outside / "secret").write_text("for root only")
+        outside.chmod(0o700)
+        os.chown(studio.src.parent, NOBODY, NOBODY)
+        moved = studio.src.with_name("moved")
+        studio.src.rename(moved)
+        studio.src.symlink_to(outside)
+        assert studio.carry(account=self.account)["failed"]
+        assert os.listdir(outside) == ["secret"]
+        assert [name for name in os.listdir(studio.dest) if not name.startswith(".")] == []
+
+    def test_the_link_is_made_by_who_owns_its_directory(self, studio: Studio) -> None:
+        studio.write(studio.src, {"a": "1"})
+        os.chown(studio.src.parent, NOBODY, NOBODY)
+        os.chown(studio.src, NOBODY, NOBODY)
+        assert "failed" not in studio.carry(account=self.account)
+        assert studio.src.is_symlink()
+        assert studio.src.lstat().st_uid == NOBODY

@@ -1,0 +1,284 @@
+"""An environment holds exactly what its lock lists, belongs to root, and stays while its lock does."""
+
+from __future__ import annotations
+
+import getpass
+import hashlib
+import os
+import shutil
+import stat
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.noslop.studio.plugins.action import package_lock
+from ansible_collections.noslop.studio.plugins.module_utils.install import uv
+from uv import find_uv_bin
+
+from tests.support.module_runner import run_module
+from tests.support.package_index import sdist, wheel
+
+root_only = pytest.mark.skipif(os.geteuid() != 0, reason="only root can act as two accounts")
+#: An account that every Debian has, and that runs nothing.
+BUILDER = "games"
+
+
+@pytest.fixture(scope="module")
+def tool(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """uv, where the account that builds can run it."""
+    place = tmp_path_factory.mktemp("uv") / "uv"
+    shutil.copy(find_uv_bin(), place)
+    return place
+
+
+class Host:
+    """Two indexes: one that has torch for this host's GPU, and one that has everything else, and a newer torch."""
+
+    def __init__(self, root: Path, tool: Path) -> None:
+        self.gpu, self.all, self.programs = root / "gpu", root / "all", root / "programs"
+        self.inventory = root / "inventory"
+        self.venvs = self.programs / "comfyui" / "venvs"
+        self.venv = self.venvs / "v1"
+        self.requirements = root / "requirements.txt"
+        self.requirements.write_text("nst-painter  # paints\n")
+        self.account = getpass.getuser()
+        self.inventory.mkdir()
+        for path in (root.parent.parent, root.parent, root):
+            path.chmod(0o755)
+        place = self.programs / uv.TOOLS / f"uv-{uv.VERSION}"
+        place.mkdir(parents=True)
+        (place / "uv").symlink_to(tool)
+        tool.parent.chmod(0o755)
+        wheel(self.gpu, "nst-torch", "1.0+cpu")
+        wheel(self.all, "nst-torch", "2.0")
+        wheel(self.all, "nst-painter", "1.0", needs="nst-torch")
+        wheel(self.all, "nst-extra", "1.0")
+
+    @property
+    def indexes(self) -> list[str]:
+        return [self.gpu.as_uri(), self.all.as_uri()]
+
+    def lock(self, *, directory: Path | None = None, **more: object) -> dict[str, Any]:
+        """What the plugin on the controller does, with the module run as Ansible runs it."""
+        steps = [
+            {"packages": ["nst-torch"], "index_url": self.indexes[0]},
+            {"packages": ["nst-extra"], "requirements": [str(self.requirements)], "index_url": self.indexes[1]},
+        ]
+        arguments: dict[str, Any] = {"name": "comfyui-v1-cpu", "steps": steps, "account": self.account}
+        arguments |= {"programs": str(self.programs), "reader": self.account, **more}
+        about = run_module("package_lock", arguments)
+        if "inputs" not in about:
+            return about
+        path = (directory or self.inventory) / "comfyui-v1-cpu.lock.txt"
+        text = package_lock.read_lock(path, about["inputs"])
+        if not text:
+            about = run_module("package_lock", {**arguments, "resolve": True})
+            if "resolved" not in about:
+                return about
+            text = package_lock.format_lock("comfyui-v1-cpu", about["inputs"], about["resolved"])
+            assert not package_lock.write_lock(path, text)
+        return {"lock": text}
+
+    def keep(self, lock: str = "", *, check: bool = False, **more: object) -> dict[str, Any]:
+        arguments: dict[str, Any] = {"path": str(self.venv), "lock": lock, "indexes": self.indexes}
+        arguments |= {"account": self.account, "programs": str(self.programs), **more}
+        return run_module("python_venv", arguments, check=check)
+
+    def has(self, program: str) -> str:
+        done = subprocess.run([self.venv / "bin/python", "-c", program], capture_output=True, text=True, check=True)
+        return done.stdout.strip()
+
+    def contents(self) -> dict[str, bytes]:
+        """Each file of the packages, without what Python compiled."""
+        return {
+            str(path.relative_to(self.venv)): path.read_bytes()
+            for path in (self.venv / "lib").rglob("*")
+            if path.is_file() and path.suffix != ".pyc"
+        }
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text()
+    except FileNotFoundError:
+        return False
+
+
+@pytest.fixture
+def host(tmp_path: Path, tool: Path, monkeypatch: pytest.MonkeyPatch) -> Host:
+    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)  # no index but ours
+    for name in ("PIP_EXTRA_INDEX_URL", "PIP_FIND_LINKS", "PIP_INDEX_URL"):
+        monkeypatch.delenv(name, raising=False)
+    return Host(tmp_path, tool)
+
+
+def test_it_is_filled_from_its_lock_and_then_left_alone(host: Host) -> None:
+    """One story, because each environment takes seconds to make."""
+    lock = host.lock()["lock"]
+    assert host.keep(lock, check=True)["changed"]
+    assert not host.venv.exists()
+    assert host.keep(lock)["changed"]
+    # The other index has a newer torch, and not for this GPU.
+    assert host.has("import nst_extra, nst_painter, nst_torch; print(nst_torch.version)") == "1.0+cpu"
+    assert str(host.venv) in host.has("import sys; print(sys.prefix)")
+
+    shutil.move(host.gpu, host.gpu.with_name("gone"))  # no index is asked while nothing changes
+    assert not host.keep(lock)["changed"]
+    assert not host.keep(lock, check=True)["changed"]
+    assert host.keep(lock + "\n", check=True)["changed"]
+    assert os.listdir(host.programs / ".build") == [".lock"]
+
+
+def test_two_deploys_a_day_apart_install_the_same_bytes(host: Host) -> None:
+    lock = host.lock()["lock"]
+    host.keep(lock)
+    before = host.contents()
+    wheel(host.all, "nst-painter", "1.1", needs="nst-torch")
+    wheel(host.all, "nst-extra", "2.0")
+    wheel(host.gpu, "nst-torch", "3.0+cpu")
+    assert host.lock()["lock"] == lock
+    host.venv = host.venvs / "another-host"
+    host.keep(lock)
+    assert host.contents() == before
+
+    host.requirements.write_text("nst-painter\nnst-torch\n")  # what it is made from changed: resolved anew
+    assert "nst-painter==1.1" in host.lock()["lock"]
+
+
+def test_what_a_later_step_asks_for_by_name_is_its_own(host: Host) -> None:
+    """As numpy, of which the index of torch has an old one."""
+    wheel(host.gpu, "nst-torch", "1.1+cpu", needs="nst-numpy")
+    wheel(host.gpu, "nst-numpy", "1.0")
+    wheel(host.all, "nst-numpy", "2.0")
+    first, second = uv.lock_parts(host.lock()["lock"])
+    assert ("nst-numpy==1.0" in first, "nst-numpy" in second) == (True, False)
+    host.requirements.write_text("nst-painter\nNST_numpy >= 2\n")
+    first, second = uv.lock_parts(host.lock()["lock"])
+    assert "nst-torch==1.1+cpu" in first
+    assert ("nst-numpy" in first, "nst-numpy==2.0" in second) == (False, True)
+
+
+def test_a_wheel_that_was_replaced_under_its_name_is_refused(host: Host) -> None:
+    lock = host.lock()["lock"]
+    wheel(host.all, "nst-extra", "1.0", more={"nst_extra/evil.py": "1"})
+    answer = host.keep(lock)
+    assert answer["failed"]
+    assert "nst-extra" in answer["msg"]
+    assert "ash" in answer["msg"]
+    assert not host.venv.exists()
+
+
+def test_source_packages_are_built_only_where_they_are_named(host: Host) -> None:
+    sdist(host.all, "nst-built", "1.0")
+    host.requirements.write_text("nst-built\n")
+    assert "nst-built" in host.lock()["msg"]
+    lock = host.lock(allow_source=["nst-built"])["lock"]
+    assert host.keep(lock)["failed"]
+    assert host.keep(lock, allow_source=["nst-built"])["changed"]
+    assert host.has("import nst_built; print(nst_built.version)") == "1.0"
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("--extra-index-url https://evil.example/simple", "option of pip's"),
+        ("nst-extra --hash=sha256:0", "option of pip's"),
+        ("nst-extra @ https://evil.example/x.whl", "address instead"),
+        ("git+https://evil.example/x.git", "address instead"),
+    ],
+)
+def test_requirements_of_nodes_choose_no_index(host: Host, line: str, message: str) -> None:
+    host.requirements.write_text(f"nst-painter\n{line}\n")
+    assert message in host.lock()["msg"]
+
+
+def test_a_host_writes_nothing_but_versions_and_hashes_down_for_others() -> None:
+    with pytest.raises(Exception, match="not written down for other hosts"):
+        package_lock.format_lock("kind", "0" * 64, "torch @ https://evil.example/torch.whl\n")
+
+
+def test_a_requirements_file_that_is_missing_is_named(host: Host) -> None:
+    host.requirements.unlink()
+    assert str(host.requirements) in host.lock()["msg"]
+
+
+def test_an_interpreter_that_is_missing_is_named(host: Host) -> None:
+    assert "no-such-python cannot be run" in host.keep("x", python="no-such-python")["msg"]
+
+
+def test_a_wheel_brings_its_own_lock(host: Host) -> None:
+    first, second = uv.lock_parts(host.lock()["lock"])
+    shutil.copytree(host.gpu / "nst-torch", host.all / "nst-torch", dirs_exist_ok=True)
+    lock = first + second
+    made = wheel(host.programs / "wheels", "nst-backend", "1.0", more={"nst_backend/requirements.lock": lock})
+    sha256 = hashlib.sha256(made.read_bytes()).hexdigest()
+    host.venv = host.programs / "backend" / "1.0" / "venv"
+    arguments: dict[str, Any] = {"wheel": str(made), "wheel_lock": "nst_backend/requirements.lock"}
+    arguments["indexes"] = [host.all.as_uri()]
+    assert "is not what was sent" in host.keep(wheel_sha256="0" * 64, **arguments)["msg"]
+    assert host.keep(wheel_sha256=sha256, **arguments)["changed"]
+    assert host.has("import nst_backend, nst_torch; print(nst_torch.version)") == "1.0+cpu"
+
+
+@root_only
+def test_what_a_package_does_while_it_is_built_reaches_nothing_of_roots(host: Host, tmp_path: Path) -> None:
+    """It runs as the account, plants links, leaves a process behind and marks a program with the set-user-ID bit."""
+    secret = tmp_path / "secret"
+    secret.write_text("root's")
+    secret.chmod(0o600)
+    pids = tmp_path / "pids"
+    pids.mkdir()
+    pids.chmod(0o777)
+    runs = (
+        "import os, subprocess\n"
+        f"open({str(pids)!r} + '/uid', 'w').write(str(os.getuid()))\n"
+        "child = subprocess.Popen(['sleep', '1000'], start_new_session=True, stdout=-3, stderr=-3)\n"
+        f"open({str(pids)!r} + '/pid', 'w').write(str(child.pid))\n"
+        "home = os.environ['HOME']\n"
+        "for name in ('requirements.txt', 'resolved-1.txt', 'constraints.txt'):\n"
+        "    try:\n"
+        f"        os.remove(home + '/' + name); os.symlink({str(secret)!r}, home + '/' + name)\n"
+        "    except OSError: pass\n"
+        "program = home + '/venv/bin/helper'\n"
+        "try:\n"
+        "    open(program, 'w').write('x'); os.chmod(program, 0o4777)\n"
+        "except OSError: pass\n"
+    )
+    sdist(host.all, "nst-built", "1.0", runs=runs)
+    host.requirements.write_text("nst-built\n")
+    host.account = BUILDER
+    python = "/usr/bin/python3"  # the one that runs this may lie in a person's home
+    lock = host.lock(allow_source=["nst-built"], reader="root", python=python)["lock"]
+    answer = host.keep(lock, allow_source=["nst-built"], python=python)
+    assert answer["changed"], answer
+    assert (pids / "uid").read_text() != "0"
+    assert not is_alive(int((pids / "pid").read_text()))
+    assert secret.read_text() == "root's"
+    assert stat.S_IMODE(secret.stat().st_mode) == 0o600
+    for path in [host.venv, *host.venv.rglob("*")]:
+        about = path.lstat()
+        assert (about.st_uid, about.st_gid) == (0, 0)
+        assert path.is_symlink() or not about.st_mode & 0o7022
+    helper = host.venv / "bin" / "helper"
+    assert stat.S_IMODE(helper.stat().st_mode) == 0o755
+    assert os.listdir(host.programs / ".build") == [".lock"]
+
+
+@root_only
+def test_an_environment_of_an_accounts_is_made_anew_and_not_run(host: Host, tmp_path: Path) -> None:
+    """As a version before left it, with links that its account planted."""
+    lock = host.lock()["lock"]
+    host.keep(lock)
+    ran = tmp_path / "ran"
+    (host.venv / "bin/python").unlink()
+    (host.venv / "bin/python").write_text(f"#!/bin/sh\ntouch {ran}\n")
+    (host.venv / "bin/python").chmod(0o755)
+    (host.venv / ".tmp").symlink_to(tmp_path / "inventory")
+    os.chown(host.venv, 61234, 61234)
+    before = sorted(os.listdir(tmp_path / "inventory"))
+    assert host.keep(lock)["changed"]
+    assert host.has("import nst_torch; print(nst_torch.version)") == "1.0+cpu"
+    assert not ran.exists()
+    assert host.venv.stat().st_uid == 0
+    assert sorted(os.listdir(tmp_path / "inventory")) == before

@@ -1,0 +1,193 @@
+"""A release is there whole and verified, or not at all."""
+
+from __future__ import annotations
+
+import functools
+import getpass
+import hashlib
+import http.server
+import io
+import os
+import tarfile
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.module_runner import CHANGES, Fault, die, run_module
+
+NAME = "program-linux-amd64.tar.gz"
+
+
+class Vendor:
+    """A vendor's server with one release, and a host that installs it."""
+
+    def __init__(self, root: Path, address: str) -> None:
+        self.files = root / "vendor"
+        self.base = root / "opt/program"
+        self.command = root / "bin/program"
+        self.address = address
+
+    def release(self, **files: str) -> str:
+        """Offer a release with these files (``__`` is a slash) and give its checksum."""
+        self.files.mkdir(exist_ok=True)
+        with tarfile.open(self.files / NAME, "w:gz") as archive:
+            for name, text in files.items():
+                member = tarfile.TarInfo(name.replace("__", "/"))
+                member.size, member.mode = len(text), 0o755
+                archive.addfile(member, io.BytesIO(text.encode()))
+        sha256 = hashlib.sha256((self.files / NAME).read_bytes()).hexdigest()
+        (self.files / "sha256sum.txt").write_text(f"{'0' * 64}  ./other.tar.gz\n{sha256}  ./{NAME}\n")
+        return sha256
+
+    def install(self, *, check: bool = False, fault: Fault | None = None, **more: object) -> dict[str, Any]:
+        arguments: dict[str, Any] = {
+            "base": str(self.base),
+            "version": "1.0",
+            "source": self.address,
+            "archives": [NAME],
+            "must_hold": ["bin/program"],
+            "command": str(self.command),
+            "command_target": "bin/program",
+            "account": getpass.getuser(),
+            "programs": str(self.base.parent),
+            **more,
+        }
+        return run_module("release_tree", arguments, check=check, fault=fault)
+
+    def left_over(self) -> list[str]:
+        """What an installation left beside its version directories."""
+        known = {"current", "previous", "1.0", "2.0"}
+        return [name for name in os.listdir(self.base) if name not in known] if self.base.exists() else []
+
+
+class Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+@pytest.fixture
+def vendor(tmp_path: Path) -> Iterator[Vendor]:
+    handler = functools.partial(Quiet, directory=str(tmp_path / "vendor"))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield Vendor(tmp_path, f"http://127.0.0.1:{server.server_address[1]}")
+        server.shutdown()
+        thread.join()
+
+
+def test_a_pinned_release_is_installed_once(vendor: Vendor) -> None:
+    sha256 = vendor.release(bin__program="#!/bin/sh\n", lib__data="x")
+    answer = vendor.install(sha256={NAME: sha256.upper()})
+    assert answer["installed"]
+    assert "warnings" not in answer
+    assert (vendor.base / "current").resolve() == vendor.base / "1.0"
+    assert vendor.command.resolve() == vendor.base / "1.0/bin/program"
+    assert os.access(vendor.command, os.X_OK)
+    assert vendor.left_over() == []
+    (vendor.files / NAME).unlink()  # not asked again
+    assert not vendor.install(sha256={NAME: sha256})["changed"]
+
+
+def test_without_a_pin_the_releases_list_is_taken_and_said(vendor: Vendor) -> None:
+    sha256 = vendor.release(bin__program="1")
+    answer = vendor.install()
+    assert answer["archives"][0]["compared_with"] == f"{vendor.address}/sha256sum.txt"
+    assert sha256 in str(answer["warnings"])
+
+
+@pytest.mark.parametrize("pinned", [True, False])
+def test_another_file_is_not_unpacked(vendor: Vendor, pinned: bool) -> None:
+    vendor.release(bin__program="good")
+    (vendor.files / "sha256sum.txt").write_text(f"{'1' * 64} *{NAME}\n")
+    answer = vendor.install(sha256={NAME: "2" * 64} if pinned else {})
+    assert answer["failed"]
+    assert ("2" if pinned else "1") * 64 in answer["msg"]
+    assert not (vendor.base / "1.0").exists()
+    assert not (vendor.base / "current").exists()
+    assert not vendor.command.exists()
+    assert vendor.left_over() == []
+
+
+def test_a_list_without_the_archive_is_refused(vendor: Vendor) -> None:
+    vendor.release(bin__program="good")
+    (vendor.files / "sha256sum.txt").write_text("")
+    assert f"no line for {NAME}" in vendor.install()["msg"]
+
+
+def test_a_release_of_another_layout_is_refused(vendor: Vendor) -> None:
+    vendor.release(program="at the top")
+    assert "bin/program" in vendor.install()["msg"]
+    assert not (vendor.base / "1.0").exists()
+
+
+def test_an_address_that_is_wrong_is_named(vendor: Vendor) -> None:
+    answer = vendor.install(sha256={NAME: "0" * 64})
+    assert f"{vendor.address}/{NAME} cannot be downloaded" in answer["msg"]
+    assert "404" in answer["msg"]
+
+
+def test_a_new_version_stands_beside_the_old(vendor: Vendor) -> None:
+    vendor.release(bin__program="1")
+    vendor.install()
+    vendor.release(bin__program="2")
+    assert vendor.install(version="2.0")["changed"]
+    assert vendor.command.read_text() == "2"
+    assert (vendor.base / "1.0/bin/program").read_text() == "1"
+    assert not vendor.install(version="1.0")["installed"]
+    assert vendor.command.read_text() == "1"
+
+
+def test_a_release_that_was_replaced_is_installed_again(vendor: Vendor) -> None:
+    """The same version with another checksum: the directory is made anew."""
+    vendor.install(sha256={NAME: vendor.release(bin__program="1", bin__gone="x")})
+    assert vendor.install(sha256={NAME: vendor.release(bin__program="2")})["installed"]
+    assert vendor.command.read_text() == "2"
+    assert not (vendor.base / "1.0/bin/gone").exists()
+
+
+def test_somebody_elses_program_stays(vendor: Vendor) -> None:
+    vendor.release(bin__program="1")
+    vendor.command.parent.mkdir()
+    vendor.command.write_text("theirs")
+    assert vendor.install()["kept"] == [str(vendor.command)]
+    vendor.install(state="absent")
+    assert vendor.command.read_text() == "theirs"
+
+
+def test_a_check_downloads_nothing(vendor: Vendor) -> None:
+    answer = vendor.install(check=True)
+    assert answer["changed"]
+    assert not vendor.base.exists()
+    assert not vendor.command.exists()
+
+
+def test_removing_leaves_nothing_of_ours(vendor: Vendor) -> None:
+    vendor.release(bin__program="1")
+    vendor.install()
+    assert vendor.install(state="absent", check=True)["changed"]
+    assert vendor.install(state="absent")["changed"]
+    assert not vendor.base.exists()
+    assert not vendor.command.is_symlink()
+    assert not vendor.install(state="absent")["changed"]
+
+
+def test_a_run_killed_anywhere_leaves_no_half_release(vendor: Vendor) -> None:
+    sha256 = vendor.release(bin__program="1", lib__data="x" * 1000)
+    events = CHANGES | {"open"}
+    total = vendor.install(sha256={NAME: sha256}, fault=Fault(0, die, events))["changes"]
+    vendor.install(state="absent")
+    assert total > 20
+    for number in range(1, total, total // 25):  # in 25 places on the way
+        assert vendor.install(sha256={NAME: sha256}, fault=Fault(number, die, events)).get("died", 9) == 9
+        tree = vendor.base / "1.0"
+        if tree.exists():
+            assert (tree / "bin/program").read_text() == "1"
+            assert (tree / "lib/data").read_text() == "x" * 1000
+        assert "failed" not in vendor.install(sha256={NAME: sha256})
+        assert vendor.command.read_text() == "1"
+        assert vendor.left_over() == []
+        vendor.install(state="absent")

@@ -1,0 +1,169 @@
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""From the results of hosts to one report, and through ansible-playbook to the JSON that others read."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from ansible_collections.noslop.studio.plugins.module_utils.checks.check import NOTE, Check, Checks, shorten
+from ansible_collections.noslop.studio.plugins.plugin_utils import reports
+
+REPOSITORY = Path(__file__).parents[4]
+
+
+def check(host: str, name: str, *, ok: bool = True, seen: str = "seen", share: str = "") -> Check:
+    return Check(
+        host=host, check=name, share=share, ok=ok, seen=seen, expected="expected", todo="" if ok else "mend it"
+    )
+
+
+def test_what_to_do_is_told_of_failures_only() -> None:
+    checks = Checks("server")
+    checks.add("storage.free", True, seen="60 GB", expected="50 GB", todo="make room")
+    checks.add("storage.free", False, seen="40 GB", expected="50 GB", todo="make room", share="projects")
+
+    assert [one["todo"] for one in checks.list] == ["", "make room"]
+
+
+def test_a_host_without_a_result_is_a_failed_check() -> None:
+    found = reports.gather(
+        ["server", "worker1", "worker2", "worker3"],
+        {
+            "server": [{"checks": [check("server", "storage.free")]}, {"written": {}}],
+            "worker1": [{"skipped": True}, {"unreachable": True, "msg": "No route\nto host"}],
+            "worker2": [{"failed": True, "msg": "Missing sudo password"}],
+        },
+    )
+
+    assert [(one["host"], one["check"], one["ok"]) for one in found] == [
+        ("server", "storage.free", True),
+        ("worker1", "host.reachable", False),
+        ("worker2", "host.answered", False),
+        ("worker3", "host.answered", False),
+    ]
+    assert found[1]["seen"] == "No route to host"
+    assert "worker1" in found[1]["todo"]
+    assert found[2]["seen"] == "Missing sudo password"
+
+
+def test_the_table_has_a_line_for_each_host_and_area() -> None:
+    lines = reports.summary(
+        [
+            check("server", "storage.free"),
+            check("server", "storage.marker"),
+            check("worker1", "services.ollama_answers", ok=False),
+            check("worker1", "services.comfyui_answers"),
+        ]
+    )
+
+    assert lines == [
+        ("  server   storage   ok, 2 checks", True),
+        ("  worker1  services  1 of 2 checks failed", False),
+    ]
+
+
+def test_a_failed_check_is_told_in_full() -> None:
+    text = reports.full(check("worker1", "storage.units", ok=False, seen="masked", share="projects"))
+
+    for word in ("worker1", "storage.units", "projects", "masked", "expected", "mend it"):
+        assert word in text
+
+
+def test_what_hosts_have_in_common_is_told_once() -> None:
+    checks = [check(host, "host.system", ok=False) for host in ("server", "worker1")]
+
+    (problem,) = reports.problems(checks)
+
+    assert problem.startswith("  server, worker1: host.system: seen\n")
+
+
+def test_the_headline_names_hosts_checks_and_shares() -> None:
+    checks = [check("server", "storage.free"), check("worker1", "storage.units", ok=False, share="projects")]
+
+    assert reports.headline(checks) == "1 of 2 checks failed. worker1: storage.units [projects]"
+    assert reports.headline(checks[:1]) == ""
+
+
+def test_notes_are_told_though_they_passed() -> None:
+    checks = [check("server", "server.file_systems", seen=NOTE + "not its own"), check("server", "storage.free")]
+
+    assert reports.notes(checks) == ["  server: server.file_systems: not its own"]
+
+
+def test_foreign_text_is_one_short_line() -> None:
+    assert shorten("a\nb\t c") == "a b c"
+    assert len(shorten("x" * 1000)) == 200
+
+
+def play(tmp_path: Path, hosts: dict[str, Any], *arguments: str) -> tuple[int, str, dict[str, Any]]:
+    """Run the action on the controller, with results as if hosts had registered them."""
+    inventory, playbook, report = tmp_path / "hosts.yml", tmp_path / "play.yml", tmp_path / "out" / "report.json"
+    (tmp_path / "ansible.cfg").touch()
+    inventory.write_text(yaml.safe_dump({"all": {"hosts": hosts}}))
+    action = {"hosts": list(hosts), "studio_id": "atelier", "path": str(report)}
+    tasks = [
+        {"noslop.studio.verification_report": action, "register": "said"},
+        {"ansible.builtin.assert": {"that": "said.report.ok", "fail_msg": "{{ said.headline }}"}},
+    ]
+    playbook.write_text(yaml.safe_dump([{"hosts": "localhost", "gather_facts": False, "tasks": tasks}]))
+    environment = {**os.environ, "ANSIBLE_COLLECTIONS_PATH": str(REPOSITORY / "collections"), "ANSIBLE_NOCOLOR": "1"}
+    done = subprocess.run(
+        [Path(sys.executable).with_name("ansible-playbook"), "-i", inventory, playbook, *arguments],
+        env={**environment, "ANSIBLE_CONFIG": str(tmp_path / "ansible.cfg")},
+        cwd=tmp_path,
+        text=True,
+        capture_output=True,
+        check=False,
+    )
+    return done.returncode, done.stdout + done.stderr, json.loads(report.read_text())
+
+
+@pytest.fixture
+def broken() -> dict[str, Any]:
+    masked = check("worker1", "storage.units", ok=False, seen="masked", share="projects")
+    return {
+        "server": {"studio_verify_result": {"checks": [check("server", "storage.free")]}},
+        "worker1": {"studio_verify_result": {"checks": [check("worker1", "storage.free"), masked]}},
+        "worker2": {"__studio_verify_written": {"unreachable": True, "msg": "Connection timed out"}},
+    }
+
+
+def test_the_report_of_a_broken_studio(tmp_path: Path, broken: dict[str, Any]) -> None:
+    code, output, report = play(tmp_path, broken)
+
+    assert code == 2
+    assert not report["ok"]
+    assert report["studio_id"] == "atelier"
+    assert [(one["host"], one["check"]) for one in report["checks"] if not one["ok"]] == [
+        ("worker1", "storage.units"),
+        ("worker2", "host.reachable"),
+    ]
+    assert "worker1: storage.units, share projects" in output
+    assert "Connection timed out" in output
+    assert "server: storage.free" not in output
+
+
+def test_the_report_of_a_working_studio(tmp_path: Path, broken: dict[str, Any]) -> None:
+    code, output, report = play(tmp_path, {"server": broken["server"]}, "-v")
+
+    assert code == 0
+    assert report["ok"]
+    assert "ok, 1 check" in output
+    assert "server  storage.free: seen" in output
+
+
+def test_in_check_mode_a_bare_host_is_told_in_one_line(tmp_path: Path, broken: dict[str, Any]) -> None:
+    bare = broken["worker1"]["studio_verify_result"] | {"deployed": False}
+
+    _, output, report = play(tmp_path, {"worker1": {"studio_verify_result": bare}}, "--check")
+
+    assert [(one["check"], one["seen"]) for one in report["checks"]] == [("host.deployed", "not deployed yet")]
+    assert "not deployed yet" in output

@@ -1,0 +1,202 @@
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The units of the services, as the roles' templates make them: what they are exposed to, and what they see."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+GPUS = ("none", "nvidia", "amd", "intel")
+WHEEL = {"path": "/tmp/noslop_backend-1.0-py3-none-any.whl", "version": "1.0", "sha256": "0" * 64}
+#: Unit to the highest exposure that it may have (systemd-analyze security).
+LIMITS = {
+    "noslop-ollama.service": 2.5,
+    "noslop-comfyui.service": 2.5,
+    "noslop-backend.service": 2.0,
+    "noslop-backend-recover.service": 2.0,
+    "noslop-failure@.service": 2.0,
+}
+TEMPLATES = {
+    "noslop-ollama.service": "ollama/templates/noslop-ollama.service.j2",
+    "noslop-comfyui.service": "comfyui/templates/noslop-comfyui.service.j2",
+    "noslop-backend.service": "studio_backend/templates/noslop-backend.service.j2",
+    "noslop-backend-recover.service": "studio_backend/templates/job.service.j2",
+    "noslop-failure@.service": "node_env/templates/noslop-failure@.service.j2",
+}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _renderer() -> Iterator[None]:
+    renderer()
+    yield
+    renderer().communicate()
+    renderer.cache_clear()
+
+
+@cache
+def renderer() -> subprocess.Popen[str]:
+    """Start the program that renders templates."""
+    program = Path(__file__).parents[4] / "tests/support/template_renderer.py"
+    return subprocess.Popen([sys.executable, program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+
+def render(template: str, **variables: object) -> str:
+    """Render a template of a role with the role's own defaults."""
+    known: dict[str, object] = {
+        "noslop_studio_id": "test",
+        "inventory_hostname": "host",
+        "ansible_facts": {"architecture": "x86_64"},
+    }
+    known |= {"__studio_backend_wheel": WHEEL, "job": {"title": "a job", "words": "recover"}, **variables}
+    child = renderer()
+    assert child.stdin is not None
+    assert child.stdout is not None
+    child.stdin.write(json.dumps({"template": template, "variables": known}) + "\n")
+    child.stdin.flush()
+    return str(json.loads(child.stdout.readline()))
+
+
+def unit(name: str, gpu: str = "none", /, **variables: object) -> str:
+    """Render a unit for a host with this GPU."""
+    gpus = [] if gpu == "none" else [{"vendor": gpu, "usable": True, "driver": "580.65.06", "name": "a card"}]
+    facts = {"architecture": "x86_64", "noslop_gpus": gpus}
+    return render(TEMPLATES[name], ansible_facts=facts, **variables)
+
+
+def values(text: str, name: str) -> list[str]:
+    """List the values of a setting of a unit, in order."""
+    return [line.partition("=")[2] for line in text.splitlines() if line.startswith(f"{name}=")]
+
+
+@pytest.mark.parametrize("gpu", GPUS)
+def test_no_unit_is_exposed_more_than_it_may(gpu: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    found: list[tuple[str, float]] = []
+    for provider in ("nfs", "local"):
+        directory = tmp_path / provider
+        directory.mkdir()
+        for name in LIMITS:
+            (directory / name).write_text(unit(name, gpu, noslop_storage_provider=provider))
+        command = [
+            "systemd-analyze",
+            "security",
+            "--no-pager",
+            "--offline=true",
+            *map(str, sorted(directory.iterdir())),
+        ]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        levels = re.findall(r"Overall exposure level for (\S+): ([\d.]+)", done.stdout)
+        assert len(levels) == len(LIMITS), done.stdout + done.stderr
+        assert "Unknown" not in done.stderr
+        # It makes up an instance of a template.
+        found += [(re.sub("@.*", "@.service", name), float(level)) for name, level in levels]
+
+    with capsys.disabled():
+        print(f"\nexposure with GPU {gpu}: {', '.join(f'{name} {level}' for name, level in sorted(set(found)))}")
+    assert [(name, level) for name, level in found if level > LIMITS[name]] == []
+
+
+@pytest.mark.parametrize("name", ["noslop-ollama.service", "noslop-comfyui.service"])
+def test_a_program_sees_of_the_storage_only_its_own_shares(name: str) -> None:
+    text = unit(name, noslop_project_storage_dir="/srv/projects")
+
+    assert "/mnt/noslop:ro" in values(text, "TemporaryFileSystem")[0].split()
+    bound = " ".join(values(text, "BindPaths") + values(text, "BindReadOnlyPaths")).split()
+    assert not {"/mnt/noslop", "/mnt/noslop/projects", "/mnt/noslop/media_cache"} & set(bound)
+    assert "-/srv/projects" in values(text, "InaccessiblePaths")[0].split()
+    beside = unit(name, noslop_project_storage_dir=f"/mnt/noslop/{name[7:-8]}/projects")
+    assert f"-/mnt/noslop/{name[7:-8]}/projects" in values(beside, "InaccessiblePaths")[0].split()
+    below = unit(name, noslop_ollama_models_dir="/mnt/noslop/one", noslop_comfyui_models_dir="/mnt/noslop/two")
+    assert "/mnt/noslop" not in " ".join(values(below, "BindReadOnlyPaths")).split()
+
+
+def test_custom_nodes_are_read_only_and_models_follow_who_may_write() -> None:
+    nodes, models = "/mnt/noslop/comfyui/custom_nodes", "/mnt/noslop/comfyui/models"
+
+    by_members, by_server = (unit("noslop-comfyui.service", noslop_models_writers=who) for who in ("members", "server"))
+
+    for text in (by_members, by_server):
+        assert values(text, "BindReadOnlyPaths")[0] == "/mnt/noslop/comfyui"
+        assert nodes in values(text, "ReadOnlyPaths")
+    assert values(by_members, "ReadWritePaths") == [models]
+    assert values(by_server, "ReadWritePaths") == []
+    assert models in values(by_server, "ReadOnlyPaths")
+
+
+def test_a_node_that_writes_into_its_folder_gets_a_copy_of_this_hosts_own() -> None:
+    text = unit("noslop-comfyui.service", comfyui_writable_nodes=["scripts"])
+
+    copy = "/var/lib/noslop/comfyui-nodes/scripts:/mnt/noslop/comfyui/custom_nodes/scripts"
+    assert copy in values(text, "BindPaths")
+    assert "/mnt/noslop/comfyui/custom_nodes" in values(text, "ReadOnlyPaths")
+
+
+def test_no_unit_names_a_value_of_an_environment_that_may_hold_secrets() -> None:
+    token = {"HF_TOKEN": 'hf_"secret\\ with $dollars` and %percents'}
+
+    for role, name in (("ollama", "noslop-ollama.service"), ("comfyui", "noslop-comfyui.service")):
+        text = unit(name, "none", **{f"{role}_environment": token})
+        file = render(f"{role}/templates/environment.j2", **{f"{role}_environment": token})
+
+        assert "HF_TOKEN" not in text
+        assert values(text, "EnvironmentFile") == [f"/etc/noslop/credentials/{name}/environment"]
+        assert file.splitlines()[-1] == r'HF_TOKEN="hf_\"secret\\ with \$dollars\` and %percents"'
+
+
+def test_the_backend_may_write_copies_to_another_place() -> None:
+    text = unit("noslop-backend.service", studio_backend_environment={"NOSLOP_BACKUP_DIR": "/srv/copies"})
+
+    assert values(text, "ReadWritePaths") == ["/mnt/noslop -/srv/copies"]
+    assert values(unit("noslop-backend.service"), "ReadWritePaths") == ["/mnt/noslop"]
+
+
+def test_the_command_passes_words_on_and_nothing_of_the_environment(tmp_path: Path) -> None:
+    """Its program is one that shows what it was started with; who else than root may run it is tried on a host."""
+    program = tmp_path / "program"
+    program.write_text("#!/bin/sh\n/usr/bin/env\nprintf 'word %s\\n' \"$@\"\n")
+    program.chmod(0o755)
+    account = subprocess.run(["id", "-un"], capture_output=True, text=True, check=True).stdout.strip()
+    command = tmp_path / "command"
+    command.write_text(
+        render(
+            "studio_backend/templates/noslop-backend.j2",
+            __studio_backend_program=str(program),
+            studio_backend_user=account,
+        )
+    )
+    hostile = {"PYTHONPATH": "/tmp", "LD_PRELOAD": "", "TERM": "x /bin/sh", "ENV": "/tmp/x", "NOSLOP_DATABASE_URL": "x"}
+
+    words = ["sh", str(command), "project", "create", "A name; $(id)"]
+    shown = subprocess.run(words, env=hostile, capture_output=True, text=True, check=True).stdout.splitlines()
+
+    assert [line for line in shown if line.startswith("word ")] == ["word project", "word create", "word A name; $(id)"]
+    assert {line.partition("=")[0] for line in shown if "=" in line} <= {
+        "PATH",
+        "HOME",
+        "LANG",
+        "TERM",
+        "SUDO_USER",
+        "PWD",
+    }
+    assert "TERM=x /bin/sh" in shown
+
+
+def test_only_devices_of_a_usable_gpu_are_allowed() -> None:
+    for name in ("noslop-ollama.service", "noslop-comfyui.service"):
+        assert values(unit(name, "nvidia"), "DeviceAllow") == ["char-nvidia* rw"]
+        assert values(unit(name, "amd"), "DeviceAllow") == ["char-drm rw", "char-kfd rw"]
+        assert values(unit(name), "PrivateDevices") == ["true"]
+
+
+def test_nothing_leaves_the_house_unless_it_is_wanted() -> None:
+    assert '"OLLAMA_NO_CLOUD=1"' in values(unit("noslop-ollama.service"), "Environment")
+    assert '"OLLAMA_NO_CLOUD=1"' not in values(unit("noslop-ollama.service", ollama_cloud=True), "Environment")
+    assert "--disable-api-nodes" in unit("noslop-comfyui.service")
+    assert "--disable-api-nodes" not in unit("noslop-comfyui.service", comfyui_api_nodes=True)

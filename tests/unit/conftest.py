@@ -1,0 +1,63 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Fixtures that several of the driver's tests share."""
+
+from __future__ import annotations
+
+import itertools
+import signal
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Protocol
+
+import pytest
+from hypothesis import settings
+
+from tests.support import sshd
+
+# How long an example takes is not what these tests are about.
+settings.register_profile("noslop", deadline=None)
+settings.load_profile("noslop")
+
+
+# A shell that starts the tests in its background has SIGINT ignored, and every child would inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+class StartSshd(Protocol):
+    """Starts an SSH server on loopback addresses; it is stopped when the test ends."""
+
+    def __call__(
+        self,
+        *addresses: str,
+        port: int | None = None,
+        options: Sequence[str] = (),
+        key_type: str = "ed25519",
+    ) -> sshd.SshServer: ...
+
+
+@pytest.fixture(scope="session")
+def client_key(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A private key that every `sshd_server` lets in."""
+    return sshd.make_key(tmp_path_factory.mktemp("client") / "id_ed25519")
+
+
+@pytest.fixture
+def sshd_server(tmp_path: Path, client_key: Path) -> Iterator[StartSshd]:
+    """Call it for each server: `sshd_server("127.0.0.2", "127.0.0.3")`, by default on 127.0.0.1."""
+    if not sshd.sshd_path():
+        pytest.skip("sshd is not installed (Debian: apt install openssh-server)")
+    servers: list[sshd.SshServer] = []
+    numbers = itertools.count(1)
+
+    def start(
+        *addresses: str, port: int | None = None, options: Sequence[str] = (), key_type: str = "ed25519"
+    ) -> sshd.SshServer:
+        directory = tmp_path / f"sshd{next(numbers)}"
+        addresses = addresses or ("127.0.0.1",)
+        servers.append(sshd.start(directory, client_key, addresses, port=port, options=options, key_type=key_type))
+        return servers[-1]
+
+    yield start
+    for server in servers:
+        server.stop()

@@ -1,0 +1,97 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import subprocess
+import sys
+import time
+from multiprocessing import resource_tracker
+from multiprocessing.shared_memory import SharedMemory
+from pathlib import Path
+
+import pytest
+
+from noslop_driver import studio_lock
+from noslop_driver.ansible.watchdog import remove_password_memory
+from noslop_driver.errors import UsageError
+from tests.support import driver_kills
+from tests.unit.conftest import StartSshd
+
+
+@pytest.mark.parametrize("lines", [1, 8, driver_kills.MOMENTS], ids=["before Ansible", "between tasks", "in a task"])
+def test_killed_driver_leaves_nothing_and_starts_no_next_task(
+    tmp_path: Path, sshd_server: StartSshd, lines: int
+) -> None:
+    studio = driver_kills.Studio(tmp_path, sshd_server())
+    left = studio.kill_after(lines)
+    assert driver_kills.is_clean(left), left
+    assert studio.run_next() == "ok"
+    assert studio.private_files() == []
+
+
+def test_driver_after_a_killed_one_waits_for_its_tasks_and_runs(tmp_path: Path, sshd_server: StartSshd) -> None:
+    studio = driver_kills.Studio(tmp_path, sshd_server())
+    process = studio.drive("long.yml", {})
+    assert process.stdout
+    while process.stdout.readline() != "start\n":
+        assert process.poll() is None
+    process.kill()
+    process.wait()
+    assert studio.run_next() == "ok"
+
+
+def test_password_in_shared_memory_is_removed_and_nothing_else() -> None:
+    contents = [{"password": "hunter2", "prompt": "assword"}, {"password": "of another program"}, ["no object"]]
+    segments = [SharedMemory(create=True, size=256) for _ in contents]
+    try:
+        for segment, content in zip(segments, contents, strict=True):
+            data = json.dumps(content).encode()
+            assert segment.buf
+            segment.buf[: len(data)] = data
+        names = [Path("/dev/shm", segment.name) for segment in segments]
+        remove_password_memory(time.time() + 60)
+        assert [path.exists() for path in names] == [True, True, True], "older than the run"
+        remove_password_memory(time.time() - 60)
+        assert [path.exists() for path in names] == [False, True, True]
+    finally:
+        for segment in segments:
+            segment.close()
+            with contextlib.suppress(FileNotFoundError):
+                segment.unlink()
+        resource_tracker.unregister(f"/{segments[0].name}", "shared_memory")
+
+
+def test_second_driver_is_refused_and_told_the_process(tmp_path: Path) -> None:
+    lock = tmp_path / "lock"
+    with (
+        studio_lock.lock(lock, tmp_path, print),
+        pytest.raises(UsageError, match=rf"process {os.getpid()}\)"),
+        studio_lock.lock(lock, tmp_path, print),
+    ):
+        pass
+    with studio_lock.lock(lock, tmp_path, print):
+        assert len(studio_lock.descriptors()) == 1
+    assert studio_lock.descriptors() == []
+
+
+def test_lock_stays_with_a_process_that_inherited_it(tmp_path: Path) -> None:
+    lock = tmp_path / "lock"
+    program = "import sys; print('ready', flush=True); sys.stdin.read()"
+    with studio_lock.lock(lock, tmp_path, print):
+        child = subprocess.Popen(
+            [sys.executable, "-c", program],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            pass_fds=studio_lock.descriptors(),
+        )
+        assert child.stdout
+        assert child.stdout.readline()
+    with lock.open("rb") as file, pytest.raises(BlockingIOError):
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    child.communicate()
+    with lock.open("rb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

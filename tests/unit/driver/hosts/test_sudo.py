@@ -1,0 +1,151 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A studio whose host wants a password for sudo, and commands that were not given it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pexpect
+import pytest
+
+from noslop_driver.hosts import ssh_errors, sudo
+from noslop_driver.inventory.directory import StudioDirectory
+from noslop_driver.inventory.render import Connection
+from noslop_driver.models import Candidate, Host, Plan, Proposal, Wishes
+from noslop_driver.secrets import Secrets
+from tests.support import sshd
+from tests.support.driver_cli import on_terminal, run_json
+from tests.support.plays import local_inventory
+from tests.unit.conftest import StartSshd
+
+PASSWORD = "the-sudo-password"  # noqa: S105 - nobody's
+
+
+@dataclass(frozen=True)
+class Wanting:
+    """A studio of one host, and what its sudo got."""
+
+    studio: StudioDirectory
+    log: Path
+
+    def passwords(self) -> set[str]:
+        return set(self.log.read_text(encoding="utf-8").splitlines())
+
+
+@pytest.fixture
+def wanting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sshd_server: StartSshd, client_key: Path) -> Wanting:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("ANSIBLE_BECOME_ALLOW_SAME_USER", "True")  # else root is not asked to become root
+    log = sshd.fake_sudo(tmp_path / "bin", PASSWORD)
+    server = sshd_server("127.0.0.95", options=[sshd.with_path(tmp_path / "bin")])
+    studio = StudioDirectory(Path("inventories/studio"))
+    host = Host(name="far", address=server.address, port=server.port, user=server.user)
+    plan = Plan(
+        hosts=[host],
+        proposals=[Proposal(host="far", score=50, roles=["storage_server"], reasons=[])],
+        server="far",
+        wishes=Wishes(studio_id="abc", storage_provider="local"),
+        problems=[],
+    )
+    studio.write(plan, Connection(client_key))
+    studio.known_hosts.accept(
+        [Candidate(address=server.address, port=server.port, host_keys=[server.public_key], status="open")]
+    )
+    return Wanting(studio, log)
+
+
+@pytest.mark.parametrize("words", [["verify"], ["teardown", "--yes"]])
+def test_without_a_terminal_the_error_names_host_and_flag(words: list[str], wanting: Wanting) -> None:
+    _found, done = run_json(*words)
+    assert done.returncode == 2
+    assert "sudo wants a password on far" in done.stderr
+    assert "--become-pass-file" in done.stderr
+    assert not wanting.studio.records.exists()
+
+
+def test_verify_asks_once_at_a_terminal(wanting: Wanting) -> None:
+    # Nothing of the verification itself runs: it would be of the machine that runs the tests.
+    (wanting.studio.path / "group_vars/all/python.yml").write_text(
+        "ansible_python_interpreter: /nowhere/python3\n", encoding="utf-8"
+    )
+    child = on_terminal("verify")
+    child.expect("sudo wants a password on far")
+    child.expect("sudo password: ")
+    child.sendline(PASSWORD)
+    child.expect("verify: proving that it works")
+    child.expect(pexpect.EOF)
+    child.close()
+    assert child.before
+    assert "sudo password" not in child.before
+    assert "Missing sudo password" not in child.before
+    assert wanting.passwords() == {PASSWORD}
+    (record,) = wanting.studio.records.iterdir()
+    assert PASSWORD not in "".join(file.read_text(encoding="utf-8") for file in record.rglob("*") if file.is_file())
+
+
+def test_plan_of_members_asks_when_it_looks_at_them(wanting: Wanting) -> None:
+    child = on_terminal("plan")
+    child.expect("sudo wants a password on far")
+    child.expect("sudo password: ")
+    child.sendline(PASSWORD)
+    child.expect("Storage")
+    child.expect(pexpect.EOF)
+    child.close()
+    assert wanting.passwords() == {PASSWORD}
+    assert child.before
+    assert "wants a password for sudo" not in child.before
+
+
+def test_member_whose_key_nobody_accepted_gets_no_password(wanting: Wanting, tmp_path: Path) -> None:
+    wanting.studio.known_hosts.path.unlink()
+    (tmp_path / "password").write_text(PASSWORD, encoding="utf-8")
+    (tmp_path / "password").chmod(0o600)
+    found, done = run_json("deploy", "--yes", "--become-pass-file", str(tmp_path / "password"))
+    assert done.returncode == 4
+    assert [(problem["host"], problem["kind"]) for problem in found["plan"]["problems"] if problem["fatal"]] == [
+        ("far", "host_key_unknown")
+    ]
+    assert "--host-keys FILE" in done.stderr
+    assert wanting.passwords() == set()
+
+
+def test_no_input_asks_for_no_password(wanting: Wanting) -> None:
+    child = on_terminal("verify", "--no-input")
+    child.expect("--no-input was given. Pass --become-pass-file FILE")
+    child.expect(pexpect.EOF)
+    child.close()
+    assert child.exitstatus == 2
+    assert wanting.passwords() == set()
+
+
+def test_only_hosts_that_want_a_password_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ANSIBLE_BECOME_ALLOW_SAME_USER", "True")
+    sshd.fake_sudo(tmp_path / "bin", PASSWORD)
+    (tmp_path / "open").mkdir()
+    (tmp_path / "open/sudo").write_text("#!/bin/sh\nexit 0\n", encoding="ascii")
+    (tmp_path / "open/sudo").chmod(0o755)
+    inventory = local_inventory(tmp_path / "inventory", ["one"], ansible_become_exe=str(tmp_path / "bin/sudo"))
+    local_inventory(tmp_path / "more", ["two"], ansible_become_exe=str(tmp_path / "open/sudo"))
+    local_inventory(tmp_path / "away", ["three"], ansible_connection="ssh", ansible_host="127.0.0.1", ansible_port=1)
+    for name in ("more", "away"):
+        (tmp_path / name / "hosts.yml").rename(inventory / f"{name}.yml")
+    assert sudo.hosts_wanting_password(inventory, Secrets()) == ["one"]
+    assert sudo.hosts_wanting_password(inventory, Secrets(), limit="two") == []
+
+
+@pytest.mark.parametrize(
+    ("message", "wants"),
+    [
+        ("Missing sudo password", True),
+        ("sudo: a password is required", True),
+        ("sudo: interactive authentication is required", True),
+        ("sudo: se requiere una contraseña", True),
+        ("sudo: command not found", False),
+        ("artist is not in the sudoers file.", False),
+        ("no such file", False),
+    ],
+)
+def test_message_of_sudo_means_that_it_wants_a_password(message: str, wants: bool) -> None:
+    assert ssh_errors.wants_sudo_password(f"non-zero return code\n{message}") is wants

@@ -1,0 +1,139 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What hosts say is shown, and obeyed by no terminal."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+import unicodedata
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from noslop_driver.ansible.events import Event
+from noslop_driver.errors import ExitCode
+from noslop_driver.hosts import facts
+from noslop_driver.models import Candidate, Wishes
+from noslop_driver.output.terminal import Terminal, printable
+from noslop_driver.phases import Deployer, Phase
+from noslop_driver.planning import view
+from noslop_driver.planning.planner import make_plan
+from noslop_driver.records import NODE_ENV, Record
+from noslop_driver.secrets import Secrets
+from tests.support.driver_cli import on_terminal
+from tests.support.plays import local_inventory, write_playbook
+from tests.unit.conftest import StartSshd
+
+EVIL = "be\x1b[2J\x1b[31mfo\x1b]0;title\x07r\x1b]8;;http://x\x1b\\e\x9b1A\x85\u202e\x07\x08"
+"""Clears, colours, a window's title, a link, a cursor that moves up, a line that runs backwards: "before"."""
+STYLE = re.compile(r"\x1b\[[0-9;]*m")
+"""The colours that the driver itself prints, which no host can end or forge: theirs are taken out before."""
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("two\nlines\tand a tab", "two\nlines\tand a tab"),
+        ("Grüße, 世界 🎨", "Grüße, 世界 🎨"),
+        (EVIL, "before"),
+        ("10 %\r20 %\r\ndone", "10 %\n20 %\ndone"),
+        ("\x1b]0;never ended", "0;never ended"),
+        ("\x1b]0;never ended\nnext line\x07", "0;never ended\nnext line"),
+        ("\x1b\x1b[2J[2J", "[2J"),
+        ("\x1bP1$q\x1b\\\x1bc\x1b(0x", "x"),
+        ("\x90q\x9cy\x9dz\x9c", "y"),
+        ("\ud800", ""),
+    ],
+)
+def test_control_characters_are_taken_out(text: str, shown: str) -> None:
+    assert printable(text) == shown
+
+
+@given(st.text(st.one_of(st.characters(), st.sampled_from("\x1b[]\x9b\x9c\x07\r\n;mPX^_0")), max_size=60))
+def test_no_text_has_control_characters_left(text: str) -> None:
+    shown = printable(text)
+    assert not [char for char in shown if unicodedata.category(char) in ("Cc", "Cs") and char not in "\n\t"]
+    assert printable(shown) == shown
+
+
+@pytest.fixture
+def terminal(monkeypatch: pytest.MonkeyPatch) -> Terminal:
+    """One that takes standard output for a terminal, colours and all."""
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "200")
+    return Terminal()
+
+
+def obeyed(output: str) -> list[str]:
+    """The control characters in an output that are neither lines nor the driver's own colours."""
+    return [char for char in STYLE.sub("", output) if unicodedata.category(char) == "Cc" and char != "\n"]
+
+
+def test_facts_of_a_host_are_shown_and_not_obeyed(terminal: Terminal, capsys: pytest.CaptureFixture[str]) -> None:
+    words = {
+        "ansible_hostname": f"hostname-{EVIL}",
+        "ansible_distribution": "Debian",
+        "ansible_distribution_version": f"12 {EVIL}[link=http://x]",
+        "ansible_architecture": f"x86_64{EVIL[2:6]}",
+        "ansible_service_mgr": "systemd",
+    }
+    gpu = {"vendor": "nvidia", "name": f"GPU-{EVIL}\nX", "driver": EVIL, "usable": False, "why": f"why-{EVIL}"}
+    mounts = [{"mount": f"/{EVIL}", "fstype": EVIL, "size_total": 5, "size_available": 5}]
+    gathered = {**words, "noslop_gpus": [gpu], "ansible_mounts": mounts, "ansible_machine_id": EVIL}
+    events = [
+        Event(kind="ok", time="", host="10.0.0.5", result={"ansible_facts": gathered}),
+        Event(kind="failed", time="", host="10.0.0.5", result={"msg": f"failed-{EVIL}"}),
+    ]
+    candidate = Candidate(address="10.0.0.5", status="open", banner=f"SSH-2.0-{EVIL}")
+    look = facts.read({"10.0.0.5": candidate}, "artist", events)
+    view.show(make_plan(look.hosts, Wishes(studio_id="x", storage_root="/"), look.problems), terminal)
+    output = capsys.readouterr().out
+    assert obeyed(output) == []
+    for word in ("12 before[link=http://x]", "GPU-before X", "why-before", "hostname-before"):
+        assert word in output
+
+
+def test_messages_of_ansible_are_shown_and_not_obeyed(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    environment = base64.b64encode(f"NAME={EVIL}\n".encode()).decode()
+    tasks = [
+        {"name": "look | Say", "ansible.builtin.debug": {"msg": f"said-{EVIL}"}},
+        {"name": "look | Read", "give_back": {"result": {"source": NODE_ENV, "content": environment}}},
+        {"name": f"look | Refuse {EVIL}", "ansible.builtin.fail": {"msg": f"refused-{EVIL}"}},
+    ]
+    record = Record(tmp_path / "records", "deploy", Secrets())
+    terminal = Terminal()
+    deployer = Deployer(
+        terminal=terminal,
+        inventory=local_inventory(tmp_path / "inventory"),
+        members=[],
+        secrets=Secrets(),
+        record=record,
+        again="noslop-driver deploy",
+    )
+    phase = Phase("preflight", "looking", str(write_playbook(tmp_path / "play", *tasks)))
+    result = deployer.run([phase])
+    record.finish(int(result.code), result.message, "test")
+    terminal.error(result.message)
+    assert result.code is ExitCode.FAILED
+    output = "".join(capsys.readouterr())
+    assert obeyed(output) == []
+    for word in ("said-before", "refused-before", "Refuse before"):
+        assert word in output
+    for file in record.path.rglob("*"):
+        if file.is_file():
+            assert obeyed(file.read_text(encoding="utf-8")) == [], file
+    assert json.loads((record.path / "outcome.json").read_text(encoding="utf-8"))["ok"] is False
+
+
+def test_banner_of_a_server_is_no_markup(sshd_server: StartSshd) -> None:
+    server = sshd_server(options=["VersionAddendum [link=http://evil]click[/link]"])
+    child = on_terminal("discover", "--host", server.host)
+    child.expect_exact("[link=http://evil]click[/link]")
+    child.wait()
+    child.close()
+    assert child.exitstatus == 0

@@ -1,0 +1,45 @@
+"""The wheel carries the collection, and both ways in work from it alone."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.support.lab.wheel import Installation, install
+
+
+@pytest.fixture(scope="module")
+def installation(tmp_path_factory: pytest.TempPathFactory) -> Installation:
+    return install(tmp_path_factory.mktemp("wheel"))
+
+
+def test_the_driver_starts(installation: Installation) -> None:
+    done = installation.run("noslop-driver", "--help")
+    assert done.returncode == 0, done.stderr
+    for verb in ("discover", "plan", "deploy", "verify", "status", "teardown"):
+        assert verb in done.stdout
+
+
+def test_ansible_finds_every_playbook_and_role_of_the_collection(installation: Installation) -> None:
+    done = installation.run("ansible-playbook", "-i", "localhost,", "noslop.studio.site", "--list-tasks")
+    assert done.returncode == 0, done.stderr
+    for role in ("service_account", "nfs_server", "studio_firewall", "ollama", "comfyui", "node_env", "studio_backend"):
+        assert role in done.stdout
+    done = installation.run("ansible-playbook", "-i", "localhost,", "noslop.studio.teardown", "--syntax-check")
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_backends_wheel_travels_along(installation: Installation) -> None:
+    wheel = "{{ lookup('noslop.studio.backend_wheel').path }}"
+    done = installation.run("ansible", "localhost", "-m", "ansible.builtin.debug", "-a", f"msg={wheel}")
+    assert done.returncode == 0, done.stderr
+    (name,) = (word.strip('"') for word in done.stdout.split() if "noslop_backend-" in word)
+    assert name.startswith(str(installation.bin.parent))
+    contents = installation.run("python", "-m", "zipfile", "--list", name).stdout
+    assert "noslop_backend/migrations/script.py.mako" in contents
+
+
+def test_the_driver_uses_the_collection_of_the_wheel(installation: Installation) -> None:
+    where = "import noslop_driver as d, ansible_collections.noslop.studio as c; print(d.__file__, *c.__path__)"
+    done = installation.run("python", "-c", where)
+    assert done.returncode == 0, done.stderr
+    assert all(str(installation.bin.parent) in path for path in done.stdout.split())

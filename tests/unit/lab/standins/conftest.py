@@ -1,0 +1,66 @@
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.daemons import STANDINS, Daemon, ok, run
+
+
+@pytest.fixture(scope="session")
+def mirror(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A freshly built mirror."""
+    out = tmp_path_factory.mktemp("standins") / "mirror"
+    ok(run(sys.executable, STANDINS / "build.py", out))
+    return out
+
+
+@pytest.fixture(scope="session")
+def manifest(mirror: Path) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads((mirror / "manifest.json").read_text())
+    return content
+
+
+@pytest.fixture(scope="session")
+def server(mirror: Path) -> Iterator[Daemon]:
+    """The mirror, served on a free port."""
+    command = [sys.executable, str(STANDINS / "serve.py"), "--port", "0", "--root", str(mirror)]
+    with Daemon(command, r"on http://127\.0\.0\.1:(\d+)/") as daemon:
+        yield daemon
+
+
+@pytest.fixture(scope="session")
+def pip_env() -> dict[str, str]:
+    """An environment in which pip knows no index but the one it is given."""
+    apart = {key: value for key, value in os.environ.items() if not key.startswith("PIP_")}
+    return {**apart, "PIP_CONFIG_FILE": os.devnull, "PIP_DISABLE_PIP_VERSION_CHECK": "1", "PIP_NO_CACHE_DIR": "1"}
+
+
+@pytest.fixture(scope="session")
+def comfyui_tree(tmp_path_factory: pytest.TempPathFactory, server: Daemon) -> Path:
+    """A clone of the ComfyUI stand-in, over plain HTTP."""
+    tree = tmp_path_factory.mktemp("comfyui") / "clone"
+    ok(run("git", "clone", "--quiet", "--branch", "v0.3.64", f"{server.url}/ComfyUI.git", tree))
+    return tree
+
+
+@pytest.fixture(scope="session")
+def python(
+    tmp_path_factory: pytest.TempPathFactory, server: Daemon, comfyui_tree: Path, pip_env: dict[str, str]
+) -> Path:
+    """The interpreter of a virtual environment made as the role makes it, from the served indexes alone."""
+    venv = tmp_path_factory.mktemp("venv") / "venv"
+    ok(run(sys.executable, "-m", "venv", venv))
+    pip: list[str | Path] = [venv / "bin" / "pip", "install", "--quiet", "--index-url"]
+    torch = ("torch", "torchvision", "torchaudio")
+    ok(run(*pip, f"{server.url}/whl/cpu/", *torch, env=pip_env))
+    needed = ("-r", comfyui_tree / "requirements.txt", "requests")
+    ok(run(*pip, f"{server.url}/pypi/simple/", *needed, env=pip_env))
+    return venv / "bin" / "python"

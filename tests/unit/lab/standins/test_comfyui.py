@@ -1,0 +1,294 @@
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The ComfyUI stand-in: model lists, renders, what it refuses, and what ends it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import struct
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.daemons import Daemon, ok, run
+
+Start = Callable[..., Daemon]
+LISTENING = r"To see the GUI go to: http://127\.0\.0\.1:(\d+)"
+
+
+@pytest.fixture
+def tree(comfyui_tree: Path, tmp_path: Path) -> Path:
+    """An installation of one's own: the files without the repository."""
+    return shutil.copytree(comfyui_tree, tmp_path / "ComfyUI", ignore=shutil.ignore_patterns(".git"))
+
+
+@pytest.fixture
+def start(python: Path, tree: Path) -> Start:
+    def daemon(*flags: str) -> Daemon:
+        return Daemon([str(python), "main.py", "--cpu", "--port", "0", *flags], LISTENING, cwd=tree)
+
+    return daemon
+
+
+def render(daemon: Daemon, prefix: str = "test", width: int = 64, height: int = 48) -> dict[str, Any]:
+    """Send a prompt and return its entry in the history once it is there."""
+    prompt = {
+        "1": {
+            "class_type": "EmptyImage",
+            "inputs": {"width": width, "height": height, "batch_size": 1, "color": 0xFF8000},
+        },
+        "2": {"class_type": "SaveImage", "inputs": {"images": ["1", 0], "filename_prefix": prefix}},
+    }
+    extra: dict[str, Any] = {"extra_pnginfo": {"workflow": {"nodes": []}}}
+    prompt_id = daemon.request("POST", "/prompt", {"prompt": prompt, "extra_data": extra}).json["prompt_id"]
+    while not (entry := daemon.get(f"/history/{prompt_id}").json):
+        pass
+    found: dict[str, Any] = entry[prompt_id]
+    return found
+
+
+def image_name(entry: dict[str, Any]) -> str:
+    name: str = entry["outputs"]["2"]["images"][0]["filename"]
+    return name
+
+
+def test_it_says_what_it_is(start: Start) -> None:
+    with start() as daemon:
+        stats = daemon.get("/system_stats").json
+        assert stats["system"]["comfyui_version"] == "0.3.64"
+        assert stats["system"]["pytorch_version"].endswith("+cpu")
+        assert stats["devices"][0]["type"] == "cpu"
+        assert b"stand-in" in daemon.get("/").body
+
+
+def test_a_render_makes_a_real_png_with_its_workflow(start: Start) -> None:
+    with start() as daemon:
+        entry = render(daemon, width=320, height=200)
+        assert entry["status"]["status_str"] == "success"
+        png = daemon.get(f"/api/view?filename={image_name(entry)}&type=output").body
+    assert png.startswith(b"\x89PNG\r\n\x1a\n")
+    assert struct.unpack(">II", png[16:24]) == (320, 200)
+    assert b'tEXtprompt\0{"1": {"class_type": "EmptyImage"' in png
+    assert b'tEXtworkflow\0{"nodes": []}' in png
+
+
+def test_an_output_is_named_one_after_the_highest_in_the_listing(start: Start, tree: Path) -> None:
+    with start() as daemon:
+        assert image_name(render(daemon)) == "test_00001_.png"
+        (tree / "output" / "test_00007_.png").touch()
+        (tree / "output" / "tester_00099_.png").touch()
+        assert image_name(render(daemon)) == "test_00008_.png"
+
+
+def test_an_error_in_a_node_is_the_prompts_error(start: Start, tmp_path: Path) -> None:
+    with start() as daemon:
+        entry = render(daemon, prefix="../../escaped")
+    assert entry["status"]["status_str"] == "error"
+    assert "outside the output folder" in entry["status"]["messages"][-1][1]["exception_message"]
+    assert list(tmp_path.glob("*escaped*")) == []
+
+
+@pytest.mark.parametrize(
+    ("prompt", "kind"),
+    [
+        ({"1": {"class_type": "NoSuchNode", "inputs": {}}}, "invalid_prompt"),
+        ({"1": {"class_type": "EmptyImage", "inputs": {}}}, "prompt_no_outputs"),
+        ({"1": {"class_type": "SaveImage", "inputs": {}}}, "prompt_outputs_failed_validation"),
+    ],
+)
+def test_a_prompt_that_cannot_run_is_refused(start: Start, prompt: dict[str, Any], kind: str) -> None:
+    with start() as daemon:
+        answer = daemon.request("POST", "/prompt", {"prompt": prompt})
+    assert answer.status == 400
+    assert answer.json["error"]["type"] == kind
+
+
+def test_a_new_model_is_listed_at_once(start: Start, tree: Path) -> None:
+    checkpoints = tree / "models" / "checkpoints"
+    with start() as daemon:
+        assert daemon.get("/models/checkpoints").json == []
+        (checkpoints / "b.safetensors").touch()
+        (checkpoints / "notes.txt").touch()
+        (checkpoints / "sub").mkdir()
+        os.utime(checkpoints / "sub", (0, 0))  # a clock tick is long enough for both changes to get one time
+        assert daemon.get("/models/checkpoints").json == ["b.safetensors"]
+        (checkpoints / "sub" / "a.ckpt").touch()
+        assert daemon.get("/models/checkpoints").json == ["b.safetensors", "sub/a.ckpt"]
+        choices = daemon.get("/object_info/CheckpointLoaderSimple").json["CheckpointLoaderSimple"]["input"]
+        assert choices["required"]["ckpt_name"][0] == ["b.safetensors", "sub/a.ckpt"]
+
+
+def test_a_list_is_kept_until_the_directorys_time_changes(start: Start, tree: Path) -> None:
+    """What a host sees whose kernel still has the old attributes of a directory on the share."""
+    checkpoints = tree / "models" / "checkpoints"
+    with start() as daemon:
+        assert daemon.get("/models/checkpoints").json == []
+        before = checkpoints.stat()
+        (checkpoints / "new.safetensors").touch()
+        os.utime(checkpoints, ns=(before.st_atime_ns, before.st_mtime_ns))
+        assert daemon.get("/models/checkpoints").json == []
+        os.utime(checkpoints)
+        assert daemon.get("/models/checkpoints").json == ["new.safetensors"]
+
+
+def test_a_folder_that_is_gone_is_an_error_and_an_unknown_one_is_not_found(start: Start, tree: Path) -> None:
+    with start() as daemon:
+        assert daemon.get("/models/loras").status == 200
+        shutil.rmtree(tree / "models" / "loras")
+        assert daemon.get("/models/loras").status == 500
+        assert daemon.get("/models/clip").status == 404
+        folders = daemon.get("/models").json
+    assert {"checkpoints", "custom_nodes", "text_encoders", "latent_upscale_models"} <= set(folders)
+
+
+def test_linked_models_and_nodes_work(start: Start, tree: Path, tmp_path: Path) -> None:
+    share = tmp_path / "share"
+    share.mkdir()
+    for name in ("models", "custom_nodes"):
+        (tree / name).rename(share / name)
+        (tree / name).symlink_to(share / name)
+    with start() as daemon:
+        (share / "models" / "vae" / "one.safetensors").touch()
+        assert daemon.get("/models/vae").json == ["one.safetensors"]
+        assert "SaveImageWebsocket" in daemon.get("/object_info").json
+
+
+def test_a_custom_node_that_fails_stops_nothing(start: Start, tree: Path) -> None:
+    nodes = tree / "custom_nodes"
+    (nodes / "bad.py").write_text("import a_package_nobody_installed\n")
+    (nodes / "good").mkdir()
+    (nodes / "good" / "__init__.py").write_text(
+        "class Good:\n"
+        "    RETURN_TYPES, FUNCTION, OUTPUT_NODE = (), 'go', True\n"
+        "    INPUT_TYPES = classmethod(lambda cls: {'required': {}})\n"
+        "    go = lambda self: {'ui': {'text': ['hello']}}\n"
+        "NODE_CLASS_MAPPINGS = {'Good': Good}\n"
+    )
+    with start() as daemon:
+        assert f"(IMPORT FAILED): {nodes / 'bad.py'}" in daemon.log
+        assert daemon.get("/object_info/Good").json["Good"]["python_module"] == "custom_nodes.good"
+
+
+def test_view_shows_nothing_that_lies_outside(start: Start, tree: Path, tmp_path: Path) -> None:
+    secret = tmp_path / "secret.png"
+    secret.write_text("secret")
+    output = tree / "output"
+    (output / "link.png").symlink_to(secret)
+    (output / "linked").symlink_to(tmp_path)
+    (output / "page.html").write_text("<script>")
+    with start() as daemon:
+        found = {
+            query: daemon.get(f"/view?type=output&{query}").status
+            for query in (
+                "filename=link.png",
+                "filename=secret.png&subfolder=linked",
+                "filename=secret.png&subfolder=../..",
+                "filename=../secret.png",
+                "filename=/etc/passwd",
+                "filename=nothing.png",
+                "filename=page.html",
+            )
+        }
+        assert daemon.get("/view?type=models&filename=x.png").status == 400
+    assert list(found.values()) == [403, 403, 403, 400, 400, 404, 200]
+
+
+def test_a_name_may_say_itself_where_it_lies(start: Start, tree: Path) -> None:
+    (tree / "input").mkdir(exist_ok=True)
+    (tree / "input" / "given.png").write_bytes(b"given")
+    with start() as daemon:
+        assert daemon.get("/view?type=output&filename=given.png").status == 404
+        assert daemon.get("/view?type=output&filename=given.png%20%5Binput%5D").body == b"given"
+
+
+def test_previews_and_latents_are_told_apart_from_outputs(start: Start) -> None:
+    prompt = {
+        "1": {"class_type": "EmptyImage", "inputs": {"width": 8, "height": 8, "batch_size": 1, "color": 0}},
+        "2": {"class_type": "PreviewImage", "inputs": {"images": ["1", 0]}},
+        "3": {"class_type": "EmptyLatentImage", "inputs": {"width": 64, "height": 32, "batch_size": 1}},
+        "4": {"class_type": "SaveLatent", "inputs": {"samples": ["3", 0], "filename_prefix": "latents/x"}},
+    }
+    with start() as daemon:
+        prompt_id = daemon.request("POST", "/prompt", {"prompt": prompt}).json["prompt_id"]
+        while not (entry := daemon.get(f"/history/{prompt_id}").json):
+            pass
+        outputs = entry[prompt_id]["outputs"]
+        assert outputs["2"]["images"][0]["type"] == "temp"
+        assert outputs["4"]["latents"] == [{"filename": "x_00001_.latent", "subfolder": "latents", "type": "output"}]
+        latent = daemon.get("/view?type=output&subfolder=latents&filename=x_00001_.latent").body
+        assert len(latent) == 8 + int.from_bytes(latent[:8], "little") + 4 * 4 * 4 * 8
+
+
+def test_the_history_gives_so_many_as_are_asked_for(start: Start) -> None:
+    with start() as daemon:
+        for prefix in ("a", "b", "c"):
+            render(daemon, prefix)
+        everything = list(daemon.get("/history").json)
+        assert len(everything) == 3
+        assert list(daemon.get("/history?max_items=2").json) == everything[1:]
+        assert list(daemon.get("/history?max_items=1&offset=1").json) == everything[1:2]
+
+
+def test_a_second_process_on_the_database_ends(start: Start, python: Path, tree: Path, tmp_path: Path) -> None:
+    with start() as first:
+        second = run(python, "main.py", "--cpu", "--port", "0", cwd=tree)
+        assert second.returncode == 1
+        assert "Could not acquire lock on database" in second.stderr
+        with start("--database-url", f"sqlite:///{tmp_path}/another.db") as third:
+            assert third.get("/queue").status == first.get("/queue").status == 200
+    with start() as again:
+        assert again.get("/queue").json == {"queue_running": [], "queue_pending": []}
+
+
+@pytest.mark.parametrize(("name", "named"), [("models", "ComfyUI/models"), ("custom_nodes", "/nowhere/at/all")])
+def test_a_missing_directory_ends_it(python: Path, tree: Path, name: str, named: str) -> None:
+    shutil.rmtree(tree / name)
+    (tree / name).symlink_to("/nowhere/at/all")
+    ended = run(python, "main.py", "--cpu", "--port", "0", cwd=tree)
+    assert ended.returncode == 1
+    assert named in ended.stderr
+
+
+def test_a_missing_package_ends_it(tree: Path) -> None:
+    ended = run(sys.executable, "-S", "main.py", "--cpu", cwd=tree)
+    assert ended.returncode == 1
+    assert "No module named 'torch'" in ended.stderr
+
+
+def test_without_a_gpu_it_needs_the_cpu_flag(python: Path, tree: Path) -> None:
+    ended = run(python, "main.py", cwd=tree)
+    assert ended.returncode == 1
+    assert "Torch not compiled with CUDA enabled" in ended.stderr
+
+
+def test_flags_are_those_of_the_original(python: Path, tree: Path, tmp_path: Path) -> None:
+    assert run(python, "main.py", "--no-such-flag", cwd=tree).returncode == 2
+    missing = run(python, "main.py", "--user-directory", tmp_path / "missing", cwd=tree)
+    assert missing.returncode == 2
+    assert "missing: No such file or directory" in missing.stderr
+
+
+def test_directories_of_its_own_keep_the_tree_clean(
+    start: Start, comfyui_tree: Path, tree: Path, tmp_path: Path
+) -> None:
+    state = tmp_path / "state"
+    flags = []
+    for name in ("user", "output", "input", "temp"):
+        (state / name).mkdir(parents=True)
+        flags += [f"--{name}-directory", str(state / name)]
+    extra = state / "extra.yaml"
+    extra.write_text(f"more:\n    base_path: {state}\n    checkpoints: elsewhere\n")
+    (state / "elsewhere").mkdir()
+    (state / "elsewhere" / "far.safetensors").touch()
+    flags += ["--database-url", f"sqlite:///{state}/comfyui.db", "--extra-model-paths-config", str(extra)]
+    with start(*flags) as daemon:
+        render(daemon)
+        assert daemon.get("/models/checkpoints").json == ["far.safetensors"]
+    assert (state / "output" / "test_00001_.png").exists()
+    assert (state / "comfyui.db").exists()
+    made = run("diff", "-rq", "-x", "__pycache__", "-x", ".git", comfyui_tree, tree)
+    assert ok(made) == ""
