@@ -58,12 +58,13 @@ test: programs backend-wheel ## Everything that CI runs
 
 .PHONY: test-containers
 test-containers: $(VENV)/.ready
-	$(MAKE) --no-print-directory --jobs 1 test-units
+	$(MAKE) --no-print-directory --jobs 1 test-backend
 	$(MAKE) --no-print-directory --jobs 1 test-roles
 	$(MAKE) --no-print-directory --jobs 1 test-local
 
 .PHONY: test-machines
 test-machines: $(VENV)/.ready
+	$(MAKE) --no-print-directory --jobs 1 test-unit
 	$(MAKE) --no-print-directory --jobs 1 test-mounts
 	$(MAKE) --no-print-directory --jobs 1 test-studio
 
@@ -72,8 +73,15 @@ programs: $(VENV)/.ready
 	ansible-playbook lab/programs/install.yml
 
 .PHONY: test-units
-test-units: programs ## The driver, the backend and the collection's logic, without hosts
-	pytest
+test-units: test-unit test-backend ## Everything that needs no hosts
+
+.PHONY: test-unit
+test-unit: programs ## The driver, the collection and the lab's own code, without hosts
+	pytest tests/unit
+
+.PHONY: test-backend
+test-backend: programs ## The backend, on SQLite and PostgreSQL
+	pytest tests/backend
 
 MOMENTS ?= 20
 .PHONY: test-driver-kills
