@@ -148,7 +148,7 @@ test-faults: lab-up backend-wheel ## Restarts, power cuts, wrong mounts, lost ma
 
 .PHONY: test-backend-nfs
 test-backend-nfs: lab-up backend-wheel ## The backend over NFS: 1,000 saves from two machines, 30 kills, 20 power cuts of the server (an hour and more)
-	NOSLOP_SAVES=1000 NOSLOP_KILLS=30 NOSLOP_CUTS=20 pytest tests/faults/test_backend_cuts.py -s
+	NOSLOP_SAVES=1000 NOSLOP_KILLS=30 NOSLOP_CUTS=20 pytest tests/faults/test_backend_power_cuts.py -s
 
 .PHONY: test-real
 test-real: programs ## The real ComfyUI on a CPU (COMFYUI_REPO=<url or path>)

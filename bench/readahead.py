@@ -1,4 +1,4 @@
-"""Cold read of a large file through a memory map over NFS: a studio's mount against a mount as the kernel makes it.
+"""Measure a cold read of a large file through a memory map over NFS: a studio's mount against the kernel's defaults.
 
 Model loaders map their files and fault page by page (docs/architecture.md names the reports), so what counts is how
 far the kernel reads ahead. Both mounts are of the same export on the same worker and share their connections (nfs(5),
@@ -14,14 +14,14 @@ import shlex
 import statistics
 import sys
 
-from tests.support.lab.machines import Machine, machines
+from tests.support.lab.machines import Machine, list_machines
 
 FILE_MIB = 256
 ROUNDS = 3
 # Machines that are emulated have a round trip of some milliseconds already: it is measured and reported beside.
 DELAYS_MS = (0, 3)
 SHARE = "/mnt/noslop/comfyui/models"
-PLAIN = "/mnt/noslop-bench-defaults"
+KERNEL_MOUNT = "/mnt/noslop-bench-defaults"
 # What the kernel gives an NFS mount since Linux 5.4 (nfsrahead(5)); our rule would raise it for this mount too.
 KERNEL_READ_AHEAD_KIB = 128
 
@@ -48,43 +48,43 @@ print(statistics.median(connect() for _ in range(9)))
 
 def set_read_ahead(worker: Machine, path: str, kib: int) -> None:
     """Set the read-ahead of the mount that holds ``path``."""
-    worker.output_of(f"echo {kib} > /sys/class/bdi/$(mountpoint -d {path})/read_ahead_kb", root=True)
+    worker.check_output(f"echo {kib} > /sys/class/bdi/$(mountpoint -d {path})/read_ahead_kb", root=True)
 
 
-def read_ahead(worker: Machine, path: str) -> int:
-    """The read-ahead in force for the mount that holds ``path``, in KiB."""
-    return int(worker.output_of(f"cat /sys/class/bdi/$(mountpoint -d {path})/read_ahead_kb"))
+def get_read_ahead(worker: Machine, path: str) -> int:
+    """Return the read-ahead in force for the mount that holds ``path``, in KiB."""
+    return int(worker.check_output(f"cat /sys/class/bdi/$(mountpoint -d {path})/read_ahead_kb"))
 
 
-def round_trip_ms(worker: Machine, server: Machine) -> float:
-    """The median round trip between the two, in milliseconds."""
-    return float(worker.output_of(f"python3 -c {shlex.quote(PING)} {server.address}"))
+def measure_round_trip_ms(worker: Machine, server: Machine) -> float:
+    """Return the median round trip between the two, in milliseconds."""
+    return float(worker.check_output(f"python3 -c {shlex.quote(PING)} {server.address}"))
 
 
-def cold_read_mb_s(worker: Machine, server: Machine, path: str) -> float:
-    """Read the file at ``path`` on ``worker``, nothing of it in any cache; MB (10^6 bytes) a second."""
+def measure_cold_read_mb_s(worker: Machine, server: Machine, path: str) -> float:
+    """Read the file at ``path`` on ``worker`` with cold caches. Return MB (10^6 bytes) a second."""
     for machine in (worker, server):
-        machine.output_of("sync; echo 3 > /proc/sys/vm/drop_caches", root=True)
-    seconds = float(worker.output_of(f"python3 -c {shlex.quote(READER)} {path}", timeout_s=600))
+        machine.check_output("sync; echo 3 > /proc/sys/vm/drop_caches", root=True)
+    seconds = float(worker.check_output(f"python3 -c {shlex.quote(READER)} {path}", timeout_s=600))
     return FILE_MIB * 1.048576 / seconds
 
 
 def compare(worker: Machine, server: Machine, file: str, delay_ms: int) -> dict[str, object]:
-    """Both mounts in turn, over a network whose round trip takes ``delay_ms`` longer than the lab's own."""
+    """Measure both mounts in turn, over a network whose round trip takes ``delay_ms`` longer than the lab's own."""
     if delay_ms:
-        server.output_of(f"tc qdisc add dev eth0 root netem delay {delay_ms}ms", root=True)
+        server.check_output(f"tc qdisc add dev eth0 root netem delay {delay_ms}ms", root=True)
     try:
         ours: list[float] = []
         kernels: list[float] = []
-        round_trip = round_trip_ms(worker, server)
+        round_trip = measure_round_trip_ms(worker, server)
         for number in range(ROUNDS):
-            ours.append(cold_read_mb_s(worker, server, f"{SHARE}/{file}"))
-            kernels.append(cold_read_mb_s(worker, server, f"{PLAIN}/{file}"))
+            ours.append(measure_cold_read_mb_s(worker, server, f"{SHARE}/{file}"))
+            kernels.append(measure_cold_read_mb_s(worker, server, f"{KERNEL_MOUNT}/{file}"))
             rates = f"{ours[-1]:.1f} against {kernels[-1]:.1f} MB/s"
             print(f"+{delay_ms} ms, round {number + 1}: {rates}", file=sys.stderr)
     finally:
         if delay_ms:
-            server.output_of("tc qdisc del dev eth0 root", root=True)
+            server.check_output("tc qdisc del dev eth0 root", root=True)
     ratios = [mine / theirs for mine, theirs in zip(ours, kernels, strict=True)]
     return {
         "added_round_trip_ms": delay_ms,
@@ -97,21 +97,21 @@ def compare(worker: Machine, server: Machine, file: str, delay_ms: int) -> dict[
 
 def main() -> None:
     """Measure, and print one JSON object."""
-    lab = machines()
+    lab = list_machines()
     server, worker = lab["server"], lab["worker1"]
     file = "noslop-bench.bin"
     with contextlib.ExitStack() as afterwards:
-        worker.output_of(f"ls {SHARE} >/dev/null")  # the automount
+        worker.check_output(f"ls {SHARE} >/dev/null")  # the automount
         afterwards.callback(server.sudo, f"rm -f {SHARE}/{file}")
-        server.output_of(f"head -c {FILE_MIB}M /dev/urandom > {SHARE}/{file} && chmod 644 {SHARE}/{file}", root=True)
-        afterwards.callback(worker.sudo, f"umount {PLAIN}; rmdir {PLAIN}")
-        mount = f"mkdir -p {PLAIN} && mount -t nfs4 -o ro,nosharecache {server.address}:{SHARE} {PLAIN}"
-        worker.output_of(mount, root=True)
-        set_read_ahead(worker, PLAIN, KERNEL_READ_AHEAD_KIB)
+        server.check_output(f"head -c {FILE_MIB}M /dev/urandom > {SHARE}/{file} && chmod 644 {SHARE}/{file}", root=True)
+        afterwards.callback(worker.sudo, f"umount {KERNEL_MOUNT}; rmdir {KERNEL_MOUNT}")
+        mount = f"mkdir -p {KERNEL_MOUNT} && mount -t nfs4 -o ro,nosharecache {server.address}:{SHARE} {KERNEL_MOUNT}"
+        worker.check_output(mount, root=True)
+        set_read_ahead(worker, KERNEL_MOUNT, KERNEL_READ_AHEAD_KIB)
         result = {
             "benchmark": "cold memory-mapped read over NFSv4.2",
             "file_mib": FILE_MIB,
-            "read_ahead_kib": {"noslop": read_ahead(worker, SHARE), "kernel": read_ahead(worker, PLAIN)},
+            "read_ahead_kib": {"noslop": get_read_ahead(worker, SHARE), "kernel": get_read_ahead(worker, KERNEL_MOUNT)},
             "runs": [compare(worker, server, file, delay_ms) for delay_ms in DELAYS_MS],
         }
     print(json.dumps(result))

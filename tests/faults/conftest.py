@@ -1,4 +1,4 @@
-"""Two studios for the fault tests, one after the other: one of two backends, and one that takes over a ComfyUI."""
+"""Deploy the studios of the fault tests, one after the other: two backends, and one that takes over a ComfyUI."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 import pytest
 
-from tests.faults.backends import Backends, deploy
+from tests.faults.backends import Backends, deploy_backends
 from tests.support.lab.driver import INVENTORY
-from tests.support.lab.machines import LAB, ROOT, Machine, machines, reset
+from tests.support.lab.machines import LAB, ROOT, Machine, list_machines, reset_machines
 
 HOME_COMFYUI = "/home/artist/ComfyUI"
 OWN_FILES = {
@@ -20,7 +20,7 @@ OWN_FILES = {
     "custom_nodes/my_node/__init__.py": 0,
     "custom_nodes/my_node/settings.json": 12,
 }
-PREPARE = f"""
+START_COMFYUI = f"""
 set -eu
 git clone -q http://10.77.42.1:8042/ComfyUI.git {HOME_COMFYUI}
 python3 -m venv {HOME_COMFYUI}/venv
@@ -33,35 +33,35 @@ setsid nohup venv/bin/python main.py --listen 127.0.0.1 --port 8188 --cpu >comfy
 
 @dataclass(frozen=True)
 class Takeover:
-    """The machines, and what the ComfyUI of the user held before NoSlop came: relative path to sha256."""
+    """The machines of a studio, and the files of the ComfyUI that a user ran before it: relative path to SHA-256."""
 
     machines: dict[str, Machine]
     checksums: dict[str, str]
     output: str
 
 
-def checksums(machine: Machine, directory: str) -> dict[str, str]:
-    """Every file below ``directory``, by its relative path, with its sha256."""
-    lines = machine.output_of(f"cd {directory} && find . -type f -print0 | xargs -0 -r sha256sum", root=True)
+def read_checksums(machine: Machine, directory: str) -> dict[str, str]:
+    """Return the SHA-256 of every file below a directory, by relative path."""
+    lines = machine.check_output(f"cd {directory} && find . -type f -print0 | xargs -0 -r sha256sum", root=True)
     pairs = (line.split(maxsplit=1) for line in lines.splitlines())
     return {path.removeprefix("./"): digest for digest, path in pairs}
 
 
 @pytest.fixture(scope="session")
 def takeover() -> Takeover:
-    """Reset the lab, let a user run a ComfyUI on worker1, then deploy over it."""
-    reset()
+    """Reset the lab, start a ComfyUI as a user on worker1, then deploy a studio that takes it over."""
+    reset_machines()
     shutil.rmtree(INVENTORY, ignore_errors=True)
-    worker = machines()["worker1"]
+    worker = list_machines()["worker1"]
     make = "\n".join(
         f"mkdir -p '{path.rpartition('/')[0]}'; head -c {size} /dev/urandom > '{path}'"
         for path, size in OWN_FILES.items()
     )
-    worker.output_of(PREPARE.format(make), timeout_s=600)
+    worker.check_output(START_COMFYUI.format(make), timeout_s=600)
     before = {
         f"{tree}/{path}": digest
         for tree in ("models", "custom_nodes")
-        for path, digest in checksums(worker, f"{HOME_COMFYUI}/{tree}").items()
+        for path, digest in read_checksums(worker, f"{HOME_COMFYUI}/{tree}").items()
     }
     host_vars = INVENTORY / "host_vars" / "worker1" / "existing.yml"
     host_vars.parent.mkdir(parents=True)
@@ -77,10 +77,10 @@ def takeover() -> Takeover:
     output = done.stdout + done.stderr
     (LAB / "takeover.log").write_text(output)
     assert done.returncode == 0, output
-    return Takeover(machines(), before, output)
+    return Takeover(list_machines(), before, output)
 
 
 @pytest.fixture(scope="session")
 def backends() -> Backends:
-    """Reset the lab, then storage and a backend on each worker. Used before `takeover`, which resets it again."""
-    return deploy()
+    """Reset the lab, then deploy storage and a backend on each worker. Runs before `takeover`, which resets it."""
+    return deploy_backends()

@@ -1,4 +1,4 @@
-"""After `make lab-down`: this computer is as it was before the lab."""
+"""Test that `make lab-down` leaves this computer as it was before the lab."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from tests.support.lab.machines import LAB
 
 
-def output_of(*command: str) -> str:
+def check_output(*command: str) -> str:
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
 
@@ -23,17 +23,17 @@ def test_no_process_of_the_lab_runs() -> None:
 
 
 def test_no_bridge_tap_or_address_of_the_lab_is_left() -> None:
-    links = json.loads(output_of("ip", "-json", "address"))
+    links = json.loads(check_output("ip", "-json", "address"))
     assert [link["ifname"] for link in links if link["ifname"].startswith("noslop")] == []
     addresses = [address["local"] for link in links for address in link["addr_info"]]
     assert [address for address in addresses if address.startswith(("10.77.42.", "10.77.43."))] == []
 
 
 def test_no_rule_and_no_mount_of_the_lab_is_left() -> None:
-    assert "noslop" not in output_of("nft", "list", "tables")
+    assert "noslop" not in check_output("nft", "list", "tables")
     assert str(LAB) not in Path("/proc/self/mountinfo").read_text()
 
 
 def test_no_container_and_no_network_of_the_lab_is_left() -> None:
-    assert "role-" not in output_of("podman", "ps", "--all", "--format", "{{.Names}}")
-    assert "noslop" not in output_of("podman", "network", "ls", "--format", "{{.Name}}")
+    assert "role-" not in check_output("podman", "ps", "--all", "--format", "{{.Names}}")
+    assert "noslop" not in check_output("podman", "network", "ls", "--format", "{{.Name}}")

@@ -1,28 +1,28 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""One machine alone is a studio too: the wheel on a bare host, `noslop-driver deploy --local` by an ordinary user."""
+"""Test a studio of one machine: the wheel on a bare host, `noslop-driver deploy --local` by an ordinary user."""
 
 from __future__ import annotations
 
 import json
 
 from tests.local.conftest import MIRROR, Solo
-from tests.support.lab.driver import changed_by_phase
+from tests.support.lab.driver import count_changes_by_phase
 
 
-def test_one_command_makes_a_studio_of_this_computer(solo: Solo) -> None:
-    done = solo.driver("deploy", "--local", "--studio solo --yes --min-free-gb 1 --artifact-mirror", MIRROR)
+def test_one_command_deploys_a_studio_on_this_computer(solo: Solo) -> None:
+    done = solo.run_driver("deploy", "--local", "--studio solo --yes --min-free-gb 1 --artifact-mirror", MIRROR)
     assert done.returncode == 0, done.stdout + done.stderr
     assert f"http://{solo.host.address}:8188" in done.stdout
-    assert "ID" in solo.host.output_of("ollama list")
-    ask = "from urllib.request import urlopen; print(urlopen('http://127.0.0.1:8188/models').read().decode())"
-    assert "checkpoints" in json.loads(solo.host.output_of(f'python3 -c "{ask}"'))
+    assert "ID" in solo.host.check_output("ollama list")
+    request = "from urllib.request import urlopen; print(urlopen('http://127.0.0.1:8188/models').read().decode())"
+    assert "checkpoints" in json.loads(solo.host.check_output(f'python3 -c "{request}"'))
     assert solo.host.run("grep -q nfs /proc/mounts").returncode == 1
 
 
-def test_a_second_time_changes_nothing(solo: Solo) -> None:
-    code, result = solo.driver_json("deploy", "--local", "--studio solo --yes")
+def test_second_deploy_changes_nothing(solo: Solo) -> None:
+    code, result = solo.run_driver_json("deploy", "--local", "--studio solo --yes")
     assert code == 0, result
-    changed = changed_by_phase(result)
+    changed = count_changes_by_phase(result)
     assert changed
     assert not any(changed.values()), changed

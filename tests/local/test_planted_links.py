@@ -1,8 +1,8 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Links that a service plants below its own directories lead root nowhere: nothing outside of them changes.
+"""Test that root changes nothing through links that a service plants below its own directories.
 
-The studio is the one that test_one_machine.py deployed; it is torn down here, as the last thing.
+The studio is the one that test_one_machine.py deployed; it is torn down here, at the end.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import pytest
 
 from tests.local.conftest import STUDIO, Solo
 
-PLANT = Path(__file__).with_name("plant.py")
+PLANTER = Path(__file__).with_name("link_planter.py")
 ROLES = ("service_account", "studio_firewall", "nfs_server", "node_env", "ollama", "comfyui", "studio_backend")
 PLAY = """
 - hosts: all
@@ -34,20 +34,22 @@ PLAY = """
 """
 
 
-def plant(solo: Solo, *words: str) -> int:
-    count: int = json.loads(solo.host.output_of(f"python3 /root/plant.py {' '.join(words)}", root=True, timeout_s=300))
+def run_planter(solo: Solo, *words: str) -> int:
+    count: int = json.loads(
+        solo.host.check_output(f"python3 /root/link_planter.py {' '.join(words)}", root=True, timeout_s=300)
+    )
     return count
 
 
-def rest(solo: Solo) -> dict[str, list[object]]:
-    everything: dict[str, list[object]] = json.loads(
-        solo.host.output_of("python3 /root/plant.py list", root=True, timeout_s=300)
+def list_other_files(solo: Solo) -> dict[str, list[object]]:
+    files: dict[str, list[object]] = json.loads(
+        solo.host.check_output("python3 /root/link_planter.py list", root=True, timeout_s=300)
     )
-    return everything
+    return files
 
 
 def run_roles(solo: Solo, tasks: str) -> str:
-    """Run each role by itself, so that one that refuses what it meets keeps no other from trying."""
+    """Run each role by itself, so that one that stops at a planted link does not stop the others."""
     lines = []
     for role in ROLES:
         done = solo.host.run(
@@ -61,20 +63,20 @@ def run_roles(solo: Solo, tasks: str) -> str:
 
 @pytest.fixture(scope="module")
 def planter(solo: Solo) -> Solo:
-    """The deployed studio, with the program that plants links in it."""
-    solo.host.output_of(f"cat > /root/plant.py <<'END'\n{PLANT.read_text()}\nEND", root=True)
-    solo.host.output_of(f"cat > role.yml <<'END'\n{PLAY}\nEND")
+    """Copy the program that plants links to the deployed studio."""
+    solo.host.check_output(f"cat > /root/link_planter.py <<'END'\n{PLANTER.read_text()}\nEND", root=True)
+    solo.host.check_output(f"cat > role.yml <<'END'\n{PLAY}\nEND")
     return solo
 
 
 @pytest.mark.parametrize("kind", ["leaves", "branches"])
 def test_deploy_and_verify_follow_no_planted_link(planter: Solo, kind: str) -> None:
-    planted = plant(planter, "links", kind)
-    before = rest(planter)
+    planted = run_planter(planter, "links", kind)
+    before = list_other_files(planter)
     output = run_roles(planter, "main")
-    planter.driver("verify", "--inventory", STUDIO)
-    after = rest(planter)
-    plant(planter, "undo")
+    planter.run_driver("verify", "--inventory", STUDIO)
+    after = list_other_files(planter)
+    run_planter(planter, "undo")
     changed = {path: (before.get(path), after.get(path)) for path in before.keys() | after.keys()
                if before.get(path) != after.get(path)}  # fmt: skip
     print(f"{planted} {kind} planted, {len(changed)} changes outside: {changed}\n{output}")
@@ -82,26 +84,26 @@ def test_deploy_and_verify_follow_no_planted_link(planter: Solo, kind: str) -> N
     assert changed == {}
 
 
-def test_the_studio_works_again_when_the_links_are_gone(planter: Solo) -> None:
-    code, result = planter.driver_json("deploy", "--local", "--studio solo --yes")
+def test_studio_deploys_again_after_the_links_are_removed(planter: Solo) -> None:
+    code, result = planter.run_driver_json("deploy", "--local", "--studio solo --yes")
     assert code == 0, result
 
 
-def test_teardown_follows_no_planted_link_and_leaves_what_was_made(planter: Solo) -> None:
-    planter.host.output_of("echo precious > /mnt/noslop/projects/kept", root=True)
-    plant(planter, "links", "all")
-    before = rest(planter)
-    planter.driver("teardown", "--inventory", STUDIO, "--yes")
-    after = rest(planter)
-    plant(planter, "undo")
+def test_teardown_follows_no_planted_link_and_keeps_data(planter: Solo) -> None:
+    planter.host.check_output("echo precious > /mnt/noslop/projects/kept", root=True)
+    run_planter(planter, "links", "all")
+    before = list_other_files(planter)
+    planter.run_driver("teardown", "--inventory", STUDIO, "--yes")
+    after = list_other_files(planter)
+    run_planter(planter, "undo")
     trap = {path for path in before if path.startswith("/srv/")}
     assert {path: after.get(path) for path in trap} == {path: before[path] for path in trap}
     assert {path for path in after if path not in before} == set()
-    still = before.keys() & after.keys()
-    assert {path: (before[path][:3], after[path][:3]) for path in still if before[path][:3] != after[path][:3]} == {}
+    common = before.keys() & after.keys()
+    assert {path: (before[path][:3], after[path][:3]) for path in common if before[path][:3] != after[path][:3]} == {}
 
-    done = planter.driver("teardown", "--inventory", STUDIO, "--yes")
+    done = planter.run_driver("teardown", "--inventory", STUDIO, "--yes")
     assert done.returncode == 0, done.stdout + done.stderr
-    assert planter.host.output_of("cat /mnt/noslop/projects/kept", root=True) == "precious\n"
-    assert planter.host.output_of("systemctl list-units --all --no-legend 'noslop-*'") == ""
-    assert "noslop" not in planter.host.output_of("nft list tables", root=True)
+    assert planter.host.check_output("cat /mnt/noslop/projects/kept", root=True) == "precious\n"
+    assert planter.host.check_output("systemctl list-units --all --no-legend 'noslop-*'") == ""
+    assert "noslop" not in planter.host.check_output("nft list tables", root=True)

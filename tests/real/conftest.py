@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The real ComfyUI, installed by the role on a container of the lab."""
+"""Install the real ComfyUI by the role, on a container of the lab."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.real.scratch import scratch_repository
-from tests.support.lab.containers import GATEWAY, INVENTORY, ansible, containers
+from tests.real.git_copy import copy_repository
+from tests.support.lab.containers import GATEWAY, INVENTORY, run_lab_playbook, running_containers
 from tests.support.lab.machines import ROOT, Machine
 
 HOST = "role-server"
@@ -25,8 +25,8 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 @pytest.fixture(scope="session")
-def wanted_repository() -> str:
-    """What COMFYUI_REPO says; without it there is nothing to test."""
+def repository() -> str:
+    """Return COMFYUI_REPO. End the run without it, because then there is nothing to test."""
     repository = os.environ.get("COMFYUI_REPO", "")
     if not repository:
         pytest.exit("Say which ComfyUI: make test-real COMFYUI_REPO=https://github.com/Comfy-Org/ComfyUI.git", 2)
@@ -34,27 +34,25 @@ def wanted_repository() -> str:
 
 
 @pytest.fixture(scope="session")
-def container(wanted_repository: str) -> Iterator[Machine]:
-    """A bare container of the lab; afterwards the lab's containers are taken away, with the gigabytes in them."""
-    with containers() as made:
-        yield made[HOST]
+def container(repository: str) -> Iterator[Machine]:
+    """Start a bare container of the lab. Remove the lab's containers afterwards, with the gigabytes in them."""
+    with running_containers() as hosts:
+        yield hosts[HOST]
 
 
 @pytest.fixture(scope="session")
-def source(
-    wanted_repository: str, container: Machine, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[dict[str, str]]:
-    """The role's variables for where ComfyUI comes from. A path is served to the container over HTTP."""
+def source(repository: str, container: Machine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """Return the role's variables for the source of ComfyUI. A path is served to the container over HTTP."""
     revision = os.environ.get("COMFYUI_REVISION", "")
-    if "://" in wanted_repository:
-        yield {"comfyui_repo": wanted_repository, **({"comfyui_revision": revision} if revision else {})}
+    if "://" in repository:
+        yield {"comfyui_repo": repository, **({"comfyui_revision": revision} if revision else {})}
         return
-    served = tmp_path_factory.mktemp("served")
-    commit, left_out = scratch_repository(Path(wanted_repository), served / "ComfyUI.git", revision or "HEAD")
+    served_dir = tmp_path_factory.mktemp("served")
+    commit, left_out = copy_repository(Path(repository), served_dir / "ComfyUI.git", revision or "HEAD")
     if left_out:
-        print(f"{wanted_repository} lacks the content of {', '.join(left_out)}: installed without", file=sys.stderr)
+        print(f"{repository} lacks the content of {', '.join(left_out)}: installed without", file=sys.stderr)
     serve = [sys.executable, str(ROOT / "lab" / "standins" / "serve.py"), "--bind", GATEWAY, "--port", "0"]
-    with subprocess.Popen([*serve, "--root", str(served)], stdout=subprocess.PIPE, text=True) as server:
+    with subprocess.Popen([*serve, "--root", str(served_dir)], stdout=subprocess.PIPE, text=True) as server:
         assert server.stdout is not None
         url = server.stdout.readline().rpartition(" on ")[2].strip()
         try:
@@ -65,9 +63,9 @@ def source(
 
 @pytest.fixture(scope="session")
 def installation(container: Machine, source: dict[str, str]) -> Machine:
-    """The container with ComfyUI running on it."""
+    """Install ComfyUI in the container. Return the container."""
     indexes = {"COMFYUI_TORCH_INDEX": "comfyui_torch_url", "COMFYUI_PIP_INDEX": "comfyui_pip_index"}
     chosen = {variable: os.environ[name] for name, variable in indexes.items() if os.environ.get(name)}
     variables = json.dumps({**source, **chosen})
-    ansible(Path(__file__).with_name("install.yml"), "--inventory", str(INVENTORY), "--extra-vars", variables)
+    run_lab_playbook(Path(__file__).with_name("install.yml"), "--inventory", str(INVENTORY), "--extra-vars", variables)
     return container

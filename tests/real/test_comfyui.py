@@ -1,8 +1,8 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The real ComfyUI on a CPU: installed by the role, it renders an image and lists what is put on the share.
+"""Test the real ComfyUI on a CPU: it renders an image and lists what is put on the share.
 
-And the backend, on this computer, files what it made.
+The backend, on this computer, files what it rendered.
 
 Run by `make test-real COMFYUI_REPO=...`, never by `make test`: it downloads gigabytes. Needs what the lab's containers
 need (root on Debian, podman) and about 10 GB of disk.
@@ -37,7 +37,7 @@ from noslop_backend.ingest import ingest
 from noslop_backend.models import ProjectCreate
 
 from tests.backend.studio import make_sqlite, make_studio
-from tests.support.lab.hostile import run_hostile_node
+from tests.support.lab.hostile_node import run_hostile_node
 from tests.support.lab.machines import Machine
 
 pytestmark = pytest.mark.real
@@ -50,7 +50,7 @@ PROMPT = {
 
 
 def request(host: Machine, path: str, body: object = None) -> bytes:
-    """Ask ComfyUI on a host; returns the answer's body, fails the test for anything but 200."""
+    """Send a request to ComfyUI on a host. Return the answer's body; fail the test for any status but 200."""
     connection = http.client.HTTPConnection(host.address, 8188, timeout=60)
     try:
         connection.request("GET" if body is None else "POST", path, None if body is None else json.dumps(body))
@@ -62,16 +62,16 @@ def request(host: Machine, path: str, body: object = None) -> bytes:
     return content
 
 
-def wait_for(what: str, look: Callable[[], Any], within_s: float = 120) -> Any:  # noqa: ANN401 (what look finds)
-    """Look again and again until something is found."""
-    give_up = time.monotonic() + within_s
-    while not (found := look()):
-        assert time.monotonic() < give_up, f"{what}: not seen within {within_s:.0f} s"
+def wait_for(what: str, probe: Callable[[], Any], within_s: float = 120) -> Any:  # noqa: ANN401 (what probe returns)
+    """Call a function again and again until it returns something."""
+    deadline = time.monotonic() + within_s
+    while not (result := probe()):
+        assert time.monotonic() < deadline, f"{what}: not seen within {within_s:.0f} s"
         time.sleep(0.2)
-    return found
+    return result
 
 
-def test_it_is_the_real_one(installation: Machine) -> None:
+def test_installed_comfyui_is_the_real_one(installation: Machine) -> None:
     stats = json.loads(request(installation, "/system_stats"))
     assert stats["system"]["required_frontend_version"]
     assert stats["devices"][0]["type"] == "cpu"
@@ -79,18 +79,18 @@ def test_it_is_the_real_one(installation: Machine) -> None:
 
 
 def render(host: Machine, prompt: dict[str, Any], **extra_data: object) -> tuple[str, Any]:
-    """Have ComfyUI run a prompt; returns its id, and what the history says of it when it has ended."""
+    """Run a prompt in ComfyUI. Return its id, and its entry in the history after it has ended."""
     prompt_id = json.loads(request(host, "/prompt", {"prompt": prompt, "extra_data": extra_data}))["prompt_id"]
 
-    def entry() -> Any:  # noqa: ANN401 (what JSON holds)
+    def read_history() -> Any:  # noqa: ANN401 (what JSON holds)
         return json.loads(request(host, f"/history/{prompt_id}")).get(prompt_id)
 
-    done = wait_for(f"the end of prompt {prompt_id}", entry)
+    done = wait_for(f"the end of prompt {prompt_id}", read_history)
     assert done["status"]["status_str"] == "success", done["status"]
     return prompt_id, done
 
 
-def test_it_renders_an_image(installation: Machine) -> None:
+def test_comfyui_renders_an_image(installation: Machine) -> None:
     _, done = render(installation, PROMPT)
     image = done["outputs"]["2"]["images"][0]
     png = request(installation, f"/view?filename={image['filename']}&subfolder={image['subfolder']}&type=output")
@@ -99,8 +99,8 @@ def test_it_renders_an_image(installation: Machine) -> None:
     assert b"tEXtprompt" in png
 
 
-def test_what_it_made_is_filed_under_a_project(installation: Machine, tmp_path: Path) -> None:
-    """The backend runs on this computer, and files what the container's ComfyUI made: image, video, latent."""
+def test_backend_files_the_outputs_under_a_project(installation: Machine, tmp_path: Path) -> None:
+    """File what the container's ComfyUI made with a backend on this computer: image, video, latent."""
     prompt = {
         **PROMPT,
         "3": {"class_type": "PreviewImage", "inputs": {"images": ["1", 0]}},
@@ -112,7 +112,7 @@ def test_what_it_made_is_filed_under_a_project(installation: Machine, tmp_path: 
             "inputs": {"video": ["6", 0], "filename_prefix": "filed/video", "format": "auto", "codec": "auto"},
         },
     }
-    # Apart from what the other tests look for.
+    # Not the output that the other tests look for.
     prompt["2"] = {"class_type": "SaveImage", "inputs": {"images": ["1", 0], "filename_prefix": "filed/image"}}
     workflow = {"id": str(uuid.uuid4()), "nodes": [], "links": []}
     prompt_id, _ = render(installation, prompt, extra_pnginfo={"workflow": workflow})
@@ -140,25 +140,25 @@ def test_what_it_made_is_filed_under_a_project(installation: Machine, tmp_path: 
     studio.close()
 
 
-def test_a_file_put_on_the_share_is_listed(installation: Machine) -> None:
-    def listed() -> list[str]:
+def test_file_put_on_the_share_is_listed(installation: Machine) -> None:
+    def list_checkpoints() -> list[str]:
         names: list[str] = json.loads(request(installation, "/models/checkpoints"))
         return names
 
-    assert "from-the-share.safetensors" not in listed()
+    assert "from-the-share.safetensors" not in list_checkpoints()
     put = f"install -o noslop-models -g noslop-models -m 0664 /dev/null {CHECKPOINTS}/from-the-share.safetensors"
-    installation.output_of(put, root=True)
-    wait_for("the new checkpoint", lambda: "from-the-share.safetensors" in listed())
+    installation.check_output(put, root=True)
+    wait_for("the new checkpoint", lambda: "from-the-share.safetensors" in list_checkpoints())
 
 
-def test_its_state_is_the_hosts_and_its_models_are_the_studios(installation: Machine) -> None:
-    state = installation.output_of("cd /var/lib/noslop/comfyui && ls user/comfyui.db output/*.png", root=True)
+def test_state_is_local_and_models_are_shared(installation: Machine) -> None:
+    state = installation.check_output("cd /var/lib/noslop/comfyui && ls user/comfyui.db output/*.png", root=True)
     assert state.split() == ["output/real_00001_.png", "user/comfyui.db"]
-    links = installation.output_of("cd /opt/noslop/comfyui && readlink */models */custom_nodes", root=True)
+    links = installation.check_output("cd /opt/noslop/comfyui && readlink */models */custom_nodes", root=True)
     assert set(links.split()) == {"/mnt/noslop/comfyui/models", "/mnt/noslop/comfyui/custom_nodes"}
 
 
-def test_a_hostile_custom_node_reaches_nothing(installation: Machine) -> None:
+def test_hostile_custom_node_reaches_nothing(installation: Machine) -> None:
     result = run_hostile_node(installation, installation)
     assert {what for what, answer in result.attempts.items() if answer == "SUCCEEDED"} == set()
     assert set(result.own.values()) == {"SUCCEEDED"}

@@ -1,4 +1,4 @@
-"""One studio for all tests of this directory: made once, by the command that a person would type."""
+"""Deploy one studio for all tests of this directory, by the command that a person would type."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import pytest
 
 from tests.support.lab.driver import INVENTORY
-from tests.support.lab.machines import ROOT, Machine, machines, reset
-from tests.support.lab.processes import SecretWatch, secrets
+from tests.support.lab.machines import ROOT, Machine, list_machines, reset_machines
+from tests.support.lab.secret_watch import SecretWatch, read_secrets
 
 #: The share that gets a file system of its own; the others lie on the server's system disk, as in most homes.
 OWN_DISK = "media_cache"
@@ -27,7 +27,7 @@ mount /mnt/noslop/{OWN_DISK}
 
 @dataclass(frozen=True)
 class Studio:
-    """What `make demo` left behind, and what was seen while it ran."""
+    """The studio of `make demo`, and the secrets that were exposed while it was deployed."""
 
     output: str
     exit_code: int
@@ -37,15 +37,15 @@ class Studio:
 
 @pytest.fixture(scope="session")
 def studio() -> Studio:
-    """Run the demo on machines as they are on their first day, with an eye on every process of this computer."""
-    reset()
+    """Run the demo on bare machines, and watch every process of this computer for secrets."""
+    reset_machines()
     shutil.rmtree(INVENTORY, ignore_errors=True)
-    machines()["server"].output_of(MAKE_OWN_DISK, root=True)
-    with SecretWatch(secrets()) as watch:
+    list_machines()["server"].check_output(MAKE_OWN_DISK, root=True)
+    with SecretWatch(read_secrets()) as watch:
         done = subprocess.run(
             ["bash", "lab/studio/demo.sh"],
             cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=2400, check=False,
         )  # fmt: skip
     output = done.stdout + done.stderr
     print(output)
-    return Studio(output, done.returncode, machines(), watch.seen)
+    return Studio(output, done.returncode, list_machines(), watch.exposures)

@@ -1,1 +1,1 @@
-"""How tests reach the lab's machines, the programs of the studio on them, and the studio's own commands."""
+"""Reach the lab's machines, the programs of the studio on them, and the studio's own commands."""

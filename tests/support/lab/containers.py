@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The lab's containers: bare hosts with systemd, for tests that need no kernel of their own."""
+"""Run the lab's containers: bare hosts with systemd, for tests that need no kernel of their own."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ INVENTORY = LAB / "containers" / "inventory.yml"
 GATEWAY = "10.77.43.1"
 
 
-def ansible(playbook: Path, *words: str) -> str:
-    """Run a playbook; returns what it printed, fails the test with it when it fails."""
+def run_lab_playbook(playbook: Path, *words: str) -> str:
+    """Run a playbook. Return what it printed; fail the test with that when the playbook fails."""
     command = ["ansible-playbook", str(playbook), *words]
     environment = {**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_NOCOLOR": "1"}
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
@@ -29,14 +29,14 @@ def ansible(playbook: Path, *words: str) -> str:
 
 
 @contextlib.contextmanager
-def containers() -> Iterator[dict[str, Machine]]:
-    """Bare containers by name. Afterwards they are taken away, with everything in them."""
+def running_containers() -> Iterator[dict[str, Machine]]:
+    """Start bare containers, and yield them by name. Remove them afterwards, with everything in them."""
     lab = ROOT / "molecule" / "default"
     try:
-        ansible(lab / "create.yml")
-        ansible(lab / "reset.yml")
+        run_lab_playbook(lab / "create.yml")
+        run_lab_playbook(lab / "reset.yml")
         inventory = yaml.safe_load(INVENTORY.read_text())["lab_containers"]
         user = inventory["vars"]["ansible_user"]
         yield {name: Machine(name, host["ansible_host"], user) for name, host in inventory["hosts"].items()}
     finally:
-        ansible(lab / "destroy.yml")
+        run_lab_playbook(lab / "destroy.yml")

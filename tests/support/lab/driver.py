@@ -1,4 +1,4 @@
-"""The studio's own commands, run as a person runs them."""
+"""Run the studio's own commands as a person runs them."""
 
 from __future__ import annotations
 
@@ -13,36 +13,36 @@ from tests.support.lab.machines import LAB, ROOT
 INVENTORY = ROOT / "inventories" / "demo"
 
 
-def driver(*words: str, timeout_s: float = 1800) -> subprocess.CompletedProcess[str]:
-    """Run `noslop-driver`; the caller looks at the exit code."""
+def run_driver(*words: str, timeout_s: float = 1800) -> subprocess.CompletedProcess[str]:
+    """Run `noslop-driver`. The caller checks the exit code."""
     return _run("noslop-driver", *words, timeout_s=timeout_s)
 
 
-def driver_json(*words: str, timeout_s: float = 1800) -> tuple[int, dict[str, Any]]:
-    """Run `noslop-driver ... --json` on the demo studio, and read what it printed."""
+def run_driver_json(*words: str, timeout_s: float = 1800) -> tuple[int, dict[str, Any]]:
+    """Run `noslop-driver ... --json` on the demo studio. Return the exit code and the printed object."""
     password = ("--become-pass-file", str(LAB / "sudo_password"))
-    done = driver(*words, "--inventory", str(INVENTORY), *password, "--json", timeout_s=timeout_s)
+    done = run_driver(*words, "--inventory", str(INVENTORY), *password, "--json", timeout_s=timeout_s)
     assert done.stdout.lstrip().startswith("{"), f"no JSON: {done.stdout}{done.stderr}"
     result: dict[str, Any] = json.loads(done.stdout)
     return done.returncode, result
 
 
-def checks(result: dict[str, Any]) -> list[dict[str, Any]]:
-    """The checks of a `verify`, from what it printed as JSON."""
+def read_checks(result: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the checks of a `verify`, from what it printed as JSON."""
     verification = result["verification"]
     assert verification, result
-    found: list[dict[str, Any]] = verification["checks"]
-    return found
+    checks: list[dict[str, Any]] = verification["checks"]
+    return checks
 
 
-def changed_by_phase(result: dict[str, Any]) -> dict[tuple[str, str], int]:
-    """Phase and host, and how many tasks changed something there, from what `deploy` printed as JSON."""
+def count_changes_by_phase(result: dict[str, Any]) -> dict[tuple[str, str], int]:
+    """Return how many tasks changed something, by phase and host, from what `deploy` printed as JSON."""
     return {
         (phase["phase"], host): stats["changed"] for phase in result["phases"] for host, stats in phase["hosts"].items()
     }
 
 
-def playbook(name: str, *words: str, timeout_s: float = 1800) -> subprocess.CompletedProcess[str]:
+def run_playbook(name: str, *words: str, timeout_s: float = 1800) -> subprocess.CompletedProcess[str]:
     """Run one of the root playbooks on the demo studio with plain `ansible-playbook`."""
     password = f"--become-password-file={LAB / 'sudo_password'}"
     return _run(
@@ -50,8 +50,8 @@ def playbook(name: str, *words: str, timeout_s: float = 1800) -> subprocess.Comp
     )
 
 
-def changed_by_host(output: str) -> dict[str, int]:
-    """How many tasks changed something, host by host, from the recap of `ansible-playbook`."""
+def count_changes_by_host(output: str) -> dict[str, int]:
+    """Return how many tasks changed something, by host, from the recap of `ansible-playbook`."""
     return {host: int(count) for host, count in re.findall(r"^(\S+)\s+: ok=\d+\s+changed=(\d+)", output, re.MULTILINE)}
 
 

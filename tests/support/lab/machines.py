@@ -1,4 +1,4 @@
-"""The lab's virtual machines, as a test meets them: over SSH as the ordinary user, with sudo where it must."""
+"""Reach the lab's virtual machines over SSH as the ordinary user, with sudo where a test needs root."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Machine:
     user: str
 
     def ssh(self) -> list[str]:
-        """The start of a command line that runs something on the machine."""
+        """Return the start of a command line that runs something on the machine."""
         return [
             "ssh", "-i", str(LAB / "id_ed25519"),
             "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null", "-o", "LogLevel=ERROR",
@@ -41,7 +41,7 @@ class Machine:
         ]  # fmt: skip
 
     def run(self, command: str, *, stdin: str = "", timeout_s: float = 120) -> subprocess.CompletedProcess[str]:
-        """Run a shell command as the ordinary user; the caller looks at the exit code."""
+        """Run a shell command as the ordinary user. The caller checks the exit code."""
         return subprocess.run(
             [*self.ssh(), command], input=stdin, capture_output=True, text=True, timeout=timeout_s, check=False
         )
@@ -52,8 +52,8 @@ class Machine:
         password = (LAB / "sudo_password").read_text().rstrip("\n")
         return self.run(wrapped, stdin=f"{password}\n{stdin}", timeout_s=timeout_s)
 
-    def output_of(self, command: str, *, root: bool = False, timeout_s: float = 120) -> str:
-        """What a command printed; fails the test with its complaint when it ended otherwise than with 0."""
+    def check_output(self, command: str, *, root: bool = False, timeout_s: float = 120) -> str:
+        """Return what a command printed. Fail the test with its error output when it ended with another code than 0."""
         done = (self.sudo if root else self.run)(command, timeout_s=timeout_s)
         assert done.returncode == 0, (
             f"{self.name}: {command!r} ended with {done.returncode}: {done.stderr}{done.stdout}"
@@ -61,38 +61,38 @@ class Machine:
         return done.stdout
 
 
-def machines() -> dict[str, Machine]:
-    """Every machine of the lab by name, from the inventory that its creation wrote."""
+def list_machines() -> dict[str, Machine]:
+    """Return every machine of the lab by name, from the inventory that its creation wrote."""
     inventory = yaml.safe_load((LAB / "machines" / "inventory.yml").read_text())
-    found: dict[str, Machine] = {}
+    machines: dict[str, Machine] = {}
 
-    def walk(group: dict[str, Any], inherited: dict[str, Any]) -> None:
+    def add_hosts(group: dict[str, Any], inherited: dict[str, Any]) -> None:
         values = {**inherited, **(group.get("vars") or {})}
         for name, host in (group.get("hosts") or {}).items():
             merged = {**values, **(host or {})}
             if "ansible_host" in merged:
-                found[name] = Machine(name, merged["ansible_host"], merged.get("ansible_user", "artist"))
+                machines[name] = Machine(name, merged["ansible_host"], merged.get("ansible_user", "artist"))
         for child in (group.get("children") or {}).values():
-            walk(child or {}, values)
+            add_hosts(child or {}, values)
 
     for group in inventory.values():
-        walk(group or {}, {})
-    return found
+        add_hosts(group or {}, {})
+    return machines
 
 
-def reset() -> None:
+def reset_machines() -> None:
     """Make every machine bare again: a new disk, with the same name, keys and passwords."""
     subprocess.run(["ansible-playbook", "lab/machines/reset.yml"], cwd=ROOT, check=True)
 
 
 @contextlib.contextmanager
-def share_taken_away(worker: Machine, share: str) -> Iterator[str]:
-    """Unmount the share for as long as the block runs, so that no access mounts it again; gives its path."""
+def unmounted_share(worker: Machine, share: str) -> Iterator[str]:
+    """Unmount a share while the block runs, so that no access mounts it again. Yield its path."""
     path = f"/mnt/noslop/{share}"
     automount, mount = (
-        worker.output_of(f"systemd-escape -p --suffix={kind} {path}").strip() for kind in ("automount", "mount")
+        worker.check_output(f"systemd-escape -p --suffix={kind} {path}").strip() for kind in ("automount", "mount")
     )
-    worker.output_of(
+    worker.check_output(
         f"systemctl stop {automount} {mount}; systemctl mask --runtime {automount} {mount}",
         root=True,
     )
@@ -100,20 +100,20 @@ def share_taken_away(worker: Machine, share: str) -> Iterator[str]:
         yield path
     finally:
         # What a test mounted in its place goes first.
-        worker.output_of(
+        worker.check_output(
             f"umount {path} 2>/dev/null; systemctl unmask --runtime {automount} {mount};"
             f" systemctl daemon-reload; systemctl start {automount}",
             root=True,
         )
 
 
-def wait_for(what: str, look: Callable[[], T | None], *, timeout_s: float) -> T:
-    """Look again and again until there is something to see; fail with ``what`` when the time is over."""
+def wait_for(what: str, probe: Callable[[], T | None], *, timeout_s: float) -> T:
+    """Call a function again and again until it returns something. Fail with ``what`` when the time is over."""
     end = time.monotonic() + timeout_s
     while True:
-        seen = look()
-        if seen:
-            return seen
+        result = probe()
+        if result:
+            return result
         if time.monotonic() > end:
             raise AssertionError(f"waited {timeout_s:.0f} s in vain: {what}")
         time.sleep(0.5)

@@ -1,4 +1,4 @@
-"""The lab's power: machines are switched off as by a pulled plug, and on again."""
+"""Switch the lab's machines off as by a power cut, and on again."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from tests.support.lab.machines import LAB, ROOT, Machine, wait_for
 #: Modes of QEMU's cache (qemu-system-x86_64(1), -drive cache=) in which killing the emulator is like pulling the plug.
 #: What a program did not fsync is in the guest's page cache, which goes with the emulator in any mode. The modes differ
 #: in what the guest's kernel wrote: with `unsafe` and `writeback` it sits in the host's page cache, which outlives the
-#: emulator, so a flush that is missing further down would be forgiven, and `unsafe` ignores those that are asked for.
+#: emulator, so a flush that is missing further down would go unnoticed, and `unsafe` ignores requested flushes.
 #: With `none` and `directsync` it goes past the host's cache, and what of qcow2's tables was not flushed is lost too;
 #: with `writethrough` no write is answered before it is on the disk.
-HONEST_CACHES = ("none", "directsync", "writethrough")
+POWER_LOSS_CACHE_MODES = ("none", "directsync", "writethrough")
 
 
-def switch(machine: str, state: str, *, disk_cache: str | None = None) -> None:
+def switch_power(machine: str, state: str, *, disk_cache: str | None = None) -> None:
     """Switch a machine, or `all`, `off`, `on`, or off and on again at once (`reboot`).
 
-    Returns at once: whoever calls knows what to wait for.
+    Return at once: the caller waits for what it needs.
 
     Args:
         machine: its name.
@@ -35,38 +35,38 @@ def switch(machine: str, state: str, *, disk_cache: str | None = None) -> None:
     )  # fmt: skip
 
 
-def honest_cache(wanted: str | None) -> str:
-    """The cache mode for machines that lose their power.
+def select_cache_mode(requested: str | None) -> str:
+    """Return the cache mode for machines that lose their power.
 
     Args:
-        wanted: what was asked for; nothing means `none`.
+        requested: the mode that was asked for; nothing means `none`.
 
     Raises:
-        AssertionError: the mode forgives what a power cut would not.
+        AssertionError: in this mode a power cut loses less than on a real machine.
     """
-    mode = wanted or HONEST_CACHES[0]
-    assert mode in HONEST_CACHES, (
+    mode = requested or POWER_LOSS_CACHE_MODES[0]
+    assert mode in POWER_LOSS_CACHE_MODES, (
         f"NOSLOP_LAB_DISK_CACHE={mode}: a power cut on such a disk loses less than a real one, so the test would prove "
-        f"nothing. Set it to one of {', '.join(HONEST_CACHES)}, or leave it unset."
+        f"nothing. Set it to one of {', '.join(POWER_LOSS_CACHE_MODES)}, or leave it unset."
     )
     return mode
 
 
-def cache_of(machine: str) -> str:
-    """The cache mode that a running machine's emulator was started with."""
+def read_cache_mode(machine: str) -> str:
+    """Return the cache mode that a running machine's emulator was started with."""
     pid = (LAB / "machines" / machine / "qemu.pid").read_text().strip()
     command = Path(f"/proc/{pid}/cmdline").read_bytes().decode()
-    found = re.search(r"disk\.qcow2,[^\0]*cache=(\w+)", command)
-    assert found, command
-    return found.group(1)
+    match = re.search(r"disk\.qcow2,[^\0]*cache=(\w+)", command)
+    assert match, command
+    return match.group(1)
 
 
-def boot_id(machine: Machine) -> str:
-    """What a machine calls this run of its kernel; empty while it cannot be asked."""
+def read_boot_id(machine: Machine) -> str:
+    """Return the identifier of this run of a machine's kernel; empty while the machine does not answer."""
     done = machine.run("cat /proc/sys/kernel/random/boot_id")
     return done.stdout.strip() if done.returncode == 0 else ""
 
 
 def wait_until_up(machine: Machine, *, timeout_s: float) -> None:
     """Wait until a machine answers."""
-    wait_for(f"{machine.name} after it was switched on", lambda: boot_id(machine), timeout_s=timeout_s)
+    wait_for(f"{machine.name} after it was switched on", lambda: read_boot_id(machine), timeout_s=timeout_s)

