@@ -1,4 +1,4 @@
-# Each target does its own set-up. Start with `make demo`; `make help` lists the rest.
+# Each target does its own set-up. Start with `make demo`; `make help` lists the targets.
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
@@ -6,7 +6,7 @@ SHELL := /bin/bash
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-# Pythons that `make test-matrix` tries, those of them that are here.
+# Pythons that `make test-matrix` tries; those that are not installed are skipped.
 PYTHONS ?= python3.11 python3.12 python3.13
 MOUNTS := nfs_server nfs_client
 export PATH := $(CURDIR)/$(BIN):$(PATH)
@@ -14,7 +14,7 @@ export NOSLOP_LAB_CACHE ?= $(HOME)/.cache/noslop-lab
 export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 
 .PHONY: help
-help: ## Show what there is to make
+help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
 
 # The backend is a distribution of its own: an extra of the driver's would bring Ansible to every backend host.
@@ -26,7 +26,7 @@ $(VENV)/.ready: pyproject.toml backend/pyproject.toml
 	touch $@
 
 .PHONY: demo
-demo: lab-up backend-wheel ## A studio on three virtual machines: found, deployed, verified (REAL=1: the vendors' own downloads)
+demo: lab-up backend-wheel ## Deploy and verify a studio on three virtual machines (REAL=1: the vendors' own downloads)
 	bash lab/studio/demo.sh
 
 .PHONY: lab-up
@@ -34,23 +34,23 @@ lab-up: $(VENV)/.ready ## Boot the lab's three virtual machines
 	ansible-playbook lab/machines/create.yml
 
 .PHONY: lab-down
-lab-down: $(VENV)/.ready ## Take the lab away: machines, containers, bridge, rules
+lab-down: $(VENV)/.ready ## Remove the lab: machines, containers, bridge, rules
 	ansible-playbook lab/machines/destroy.yml
 	ansible-playbook molecule/default/destroy.yml
 	rm -rf inventories/demo
 
 .PHONY: lint
-lint: $(VENV)/.ready ## ruff, mypy --strict, files changed by path as root, ansible-lint
+lint: $(VENV)/.ready ## Run ruff, mypy --strict, the check for files changed by path as root, ansible-lint
 	ruff check .
 	ruff format --check .
 	mypy
 	$(BIN)/python tests/lint/root_paths.py
 	ansible-lint
 
-# Two halves that share no host run side by side: one with containers, one with virtual machines. What a look at the text
-# finds ends it before they begin, and the machines boot meanwhile.
+# Two halves that share no host run side by side: one with containers, one with virtual machines. The linters run first,
+# while the machines boot, and end the run if they fail.
 .PHONY: test
-test: programs backend-wheel ## Everything that CI runs
+test: programs backend-wheel ## Run everything that CI runs
 	$(MAKE) --no-print-directory --jobs 2 --output-sync=line lint lab-up
 	$(MAKE) --no-print-directory --jobs 2 --output-sync=line test-containers test-machines
 	$(MAKE) --no-print-directory lab-down
@@ -73,35 +73,35 @@ programs: $(VENV)/.ready
 	ansible-playbook lab/programs/install.yml
 
 .PHONY: test-units
-test-units: test-unit test-backend ## Everything that needs no hosts
+test-units: test-unit test-backend ## Run the tests that need no hosts
 
 .PHONY: test-unit
-test-unit: programs ## The driver, the collection and the lab's own code, without hosts
+test-unit: programs ## Test the driver, the collection and the lab's own code, without hosts
 	pytest tests/unit
 
 .PHONY: test-backend
-test-backend: programs ## The backend, on SQLite and PostgreSQL
+test-backend: programs ## Test the backend, on SQLite and PostgreSQL
 	pytest tests/backend
 
 MOMENTS ?= 20
 .PHONY: test-driver-kills
-test-driver-kills: $(VENV)/.ready ## The driver killed with -9 while it runs Ansible (MOMENTS=20)
+test-driver-kills: $(VENV)/.ready ## Kill the driver with -9 while it runs Ansible (MOMENTS=20)
 	$(BIN)/python -m tests.support.driver_kills --moments $(MOMENTS)
 
-# The backend in full; `make test` does a sample of each. One after the other, since each wants both processors.
+# The backend in full; `make test` runs a sample of each. One after the other, because each uses both processors.
 .PHONY: test-backend-long
-test-backend-long: programs ## The backend in full: killed at every system call, many processes, failing disks, its API at length
+test-backend-long: programs ## Test the backend in full: killed at every system call, many processes, failing disks, its API at length
 	$(MAKE) --no-print-directory --jobs 1 test-backend-processes test-backend-crash test-backend-contract
 
 OPERATIONS ?= 10000
 .PHONY: test-backend-processes
-test-backend-processes: programs ## 8 processes on PostgreSQL and 4 on SQLite, killed at random (OPERATIONS=10000)
+test-backend-processes: programs ## Kill 8 processes on PostgreSQL and 4 on SQLite at random (OPERATIONS=10000)
 	$(BIN)/python -m tests.backend.processes --operations $(OPERATIONS) --processes 8 --database postgresql
 	$(BIN)/python -m tests.backend.processes --operations $(OPERATIONS) --processes 4 --database sqlite
 
 EVERY ?= 1
 .PHONY: test-backend-crash
-test-backend-crash: programs ## Killed at every system call, and every call failing (EVERY=10: at one in ten)
+test-backend-crash: programs ## Kill the backend at every system call, and let every call fail (EVERY=10: at one in ten)
 	$(BIN)/python -m tests.backend.crash --database sqlite --every $(EVERY)
 	$(BIN)/python -m tests.backend.crash --database postgresql --every $(EVERY)
 	$(BIN)/python -m tests.backend.crash_import --database sqlite --every $(EVERY)
@@ -110,60 +110,60 @@ test-backend-crash: programs ## Killed at every system call, and every call fail
 
 EXAMPLES ?= 500
 .PHONY: test-backend-contract
-test-backend-contract: programs ## So many requests of every operation of the API, held against its description (EXAMPLES=500)
+test-backend-contract: programs ## Compare every operation of the API with its description, by many requests (EXAMPLES=500)
 	NOSLOP_EXAMPLES=$(EXAMPLES) pytest tests/backend/api/test_contract.py
 
 .PHONY: test-roles
-test-roles: backend-wheel ## Each role in a Molecule scenario of its own, in containers
+test-roles: backend-wheel ## Test each role in a Molecule scenario of its own, in containers
 	molecule test --all $(MOUNTS:%=--exclude %)
 
 .PHONY: test-local
-test-local: programs ## A studio of one machine, from the wheel, in a container
+test-local: programs ## Test a studio of one machine, from the wheel, in a container
 	pytest tests/local
 
 .PHONY: test-mounts
-test-mounts: lab-up ## The roles that need a kernel of their own, on the virtual machines
+test-mounts: lab-up ## Test the roles that need a kernel of their own, on the virtual machines
 	for role in $(MOUNTS); do molecule -c .config/molecule/machines.yml test -s $$role; done
 
 .PHONY: test-studio
-test-studio: lab-up backend-wheel ## The whole studio on the virtual machines, end to end
+test-studio: lab-up backend-wheel ## Test the whole studio on the virtual machines, end to end
 	pytest tests/studio
 
 .PHONY: test-matrix
-test-matrix: ## The unit tests under each Python that is here, with the ansible-core that goes with it
+test-matrix: ## Run the unit tests under each installed Python, with the ansible-core for it
 	for python in $(PYTHONS); do \
 	  if $$python -c '' 2>/dev/null; then \
 	    $(MAKE) --no-print-directory VENV=.matrix/$$(basename $$python) PYTHON=$$python versions test-units; \
-	  else echo "not tested: $$python is not here (make test-matrix PYTHONS='python3.12 /opt/python3.13/bin/python3.13')"; fi; \
+	  else echo "not tested: $$python is not installed (make test-matrix PYTHONS='python3.12 /opt/python3.13/bin/python3.13')"; fi; \
 	done
 
 .PHONY: versions
-versions: $(VENV)/.ready ## Python, and the ansible-core that goes with it
+versions: $(VENV)/.ready ## Print the versions of Python and ansible-core
 	$(BIN)/python --version
 	ansible --version | sed -n 1p
 
 .PHONY: test-faults
-test-faults: lab-up backend-wheel ## Restarts, power cuts, wrong mounts, lost markers, backends over NFS, a ComfyUI that was there before
+test-faults: lab-up backend-wheel ## Test restarts, power cuts, wrong mounts, lost markers, backends over NFS, the takeover of a ComfyUI
 	pytest tests/faults
 
 .PHONY: test-backend-nfs
-test-backend-nfs: lab-up backend-wheel ## The backend over NFS: 1,000 saves from two machines, 30 kills, 20 power cuts of the server (an hour and more)
+test-backend-nfs: lab-up backend-wheel ## Test the backend over NFS: 1,000 saves from two machines, 30 kills, 20 power cuts of the server (an hour and more)
 	NOSLOP_SAVES=1000 NOSLOP_KILLS=30 NOSLOP_CUTS=20 pytest tests/faults/test_backend_power_cuts.py -s
 
 .PHONY: test-real
-test-real: programs ## The real ComfyUI on a CPU (COMFYUI_REPO=<url or path>)
+test-real: programs ## Test the real ComfyUI on a CPU (COMFYUI_REPO=<url or path>)
 	pytest tests/real
 
 .PHONY: bench
-bench: demo ## Read-ahead over the mount, our settings against the kernel's
+bench: demo ## Measure read-ahead over the mount, NoSlop's settings against the kernel's
 	$(BIN)/python -m bench.readahead
 
 BENCHES := upload reads statistics reconcile saves mixed hostile
 .PHONY: bench-backend
-bench-backend: programs ## The backend's speed, both sides in one run, in about ten minutes (SIZE=full: 1,000,000 files and 2 GiB)
+bench-backend: programs ## Measure the backend's speed, both sides in one run, in about ten minutes (SIZE=full: 1,000,000 files and 2 GiB)
 	for each in $(BENCHES); do $(BIN)/python -m bench.backend_$$each $(if $(filter full,$(SIZE)),--full); done
 
-# The role studio_backend installs it from here; the driver's own wheel brings it along.
+# The role studio_backend installs it from here; the driver's own wheel includes it.
 .PHONY: backend-wheel
 backend-wheel: dist/.backend ## Build the backend's wheel into dist/, when its source changed
 dist/.backend: $(VENV)/.ready $(shell find backend/noslop_backend -type f -not -name '*.pyc')
@@ -171,9 +171,9 @@ dist/.backend: $(VENV)/.ready $(shell find backend/noslop_backend -type f -not -
 	$(BIN)/python -m build --wheel --no-isolation --outdir dist backend
 	touch $@
 
-# For all Pythons and processors that the backend runs on. Hosts install exactly these.
+# For all Pythons and processors that the backend supports. Hosts install exactly these packages.
 .PHONY: lock
-lock: $(VENV)/.ready ## Resolve the backend's packages anew, with their hashes
+lock: $(VENV)/.ready ## Resolve the backend's packages again, with their hashes
 	uv pip compile --quiet --universal --generate-hashes --only-binary :all: --no-annotate --custom-compile-command 'make lock' \
 	  --extra postgresql --python-version 3.11 --upgrade --output-file backend/noslop_backend/requirements.lock backend/pyproject.toml
 
@@ -182,5 +182,5 @@ wheel: backend-wheel ## Build both wheels into dist/: the driver's, with the col
 	$(BIN)/python -m build --wheel --no-isolation
 
 .PHONY: clean
-clean: lab-down ## Take away everything that make made, but the cached images
+clean: lab-down ## Remove everything that make made, except the cached images
 	rm -rf .venv .matrix .lab .ansible dist build .mypy_cache .pytest_cache .ruff_cache .hypothesis
