@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Put the backend's wheel into NoSlop's own wheel, where the role studio_backend finds it.
 
-A studio's hosts install the backend from this file, so that driver, roles and backend always have the same version and no
-index has to offer it. It is built from the source beside it: nothing binary is committed.
+A studio's hosts install the backend from this file, so that driver, roles and backend always have the same version and
+no index has to offer it. It is built from the source beside it: nothing binary is committed.
 """
 
 from __future__ import annotations
