@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Start a stand-in, wait until it says that it listens, talk to it, end it."""
+"""Start a stand-in, wait until it prints that it listens, send it requests, stop it."""
 
 from __future__ import annotations
 
@@ -19,11 +19,13 @@ STANDINS = Path(__file__).resolve().parents[2] / "lab" / "standins"
 
 @dataclass(frozen=True)
 class Answer:
+    """An HTTP answer."""
+
     status: int
     body: bytes
 
     @property
-    def json(self) -> Any:  # noqa: ANN401 (whatever the server says)
+    def json(self) -> Any:  # noqa: ANN401 (any JSON)
         return json.loads(self.body)
 
     @property
@@ -32,7 +34,7 @@ class Answer:
 
 
 class Daemon:
-    """A server process. `listening` finds its port in what it prints; it is ended when the block ends."""
+    """A server process. `listening` matches its port in what it prints. It is stopped when the block ends."""
 
     def __init__(
         self, command: list[str], listening: str, env: dict[str, str] | None = None, cwd: Path | None = None
@@ -93,7 +95,7 @@ def run(
     )
 
 
-def ok(done: subprocess.CompletedProcess[str]) -> str:
-    """What a program printed on standard output, once it is sure that it succeeded."""
+def check_success(done: subprocess.CompletedProcess[str]) -> str:
+    """Return what a program printed on standard output. Fail the test when it ended with another code than 0."""
     assert done.returncode == 0, f"{done.args} ended with {done.returncode}:\n{done.stdout}{done.stderr}"
     return done.stdout

@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""`make lab-down` on a computer that never had the containers' programs, because only `make demo` ran there."""
+"""Test `make lab-down` on a computer without podman, where only `make demo` ran."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ runpy.run_path(sys.argv[1], run_name="__main__")
 """
 
 
-def test_no_podman_means_no_containers_to_remove(tmp_path: Path) -> None:
+def test_removal_without_podman_changes_nothing(tmp_path: Path) -> None:
     arguments = {
         "state": "absent",
         "directory": str(tmp_path),

@@ -1,4 +1,4 @@
-"""The check in `make lint` for calls that change files by their paths finds each kind of them."""
+"""Test that `make lint` rejects each kind of call that changes files by path without a reason."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tests.lint import root_paths
         "path.rename(other)",
     ],
 )
-def test_a_call_by_path_needs_a_reason(tmp_path: Path, call: str) -> None:
+def test_call_by_path_without_a_reason_is_rejected(tmp_path: Path, call: str) -> None:
     (tmp_path / "module.py").write_text(f"def work(path, other, text):\n    {call}\n")
     (problem,) = root_paths.problems(tmp_path, {})
     assert "module.py:2: work calls" in problem
@@ -34,14 +34,14 @@ def test_a_call_by_path_needs_a_reason(tmp_path: Path, call: str) -> None:
 @pytest.mark.parametrize(
     "call", ['open(path, "rb")', "os.chown(name, 1, 1, dir_fd=directory)", 'text.replace("a", "b")', "os.lstat(path)"]
 )
-def test_what_reads_or_works_by_descriptor_needs_none(tmp_path: Path, call: str) -> None:
+def test_call_that_reads_or_works_by_descriptor_passes(tmp_path: Path, call: str) -> None:
     (tmp_path / "module.py").write_text(f"def work(path, name, directory, text):\n    {call}\n")
     assert root_paths.problems(tmp_path, {}) == []
 
 
-def test_a_reason_that_is_needed_no_more_is_an_error(tmp_path: Path) -> None:
+def test_reason_without_a_call_is_rejected(tmp_path: Path) -> None:
     assert "needs it no more" in root_paths.problems(tmp_path, {("module.py", "work"): "was needed once"})[0]
 
 
-def test_the_collection_has_a_reason_for_each() -> None:
+def test_every_call_of_the_collection_has_a_reason() -> None:
     assert root_paths.problems() == []

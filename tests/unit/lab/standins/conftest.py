@@ -1,5 +1,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
+"""Build the mirror, serve it, and install what it serves."""
+
 from __future__ import annotations
 
 import json
@@ -11,14 +13,14 @@ from typing import Any
 
 import pytest
 
-from tests.support.daemons import STANDINS, Daemon, ok, run
+from tests.support.daemons import STANDINS, Daemon, check_success, run
 
 
 @pytest.fixture(scope="session")
 def mirror(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A freshly built mirror."""
+    """Build a mirror."""
     out = tmp_path_factory.mktemp("standins") / "mirror"
-    ok(run(sys.executable, STANDINS / "build.py", out))
+    check_success(run(sys.executable, STANDINS / "build.py", out))
     return out
 
 
@@ -30,7 +32,7 @@ def manifest(mirror: Path) -> dict[str, Any]:
 
 @pytest.fixture(scope="session")
 def server(mirror: Path) -> Iterator[Daemon]:
-    """The mirror, served on a free port."""
+    """Serve the mirror on a free port."""
     command = [sys.executable, str(STANDINS / "serve.py"), "--port", "0", "--root", str(mirror)]
     with Daemon(command, r"on http://127\.0\.0\.1:(\d+)/") as daemon:
         yield daemon
@@ -38,16 +40,16 @@ def server(mirror: Path) -> Iterator[Daemon]:
 
 @pytest.fixture(scope="session")
 def pip_env() -> dict[str, str]:
-    """An environment in which pip knows no index but the one it is given."""
-    apart = {key: value for key, value in os.environ.items() if not key.startswith("PIP_")}
-    return {**apart, "PIP_CONFIG_FILE": os.devnull, "PIP_DISABLE_PIP_VERSION_CHECK": "1", "PIP_NO_CACHE_DIR": "1"}
+    """Return an environment in which pip uses only the index on its command line."""
+    inherited = {key: value for key, value in os.environ.items() if not key.startswith("PIP_")}
+    return {**inherited, "PIP_CONFIG_FILE": os.devnull, "PIP_DISABLE_PIP_VERSION_CHECK": "1", "PIP_NO_CACHE_DIR": "1"}
 
 
 @pytest.fixture(scope="session")
 def comfyui_tree(tmp_path_factory: pytest.TempPathFactory, server: Daemon) -> Path:
-    """A clone of the ComfyUI stand-in, over plain HTTP."""
+    """Clone the ComfyUI stand-in over plain HTTP."""
     tree = tmp_path_factory.mktemp("comfyui") / "clone"
-    ok(run("git", "clone", "--quiet", "--branch", "v0.3.64", f"{server.url}/ComfyUI.git", tree))
+    check_success(run("git", "clone", "--quiet", "--branch", "v0.3.64", f"{server.url}/ComfyUI.git", tree))
     return tree
 
 
@@ -55,12 +57,12 @@ def comfyui_tree(tmp_path_factory: pytest.TempPathFactory, server: Daemon) -> Pa
 def python(
     tmp_path_factory: pytest.TempPathFactory, server: Daemon, comfyui_tree: Path, pip_env: dict[str, str]
 ) -> Path:
-    """The interpreter of a virtual environment made as the role makes it, from the served indexes alone."""
+    """Make a virtual environment as the role does, from the served indexes alone. Return its interpreter."""
     venv = tmp_path_factory.mktemp("venv") / "venv"
-    ok(run(sys.executable, "-m", "venv", venv))
+    check_success(run(sys.executable, "-m", "venv", venv))
     pip: list[str | Path] = [venv / "bin" / "pip", "install", "--quiet", "--index-url"]
     torch = ("torch", "torchvision", "torchaudio")
-    ok(run(*pip, f"{server.url}/whl/cpu/", *torch, env=pip_env))
+    check_success(run(*pip, f"{server.url}/whl/cpu/", *torch, env=pip_env))
     needed = ("-r", comfyui_tree / "requirements.txt", "requests")
-    ok(run(*pip, f"{server.url}/pypi/simple/", *needed, env=pip_env))
+    check_success(run(*pip, f"{server.url}/pypi/simple/", *needed, env=pip_env))
     return venv / "bin" / "python"

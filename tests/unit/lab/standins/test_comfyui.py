@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The ComfyUI stand-in: model lists, renders, what it refuses, and what ends it."""
+"""Test the ComfyUI stand-in: model lists, renders, refused requests, and failed starts."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.daemons import Daemon, ok, run
+from tests.support.daemons import Daemon, check_success, run
 
 Start = Callable[..., Daemon]
 LISTENING = r"To see the GUI go to: http://127\.0\.0\.1:(\d+)"
@@ -22,7 +22,7 @@ LISTENING = r"To see the GUI go to: http://127\.0\.0\.1:(\d+)"
 
 @pytest.fixture
 def tree(comfyui_tree: Path, tmp_path: Path) -> Path:
-    """An installation of one's own: the files without the repository."""
+    """Copy the installation, without the repository."""
     return shutil.copytree(comfyui_tree, tmp_path / "ComfyUI", ignore=shutil.ignore_patterns(".git"))
 
 
@@ -47,8 +47,8 @@ def render(daemon: Daemon, prefix: str = "test", width: int = 64, height: int = 
     prompt_id = daemon.request("POST", "/prompt", {"prompt": prompt, "extra_data": extra}).json["prompt_id"]
     while not (entry := daemon.get(f"/history/{prompt_id}").json):
         pass
-    found: dict[str, Any] = entry[prompt_id]
-    return found
+    finished: dict[str, Any] = entry[prompt_id]
+    return finished
 
 
 def image_name(entry: dict[str, Any]) -> str:
@@ -56,7 +56,7 @@ def image_name(entry: dict[str, Any]) -> str:
     return name
 
 
-def test_it_says_what_it_is(start: Start) -> None:
+def test_stand_in_names_itself_and_its_versions(start: Start) -> None:
     with start() as daemon:
         stats = daemon.get("/system_stats").json
         assert stats["system"]["comfyui_version"] == "0.3.64"
@@ -65,7 +65,7 @@ def test_it_says_what_it_is(start: Start) -> None:
         assert b"stand-in" in daemon.get("/").body
 
 
-def test_a_render_makes_a_real_png_with_its_workflow(start: Start) -> None:
+def test_render_writes_a_png_with_its_workflow(start: Start) -> None:
     with start() as daemon:
         entry = render(daemon, width=320, height=200)
         assert entry["status"]["status_str"] == "success"
@@ -76,7 +76,7 @@ def test_a_render_makes_a_real_png_with_its_workflow(start: Start) -> None:
     assert b'tEXtworkflow\0{"nodes": []}' in png
 
 
-def test_an_output_is_named_one_after_the_highest_in_the_listing(start: Start, tree: Path) -> None:
+def test_output_gets_the_number_after_the_highest_listed(start: Start, tree: Path) -> None:
     with start() as daemon:
         assert image_name(render(daemon)) == "test_00001_.png"
         (tree / "output" / "test_00007_.png").touch()
@@ -84,7 +84,7 @@ def test_an_output_is_named_one_after_the_highest_in_the_listing(start: Start, t
         assert image_name(render(daemon)) == "test_00008_.png"
 
 
-def test_an_error_in_a_node_is_the_prompts_error(start: Start, tmp_path: Path) -> None:
+def test_error_in_a_node_fails_the_prompt(start: Start, tmp_path: Path) -> None:
     with start() as daemon:
         entry = render(daemon, prefix="../../escaped")
     assert entry["status"]["status_str"] == "error"
@@ -100,14 +100,14 @@ def test_an_error_in_a_node_is_the_prompts_error(start: Start, tmp_path: Path) -
         ({"1": {"class_type": "SaveImage", "inputs": {}}}, "prompt_outputs_failed_validation"),
     ],
 )
-def test_a_prompt_that_cannot_run_is_refused(start: Start, prompt: dict[str, Any], kind: str) -> None:
+def test_prompt_that_cannot_run_is_refused(start: Start, prompt: dict[str, Any], kind: str) -> None:
     with start() as daemon:
         answer = daemon.request("POST", "/prompt", {"prompt": prompt})
     assert answer.status == 400
     assert answer.json["error"]["type"] == kind
 
 
-def test_a_new_model_is_listed_at_once(start: Start, tree: Path) -> None:
+def test_new_model_is_listed_at_once(start: Start, tree: Path) -> None:
     checkpoints = tree / "models" / "checkpoints"
     with start() as daemon:
         assert daemon.get("/models/checkpoints").json == []
@@ -122,8 +122,8 @@ def test_a_new_model_is_listed_at_once(start: Start, tree: Path) -> None:
         assert choices["required"]["ckpt_name"][0] == ["b.safetensors", "sub/a.ckpt"]
 
 
-def test_a_list_is_kept_until_the_directorys_time_changes(start: Start, tree: Path) -> None:
-    """What a host sees whose kernel still has the old attributes of a directory on the share."""
+def test_list_is_cached_until_the_time_of_the_directory_changes(start: Start, tree: Path) -> None:
+    """Imitate a host whose kernel still has the old attributes of a directory on the share."""
     checkpoints = tree / "models" / "checkpoints"
     with start() as daemon:
         assert daemon.get("/models/checkpoints").json == []
@@ -135,7 +135,7 @@ def test_a_list_is_kept_until_the_directorys_time_changes(start: Start, tree: Pa
         assert daemon.get("/models/checkpoints").json == ["new.safetensors"]
 
 
-def test_a_folder_that_is_gone_is_an_error_and_an_unknown_one_is_not_found(start: Start, tree: Path) -> None:
+def test_removed_folder_is_a_server_error_and_an_unknown_one_is_404(start: Start, tree: Path) -> None:
     with start() as daemon:
         assert daemon.get("/models/loras").status == 200
         shutil.rmtree(tree / "models" / "loras")
@@ -157,7 +157,7 @@ def test_linked_models_and_nodes_work(start: Start, tree: Path, tmp_path: Path) 
         assert "SaveImageWebsocket" in daemon.get("/object_info").json
 
 
-def test_a_custom_node_that_fails_stops_nothing(start: Start, tree: Path) -> None:
+def test_custom_node_that_fails_stops_no_other(start: Start, tree: Path) -> None:
     nodes = tree / "custom_nodes"
     (nodes / "bad.py").write_text("import a_package_nobody_installed\n")
     (nodes / "good").mkdir()
@@ -173,7 +173,7 @@ def test_a_custom_node_that_fails_stops_nothing(start: Start, tree: Path) -> Non
         assert daemon.get("/object_info/Good").json["Good"]["python_module"] == "custom_nodes.good"
 
 
-def test_view_shows_nothing_that_lies_outside(start: Start, tree: Path, tmp_path: Path) -> None:
+def test_view_refuses_files_outside_its_directories(start: Start, tree: Path, tmp_path: Path) -> None:
     secret = tmp_path / "secret.png"
     secret.write_text("secret")
     output = tree / "output"
@@ -181,7 +181,7 @@ def test_view_shows_nothing_that_lies_outside(start: Start, tree: Path, tmp_path
     (output / "linked").symlink_to(tmp_path)
     (output / "page.html").write_text("<script>")
     with start() as daemon:
-        found = {
+        statuses = {
             query: daemon.get(f"/view?type=output&{query}").status
             for query in (
                 "filename=link.png",
@@ -194,10 +194,10 @@ def test_view_shows_nothing_that_lies_outside(start: Start, tree: Path, tmp_path
             )
         }
         assert daemon.get("/view?type=models&filename=x.png").status == 400
-    assert list(found.values()) == [403, 403, 403, 400, 400, 404, 200]
+    assert list(statuses.values()) == [403, 403, 403, 400, 400, 404, 200]
 
 
-def test_a_name_may_say_itself_where_it_lies(start: Start, tree: Path) -> None:
+def test_name_may_contain_its_directory(start: Start, tree: Path) -> None:
     (tree / "input").mkdir(exist_ok=True)
     (tree / "input" / "given.png").write_bytes(b"given")
     with start() as daemon:
@@ -205,7 +205,7 @@ def test_a_name_may_say_itself_where_it_lies(start: Start, tree: Path) -> None:
         assert daemon.get("/view?type=output&filename=given.png%20%5Binput%5D").body == b"given"
 
 
-def test_previews_and_latents_are_told_apart_from_outputs(start: Start) -> None:
+def test_previews_and_latents_have_their_own_types(start: Start) -> None:
     prompt = {
         "1": {"class_type": "EmptyImage", "inputs": {"width": 8, "height": 8, "batch_size": 1, "color": 0}},
         "2": {"class_type": "PreviewImage", "inputs": {"images": ["1", 0]}},
@@ -223,29 +223,29 @@ def test_previews_and_latents_are_told_apart_from_outputs(start: Start) -> None:
         assert len(latent) == 8 + int.from_bytes(latent[:8], "little") + 4 * 4 * 4 * 8
 
 
-def test_the_history_gives_so_many_as_are_asked_for(start: Start) -> None:
+def test_history_returns_the_requested_number(start: Start) -> None:
     with start() as daemon:
         for prefix in ("a", "b", "c"):
             render(daemon, prefix)
-        everything = list(daemon.get("/history").json)
-        assert len(everything) == 3
-        assert list(daemon.get("/history?max_items=2").json) == everything[1:]
-        assert list(daemon.get("/history?max_items=1&offset=1").json) == everything[1:2]
+        history = list(daemon.get("/history").json)
+        assert len(history) == 3
+        assert list(daemon.get("/history?max_items=2").json) == history[1:]
+        assert list(daemon.get("/history?max_items=1&offset=1").json) == history[1:2]
 
 
-def test_a_second_process_on_the_database_ends(start: Start, python: Path, tree: Path, tmp_path: Path) -> None:
+def test_second_process_on_the_database_ends(start: Start, python: Path, tree: Path, tmp_path: Path) -> None:
     with start() as first:
         second = run(python, "main.py", "--cpu", "--port", "0", cwd=tree)
         assert second.returncode == 1
         assert "Could not acquire lock on database" in second.stderr
         with start("--database-url", f"sqlite:///{tmp_path}/another.db") as third:
             assert third.get("/queue").status == first.get("/queue").status == 200
-    with start() as again:
-        assert again.get("/queue").json == {"queue_running": [], "queue_pending": []}
+    with start() as restarted:
+        assert restarted.get("/queue").json == {"queue_running": [], "queue_pending": []}
 
 
 @pytest.mark.parametrize(("name", "named"), [("models", "ComfyUI/models"), ("custom_nodes", "/nowhere/at/all")])
-def test_a_missing_directory_ends_it(python: Path, tree: Path, name: str, named: str) -> None:
+def test_start_fails_without_a_directory(python: Path, tree: Path, name: str, named: str) -> None:
     shutil.rmtree(tree / name)
     (tree / name).symlink_to("/nowhere/at/all")
     ended = run(python, "main.py", "--cpu", "--port", "0", cwd=tree)
@@ -253,13 +253,13 @@ def test_a_missing_directory_ends_it(python: Path, tree: Path, name: str, named:
     assert named in ended.stderr
 
 
-def test_a_missing_package_ends_it(tree: Path) -> None:
+def test_start_fails_without_a_package(tree: Path) -> None:
     ended = run(sys.executable, "-S", "main.py", "--cpu", cwd=tree)
     assert ended.returncode == 1
     assert "No module named 'torch'" in ended.stderr
 
 
-def test_without_a_gpu_it_needs_the_cpu_flag(python: Path, tree: Path) -> None:
+def test_start_without_a_gpu_needs_the_cpu_flag(python: Path, tree: Path) -> None:
     ended = run(python, "main.py", cwd=tree)
     assert ended.returncode == 1
     assert "Torch not compiled with CUDA enabled" in ended.stderr
@@ -272,7 +272,7 @@ def test_flags_are_those_of_the_original(python: Path, tree: Path, tmp_path: Pat
     assert "missing: No such file or directory" in missing.stderr
 
 
-def test_directories_of_its_own_keep_the_tree_clean(
+def test_flags_for_directories_leave_the_tree_unchanged(
     start: Start, comfyui_tree: Path, tree: Path, tmp_path: Path
 ) -> None:
     state = tmp_path / "state"
@@ -291,4 +291,4 @@ def test_directories_of_its_own_keep_the_tree_clean(
     assert (state / "output" / "test_00001_.png").exists()
     assert (state / "comfyui.db").exists()
     made = run("diff", "-rq", "-x", "__pycache__", "-x", ".git", comfyui_tree, tree)
-    assert ok(made) == ""
+    assert check_success(made) == ""

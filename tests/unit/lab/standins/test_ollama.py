@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The Ollama stand-in: what it does to a models directory, alone and beside others, and how it fails."""
+"""Test the Ollama stand-in: its changes to a models directory, alone and beside others, and its failures."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.daemons import Daemon, ok, run
+from tests.support.daemons import Daemon, check_success, run
 
 Start = Callable[..., Daemon]
 LISTENING = r"Listening on \S+:(\d+) "
@@ -23,11 +23,11 @@ TWO_HOURS_S = 2 * 3600
 
 @pytest.fixture(scope="session")
 def program(mirror: Path, manifest: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The program, unpacked from the archive and reached through a link, as an installation does it."""
+    """Unpack the program from the archive, and link to it as an installation does."""
     root = tmp_path_factory.mktemp("ollama")
     (root / "0.32.7").mkdir()
     archive = mirror / "ollama" / f"v{manifest['ollama_version']}" / "ollama-linux-amd64.tar.zst"
-    ok(run("tar", "--zstd", "-xf", archive, "-C", root / "0.32.7"))
+    check_success(run("tar", "--zstd", "-xf", archive, "-C", root / "0.32.7"))
     (root / "ollama").symlink_to("0.32.7/bin/ollama")
     return root / "ollama"
 
@@ -35,9 +35,9 @@ def program(mirror: Path, manifest: dict[str, Any], tmp_path_factory: pytest.Tem
 @pytest.fixture
 def env(tmp_path: Path) -> dict[str, str]:
     (tmp_path / "home").mkdir()
-    apart = {key: value for key, value in os.environ.items() if not key.startswith("OLLAMA_")}
-    places = {"HOME": str(tmp_path / "home"), "OLLAMA_MODELS": str(tmp_path / "models")}
-    return {**apart, **places, "OLLAMA_HOST": "127.0.0.1:0"}
+    inherited = {key: value for key, value in os.environ.items() if not key.startswith("OLLAMA_")}
+    variables = {"HOME": str(tmp_path / "home"), "OLLAMA_MODELS": str(tmp_path / "models")}
+    return {**inherited, **variables, "OLLAMA_HOST": "127.0.0.1:0"}
 
 
 @pytest.fixture
@@ -57,17 +57,17 @@ def pull(daemon: Daemon, model: str) -> list[dict[str, Any]]:
     return daemon.request("POST", "/api/pull", {"model": model}).lines
 
 
-def names(daemon: Daemon) -> list[str]:
+def list_models(daemon: Daemon) -> list[str]:
     return sorted(model["name"] for model in daemon.get("/api/tags").json["models"])
 
 
-def put(path: Path, age_s: float) -> Path:
+def write_file(path: Path, age_s: float) -> Path:
     path.write_text("something")
     os.utime(path, (time.time() - age_s,) * 2)
     return path
 
 
-def test_a_pull_ends_as_a_model_in_the_vendors_layout(start: Start, tmp_path: Path) -> None:
+def test_pull_writes_a_model_in_the_layout_of_the_vendor(start: Start, tmp_path: Path) -> None:
     with start() as daemon:
         events = pull(daemon, "tiny")
     assert events[0] == {"status": "pulling manifest"}
@@ -81,7 +81,7 @@ def test_a_pull_ends_as_a_model_in_the_vendors_layout(start: Start, tmp_path: Pa
     assert blob.stat().st_size == layers[0]["size"] == progress[-1]["total"]
 
 
-def test_models_belong_to_the_daemon_whatever_the_umask(start: Start, tmp_path: Path) -> None:
+def test_modes_of_models_do_not_depend_on_the_umask(start: Start, tmp_path: Path) -> None:
     mask = os.umask(0o002)
     try:
         with start() as daemon:
@@ -93,15 +93,15 @@ def test_models_belong_to_the_daemon_whatever_the_umask(start: Start, tmp_path: 
     assert (modes, directories) == ({0o644}, {0o755})
 
 
-def test_a_start_prunes_what_no_manifest_names(start: Start, blobs: Path) -> None:
+def test_start_removes_blobs_that_no_manifest_names(start: Start, blobs: Path) -> None:
     with start() as daemon:
         pull(daemon, "tiny")
     kept = list(blobs.iterdir())
     for path in kept:
         os.utime(path, (time.time() - TWO_HOURS_S,) * 2)
-    old = put(blobs / ("sha256-" + "a" * 64), TWO_HOURS_S)
-    young = put(blobs / ("sha256-" + "b" * 64), 0)
-    partial = put(blobs / ("sha256-" + "c" * 64 + "-partial"), 0)
+    old = write_file(blobs / ("sha256-" + "a" * 64), TWO_HOURS_S)
+    young = write_file(blobs / ("sha256-" + "b" * 64), 0)
+    partial = write_file(blobs / ("sha256-" + "c" * 64 + "-partial"), 0)
     with start(OLLAMA_NOPRUNE="1"):
         assert old.exists()
         assert partial.exists()
@@ -109,27 +109,27 @@ def test_a_start_prunes_what_no_manifest_names(start: Start, blobs: Path) -> Non
         assert sorted(blobs.iterdir()) == sorted([*kept, young])
 
 
-def test_a_broken_manifest_stops_the_pruning(start: Start, blobs: Path) -> None:
+def test_broken_manifest_stops_the_pruning(start: Start, blobs: Path) -> None:
     with start() as daemon:
         pull(daemon, "tiny")
-    old = put(blobs / ("sha256-" + "a" * 64), TWO_HOURS_S)
+    old = write_file(blobs / ("sha256-" + "a" * 64), TWO_HOURS_S)
     manifests = blobs.parent / "manifests" / "registry.ollama.ai" / "library"
     (manifests / "tiny" / "latest").write_text("{")
     with start() as daemon:
         assert old.exists()
-        assert names(daemon) == []
+        assert list_models(daemon) == []
 
 
-def test_what_one_daemon_pulls_the_others_list_at_once(start: Start) -> None:
+def test_model_pulled_by_one_daemon_is_listed_by_the_others_at_once(start: Start) -> None:
     with start(OLLAMA_NOPRUNE="1") as one, start(OLLAMA_NOPRUNE="1") as other:
-        assert names(other) == []
+        assert list_models(other) == []
         pull(one, "tiny:7b")
-        assert names(other) == ["tiny:7b"]
+        assert list_models(other) == ["tiny:7b"]
         other.request("DELETE", "/api/delete", {"model": "tiny:7b"})
-        assert names(one) == []
+        assert list_models(one) == []
 
 
-def interrupted(daemon: Daemon) -> http.client.HTTPResponse:
+def start_pull(daemon: Daemon) -> http.client.HTTPResponse:
     """Begin a pull and return its answer, of which some megabytes are still to come."""
     connection = http.client.HTTPConnection("127.0.0.1", daemon.port)
     connection.request("POST", "/api/pull", json.dumps({"model": "tiny"}))
@@ -142,7 +142,7 @@ def interrupted(daemon: Daemon) -> http.client.HTTPResponse:
 def test_two_daemons_that_pull_one_model_write_one_partial_file(start: Start, blobs: Path, tmp_path: Path) -> None:
     gate = tmp_path / "gate"
     with start(OLLAMA_STANDIN_PULL_GATE=str(gate)) as slow, start(OLLAMA_NOPRUNE="1") as fast:
-        answer = interrupted(slow)
+        answer = start_pull(slow)
         assert len(list(blobs.glob("*-partial"))) == 1
         assert pull(fast, "tiny")[-1] == {"status": "success"}
         assert list(blobs.glob("*-partial")) == []
@@ -152,10 +152,10 @@ def test_two_daemons_that_pull_one_model_write_one_partial_file(start: Start, bl
     assert "no such file or directory" in last["error"]
 
 
-def test_a_start_destroys_the_pull_of_another_daemon(start: Start, blobs: Path, tmp_path: Path) -> None:
+def test_start_destroys_the_pull_of_another_daemon(start: Start, blobs: Path, tmp_path: Path) -> None:
     gate = tmp_path / "gate"
     with start(OLLAMA_STANDIN_PULL_GATE=str(gate)) as slow:
-        answer = interrupted(slow)
+        answer = start_pull(slow)
         with start():
             assert list(blobs.glob("*-partial*")) == []
         gate.touch()
@@ -164,7 +164,7 @@ def test_a_start_destroys_the_pull_of_another_daemon(start: Start, blobs: Path, 
     assert "error" in last
 
 
-def test_generate_reads_the_model_and_says_what_it_is(start: Start, blobs: Path) -> None:
+def test_generate_reads_the_model_and_names_the_stand_in(start: Start, blobs: Path) -> None:
     with start() as daemon:
         pull(daemon, "tiny")
         answer = daemon.request("POST", "/api/generate", {"model": "tiny", "prompt": "Hello?", "stream": False})
@@ -180,40 +180,40 @@ def test_generate_reads_the_model_and_says_what_it_is(start: Start, blobs: Path)
         assert daemon.request("POST", "/api/generate", {"model": "none", "prompt": "x"}).status == 404
 
 
-def test_a_model_made_from_another_keeps_the_shared_layer(start: Start, blobs: Path) -> None:
+def test_model_made_from_another_keeps_the_shared_layer(start: Start, blobs: Path) -> None:
     with start() as daemon:
         pull(daemon, "tiny")
         made = daemon.request("POST", "/api/create", {"model": "polite", "from": "tiny", "system": "Be polite."})
         assert made.lines[-1] == {"status": "success"}
         daemon.request("DELETE", "/api/delete", {"model": "tiny"})
-        assert names(daemon) == ["polite:latest"]
+        assert list_models(daemon) == ["polite:latest"]
         assert daemon.request("POST", "/api/generate", {"model": "polite", "prompt": "x"}).status == 200
         daemon.request("DELETE", "/api/delete", {"model": "polite"})
     assert list(blobs.iterdir()) == []
 
 
 @pytest.mark.parametrize("form", ["127.0.0.1:{}", "http://127.0.0.1:{}", ":{}", "0.0.0.0:{}", "localhost:{}/"])
-def test_the_command_line_talks_to_the_daemon_at_ollama_host(
+def test_command_line_uses_the_daemon_at_ollama_host(
     program: Path, env: dict[str, str], start: Start, form: str
 ) -> None:
     with start() as daemon:
         env["OLLAMA_HOST"] = form.format(daemon.port)
-        assert ok(run(program, "--version", env=env)) == "ollama version is 0.32.7\n"
-        ok(run(program, "pull", "tiny", env=env))
-        head, row = ok(run(program, "list", env=env)).splitlines()
+        assert check_success(run(program, "--version", env=env)) == "ollama version is 0.32.7\n"
+        check_success(run(program, "pull", "tiny", env=env))
+        head, row = check_success(run(program, "list", env=env)).splitlines()
         assert head.split() == ["NAME", "ID", "SIZE", "MODIFIED"]
         assert row.startswith("tiny:latest ")
-        assert ok(run(program, "rm", "tiny", env=env)) == "deleted 'tiny'\n"
+        assert check_success(run(program, "rm", "tiny", env=env)) == "deleted 'tiny'\n"
 
 
-def test_the_command_line_without_a_daemon_says_so(program: Path, env: dict[str, str]) -> None:
+def test_command_line_without_a_daemon_fails_with_the_next_step(program: Path, env: dict[str, str]) -> None:
     env["OLLAMA_HOST"] = "127.0.0.1:1"
     failed = run(program, "list", env=env)
     assert failed.returncode == 1
     assert failed.stderr == "Error: could not connect to ollama server, run 'ollama serve' to start it\n"
 
 
-def test_an_unknown_model_is_an_error(program: Path, env: dict[str, str], start: Start) -> None:
+def test_unknown_model_is_an_error(program: Path, env: dict[str, str], start: Start) -> None:
     with start() as daemon:
         env["OLLAMA_HOST"] = f"127.0.0.1:{daemon.port}"
         for command, message in (("run", "model 'none:latest' not found"), ("rm", "model 'none:latest' not found")):
@@ -223,7 +223,7 @@ def test_an_unknown_model_is_an_error(program: Path, env: dict[str, str], start:
         assert daemon.request("POST", "/api/pull", {"model": "../../etc"}).status == 400
 
 
-def test_a_port_that_is_taken_ends_the_second_daemon(program: Path, env: dict[str, str], start: Start) -> None:
+def test_second_daemon_on_a_port_ends(program: Path, env: dict[str, str], start: Start) -> None:
     with start() as daemon:
         env["OLLAMA_HOST"] = f"127.0.0.1:{daemon.port}"
         failed = run(program, "serve", env=env)
@@ -231,7 +231,7 @@ def test_a_port_that_is_taken_ends_the_second_daemon(program: Path, env: dict[st
     assert f"Error: listen tcp 127.0.0.1:{daemon.port}: bind: address already in use" in failed.stderr
 
 
-def test_a_daemon_that_cannot_write_does_not_start(program: Path, env: dict[str, str], tmp_path: Path) -> None:
+def test_daemon_that_cannot_write_does_not_start(program: Path, env: dict[str, str], tmp_path: Path) -> None:
     file = tmp_path / "file"
     file.touch()
     failed = run(program, "serve", env={**env, "OLLAMA_MODELS": str(file / "models")})
@@ -243,7 +243,7 @@ def test_a_daemon_that_cannot_write_does_not_start(program: Path, env: dict[str,
     assert "Error: could not create directory" in failed.stderr
 
 
-def test_a_start_makes_a_key_in_the_home(start: Start, tmp_path: Path) -> None:
+def test_start_writes_a_key_in_the_home_directory(start: Start, tmp_path: Path) -> None:
     with start():
         key = tmp_path / "home" / ".ollama" / "id_ed25519"
         assert key.stat().st_mode & 0o777 == 0o600
