@@ -16,7 +16,7 @@ from tests.support.lab.machines import LAB, ROOT, wait_for
 
 PASSWORD = ("--become-pass-file", str(LAB / "sudo_password"))
 #: The tasks at which the driver is killed, one deployment each. They change what differs between the versions.
-KILL_TASKS = (
+MOMENTS = (
     "configure | Make the accounts",
     "configure | Bind what listens to the firewall's unit",
     "directories | Make the shared directories",
@@ -56,7 +56,7 @@ def test_upgrade_loses_nothing_when_the_driver_is_killed_five_times(old_studio: 
     checked = run_driver("deploy", "--inventory", str(INVENTORY), *PASSWORD, "--yes", "--check")
     assert checked.returncode == 0, checked.stdout + checked.stderr
     assert old_studio.read_layout() == layout
-    for task in KILL_TASKS:
+    for task in MOMENTS:
         kill_driver_at(task)
     code, result = run_driver_json("deploy", "--yes")
     assert code == 0, result

@@ -156,14 +156,17 @@ def _is_allowed(path: str, name: str) -> bool:
 
 
 def _opening(path: str, kind: str, line: int, docstring: str) -> Iterator[Problem]:
-    """Reject a docstring whose first word is no command: a question, an article, or a word that ends in s."""
+    """Reject a docstring whose first word is no command: a question, an article, or a word that ends in s.
+
+    A module may be about a thing ("Fixtures of several tests"), but not describe itself ("Runs the tests").
+    """
     text = docstring.strip()
     match = _FIRST_WORD.match(text)
     word = match[0] if match else ""
     is_module = kind == "the module"
     if (
         word.lower() in QUESTIONS
-        or re.search(r"[^s]s$", word)
+        or (re.search(r"[^s]s$", word) and not (is_module and text.startswith(f"{word} of ")))
         or (text.startswith("The module") if is_module else word.lower() in THINGS)
     ):
         yield Problem(

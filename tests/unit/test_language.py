@@ -100,6 +100,11 @@ def test_a_module_whose_docstring_is_a_question_or_a_remark_is_rejected(tmp_path
     assert "the docstring of the module opens with" in problem
 
 
+@pytest.mark.parametrize("opening", ["Read hosts", "The marker of a share", "Names of hosts", "Process files"])
+def test_a_module_whose_docstring_is_a_command_or_a_thing_passes(tmp_path: Path, opening: str) -> None:
+    assert problems_of(tmp_path, f'"""{opening}."""\n') == []
+
+
 def test_a_command_and_the_noun_of_a_class_pass(tmp_path: Path) -> None:
     code = (
         '"""Read hosts."""\nclass Host:\n    """The host."""\n    def read(self) -> None:\n        """Pass it on."""\n'
