@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Build the wheel of a later version of the backend: the source as it is, with a higher number and one migration more.
 
-later.py SOURCE DIRECTORY: the wheel lies in DIRECTORY then, alone.
+build_newer_wheel.py SOURCE DIRECTORY: the wheel lies in DIRECTORY then, alone.
 """
 
 from __future__ import annotations

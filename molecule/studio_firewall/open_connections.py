@@ -1,8 +1,8 @@
 """Keep TCP connections open, send lines over all of them, and print over which of them a line arrived.
 
-    connections.py keep NAME [listen:[IPV4:]PORT ...] [connect:SOURCE:PORT:HOST:PORT ...]
-    connections.py send NAME LINE
-    connections.py received NAME LINE
+    open_connections.py keep NAME [listen:[IPV4:]PORT ...] [connect:SOURCE:PORT:HOST:PORT ...]
+    open_connections.py send NAME LINE
+    open_connections.py received NAME LINE
 
 `keep` is ready when its control socket exists; source port 0 takes any. `received` prints one line a connection:
 `ADDRESS:PORT yes|no`, the address of the side with the higher port, and the lower port.
