@@ -95,7 +95,7 @@ def describe(connection: socket.socket) -> str:
 
 
 def main() -> None:
-    """Do what the arguments say."""
+    """Run the command that the arguments name."""
     verb, name, *words = sys.argv[1:]
     control = Path("/run") / f"connections-{name}"
     if verb == "keep":
