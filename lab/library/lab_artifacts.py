@@ -14,7 +14,7 @@ description:
   - Builds the stand-ins' tree when it is missing or its sources changed, and serves it on one address.
 options:
   state:
-    description: Whether the server runs. The tree stays when it stops.
+    description: Whether the server runs. The tree is kept when it stops.
     type: str
     choices: [started, stopped]
     default: started

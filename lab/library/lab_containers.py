@@ -129,7 +129,7 @@ class Containers:
             changes = ("--change", 'CMD ["/sbin/init"]', "--change", f"LABEL {LABEL}={image.name}")
             self.podman("import", "--quiet", *changes, str(image / "rootfs.tar"), tag)
             if old:
-                # Containers of an earlier run may still use it: then it stays.
+                # Fails, and keeps the image, where containers of an earlier run still use it.
                 self.module.run_command(["podman", "image", "rm", old])
 
     def make_network(self) -> None:

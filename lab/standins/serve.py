@@ -51,7 +51,7 @@ def main(words: list[str]) -> int:
     """Serve the directory, and return the exit code."""
     parser = argparse.ArgumentParser(description="Serve a directory over HTTP, read-only.")
     parser.add_argument("--bind", default="127.0.0.1", metavar="ADDR")
-    parser.add_argument("--port", type=int, default=8042, help="0 takes a free one")
+    parser.add_argument("--port", type=int, default=8042, help="0 chooses a free port")
     parser.add_argument("--root", type=Path, required=True, metavar="DIR")
     parser.add_argument("--pid-file", type=Path, metavar="FILE")
     arguments = parser.parse_args(words)

@@ -52,7 +52,7 @@ class Wheel:
 
 
 def record_hash(content: str) -> str:
-    """Return a hash as RECORD holds it."""
+    """Return a hash in the format of RECORD."""
     digest = hashlib.sha256(content.encode()).digest()
     return "sha256=" + base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
 

@@ -4,7 +4,7 @@
     open_connections.py send NAME LINE
     open_connections.py received NAME LINE
 
-`keep` is ready when its control socket exists; source port 0 takes any. `received` prints one line a connection:
+`keep` is ready when its control socket exists; source port 0 means any. `received` prints one line a connection:
 `ADDRESS:PORT yes|no`, the address of the side with the higher port, and the lower port.
 """
 
@@ -20,7 +20,7 @@ WAIT_S = 2
 
 
 class Connections:
-    """All open connections of one process, with what arrived over each."""
+    """All open connections of one process, with the data that arrived over each."""
 
     def __init__(self, control: Path, listeners: list[str], targets: list[list[str]]) -> None:
         self._received: dict[socket.socket, bytes] = {}
@@ -76,7 +76,7 @@ class Connections:
                 for connection in self._received:
                     connection.send(line.encode() + b"\n")
             else:
-                # No second command comes before this one is answered.
+                # This answer is sent before the next command is read.
                 while self._missing(line) and self._handle_events(WAIT_S):
                     pass
                 missing = self._missing(line)

@@ -73,14 +73,16 @@ def validate(prompt: Prompt) -> list[str]:
     outputs = [i for i, n in prompt.items() if getattr(NODE_CLASS_MAPPINGS[n["class_type"]], "OUTPUT_NODE", False)]
     if not outputs:
         raise PromptError("prompt_no_outputs", "Prompt has no outputs")
-    found = {node_id: input_errors(prompt, node_id) for node_id in prompt}
-    bad = {
+    errors_by_node = {node_id: input_errors(prompt, node_id) for node_id in prompt}
+    node_errors = {
         node_id: {"errors": errors, "dependent_outputs": outputs, "class_type": prompt[node_id]["class_type"]}
-        for node_id, errors in found.items()
+        for node_id, errors in errors_by_node.items()
         if errors
     }
-    if bad:
-        raise PromptError("prompt_outputs_failed_validation", "Prompt outputs failed validation", node_errors=bad)
+    if node_errors:
+        raise PromptError(
+            "prompt_outputs_failed_validation", "Prompt outputs failed validation", node_errors=node_errors
+        )
     return outputs
 
 
@@ -188,10 +190,10 @@ def execute(job: Job) -> dict[str, Any]:
     """Run a prompt, and return its entry in the history, also of a failure."""
     messages: list[list[Any]] = []
 
-    def say(event: str, **more: object) -> None:
+    def record(event: str, **more: object) -> None:
         messages.append([event, {"prompt_id": job.prompt_id, "timestamp": int(time.time() * 1000), **more}])
 
-    say("execution_start")
+    record("execution_start")
     run = Execution(job)
     started = time.perf_counter()
     try:
@@ -201,10 +203,10 @@ def execute(job: Job) -> dict[str, Any]:
         logging.error("!!! Exception during processing !!! %s", error)
         logging.error(traceback.format_exc())
         kind = type(error).__name__
-        say("execution_error", node_id=run.current, exception_type=kind, exception_message=str(error))
+        record("execution_error", node_id=run.current, exception_type=kind, exception_message=str(error))
         good = False
     else:
-        say("execution_success")
+        record("execution_success")
         good = True
         logging.info("Prompt executed in %.2f seconds", time.perf_counter() - started)
     meta = {i: {"node_id": i, "display_node": i, "parent_node": None, "real_node_id": i} for i in run.shown}

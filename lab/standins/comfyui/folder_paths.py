@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Return directories and the lists of model files, which are cached until the mtime of a directory changes.
 
-A list is read again only when the mtime of one of its directories differs from what it was: a file added, removed
-or renamed is seen at once, and a host whose view of the directory is cached (NFS attributes) sees it later.
+A list is read again only when the mtime of one of its directories changed. An added, removed or renamed file is
+therefore listed at once, or later on a host that caches the attributes of the directory (NFS).
 """
 
 from __future__ import annotations
@@ -104,13 +104,13 @@ def get_filename_list(name: str) -> list[str]:
         listing = _listings.get(name)
         if listing is None or not _still_true(name, listing):
             paths, extensions = folder_names_and_paths[name]
-            found: set[str] = set()
+            names: set[str] = set()
             times: dict[str, float] = {}
             for path in paths:
-                files, seen = _scan(path)
-                found.update(f for f in files if not extensions or os.path.splitext(f)[1].lower() in extensions)
-                times.update(seen)
-            listing = _listings[name] = (sorted(found), times)
+                files, mtimes = _scan(path)
+                names.update(f for f in files if not extensions or os.path.splitext(f)[1].lower() in extensions)
+                times.update(mtimes)
+            listing = _listings[name] = (sorted(names), times)
         return list(listing[0])
 
 

@@ -148,13 +148,13 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def object_info(self, _: dict[str, str]) -> None:
         """Answer /object_info; a node that fails to describe itself is left out."""
-        found = {}
+        infos = {}
         for name in NODE_CLASS_MAPPINGS:
             try:
-                found[name] = node_info(name)
+                infos[name] = node_info(name)
             except Exception:
                 logging.exception("[ERROR] An error occurred while retrieving information for the '%s' node.", name)
-        self.json(found)
+        self.json(infos)
 
     def one_object_info(self, name: str) -> None:
         """Answer /object_info/{node}."""

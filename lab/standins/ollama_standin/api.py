@@ -89,13 +89,13 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def tags(self, _: dict[str, Any]) -> None:
         """Answer /api/tags."""
         models = self.server.models
-        found = []
+        descriptions = []
         for name in models.names():
             try:
-                found.append(models.describe(name))
+                descriptions.append(models.describe(name))
             except OllamaError as error:
                 log.warning("bad manifest name=%s error=%s", name.short, error)
-        self._json({"models": found})
+        self._json({"models": descriptions})
 
     def ps(self, _: dict[str, Any]) -> None:
         """Answer /api/ps. The stand-in loads no model."""

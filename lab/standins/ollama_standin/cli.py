@@ -70,7 +70,7 @@ class Client:
 
     def __init__(self) -> None:
         host, self.port = listen_address(os.environ.get("OLLAMA_HOST", ""))
-        self.host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 (one asks where it may listen)
+        self.host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 (a connection goes to loopback)
 
     def events(self, method: str, path: str, body: dict[str, Any] | None = None) -> Iterator[dict[str, Any]]:
         """Send a request, and yield the JSON lines of the answer. Raises OllamaError."""
@@ -152,10 +152,10 @@ def modelfile(path: Path) -> dict[str, str]:
         text = path.read_text("utf-8")
     except OSError as error:
         raise OllamaError(os_message("open", error)) from error
-    found = {word.lower(): value.strip(' "') for word, value in re.findall(r"(?mi)^(FROM|SYSTEM)\s+(.+)$", text)}
-    if "from" not in found:
+    fields = {word.lower(): value.strip(' "') for word, value in re.findall(r"(?mi)^(FROM|SYSTEM)\s+(.+)$", text)}
+    if "from" not in fields:
         raise OllamaError("no FROM line for the model was specified")
-    return found
+    return fields
 
 
 def show_version(client: Client) -> None:
@@ -221,13 +221,13 @@ def run(arguments: argparse.Namespace) -> None:
 def main(words: list[str]) -> int:
     """Run the program, and return the exit code."""
     logging.basicConfig(level=logging.INFO, format="time=%(asctime)s level=%(levelname)s msg=%(message)s")
-    known = parser()
-    arguments = known.parse_args(words)
+    command_parser = parser()
+    arguments = command_parser.parse_args(words)
     try:
         if arguments.version:
             show_version(Client())
         elif arguments.command is None:
-            known.print_help()
+            command_parser.print_help()
         else:
             run(arguments)
     except OllamaError as failure:

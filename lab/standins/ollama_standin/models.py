@@ -104,13 +104,13 @@ class Models:
 
     def names(self) -> list[Name]:
         """Return every model with a manifest, newest first."""
-        found = []
+        entries = []
         for path in self.manifests.glob("*/*/*/[!.]*"):
             try:
-                found.append((-path.stat().st_mtime, str(path), Name("/".join(path.parts[-4:-1]) + ":" + path.name)))
+                entries.append((-path.stat().st_mtime, str(path), Name("/".join(path.parts[-4:-1]) + ":" + path.name)))
             except (OSError, OllamaError):  # removed by another host at this moment, or not a manifest
                 continue
-        return [name for _, _, name in sorted(found, key=lambda entry: entry[:2])]
+        return [name for _, _, name in sorted(entries, key=lambda entry: entry[:2])]
 
     def used(self) -> set[str]:
         """Return the file names of all blobs in manifests. Raises OllamaError when a manifest cannot be read."""
@@ -194,12 +194,14 @@ class Models:
             yield from self._download(name, digest, size)
         yield {"status": "verifying sha256 digest"}
         with self.blob(digest).open("rb") as stream:
-            found = hashlib.sha256()
+            actual = hashlib.sha256()
             for chunk in iter(lambda: stream.read(CHUNK), b""):
-                found.update(chunk)
-        if found.hexdigest() != whole.hexdigest():
+                actual.update(chunk)
+        if actual.hexdigest() != whole.hexdigest():
             self.blob(digest).unlink()
-            raise OllamaError(f"digest mismatch, file must be downloaded again: want {digest}, got {found.hexdigest()}")
+            raise OllamaError(
+                f"digest mismatch, file must be downloaded again: want {digest}, got {actual.hexdigest()}"
+            )
         yield {"status": "writing manifest"}
         config = self.store(json.dumps({"model_format": "gguf", "model_family": "standin"}).encode())
         layer = {"mediaType": MEDIA + "model", "digest": digest, "size": size}
@@ -268,10 +270,12 @@ class Models:
                 continue
             try:
                 with self.blob(layer["digest"]).open("rb") as stream:
-                    seen = sum(len(chunk) for chunk in iter(lambda: stream.read(CHUNK), b""))
+                    read_bytes = sum(len(chunk) for chunk in iter(lambda: stream.read(CHUNK), b""))
             except OSError as error:
                 raise OllamaError("unable to load model: " + os_message("open", error)) from error
-            if seen != layer["size"]:
-                raise OllamaError(f"unable to load model: {layer['digest']} has {seen} bytes, not {layer['size']}")
-            size += seen
+            if read_bytes != layer["size"]:
+                raise OllamaError(
+                    f"unable to load model: {layer['digest']} has {read_bytes} bytes, not {layer['size']}"
+                )
+            size += read_bytes
         return size

@@ -125,7 +125,7 @@ def own_pids() -> set[int]:
 
 
 def any_process(attempt: Callable[[int], object]) -> Callable[[], None]:
-    """Return an attempt that tries this with each process of another account."""
+    """Return an attempt that runs the given one on each process of another account."""
 
     def each() -> None:
         with subprocess.Popen(["true"]) as newest:
@@ -162,7 +162,7 @@ def connect(*paths: str) -> Callable[[], None]:
     return each
 
 
-def ask_backend() -> None:
+def list_projects() -> None:
     """List the projects without a token."""
     try:
         urllib.request.urlopen(BACKEND, timeout=10).close()
@@ -272,12 +272,12 @@ ATTEMPTS: dict[str, Callable[[], object]] = {
     "command line of a process": any_process(lambda pid: read(f"/proc/{pid}/cmdline")),
     "trace a process": any_process(ptrace),
     "signal a process": any_process(lambda pid: os.kill(pid, 0)),
-    # sockets that ask for no token
+    # sockets without authentication
     "D-Bus": connect("/run/dbus/system_bus_socket"),
     "systemd": connect("/run/systemd/private", *glob.glob("/run/user/*/bus")),
     "containers": connect("/run/docker.sock", "/run/containerd/containerd.sock", "/run/podman/podman.sock"),
     "PostgreSQL": connect("/run/postgresql/.s.PGSQL.5432", "/tmp/.s.PGSQL.5432"),
-    "the backend without a token": ask_backend,
+    "the backend without a token": list_projects,
     "a raw socket": open_socket(socket.AF_INET, socket.SOCK_RAW),
     "a packet socket": open_socket(socket.AF_PACKET, socket.SOCK_RAW),
 }
