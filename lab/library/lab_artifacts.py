@@ -1,7 +1,7 @@
 #!/usr/bin/python
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The lab's artifact server: stand-ins for the vendors' downloads, built once and served on a lab bridge."""
+"""Build the stand-ins for the vendors' downloads once, and serve them on a lab bridge."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ description:
   - Builds the stand-ins' tree when it is missing or its sources changed, and serves it on one address.
 options:
   state:
-    description: Whether the server runs. The tree stays when it stops.
+    description: Whether the server runs. The tree is kept when it stops.
     type: str
     choices: [started, stopped]
     default: started
@@ -35,7 +35,7 @@ options:
     type: int
     default: 8042
   pid_file:
-    description: Where the server's process id is kept. Its log lies beside it.
+    description: File with the server's process id. Its log lies beside it.
     type: path
     required: true
 attributes:
@@ -80,7 +80,7 @@ START_TIMEOUT_S = 30.0
 
 
 def sources_hash(sources: Path) -> str:
-    """A hash over every file that the tree is built from."""
+    """Return a hash of every file that the tree is built from."""
     digest = hashlib.sha256()
     for path in sorted(p for p in sources.rglob("*") if p.is_file() and "__pycache__" not in p.parts):
         digest.update(str(path.relative_to(sources)).encode() + b"\0" + path.read_bytes())
@@ -89,7 +89,7 @@ def sources_hash(sources: Path) -> str:
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Hold a lock file, so that two labs created at once build the tree once."""
+    """Lock a file, so that two labs that start at once build the tree once."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -97,7 +97,7 @@ def locked(path: Path) -> Iterator[None]:
 
 
 class Server:
-    """The tree and the process; every method looks first, then records and does what is missing."""
+    """The tree and the process; each method checks the state first, then records and makes the missing changes."""
 
     def __init__(self, module: AnsibleModule) -> None:
         params = module.params
@@ -110,13 +110,13 @@ class Server:
         )
         self.actions: list[str] = []
 
-    def act(self, what: str) -> bool:
-        """Record a change; say whether to make it (not in check mode)."""
-        self.actions.append(what)
+    def act(self, change: str) -> bool:
+        """Record a change, and return whether to make it (not in check mode)."""
+        self.actions.append(change)
         return not self.module.check_mode
 
     def pid(self) -> int | None:
-        """The server's process, if the pid file names one that really serves this tree on this address."""
+        """Return the server's process id, if the pid file names a process that serves this tree on this address."""
         try:
             pid = int(self.pid_file.read_text())
             words = Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace").split("\0")
@@ -128,26 +128,26 @@ class Server:
         """Build the tree when it is missing or its sources changed; a server of the old tree stops."""
         stamp = self.root.with_name(self.root.name + ".built-from")
         with locked(self.root.with_name(self.root.name + ".lock")):
-            wanted = sources_hash(self.sources)
-            if self.root.is_dir() and stamp.exists() and stamp.read_text() == wanted:
+            current_hash = sources_hash(self.sources)
+            if self.root.is_dir() and stamp.exists() and stamp.read_text() == current_hash:
                 return
             if not self.act("build the tree"):
                 return
             work = self.root.with_name(self.root.name + ".new")
             old = self.root.with_name(self.root.name + ".old")
-            for left in (work, old):
-                shutil.rmtree(left, ignore_errors=True)
+            for leftover in (work, old):
+                shutil.rmtree(leftover, ignore_errors=True)
             self.module.run_command([sys.executable, str(self.sources / "build.py"), str(work)], check_rc=True)
             if self.root.exists():
                 self.root.rename(old)
             work.rename(self.root)
-            stamp.write_text(wanted)
+            stamp.write_text(current_hash)
             shutil.rmtree(old, ignore_errors=True)
-            # A server that runs holds paths, not the directory itself; one that cached anything must not go on.
+            # A running server resolves paths anew, but must not serve anything that it cached of the old tree.
             self.stop()
 
     def answers(self) -> bool:
-        """Say whether something accepts connections on the address."""
+        """Return whether a server accepts connections on the address."""
         try:
             socket.create_connection((self.bind, self.port), timeout=2).close()
         except OSError:
@@ -187,7 +187,7 @@ class Server:
 
 
 def main() -> None:
-    """Do what the task says."""
+    """Run the module."""
     module = AnsibleModule(
         argument_spec={
             "state": {"type": "str", "choices": ["started", "stopped"], "default": "started"},

@@ -1,7 +1,7 @@
 #!/usr/bin/python
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Containers of the lab: image, network and systemd hosts for the tests of single roles."""
+"""Manage the lab's containers: the image, the network, and systemd hosts for the tests of single roles."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ short_description: Containers of the test lab
 version_added: 0.1.0
 author: NoSlop contributors (@noslop)
 description:
-  - Imports the image, makes a podman network and starts containers that run systemd and sshd.
+  - Imports the image, creates a podman network and starts containers that run systemd and sshd.
 options:
   state:
-    description: Whether the containers and their network are there. The image stays.
+    description: Whether the containers and their network exist. The image is kept.
     type: str
     choices: [present, absent]
     default: present
@@ -23,7 +23,7 @@ options:
     type: bool
     default: false
   directory:
-    description: Where the hosts' directories are; C(lab_seeds) made them.
+    description: Directory of the hosts' directories, which C(lab_seeds) creates.
     type: path
     required: true
   hosts:
@@ -94,16 +94,16 @@ LABEL = "noslop.recipe"
 
 
 class Containers:
-    """All containers of one lab; every method looks first, then records and does what is missing."""
+    """All containers of one lab; each method checks the state first, then records and makes the missing changes."""
 
     def __init__(self, module: AnsibleModule) -> None:
         self.module = module
         self.params: dict[str, Any] = module.params
         self.actions: list[str] = []
 
-    def act(self, what: str) -> bool:
-        """Record a change; say whether to make it (not in check mode)."""
-        self.actions.append(what)
+    def act(self, change: str) -> bool:
+        """Record a change, and return whether to make it (not in check mode)."""
+        self.actions.append(change)
         return not self.module.check_mode
 
     def podman(self, *arguments: str) -> str:
@@ -112,7 +112,7 @@ class Containers:
         return str(out).strip()
 
     def has(self, kind: str, name: str) -> bool:
-        """Say whether podman knows a container, network or image of that name."""
+        """Return whether podman has a container, network or image of that name."""
         rc, _out, _err = self.module.run_command(["podman", kind, "exists", name])
         return bool(rc == 0)
 
@@ -129,11 +129,11 @@ class Containers:
             changes = ("--change", 'CMD ["/sbin/init"]', "--change", f"LABEL {LABEL}={image.name}")
             self.podman("import", "--quiet", *changes, str(image / "rootfs.tar"), tag)
             if old:
-                # Containers of an earlier run may still use it: then it stays.
+                # Fails, and keeps the image, where containers of an earlier run still use it.
                 self.module.run_command(["podman", "image", "rm", old])
 
     def make_network(self) -> None:
-        """Make the network unless it is there."""
+        """Create the network unless it exists."""
         network = self.params["network"]
         if not self.has("network", network) and self.act(f"make network {network}"):
             self.podman(
@@ -142,20 +142,20 @@ class Containers:
             )
 
     def is_running(self, name: str) -> bool:
-        """Say whether the container runs."""
+        """Return whether the container runs."""
         return (
             self.has("container", name)
             and self.podman("container", "inspect", "--format", "{{.State.Running}}", name) == "true"
         )
 
     def remove(self, name: str) -> None:
-        """Remove the container if it is there."""
+        """Remove the container if it exists."""
         if self.has("container", name) and self.act(f"remove {name}"):
-            # systemd has nothing to save here.
+            # systemd has no state to save in the container.
             self.podman("rm", "--force", "--time", "0", name)
 
     def start(self, name: str, address: str) -> None:
-        """Start the container unless it runs; replace it when fresh ones are wanted."""
+        """Start the container unless it runs, or replace it where `fresh` is set."""
         if self.is_running(name) and not self.params["fresh"]:
             return
         self.remove(name)
@@ -169,14 +169,14 @@ class Containers:
         )
 
     def present(self) -> None:
-        """Make image, network and containers."""
+        """Create the image, the network and the containers."""
         self.import_image()
         self.make_network()
         for host in self.params["hosts"]:
             self.start(host["name"], host["address"])
 
     def absent(self) -> None:
-        """Remove containers and network; the image stays. A computer without podman never had any."""
+        """Remove the containers and the network, and keep the image. Without podman there are none."""
         if not self.module.get_bin_path("podman"):
             return
         for host in self.params["hosts"]:
@@ -187,7 +187,7 @@ class Containers:
 
 
 def main() -> None:
-    """Do what the task says."""
+    """Run the module."""
     module = AnsibleModule(
         argument_spec={
             "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},

@@ -1,7 +1,7 @@
 #!/usr/bin/python
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Virtual machines of the lab: overlay disk, tap and emulator process of each, on or off."""
+"""Manage the lab's virtual machines: overlay disk, tap and emulator process of each."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ author: NoSlop contributors (@noslop)
 description:
   - Starts, stops and removes QEMU machines. Each has a directory with its disk (an overlay of the image), C(qemu.pid),
     C(qmp.sock) and C(console.log), and a tap on the bridge.
-  - Only a process that is named by the pid file and whose command line carries the machine's own disk is ever ended.
+  - Ends only a process that the pid file names and whose command line contains the machine's own disk.
 options:
   state:
     description:
-      - V(running) makes what is missing and starts what is off; V(off) ends the emulator as a pulled plug would;
-        V(absent) also removes disk and tap.
+      - V(running) creates missing disks and taps and starts machines that are off; V(off) kills the emulator, like a
+        power failure; V(absent) also removes disk and tap.
     type: str
     choices: [running, "off", absent]
     default: running
@@ -27,7 +27,7 @@ options:
     type: bool
     default: false
   directory:
-    description: Where the machines' directories are; C(lab_seeds) made them.
+    description: Directory of the machines' directories, which C(lab_seeds) creates.
     type: path
     required: true
   machines:
@@ -56,7 +56,7 @@ options:
     type: str
     default: 10.77.42.1/24
   accel:
-    description: V(auto) takes KVM where the processor shows it and /dev/kvm is usable, else software emulation.
+    description: V(auto) uses KVM where the processor supports it and /dev/kvm is usable, else software emulation.
     type: str
     choices: [auto, kvm, tcg]
     default: auto
@@ -66,11 +66,11 @@ options:
     default: {}
   cpus:
     description:
-      - Processors of each machine. Unset, 2 with KVM and 1 under emulation, where processors that wait for each other's
-        turn on the controller's make everything slower.
+      - Processors of each machine. Unset, 2 with KVM and 1 under emulation, where further processors slow the machine
+        down because they wait for each other.
     type: int
   disk_cache:
-    description: QEMU's cache mode. V(unsafe) ignores flushes; a test of lost power wants V(none) or V(writethrough).
+    description: QEMU's cache mode. V(unsafe) ignores flushes; tests of power failures need V(none) or V(writethrough).
     type: str
     choices: [unsafe, writeback, writethrough, none, directsync]
     default: unsafe
@@ -116,17 +116,17 @@ from ansible.module_utils.basic import AnsibleModule
 STOP_TIMEOUT_S = 20.0
 
 
-def usable_accelerator(wanted: str) -> str:
-    """The accelerator to use: what is wanted, or what the processor really offers."""
-    if wanted != "auto":
-        return wanted
-    # /dev/kvm alone proves nothing: it may be there and hang a stock kernel.
+def usable_accelerator(requested: str) -> str:
+    """Return the accelerator to use: the requested one, or for `auto` one that the processor supports."""
+    if requested != "auto":
+        return requested
+    # /dev/kvm alone is not enough: where the processor lacks the feature, it may exist and hang a stock kernel.
     flags = re.search(r"^flags\s*:.*\b(vmx|svm)\b", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
     return "kvm" if flags and os.access("/dev/kvm", os.R_OK | os.W_OK) else "tcg"
 
 
 class Machine:
-    """One machine; every method looks first, then records and does what is missing."""
+    """One machine; each method checks the state first, then records and makes the missing changes."""
 
     def __init__(self, module: AnsibleModule, entry: dict[str, Any], accel: str, actions: list[str]) -> None:
         self.module, self.accel, self.actions = module, accel, actions
@@ -137,13 +137,13 @@ class Machine:
         self.pid_file = self.directory / "qemu.pid"
         self.tap = f"noslop-{self.name}"[:15]
 
-    def act(self, what: str) -> bool:
-        """Record a change; say whether to make it (not in check mode)."""
-        self.actions.append(f"{self.name}: {what}")
+    def act(self, change: str) -> bool:
+        """Record a change, and return whether to make it (not in check mode)."""
+        self.actions.append(f"{self.name}: {change}")
         return not self.module.check_mode
 
     def pid(self) -> int | None:
-        """The emulator's process, if the pid file names one that is really this machine's."""
+        """Return the emulator's process id, if the pid file names a process that runs this machine."""
         try:
             pid = int(self.pid_file.read_text())
             command = Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace")
@@ -152,7 +152,7 @@ class Machine:
         return pid if "qemu-system" in command and str(self.disk) in command else None
 
     def stop(self) -> None:
-        """Kill the emulator if it runs, and cut the connections that the controller has to the machine."""
+        """Kill the emulator if it runs, and close the controller's connections to the machine."""
         pid = self.pid()
         if pid is not None and self.act("power off"):
             os.kill(pid, signal.SIGKILL)
@@ -166,8 +166,8 @@ class Machine:
             # The controller's connections to it would hang until they time out, shared SSH connections above all.
             self.module.run_command(["ss", "--kill", "--tcp", "--numeric", "dst", self.address])
         if not self.module.check_mode:
-            for left in (self.pid_file, self.directory / "qmp.sock"):
-                left.unlink(missing_ok=True)
+            for leftover in (self.pid_file, self.directory / "qmp.sock"):
+                leftover.unlink(missing_ok=True)
 
     def remove(self) -> None:
         """Stop the machine and remove its disk and tap."""
@@ -178,29 +178,29 @@ class Machine:
             self.module.run_command(["ip", "link", "delete", self.tap], check_rc=True)
 
     def image(self) -> Path:
-        """Return the image that the disk lies on, or the one that a new disk gets: kernel and modules must agree."""
-        wanted: str | None = self.module.params["image"]
+        """Return the image below the disk, or the one for a new disk: kernel and modules must match."""
+        requested: str | None = self.module.params["image"]
         if not self.disk.exists():
-            if wanted is None:
+            if requested is None:
                 self.module.fail_json(msg=f"{self.name} has no disk. lab/machines/create.yml makes it")
-            return Path(str(wanted))
+            return Path(str(requested))
         # -U: the emulator may have the disk open.
         info = ["qemu-img", "info", "-U", "--output=json", str(self.disk)]
         _rc, out, _err = self.module.run_command(info, check_rc=True)
         image = Path(json.loads(out)["backing-filename"]).parent
-        if wanted is not None and image != Path(wanted):
+        if requested is not None and image != Path(requested):
             self.module.warn(f"{self.name} runs an older image; lab/machines/reset.yml gives it the current one")
         return image
 
     def make_disk(self) -> None:
-        """Make the overlay unless there is one."""
+        """Create the overlay disk unless it exists."""
         base = self.image() / "base.img"
         if not self.disk.exists() and self.act("make disk"):
             create = ["qemu-img", "create", "-q", "-f", "qcow2", "-F", "raw", "-b", str(base), str(self.disk)]
             self.module.run_command(create, check_rc=True)
 
     def make_tap(self) -> None:
-        """Make the tap and let it join the bridge."""
+        """Create the tap and add it to the bridge."""
         link = Path(f"/sys/class/net/{self.tap}")
         bridge: str = self.module.params["bridge"]
         if not link.exists() and self.act("make tap"):
@@ -209,7 +209,7 @@ class Machine:
             self.module.run_command(["ip", "link", "set", self.tap, "master", bridge, "up"], check_rc=True)
 
     def kernel_arguments(self) -> str:
-        """Return the guest's kernel command line: its name, address and machine-id, nothing secret."""
+        """Return the guest's kernel command line with its name, address and machine-id, and no secret."""
         gateway = ipaddress.ip_interface(self.module.params["gateway"])
         machine_id = (self.directory / "machine-id").read_text().strip()
         return (
@@ -224,8 +224,8 @@ class Machine:
         image = self.image()
         accel, cpus = ["-accel", "kvm", "-cpu", "host"], params["cpus"] or 2
         if self.accel == "tcg":
-            # Nehalem is x86-64-v2, the least that today's wheels ask for. All that `max` adds is slow to emulate:
-            # measured, a boot takes 24 s of processor time instead of 41 s, with one processor 18 s.
+            # Nehalem is x86-64-v2, the minimum for current wheels. The further features of `max` are slow to emulate:
+            # measured, a boot takes 24 s of processor time instead of 41 s, and 18 s with one processor.
             accel, cpus = ["-accel", "tcg,thread=multi,tb-size=256", "-cpu", "Nehalem"], params["cpus"] or 1
         mac = "52:54:" + ":".join(f"{octet:02x}" for octet in ipaddress.ip_address(self.address).packed)
         return [
@@ -264,7 +264,7 @@ class Machine:
 
 
 def main() -> None:
-    """Do what the task says."""
+    """Run the module."""
     module = AnsibleModule(
         argument_spec={
             "state": {"type": "str", "choices": ["running", "off", "absent"], "default": "running"},

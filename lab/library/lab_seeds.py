@@ -1,7 +1,7 @@
 #!/usr/bin/python
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What makes a lab host itself: host key, machine-id, name, the user's password hash and key, packed for first boot."""
+"""Create the seeds that lab hosts read at first boot: host key, machine-id, name, password hash and public key."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ short_description: Identity and credentials of the test lab's hosts
 version_added: 0.1.0
 author: NoSlop contributors (@noslop)
 description:
-  - Makes for each host a directory with an SSH host key, a machine-id and C(seed.tar), which C(lab-seed.service) of the
-    image unpacks at first boot, and one C(known_hosts) for all of them. The cached images hold no secret.
-  - What is there already is kept, so that a host that gets a new disk stays the same host.
+  - Creates for each host a directory with an SSH host key, a machine-id and C(seed.tar), which C(lab-seed.service) of
+    the image unpacks at first boot, and one C(known_hosts) for all of them. The cached images hold no secret.
+  - Keeps existing files, so that a host keeps its identity when it gets a new disk.
 options:
   directory:
-    description: Where the hosts' directories are made.
+    description: Directory of the hosts' directories.
     type: path
     required: true
   hosts:
@@ -42,7 +42,7 @@ options:
     type: path
     required: true
   resolver:
-    description: Whether the hosts get the controller's name servers. Containers have their engine's.
+    description: Whether the hosts get the controller's name servers. Containers get podman's.
     type: bool
     default: true
 attributes:
@@ -52,7 +52,7 @@ attributes:
 """
 
 EXAMPLES = r"""
-- name: Make the machines' seeds
+- name: Create the machines' seeds
   lab_seeds:
     directory: .lab/machines
     hosts:
@@ -63,7 +63,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 made:
-  description: Hosts whose seed was made.
+  description: Hosts whose seed was created.
   type: list
   elements: str
   returned: always
@@ -83,7 +83,7 @@ RESOLVERS = (Path("/run/systemd/resolve/resolv.conf"), Path("/etc/resolv.conf"))
 
 
 def resolver_lines() -> str:
-    """Name servers of the controller that a guest can reach, as resolv.conf lines."""
+    """Return the controller's name servers that a guest can reach, as resolv.conf lines."""
     for path in RESOLVERS:
         if not path.exists():
             continue
@@ -108,7 +108,7 @@ def pack(path: Path, files: dict[str, tuple[int, str]]) -> None:
 
 
 def make_seed(module: AnsibleModule, directory: Path, host: dict[str, str], password_hash: str) -> None:
-    """Make one host's key, machine-id and seed in its directory."""
+    """Create one host's key, machine-id and seed in its directory."""
     directory.mkdir(parents=True, exist_ok=True, mode=0o700)
     key = directory / HOST_KEY
     if not key.exists():
@@ -133,7 +133,7 @@ def make_seed(module: AnsibleModule, directory: Path, host: dict[str, str], pass
 
 
 def write_known_hosts(top: Path, hosts: list[dict[str, str]], *, dry: bool) -> bool:
-    """Write every host's address and key where they differ from what is there; say whether they did."""
+    """Write every host's address and key, and return whether the file changed."""
     keys = {host["address"]: top / host["name"] / f"{HOST_KEY}.pub" for host in hosts}
     lines = [f"{address} {' '.join(key.read_text().split()[:2])}\n" for address, key in keys.items() if key.exists()]
     path = top / "known_hosts"
@@ -145,7 +145,7 @@ def write_known_hosts(top: Path, hosts: list[dict[str, str]], *, dry: bool) -> b
 
 
 def main() -> None:
-    """Do what the task says."""
+    """Run the module."""
     module = AnsibleModule(
         argument_spec={
             "directory": {"type": "path", "required": True},

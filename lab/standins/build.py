@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Make the lab's artifact mirror: the tree `noslop_artifact_mirror` points at, filled with stand-ins.
+"""Build the lab's artifact mirror, the tree that `noslop_artifact_mirror` points to, with stand-ins.
 
-The layout is the one a studio behind a firewall would mirror from the vendors. The same sources give the same
-bytes and the same commit, everywhere: checksums and revisions can be pinned, and `manifest.json` names them.
-A tree that is already right is left alone; a new one takes its place whole.
+The layout is that of a studio behind a firewall that mirrors the vendors' downloads. The same sources give the same
+bytes and the same commit on every host, so that checksums and revisions can be pinned; `manifest.json` lists them.
+An up-to-date tree is not changed; an outdated one is replaced as a whole.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ HERE = Path(__file__).resolve().parent
 ARCHITECTURES = ("amd64", "arm64")
 TORCH_VERSIONS = {"torch": "2.14.1", "torchvision": "0.29.1", "torchaudio": "2.11.0"}
 TORCH_BUILDS = ("cpu", "cu130", "rocm7.2", "xpu")
-WHEN = 1_700_000_000  # one fixed time for every archive member and commit
+TIMESTAMP = 1_700_000_000  # one fixed time for every archive member and commit
 BLOCK = 128 * 1024  # the largest block the format allows
 
 # A file in each model directory, as the real repository tracks them: they make a linked `models` a dirty checkout.
@@ -50,19 +50,19 @@ GENERATED_FILES = {
 
 
 class BuildError(Exception):
-    """What stopped the build, in a sentence for the person who started it."""
+    """A failure of the build, as one sentence for the user."""
 
 
-def constant(path: Path, name: str) -> str:
-    """The string that `name = "..."` gives in a Python file."""
+def read_constant(path: Path, name: str) -> str:
+    """Return the string that `name = "..."` assigns in a Python file."""
     match = re.search(rf'^{name} = "([^"]+)"', path.read_text("utf-8"), re.MULTILINE)
     if match is None:
         raise BuildError(f"{path} defines no {name}")
     return match[1]
 
 
-def recipe(architectures: list[str]) -> str:
-    """A digest of everything that decides what the tree holds."""
+def recipe_hash(architectures: list[str]) -> str:
+    """Return a hash of everything that the content of the tree depends on."""
     digest = hashlib.sha256(" ".join(sorted(architectures)).encode())
     sources = [
         Path(__file__).resolve(),
@@ -77,15 +77,15 @@ def recipe(architectures: list[str]) -> str:
 
 
 def comfyui_sources() -> list[Path]:
-    """The files of the ComfyUI stand-in, without what tools leave behind (caches, hidden directories)."""
-    found = (HERE / "comfyui").rglob("*")
-    return [path for path in found if path.suffix in (".py", ".txt", ".md", ".example") and path.is_file()]
+    """Return the files of the ComfyUI stand-in, without caches and hidden files of tools."""
+    paths = (HERE / "comfyui").rglob("*")
+    return [path for path in paths if path.suffix in (".py", ".txt", ".md", ".example") and path.is_file()]
 
 
 def zstd_frame(content: bytes) -> bytes:
     """Wrap bytes as one Zstandard frame of stored blocks (RFC 8878, 3.1.1).
 
-    Written here, without compression, so that the checksum depends on no version of a compressor.
+    The frame is written here, without compression, so that the checksum depends on no version of a compressor.
     """
     single_segment_with_4_byte_size = 0xA0
     frame = struct.pack("<IBI", 0xFD2FB528, single_segment_with_4_byte_size, len(content))
@@ -97,7 +97,7 @@ def zstd_frame(content: bytes) -> bytes:
 
 
 def ollama_archive() -> bytes:
-    """The release archive: `bin/ollama` and `lib/ollama/`, always the same bytes."""
+    """Return the release archive with `bin/ollama` and `lib/ollama/`, always the same bytes."""
     source = HERE / "ollama_standin"
     readme = b"This is NoSlop's stand-in for Ollama, made for its lab. It runs no model.\n"
     members = {"bin/ollama": ((source / "program.py").read_bytes(), 0o755), "lib/ollama/README": (readme, 0o644)}
@@ -109,7 +109,7 @@ def ollama_archive() -> bytes:
     with tarfile.open(fileobj=buffer, mode="w", format=tarfile.USTAR_FORMAT) as archive:
         for name in sorted([*directories, *members]):
             info = tarfile.TarInfo(name)
-            info.mtime = WHEN
+            info.mtime = TIMESTAMP
             info.uname = info.gname = "root"
             if name in directories:
                 info.type, info.mode = tarfile.DIRTYPE, 0o755
@@ -122,10 +122,10 @@ def ollama_archive() -> bytes:
 
 
 def build_ollama(out: Path, version: str, architectures: list[str]) -> dict[str, str]:
-    """Write the release directory; returns the sha256 of each architecture's archive."""
+    """Write the release directory, and return the sha256 of each architecture's archive."""
     release = out / "ollama" / f"v{version}"
     release.mkdir(parents=True)
-    content = ollama_archive()  # the program is no machine code: every architecture has the same
+    content = ollama_archive()  # the program is no machine code, so all architectures have the same archive
     sums = {}
     for architecture in architectures:
         (release / f"ollama-linux-{architecture}.tar.zst").write_bytes(content)
@@ -136,8 +136,8 @@ def build_ollama(out: Path, version: str, architectures: list[str]) -> dict[str,
 
 
 def git(repository: Path, *words: str, tree: Path | None = None) -> str:
-    """Run git on a bare repository, apart from anyone's configuration; returns what it prints."""
-    stamp = f"{WHEN} +0000"
+    """Run git on a bare repository without any user's configuration, and return its output."""
+    stamp = f"{TIMESTAMP} +0000"
     environment = {
         **{key: value for key, value in os.environ.items() if not key.startswith("GIT_")},
         "GIT_CONFIG_GLOBAL": os.devnull,
@@ -154,14 +154,14 @@ def git(repository: Path, *words: str, tree: Path | None = None) -> str:
     try:
         done = subprocess.run(["git", *words], env=environment, capture_output=True, text=True, check=False)
     except FileNotFoundError as error:
-        raise BuildError("git is needed to make the ComfyUI repository and is not installed: install git") from error
+        raise BuildError("git is needed to create the ComfyUI repository and is not installed: install git") from error
     if done.returncode != 0:
         raise BuildError(f"git {' '.join(words)} failed: {done.stderr.strip()}")
     return done.stdout.strip()
 
 
 def build_comfyui(out: Path, version: str) -> str:
-    """Write `ComfyUI.git`, one commit with a tag, readable over plain HTTP; returns the commit."""
+    """Write `ComfyUI.git`, one commit with a tag, readable over plain HTTP, and return the commit."""
     tree, repository = out / "comfyui-tree", out / "ComfyUI.git"
     contents = {str(path.relative_to(HERE / "comfyui")): path.read_text("utf-8") for path in comfyui_sources()}
     for name, content in {**contents, **GENERATED_FILES}.items():
@@ -181,16 +181,16 @@ def build_comfyui(out: Path, version: str) -> str:
 
 
 def torch_wheels(build: str) -> list[Wheel]:
-    """PyTorch's three packages for one kind of GPU. `import torch` works and finds no GPU."""
+    """Return PyTorch's three packages for one kind of GPU. `import torch` works and detects no GPU."""
     cuda = '"13.0"' if build == "cu130" else "None"
     hip = '"7.2"' if build.startswith("rocm") else "None"
-    nothing = "def is_available():\n    return False\n\n\ndef device_count():\n    return 0\n"
+    no_devices = "def is_available():\n    return False\n\n\ndef device_count():\n    return 0\n"
     versions = {name: f"{version}+{build}" for name, version in TORCH_VERSIONS.items()}
     torch = {
         "torch/__init__.py": f'from . import cuda, version, xpu\n\n__version__ = "{versions["torch"]}"\n',
         "torch/version.py": f'__version__ = "{versions["torch"]}"\ncuda = {cuda}\nhip = {hip}\n',
-        "torch/cuda.py": nothing,
-        "torch/xpu.py": nothing,
+        "torch/cuda.py": no_devices,
+        "torch/xpu.py": no_devices,
     }
     needs = [f"torch (=={versions['torch']})"]
     others = [
@@ -201,7 +201,7 @@ def torch_wheels(build: str) -> list[Wheel]:
 
 
 def plain_wheels() -> list[Wheel]:
-    """What requirements.txt of the ComfyUI stand-in names, `requests`, and a package for a custom node to need."""
+    """Return the packages of the ComfyUI stand-in's requirements.txt, `requests`, and a package for a custom node."""
     modules = {
         "noslop-standin-requirement": "noslop_standin_requirement",
         "noslop-standin-node-requirement": "noslop_standin_node_requirement",
@@ -211,10 +211,10 @@ def plain_wheels() -> list[Wheel]:
     return [Wheel(name, "2.99.0", {f"{module}/__init__.py": body}) for name, module in modules.items()]
 
 
-def fill(out: Path, architectures: list[str]) -> None:
+def write_tree(out: Path, architectures: list[str]) -> None:
     """Write the whole tree into an empty directory, `manifest.json` last."""
-    ollama_version = constant(HERE / "ollama_standin" / "common.py", "VERSION")
-    comfyui_version = constant(HERE / "comfyui" / "comfyui_version.py", "__version__")
+    ollama_version = read_constant(HERE / "ollama_standin" / "common.py", "VERSION")
+    comfyui_version = read_constant(HERE / "comfyui" / "comfyui_version.py", "__version__")
     sums = build_ollama(out, ollama_version, architectures)
     revision = build_comfyui(out, comfyui_version)
     for build in TORCH_BUILDS:
@@ -225,17 +225,17 @@ def fill(out: Path, architectures: list[str]) -> None:
         "comfyui_version": f"v{comfyui_version}",
         "ollama_sha256": sums,
         "ollama_version": ollama_version,
-        "recipe": recipe(architectures),
+        "recipe": recipe_hash(architectures),
         "torch_versions": TORCH_VERSIONS,
     }
     (out / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n", "utf-8")
 
 
 def build(out: Path, architectures: list[str]) -> bool:
-    """Make `out` the mirror; returns whether anything was written. Raises BuildError."""
+    """Build the mirror in `out`, and return whether anything was written. Raises BuildError."""
     manifest = out / "manifest.json"
     if manifest.is_file():
-        if json.loads(manifest.read_text("utf-8")).get("recipe") == recipe(architectures):
+        if json.loads(manifest.read_text("utf-8")).get("recipe") == recipe_hash(architectures):
             return False
     elif out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise BuildError(f"{out} exists and is no mirror of stand-ins (no manifest.json): name another directory")
@@ -243,7 +243,7 @@ def build(out: Path, architectures: list[str]) -> bool:
     new, old = (out.with_name(f".{out.name}.{word}-{os.getpid()}") for word in ("new", "old"))
     new.mkdir()
     try:
-        fill(new, architectures)
+        write_tree(new, architectures)
         if out.exists():
             out.rename(old)
         new.rename(out)
@@ -254,8 +254,8 @@ def build(out: Path, architectures: list[str]) -> bool:
 
 
 def main(words: list[str]) -> int:
-    """Build; returns the exit code."""
-    parser = argparse.ArgumentParser(description="Make the lab's artifact mirror, filled with stand-ins.")
+    """Build the mirror, and return the exit code."""
+    parser = argparse.ArgumentParser(description="Build the lab's artifact mirror with stand-ins.")
     parser.add_argument("out_dir", type=Path, metavar="OUT_DIR")
     parser.add_argument("--arch", choices=ARCHITECTURES, action="append", help="default: all of them")
     arguments = parser.parse_args(words)

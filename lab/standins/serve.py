@@ -3,8 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Serve a directory over HTTP, read-only, until SIGTERM: the lab's artifact server.
 
-It stays in the foreground; the caller puts it where it wants it. Once it listens it prints its address on standard
-output and then writes the file with its process id, which it removes when it ends.
+The server stays in the foreground. When it listens, it prints its address on standard output and then writes the file
+with its process id, which it removes when it ends.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from pathlib import Path
 
 
 class Handler(http.server.SimpleHTTPRequestHandler):
-    """Files below the root, for GET and HEAD."""
+    """A handler of GET and HEAD for files below the root."""
 
     protocol_version = "HTTP/1.1"  # one connection for all of a client's requests
 
 
 class Server(http.server.ThreadingHTTPServer):
-    """A thread for each connection."""
+    """A server with a thread for each connection."""
 
     daemon_threads = True
     request_queue_size = 64
@@ -36,7 +36,7 @@ class Server(http.server.ThreadingHTTPServer):
 
 @contextlib.contextmanager
 def pid_file(path: Path | None) -> Iterator[None]:
-    """Keep the process id in a file while the block runs."""
+    """Write the process id to a file, and remove the file when the block ends."""
     if path is None:
         yield
         return
@@ -48,10 +48,10 @@ def pid_file(path: Path | None) -> Iterator[None]:
 
 
 def main(words: list[str]) -> int:
-    """Serve; returns the exit code."""
+    """Serve the directory, and return the exit code."""
     parser = argparse.ArgumentParser(description="Serve a directory over HTTP, read-only.")
     parser.add_argument("--bind", default="127.0.0.1", metavar="ADDR")
-    parser.add_argument("--port", type=int, default=8042, help="0 takes a free one")
+    parser.add_argument("--port", type=int, default=8042, help="0 chooses a free port")
     parser.add_argument("--root", type=Path, required=True, metavar="DIR")
     parser.add_argument("--pid-file", type=Path, metavar="FILE")
     arguments = parser.parse_args(words)
@@ -63,8 +63,11 @@ def main(words: list[str]) -> int:
     try:
         server = Server((arguments.bind, arguments.port), handler)
     except OSError as error:
-        where = f"{arguments.bind}:{arguments.port}"
-        print(f"Cannot listen on {where}: {error}. End what listens there or choose another port.", file=sys.stderr)
+        address = f"{arguments.bind}:{arguments.port}"
+        print(
+            f"Cannot listen on {address}: {error}. Stop the program that listens there or choose another port.",
+            file=sys.stderr,
+        )
         return 1
     with server:
         for number in (signal.SIGTERM, signal.SIGINT):

@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Small wheels and the static index pip reads them from (PEP 427, PEP 503), always the same bytes."""
+"""Write small wheels and a static index for pip (PEP 427, PEP 503), always with the same bytes."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Wheel:
         return f"{self.name.replace('-', '_')}-{self.version}-py3-none-any.whl"
 
     def write(self, directory: Path) -> str:
-        """Write the wheel into `directory`; returns its sha256."""
+        """Write the wheel into `directory`, and return its sha256."""
         about = f"{self.name.replace('-', '_')}-{self.version}.dist-info"
         metadata = ["Metadata-Version: 2.1", f"Name: {self.name}", f"Version: {self.version}", f"Summary: {SUMMARY}"]
         metadata += [f"Requires-Dist: {need}" for need in self.requires]
@@ -52,13 +52,13 @@ class Wheel:
 
 
 def record_hash(content: str) -> str:
-    """Return a hash as RECORD holds it."""
+    """Return a hash in the format of RECORD."""
     digest = hashlib.sha256(content.encode()).digest()
     return "sha256=" + base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
 
 
 def page(links: dict[str, str]) -> str:
-    """Return a page of links: shown text to URL."""
+    """Return an HTML page of links, from a map of texts to URLs."""
     anchors = "".join(f'<a href="{html.escape(url)}">{html.escape(text)}</a><br>\n' for text, url in links.items())
     return f"<!DOCTYPE html>\n<html><body>\n{anchors}</body></html>\n"
 

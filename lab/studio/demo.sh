@@ -1,8 +1,7 @@
 #!/usr/bin/env bash
-# A studio on the lab's machines, made the way a person makes one: the driver is told a network, an account, which host
-# keys are the machines' own (the lab made them) and where the password is. What Ollama, ComfyUI and torch are comes from
-# the lab's stand-ins (lab/standins/README.md), through the variables that a studio behind a firewall would set too;
-# REAL=1 leaves those out and takes the vendors' own.
+# Deploy a studio on the lab's machines with the driver, as a user would: from a network, an account, the known host keys
+# (which the lab generated) and a password file. Ollama, ComfyUI and torch are the lab's stand-ins (lab/standins/README.md),
+# set with the same variables as a mirror behind a firewall. REAL=1 uses the vendors' downloads.
 set -eu
 cd "$(dirname "$0")/../.."
 
@@ -19,7 +18,7 @@ fi
 
 noslop-driver deploy "${options[@]}" "$@"
 
-# The first thing that a person does with it.
+# Create a first project, as a user would.
 ansible-playbook --inventory "$inventory" --private-key .lab/id_ed25519 --become-password-file .lab/sudo_password \
   lab/studio/first_project.yml
 

@@ -1,6 +1,6 @@
-"""Write what a studio with a mirror of its own pins: checksums and revisions of what the mirror serves.
+"""Write the variables that pin checksums and revisions of what a mirror serves.
 
-Called as ``pins.py MANIFEST MIRROR_URL OUT_FILE``; the manifest is the stand-ins' own description of themselves.
+Run as ``pins.py MANIFEST MIRROR_URL OUT_FILE``; build.py writes the manifest of the stand-ins.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from pathlib import Path
 import yaml
 
 
-def pins(manifest: dict[str, object], mirror: str) -> dict[str, object]:
-    """The role variables that go with a mirror."""
+def pinned_variables(manifest: dict[str, object], mirror: str) -> dict[str, object]:
+    """Return the role variables for a mirror."""
     return {
         "ollama_version": manifest["ollama_version"],
         "ollama_sha256": manifest["ollama_sha256"],
@@ -24,11 +24,11 @@ def pins(manifest: dict[str, object], mirror: str) -> dict[str, object]:
 
 
 def main() -> None:
-    """Write the file, and its directory."""
+    """Write the file and create its directory."""
     manifest, mirror, target = sys.argv[1:]
     out = Path(target)
     out.parent.mkdir(parents=True, exist_ok=True)
-    text = yaml.safe_dump(pins(json.loads(Path(manifest).read_text()), mirror), explicit_start=True)
+    text = yaml.safe_dump(pinned_variables(json.loads(Path(manifest).read_text()), mirror), explicit_start=True)
     out.write_text("# What the lab's mirror serves in place of the vendors' downloads.\n" + text)
 
 

@@ -17,9 +17,9 @@ from tests.support.lab.machines import LAB, ROOT, wait_for
 PASSWORD = ("--become-pass-file", str(LAB / "sudo_password"))
 #: The tasks at which the driver is killed, one deployment each. They change what differs between the versions.
 MOMENTS = (
-    "configure | Make the accounts",
-    "configure | Bind what listens to the firewall's unit",
-    "directories | Make the shared directories",
+    "configure | Create the accounts",
+    "configure | Bind the listening units to the firewall's unit",
+    "directories | Create the shared directories",
     "configure | Mount the shares",
     "install | Install the packages",
 )

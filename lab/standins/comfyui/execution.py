@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Prompts: validated when they arrive, executed one after the other, kept in the history."""
+"""Validate prompts when they arrive, execute them one after the other, and keep them in the history."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ class PromptError(Exception):
 
 
 def is_link(value: Any) -> bool:  # noqa: ANN401 (what JSON holds)
-    """Tell whether an input's value is another node's output: [node id, output number]."""
+    """Return whether an input's value is another node's output: [node id, output number]."""
     return isinstance(value, list) and len(value) == 2 and isinstance(value[0], str) and isinstance(value[1], int)
 
 
 def input_errors(prompt: Prompt, node_id: str) -> list[dict[str, Any]]:
-    """Say what is wrong with one node's inputs."""
+    """Return the errors in one node's inputs."""
     node = prompt[node_id]
     errors = []
 
@@ -73,14 +73,16 @@ def validate(prompt: Prompt) -> list[str]:
     outputs = [i for i, n in prompt.items() if getattr(NODE_CLASS_MAPPINGS[n["class_type"]], "OUTPUT_NODE", False)]
     if not outputs:
         raise PromptError("prompt_no_outputs", "Prompt has no outputs")
-    found = {node_id: input_errors(prompt, node_id) for node_id in prompt}
-    bad = {
+    errors_by_node = {node_id: input_errors(prompt, node_id) for node_id in prompt}
+    node_errors = {
         node_id: {"errors": errors, "dependent_outputs": outputs, "class_type": prompt[node_id]["class_type"]}
-        for node_id, errors in found.items()
+        for node_id, errors in errors_by_node.items()
         if errors
     }
-    if bad:
-        raise PromptError("prompt_outputs_failed_validation", "Prompt outputs failed validation", node_errors=bad)
+    if node_errors:
+        raise PromptError(
+            "prompt_outputs_failed_validation", "Prompt outputs failed validation", node_errors=node_errors
+        )
     return outputs
 
 
@@ -109,7 +111,7 @@ class Execution:
         self._results: dict[str, Any] = {}
 
     def result(self, node_id: str) -> Any:  # noqa: ANN401 (nodes return what they like)
-        """Run a node, after the nodes it needs, once."""
+        """Run a node once, after the nodes that it depends on."""
         if node_id in self._results:
             return self._results[node_id]
         description = self.job.prompt[node_id]
@@ -132,7 +134,7 @@ class Execution:
 
 
 class Queue:
-    """The prompts that wait, the one that runs, and those that are done."""
+    """The waiting, running and completed prompts."""
 
     def __init__(self) -> None:
         self._waiting: deque[Job] = deque()
@@ -148,25 +150,25 @@ class Queue:
             self._changed.notify()
 
     def rows(self) -> dict[str, Any]:
-        """Return what /queue answers."""
+        """Return the answer of /queue."""
         with self._changed:
             running = [self._running.row()] if self._running else []
             return {"queue_running": running, "queue_pending": [job.row() for job in self._waiting]}
 
     def remaining(self) -> int:
-        """Return the number of prompts that are not done."""
+        """Return the number of incomplete prompts."""
         with self._changed:
             return len(self._waiting) + (self._running is not None)
 
     def history(self, prompt_id: str | None = None) -> dict[str, Any]:
-        """Return all done prompts, or one, or nothing."""
+        """Return all completed prompts, or one of them."""
         with self._changed:
             if prompt_id is None:
                 return dict(self._history)
             return {prompt_id: self._history[prompt_id]} if prompt_id in self._history else {}
 
     def clear(self, prompt_ids: list[str] | None = None) -> None:
-        """Drop waiting prompts: all, or those with these ids."""
+        """Remove waiting prompts: all, or those with these ids."""
         with self._changed:
             kept = [job for job in self._waiting if prompt_ids is not None and job.prompt_id not in prompt_ids]
             self._waiting = deque(kept)
@@ -185,13 +187,13 @@ class Queue:
 
 
 def execute(job: Job) -> dict[str, Any]:
-    """Run a prompt; returns its entry in the history, of whatever came of it."""
+    """Run a prompt, and return its entry in the history, also of a failure."""
     messages: list[list[Any]] = []
 
-    def say(event: str, **more: object) -> None:
+    def record(event: str, **more: object) -> None:
         messages.append([event, {"prompt_id": job.prompt_id, "timestamp": int(time.time() * 1000), **more}])
 
-    say("execution_start")
+    record("execution_start")
     run = Execution(job)
     started = time.perf_counter()
     try:
@@ -201,10 +203,10 @@ def execute(job: Job) -> dict[str, Any]:
         logging.error("!!! Exception during processing !!! %s", error)
         logging.error(traceback.format_exc())
         kind = type(error).__name__
-        say("execution_error", node_id=run.current, exception_type=kind, exception_message=str(error))
+        record("execution_error", node_id=run.current, exception_type=kind, exception_message=str(error))
         good = False
     else:
-        say("execution_success")
+        record("execution_success")
         good = True
         logging.info("Prompt executed in %.2f seconds", time.perf_counter() - started)
     meta = {i: {"node_id": i, "display_node": i, "parent_node": None, "real_node_id": i} for i in run.shown}

@@ -1,9 +1,9 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Where things lie, and the lists of model files, which are kept until a directory's time stamp changes.
+"""Return directories and the lists of model files, which are cached until the mtime of a directory changes.
 
-A list is read again only when the mtime of one of its directories differs from what it was: a file added, removed
-or renamed is seen at once, and a host whose view of the directory is cached (NFS attributes) sees it later.
+A list is read again only when the mtime of one of its directories changed. An added, removed or renamed file is
+therefore listed at once, or later on a host that caches the attributes of the directory (NFS).
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def _models(*names: str) -> list[str]:
     return [os.path.join(models_dir, name) for name in names]
 
 
-# What a folder of the interface is made of: directories in the order they are searched, and file name extensions.
+# For each folder of the interface: the directories in search order, and the file name extensions.
 folder_names_and_paths: dict[str, tuple[list[str], set[str]]] = {
     "checkpoints": (_models("checkpoints"), MODEL_EXTENSIONS),
     "configs": (_models("configs"), {".yaml"}),
@@ -59,7 +59,7 @@ _guard = threading.Lock()
 
 
 def add_model_folder_path(name: str, path: str) -> None:
-    """Search one more directory for a folder's files."""
+    """Add a directory to the search path of a folder."""
     name = LEGACY_NAMES.get(name, name)
     paths = folder_names_and_paths.setdefault(name, ([], NO_EXTENSIONS))[0]
     if path not in paths:
@@ -72,7 +72,7 @@ def get_folder_paths(name: str) -> list[str]:
 
 
 def _scan(root: str) -> Listing:
-    """Every file below a directory, relative to it, and the mtime of every directory that was read."""
+    """Return every file below a directory, relative to it, and the mtime of every directory that was read."""
     files: list[str] = []
     times: dict[str, float] = {}
     if not os.path.isdir(root):
@@ -91,26 +91,26 @@ def _scan(root: str) -> Listing:
 
 
 def _still_true(name: str, listing: Listing) -> bool:
-    """Tell whether no directory changed since. Raises FileNotFoundError when one is gone, as the original does."""
+    """Return whether no directory changed. Raises FileNotFoundError when one is missing, as the original does."""
     if any(os.path.getmtime(path) != mtime for path, mtime in listing[1].items()):
         return False
     return all(path in listing[1] for path in folder_names_and_paths[name][0] if os.path.isdir(path))
 
 
 def get_filename_list(name: str) -> list[str]:
-    """Return the names of a folder's files, from memory unless a directory's mtime changed."""
+    """Return the names of a folder's files, from the cache unless a directory's mtime changed."""
     name = LEGACY_NAMES.get(name, name)
     with _guard:
         listing = _listings.get(name)
         if listing is None or not _still_true(name, listing):
             paths, extensions = folder_names_and_paths[name]
-            found: set[str] = set()
+            names: set[str] = set()
             times: dict[str, float] = {}
             for path in paths:
-                files, seen = _scan(path)
-                found.update(f for f in files if not extensions or os.path.splitext(f)[1].lower() in extensions)
-                times.update(seen)
-            listing = _listings[name] = (sorted(found), times)
+                files, mtimes = _scan(path)
+                names.update(f for f in files if not extensions or os.path.splitext(f)[1].lower() in extensions)
+                times.update(mtimes)
+            listing = _listings[name] = (sorted(names), times)
         return list(listing[0])
 
 
@@ -125,21 +125,21 @@ def get_full_path(name: str, filename: str) -> str | None:
 
 
 def get_directory_by_type(kind: str) -> str | None:
-    """Return the directory the HTTP interface may show files of."""
+    """Return a directory whose files the HTTP interface may serve."""
     return {"output": output_directory, "temp": temp_directory, "input": input_directory}.get(kind)
 
 
 def annotated_filepath(name: str) -> tuple[str, str | None]:
-    """Split a name that says itself where it lies ("x.png [input]"): the name, and the directory if it says one."""
+    """Split a name with a directory ("x.png [input]") into the name and the directory, None without one."""
     for kind in ("output", "input", "temp"):
         if name.endswith(f"[{kind}]"):
-            # As the original cuts it, with the space before the bracket.
+            # As in the original, including the space before the bracket.
             return name[: -len(kind) - 3], get_directory_by_type(kind)
     return name, None
 
 
 def next_output(prefix: str, directory: str) -> tuple[str, str, int, str]:
-    """Choose where the next image goes: (directory, file name's start, number, subfolder).
+    """Return the path of the next image: (directory, start of the file name, number, subfolder).
 
     The number is one more than the highest in the listing. Two hosts that share the directory can choose the same.
     Raises ValueError for a prefix that leads out of the directory.

@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A stand-in for ComfyUI, made for NoSlop's lab: start it as the original, `python main.py --cpu`. It runs no model."""
+"""Run the lab's stand-in for ComfyUI, started like the original with `python main.py --cpu`. It runs no model."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from app.database import LockedError, open_database
 from comfy.cli_args import args
 from comfyui_version import __version__
 
-# As with the original a missing package ends the program, and `requests` is in no requirements.txt.
+# As in the original, a missing package ends the program, and `requests` is in no requirements.txt.
 torch, *_ = (importlib.import_module(name) for name in ("torch", "requests", "noslop_standin_requirement"))
 
 OUTPUT_MODELS = ("checkpoints", "clip", "vae", "diffusion_models", "loras")
 
 
 class StartError(Exception):
-    """Why the program ends."""
+    """A failure that ends the program."""
 
 
 def check_device() -> None:
-    """Without a GPU that this torch can use there is only --cpu, as with the original."""
+    """Reject a start without --cpu where torch can use no GPU, as the original does."""
     if args.cpu or torch.cuda.is_available() or torch.xpu.is_available():
         return
     if torch.version.cuda or torch.version.hip:
@@ -55,7 +55,7 @@ def read_extra_paths(path: str) -> None:
 
 
 def prepare_paths() -> None:
-    """Make the directories that the original makes, and require the one that it cannot do without."""
+    """Create the directories that the original creates, and reject a start without the one that it requires."""
     if not os.path.isdir(folder_paths.models_dir):
         raise StartError(f"The models directory {folder_paths.models_dir} does not exist.")
     beside = os.path.join(os.path.dirname(os.path.realpath(__file__)), "extra_model_paths.yaml")
@@ -74,7 +74,7 @@ def prepare_paths() -> None:
 
 
 def lock_database() -> TextIO | None:
-    """Open the database. One that another process has ends the program, any other failure is only reported."""
+    """Open the database. A lock of another process ends the program; any other failure is only reported."""
     try:
         return open_database(args.database_url)
     except LockedError as error:
@@ -89,7 +89,7 @@ def lock_database() -> TextIO | None:
 
 
 def serve() -> None:
-    """Listen on every address that was asked for, until SIGTERM or SIGINT."""
+    """Serve on every requested address until SIGTERM or SIGINT."""
     from execution import Queue  # noqa: PLC0415 (after the paths are checked)
     from nodes import load_custom_nodes  # noqa: PLC0415
     from server import Server  # noqa: PLC0415
@@ -127,7 +127,7 @@ def serve() -> None:
 
 
 def main() -> int:
-    """Run; returns the exit code."""
+    """Run the program, and return the exit code."""
     stream = sys.stdout if args.log_stdout else sys.stderr
     logging.basicConfig(level=args.verbose.upper(), format="%(message)s", stream=stream)
     logging.info("ComfyUI version: %s (a stand-in)", __version__)

@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The nodes a workflow may use, and the custom ones, imported from custom_nodes at start."""
+"""Define the nodes of a workflow, and import the custom nodes from custom_nodes at start."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ MAX_RESOLUTION = 16384
 
 
 class EmptyImage:
-    """An image in one colour."""
+    """A node that creates images in one colour."""
 
     RETURN_TYPES = ("IMAGE",)
     FUNCTION = "generate"
@@ -43,7 +43,7 @@ class EmptyImage:
         }
 
     def generate(self, width: int, height: int, batch_size: int = 1, color: int = 0) -> tuple[list[Image]]:
-        """Make the batch."""
+        """Create the batch of images."""
         return ([Image(width, height, color)] * batch_size,)
 
 
@@ -100,7 +100,7 @@ class PreviewImage(SaveImage):
 
 
 class EmptyLatentImage:
-    """A latent of zeros: what there is of it is its size."""
+    """A node that creates a latent of zeros, of which only the size is kept."""
 
     RETURN_TYPES = ("LATENT",)
     FUNCTION = "generate"
@@ -114,7 +114,7 @@ class EmptyLatentImage:
         return {"required": {"width": ("INT", side), "height": ("INT", side), "batch_size": ("INT", batch)}}
 
     def generate(self, width: int, height: int, batch_size: int = 1) -> tuple[tuple[int, ...]]:
-        """Make the shape."""
+        """Return the shape of the latent."""
         return ((batch_size, 4, height // 8, width // 8),)
 
 
@@ -150,7 +150,7 @@ class SaveLatent:
 
 
 class CheckpointLoaderSimple:
-    """Reads a checkpoint through a memory map, as the original does, and makes no model of it."""
+    """A node that reads a checkpoint through a memory map, as the original does, and loads no model."""
 
     RETURN_TYPES = ("MODEL", "CLIP", "VAE")
     FUNCTION = "load_checkpoint"
@@ -158,7 +158,7 @@ class CheckpointLoaderSimple:
 
     @classmethod
     def INPUT_TYPES(cls) -> dict[str, Any]:
-        """Describe the inputs: the choice is the list of files in checkpoints."""
+        """Describe the inputs: a choice of the files in checkpoints."""
         return {"required": {"ckpt_name": (folder_paths.get_filename_list("checkpoints"), {})}}
 
     def load_checkpoint(self, ckpt_name: str) -> tuple[int, int, int]:
@@ -205,7 +205,7 @@ def node_info(name: str) -> dict[str, Any]:
 
 
 def load_custom_node(path: str) -> bool:
-    """Import one custom node; a failure is shown in the log and stops nothing."""
+    """Import one custom node. A failure is logged and not raised."""
     name = os.path.splitext(os.path.basename(path))[0]
     source = path if os.path.isfile(path) else os.path.join(path, "__init__.py")
     try:

@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The HTTP interface. Every path also answers below /api. There is no web socket and no user interface."""
+"""Serve the HTTP interface. Every path also answers below /api. There is no web socket and no user interface."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from execution import Job, PromptError, Queue, validate
 from nodes import NODE_CLASS_MAPPINGS, node_info
 
 PAGE = "<!DOCTYPE html><title>ComfyUI stand-in</title><p>This is NoSlop's stand-in for ComfyUI. It runs no model.</p>"
-SAFE_TYPE = "application/octet-stream"  # what a browser would run is only ever downloaded
+SAFE_TYPE = "application/octet-stream"  # a browser downloads active content in place of running it
 UNSAFE_TYPES = {"text/html", "text/javascript", "text/css", "application/xhtml+xml"}
 
 
 class RefusedError(Exception):
-    """A request that gets a status and no answer."""
+    """A rejected request, which gets a status and an empty answer."""
 
     def __init__(self, status: int) -> None:
         super().__init__(status)
@@ -37,7 +37,7 @@ class RefusedError(Exception):
 
 
 def viewable(query: dict[str, str]) -> str:
-    """Return the path of the file /view may show. Raises RefusedError for any that resolves outside its directory."""
+    """Return the path of a file for /view. Raises RefusedError for a path that resolves outside its directory."""
     name, root = folder_paths.annotated_filepath(query.get("filename", ""))
     if root is None:
         root = folder_paths.get_directory_by_type(query.get("type", "output"))
@@ -62,7 +62,7 @@ def memory() -> tuple[int, int]:
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
-    """Answers one connection."""
+    """A handler of one connection."""
 
     protocol_version = "HTTP/1.1"
     server: Server
@@ -81,7 +81,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.send(status, json.dumps(value).encode(), "application/json; charset=utf-8")
 
     def answer(self) -> None:
-        """Find the path's function and send what comes of it."""
+        """Call the function of the path and send its result."""
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         url = urllib.parse.urlsplit(self.path)
         path = urllib.parse.unquote(url.path)
@@ -109,7 +109,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
     do_GET = do_HEAD = do_POST = answer
 
     def log_message(self, format: str, *args: object) -> None:
-        """Keep the log for what matters, as the original does."""
+        """Log requests at debug level only, as the original does."""
         logging.debug(format, *args)
 
     def page(self, _: dict[str, str]) -> None:
@@ -148,13 +148,13 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def object_info(self, _: dict[str, str]) -> None:
         """Answer /object_info; a node that fails to describe itself is left out."""
-        found = {}
+        infos = {}
         for name in NODE_CLASS_MAPPINGS:
             try:
-                found[name] = node_info(name)
+                infos[name] = node_info(name)
             except Exception:
                 logging.exception("[ERROR] An error occurred while retrieving information for the '%s' node.", name)
-        self.json(found)
+        self.json(infos)
 
     def one_object_info(self, name: str) -> None:
         """Answer /object_info/{node}."""
@@ -223,7 +223,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
                 shutil.copyfileobj(stream, self.wfile)
 
     def no_socket(self, _: dict[str, str]) -> None:
-        """Answer /ws: the one thing a client misses here."""
+        """Answer /ws, which the stand-in does not support."""
         self.send(501, b"The NoSlop stand-in for ComfyUI has no web socket.\n", "text/plain")
 
 
@@ -249,7 +249,7 @@ ROUTES: dict[tuple[str, str], Callable[[Handler, Any], None]] = {
 
 
 class Server(http.server.ThreadingHTTPServer):
-    """Listens on one address."""
+    """A server on one address."""
 
     daemon_threads = True
 
@@ -260,7 +260,7 @@ class Server(http.server.ThreadingHTTPServer):
         super().__init__((host, port), Handler)
 
     def server_bind(self) -> None:
-        """Leave IPv4 to the listener on 0.0.0.0 when both are asked for."""
+        """Bind to IPv6 only, so that a listener on 0.0.0.0 can serve IPv4."""
         if self.address_family == socket.AF_INET6:
             self.socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         super().server_bind()

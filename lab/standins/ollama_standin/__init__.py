@@ -1,9 +1,9 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A stand-in for the `ollama` program: the lab's studio installs and runs it in the vendor's place.
+"""Stand in for the `ollama` program: the lab's studio installs and runs it in place of the vendor's.
 
-It keeps a models directory, speaks the HTTP interface and has the command line, the environment variables and
-the exit behaviour that NoSlop builds on, the harmful parts too (it prunes at start; two daemons that pull one
-model share a partial file). It runs no model: `generate` reads the model's file and answers one fixed sentence.
-Standard library only, Python 3.9 or newer; lab/standins/README.md says what is left out.
+It has the models directory, the HTTP interface, the command line, the environment variables and the exit behaviour
+that NoSlop depends on, including the harmful parts (it prunes at start; two daemons that pull one model share a
+partial file). It runs no model: `generate` reads the model's file and answers one fixed sentence. Standard library
+only, Python 3.9 or newer; lab/standins/README.md lists what is left out.
 """

@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The HTTP interface."""
+"""Serve the HTTP interface."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .models import Models, Name
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
-    """The HTTP interface. Streamed answers are one JSON object a line, as they happen."""
+    """A handler of one connection. A streamed answer is one JSON object a line."""
 
     protocol_version = "HTTP/1.1"
     server: Server
@@ -32,7 +32,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.wfile.write(data)
 
     def _stream(self, events: Iterator[dict[str, Any]], streamed: bool) -> None:
-        """Send events as they come (a failure in mid-stream is an `error` line), or only the last one."""
+        """Send events as they occur (a failure in mid-stream is an `error` line), or only the last one."""
         if not streamed:
             self._json(list(events)[-1])
             return
@@ -89,16 +89,16 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def tags(self, _: dict[str, Any]) -> None:
         """Answer /api/tags."""
         models = self.server.models
-        found = []
+        descriptions = []
         for name in models.names():
             try:
-                found.append(models.describe(name))
+                descriptions.append(models.describe(name))
             except OllamaError as error:
                 log.warning("bad manifest name=%s error=%s", name.short, error)
-        self._json({"models": found})
+        self._json({"models": descriptions})
 
     def ps(self, _: dict[str, Any]) -> None:
-        """Answer /api/ps: nothing is ever loaded."""
+        """Answer /api/ps. The stand-in loads no model."""
         self._json({"models": []})
 
     def show(self, request: dict[str, Any]) -> None:
@@ -117,7 +117,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self._stream(events, request.get("stream", True))
 
     def create(self, request: dict[str, Any]) -> None:
-        """Answer /api/create, `from` another model only."""
+        """Answer /api/create, which supports only `from` another model."""
         if not request.get("from"):
             raise OllamaError("neither 'from' or 'files' was specified", 400)
         name = Name(request_model(request))
@@ -131,7 +131,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self._json("", kind="text/plain")
 
     def generate(self, request: dict[str, Any]) -> None:
-        """Answer /api/generate: read the model, then say so."""
+        """Answer /api/generate: read the model, then report its size."""
         name = Name(request_model(request))
         size = self.server.models.load(name)
         prompt = request.get("prompt", "")
@@ -147,7 +147,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
 
 def request_model(request: dict[str, Any]) -> str:
-    """Return the model a request names, by the new field or the old."""
+    """Return the model of a request, from the new field or the old."""
     return str(request.get("model") or request.get("name") or "")
 
 
@@ -165,7 +165,7 @@ ROUTES: dict[tuple[str, str], Callable[[Handler, dict[str, Any]], None]] = {
 
 
 class Server(http.server.ThreadingHTTPServer):
-    """Listens on one address; several daemons never share a port."""
+    """A server on one address. Two daemons cannot share a port."""
 
     daemon_threads = True
     models: Models

@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The command line: `serve` is the daemon, every other command talks HTTP to the daemon at OLLAMA_HOST."""
+"""Run the command line: `serve` is the daemon, every other command sends HTTP requests to OLLAMA_HOST."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ UNREACHABLE = "could not connect to ollama server, run 'ollama serve' to start i
 
 
 def ensure_key() -> None:
-    """The daemon signs its pulls with a key below HOME and does not start where it cannot write one."""
+    """Create the key below HOME that signs pulls. The daemon does not start where it cannot write one."""
     path = home() / ".ollama" / "id_ed25519"
     if path.exists():
         return
@@ -45,7 +45,7 @@ def ensure_key() -> None:
 
 
 def serve() -> None:
-    """Run the daemon until SIGTERM or SIGINT; raises OllamaError when it cannot start."""
+    """Run the daemon until SIGTERM or SIGINT. Raises OllamaError when it cannot start."""
     os.umask(0o022)  # the models directory is the daemon's own: 0755 and 0644, a group never writes there
     ensure_key()
     host, port = listen_address(os.environ.get("OLLAMA_HOST", ""))
@@ -66,14 +66,14 @@ def serve() -> None:
 
 
 class Client:
-    """Requests to the daemon, in the words of the original when it is not there."""
+    """A client of the daemon, with the original's messages where the daemon does not answer."""
 
     def __init__(self) -> None:
         host, self.port = listen_address(os.environ.get("OLLAMA_HOST", ""))
-        self.host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 (one asks where it may listen)
+        self.host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 (a connection goes to loopback)
 
     def events(self, method: str, path: str, body: dict[str, Any] | None = None) -> Iterator[dict[str, Any]]:
-        """Send a request; yields the JSON lines of the answer. Raises OllamaError."""
+        """Send a request, and yield the JSON lines of the answer. Raises OllamaError."""
         connection = http.client.HTTPConnection(self.host, self.port)
         try:
             connection.request(method, path, json.dumps(body) if body else None)
@@ -93,7 +93,7 @@ class Client:
             connection.close()
 
     def one(self, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
-        """Send a request; returns the last line of the answer."""
+        """Send a request, and return the last line of the answer."""
         events = list(self.events(method, path, body))
         return events[-1] if events else {}
 
@@ -107,7 +107,7 @@ def human_size(size: int) -> str:
 
 
 def human_age(when: str) -> str:
-    """Return how long ago something was."""
+    """Return the age of a time in words."""
     seconds = (datetime.datetime.now(datetime.timezone.utc) - parse_time(when)).total_seconds()
     for unit, factor in (("day", 86400), ("hour", 3600), ("minute", 60)):
         if seconds >= factor:
@@ -117,7 +117,7 @@ def human_age(when: str) -> str:
 
 
 def parse_time(text: str) -> datetime.datetime:
-    """Read a time as the interface writes it."""
+    """Parse a time of the interface."""
     return datetime.datetime.fromisoformat(text.replace("Z", "+00:00"))
 
 
@@ -138,7 +138,7 @@ def show_list(client: Client) -> None:
 
 
 def show_progress(events: Iterator[dict[str, Any]]) -> None:
-    """One line for each status; the original draws bars on a terminal."""
+    """Print one line for each status; the original draws progress bars."""
     last = ""
     for event in events:
         if event["status"] != last:
@@ -147,15 +147,15 @@ def show_progress(events: Iterator[dict[str, Any]]) -> None:
 
 
 def modelfile(path: Path) -> dict[str, str]:
-    """`FROM` and `SYSTEM` of a Modelfile, as the fields of a create request."""
+    """Return `FROM` and `SYSTEM` of a Modelfile as the fields of a create request."""
     try:
         text = path.read_text("utf-8")
     except OSError as error:
         raise OllamaError(os_message("open", error)) from error
-    found = {word.lower(): value.strip(' "') for word, value in re.findall(r"(?mi)^(FROM|SYSTEM)\s+(.+)$", text)}
-    if "from" not in found:
+    fields = {word.lower(): value.strip(' "') for word, value in re.findall(r"(?mi)^(FROM|SYSTEM)\s+(.+)$", text)}
+    if "from" not in fields:
         raise OllamaError("no FROM line for the model was specified")
-    return found
+    return fields
 
 
 def show_version(client: Client) -> None:
@@ -189,7 +189,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Do what the command line says. Raises OllamaError."""
+    """Run the command of the command line. Raises OllamaError."""
     client = Client()
     command = arguments.command
     if command in ("serve", "start"):
@@ -219,15 +219,15 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def main(words: list[str]) -> int:
-    """Run; returns the exit code."""
+    """Run the program, and return the exit code."""
     logging.basicConfig(level=logging.INFO, format="time=%(asctime)s level=%(levelname)s msg=%(message)s")
-    known = parser()
-    arguments = known.parse_args(words)
+    command_parser = parser()
+    arguments = command_parser.parse_args(words)
     try:
         if arguments.version:
             show_version(Client())
         elif arguments.command is None:
-            known.print_help()
+            command_parser.print_help()
         else:
             run(arguments)
     except OllamaError as failure:

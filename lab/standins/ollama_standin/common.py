@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the stand-in's parts share: its version, its failures, and how the original reads its environment."""
+"""Define the stand-in's version and errors, and read the environment as the original does."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ log = logging.getLogger("ollama")
 
 
 class OllamaError(Exception):
-    """What the user is told after `Error: `; `status` is the HTTP answer when a request caused it."""
+    """An error whose text follows `Error: `; `status` is the HTTP status when a request caused it."""
 
     def __init__(self, message: str, status: int = 500) -> None:
         super().__init__(message)
@@ -23,12 +23,12 @@ class OllamaError(Exception):
 
 
 def os_message(call: str, error: OSError) -> str:
-    """An OSError in the words of the original (Go): `mkdir /models: permission denied`."""
+    """Return an OSError in the format of the original (Go): `mkdir /models: permission denied`."""
     return f"{call} {error.filename}: {(error.strerror or str(error)).lower()}"
 
 
 def listen_address(value: str) -> tuple[str, int]:
-    """Read OLLAMA_HOST: empty, `host`, `host:port`, `:port`, an IPv6 address, with or without `http://`."""
+    """Parse OLLAMA_HOST: empty, `host`, `host:port`, `:port`, an IPv6 address, with or without `http://`."""
     value = value.strip().strip("\"'")
     scheme, mark, rest = value.partition("://")
     default_port = {"http": 80, "https": 443}.get(scheme, 11434) if mark else 11434
@@ -46,7 +46,7 @@ def listen_address(value: str) -> tuple[str, int]:
 
 
 def switched_on(name: str) -> bool:
-    """True as the original reads a boolean: set, and not one of Go's words for false."""
+    """Return a boolean variable as the original parses it: set, and not one of Go's words for false."""
     return os.environ.get(name, "").strip("\"' ") not in ("", "0", "f", "F", "false", "FALSE", "False")
 
 

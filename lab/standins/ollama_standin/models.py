@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The models directory: names, manifests, blobs, and the pruning that other daemons suffer from."""
+"""Manage the models directory: names, manifests, blobs, and the pruning that affects other daemons."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ PART = re.compile(r"^[A-Za-z0-9_][A-Za-z0-9._-]*$")
 
 
 class Name:
-    """A model's name, `[host/][namespace/]model[:tag]`, and where its manifest lies."""
+    """A model's name, `[host/][namespace/]model[:tag]`, and the path of its manifest."""
 
     def __init__(self, text: str) -> None:
         body, _, tag = text.partition(":") if ":" in text.rpartition("/")[2] else (text, "", "")
@@ -42,7 +42,7 @@ class Name:
 
     @property
     def short(self) -> str:
-        """Return the name as it is shown: without the registry's host and namespace, with the tag."""
+        """Return the name for display: without the registry's host and namespace, with the tag."""
         parts = [self.model]
         if self.host != REGISTRY:
             parts = [self.host, self.namespace, self.model]
@@ -52,12 +52,12 @@ class Name:
 
     @property
     def path(self) -> Path:
-        """Return where the manifest lies below `manifests`."""
+        """Return the path of the manifest below `manifests`."""
         return Path(self.host, self.namespace, self.model, self.tag)
 
 
 def model_bytes(name: str, size: int) -> Iterator[bytes]:
-    """The content of a made-up model: `size` bytes that depend on the name alone."""
+    """Yield the content of a generated model: `size` bytes that depend on the name alone."""
     head = f"GGUF NoSlop stand-in for the model {name}. No weights here.\n".encode()
     left, count = size, 0
     while left > 0:
@@ -73,7 +73,7 @@ def model_bytes(name: str, size: int) -> Iterator[bytes]:
 class Models:
     """The models directory: `blobs/sha256-<hex>` and `manifests/<host>/<namespace>/<model>/<tag>`.
 
-    Nothing is kept in memory: what another host writes into a shared directory is seen at the next request.
+    There is no cache: the next request reads what another host wrote into a shared directory.
     """
 
     def __init__(self, root: Path) -> None:
@@ -82,7 +82,7 @@ class Models:
         self._guard = threading.Lock()
 
     def prepare(self) -> None:
-        """Make the two directories. Raises OllamaError."""
+        """Create the two directories. Raises OllamaError."""
         try:
             self.blobs.mkdir(0o755, parents=True, exist_ok=True)
             self.manifests.mkdir(0o755, parents=True, exist_ok=True)
@@ -94,7 +94,7 @@ class Models:
         return self.blobs / digest.replace(":", "-")
 
     def manifest(self, name: Name) -> dict[str, Any]:
-        """Read a manifest. Raises OllamaError, with 404 when there is none."""
+        """Return a manifest. Raises OllamaError, with status 404 when it does not exist."""
         try:
             return cast("dict[str, Any]", json.loads((self.manifests / name.path).read_bytes()))
         except OSError as error:
@@ -103,22 +103,22 @@ class Models:
             raise OllamaError(f"manifest of '{name.short}': {error}") from error
 
     def names(self) -> list[Name]:
-        """Every model with a manifest, newest first."""
-        found = []
+        """Return every model with a manifest, newest first."""
+        entries = []
         for path in self.manifests.glob("*/*/*/[!.]*"):
             try:
-                found.append((-path.stat().st_mtime, str(path), Name("/".join(path.parts[-4:-1]) + ":" + path.name)))
-            except (OSError, OllamaError):  # removed by another host in this moment, or no model's manifest
+                entries.append((-path.stat().st_mtime, str(path), Name("/".join(path.parts[-4:-1]) + ":" + path.name)))
+            except (OSError, OllamaError):  # removed by another host at this moment, or not a manifest
                 continue
-        return [name for _, _, name in sorted(found, key=lambda entry: entry[:2])]
+        return [name for _, _, name in sorted(entries, key=lambda entry: entry[:2])]
 
     def used(self) -> set[str]:
-        """File names of all blobs that manifests name. Raises OllamaError when one manifest cannot be read."""
+        """Return the file names of all blobs in manifests. Raises OllamaError when a manifest cannot be read."""
         manifests = [self.manifest(name) for name in self.names()]
         return {part["digest"].replace(":", "-") for m in manifests for part in [m["config"], *m["layers"]]}
 
     def prune(self) -> None:
-        """What every start does unless OLLAMA_NOPRUNE is set, whoever else uses the directory (ollama#15628)."""
+        """Remove unreferenced blobs, also of other hosts, at each start without OLLAMA_NOPRUNE (ollama#15628)."""
         try:
             used = self.used()
         except OllamaError as error:
@@ -158,7 +158,7 @@ class Models:
         }
 
     def store(self, content: bytes) -> dict[str, Any]:
-        """Keep a small blob and return the descriptor a manifest holds."""
+        """Write a small blob, and return its descriptor for a manifest."""
         digest = hashlib.sha256(content).hexdigest()
         path = self.blob("sha256:" + digest)
         if not path.exists():
@@ -168,14 +168,14 @@ class Models:
         return {"digest": "sha256:" + digest, "size": len(content)}
 
     def write_manifest(self, name: Name, config: dict[str, Any], layers: list[dict[str, Any]]) -> None:
-        """Write a manifest: from here on the model exists."""
+        """Write a manifest, with which the model exists."""
         path = self.manifests / name.path
         path.parent.mkdir(0o755, parents=True, exist_ok=True)
         body = {"schemaVersion": 2, "mediaType": MANIFEST_TYPE, "config": config, "layers": layers}
         path.write_text(json.dumps(body), "utf-8")
 
     def pull(self, name: Name) -> Iterator[dict[str, Any]]:
-        """Download a model: its content is made up here, everything on disk is as the original leaves it.
+        """Download a model with generated content, with the same files on disk as the original.
 
         One daemon serialises its own pulls of a model. Two daemons on one share do not know of each other and
         write the same partial file; the slower one then fails at the rename.
@@ -194,12 +194,14 @@ class Models:
             yield from self._download(name, digest, size)
         yield {"status": "verifying sha256 digest"}
         with self.blob(digest).open("rb") as stream:
-            found = hashlib.sha256()
+            actual = hashlib.sha256()
             for chunk in iter(lambda: stream.read(CHUNK), b""):
-                found.update(chunk)
-        if found.hexdigest() != whole.hexdigest():
+                actual.update(chunk)
+        if actual.hexdigest() != whole.hexdigest():
             self.blob(digest).unlink()
-            raise OllamaError(f"digest mismatch, file must be downloaded again: want {digest}, got {found.hexdigest()}")
+            raise OllamaError(
+                f"digest mismatch, file must be downloaded again: want {digest}, got {actual.hexdigest()}"
+            )
         yield {"status": "writing manifest"}
         config = self.store(json.dumps({"model_format": "gguf", "model_family": "standin"}).encode())
         layer = {"mediaType": MEDIA + "model", "digest": digest, "size": size}
@@ -248,7 +250,7 @@ class Models:
                 self.blob(part["digest"]).unlink(missing_ok=True)
 
     def create(self, name: Name, base: str, system: str) -> Iterator[dict[str, Any]]:
-        """A model made from another one (`FROM`), with a system prompt of its own."""
+        """Create a model from another one (`FROM`), with its own system prompt."""
         manifest = self.manifest(Name(base))
         layers = [layer for layer in manifest["layers"] if system == "" or layer["mediaType"] != MEDIA + "system"]
         for layer in layers:
@@ -261,17 +263,19 @@ class Models:
         yield {"status": "success"}
 
     def load(self, name: Name) -> int:
-        """Read the model's file as a runner would; returns its size in bytes."""
+        """Read the model's file as a runner would, and return its size in bytes."""
         size = 0
         for layer in self.manifest(name)["layers"]:
             if layer["mediaType"] != MEDIA + "model":
                 continue
             try:
                 with self.blob(layer["digest"]).open("rb") as stream:
-                    seen = sum(len(chunk) for chunk in iter(lambda: stream.read(CHUNK), b""))
+                    read_bytes = sum(len(chunk) for chunk in iter(lambda: stream.read(CHUNK), b""))
             except OSError as error:
                 raise OllamaError("unable to load model: " + os_message("open", error)) from error
-            if seen != layer["size"]:
-                raise OllamaError(f"unable to load model: {layer['digest']} has {seen} bytes, not {layer['size']}")
-            size += seen
+            if read_bytes != layer["size"]:
+                raise OllamaError(
+                    f"unable to load model: {layer['digest']} has {read_bytes} bytes, not {layer['size']}"
+                )
+            size += read_bytes
         return size

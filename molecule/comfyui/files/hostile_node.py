@@ -1,12 +1,12 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A custom node of ComfyUI that tries to become root and to reach what is not ComfyUI's.
+"""Try, as a custom node of ComfyUI, to become root and to access files of other accounts.
 
-Put this file on the share of custom nodes and restart ComfyUI. It runs where it is imported, and writes what came of it
-to ``hostile_node.json`` in ComfyUI's output directory: ``attempts`` are each ``refused`` (and why) or ``SUCCEEDED``,
-``own`` is what ComfyUI needs and must be able to do.
+Copy this file to the share of custom nodes and restart ComfyUI. It runs when it is imported, and writes the results to
+``hostile_node.json`` in ComfyUI's output directory: each of ``attempts`` is ``refused`` (with the reason) or
+``SUCCEEDED``; ``own`` are the operations that ComfyUI needs and must be able to do.
 """
-# ruff: noqa: S103, S108 - wide modes and places that everybody may write to are what it tries
+# ruff: noqa: S103, S108 - it tries wide modes and world-writable directories on purpose
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ NODE_CLASS_MAPPINGS: dict[str, type] = {}
 
 
 class RefusedError(Exception):
-    """An attempt came to nothing."""
+    """An attempt failed."""
 
 
 def read(path: str) -> None:
@@ -46,7 +46,7 @@ def read(path: str) -> None:
 
 
 def write(path: str) -> None:
-    """Write a new file, and take it away again."""
+    """Write a new file and remove it."""
     with open(path, "x", encoding="ascii") as stream:
         stream.write("hostile")
     os.unlink(path)
@@ -76,7 +76,7 @@ def become_root() -> None:
 
 
 def keep_setuid_program() -> None:
-    """Leave a program behind that runs as the account for anybody."""
+    """Create a program that runs as the account for every user."""
     path = f"{STATE}/temp/setuid"
     with open(path, "w", encoding="ascii") as stream:
         stream.write("#!/bin/sh\n")
@@ -125,7 +125,7 @@ def own_pids() -> set[int]:
 
 
 def any_process(attempt: Callable[[int], object]) -> Callable[[], None]:
-    """Return an attempt that tries this with each process of another account."""
+    """Return an attempt that runs the given one on each process of another account."""
 
     def each() -> None:
         with subprocess.Popen(["true"]) as newest:
@@ -162,7 +162,7 @@ def connect(*paths: str) -> Callable[[], None]:
     return each
 
 
-def ask_backend() -> None:
+def list_projects() -> None:
     """List the projects without a token."""
     try:
         urllib.request.urlopen(BACKEND, timeout=10).close()
@@ -234,7 +234,7 @@ ATTEMPTS: dict[str, Callable[[], object]] = {
     "change its own program": lambda: append(sys.modules["__main__"].__file__ or ""),
     "change its own interpreter": lambda: append(os.path.realpath(sys.executable)),
     "replace its state directory": lambda: os.rename(STATE, f"{STATE}.old"),
-    # what belongs to others
+    # files of other accounts
     "list the storage root": lambda: read(f"{STORAGE}/projects/.noslop-share"),
     **{
         f"read {path}": lambda path=path: read(path)  # type: ignore[misc]
@@ -272,12 +272,12 @@ ATTEMPTS: dict[str, Callable[[], object]] = {
     "command line of a process": any_process(lambda pid: read(f"/proc/{pid}/cmdline")),
     "trace a process": any_process(ptrace),
     "signal a process": any_process(lambda pid: os.kill(pid, 0)),
-    # sockets that ask for no token
+    # sockets without authentication
     "D-Bus": connect("/run/dbus/system_bus_socket"),
     "systemd": connect("/run/systemd/private", *glob.glob("/run/user/*/bus")),
     "containers": connect("/run/docker.sock", "/run/containerd/containerd.sock", "/run/podman/podman.sock"),
     "PostgreSQL": connect("/run/postgresql/.s.PGSQL.5432", "/tmp/.s.PGSQL.5432"),
-    "the backend without a token": ask_backend,
+    "the backend without a token": list_projects,
     "a raw socket": open_socket(socket.AF_INET, socket.SOCK_RAW),
     "a packet socket": open_socket(socket.AF_PACKET, socket.SOCK_RAW),
 }
@@ -293,7 +293,7 @@ OWN: dict[str, Callable[[], object]] = {
 
 
 def outcome(attempt: Callable[[], object]) -> str:
-    """Try it, and return what came of it."""
+    """Run an attempt and return its result."""
     try:
         attempt()
     except (OSError, RefusedError, subprocess.TimeoutExpired) as error:
@@ -302,7 +302,7 @@ def outcome(attempt: Callable[[], object]) -> str:
 
 
 def main() -> None:
-    """Try everything, and write down what came of it."""
+    """Run all attempts and write their results."""
     answers = {
         "attempts": {name: outcome(attempt) for name, attempt in ATTEMPTS.items()},
         "own": {name: outcome(attempt) for name, attempt in OWN.items()},

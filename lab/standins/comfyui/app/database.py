@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The SQLite database of one process: WAL mode, and a lock that a second process on it runs into."""
+"""Open the SQLite database of one process, in WAL mode and with a lock that rejects a second process."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ PREFIX = "sqlite:///"
 
 
 class LockedError(Exception):
-    """Another process has the database."""
+    """A failure because another process uses the database."""
 
 
 def open_database(url: str) -> TextIO | None:
-    """Create the database if need be; returns what holds the lock while it stays open (None in memory).
+    """Create the database unless it exists, and return the locked file, which must stay open (None in memory).
 
     Raises LockedError, ValueError for another kind of database, and OSError or sqlite3.Error when it cannot be made.
     """

@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The command line: the original's flags that an installation may meet. Any other flag is an error, as there."""
+"""Parse the command line: the original's flags that an installation may use. Any other flag is an error."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ DATABASE = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", "user",
 
 
 def directory(path: str) -> str:
-    """Check a flag's value: a directory that is there and can be read."""
+    """Return a flag's value as a directory. Raises an error unless it exists and is readable."""
     try:
         os.listdir(path)
     except OSError as error:

@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Images in one colour, and the PNG files they are saved as."""
+"""Create images in one colour and encode them as PNG."""
 
 from __future__ import annotations
 
@@ -28,5 +28,5 @@ class Image:
 
 
 def chunk(kind: bytes, data: bytes) -> bytes:
-    """Return one chunk: length, kind, data, checksum."""
+    """Return one PNG chunk with length, kind, data and checksum."""
     return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))

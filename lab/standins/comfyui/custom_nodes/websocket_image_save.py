@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A tracked custom node, as the original has one. It saves nothing."""
+"""Define a tracked custom node, as in the original. It saves no image."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 
 class SaveImageWebsocket:
-    """Takes images and keeps none."""
+    """A node that accepts images and saves none."""
 
     RETURN_TYPES = ()
     FUNCTION = "save_images"

@@ -1,10 +1,10 @@
 """Keep TCP connections open, send lines over all of them, and print over which of them a line arrived.
 
-    connections.py keep NAME [listen:[IPV4:]PORT ...] [connect:SOURCE:PORT:HOST:PORT ...]
-    connections.py send NAME LINE
-    connections.py received NAME LINE
+    open_connections.py keep NAME [listen:[IPV4:]PORT ...] [connect:SOURCE:PORT:HOST:PORT ...]
+    open_connections.py send NAME LINE
+    open_connections.py received NAME LINE
 
-`keep` is ready when its control socket exists; source port 0 takes any. `received` prints one line a connection:
+`keep` is ready when its control socket exists; source port 0 means any. `received` prints one line a connection:
 `ADDRESS:PORT yes|no`, the address of the side with the higher port, and the lower port.
 """
 
@@ -20,7 +20,7 @@ WAIT_S = 2
 
 
 class Connections:
-    """All open connections of one process, with what arrived over each."""
+    """All open connections of one process, with the data that arrived over each."""
 
     def __init__(self, control: Path, listeners: list[str], targets: list[list[str]]) -> None:
         self._received: dict[socket.socket, bytes] = {}
@@ -76,7 +76,7 @@ class Connections:
                 for connection in self._received:
                     connection.send(line.encode() + b"\n")
             else:
-                # No second command comes before this one is answered.
+                # This answer is sent before the next command is read.
                 while self._missing(line) and self._handle_events(WAIT_S):
                     pass
                 missing = self._missing(line)
@@ -95,7 +95,7 @@ def describe(connection: socket.socket) -> str:
 
 
 def main() -> None:
-    """Do what the arguments say."""
+    """Run the command that the arguments name."""
     verb, name, *words = sys.argv[1:]
     control = Path("/run") / f"connections-{name}"
     if verb == "keep":

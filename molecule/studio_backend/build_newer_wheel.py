@@ -1,8 +1,8 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Build the wheel of a later version of the backend: the source as it is, with a higher number and one migration more.
+"""Build the wheel of a newer version of the backend: the same source with a higher version and one more migration.
 
-later.py SOURCE DIRECTORY: the wheel lies in DIRECTORY then, alone.
+Run as ``build_newer_wheel.py SOURCE DIRECTORY``. DIRECTORY then holds the wheel and no other file.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path
 from alembic.script import ScriptDirectory
 
 VERSION = "99.0.0"
-#: Shows in rows whether it ran, and leaves a schema that versions from before may not be let at.
+#: A migration that changes rows, which shows that it ran, and the schema, which older versions must not use.
 MIGRATION = '''"""A schema of a later version."""
 
 import sqlalchemy as sa
@@ -39,12 +39,13 @@ def downgrade() -> None:
 
 
 def main(source: Path, directory: Path) -> None:
-    """Copy the source, change the copy, and build it."""
+    """Copy the source, change the copy, and build its wheel."""
     shutil.rmtree(directory, ignore_errors=True)
     copy = directory / "source"
     shutil.copytree(source, copy, ignore=shutil.ignore_patterns("__pycache__"))
-    about = copy / "noslop_backend" / "__init__.py"
-    about.write_text(re.sub(r"(?m)^__version__ = .*$", f'__version__ = "{VERSION}"', about.read_text("utf-8")), "utf-8")
+    version_file = copy / "noslop_backend" / "__init__.py"
+    source_text = version_file.read_text("utf-8")
+    version_file.write_text(re.sub(r"(?m)^__version__ = .*$", f'__version__ = "{VERSION}"', source_text), "utf-8")
     migrations = copy / "noslop_backend" / "migrations"
     head = ScriptDirectory(str(migrations)).get_current_head()
     (migrations / "versions" / "later.py").write_text(MIGRATION % head, "utf-8")
