@@ -52,7 +52,7 @@ def load(path: Path) -> list[dict[str, Any]]:
     return content if isinstance(content, list) else []
 
 
-def test_every_play_and_task_begins_with_a_known_verb() -> None:
+def test_every_play_and_task_begins_with_a_allowed_verb() -> None:
     all_names = [(path.relative_to(ROOT), name) for path in task_files() for name in names(load(path))]
     problems = [f"{path}: {name or 'no name'}" for path, name in all_names if verb_of(name) not in VERBS]
 
