@@ -56,6 +56,20 @@ def test_playbook_after_the_driver_changes_nothing(studio: Studio) -> None:
     assert {name: changed.get(name) for name in HOSTS} == dict.fromkeys(HOSTS, 0), done.stdout
 
 
+def test_tags_run_the_tasks_that_they_name(studio: Studio) -> None:
+    assert studio.exit_code == 0
+    verified = run_playbook("verify", "--tags", "studio_verify")
+    assert verified.returncode == 0, verified.stdout + verified.stderr
+    assert "Verification of studio demo" in verified.stdout
+    misspelled = run_playbook("verify", "--tags", "studio_verfy")
+    assert misspelled.returncode != 0
+    assert "No check ran" in misspelled.stdout
+    installed = run_playbook("services", "--tags", "ollama_install")
+    assert installed.returncode == 0, installed.stdout + installed.stderr
+    assert "noslop.studio.ollama : install | " in installed.stdout
+    assert "noslop.studio.comfyui : install | " not in installed.stdout
+
+
 def test_model_put_on_one_host_is_listed_by_comfyui_on_the_others(studio: Studio) -> None:
     name = "put-on-worker1.safetensors"
     for host in HOSTS:  # every list has been read before, and may be cached
