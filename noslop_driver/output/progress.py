@@ -183,12 +183,12 @@ def show_checks(checks: Sequence[Check], terminal: Terminal) -> None:
             cells.append(f"[red]✗ {failed} of {len(own)}[/]" if failed else passed)
         table.add_row(escape(host), *cells)
     terminal.out.print(table)
-    for hosts, check in reports.together(check for check in checks if not check["ok"]):
+    for hosts, check in reports.merge_hosts(check for check in checks if not check["ok"]):
         terminal.show(f"[red]✗ {escape(', '.join(hosts))}: {escape(_check_name(check))}[/]")
         terminal.show(f"    seen:     {escape(check['seen'])}")
         terminal.show(f"    expected: {escape(check['expected'])}")
         terminal.show(f"    [bold]→[/] {escape(check['todo'])}")
-    for hosts, check in reports.together(check for check in checks if is_note(check)):
+    for hosts, check in reports.merge_hosts(check for check in checks if is_note(check)):
         seen = check["seen"].removeprefix(NOTE)
         terminal.show(f"[yellow]Note:[/] {escape(', '.join(hosts))}: {escape(_check_name(check))}: {escape(seen)}")
 

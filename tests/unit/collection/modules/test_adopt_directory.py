@@ -45,7 +45,7 @@ class Studio:
             if name in more:
                 outer[name] = more.pop(name)
         arguments = {"pairs": [{**pair, **more}], "account": getpass.getuser(), "studio_id": "here", **outer}
-        return run_module("carry_over", arguments, check=check, fault=fault)
+        return run_module("adopt_directory", arguments, check=check, fault=fault)
 
     def renamed(self) -> list[Path]:
         return sorted(self.home.glob("models.pre-noslop-*"))

@@ -56,7 +56,7 @@ class Program:
     def carry(self, *, check: bool = False) -> dict[str, Any]:
         pair = {"src": str(self.home / "models"), "dest": str(self.share), "share": "comfyui_models"}
         arguments = {"pairs": [pair], "account": getpass.getuser(), "studio_id": "here", "running_from": str(self.home)}
-        return run_module("carry_over", arguments, check=check)
+        return run_module("adopt_directory", arguments, check=check)
 
 
 @pytest.fixture
@@ -203,7 +203,7 @@ MOUNTINFO = """\
 @pytest.mark.parametrize("source", ["/home/artist/ComfyUI/models", "/home/artist/ComfyUI/models/checkpoints"])
 def test_a_mount_point_is_never_renamed(source: str) -> None:
     pair = replacement.Pair(source, "/mnt/noslop/comfyui/models", file_copy.Rules())
-    with pytest.raises(file_copy.CarryError, match="something is mounted at /home/artist/ComfyUI/models/checkpoints"):
+    with pytest.raises(file_copy.CopyError, match="something is mounted at /home/artist/ComfyUI/models/checkpoints"):
         replacement.refuse_mounts(pair, mountinfo.parse_mountinfo(MOUNTINFO))
 
 
@@ -211,5 +211,5 @@ def test_a_share_without_room_is_refused(tmp_path: Path) -> None:
     pair = replacement.Pair("/home/artist/ComfyUI/models", str(tmp_path), file_copy.Rules())
     large = file_tree.Entry("checkpoints/large", "file", "/nowhere", size_bytes=2**60)
     pair.comparison.missing.append((large, large.path))
-    with pytest.raises(file_copy.CarryError, match=r"GB free, and 1152921504\.6 GB are to be carried over"):
-        replacement.refuse_lack_of_room([pair])
+    with pytest.raises(file_copy.CopyError, match=r"GB free, and 1152921504\.6 GB are to be carried over"):
+        replacement.require_free_space([pair])

@@ -67,7 +67,7 @@ def test_a_secret_file_that_is_removed_is_not_shown(tmp_path: Path) -> None:
     file = tmp_path / "environment"
     file.write_text(f"# Managed by NoSlop\nTOKEN={HIDDEN}\n")
 
-    removed = run_module("render", {"files": [{"dest": str(file), "state": "absent", "secret": True}]})
+    removed = run_module("managed_files", {"files": [{"dest": str(file), "state": "absent", "secret": True}]})
 
     assert removed["changed_files"] == [str(file)]
     assert not file.exists()
@@ -75,7 +75,7 @@ def test_a_secret_file_that_is_removed_is_not_shown(tmp_path: Path) -> None:
 
 
 def test_a_missing_text_of_a_secret_file_is_an_error(tmp_path: Path) -> None:
-    answer = run_module("render", {"files": [{"dest": str(tmp_path / "environment"), "secret": True}]})
+    answer = run_module("managed_files", {"files": [{"dest": str(tmp_path / "environment"), "secret": True}]})
 
     assert answer["failed"]
     assert not (tmp_path / "environment").exists()

@@ -151,10 +151,10 @@ def test_what_a_later_step_asks_for_by_name_is_its_own(host: Host) -> None:
     wheel(host.gpu, "nst-torch", "1.1+cpu", needs="nst-numpy")
     wheel(host.gpu, "nst-numpy", "1.0")
     wheel(host.all, "nst-numpy", "2.0")
-    first, second = uv.lock_parts(host.lock()["lock"])
+    first, second = uv.split_lock(host.lock()["lock"])
     assert ("nst-numpy==1.0" in first, "nst-numpy" in second) == (True, False)
     host.requirements.write_text("nst-painter\nNST_numpy >= 2\n")
-    first, second = uv.lock_parts(host.lock()["lock"])
+    first, second = uv.split_lock(host.lock()["lock"])
     assert "nst-torch==1.1+cpu" in first
     assert ("nst-numpy" in first, "nst-numpy==2.0" in second) == (False, True)
 
@@ -208,7 +208,7 @@ def test_an_interpreter_that_is_missing_is_named(host: Host) -> None:
 
 
 def test_a_wheel_brings_its_own_lock(host: Host) -> None:
-    first, second = uv.lock_parts(host.lock()["lock"])
+    first, second = uv.split_lock(host.lock()["lock"])
     shutil.copytree(host.gpu / "nst-torch", host.all / "nst-torch", dirs_exist_ok=True)
     lock = first + second
     made = wheel(host.programs / "wheels", "nst-backend", "1.0", more={"nst_backend/requirements.lock": lock})

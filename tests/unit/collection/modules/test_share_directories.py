@@ -53,7 +53,7 @@ def studio(place: Path) -> dict[str, Any]:
 def earlier(studio: dict[str, Any]) -> Path:
     """The same shares as the version before made them: all of one account, with files. Gives the models."""
     shares = [{**share, "uid": OLD, "gid": OLD} for share in studio["shares"]]
-    assert run_module("share_dirs", {**studio, "shares": shares})["changed"]
+    assert run_module("share_directories", {**studio, "shares": shares})["changed"]
     models = Path(studio["shares"][1]["path"])
     (models / "vae").mkdir()
     (models / "vae" / "flux.safetensors").write_bytes(b"weights")
@@ -88,7 +88,7 @@ def snapshot(path: Path) -> dict[str, tuple[int, int, int, bytes]]:
 
 
 def test_each_share_belongs_to_its_own_account(studio: dict[str, Any]) -> None:
-    result = run_module("share_dirs", studio)
+    result = run_module("share_directories", studio)
 
     assert result["changed"]
     root = Path(studio["root"])
@@ -98,13 +98,13 @@ def test_each_share_belongs_to_its_own_account(studio: dict[str, Any]) -> None:
         assert (owner(path), path.stat().st_mode & 0o7777) == ((share["uid"], share["gid"]), 0o2775)
         marker = path / ".noslop-share"
         assert (owner(marker), marker.stat().st_mode & 0o7777) == ((share["uid"], share["gid"]), 0o444)
-    assert not run_module("share_dirs", studio)["changed"]
+    assert not run_module("share_directories", studio)["changed"]
 
 
 def test_the_example_of_the_documentation_runs(place: Path) -> None:
     (task,) = yaml.safe_load(share_directories.EXAMPLES.replace("/mnt/noslop", str(place / "noslop")))
 
-    result = run_module("share_dirs", {**task["noslop.studio.share_directories"], "min_free_gb": 0})
+    result = run_module("share_directories", {**task["noslop.studio.share_directories"], "min_free_gb": 0})
 
     assert result["changed"], result
     assert owner(place / "noslop/comfyui/models") == (2601, 2601)
@@ -112,10 +112,10 @@ def test_the_example_of_the_documentation_runs(place: Path) -> None:
 
 def test_a_share_of_the_version_before_is_brought_over(studio: dict[str, Any], earlier: Path) -> None:
     marker = (earlier / ".noslop-share").read_text(encoding="utf-8")
-    predicted = run_module("share_dirs", studio, check=True)
+    predicted = run_module("share_directories", studio, check=True)
     assert owner(earlier) == (OLD, OLD)
 
-    result = run_module("share_dirs", studio)
+    result = run_module("share_directories", studio)
 
     assert predicted["brought_over"] == result["brought_over"] == [str(earlier)]
     assert set(predicted["made"]) >= set(result["made"])
@@ -125,7 +125,7 @@ def test_a_share_of_the_version_before_is_brought_over(studio: dict[str, Any], e
     assert (earlier / "vae/flux.safetensors").read_bytes() == b"weights"
     assert (earlier / ".noslop-share").read_text(encoding="utf-8") == marker
     assert owner(Path(studio["shares"][0]["path"])) == (OLD, OLD)
-    assert not run_module("share_dirs", studio)["changed"]
+    assert not run_module("share_directories", studio)["changed"]
 
 
 def test_a_run_that_was_killed_is_finished_by_the_next(studio: dict[str, Any], earlier: Path) -> None:
@@ -135,11 +135,11 @@ def test_a_run_that_was_killed_is_finished_by_the_next(studio: dict[str, Any], e
         for path in (earlier, earlier / "vae", earlier / "vae/flux.safetensors", earlier / ".noslop-share"):
             os.chown(path, OLD, OLD)
         earlier.chmod(0o2775)
-        result = run_module("share_dirs", studio, fault=Fault(number, die, events))
+        result = run_module("share_directories", studio, fault=Fault(number, die, events))
         if "died" not in result:
             break
         calls += 1
-        assert "failed" not in run_module("share_dirs", studio)
+        assert "failed" not in run_module("share_directories", studio)
         owners = {name: owner(earlier / name) for name in ("", "vae", "vae/flux.safetensors", ".noslop-share")}
         assert set(owners.values()) == {(MODELS, MODELS)}, (number, owners)
     assert calls >= 4
@@ -154,7 +154,7 @@ def test_a_hard_link_to_a_file_outside_is_not_given_away(studio: dict[str, Any],
     os.link(outside, earlier / "linked")
     os.link(root_file, earlier / "vae/linked")
 
-    run_module("share_dirs", studio)
+    run_module("share_directories", studio)
 
     assert owner(outside) == (OLD, OLD)
     assert owner(root_file) == (0, 0)
@@ -179,7 +179,7 @@ def test_a_planted_link_leads_nowhere(
         os.rename(link, place / "replaced")
     link.symlink_to(outside / target)
 
-    result = run_module("share_dirs", studio)
+    result = run_module("share_directories", studio)
 
     assert snapshot(outside) == before
     assert result.get("failed", False) == (planted in (".", ".noslop-share")), result
@@ -193,14 +193,14 @@ def test_a_marker_that_is_a_hard_link_is_replaced_and_not_changed(
     os.link(outside, earlier / ".noslop-share")
     before = snapshot(outside)
 
-    run_module("share_dirs", studio)
+    run_module("share_directories", studio)
 
     assert snapshot(outside) == before
     assert owner(earlier / ".noslop-share") == (MODELS, MODELS)
 
 
 def test_shares_among_other_files_are_refused_where_that_is_wanted(studio: dict[str, Any]) -> None:
-    result = run_module("share_dirs", {**studio, "require_own_file_system": True})
+    result = run_module("share_directories", {**studio, "require_own_file_system": True})
 
     assert result["failed"]
     for word in (*(share["path"] for share in studio["shares"]), "forge file handles", "lvcreate", "mkfs.ext4"):

@@ -49,7 +49,7 @@ def state(tmp_path: Path) -> Path:
     return top
 
 
-def bring_over(state: Path, *, check: bool = False, fault: Fault | None = None) -> dict[str, Any]:
+def change_owner(state: Path, *, check: bool = False, fault: Fault | None = None) -> dict[str, Any]:
     directories = [
         {"path": str(state), "owner": NOW, "mode": "2770"},
         {"path": str(state / "user"), "owner": NOW, "mode": "2770"},
@@ -68,16 +68,16 @@ def outside(state: Path) -> list[tuple[int, int, int]]:
 def test_state_is_brought_over_once_and_links_lead_nowhere(state: Path) -> None:
     before = outside(state)
 
-    said = bring_over(state, check=True)
+    said = change_owner(state, check=True)
     assert said["changed"]
     assert state.stat().st_uid == number(BEFORE)
-    first = bring_over(state)
-    second = bring_over(state)
+    first = change_owner(state)
+    second = change_owner(state)
 
     assert first["given"] == [str(state)]
     assert str(state / "new") in first["made"]
     assert not second["changed"]
-    assert not bring_over(state, check=True)["changed"]
+    assert not change_owner(state, check=True)["changed"]
     for path in (state, state / "user", state / "user" / "comfyui.db", state / "new"):
         assert path.stat().st_uid == number(NOW)
     assert state.stat().st_mode & 0o7777 == 0o2770
@@ -88,7 +88,7 @@ def test_state_is_brought_over_once_and_links_lead_nowhere(state: Path) -> None:
 @root_only
 def test_a_run_that_was_interrupted_anywhere_is_finished_by_the_next(state: Path) -> None:
     changed_owner = frozenset({"os.chown"})
-    changes = bring_over(state, fault=Fault(0, die, changed_owner))["changes"]
+    changes = change_owner(state, fault=Fault(0, die, changed_owner))["changes"]
     assert changes > 4
     for place in range(1, changes + 1):
         for path in (state, *state.rglob("*")):
@@ -96,22 +96,22 @@ def test_a_run_that_was_interrupted_anywhere_is_finished_by_the_next(state: Path
                 give(path, BEFORE)
         if (state / "new").exists():
             (state / "new").rmdir()
-        answer = bring_over(state, fault=Fault(place, die if place % 2 else break_disk, changed_owner))
+        answer = change_owner(state, fault=Fault(place, die if place % 2 else break_disk, changed_owner))
         assert "died" in answer or answer["failed"]
 
-        assert not bring_over(state).get("failed")
+        assert not change_owner(state).get("failed")
         assert {path.stat().st_uid for path in (state, state / "new", state / "user" / "comfyui.db")} == {number(NOW)}
-        assert not bring_over(state)["changed"]
+        assert not change_owner(state)["changed"]
 
 
 @root_only
 def test_a_directory_that_is_a_link_of_the_accounts_is_refused(state: Path) -> None:
-    bring_over(state)
+    change_owner(state)
     (state / "new").rmdir()
     (state / "new").symlink_to(state.parent / "outside")
     before = outside(state)
 
-    answer = bring_over(state)
+    answer = change_owner(state)
 
     assert answer["failed"]
     assert "is a link" in answer["msg"]

@@ -55,7 +55,7 @@ def test_a_host_without_a_result_is_a_failed_check() -> None:
 
 
 def test_the_table_has_a_line_for_each_host_and_area() -> None:
-    lines = reports.summary(
+    lines = reports.summarize(
         [
             check("server", "storage.free"),
             check("server", "storage.marker"),
@@ -71,7 +71,7 @@ def test_the_table_has_a_line_for_each_host_and_area() -> None:
 
 
 def test_a_failed_check_is_told_in_full() -> None:
-    text = reports.full(check("worker1", "storage.units", ok=False, seen="masked", share="projects"))
+    text = reports.format_check(check("worker1", "storage.units", ok=False, seen="masked", share="projects"))
 
     for word in ("worker1", "storage.units", "projects", "masked", "expected", "mend it"):
         assert word in text
@@ -80,7 +80,7 @@ def test_a_failed_check_is_told_in_full() -> None:
 def test_what_hosts_have_in_common_is_told_once() -> None:
     checks = [check(host, "host.system", ok=False) for host in ("server", "worker1")]
 
-    (problem,) = reports.problems(checks)
+    (problem,) = reports.list_problems(checks)
 
     assert problem.startswith("  server, worker1: host.system: seen\n")
 
@@ -88,14 +88,14 @@ def test_what_hosts_have_in_common_is_told_once() -> None:
 def test_the_headline_names_hosts_checks_and_shares() -> None:
     checks = [check("server", "storage.free"), check("worker1", "storage.units", ok=False, share="projects")]
 
-    assert reports.headline(checks) == "1 of 2 checks failed. worker1: storage.units [projects]"
-    assert reports.headline(checks[:1]) == ""
+    assert reports.format_headline(checks) == "1 of 2 checks failed. worker1: storage.units [projects]"
+    assert reports.format_headline(checks[:1]) == ""
 
 
 def test_notes_are_told_though_they_passed() -> None:
     checks = [check("server", "server.file_systems", seen=NOTE + "not its own"), check("server", "storage.free")]
 
-    assert reports.notes(checks) == ["  server: server.file_systems: not its own"]
+    assert reports.list_notes(checks) == ["  server: server.file_systems: not its own"]
 
 
 def test_foreign_text_is_one_short_line() -> None:

@@ -20,7 +20,7 @@ from ansible_collections.noslop.studio.plugins.module_utils.checks import host_c
 from ansible_collections.noslop.studio.plugins.module_utils.checks.check import Check, Checks, is_note
 from ansible_collections.noslop.studio.plugins.module_utils.host import state
 from ansible_collections.noslop.studio.plugins.plugin_utils.validation import studio_rules
-from ansible_collections.noslop.studio.plugins.plugin_utils.validation.misspelled_variables import near_misses
+from ansible_collections.noslop.studio.plugins.plugin_utils.validation.misspelled_variables import find_misspelled
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
@@ -109,15 +109,15 @@ def test_hosts_without_a_machine_id_are_no_twins(checks: Checks) -> None:
 
 
 @given(st.floats(0, 3600), st.floats(-7200, 7200))
-def test_clocks_are_judged_by_what_the_controller_knows(took_s: float, difference_s: float) -> None:
-    checks, asked, answered = Checks("studio"), 1_000_000.0, 1_000_000.0 + took_s
-    true_time = asked + took_s / 2
+def test_clocks_are_judged_by_what_the_controller_knows(elapsed_s: float, difference_s: float) -> None:
+    checks, asked, answered = Checks("studio"), 1_000_000.0, 1_000_000.0 + elapsed_s
+    true_time = asked + elapsed_s / 2
 
     studio_rules.judge_clocks(checks, {"a": true_time + difference_s}, asked, answered)
 
     if abs(difference_s) <= studio_rules.CLOCK_TOLERANCE_S:
         assert failed(checks) == {}
-    if abs(difference_s) > studio_rules.CLOCK_TOLERANCE_S + took_s:
+    if abs(difference_s) > studio_rules.CLOCK_TOLERANCE_S + elapsed_s:
         assert "studio.clocks" in failed(checks)
 
 
@@ -142,7 +142,7 @@ def test_allowed_networks_are_those_of_one_organisation(checks: Checks) -> None:
 
 
 def test_slips_in_names_of_variables(checks: Checks) -> None:
-    known, prefixes = preflight_report.known_variables()
+    known, prefixes = preflight_report.declared_variables()
     names = ["noslop_user", "studio_verify_scop", "noslop_studio_id", "noslop_party", "ansible_host", "ollama_verion"]
 
     studio_rules.judge_variables(checks, names, {*known, "ollama_version"}, {*prefixes, "ollama_"})
@@ -158,11 +158,11 @@ def test_slips_in_names_of_variables(checks: Checks) -> None:
 
 
 def test_every_variable_of_the_collection_is_known() -> None:
-    known, prefixes = preflight_report.known_variables()
+    known, prefixes = preflight_report.declared_variables()
 
     assert {"noslop_uid", "studio_preflight_root", "studio_verify_scope"} <= known
     assert {"noslop_", "studio_verify_", "studio_preflight_"} <= prefixes
-    assert near_misses(known, known, prefixes) == {}
+    assert find_misspelled(known, known, prefixes) == {}
 
 
 @given(st.sampled_from(sorted(studio.DEFAULTS)), st.data())
@@ -172,7 +172,7 @@ def test_one_letter_too_few_is_always_found(name: str, data: st.DataObject) -> N
     # `ui` is as near to `uid` as to `gid`: too little to go by
     assume(len(name) - len("noslop_") >= 4 and slip not in studio.DEFAULTS)
 
-    assert slip in near_misses([slip], studio.DEFAULTS, ["noslop_"])
+    assert slip in find_misspelled([slip], studio.DEFAULTS, ["noslop_"])
 
 
 @pytest.mark.parametrize(
@@ -196,39 +196,41 @@ def test_systems(system: str, supported: bool) -> None:
 def test_addresses_of_this_host() -> None:
     assert state.has_address("127.0.0.1")
     assert not state.has_address("192.0.2.77")
-    assert "127.0.0.1" not in state.addresses()
+    assert "127.0.0.1" not in state.read_addresses()
 
 
 def test_a_refused_connection_reaches_its_host() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
-        assert state.route_error("127.0.0.1", port) == ("", False)
+        assert state.find_route_error("127.0.0.1", port) == ("", False)
         assert state.kernel_listens(port)
 
-    assert state.route_error("127.0.0.1", port) == ("", False)
+    assert state.find_route_error("127.0.0.1", port) == ("", False)
     assert not state.kernel_listens(port)
 
 
 def test_who_stands_in_the_way_of_the_account() -> None:
-    assert state.account_conflicts("root", 0, 0) == []
-    assert state.account_conflicts("noslop", 0, 0) == [
+    assert state.find_account_conflicts("root", 0, 0) == []
+    assert state.find_account_conflicts("noslop", 0, 0) == [
         "the account root has the uid 0",
         "the group root has the gid 0",
     ]
-    assert state.account_conflicts("root", 61234, 61235) == [
+    assert state.find_account_conflicts("root", 61234, 61235) == [
         "the account root exists with 0:0",
         "the group root exists with the gid 0",
     ]
 
 
 def test_users_that_the_host_does_not_know() -> None:
-    assert state.unknown_users(["root", "nobody-at-all"]) == ["nobody-at-all"]
+    assert state.find_unknown_users(["root", "nobody-at-all"]) == ["nobody-at-all"]
 
 
 def test_room_is_looked_for_where_a_directory_will_be(tmp_path: Path) -> None:
     space = os.statvfs(tmp_path)
 
-    assert state.free_bytes(str(tmp_path / "not" / "yet")) == pytest.approx(space.f_bavail * space.f_frsize, rel=0.05)
+    assert state.read_free_bytes(str(tmp_path / "not" / "yet")) == pytest.approx(
+        space.f_bavail * space.f_frsize, rel=0.05
+    )
 
 
 def test_the_kernels_file_systems() -> None:

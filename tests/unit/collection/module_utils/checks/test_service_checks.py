@@ -116,13 +116,13 @@ def ollama(
 ) -> Checks:
     checks = Checks("worker1")
     service = service_checks.Service("ollama", "Ollama", unit, "127.0.0.1", port, share, lambda _: held_by)
-    around = service_checks.Surroundings("worker1", OWN, peers or {}, ask_peers=True, writes=True)
+    around = service_checks.CheckContext("worker1", OWN, peers or {}, ask_peers=True, writes=True)
     service_checks.check_ollama(checks, service, around)
     return checks
 
 
 def test_ollama_with_everything_in_place(share: dict[str, str]) -> None:
-    inspection.leave_nonce(share["path"], "server.1", "x")
+    inspection.write_nonce(share["path"], "server.1", "x")
     peers = {
         "server": {
             "address": "127.0.0.1",
@@ -198,7 +198,7 @@ def comfyui(port: int, share: dict[str, str], peers: dict[str, Any]) -> dict[str
     unit = Unit("noslop-comfyui.service", "loaded", "active", "enabled")
     held_by = [process({}, unit=unit.name)]
     service = service_checks.Service("comfyui", "ComfyUI", unit, "127.0.0.1", port, share, lambda _: held_by)
-    around = service_checks.Surroundings("worker1", OWN, peers, ask_peers=False, writes=True)
+    around = service_checks.CheckContext("worker1", OWN, peers, ask_peers=False, writes=True)
     service_checks.check_comfyui(checks, service, around)
     return {check["check"]: check for check in checks.list}
 
@@ -215,7 +215,7 @@ def test_comfyui_lists_what_others_put_there_a_little_later(share: dict[str, str
             "/models/checkpoints": listed,
         }
 
-    inspection.leave_nonce(share["path"], "server.1", "x")
+    inspection.write_nonce(share["path"], "server.1", "x")
     nonces = {"ollama_models": {"file": "server.1", "content": "x"}}
     peers = {
         "worker1": {"probe": "own.safetensors"},
@@ -241,7 +241,7 @@ def test_a_host_that_could_put_nothing_there_is_named(share: dict[str, str]) -> 
 
 
 def test_a_service_reads_the_share_in_its_own_view(share: dict[str, str]) -> None:
-    inspection.leave_nonce(share["path"], "a.1", "x")
+    inspection.write_nonce(share["path"], "a.1", "x")
     expected = {"a": {"file": "a.1", "content": "x"}}
 
     outcome = run_one(service_probe.read_as_process(os.getpid(), OWN, share["path"], expected), None, 30)
@@ -254,7 +254,7 @@ def backend(port: int, share: dict[str, str], peers: dict[str, Any]) -> dict[str
     unit = Unit("noslop-backend.service", "loaded", "active", "enabled")
     held_by = [process({}, unit=unit.name)]
     service = service_checks.Service("backend", "the backend", unit, "127.0.0.1", port, share, lambda _: held_by)
-    around = service_checks.Surroundings("server", OWN, peers, ask_peers=True, writes=True)
+    around = service_checks.CheckContext("server", OWN, peers, ask_peers=True, writes=True)
     service_checks.check_backend(checks, service, around)
     return {check["check"]: check for check in checks.list}
 
@@ -268,7 +268,7 @@ UNWELL = {
 
 
 def test_a_backend_that_can_write(share: dict[str, str]) -> None:
-    inspection.leave_nonce(share["path"], "worker1.1", "x")
+    inspection.write_nonce(share["path"], "worker1.1", "x")
     nonces = {"ollama_models": {"file": "worker1.1", "content": "x"}}
     peers = {"worker1": {"address": "127.0.0.1", "backend": False, "nonces": nonces}}
 
@@ -299,7 +299,7 @@ def test_a_backend_that_answers_and_cannot_write(share: dict[str, str]) -> None:
     ],
 )
 def test_what_a_backend_complains_of(health: object, said: list[str]) -> None:
-    assert service_probe.unwell(health) == said
+    assert service_probe.find_health_problems(health) == said
 
 
 def test_every_host_asks_for_the_backend(share: dict[str, str]) -> None:
@@ -313,7 +313,7 @@ def test_every_host_asks_for_the_backend(share: dict[str, str]) -> None:
             "worker2": {"address": "127.0.0.2", "backend": False, "ports": {"backend": 1}},
         }
         service = service_checks.Service("backend", "the backend", unit, "127.0.0.1", 1, share)
-        around = service_checks.Surroundings("worker1", OWN, peers, ask_peers=True, writes=True)
+        around = service_checks.CheckContext("worker1", OWN, peers, ask_peers=True, writes=True)
         service_checks.check_backend_elsewhere(checks, service, around)
     service_checks.check_backend_elsewhere(checks, service, around)  # it is gone now
 

@@ -31,7 +31,7 @@ def directory(tmp_path: Path) -> str:
 def test_lease_is_acquired_renewed_and_released(directory: str) -> None:
     assert lease.acquire(directory, MINE, NOW) is None
     assert lease.acquire(directory, MINE, NOW + 60) is None
-    assert lease.look(directory) == lease.Lease(MINE, NOW, NOW + 60)
+    assert lease.read(directory) == lease.Lease(MINE, NOW, NOW + 60)
     assert stat.S_IMODE(os.stat(directory).st_mode) == 0o700
     lease.release(directory, MINE)
     assert not os.path.exists(directory)
@@ -46,7 +46,7 @@ def test_another_run_is_refused_with_who_since_when_and_what_to_do(directory: st
     for part in ("artist@desk (process 77 there)", "2027-01-15 08:00 UTC", "10 minutes ago", "110 minutes", "ignore"):
         assert part in message
     lease.release(directory, MINE)
-    assert lease.look(directory) == lease.Lease(OTHER, NOW, NOW), "released by a run that did not have it"
+    assert lease.read(directory) == lease.Lease(OTHER, NOW, NOW), "released by a run that did not have it"
 
 
 @pytest.mark.parametrize(
@@ -62,13 +62,13 @@ def test_another_run_is_refused_with_who_since_when_and_what_to_do(directory: st
 def test_lease_of_another_run_is_replaced(directory: str, now: float, arguments: dict[str, object]) -> None:
     lease.acquire(directory, OTHER, NOW)
     assert lease.acquire(directory, MINE, now, **arguments) is None  # type: ignore[arg-type]
-    assert lease.look(directory) == lease.Lease(MINE, now, now)
+    assert lease.read(directory) == lease.Lease(MINE, now, now)
 
 
 def test_release_with_override_ends_any_lease(directory: str) -> None:
     lease.acquire(directory, OTHER, NOW)
     lease.release(directory, MINE, override=True)
-    assert lease.look(directory) is None
+    assert lease.read(directory) is None
 
 
 def test_one_of_many_at_once_gets_the_lease(directory: str) -> None:

@@ -34,7 +34,7 @@ def process(*arguments: str, directory: Path) -> Iterator[int]:
 def point(tmp_path: Path) -> str:
     """Mount point of the file system that the test's own directory lies on."""
     with open("/proc/self/mountinfo", encoding="utf-8") as stream:
-        holding = mountinfo.mount_holding(mountinfo.parse_mountinfo(stream.read()), str(tmp_path))
+        holding = mountinfo.mount_containing(mountinfo.parse_mountinfo(stream.read()), str(tmp_path))
     assert holding
     return holding.point
 
@@ -44,7 +44,7 @@ def test_who_reads_a_file_is_found(tmp_path: Path, point: str, use: str) -> None
     (tmp_path / "model").write_text("weights")
 
     with process(use, str(tmp_path / "model"), directory=Path("/proc")) as pid:
-        found = {holder.pid: holder for holder in mount_users.holders_of([point])}
+        found = {holder.pid: holder for holder in mount_users.find_mount_users([point])}
 
     assert pid in found
     assert f"(pid {pid}) uses " in str(found[pid])
@@ -52,13 +52,13 @@ def test_who_reads_a_file_is_found(tmp_path: Path, point: str, use: str) -> None
 
 def test_who_works_in_a_directory_is_found(tmp_path: Path, point: str) -> None:
     with process("", directory=tmp_path) as pid:
-        found = {holder.pid: holder.path for holder in mount_users.holders_of([point])}
+        found = {holder.pid: holder.path for holder in mount_users.find_mount_users([point])}
 
     assert found[pid] == str(tmp_path)
 
 
 def test_nobody_uses_what_is_not_mounted(tmp_path: Path) -> None:
-    assert mount_users.holders_of([str(tmp_path / "nothing")]) == []
+    assert mount_users.find_mount_users([str(tmp_path / "nothing")]) == []
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root may mount")
@@ -73,8 +73,8 @@ def test_only_those_on_that_file_system_are_named(tmp_path: Path) -> None:
         trap 'kill $on $beside' EXIT
         echo $on $beside
         {sys.executable} - <<'END'
-from ansible_collections.noslop.studio.plugins.module_utils.host.mount_users import holders_of
-print(*(holder.pid for holder in holders_of(["{tmp_path}"])))
+from ansible_collections.noslop.studio.plugins.module_utils.host.mount_users import find_mount_users
+print(*(holder.pid for holder in find_mount_users(["{tmp_path}"])))
 END
         """
     said = subprocess.run(

@@ -44,7 +44,7 @@ def test_the_last_mount_on_a_path_is_the_one_that_counts(table: list[mountinfo.M
 
 def test_a_path_lies_on_the_deepest_mount_above_it(table: list[mountinfo.Mount]) -> None:
     def fstype(path: str) -> str:
-        mount = mountinfo.mount_holding(table, path)
+        mount = mountinfo.mount_containing(table, path)
         return mount.fstype if mount else ""
 
     assert fstype("/mnt/noslop/comfyui/models/checkpoints") == "nfs4"
@@ -83,7 +83,7 @@ def test_parents_are_those_of_pathlib(path: str) -> None:
 def test_the_holding_mount_leads_to_the_path_and_none_below_it_does(points: list[str], path: str) -> None:
     table = [mountinfo.Mount(point, "ext4", "x", "8:1") for point in ["/", *points]]
 
-    holding = mountinfo.mount_holding(table, path)
+    holding = mountinfo.mount_containing(table, path)
 
     assert holding is not None
     assert mountinfo.is_below(path, holding.point)

@@ -36,7 +36,7 @@ def shell(build: builds.Build, script: str) -> str:
 def test_a_tree_becomes_roots_and_its_bits_go(build: builds.Build, programs: Path) -> None:
     script = "chmod 6777 tree/bin/run; chmod 2777 tree/bin; ln -s bin/run tree/run; ln tree/bin/run kept; id -u"
     assert shell(build, script).strip() == str(BUILDER.uid)
-    builds.move_in(build.hand_over("tree"), str(programs / "program" / "v1"))
+    builds.install_tree(build.transfer_to_root("tree"), str(programs / "program" / "v1"))
     tree = programs / "program" / "v1"
     for path in (tree, *tree.rglob("*")):
         assert (path.lstat().st_uid, path.lstat().st_gid) == (0, 0)
@@ -56,7 +56,7 @@ def test_a_tree_becomes_roots_and_its_bits_go(build: builds.Build, programs: Pat
 def test_what_no_program_needs_is_refused(build: builds.Build, script: str, message: str) -> None:
     shell(build, script)
     with pytest.raises(builds.BuildError, match=message):
-        build.hand_over("tree")
+        build.transfer_to_root("tree")
 
 
 def test_a_hard_link_to_a_file_of_roots_is_refused(build: builds.Build, tmp_path: Path) -> None:
@@ -68,7 +68,7 @@ def test_a_hard_link_to_a_file_of_roots_is_refused(build: builds.Build, tmp_path
         secret, Path(build.directory, "tree", "secret")
     )  # where the kernel does not forbid it (protected_hardlinks)
     with pytest.raises(builds.BuildError, match="belongs to another account"):
-        build.hand_over("tree")
+        build.transfer_to_root("tree")
     assert stat.S_IMODE(secret.stat().st_mode) == 0o600
 
 
@@ -86,7 +86,7 @@ def test_what_runs_on_is_ended_before_the_look(build: builds.Build) -> None:
         **who,  # type: ignore[call-overload]  # as subprocess.run takes them
     ) as running:
         running.stdout.readline()
-        builds.end_processes(BUILDER)
+        builds.kill_processes(BUILDER)
         assert builds._processes_of(BUILDER.uid) == []
 
 

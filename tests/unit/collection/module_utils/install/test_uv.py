@@ -21,7 +21,7 @@ def test_settings_of_pip_for_the_host_become_uvs(tmp_path: Path) -> None:
         "[install]\ntrusted-host = mirror.example one.example\nfind-links = /opt/wheels /opt/more\n"
     )
     settings = uv.pip_settings({"PIP_CERT": "/etc/ssl/other.pem"}, [str(tmp_path / "pip.conf")])
-    found = uv.environment_of(settings)
+    found = uv.uv_environment(settings)
     assert found["UV_DEFAULT_INDEX"] == "https://mirror.example/simple"
     assert found["UV_INDEX"] == "https://one.example/simple https://two.example/simple"
     assert found["UV_INSECURE_HOST"] == "mirror.example one.example"
@@ -43,14 +43,14 @@ def test_the_host_brings_uv_by_its_hash_and_keeps_it(tmp_path: Path, monkeypatch
     made = wheel(tmp_path / "index", "uv", uv.VERSION, more={script: "#!/bin/sh\necho the program\n"})
     sha256 = hashlib.sha256(made.read_bytes()).hexdigest()
     programs, account = str(tmp_path / "programs"), worker_processes.Account(os.geteuid(), os.getegid())
-    python = uv.interpreter(sys.executable)
+    python = uv.inspect_interpreter(sys.executable)
     with builds.building(programs, account) as build:
         with pytest.raises(builds.BuildError, match=r"uv .* cannot be had"):
-            uv.bring(build, programs, python, pinned=["0" * 64])
-        program = uv.bring(build, programs, python, pinned=[sha256])
+            uv.install_uv(build, programs, python, pinned=["0" * 64])
+        program = uv.install_uv(build, programs, python, pinned=[sha256])
         assert build.run([program])[1] == "the program\n"
         made.unlink()
-        assert uv.bring(build, programs, python, pinned=[sha256]) == program
+        assert uv.install_uv(build, programs, python, pinned=[sha256]) == program
     assert os.listdir(tmp_path / "programs" / builds.BUILD) == [".lock"]
 
 
@@ -61,4 +61,4 @@ def test_a_python_without_pip_is_told_of(tmp_path: Path, monkeypatch: pytest.Mon
         builds.building(programs, account) as build,
         pytest.raises(builds.BuildError, match="apt install python3-venv"),
     ):
-        uv.bring(build, programs, uv.Interpreter("3.11", "x86_64", sys.executable, ""))
+        uv.install_uv(build, programs, uv.Interpreter("3.11", "x86_64", sys.executable, ""))

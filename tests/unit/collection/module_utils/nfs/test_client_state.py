@@ -25,8 +25,8 @@ def autofs(path: str) -> Mount:
 
 
 def test_a_missing_or_empty_directory_may_be_mounted_on(tmp_path: Path) -> None:
-    assert client_state.occupied(str(tmp_path), [], ours=False) == []
-    assert client_state.occupied(str(tmp_path / "missing"), [], ours=False) == []
+    assert client_state.mount_point_problems(str(tmp_path), [], ours=False) == []
+    assert client_state.mount_point_problems(str(tmp_path / "missing"), [], ours=False) == []
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", ".hidden"])
@@ -34,7 +34,7 @@ def test_a_missing_or_empty_directory_may_be_mounted_on(tmp_path: Path) -> None:
 def test_files_are_never_hidden(tmp_path: Path, name: str, ours: bool) -> None:
     (tmp_path / name).write_text("precious")
 
-    (problem,) = client_state.occupied(str(tmp_path), [], ours=ours)
+    (problem,) = client_state.mount_point_problems(str(tmp_path), [], ours=ours)
 
     assert name in problem
     assert f"mv {tmp_path} {tmp_path}.before-noslop" in problem
@@ -43,7 +43,7 @@ def test_files_are_never_hidden(tmp_path: Path, name: str, ours: bool) -> None:
 def test_a_mounted_disk_is_refused_even_where_our_units_stand(tmp_path: Path) -> None:
     disk = Mount(str(tmp_path), "ext4", "/dev/sdb1", "8:17")
 
-    (problem,) = client_state.occupied(str(tmp_path), [disk], ours=True)
+    (problem,) = client_state.mount_point_problems(str(tmp_path), [disk], ours=True)
 
     assert "/dev/sdb1 (ext4) is mounted" in problem
 
@@ -51,8 +51,8 @@ def test_a_mounted_disk_is_refused_even_where_our_units_stand(tmp_path: Path) ->
 def test_an_nfs_mount_or_automount_of_somebody_else_is_refused(tmp_path: Path) -> None:
     path = str(tmp_path)
 
-    assert "is mounted at" in client_state.occupied(path, [nfs(path)], ours=False)[0]
-    assert "not NoSlop's" in client_state.occupied(path, [autofs(path)], ours=False)[0]
+    assert "is mounted at" in client_state.mount_point_problems(path, [nfs(path)], ours=False)[0]
+    assert "not NoSlop's" in client_state.mount_point_problems(path, [autofs(path)], ours=False)[0]
 
 
 def test_our_own_mount_is_not_even_looked_into(tmp_path: Path) -> None:
@@ -60,8 +60,8 @@ def test_our_own_mount_is_not_even_looked_into(tmp_path: Path) -> None:
     (tmp_path / "share").write_text("")
     path = str(tmp_path / "share")
 
-    assert client_state.occupied(path, [autofs(path), nfs(path)], ours=True) == []
-    assert client_state.occupied(path, [autofs(path)], ours=True) == []
+    assert client_state.mount_point_problems(path, [autofs(path), nfs(path)], ours=True) == []
+    assert client_state.mount_point_problems(path, [autofs(path)], ours=True) == []
 
 
 def test_a_mount_with_its_automount_is_left_alone() -> None:
@@ -83,7 +83,7 @@ def test_units_are_called_as_systemd_wants() -> None:
 def test_a_server_answers_when_something_listens(monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         monkeypatch.setattr(client_state, "NFS_PORT", server.getsockname()[1])
-        client_state.answers.cache_clear()
-        assert client_state.answers("127.0.0.1")
-    client_state.answers.cache_clear()
-    assert not client_state.answers("127.0.0.1")
+        client_state.accepts_connections.cache_clear()
+        assert client_state.accepts_connections("127.0.0.1")
+    client_state.accepts_connections.cache_clear()
+    assert not client_state.accepts_connections("127.0.0.1")

@@ -15,7 +15,7 @@ SHOWN = f"""\
 /mnt/noslop/ollama/models  fd00::13({SHOWN_OPTIONS})
 /mnt/noslop/projects  10.77.42.12({SHOWN_OPTIONS.replace("hide,", "hide,mountpoint,")})
 """
-MEANT = exports.meant(
+MEANT = exports.requested_exports(
     [
         {"path": "/mnt/noslop/ollama/models", "clients": ["10.77.42.12", "fd00::13"], "options": OPTIONS},
         {"path": "/mnt/noslop/projects", "clients": ["10.77.42.12"], "options": [*OPTIONS, "mp"]},
@@ -49,7 +49,7 @@ def test_a_difference_is_told(shown: str, said: str) -> None:
 
 def test_an_export_of_the_version_before_differs_by_account_and_mode() -> None:
     options = ["ro", "sync", "all_squash", "anonuid=2602", "anongid=2602", "no_subtree_check", "sec=sys"]
-    wanted = exports.meant([{"path": "/mnt/noslop/nodes", "clients": ["10.77.42.12"], "options": options}])
+    wanted = exports.requested_exports([{"path": "/mnt/noslop/nodes", "clients": ["10.77.42.12"], "options": options}])
     shown = exports.parse_shown(f"/mnt/noslop/nodes  10.77.42.12({SHOWN_OPTIONS})\n")
 
     (difference,) = exports.differences(wanted, shown, [])
@@ -63,7 +63,7 @@ def test_what_the_administrator_exports_is_not_judged() -> None:
 
 
 def test_a_share_without_clients_is_not_exported() -> None:
-    wanted = exports.meant([{"path": "/mnt/noslop/projects", "clients": [], "options": OPTIONS}])
+    wanted = exports.requested_exports([{"path": "/mnt/noslop/projects", "clients": [], "options": OPTIONS}])
 
     assert wanted == {}
     assert exports.differences(wanted, exports.parse_shown(SHOWN), [])

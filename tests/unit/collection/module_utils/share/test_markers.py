@@ -90,7 +90,7 @@ def test_a_link_on_the_way_is_named(tmp_path: Path) -> None:
     (tmp_path / "real").mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "real")
 
-    (problem,) = markers.not_a_directory(str(tmp_path / "link" / "models"))
+    (problem,) = markers.directory_problems(str(tmp_path / "link" / "models"))
 
     assert str(tmp_path / "link") in problem
     assert str(tmp_path / "real") in problem
@@ -99,22 +99,22 @@ def test_a_link_on_the_way_is_named(tmp_path: Path) -> None:
 def test_a_file_in_the_way_is_named(tmp_path: Path) -> None:
     (tmp_path / "models").write_text("")
 
-    (problem,) = markers.not_a_directory(str(tmp_path / "models" / "a"))
+    (problem,) = markers.directory_problems(str(tmp_path / "models" / "a"))
 
     assert "is not a directory" in problem
 
 
 def test_what_is_missing_may_become_a_directory(tmp_path: Path) -> None:
-    assert markers.not_a_directory(str(tmp_path / "a" / "b")) == []
+    assert markers.directory_problems(str(tmp_path / "a" / "b")) == []
 
 
 def test_a_root_that_others_use_is_refused(tmp_path: Path) -> None:
     tmp_path.chmod(0o755)
     (tmp_path / "projects").mkdir()
-    assert markers.strangers_in_root(str(tmp_path), [f"{tmp_path}/projects"], 2600) == []
+    assert markers.foreign_entry_problems(str(tmp_path), [f"{tmp_path}/projects"], 2600) == []
 
     (tmp_path / "photos of anna").mkdir()
-    (problem,) = markers.strangers_in_root(str(tmp_path), [f"{tmp_path}/projects"], 2600)
+    (problem,) = markers.foreign_entry_problems(str(tmp_path), [f"{tmp_path}/projects"], 2600)
 
     assert "photos of anna" in problem
 
@@ -123,7 +123,7 @@ def test_a_root_that_is_closed_already_may_hold_anything(tmp_path: Path) -> None
     (tmp_path / "old").mkdir()
     tmp_path.chmod(0o750)
 
-    assert markers.strangers_in_root(str(tmp_path), [], os.getgid()) == []
+    assert markers.foreign_entry_problems(str(tmp_path), [], os.getgid()) == []
 
 
 def test_an_fstab_gives_what_should_be_mounted() -> None:
@@ -138,4 +138,4 @@ def test_an_fstab_gives_what_should_be_mounted() -> None:
     )
 
     assert markers.parse_fstab(text) == ["/data", "/mnt/x"]
-    assert markers.parse_fstab(text, by_hand=True) == ["/data", "/mnt/usb stick", "/mnt/x"]
+    assert markers.parse_fstab(text, include_noauto=True) == ["/data", "/mnt/usb stick", "/mnt/x"]

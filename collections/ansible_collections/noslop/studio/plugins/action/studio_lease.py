@@ -29,17 +29,19 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core has no typ
         """Return what the module returned."""
         super().run(tmp, task_vars)
         driver = os.environ.get(DRIVER, "").split()
-        given = dict(self._task.args)
-        last = str(given.get("last", True)).lower() not in ("false", "no", "0")
-        if driver and given.get("state") == "released" and not last:
+        arguments = dict(self._task.args)
+        last = str(arguments.get("last", True)).lower() not in ("false", "no", "0")
+        if driver and arguments.get("state") == "released" and not last:
             return {"changed": False}
         # A worker's parent is ansible-playbook.
         pid = int(driver[0]) if driver else os.getppid()
-        given["run"] = asdict(describe(pid, driver[1] if len(driver) > 1 else _start_time(pid)))
-        result: dict[str, Any] = self._execute_module(module_args=given, task_vars=task_vars)
+        arguments["run"] = asdict(describe(pid, driver[1] if len(driver) > 1 else _start_time(pid)))
+        result: dict[str, Any] = self._execute_module(module_args=arguments, task_vars=task_vars)
         other = result.get("lease")
         if other and has_ended(Run(**other["run"]), other["renewed"]):
-            result = self._execute_module(module_args={**given, "replaces": other["run"]["run"]}, task_vars=task_vars)
+            result = self._execute_module(
+                module_args={**arguments, "replaces": other["run"]["run"]}, task_vars=task_vars
+            )
         return result
 
 

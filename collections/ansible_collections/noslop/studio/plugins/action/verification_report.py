@@ -44,9 +44,9 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core has no typ
         if self._task.check_mode:
             bare = {host for host, own in results.items() if any(one.get("deployed") is False for one in own)}
             checks = [check for check in checks if check["host"] not in bare]
-            checks += [reports.not_deployed(host) for host in arguments["hosts"] if host in bare]
+            checks += [reports.report_not_deployed(host) for host in arguments["hosts"] if host in bare]
         report = {
-            "ok": not reports.failed(checks),
+            "ok": not reports.select_failed(checks),
             "studio_id": arguments["studio_id"],
             "finished": datetime.now(UTC).isoformat(timespec="seconds"),
             "checks": checks,
@@ -54,7 +54,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core has no typ
         if arguments["path"]:
             write(arguments["path"], report)
         show(checks, f"Verification of studio {arguments['studio_id']}", checked_only=self._task.check_mode)
-        result.update(changed=False, report=report, headline=reports.headline(checks))
+        result.update(changed=False, report=report, headline=reports.format_headline(checks))
         return result
 
 
@@ -87,15 +87,15 @@ def show(checks: list[Check], title: str, *, checked_only: bool) -> None:
     """Print the table, then every failed check in full; with ``-v`` every check."""
     display = Display()
     display.display(f"\n{title}", color=constants.COLOR_HIGHLIGHT)
-    for line, ok in reports.summary(checks):
+    for line, ok in reports.summarize(checks):
         display.display(line, color=constants.COLOR_OK if ok else constants.COLOR_ERROR)
     if display.verbosity > 0:
-        display.display("\n".join(["", *map(reports.one_line, checks)]))
-    notes = reports.notes(checks)
+        display.display("\n".join(["", *map(reports.format_line, checks)]))
+    notes = reports.list_notes(checks)
     if notes:
         display.display("\n".join(["\nTo know", *notes]))
-    bad = reports.failed(checks)
+    bad = reports.select_failed(checks)
     if bad:
-        display.display("\n".join(["\nFailed", *map(reports.full, bad)]), color=constants.COLOR_ERROR)
+        display.display("\n".join(["\nFailed", *map(reports.format_check, bad)]), color=constants.COLOR_ERROR)
     if checked_only:
         display.display("\n  In check mode nothing is written, so the proof across hosts is left out.")

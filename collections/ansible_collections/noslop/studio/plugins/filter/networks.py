@@ -49,17 +49,17 @@ from ansible_collections.noslop.studio.plugins.module_utils import studio
 
 def networks(values: Sequence[str], version: int) -> list[str]:
     """Give the networks of one IP version among ``values``."""
-    found = set()
+    matching = set()
     for value in values:
         try:
             network = studio.parse_network(value)
         except ValueError as error:
             raise AnsibleFilterError(str(error)) from error
         if network.version == version:
-            found.add(network)
+            matching.add(network)
     return [
         str(network.network_address) if network.num_addresses == 1 else str(network)
-        for network in sorted(found, key=lambda network: (int(network.network_address), network.prefixlen))
+        for network in sorted(matching, key=lambda network: (int(network.network_address), network.prefixlen))
     ]
 
 

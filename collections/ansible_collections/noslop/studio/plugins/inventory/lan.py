@@ -103,7 +103,7 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):  # type: i
         """
         super().parse(inventory, loader, path, cache)
         self._read_config_data(path)
-        machines = self._cached(path, cache)
+        machines = self._read_cache_or_scan(path, cache)
         group = self.inventory.add_group(self.get_option("group"))
         strict = self.get_option("strict")
         for name, variables in machines.items():
@@ -114,26 +114,26 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):  # type: i
             self._add_host_to_composed_groups(self.get_option("groups"), variables, name, strict=strict)
             self._add_host_to_keyed_groups(self.get_option("keyed_groups"), variables, name, strict=strict)
 
-    def _cached(self, path: str, cache: bool) -> dict[str, dict[str, Any]]:
+    def _read_cache_or_scan(self, path: str, cache: bool) -> dict[str, dict[str, Any]]:
         """What the cache holds for this file; else search, and put it there. Nothing is never cached."""
         self.load_cache_plugin()
         key = self.get_cache_key(path)
-        wanted = self.get_option("cache")
-        if wanted and cache:
+        use_cache = self.get_option("cache")
+        if use_cache and cache:
             try:
                 return dict(self._cache[key])
             except KeyError:
                 pass
-        machines = self._search()
-        if wanted and machines:
+        machines = self._scan()
+        if use_cache and machines:
             self._cache[key] = machines
         return machines
 
-    def _search(self) -> dict[str, dict[str, Any]]:
+    def _scan(self) -> dict[str, dict[str, Any]]:
         limits = scan_targets.Limits(in_flight=self.get_option("in_flight"), connect_s=self.get_option("timeout"))
         try:
-            plan = scan_targets.plan_sweep(
-                interfaces.look_around(),
+            plan = scan_targets.plan_scan(
+                interfaces.read_local_networks(),
                 self.get_option("networks"),
                 self.get_option("hosts"),
                 self.get_option("port"),
@@ -141,17 +141,17 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):  # type: i
             )
             for line in plan.describe():
                 display.v(f"noslop.studio.lan: searching {line}")
-            seen = ssh_scan.scan(plan)
-        except (scan_targets.SweepError, ssh_scan.ScanError) as error:
+            result = ssh_scan.scan(plan)
+        except (scan_targets.ScanTargetError, ssh_scan.ScanError) as error:
             raise AnsibleParserError(str(error)) from error
-        for line in seen.describe()[len(plan.describe()) :]:
+        for line in result.describe()[len(plan.describe()) :]:
             display.v(f"noslop.studio.lan: {line}")
-        for finding in seen.findings:
+        for finding in result.findings:
             if finding.named and finding.status != ssh_scan.OPEN:
                 display.warning(f"{finding.hostname or finding.address}: {finding.detail}. {finding.todo}")
-        machines = seen.machines()
+        machines = result.machines()
         if not machines:
-            display.warning(f"No SSH server was found. {'; '.join(seen.describe())}")
+            display.warning(f"No SSH server was found. {'; '.join(result.describe())}")
         return {_name(machine, machines): _variables(machine) for machine in machines}
 
 

@@ -51,8 +51,12 @@ class LookupModule(LookupBase):  # type: ignore[misc]  # ansible-core has no typ
     ) -> list[list[dict[str, Any]]]:
         """Return the list as one term, so that ``lookup`` and ``query`` both keep it whole."""
         self.set_options(var_options=variables, direct=kwargs)
-        known = variables or {}
-        values = {name: self._templar.template(known[name]) for name in studio.ACCOUNT_VARIABLES if name in known}
+        host_variables = variables or {}
+        values = {
+            name: self._templar.template(host_variables[name])
+            for name in studio.ACCOUNT_VARIABLES
+            if name in host_variables
+        }
         unknown = sorted(set(terms) - set(studio.ACCOUNTS))
         if unknown:
             raise AnsibleError(f"no account is called {', '.join(unknown)}; there are {', '.join(studio.ACCOUNTS)}")

@@ -48,13 +48,15 @@ class LookupModule(LookupBase):  # type: ignore[misc]  # ansible-core has no typ
     def run(self, terms: list[str], variables: Mapping[str, Any] | None = None, **kwargs: Any) -> list[list[str]]:
         """Return the list as one term, so that ``lookup`` and ``query`` both keep it whole."""
         self.set_options(var_options=variables, direct=kwargs)
-        known = variables or {}
-        hosts = list(dict.fromkeys(host for group in terms for host in known["groups"].get(group, [])))
+        host_variables = variables or {}
+        hosts = list(dict.fromkeys(host for group in terms for host in host_variables["groups"].get(group, [])))
         try:
-            found = [studio.address_of(host, self._variables_of(host, known["hostvars"])) for host in hosts]
+            addresses = [
+                studio.address_of(host, self._variables_of(host, host_variables["hostvars"])) for host in hosts
+            ]
         except ValueError as error:
             raise AnsibleError(str(error)) from error
-        return [list(dict.fromkeys(found))]
+        return [list(dict.fromkeys(addresses))]
 
     @staticmethod
     def _variables_of(host: str, hostvars: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:

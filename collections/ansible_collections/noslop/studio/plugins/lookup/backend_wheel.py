@@ -64,11 +64,11 @@ def find(collection: Path, checkout: Path) -> Path:
         WheelError: there is none, or it is older than its source.
     """
     files = collection / "roles" / "studio_backend" / "files"
-    brought = sorted(path for path in files.glob("*.whl") if NAME.fullmatch(path.name))
-    if len(brought) == 1:
-        return brought[0]
-    if brought:
-        raise WheelError(f"{files} holds {len(brought)} wheels of the backend, and one is to be installed: {_SET}.")
+    bundled = sorted(path for path in files.glob("*.whl") if NAME.fullmatch(path.name))
+    if len(bundled) == 1:
+        return bundled[0]
+    if bundled:
+        raise WheelError(f"{files} holds {len(bundled)} wheels of the backend, and one is to be installed: {_SET}.")
     source = checkout / "backend"
     if not (source / "pyproject.toml").is_file():
         raise WheelError(
@@ -79,8 +79,8 @@ def find(collection: Path, checkout: Path) -> Path:
     newest = max(built, key=lambda path: path.stat().st_mtime, default=None)
     if newest is None:
         raise WheelError(f"The backend's wheel is not built yet: run `make backend-wheel` in {checkout}, or {_SET}.")
-    made = newest.stat().st_mtime
-    later = [path for path in _sources(source) if path.stat().st_mtime > made]
+    built_at = newest.stat().st_mtime
+    later = [path for path in _sources(source) if path.stat().st_mtime > built_at]
     if later:
         raise WheelError(
             f"{newest} is older than {later[0].relative_to(checkout)}: run `make backend-wheel` in {checkout}, "
@@ -90,8 +90,8 @@ def find(collection: Path, checkout: Path) -> Path:
 
 
 def _sources(source: Path) -> list[Path]:
-    found = [path for path in (source / "noslop_backend").rglob("*") if path.suffix != ".pyc" and path.is_file()]
-    return [source / "pyproject.toml", *sorted(found)]
+    files = [path for path in (source / "noslop_backend").rglob("*") if path.suffix != ".pyc" and path.is_file()]
+    return [source / "pyproject.toml", *sorted(files)]
 
 
 def describe(wheel: Path) -> dict[str, str]:

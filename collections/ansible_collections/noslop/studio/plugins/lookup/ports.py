@@ -47,9 +47,13 @@ class LookupModule(LookupBase):  # type: ignore[misc]  # ansible-core has no typ
     def run(self, terms: list[str], variables: Mapping[str, Any] | None = None, **kwargs: Any) -> list[dict[str, int]]:
         """Return all of them as one term."""
         self.set_options(var_options=variables, direct=kwargs)
-        known = variables or {}
+        host_variables = variables or {}
         names = [variable for variable, _ in studio.PORTS.values()]
         try:
-            return [studio.ports({name: self._templar.template(known[name]) for name in names if name in known})]
+            return [
+                studio.ports(
+                    {name: self._templar.template(host_variables[name]) for name in names if name in host_variables}
+                )
+            ]
         except ValueError as error:
             raise AnsibleError(str(error)) from error

@@ -52,8 +52,12 @@ class LookupModule(LookupBase):  # type: ignore[misc]  # ansible-core has no typ
     ) -> list[list[dict[str, str]]]:
         """Return the list as one term, so that ``lookup`` and ``query`` both keep it whole."""
         self.set_options(var_options=variables, direct=kwargs)
-        known = variables or {}
-        values = {name: self._templar.template(known[name]) for name in studio.SHARE_VARIABLES if name in known}
+        host_variables = variables or {}
+        values = {
+            name: self._templar.template(host_variables[name])
+            for name in studio.SHARE_VARIABLES
+            if name in host_variables
+        }
         try:
             shares = studio.shares_as_dicts(values)
         except ValueError as error:

@@ -196,18 +196,18 @@ def shares(variables: Mapping[str, Any]) -> list[Share]:
         ValueError: a path is not absolute, two shares have the same path, or nobody is called like the writers.
     """
     root = _path("noslop_storage_root", variables.get("noslop_storage_root") or STORAGE_ROOT)
-    found: list[Share] = []
+    listed: list[Share] = []
     for name, default in _SHARES.items():
         value = variables.get(default.variable) or posixpath.join(root, default.below_root)
         writers = _writers(default.writers_variable, variables)
-        found.append(Share(name, _path(default.variable, value), default.kind, default.env, default.owner, writers))
-    paths = [share.path for share in found]
-    for share in found:
+        listed.append(Share(name, _path(default.variable, value), default.kind, default.env, default.owner, writers))
+    paths = [share.path for share in listed]
+    for share in listed:
         if paths.count(share.path) > 1:
             raise ValueError(
                 f"{PATH_VARIABLES[share.name]}: {share.path} is the path of another share too. Give each its own."
             )
-    return found
+    return listed
 
 
 def shares_as_dicts(variables: Mapping[str, Any]) -> list[dict[str, str]]:
@@ -270,14 +270,14 @@ def ports(variables: Mapping[str, Any]) -> dict[str, int]:
     Raises:
         ValueError: a port is no number from 1 to 65535.
     """
-    found: dict[str, int] = {}
+    numbers: dict[str, int] = {}
     for service, (variable, default) in PORTS.items():
         value = variables.get(variable)
         text = str(default if value in (None, "") else value)
         if not (text.isascii() and text.isdigit() and 0 < int(text) < 65536):
             raise ValueError(f"{variable}: {text!r} is no port. Write a number from 1 to 65535, like {default}.")
-        found[service] = int(text)
-    return found
+        numbers[service] = int(text)
+    return numbers
 
 
 def address_of(host: str, variables: Mapping[str, Any]) -> str:

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 DOCUMENTATION = r"""
-module: carry_over
+module: adopt_directory
 author: The NoSlop authors (@noslop)
 version_added: 0.1.0
 short_description: Replace directories by links to shares, losing nothing
@@ -183,8 +183,8 @@ def main() -> None:
         supports_check_mode=True,
     )
     try:
-        result = _remove(module) if module.params["state"] == "absent" else _carry(module)
-    except (file_copy.CarryError, access.ShareError, service_stop.StopError, OSError) as error:
+        result = _remove(module) if module.params["state"] == "absent" else _adopt(module)
+    except (file_copy.CopyError, access.ShareError, service_stop.StopError, OSError) as error:
         module.fail_json(msg=_explain(error))
     module.exit_json(**result)
 
@@ -200,34 +200,34 @@ def _explain(error: Exception) -> str:
     return str(error)
 
 
-def _carry(module: AnsibleModule) -> dict[str, Any]:
-    names = [given["account"] or module.params["account"] for given in module.params["pairs"]]
+def _adopt(module: AnsibleModule) -> dict[str, Any]:
+    names = [options["account"] or module.params["account"] for options in module.params["pairs"]]
     accounts = [access.share_owner(name) for name in names]
     missing_names = [name for name, account in zip(names, accounts) if account is None]
     if missing_names and not module.check_mode:
         module.fail_json(msg=f"There is no account {missing_names[0]} here. Run the playbook storage first.")
-    pairs = [_pair(given, account) for given, account in zip(module.params["pairs"], accounts)]
-    open_pairs = [pair for pair in pairs if pair.holds_something]
+    pairs = [_pair(options, account) for options, account in zip(module.params["pairs"], accounts)]
+    unlinked = [pair for pair in pairs if pair.has_content]
     missing = [pair for pair in pairs if not os.path.lexists(pair.src)]
     if not module.params["only_existing"]:
-        open_pairs += [pair for pair in missing if os.path.isdir(os.path.dirname(pair.src))]
-    comparable = _look(module, open_pairs)
+        unlinked += [pair for pair in missing if os.path.isdir(os.path.dirname(pair.src))]
+    comparable = _compare(module, unlinked)
     # What runs from there is in the way only while there is something to carry over.
-    root = module.params["running_from"] if any(pair.holds_something for pair in open_pairs) else None
+    root = module.params["running_from"] if any(pair.has_content for pair in unlinked) else None
     stopper = service_stop.Stopper(functools.partial(_run, module))
     if module.check_mode:
-        stopped = stopper.to_stop(module.params["units"], root)
+        stopped = stopper.plan_stop(module.params["units"], root)
         for pair in comparable:
             pair.copied_files = sum(entry.kind == "file" for entry, _ in pair.comparison.missing)
             pair.copied_bytes = pair.comparison.missing_bytes
     else:
-        stopped = _stop_and_swap(stopper, module.params["units"], root, open_pairs)
+        stopped = _stop_and_swap(stopper, module.params["units"], root, unlinked)
     return {
-        "changed": bool(open_pairs or stopped),
-        "carried": [pair.as_result() for pair in open_pairs],
+        "changed": bool(unlinked or stopped),
+        "carried": [pair.as_result() for pair in unlinked],
         "stopped": stopped,
         "kept": [],
-        "absent": [pair.src for pair in missing if pair not in open_pairs],
+        "absent": [pair.src for pair in missing if pair not in unlinked],
     }
 
 
@@ -239,31 +239,31 @@ def _run(module: AnsibleModule, words: list[str], environment: dict[str, str] | 
     return int(code), str(out), str(err)
 
 
-def _pair(given: dict[str, Any], writer: worker_processes.Account | None = None) -> replacement.Pair:
-    rules = file_copy.Rules(given["exclude"], given["prefer_share"], given["rename"], given["suffix"])
-    src = os.path.normpath(given["src"])
-    hands = file_copy.Hands(replacement.first_owner(src), writer)
-    keeper = replacement.first_owner(os.path.dirname(src))
-    return replacement.Pair(src, os.path.normpath(given["dest"]), rules, hands, keeper)
+def _pair(options: dict[str, Any], writer: worker_processes.Account | None = None) -> replacement.Pair:
+    rules = file_copy.Rules(options["exclude"], options["prefer_share"], options["rename"], options["suffix"])
+    src = os.path.normpath(options["src"])
+    accounts = file_copy.Accounts(replacement.first_owner(src), writer)
+    rename_account = replacement.first_owner(os.path.dirname(src))
+    return replacement.Pair(src, os.path.normpath(options["dest"]), rules, accounts, rename_account)
 
 
-def _look(module: AnsibleModule, pairs: list[replacement.Pair]) -> list[replacement.Pair]:
+def _compare(module: AnsibleModule, pairs: list[replacement.Pair]) -> list[replacement.Pair]:
     """Refuse whatever stands against it. Gives the pairs that could be compared."""
-    names = {os.path.normpath(given["dest"]): given["share"] for given in module.params["pairs"]}
+    names = {os.path.normpath(options["dest"]): options["share"] for options in module.params["pairs"]}
     with open("/proc/self/mountinfo", encoding="utf-8") as stream:
         mounted = mountinfo.parse_mountinfo(stream.read())
     comparable = []
     for pair in pairs:
         replacement.refuse_mounts(pair, mounted)
-        owner = pair.hands.writer
+        owner = pair.accounts.writer
         if module.check_mode and (owner is None or not os.path.isdir(pair.dest)):
             continue
         access.check_marker(pair.dest, names[pair.dest], module.params["studio_id"], owner)
-        if pair.holds_something:
-            replacement.look(pair)
+        if pair.has_content:
+            replacement.scan_and_compare(pair)
             comparable.append(pair)
     replacement.refuse_conflicts(comparable)
-    replacement.refuse_lack_of_room(comparable)
+    replacement.require_free_space(comparable)
     return comparable
 
 
@@ -273,26 +273,26 @@ def _stop_and_swap(
     running_from: str | None,
     pairs: list[replacement.Pair],
 ) -> list[str]:
-    full = [pair for pair in pairs if pair.holds_something]
+    full = [pair for pair in pairs if pair.has_content]
     try:
         stopped = stopper.stop(units, running_from)
         writers = processes.writers_below([pair.src for pair in full]) if full else []
         if writers:
-            raise file_copy.CarryError(
+            raise file_copy.CopyError(
                 "Programs are writing what is to be carried over. Let them finish or stop them, then run again:\n  "
                 + "\n  ".join(writers)
             )
         for pair in full:
             replacement.copy_until_equal(pair)
-        with replacement.undone_on_failure(pairs):
+        with replacement.swap_back_on_failure(pairs):
             for pair in pairs:
                 replacement.swap(pair)
                 if not pair.is_done:
-                    raise file_copy.CarryError(f"{pair.src} was made a link and does not lead to {pair.dest}.")
+                    raise file_copy.CopyError(f"{pair.src} was made a link and does not lead to {pair.dest}.")
     except BaseException as error:
         failed = stopper.start_again()
         if failed:
-            raise file_copy.CarryError(
+            raise file_copy.CopyError(
                 f"{_explain_any(error)} What was stopped did not start again: {', '.join(failed)}."
             ) from error
         raise
@@ -305,13 +305,13 @@ def _explain_any(error: BaseException) -> str:
 
 def _remove(module: AnsibleModule) -> dict[str, Any]:
     restored, kept = [], []
-    for pair in (_pair(given) for given in module.params["pairs"]):
-        found, stays = replacement.restore(pair)
-        kept += stays
-        if found:
+    for pair in (_pair(options) for options in module.params["pairs"]):
+        has_link, remaining = replacement.plan_restore(pair)
+        kept += remaining
+        if has_link:
             restored.append(pair.as_result())
             if not module.check_mode:
-                replacement.finish_restore(pair)
+                replacement.restore(pair)
     return {"changed": bool(restored), "carried": restored, "stopped": [], "kept": kept, "absent": []}
 
 

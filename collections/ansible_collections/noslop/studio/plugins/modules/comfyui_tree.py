@@ -186,7 +186,7 @@ def main() -> None:
         builds.BuildError,
         repositories.RepositoryError,
         access.ShareError,
-        file_copy.CarryError,
+        file_copy.CopyError,
     ) as error:
         module.fail_json(msg=str(error))
     except OSError as error:
@@ -198,11 +198,11 @@ def main() -> None:
 
 def _remove(module: AnsibleModule) -> dict[str, Any]:
     base = module.params["base"]
-    there = os.path.lexists(base)
-    if there and not module.check_mode:
+    exists = os.path.lexists(base)
+    if exists and not module.check_mode:
         safe_paths.remove_tree(base)  # follows no links: the shares stay
     nothing: dict[str, Any] = {"commit": "", "installed": False, "made": [], "requirements": [], "removed": []}
-    return {"changed": there, "directory": base, **nothing, "read_only": []}
+    return {"changed": exists, "directory": base, **nothing, "read_only": []}
 
 
 class Tree:
@@ -224,10 +224,10 @@ class Tree:
         missing = [link["account"] for link in self.links if self.owners[link["share"]] is None]
         if missing and not self.module.check_mode:
             raise TreeError(f"There is no account {missing[0]} here. Run the playbook storage first.")
-        if not self._shares_are_there():
+        if not self._check_shares():
             return self._result(installed=True, changed=True, commit="", requirements=[])
         stamp = release_dir.read_stamp(self.path)
-        installed = stamp is None or not self._is_wanted(stamp)
+        installed = stamp is None or not self._matches_request(stamp)
         changed = installed or not release_dir.points_at(os.path.join(self.base, release_dir.CURRENT), self.revision)
         if not self.module.check_mode:
             if installed:
@@ -256,7 +256,7 @@ class Tree:
             "requirements": requirements,
         }
 
-    def _shares_are_there(self) -> bool:
+    def _check_shares(self) -> bool:
         """Refuse shares that are not the right ones. A check on a bare host finds none, and ends there."""
         for link in self.links:
             owner = self.owners[link["share"]]
@@ -265,7 +265,7 @@ class Tree:
             access.check_marker(link["path"], link["share"], self.module.params["studio_id"], owner)
         return True
 
-    def _is_wanted(self, stamp: dict[str, Any]) -> bool:
+    def _matches_request(self, stamp: dict[str, Any]) -> bool:
         links = {link["name"]: link["path"] for link in self.links}
         commit = self.module.params["commit"] or (self.revision if repositories.is_commit(self.revision) else "")
         return (
@@ -276,7 +276,7 @@ class Tree:
 
     def _build(self) -> dict[str, Any]:
         repo: str = self.module.params["repo"]
-        builder = builds.account_named(self.module.params["builder"])
+        builder = builds.find_account(self.module.params["builder"])
         if builder is None:
             raise TreeError(
                 f"There is no account {self.module.params['builder']} here. Run the playbook storage first."
@@ -285,22 +285,22 @@ class Tree:
             repository = repositories.Repository(build)
             commit = repository.fetch(repo, self.revision, self.module.params["commit"])
             repository.export(commit, os.path.join(build.directory, "source"))
-            tree = build.hand_over("source")
+            tree = build.transfer_to_root("source")
             if not os.path.isfile(os.path.join(tree, "main.py")):
                 raise TreeError(f"{repo} at {self.revision} has no main.py: is it ComfyUI?")
             os.mkdir(os.path.join(tree, SEEDS), 0o755)
             for link in self.links:
-                place = os.path.join(tree, link["name"])
-                if os.path.isdir(place) and not os.path.islink(place):
-                    os.rename(place, os.path.join(tree, SEEDS, link["name"]))
-                os.symlink(link["path"], place)
+                link_path = os.path.join(tree, link["name"])
+                if os.path.isdir(link_path) and not os.path.islink(link_path):
+                    os.rename(link_path, os.path.join(tree, SEEDS, link["name"]))
+                os.symlink(link["path"], link_path)
             stamp = {
                 "commit": commit,
                 "repo": repo,
                 "links": {link["name"]: link["path"] for link in self.links},
             }
             release_dir.write_stamp(tree, stamp)
-            builds.move_in(tree, self.path)
+            builds.install_tree(tree, self.path)
         return stamp
 
     def _fill_share(self, link: dict[str, Any]) -> None:
@@ -309,8 +309,8 @@ class Tree:
         seeds = os.path.join(self.path, SEEDS, link["name"])
         entries = [file_tree.Entry(name, "directory", "", mode=0o2775) for name in link["directories"]]
         if os.path.isdir(seeds):
-            taken = set(link["directories"])
-            entries += [entry for entry in file_tree.scan(seeds).entries if entry.path not in taken]
+            declared = set(link["directories"])
+            entries += [entry for entry in file_tree.scan(seeds).entries if entry.path not in declared]
         comparison = file_copy.compare_names(entries, share, owner)
         if not comparison.missing:
             return
@@ -319,7 +319,7 @@ class Tree:
             return
         self.made += [os.path.join(share, path) for _, path in comparison.missing]
         if not self.module.check_mode:
-            file_copy.copy(comparison, share, file_copy.Hands(writer=owner), may_exist=True)
+            file_copy.copy(comparison, share, file_copy.Accounts(writer=owner), may_exist=True)
 
     def _requirements(self) -> list[str]:
         """Which custom nodes on the share want Python packages."""
@@ -327,18 +327,18 @@ class Tree:
         if link is None:
             return []
         share, owner = link["path"], self.owners[link["share"]]
-        seen = worker_processes.run_one(lambda: _with_requirements(share), owner, access.SHARE_TIMEOUT_S)
-        if seen.error:
-            raise TreeError(f"{share} cannot be listed: {seen.error}")
-        return list(seen.value)
+        outcome = worker_processes.run_one(lambda: _with_requirements(share), owner, access.SHARE_TIMEOUT_S)
+        if outcome.error:
+            raise TreeError(f"{share} cannot be listed: {outcome.error}")
+        return list(outcome.value)
 
 
 def _is_writable(share: str, owner: worker_processes.Account | None) -> bool:
     """Return whether the owner may write to a share here. An export for reading answers no (access(2) over NFS)."""
-    seen = worker_processes.run_one(lambda: os.access(share, os.W_OK), owner, access.SHARE_TIMEOUT_S)
-    if seen.error:
-        raise TreeError(f"{share} does not answer: {seen.error}")
-    return bool(seen.value)
+    outcome = worker_processes.run_one(lambda: os.access(share, os.W_OK), owner, access.SHARE_TIMEOUT_S)
+    if outcome.error:
+        raise TreeError(f"{share} does not answer: {outcome.error}")
+    return bool(outcome.value)
 
 
 def _with_requirements(share: str) -> list[str]:

@@ -78,8 +78,8 @@ from ansible_collections.noslop.studio.plugins.module_utils.host import gpu
 def main() -> None:
     """Give the facts."""
     module = AnsibleModule(argument_spec={}, supports_check_mode=True)
-    found = gpu.find_gpus(gpu.run_program)
-    module.exit_json(changed=False, ansible_facts={"noslop_gpus": [card.as_fact() for card in found]})
+    cards = gpu.find_gpus(gpu.run_program)
+    module.exit_json(changed=False, ansible_facts={"noslop_gpus": [card.as_fact() for card in cards]})
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 DOCUMENTATION = r"""
-module: render
+module: managed_files
 author: The NoSlop authors (@noslop)
 version_added: 0.1.0
 short_description: Write many templates in one call
@@ -186,23 +186,23 @@ def _differs(module: AnsibleModule, file: dict[str, Any], diffs: list[dict[str, 
     if os.path.isdir(path):
         module.fail_json(msg=f"{path} is a directory, and a file is to be written there. Move it away and run again.")
     before = _read(path)
-    there = os.path.exists(path)
-    if not there or before != file["content"]:
+    exists = os.path.exists(path)
+    if not exists or before != file["content"]:
         diffs.append(_diff(file, before, file["content"]))
         return True
-    found = os.stat(path)
+    status = os.stat(path)
     wanted = (file["owner"], file["group"], file["mode"].zfill(4))
-    seen = (_user_name(found.st_uid), _group_name(found.st_gid), f"{stat.S_IMODE(found.st_mode):04o}")
-    if seen != wanted:
+    current = (_user_name(status.st_uid), _group_name(status.st_gid), f"{stat.S_IMODE(status.st_mode):04o}")
+    if current != wanted:
         diffs.append(
             {
                 "before_header": path,
-                "before": " ".join(seen) + "\n",
+                "before": " ".join(current) + "\n",
                 "after_header": path,
                 "after": " ".join(wanted) + "\n",
             }
         )
-    return seen != wanted
+    return current != wanted
 
 
 def _diff(file: dict[str, Any], before: str, after: str) -> dict[str, str]:

@@ -121,9 +121,9 @@ class Server:
 
     def __init__(self, module: AnsibleModule) -> None:
         self.module = module
-        self.asked: dict[str, Any] = module.params
+        self.params: dict[str, Any] = module.params
         self.systemd = Systemd(module)
-        self.foreign = _foreign_exports(self.asked["exports_file"])
+        self.foreign = _foreign_exports(self.params["exports_file"])
 
     @property
     def installed(self) -> bool:
@@ -137,7 +137,7 @@ class Server:
 
     def check(self) -> None:
         """Raise when something on this host stands against serving the studio."""
-        problems = exports_of.overlaps([export["path"] for export in self.asked["exports"]], self.foreign)
+        problems = exports_of.overlaps([export["path"] for export in self.params["exports"]], self.foreign)
         if self.foreign and self.offers_v3():
             problems.append(self._v3_in_use())
         if problems:
@@ -148,7 +148,7 @@ class Server:
         unit = self.systemd.show([SERVER])[SERVER]
         if unit.stale:
             self.systemd.reload_manager()
-        helper_daemons.stop(self.systemd, self.asked["quiet_units"])
+        helper_daemons.stop(self.systemd, self.params["quiet_units"])
         if unit.enabled not in ("enabled", "enabled-runtime", "alias"):
             self.systemd.do("enable", SERVER)
         if not unit.is_active:
@@ -163,7 +163,7 @@ class Server:
         if self.differences():
             self._reload()
 
-    def retire(self) -> None:
+    def remove(self) -> None:
         """Take our exports out of the running server; without others', turn it off."""
         self.systemd.reload_manager()
         if self.exported() and self.differences():
@@ -172,11 +172,11 @@ class Server:
         if not self.foreign and unit.load == "loaded" and (unit.is_active or unit.enabled == "enabled"):
             self.systemd.do("disable", SERVER)
             self.systemd.do("stop", SERVER)
-        helper_daemons.restore(self.systemd, self.asked["quiet_units"])
+        helper_daemons.restore(self.systemd, self.params["quiet_units"])
 
     def differences(self) -> list[str]:
         """How the server's exports differ from what is meant."""
-        wanted = {} if self.asked["state"] == "absent" else exports_of.meant(self.asked["exports"])
+        wanted = {} if self.params["state"] == "absent" else exports_of.requested_exports(self.params["exports"])
         return exports_of.differences(wanted, self.exported(), self.foreign)
 
     def exported(self) -> exports_of.Exports:
@@ -211,11 +211,11 @@ class Server:
             ) from error
 
     def _set_threads(self) -> None:
-        wanted = self.asked["threads"]
-        seen = _number(THREADS)
-        if seen == wanted:
+        wanted = self.params["threads"]
+        current = _number(THREADS)
+        if current == wanted:
             return
-        self.changes.append(f"{THREADS}: {seen} -> {wanted}")
+        self.changes.append(f"{THREADS}: {current} -> {wanted}")
         if not self.module.check_mode:
             with open(THREADS, "w", encoding="ascii") as stream:
                 stream.write(f"{wanted}\n")
@@ -225,14 +225,14 @@ class Server:
         if self.module.check_mode:
             return
         code, out, err = self.module.run_command(["exportfs", "-ra"])
-        said = (err or out).strip()
+        output = (err or out).strip()
         if code != 0:
-            raise ExportsError(f"exportfs -ra refused the exports: {said}. Look at /etc/exports and /etc/exports.d.")
+            raise ExportsError(f"exportfs -ra refused the exports: {output}. Look at /etc/exports and /etc/exports.d.")
         left = self.differences()
         if left:
             raise ExportsError(
                 f"The exports were reloaded and still differ from what was meant: {'; '.join(left)}. "
-                f"exportfs said: {said or 'nothing'}. Look at /etc/exports, /etc/exports.d and `exportfs -s`."
+                f"exportfs said: {output or 'nothing'}. Look at /etc/exports, /etc/exports.d and `exportfs -s`."
             )
 
 
@@ -256,7 +256,7 @@ def main() -> None:
     server = Server(module)
     try:
         before = server.differences() if module.params["state"] != "checked" else []
-        {"present": server.apply, "checked": server.check, "absent": server.retire}[module.params["state"]]()
+        {"present": server.apply, "checked": server.check, "absent": server.remove}[module.params["state"]]()
         module.exit_json(
             changed=bool(server.changes),
             changes=server.changes,
@@ -274,11 +274,11 @@ def main() -> None:
 
 def _foreign_exports(ours: str) -> dict[str, str]:
     """Path to file, for every export that is not in our file."""
-    found: dict[str, str] = {}
+    paths: dict[str, str] = {}
     for file in ["/etc/exports", *sorted(glob.glob("/etc/exports.d/*.exports"))]:
         if file != ours and os.path.isfile(file):
-            found.update(dict.fromkeys(exports_of.exported_paths(_read(file)), file))
-    return found
+            paths.update(dict.fromkeys(exports_of.exported_paths(_read(file)), file))
+    return paths
 
 
 def _read(path: str) -> str:

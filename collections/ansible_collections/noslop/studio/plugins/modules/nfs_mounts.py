@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 DOCUMENTATION = r"""
-module: share_mounts
+module: nfs_mounts
 author: The NoSlop authors (@noslop)
 version_added: 0.1.0
 short_description: Mount a studio's shares, and prove it
@@ -145,7 +145,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.noslop.studio.plugins.module_utils.host.systemd import SystemdError
-from ansible_collections.noslop.studio.plugins.module_utils.nfs.client import Keeper
+from ansible_collections.noslop.studio.plugins.module_utils.nfs.client import NfsClient
 from ansible_collections.noslop.studio.plugins.module_utils.nfs.client_state import MountError
 
 
@@ -175,19 +175,19 @@ def main() -> None:
         ],
         supports_check_mode=True,
     )
-    keeper = Keeper(module)
+    client = NfsClient(module)
     result: dict[str, Any] = {}
     try:
-        keeper.check()
+        client.check()
         if module.params["state"] == "absent":
-            keeper.retire()
+            client.remove()
         elif module.params["state"] == "present":
-            keeper.mount()
-            result["mounted"] = keeper.prove()
+            client.mount()
+            result["mounted"] = client.verify()
     except (MountError, SystemdError, OSError) as error:
-        module.fail_json(msg=str(error), changes=keeper.changes)
+        module.fail_json(msg=str(error), changes=client.changes)
     result["installed"] = module.get_bin_path("mount.nfs4") is not None
-    module.exit_json(changed=bool(keeper.changes), changes=keeper.changes, notes=keeper.notes, **result)
+    module.exit_json(changed=bool(client.changes), changes=client.changes, notes=client.notes, **result)
 
 
 if __name__ == "__main__":

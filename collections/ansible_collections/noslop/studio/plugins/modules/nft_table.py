@@ -124,7 +124,7 @@ class Table:
     def load(self) -> None:
         """Enable and start the unit, and load the file again where the kernel has something else."""
         if not self.module.check_mode:
-            self.diff["after"] = self.meant()  # a file that cannot be loaded is refused before anything is done
+            self.diff["after"] = self.expected()  # a file that cannot be loaded is refused before anything is done
         unit = self.systemd.show([self.unit])[self.unit]
         if unit.stale or unit.load != "loaded":
             self.systemd.reload_manager()
@@ -136,10 +136,10 @@ class Table:
             self.systemd.reload_manager()
         if self.module.check_mode and (self.changes or not os.path.exists(self.file)):
             return
-        self.diff = {"before": self.in_force(), "after": self.diff["after"] or self.meant()}
+        self.diff = {"before": self.current(), "after": self.diff["after"] or self.expected()}
         if self.diff["before"] != self.diff["after"]:
             self.systemd.do("reload-or-restart", self.unit)
-        if not self.module.check_mode and self.in_force() != self.diff["after"]:
+        if not self.module.check_mode and self.current() != self.diff["after"]:
             raise TableError(
                 f"{self.file} was loaded, and `nft list table {' '.join(self.name)}` shows something else. "
                 "Another program changes the table: find it, and run again."
@@ -152,7 +152,7 @@ class Table:
             self.systemd.do("disable", self.unit)
         if unit.is_active:
             self.systemd.do("stop", self.unit)
-        before = self.in_force()
+        before = self.current()
         if before:
             self.diff["before"] = before
             self.changes.append(f"nft delete table {' '.join(self.name)}")
@@ -161,16 +161,16 @@ class Table:
 
     def is_loaded(self) -> bool:
         """Return whether the table is in force, or its unit runs."""
-        return bool(self.in_force()) or self.systemd.show([self.unit])[self.unit].is_active
+        return bool(self.current()) or self.systemd.show([self.unit])[self.unit].is_active
 
-    def in_force(self) -> str:
+    def current(self) -> str:
         """Return the table in the kernel; empty where there is none."""
         if not self.installed:
             return ""
         code, out, _err = self.module.run_command(["nft", "--stateless", "list", "table", *self.name])
         return str(out) if code == 0 else ""
 
-    def meant(self) -> str:
+    def expected(self) -> str:
         """Return the table that the file makes, as the kernel writes it."""
         script = 'nft --file "$1" && shift && nft --stateless list table "$@"'
         command = ["unshare", "--net", "sh", "-c", script, "sh", self.file, *self.name]

@@ -139,7 +139,7 @@ def main() -> None:
         supports_check_mode=True,
     )
     try:
-        result = _work(module)
+        result = _describe_or_resolve(module)
     except builds.BuildError as error:
         if not module.check_mode:
             module.fail_json(msg=str(error))
@@ -149,34 +149,39 @@ def main() -> None:
     module.exit_json(changed=False, **result)
 
 
-def _work(module: AnsibleModule) -> dict[str, Any]:
-    python = uv.interpreter(module.params["python"])
+def _describe_or_resolve(module: AnsibleModule) -> dict[str, Any]:
+    python = uv.inspect_interpreter(module.params["python"])
     reader = access.share_owner(module.params["reader"])
     if reader is None:
         raise builds.BuildError(f"There is no account {module.params['reader']} here. Run the playbook storage first.")
     steps = [_step(step, reader) for step in module.params["steps"]]
     allow_source = sorted(module.params["allow_source"])
-    told = [python.version, python.architecture, [[*step.requirements, step.index_url] for step in steps], allow_source]
-    inputs = hashlib.sha256(json.dumps(told).encode()).hexdigest()
+    source = [
+        python.version,
+        python.architecture,
+        [[*step.requirements, step.index_url] for step in steps],
+        allow_source,
+    ]
+    inputs = hashlib.sha256(json.dumps(source).encode()).hexdigest()
     about = {"inputs": inputs, "python_version": python.version, "architecture": python.architecture}
     if not module.params["resolve"]:
         return about
-    account = builds.account_named(module.params["account"])
+    account = builds.find_account(module.params["account"])
     if account is None:
         raise builds.BuildError(f"There is no account {module.params['account']} here. Run the playbook storage first.")
-    uv.warn_of_clear_text([step.index_url for step in steps], module.warn)
+    uv.warn_about_plain_http([step.index_url for step in steps], module.warn)
     with builds.building(module.params["programs"], account) as build:
-        program = uv.bring(build, module.params["programs"], python, steps[-1].index_url)
+        program = uv.install_uv(build, module.params["programs"], python, steps[-1].index_url)
         return {**about, "resolved": uv.Uv(build, program, python, allow_source).resolve(steps)}
 
 
 def _step(step: dict[str, Any], reader: worker_processes.Account) -> uv.Step:
     wanted = list(step["packages"])
     for path in step["requirements"]:
-        seen = worker_processes.run_one(lambda path=path: _text(path), reader, access.SHARE_TIMEOUT_S)  # type: ignore[misc]
-        if seen.error:
-            raise builds.BuildError(f"{path} cannot be read: {seen.error}")
-        wanted += uv.requirement_lines(str(seen.value), path)
+        outcome = worker_processes.run_one(lambda path=path: _text(path), reader, access.SHARE_TIMEOUT_S)  # type: ignore[misc]
+        if outcome.error:
+            raise builds.BuildError(f"{path} cannot be read: {outcome.error}")
+        wanted += uv.requirement_lines(str(outcome.value), path)
     return uv.Step(tuple(wanted), step["index_url"])
 
 

@@ -142,7 +142,7 @@ def _install(module: AnsibleModule) -> dict[str, Any]:
     result: dict[str, Any] = {"changed": False, "directory": path, "removed": []}
     stamp = release_dir.read_stamp(path, STAMP)
     try:
-        python = uv.interpreter(module.params["python"])
+        python = uv.inspect_interpreter(module.params["python"])
     except builds.BuildError:
         if not module.check_mode:
             raise
@@ -153,21 +153,21 @@ def _install(module: AnsibleModule) -> dict[str, Any]:
     result["changed"] = True
     if module.check_mode:
         return result
-    account = builds.account_named(module.params["account"])
+    account = builds.find_account(module.params["account"])
     if account is None:
         raise builds.BuildError(f"There is no account {module.params['account']} here. Run the playbook storage first.")
     if not module.params["lock"] and not module.params["wheel"]:
         raise builds.BuildError(f"Nothing says which packages belong into {path}.")
-    uv.warn_of_clear_text(module.params["indexes"], module.warn)
+    uv.warn_about_plain_http(module.params["indexes"], module.warn)
     with builds.building(module.params["programs"], account) as build:
         first_index = (module.params["indexes"] or [""])[-1]
-        program = uv.bring(build, module.params["programs"], python, first_index)
+        program = uv.install_uv(build, module.params["programs"], python, first_index)
         installer = uv.Uv(build, program, python, module.params["allow_source"])
         environment = installer.make_environment("venv")
         _fill(module.params, build, installer, environment)
-        tree = build.hand_over("venv", _interpreters(python))
+        tree = build.transfer_to_root("venv", _interpreters(python))
         release_dir.write_stamp(tree, {"digest": wanted, "python": python.version}, STAMP)
-        builds.move_in(tree, path)
+        builds.install_tree(tree, path)
     if module.params["prune"]:
         result["removed"] = release_dir.prune(
             module.params["prune"], os.path.join(_below_version(path, module.params["prune"]), STAMP)
@@ -175,62 +175,68 @@ def _install(module: AnsibleModule) -> dict[str, Any]:
     return result
 
 
-def _digest(given: dict[str, Any], python: uv.Interpreter) -> str:
-    told = [python.version, python.architecture, given["lock"], given["wheel_sha256"], sorted(given["allow_source"])]
-    return hashlib.sha256(json.dumps(told).encode()).hexdigest()
+def _digest(params: dict[str, Any], python: uv.Interpreter) -> str:
+    source = [
+        python.version,
+        python.architecture,
+        params["lock"],
+        params["wheel_sha256"],
+        sorted(params["allow_source"]),
+    ]
+    return hashlib.sha256(json.dumps(source).encode()).hexdigest()
 
 
 def _runs(path: str) -> bool:
     return os.path.exists(os.path.join(path, "bin", "python"))
 
 
-def _fill(given: dict[str, Any], build: builds.Build, installer: uv.Uv, environment: str) -> None:
-    indexes: list[str] = given["indexes"]
-    parts = uv.lock_parts(given["lock"])
+def _fill(params: dict[str, Any], build: builds.Build, installer: uv.Uv, environment: str) -> None:
+    indexes: list[str] = params["indexes"]
+    parts = uv.split_lock(params["lock"])
     content = b""
-    if given["wheel"]:
-        with open(given["wheel"], "rb") as stream:
+    if params["wheel"]:
+        with open(params["wheel"], "rb") as stream:
             content = stream.read()
-        parts = [_lock_in(given, content)]
+        parts = [_lock_in(params, content)]
     for number, part in enumerate(parts):
         if part.strip():
             installer.install(environment, part, indexes[number] if number < len(indexes) else "")
     if content:
-        name = os.path.basename(given["wheel"])
-        place = build.write(name, content)
+        name = os.path.basename(params["wheel"])
+        wheel_path = build.write(name, content)
         project = name.split("-")[0].replace("_", "-")
-        installer.install(environment, f"{project} @ file://{place} --hash=sha256:{given['wheel_sha256']}\n")
+        installer.install(environment, f"{project} @ file://{wheel_path} --hash=sha256:{params['wheel_sha256']}\n")
 
 
-def _lock_in(given: dict[str, Any], content: bytes) -> str:
-    seen = hashlib.sha256(content).hexdigest()
-    if seen != given["wheel_sha256"]:
+def _lock_in(params: dict[str, Any], content: bytes) -> str:
+    actual = hashlib.sha256(content).hexdigest()
+    if actual != params["wheel_sha256"]:
         raise builds.BuildError(
-            f"{given['wheel']} is not what was sent: its SHA-256 is {seen}, expected {given['wheel_sha256']}."
+            f"{params['wheel']} is not what was sent: its SHA-256 is {actual}, expected {params['wheel_sha256']}."
         )
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            return archive.read(given["wheel_lock"]).decode()
+            return archive.read(params["wheel_lock"]).decode()
     except (KeyError, zipfile.BadZipFile) as error:
         raise builds.BuildError(
-            f"{given['wheel']} has no {given['wheel_lock']}, which names the packages that it needs with their hashes: "
-            "it is older than this version of NoSlop, or no wheel. Build it anew."
+            f"{params['wheel']} has no {params['wheel_lock']}, which names the packages that it needs with their "
+            "hashes: it is older than this version of NoSlop, or no wheel. Build it anew."
         ) from error
 
 
 def _interpreters(python: uv.Interpreter) -> set[str]:
     """Return what the environment's links to its interpreter may lead to."""
-    found = shutil.which(python.path) or python.path
-    return {os.path.abspath(found), os.path.realpath(found), *_chain(found)}
+    program = shutil.which(python.path) or python.path
+    return {os.path.abspath(program), os.path.realpath(program), *_chain(program)}
 
 
 def _chain(path: str) -> set[str]:
     """Return each path on the way of links from ``path``."""
-    seen: set[str] = set()
-    while os.path.islink(path) and path not in seen:
-        seen.add(path)
+    visited: set[str] = set()
+    while os.path.islink(path) and path not in visited:
+        visited.add(path)
         path = os.path.normpath(os.path.join(os.path.dirname(path), os.readlink(path)))
-    return {*seen, path}
+    return {*visited, path}
 
 
 def _below_version(path: str, base: str) -> str:

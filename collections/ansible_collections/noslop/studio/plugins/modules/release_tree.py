@@ -131,7 +131,7 @@ from ansible_collections.noslop.studio.plugins.module_utils.install import build
 
 BLOCK_BYTES = 1024 * 1024
 #: Seconds in which a host must send something; a whole download may take as long as it likes.
-SILENCE_TIMEOUT_S = 60
+READ_TIMEOUT_S = 60
 ATTEMPTS = 3
 #: Compressed programs take about three times their size; the archive itself is there too until it is unpacked.
 ROOM_FACTOR = 4
@@ -199,20 +199,22 @@ def _install(module: AnsibleModule) -> dict[str, Any]:
 
 def _is_made_from(stamp: dict[str, Any], wanted: dict[str, Any]) -> bool:
     """Whether an installed tree has the wanted archives. Where they came from does not matter, what they hold does."""
-    had = {archive["name"]: archive["sha256"] for archive in stamp.get("archives", [])}
+    installed = {archive["name"]: archive["sha256"] for archive in stamp.get("archives", [])}
     pinned = {name: str(wanted["sha256"].get(name) or "").lower() for name in wanted["archives"]}
-    return had.keys() == pinned.keys() and all(not sha256 or had[name] == sha256 for name, sha256 in pinned.items())
+    return installed.keys() == pinned.keys() and all(
+        not sha256 or installed[name] == sha256 for name, sha256 in pinned.items()
+    )
 
 
 def _build(module: AnsibleModule, path: str) -> list[dict[str, str]]:
-    account = builds.account_named(module.params["account"])
+    account = builds.find_account(module.params["account"])
     if account is None:
         raise ReleaseError(f"There is no account {module.params['account']} here. Run the playbook storage first.")
     with builds.building(module.params["programs"], account) as build:
         part = os.path.join(build.directory, "release")
         build.run(["mkdir", part])
         made_from = [_add(module, build, part, name) for name in module.params["archives"]]
-        tree = build.hand_over("release")
+        tree = build.transfer_to_root("release")
         missing = [name for name in module.params["must_hold"] if not os.path.exists(os.path.join(tree, name))]
         if missing:
             raise ReleaseError(
@@ -220,27 +222,27 @@ def _build(module: AnsibleModule, path: str) -> list[dict[str, str]]:
                 "release has another layout than this version of NoSlop knows."
             )
         release_dir.write_stamp(tree, {"archives": made_from})
-        builds.move_in(tree, path)
+        builds.install_tree(tree, path)
     return made_from
 
 
 def _add(module: AnsibleModule, build: builds.Build, part: str, name: str) -> dict[str, str]:
     """Download an archive, compare its checksum, and unpack it as the build account."""
-    url, file = f"{module.params['source'].rstrip('/')}/{name}", os.path.join(build.roots_directory, name)
+    url, file = f"{module.params['source'].rstrip('/')}/{name}", os.path.join(build.root_directory, name)
     pinned = str(module.params["sha256"].get(name) or "").lower()
     checksums_url = f"{module.params['source'].rstrip('/')}/{module.params['checksums']}"
     expected = pinned or _listed_sha256(checksums_url, name)
     compared_with = "the pinned checksum" if pinned else checksums_url
-    seen = _download(url, file)
-    if seen != expected:
+    actual = _download(url, file)
+    if actual != expected:
         raise ReleaseError(
-            f"{url} is not what it should be and was not unpacked: its SHA-256 is {seen}, expected {expected} "
+            f"{url} is not what it should be and was not unpacked: its SHA-256 is {actual}, expected {expected} "
             f"({compared_with}). If this is the file you want, set its checksum; else find out who changed it."
         )
     if not pinned:
         module.warn(
             f"{url} was compared with the release's own list only ({compared_with}), which says that it "
-            f"arrived whole, and not that nobody changed both. Pin it: {seen}"
+            f"arrived whole, and not that nobody changed both. Pin it: {actual}"
         )
     program = {".zst": ["--zstd"], ".gz": ["--gzip"], ".tgz": ["--gzip"], ".xz": ["--xz"]}
     words = ["tar", "--extract", "--file", "-", "--directory", part, "--no-same-owner", "--no-same-permissions"]
@@ -250,13 +252,13 @@ def _add(module: AnsibleModule, build: builds.Build, part: str, name: str) -> di
     except builds.BuildError as error:
         raise ReleaseError(f"{url} cannot be unpacked: {error}") from error
     os.unlink(file)
-    return {"name": name, "url": url, "sha256": seen, "compared_with": compared_with}
+    return {"name": name, "url": url, "sha256": actual, "compared_with": compared_with}
 
 
 def _listed_sha256(url: str, name: str) -> str:
     """The checksum that a release's own list has for an archive."""
     try:
-        with open_url(url, timeout=SILENCE_TIMEOUT_S) as answer:
+        with open_url(url, timeout=READ_TIMEOUT_S) as answer:
             text: str = answer.read().decode(errors="replace")
     except (OSError, ValueError) as error:
         raise ReleaseError(_unreachable(url, error)) from error
@@ -269,22 +271,22 @@ def _listed_sha256(url: str, name: str) -> str:
 
 def _download(url: str, file: str) -> str:
     """Fetch a URL into a file and give its SHA-256. Tries again when the connection breaks."""
-    trouble: Exception = OSError("not tried")
+    last_error: Exception = OSError("not tried")
     for _ in range(ATTEMPTS):
         try:
             return _download_once(url, file)
         except urllib.error.HTTPError as error:
             raise ReleaseError(_unreachable(url, error)) from error
         except (OSError, ValueError) as error:
-            trouble = error
-    raise ReleaseError(_unreachable(url, trouble)) from trouble
+            last_error = error
+    raise ReleaseError(_unreachable(url, last_error)) from last_error
 
 
 def _download_once(url: str, file: str) -> str:
     digest = hashlib.sha256()
-    with open_url(url, timeout=SILENCE_TIMEOUT_S) as answer, open(file, "wb") as stream:
+    with open_url(url, timeout=READ_TIMEOUT_S) as answer, open(file, "wb") as stream:
         length = answer.headers.get("Content-Length", "")
-        _refuse_lack_of_room(file, int(length) if length.isdigit() else 0)
+        _require_free_space(file, int(length) if length.isdigit() else 0)
         while True:
             block = answer.read(BLOCK_BYTES)
             if not block:
@@ -296,7 +298,7 @@ def _download_once(url: str, file: str) -> str:
     return digest.hexdigest()
 
 
-def _refuse_lack_of_room(file: str, size_bytes: int) -> None:
+def _require_free_space(file: str, size_bytes: int) -> None:
     free_bytes = shutil.disk_usage(os.path.dirname(file)).free
     if size_bytes * ROOM_FACTOR > free_bytes:
         raise ReleaseError(
@@ -323,7 +325,7 @@ def _link_command(module: AnsibleModule, current: str) -> tuple[bool, list[str]]
         return False, [command]
     if not module.check_mode:
         os.makedirs(os.path.dirname(command), mode=0o755, exist_ok=True)
-        release_dir.flip(command, target)
+        release_dir.replace_link(command, target)
     return True, []
 
 
@@ -334,14 +336,14 @@ def _is_ours(command: str, base: str) -> bool:
 def _remove(module: AnsibleModule) -> dict[str, Any]:
     base, command = module.params["base"], module.params["command"]
     ours = [path for path in (command,) if path and _is_ours(path, base)]
-    there = os.path.lexists(base)
+    exists = os.path.lexists(base)
     if not module.check_mode:
         for path in ours:
             os.unlink(path)
-        if there:
+        if exists:
             safe_paths.remove_tree(base)
     return {
-        "changed": bool(ours) or there,
+        "changed": bool(ours) or exists,
         "directory": base,
         "installed": False,
         "archives": [],

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 DOCUMENTATION = r"""
-module: share_dirs
+module: share_directories
 author: The NoSlop authors (@noslop)
 version_added: 0.1.0
 short_description: Make and mark the directories that a studio shares
@@ -166,7 +166,7 @@ class Maker:
     def __init__(self, module: AnsibleModule) -> None:
         self.module = module
         self.made: list[str] = []
-        self.brought_over: list[str] = []
+        self.changed_owner: list[str] = []
         #: directories above shares that keep others out
         self.guards: set[str] = set()
         self.before: list[str] = []
@@ -177,12 +177,12 @@ class Maker:
         if self._differs(path, uid, gid, mode) and not self.module.check_mode:
             safe_paths.make_directory(path, uid, gid, mode)
 
-    def bring_over(self, path: str, previous: tuple[int | None, int | None], uid: int, gid: int) -> None:
+    def change_owner(self, path: str, previous: tuple[int | None, int | None], uid: int, gid: int) -> None:
         """Hand what ``path`` holds to its account, where the directory is still that of the previous one."""
         about = _lstat(path)
         if about is None or about.st_uid != previous[0] or about.st_uid == uid:
             return
-        self.brought_over.append(path)
+        self.changed_owner.append(path)
         self._note(path, f"what {previous[0]} owns in {path}\n", f"the same, owned by {uid}\n")
         if self.module.check_mode:
             return
@@ -252,15 +252,15 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
-    asked = module.params
+    params = module.params
     with open("/proc/self/mountinfo", encoding="utf-8") as stream:
         mounts = parse_mountinfo(stream.read())
-    problems = find_problems(asked, mounts)
+    problems = find_problems(params, mounts)
     if problems:
         module.fail_json(msg="The shared directories were not touched. " + " ".join(problems), problems=problems)
     maker = Maker(module)
     try:
-        make(maker, asked)
+        make(maker, params)
     except (OSError, markers.MarkerError) as error:
         module.fail_json(
             msg=f"The shared directories could not be made: {error}. Look at the file system (is it read-only, does it "
@@ -270,46 +270,46 @@ def main() -> None:
     module.exit_json(
         changed=bool(maker.made),
         made=maker.made,
-        brought_over=maker.brought_over,
+        brought_over=maker.changed_owner,
         diff=maker.diff,
-        shares=[_describe(share, asked["root"], mounts, maker.guards) for share in asked["shares"]],
+        shares=[_describe(share, params["root"], mounts, maker.guards) for share in params["shares"]],
     )
 
 
-def find_problems(asked: dict[str, Any], mounts: list[Mount]) -> list[str]:
+def find_problems(params: dict[str, Any], mounts: list[Mount]) -> list[str]:
     """One sentence for each reason not to touch anything on this host."""
-    root, shares = asked["root"], asked["shares"]
+    root, shares = params["root"], params["shares"]
     problems = path_rules.path_problems(root, shares)
     if problems:
         return problems
     for path in [root, *(share["path"] for share in shares)]:
-        problems += markers.not_a_directory(path)
+        problems += markers.directory_problems(path)
         problems += _unmounted(path, mounts)
     if not problems:
-        problems += markers.strangers_in_root(root, [share["path"] for share in shares], asked["gid"])
+        problems += markers.foreign_entry_problems(root, [share["path"] for share in shares], params["gid"])
         for share in shares:
             missing = not os.path.isdir(share["path"])
-            if missing and asked["create"] == "below_root" and not is_below(share["path"], root):
+            if missing and params["create"] == "below_root" and not is_below(share["path"], root):
                 problems.append(
                     f"{share['path']} does not exist and lies outside {root}: make it on the shared file system."
                 )
-            problems += _wrong_marker(share, asked["studio_id"])
-        problems += _too_full(shares, asked["min_free_gb"])
+            problems += _wrong_marker(share, params["studio_id"])
+        problems += _lack_of_space(shares, params["min_free_gb"])
         shared = [share["path"] for share in shares if not own_file_system.has_own(mounts, root, share["path"])]
-        if shared and asked["require_own_file_system"]:
+        if shared and params["require_own_file_system"]:
             problems.append(own_file_system.refusal("this host", root, shared))
     return list(dict.fromkeys(problems))
 
 
-def make(maker: Maker, asked: dict[str, Any]) -> None:
+def make(maker: Maker, params: dict[str, Any]) -> None:
     """Make the root, each share and each marker."""
-    root, gid = asked["root"], asked["gid"]
-    previous = (asked["previous_uid"], asked["previous_gid"])
+    root, gid = params["root"], params["gid"]
+    previous = (params["previous_uid"], params["previous_gid"])
     for parent in _missing_above(root, maker):
         maker.directory(parent, 0, 0, PARENT_MODE)
     maker.directory(root, 0, gid, ROOT_MODE)
     maker.guards.add(root)
-    for share in asked["shares"]:
+    for share in params["shares"]:
         path = share["path"]
         for position, parent in enumerate(_missing_above(path, maker)):
             # Outside the root, the first directory that we make keeps others out as the root does.
@@ -317,11 +317,11 @@ def make(maker: Maker, asked: dict[str, Any]) -> None:
             if guard:
                 maker.guards.add(parent)
             maker.directory(parent, 0, gid if guard else 0, ROOT_MODE if guard else PARENT_MODE)
-        maker.bring_over(path, previous, share["uid"], share["gid"])
+        maker.change_owner(path, previous, share["uid"], share["gid"])
         maker.directory(path, share["uid"], share["gid"], SHARE_MODE)
-        composed = markers.compose(asked["studio_id"], share["name"])
+        composed = markers.compose(params["studio_id"], share["name"])
         text = maker.marker(path, composed, share["uid"], share["gid"])
-        problem = markers.problem(text, asked["studio_id"], share["name"])
+        problem = markers.problem(text, params["studio_id"], share["name"])
         if problem:
             raise markers.MarkerError(f"{path}: {problem}")
 
@@ -376,7 +376,7 @@ def _wrong_marker(share: dict[str, Any], studio_id: str) -> list[str]:
     return [f"{share['path']}: {problem}"] if problem else []
 
 
-def _too_full(shares: list[dict[str, Any]], min_free_gb: float) -> list[str]:
+def _lack_of_space(shares: list[dict[str, Any]], min_free_gb: float) -> list[str]:
     """Ask each file system once, whatever number of shares it holds."""
     by_device: dict[int, list[str]] = {}
     for share in shares:

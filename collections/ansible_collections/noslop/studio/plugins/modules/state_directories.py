@@ -104,26 +104,26 @@ def main() -> None:
         supports_check_mode=True,
     )
     made: list[str] = []
-    given: list[str] = []
+    changed_owner: list[str] = []
     try:
         for directory in module.params["directories"]:
-            if _give(module, directory):
-                given.append(directory["path"])
+            if _change_owner(module, directory):
+                changed_owner.append(directory["path"])
             elif _make(module, directory):
                 made.append(directory["path"])
     except (AccountMissing, SystemdError) as error:
         module.fail_json(msg=str(error))
     except OSError as error:
         module.fail_json(msg=f"{error.filename or 'a directory'}: {error.strerror or error}")
-    module.exit_json(changed=bool(made or given), made=made, given=given)
+    module.exit_json(changed=bool(made or changed_owner), made=made, given=changed_owner)
 
 
-def _give(module: AnsibleModule, directory: dict[str, Any]) -> bool:
+def _change_owner(module: AnsibleModule, directory: dict[str, Any]) -> bool:
     """Hand the directory to its account where it belongs to the one of before, and return whether it did."""
     previous = _numbers(module.params["previous_owner"])
     owner = _numbers(directory["owner"])
-    about = _stat(directory["path"])
-    if previous is None or about is None or about.st_uid != previous[0] or owner == previous:
+    status = _stat(directory["path"])
+    if previous is None or status is None or status.st_uid != previous[0] or owner == previous:
         return False
     if module.check_mode:
         return True
@@ -143,8 +143,8 @@ def _make(module: AnsibleModule, directory: dict[str, Any]) -> bool:
     owner = _numbers(directory["owner"])
     mode = int(directory["mode"], 8)
     if module.check_mode:
-        about = _stat(directory["path"])
-        return about is None or (about.st_uid, about.st_gid, stat.S_IMODE(about.st_mode)) != (
+        status = _stat(directory["path"])
+        return status is None or (status.st_uid, status.st_gid, stat.S_IMODE(status.st_mode)) != (
             *(owner or (-1, -1)),
             mode,
         )

@@ -87,20 +87,20 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
-    given = module.params
-    run, now, override = lease.Run(**given["run"]), time.time(), given["override"]
+    params = module.params
+    run, now, override = lease.Run(**params["run"]), time.time(), params["override"]
     other = None
     try:
         if module.check_mode:
-            current = lease.look(given["directory"]) if given["state"] == "acquired" and not override else None
-            if current and current.run.run not in (run.run, given["replaces"]) and current.is_valid(now):
+            current = lease.read(params["directory"]) if params["state"] == "acquired" and not override else None
+            if current and current.run.run not in (run.run, params["replaces"]) and current.is_valid(now):
                 other = current
-        elif given["state"] == "released":
-            lease.release(given["directory"], run, override=override)
+        elif params["state"] == "released":
+            lease.release(params["directory"], run, override=override)
         else:
-            other = lease.acquire(given["directory"], run, now, replaces=given["replaces"], override=override)
+            other = lease.acquire(params["directory"], run, now, replaces=params["replaces"], override=override)
     except (lease.LeaseError, OSError) as error:
-        module.fail_json(msg=f"{given['directory']}: {error}")
+        module.fail_json(msg=f"{params['directory']}: {error}")
     if other:
         module.fail_json(msg=other.refusal(now), lease=asdict(other))
     module.exit_json(changed=False)

@@ -79,10 +79,10 @@ from ansible_collections.noslop.studio.plugins.module_utils.host import processe
 
 UNITS = "/etc/systemd/system"
 #: Restarts that are owed. On a file system that forgets: after a reboot the unit runs what is there anyway.
-OWED = "/run/noslop/restart"
+PENDING_RESTARTS = "/run/noslop/restart"
 HEADER = "Managed by NoSlop"
 #: A program that ended this often since it was started will not come up by waiting.
-MOST_RESTARTS = 5
+MAX_RESTARTS = 5
 JOURNAL_LINES = 15
 _POLL_S = 0.5
 
@@ -106,7 +106,7 @@ def main() -> None:
     )
     service = Service(module)
     try:
-        result = service.remove() if module.params["state"] == "absent" else service.keep()
+        result = service.remove() if module.params["state"] == "absent" else service.ensure_running()
     except ServiceError as error:
         module.fail_json(msg=str(error))
     except OSError as error:
@@ -121,32 +121,34 @@ class Service:
         self.module = module
         self.name: str = module.params["name"]
         self.unit_file = os.path.join(UNITS, self.name)
-        self.owed = os.path.join(OWED, self.name)
+        self.pending_restart = os.path.join(PENDING_RESTARTS, self.name)
         self.actions: list[str] = []
 
-    def keep(self) -> dict[str, Any]:
+    def ensure_running(self) -> dict[str, Any]:
         """Enable, start or restart it, and wait for its answer."""
         before = self.show()
-        owes_restart = self.module.params["restart"] or before["NeedDaemonReload"] == "yes" or os.path.exists(self.owed)
+        needs_restart = (
+            self.module.params["restart"] or before["NeedDaemonReload"] == "yes" or os.path.exists(self.pending_restart)
+        )
         is_active = before["ActiveState"] in ("active", "activating", "reloading")
-        if owes_restart and is_active:
-            self._owe()
+        if needs_restart and is_active:
+            self._record_restart()
         if before["NeedDaemonReload"] == "yes" or before["LoadState"] != "loaded":
             self._do("daemon-reload")
         if before["UnitFileState"] != "enabled":
             self._do("enable", self.name)
         if not is_active:
-            self._refuse_taken_port()
+            self._require_free_port()
             if before["ActiveState"] == "failed":
                 # A unit that reached its start limit is not started before.
                 self._do("reset-failed", self.name)
             self._do("start", self.name, may_fail=True)
-        elif owes_restart:
+        elif needs_restart:
             self._do("restart", self.name, may_fail=True)
         if not self.module.check_mode:
             self._wait()
-            if os.path.exists(self.owed):
-                os.unlink(self.owed)
+            if os.path.exists(self.pending_restart):
+                os.unlink(self.pending_restart)
         return {"changed": bool(self.actions), "actions": self.actions, "kept": []}
 
     def remove(self) -> dict[str, Any]:
@@ -172,8 +174,8 @@ class Service:
         """How the unit is; a unit that does not exist is inactive."""
         names = ("LoadState", "ActiveState", "SubState", "UnitFileState", "NeedDaemonReload", "NRestarts", "Result")
         _, out, _ = self._systemctl("show", "-p", ",".join(names), self.name)
-        found = dict(line.split("=", 1) for line in out.splitlines() if "=" in line)
-        return {name: found.get(name, "") for name in names}
+        properties = dict(line.split("=", 1) for line in out.splitlines() if "=" in line)
+        return {name: properties.get(name, "") for name in names}
 
     def _do(self, *words: str, may_fail: bool = False) -> None:
         self.actions.append(words[0])
@@ -189,29 +191,29 @@ class Service:
         deadline = time.monotonic() + timeout_s
         restarts_before = int(self.show()["NRestarts"] or 0)
         while True:
-            trouble = ask(url)
-            if not trouble:
+            problem = ask(url)
+            if not problem:
                 return
             now = self.show()
-            gave_up = now["ActiveState"] in ("failed", "inactive")
+            has_stopped = now["ActiveState"] in ("failed", "inactive")
             restarts = int(now["NRestarts"] or 0) - restarts_before
-            if gave_up or restarts >= MOST_RESTARTS or time.monotonic() > deadline:
-                raise ServiceError(self._diagnosis(url, trouble, now))
+            if has_stopped or restarts >= MAX_RESTARTS or time.monotonic() > deadline:
+                raise ServiceError(self._diagnosis(url, problem, now))
             time.sleep(_POLL_S)
 
-    def _diagnosis(self, url: str, trouble: str, now: dict[str, str]) -> str:
+    def _diagnosis(self, url: str, problem: str, now: dict[str, str]) -> str:
         state = f"{now['ActiveState']} ({now['SubState']}, {now['NRestarts'] or 0} restarts, result {now['Result']})"
         _, journal, _ = self.module.run_command(
             ["journalctl", "--unit", self.name, "--lines", str(JOURNAL_LINES), "--no-pager", "--output", "cat"]
         )
         others = self._others_on_port()
-        holds = f"\nIts port is held by {', '.join(others)}." if others else ""
+        port_note = f"\nIts port is held by {', '.join(others)}." if others else ""
         return (
-            f"{self.name} does not answer at {url}: {trouble}. It is {state}.{holds}\nThe end of its journal "
+            f"{self.name} does not answer at {url}: {problem}. It is {state}.{port_note}\nThe end of its journal "
             f"(journalctl -u {self.name} shows all):\n{journal.strip()}"
         )
 
-    def _refuse_taken_port(self) -> None:
+    def _require_free_port(self) -> None:
         others = [] if self.module.check_mode else self._others_on_port()
         if others:
             raise ServiceError(
@@ -220,20 +222,20 @@ class Service:
             )
 
     def _others_on_port(self) -> list[str]:
-        found = processes.listeners(self._port())
+        listeners = processes.listeners(self._port())
         return [
             process.describe() + (f", unit {process.unit}" if process.unit else "")
-            for process in found
+            for process in listeners
             if process.unit != self.name
         ]
 
     def _port(self) -> int:
         return urllib.parse.urlsplit(self.module.params["url"]).port or 80
 
-    def _owe(self) -> None:
+    def _record_restart(self) -> None:
         if not self.module.check_mode:
-            os.makedirs(OWED, mode=0o755, exist_ok=True)
-            with open(self.owed, "w", encoding="utf-8"):
+            os.makedirs(PENDING_RESTARTS, mode=0o755, exist_ok=True)
+            with open(self.pending_restart, "w", encoding="utf-8"):
                 pass
 
     def _is_ours(self) -> bool:

@@ -20,16 +20,16 @@ def gather(hosts: Iterable[str], results: Mapping[str, Sequence[Mapping[str, Any
         hosts: every host that should have been asked.
         results: per host the registered results of its tasks, the one with its checks first.
     """
-    found: list[Check] = []
+    checks: list[Check] = []
     for host in hosts:
         own = [result for result in results.get(host, []) if result]
-        given = next((result["checks"] for result in own if "checks" in result), None)
-        found += given if given is not None else [_absence(host, own)]
-    return found
+        reported = next((result["checks"] for result in own if "checks" in result), None)
+        checks += reported if reported is not None else [_missing_result(host, own)]
+    return checks
 
 
-def _absence(host: str, results: Sequence[Mapping[str, Any]]) -> Check:
-    said = next((result for result in results if result.get("msg")), {})
+def _missing_result(host: str, results: Sequence[Mapping[str, Any]]) -> Check:
+    failure = next((result for result in results if result.get("msg")), {})
     unreachable = any(result.get("unreachable") for result in results)
     nothing = "this run gave the host up before it came to this"
     return Check(
@@ -37,13 +37,13 @@ def _absence(host: str, results: Sequence[Mapping[str, Any]]) -> Check:
         check="host.reachable" if unreachable else "host.answered",
         share="",
         ok=False,
-        seen=shorten(str(said.get("msg") or nothing), 300),
+        seen=shorten(str(failure.get("msg") or nothing), 300),
         expected="the host answers" if unreachable else "the host gives a list of results",
         todo=(_UNREACHABLE_TODO if unreachable else _BROKEN_TODO).format(host=host),
     )
 
 
-def not_deployed(host: str) -> Check:
+def report_not_deployed(host: str) -> Check:
     """The one thing to say of a bare host in check mode."""
     return Check(
         host=host,
@@ -56,12 +56,12 @@ def not_deployed(host: str) -> Check:
     )
 
 
-def failed(checks: Iterable[Check]) -> list[Check]:
+def select_failed(checks: Iterable[Check]) -> list[Check]:
     """The checks that did not pass."""
     return [check for check in checks if not check["ok"]]
 
 
-def summary(checks: Sequence[Check]) -> list[tuple[str, bool]]:
+def summarize(checks: Sequence[Check]) -> list[tuple[str, bool]]:
     """One line for each host and area, with whether all is well there."""
     groups: dict[tuple[str, str], list[Check]] = {}
     for check in checks:
@@ -70,14 +70,14 @@ def summary(checks: Sequence[Check]) -> list[tuple[str, bool]]:
     area_width = max((len(area) for _, area in groups), default=0)
     lines: list[tuple[str, bool]] = []
     for (host, area), own in groups.items():
-        bad = len(failed(own))
+        bad = len(select_failed(own))
         count = f"{len(own)} check{'s' if len(own) != 1 else ''}"
         state = f"{bad} of {count} failed" if bad else f"ok, {count}"
         lines.append((f"  {host:<{host_width}}  {area:<{area_width}}  {state}", not bad))
     return lines
 
 
-def full(check: Check) -> str:
+def format_check(check: Check) -> str:
     """One check with everything that is known about it."""
     share = f", share {check['share']}" if check["share"] else ""
     lines = [
@@ -90,12 +90,12 @@ def full(check: Check) -> str:
     return "\n".join(lines)
 
 
-def one_line(check: Check) -> str:
+def format_line(check: Check) -> str:
     """One check in a line."""
     return f"  {'ok    ' if check['ok'] else 'FAILED'}  {check['host']}  {_name(check)}: {check['seen']}"
 
 
-def together(checks: Iterable[Check]) -> list[tuple[list[str], Check]]:
+def merge_hosts(checks: Iterable[Check]) -> list[tuple[list[str], Check]]:
     """Checks that say the same of several hosts, as one with the names of these hosts."""
     groups: dict[tuple[str, ...], tuple[list[str], Check]] = {}
     for check in checks:
@@ -104,33 +104,33 @@ def together(checks: Iterable[Check]) -> list[tuple[list[str], Check]]:
     return list(groups.values())
 
 
-def headline(checks: Sequence[Check]) -> str:
+def format_headline(checks: Sequence[Check]) -> str:
     """What failed where, in one line; empty when nothing did."""
-    bad = failed(checks)
+    bad = select_failed(checks)
     if not bad:
         return ""
     hosts: dict[str, list[str]] = {}
     for check in bad:
         hosts.setdefault(check["host"], []).append(_name(check))
-    told = "; ".join(f"{host}: {', '.join(names)}" for host, names in hosts.items())
-    return f"{len(bad)} of {len(checks)} checks failed. {told}"
+    failures = "; ".join(f"{host}: {', '.join(names)}" for host, names in hosts.items())
+    return f"{len(bad)} of {len(checks)} checks failed. {failures}"
 
 
-def problems(checks: Iterable[Check]) -> list[str]:
+def list_problems(checks: Iterable[Check]) -> list[str]:
     """Every failed check with what to do; what several hosts have in common is told once."""
     return [
         f"  {', '.join(hosts)}: {_name(check)}: {check['seen']}\n"
         f"      expected:  {check['expected']}\n"
         f"      to do:     {check['todo']}"
-        for hosts, check in together(failed(checks))
+        for hosts, check in merge_hosts(select_failed(checks))
     ]
 
 
-def notes(checks: Iterable[Check]) -> list[str]:
+def list_notes(checks: Iterable[Check]) -> list[str]:
     """What passed and should still be read, each once."""
     return [
         f"  {', '.join(hosts)}: {_name(check)}: {check['seen'].removeprefix(NOTE)}"
-        for hosts, check in together(check for check in checks if is_note(check))
+        for hosts, check in merge_hosts(check for check in checks if is_note(check))
     ]
 
 

@@ -64,7 +64,7 @@ class _Scanner:
     exclude: Sequence[str]
     listing: Listing
 
-    def scan(self, directory: str, relative: str, above: tuple[str, ...]) -> None:
+    def scan(self, directory: str, relative: str, ancestors: tuple[str, ...]) -> None:
         """List ``directory`` as ``relative``; ``above`` are the directories that lead there."""
         for name in sorted(os.listdir(directory)):
             source, path = os.path.join(directory, name), os.path.join(relative, name)
@@ -72,20 +72,20 @@ class _Scanner:
                 self.listing.left.append(path)
                 continue
             if os.path.islink(source):
-                followed = self._resolve(source, path, above)
+                followed = self._resolve(source, path, ancestors)
                 if not followed:
                     continue
                 source = followed
-            about = os.stat(source)
-            if stat.S_ISDIR(about.st_mode):
-                self.listing.entries.append(Entry(path, "directory", source, mode=stat.S_IMODE(about.st_mode)))
-                self.scan(source, path, (*above, os.path.realpath(source)))
-            elif stat.S_ISREG(about.st_mode):
-                self.listing.entries.append(_file_entry(path, source, about))
+            status = os.stat(source)
+            if stat.S_ISDIR(status.st_mode):
+                self.listing.entries.append(Entry(path, "directory", source, mode=stat.S_IMODE(status.st_mode)))
+                self.scan(source, path, (*ancestors, os.path.realpath(source)))
+            elif stat.S_ISREG(status.st_mode):
+                self.listing.entries.append(_file_entry(path, source, status))
             else:
                 self.listing.left.append(path)
 
-    def _resolve(self, source: str, path: str, above: tuple[str, ...]) -> str:
+    def _resolve(self, source: str, path: str, ancestors: tuple[str, ...]) -> str:
         """Take a link as it is, or give the path outside that is taken in its place."""
         real, target = os.path.realpath(source), os.readlink(source)
         if mountinfo.is_below(real, self.root) and os.path.lexists(real):
@@ -93,7 +93,7 @@ class _Scanner:
                 Entry(path, "link", source, target=_inner_target(self.root, path, source, real))
             )
             return ""
-        if not os.path.exists(real) or real in above or mountinfo.is_below(self.root, real):
+        if not os.path.exists(real) or real in ancestors or mountinfo.is_below(self.root, real):
             self.listing.dangling.append(path)
             self.listing.entries.append(Entry(path, "link", source, target=target))
             return ""
@@ -101,15 +101,15 @@ class _Scanner:
         return real
 
 
-def _file_entry(path: str, source: str, about: os.stat_result) -> Entry:
+def _file_entry(path: str, source: str, status: os.stat_result) -> Entry:
     return Entry(
         path,
         "file",
         source,
-        size_bytes=about.st_size,
-        mtime_ns=about.st_mtime_ns,
-        mode=stat.S_IMODE(about.st_mode) & 0o777,
-        identity=(about.st_dev, about.st_ino) if about.st_nlink > 1 else None,
+        size_bytes=status.st_size,
+        mtime_ns=status.st_mtime_ns,
+        mode=stat.S_IMODE(status.st_mode) & 0o777,
+        identity=(status.st_dev, status.st_ino) if status.st_nlink > 1 else None,
     )
 
 

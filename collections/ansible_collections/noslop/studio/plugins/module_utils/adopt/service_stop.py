@@ -42,19 +42,19 @@ class Stopper:
     units: list[Unit] = field(default_factory=list)
     programs: list[processes.Process] = field(default_factory=list)
 
-    def unit(self, name: str, user: str = "") -> Unit | None:
+    def read_unit(self, name: str, user: str = "") -> Unit | None:
         """How a unit is now; ``None`` where there is none of that name."""
         code, out, _ = self._systemctl(user, "show", "-p", "LoadState,ActiveState,UnitFileState,MainPID", name)
-        about = dict(line.split("=", 1) for line in out.splitlines() if "=" in line)
-        if code != 0 or about.get("LoadState", "not-found") == "not-found":
+        properties = dict(line.split("=", 1) for line in out.splitlines() if "=" in line)
+        if code != 0 or properties.get("LoadState", "not-found") == "not-found":
             return None
-        active = about.get("ActiveState") in ("active", "activating", "reloading")
-        enabled = about.get("UnitFileState", "").startswith("enabled")
-        return Unit(name, user, active, enabled, int(about.get("MainPID") or 0))
+        active = properties.get("ActiveState") in ("active", "activating", "reloading")
+        enabled = properties.get("UnitFileState", "").startswith("enabled")
+        return Unit(name, user, active, enabled, int(properties.get("MainPID") or 0))
 
-    def to_stop(self, names: Iterable[str], directory: str | None) -> list[str]:
+    def plan_stop(self, names: Iterable[str], directory: str | None) -> list[str]:
         """What :meth:`stop` would stop or disable."""
-        units, programs = self._find(names, directory)
+        units, programs = self._find_running(names, directory)
         return [unit.describe() for unit in units] + [program.describe() for program in programs]
 
     def stop(self, names: Iterable[str], directory: str | None) -> list[str]:
@@ -65,9 +65,9 @@ class Stopper:
         Raises:
             StopError: one does not stop, or is started again by something.
         """
-        units, programs = self._find(names, directory)
+        units, programs = self._find_running(names, directory)
         for unit in units:
-            self._must_stop(unit)
+            self._stop_unit(unit)
             self.units.append(unit)
         for program in programs:
             if not processes.stop(program):
@@ -96,9 +96,9 @@ class Stopper:
         self.units, self.programs = [], []
         return failed
 
-    def _find(self, names: Iterable[str], directory: str | None) -> tuple[list[Unit], list[processes.Process]]:
+    def _find_running(self, names: Iterable[str], directory: str | None) -> tuple[list[Unit], list[processes.Process]]:
         """The units to stop, and the processes that no such unit answers for."""
-        units = {(name, ""): self.unit(name) for name in names}
+        units = {(name, ""): self.read_unit(name) for name in names}
         programs = []
         for process in processes.running_from(directory) if directory else []:
             user = processes.user_name(process.account.uid) if process.user_unit else ""
@@ -111,7 +111,7 @@ class Stopper:
 
     def _unit_of(self, process: processes.Process, directory: str | None, key: tuple[str, str]) -> Unit | None:
         """The unit that exists to run a process; ``None`` where the process only grew up in one, like a login's."""
-        unit = self.unit(*key) if key[0] else None
+        unit = self.read_unit(*key) if key[0] else None
         if unit is None or not unit.main_pid or directory is None:
             return None
         if unit.main_pid == process.pid:
@@ -119,7 +119,7 @@ class Stopper:
         main = processes.read(unit.main_pid)
         return unit if main is not None and processes.mentions(main, directory) else None
 
-    def _must_stop(self, unit: Unit) -> None:
+    def _stop_unit(self, unit: Unit) -> None:
         self._systemctl(unit.user, "disable", unit.name)  # one that has no [Install] cannot be, and need not
         code, out, err = self._systemctl(unit.user, "stop", unit.name)
         if code != 0:

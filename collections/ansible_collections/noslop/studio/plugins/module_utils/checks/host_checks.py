@@ -46,30 +46,30 @@ class HostChecks:
         self._ports()
         self._kernel()
         self._storage()
-        unknown = state.unknown_users(self._options["users"])
+        unknown = state.find_unknown_users(self._options["users"])
         return {
             "checks": self.checks.list,
-            "identity": state.identity(),
+            "identity": state.read_identity(),
             "paths": [share["path"] for share in self._shares],
             "unknown_users": unknown,
         }
 
     def _system(self) -> None:
-        release = state.parse_os_release(state.read("/etc/os-release"))
-        known = ", ".join(
+        release = state.parse_os_release(state.read_text("/etc/os-release"))
+        supported = ", ".join(
             f"{name.capitalize()} {'.'.join(map('{:02d}'.format, oldest))}" for name, oldest in SYSTEMS.items()
         )
         self.checks.add(
             "host.system",
             system_is_supported(release),
             seen=release.get("PRETTY_NAME", "unknown"),
-            expected=f"{known}, or newer",
+            expected=f"{supported}, or newer",
             todo="install one of these systems, or leave this host out of the studio",
         )
         self.checks.add(
             "host.systemd",
             os.path.isdir("/run/systemd/system"),
-            seen=f"process 1 is {state.read('/proc/1/comm').strip()}",
+            seen=f"process 1 is {state.read_text('/proc/1/comm').strip()}",
             expected="systemd runs the host's services",
             todo="boot this host with systemd, or leave it out of the studio",
         )
@@ -92,7 +92,7 @@ class HostChecks:
         conflicts = [
             conflict
             for account in self._accounts.values()
-            for conflict in state.account_conflicts(account.name, account.uid, account.gid)
+            for conflict in state.find_account_conflicts(account.name, account.uid, account.gid)
         ]
         numbers = enumerate_words(f"{one.name} {one.uid}:{one.gid}" for one in self._accounts.values())
         self.checks.add(
@@ -112,14 +112,14 @@ class HostChecks:
             self.checks.add(
                 "host.address",
                 state.has_address(address),
-                seen=f"this host has {enumerate_words(state.addresses(), 'no address')}",
+                seen=f"this host has {enumerate_words(state.read_addresses(), 'no address')}",
                 expected=address,
                 todo=f"set noslop_address for {self.checks.host} to the address under which the other hosts reach it",
             )
         if not (self._client and self._options["server_address"]):
             return
         server = self._options["server_address"]
-        error, certain = state.route_error(server, NFS_PORT)
+        error, certain = state.find_route_error(server, NFS_PORT)
         expected = f"{server} answers, be it with a refusal"
         todo = f"see whether {server} is on, and whether `ip route get {server}` finds a way on {self.checks.host}"
         if error and not certain:
@@ -138,11 +138,11 @@ class HostChecks:
 
     def _port(self, port: int, title: str, units: tuple[str, ...]) -> None:
         listening = state.kernel_listens(port)
-        holders = processes.listeners(port) if listening else []
+        listeners = processes.listeners(port) if listening else []
         existing = self._options["comfyui_existing_dir"]
-        taken_over = {process.pid for process in processes.running_from(existing)} if existing else set()
-        foreign = [one.describe() for one in holders if one.unit not in units and one.pid not in taken_over]
-        if listening and not holders and port != NFS_PORT:
+        adopted_pids = {process.pid for process in processes.running_from(existing)} if existing else set()
+        foreign = [one.describe() for one in listeners if one.unit not in units and one.pid not in adopted_pids]
+        if listening and not listeners and port != NFS_PORT:
             foreign = ["the kernel, or a container"]
         self.checks.add(
             "host.port",
@@ -168,7 +168,7 @@ class HostChecks:
         self._add_all("storage.paths", problems, expected="absolute, plain paths beside each other")
         if problems:
             return
-        outcome = run_one(self._look_at_paths, None, PATH_TIMEOUT_S)
+        outcome = run_one(self._check_paths, None, PATH_TIMEOUT_S)
         if outcome.error:
             self.checks.add(
                 "storage.answers",
@@ -178,8 +178,8 @@ class HostChecks:
                 todo="start the storage server that is mounted there, or unmount it (`umount --lazy`)",
             )
             return
-        for found in outcome.value:
-            self.checks.add(found.pop("check"), found.pop("ok"), **found)
+        for check in outcome.value:
+            self.checks.add(check.pop("check"), check.pop("ok"), **check)
 
     def _add_all(self, check: str, problems: Sequence[str], *, expected: str, share: str = "") -> None:
         """Add one failed check for each problem, a sentence that says what to do in those after it."""
@@ -189,15 +189,15 @@ class HostChecks:
         if not problems:
             self.checks.add(check, True, share=share, seen="as expected", expected=expected, todo="")
 
-    def _look_at_paths(self) -> list[dict[str, Any]]:
+    def _check_paths(self) -> list[dict[str, Any]]:
         """Runs in a child, since any of it may block. Its checks come back as data."""
         inner = HostChecks(self._options)
-        table = state.mount_table()
+        table = state.read_mount_table()
         if self._client and not self._options["server"]:
-            ours = client_state.our_paths()
+            ours = client_state.managed_paths()
             for share in self._shares:
                 path = share["path"]
-                problems = client_state.occupied(path, table, path in ours)
+                problems = client_state.mount_point_problems(path, table, path in ours)
                 expected = f"nothing at {path} that a mount would hide"
                 inner._add_all("storage.mount_point", problems, expected=expected, share=share["name"])
         elif self._options["server"] or not self._nfs:
@@ -209,9 +209,9 @@ class HostChecks:
     def _directories(self, table: list[mountinfo.Mount]) -> None:
         root, gid = self._options["root"], self._accounts[studio.PEOPLE].gid
         paths = [share["path"] for share in self._shares]
-        strangers = markers.strangers_in_root(root, paths, gid)
-        self._add_all("storage.root", strangers, expected=f"{root} is the studio's alone")
-        waiting = [point for point in markers.fstab_points() if mountinfo.mount_at(table, point) is None]
+        foreign_entries = markers.foreign_entry_problems(root, paths, gid)
+        self._add_all("storage.root", foreign_entries, expected=f"{root} is the studio's alone")
+        missing_mounts = [point for point in markers.fstab_points() if mountinfo.mount_at(table, point) is None]
         if self._server and self._options["require_own_file_system"]:
             inside = [path for path in paths if not own_file_system.has_own(table, root, path)]
             self.checks.add(
@@ -222,14 +222,14 @@ class HostChecks:
                 todo=f"{own_file_system.todo(root)} Or set noslop_require_own_file_system to false",
             )
         for share in self._shares:
-            self._directory(share, [point for point in waiting if mountinfo.is_below(share["path"], point)])
+            self._directory(share, [point for point in missing_mounts if mountinfo.is_below(share["path"], point)])
 
-    def _directory(self, share: Mapping[str, str], waiting: list[str]) -> None:
+    def _directory(self, share: Mapping[str, str], missing_mounts: list[str]) -> None:
         name, path = share["name"], share["path"]
-        problems = markers.not_a_directory(path)
-        for point in waiting:
-            unmounted = f"{path} lies on {point}, which /etc/fstab names and which is not mounted"
-            problems.append(f"{unmounted}. Run `mount {point}`, or take the line out of /etc/fstab")
+        problems = markers.directory_problems(path)
+        for point in missing_mounts:
+            sentence = f"{path} lies on {point}, which /etc/fstab names and which is not mounted"
+            problems.append(f"{sentence}. Run `mount {point}`, or take the line out of /etc/fstab")
         expected = f"{path} without a link on the way, on a disk that is mounted"
         self._add_all("storage.directory", problems, expected=expected, share=name)
         if problems:
@@ -239,7 +239,7 @@ class HostChecks:
             problem = markers.problem(markers.read(marker), self._options["studio_id"], name)
             expected = f"no marker at {path}, or that of share {name} of studio {self._options['studio_id']}"
             self._add_all("storage.marker", [problem] if problem else [], expected=expected, share=name)
-        free = state.free_bytes(path)
+        free = state.read_free_bytes(path)
         self.checks.add(
             "storage.room",
             free >= self._options["min_free_gb"] * 1e9,
@@ -250,7 +250,7 @@ class HostChecks:
         )
 
     def _exports(self) -> None:
-        foreign = state.foreign_exports()
+        foreign = state.read_foreign_exports()
         problems = exports.overlaps([share["path"] for share in self._shares], foreign)
         self._add_all("storage.exports", problems, expected="no export of others above or below a share")
         self.checks.add(

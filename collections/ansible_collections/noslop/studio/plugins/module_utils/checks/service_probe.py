@@ -57,9 +57,9 @@ def wait_for(ask: Callable[[], Answer], enough: Callable[[Any], bool], bound_s: 
     began = time.monotonic()
     while True:
         answer = ask()
-        took_s = time.monotonic() - began
-        if (not answer.error and enough(answer.data)) or took_s >= bound_s:
-            return answer, took_s
+        elapsed_s = time.monotonic() - began
+        if (not answer.error and enough(answer.data)) or elapsed_s >= bound_s:
+            return answer, elapsed_s
         time.sleep(POLL_S)
 
 
@@ -73,7 +73,7 @@ def ask_peers(peers: Mapping[str, tuple[str, int]], path: str) -> dict[str, str]
         return dict(zip(peers, answers))
 
 
-def unwell(health: Any) -> list[str]:
+def find_health_problems(health: Any) -> list[str]:
     """What an answer to ``/api/v1/health`` complains of, a sentence each; empty when the backend can write."""
     if not isinstance(health, dict) or "status" not in health:
         return ["its answer is not about its health"]

@@ -22,7 +22,7 @@ from ansible_collections.noslop.studio.plugins.module_utils.nfs import mount_opt
 
 #: nfsd grants at most a 4096th of its memory as block size; below this a mount is broken rather than small.
 LEAST_BLOCK_BYTES = 64 * 1024
-ASKED_BLOCK_BYTES = 1024 * 1024
+REQUESTED_BLOCK_BYTES = 1024 * 1024
 #: ComfyUI compares directory times: a client may not keep them for longer than seconds.
 MODELS_CACHE = {"acdirmin": "1", "acdirmax": "3"}
 CLOCK_TOLERANCE_S = 5.0
@@ -32,7 +32,7 @@ LEAST_FREE_INODES_SHARE = 0.05
 #: The share whose files may be executed: custom nodes bring libraries.
 EXEC_SHARES = ("comfyui_custom_nodes",)
 #: From here on a wait is told; the usual reason is the server's grace period after a restart (nfs.conf(5)).
-TELL_WAIT_S = 5.0
+REPORTED_WAIT_S = 5.0
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class Storage:
         return self.is_client and share.get("writers") == "server"
 
 
-def unit_words(unit: Unit) -> str:
+def describe_unit(unit: Unit) -> str:
     """The state of a unit in one phrase."""
     if unit.load != "loaded":
         return f"{unit.name} is {unit.load}"
@@ -77,7 +77,7 @@ def unit_words(unit: Unit) -> str:
     return f"{unit.name} is {unit.active}{because}"
 
 
-def again(host: str) -> str:
+def rerun_step(host: str) -> str:
     """The step that puts a host's storage right."""
     return f"run the storage playbook again for {host}"
 
@@ -94,7 +94,7 @@ def judge_units(checks: Checks, share: Mapping[str, str], automount: Unit, mount
             f"`systemctl start {automount.name}` on {checks.host}, then verify again"
         )
     elif any(unit.load != "loaded" for unit in units):
-        todo = again(checks.host)
+        todo = rerun_step(checks.host)
     elif automount.active != "active" or mount.active == "failed":
         todo = (
             f"run `systemctl reset-failed {automount.name} {mount.name}` and `systemctl start {automount.name}` "
@@ -104,50 +104,52 @@ def judge_units(checks: Checks, share: Mapping[str, str], automount: Unit, mount
         "storage.units",
         not todo,
         share=share["name"],
-        seen="; ".join(unit_words(unit) for unit in units),
+        seen="; ".join(describe_unit(unit) for unit in units),
         expected=f"{automount.name} is active, so that {share['path']} is mounted whenever it is used",
         todo=todo,
     )
     return todo
 
 
-def mount_problem(storage: Storage, path: str, sight: Mapping[str, Any]) -> tuple[str, str, str]:
+def mount_problem(storage: Storage, path: str, inspected: Mapping[str, Any]) -> tuple[str, str, str]:
     """Whether the right kind of file system is at a path: what was seen, what was expected, and what is wrong."""
-    mount = sight["mount"]
+    mount = inspected["mount"]
     if mount is None:
         return "no mount leads there", "a mounted file system", "nothing"
-    seen = f"{mount['fstype']} from {mount['source']} at {mount['point']}"
+    observed = f"{mount['fstype']} from {mount['source']} at {mount['point']}"
     network = mount["fstype"] in mountinfo.NETWORK_TYPES
     if storage.is_client:
         expected = f"nfs4 from {storage.server_address}:{path} at {path}"
-        if not sight["is_mount_point"] or not mount["fstype"].startswith("nfs"):
-            return seen, expected, "not mounted"
+        if not inspected["is_mount_point"] or not mount["fstype"].startswith("nfs"):
+            return observed, expected, "not mounted"
         wrong_source = mount["source"] != mount_options.source_of(storage.server_address, path)
-        wrong_device = mount["device"] != sight["device"]
+        wrong_device = mount["device"] != inspected["device"]
         if mount["fstype"] != "nfs4" or wrong_source or wrong_device:
-            return seen, expected, "another"
-        return seen, expected, ""
+            return observed, expected, "another"
+        return observed, expected, ""
     if storage.provider == "existing":
         expected = "a network file system, or another one mounted there by you"
-        return seen, expected, "" if network or mount["point"] != "/" else "not mounted"
+        return observed, expected, "" if network or mount["point"] != "/" else "not mounted"
     expected = "a file system on this host's own disks"
-    return seen, expected, "another" if network or mount["fstype"] in mountinfo.VOLATILE_TYPES else ""
+    return observed, expected, "another" if network or mount["fstype"] in mountinfo.VOLATILE_TYPES else ""
 
 
-def judge_mount(checks: Checks, storage: Storage, share: Mapping[str, str], sight: Mapping[str, Any], todo: str) -> str:
+def judge_mount(
+    checks: Checks, storage: Storage, share: Mapping[str, str], inspected: Mapping[str, Any], todo: str
+) -> str:
     """Whether the right file system is mounted. ``todo`` is what the units' check said. Returns what is wrong."""
     path = share["path"]
-    seen, expected, wrong = mount_problem(storage, path, sight)
+    observed, expected, wrong = mount_problem(storage, path, inspected)
     steps = {
-        "not mounted": todo or again(checks.host),
-        "another": f"{again(checks.host)}; if that refuses it, run `umount {path}` on {checks.host} first",
+        "not mounted": todo or rerun_step(checks.host),
+        "another": f"{rerun_step(checks.host)}; if that refuses it, run `umount {path}` on {checks.host} first",
     }
     if storage.provider == "existing":
         steps["not mounted"] = f"mount your file system so that it holds {path} on {checks.host}"
     elif not storage.is_client:
         steps["another"] = f"move {path} to a disk of {checks.host}, or set noslop_storage_provider to existing"
     checks.add(
-        "storage.mounted", not wrong, share=share["name"], seen=seen, expected=expected, todo=steps.get(wrong, todo)
+        "storage.mounted", not wrong, share=share["name"], seen=observed, expected=expected, todo=steps.get(wrong, todo)
     )
     return wrong
 
@@ -158,19 +160,19 @@ def marker_problem(studio_id: str, share: str, marker: Mapping[str, str]) -> str
         return f"no readable marker: {marker['error']}"
     try:
         content = json.loads(marker["text"])
-        said = (str(content["studio_id"]), str(content["share"]))
+        marked = (str(content["studio_id"]), str(content["share"]))
     except (ValueError, TypeError, KeyError):
         return f"the marker is no marker of NoSlop: {shorten(marker['text'], 80)!r}"
-    return "" if said == (studio_id, share) else f"the marker names share {said[1]} of studio {said[0]}"
+    return "" if marked == (studio_id, share) else f"the marker names share {marked[1]} of studio {marked[0]}"
 
 
-def judge_marker(checks: Checks, storage: Storage, share: Mapping[str, str], sight: Mapping[str, Any]) -> bool:
+def judge_marker(checks: Checks, storage: Storage, share: Mapping[str, str], inspected: Mapping[str, Any]) -> bool:
     """Whether the share says that it is this share of this studio."""
-    problem = marker_problem(storage.studio_id, share["name"], sight["marker"])
+    problem = marker_problem(storage.studio_id, share["name"], inspected["marker"])
     where = (
         checks.host if storage.provider == "local" or storage.server else f"the storage server {storage.server_address}"
     )
-    missing = bool(sight["marker"]["error"])
+    missing = bool(inspected["marker"]["error"])
     return checks.add(
         "storage.marker",
         not problem,
@@ -202,15 +204,17 @@ def judge_options(checks: Checks, storage: Storage, share: Mapping[str, str], mo
     if not options.get("proto", "").startswith("tcp"):
         wrong.append(f"proto={options.get('proto', 'none')}")
     names = ["vers", "proto", "nconnect", "acregmin", "acregmax", "acdirmin", "acdirmax"]
-    seen = ",".join(["hard"] * ("hard" in options) + [f"{name}={options[name]}" for name in names if name in options])
+    observed = ",".join(
+        ["hard"] * ("hard" in options) + [f"{name}={options[name]}" for name in names if name in options]
+    )
     cache = ",".join(f"{name}={value}" for name, value in wanted.items() if name != "vers")
     checks.add(
         "storage.options",
         not wrong,
         share=share["name"],
-        seen=f"{seen}; wrong: {', '.join(wrong)}" if wrong else seen,
+        seen=f"{observed}; wrong: {', '.join(wrong)}" if wrong else observed,
         expected=f"vers=4.2, proto=tcp, {', '.join(flags)}{', ' if cache else ''}{cache}",
-        todo=f"{again(checks.host)}, which mounts it again",
+        todo=f"{rerun_step(checks.host)}, which mounts it again",
     )
     sizes = [int(options[name]) for name in ("rsize", "wsize") if options.get(name, "").isdigit()]
     limit = storage.max_block_bytes
@@ -219,9 +223,9 @@ def judge_options(checks: Checks, storage: Storage, share: Mapping[str, str], mo
         "storage.block_size",
         len(sizes) == 2 and min(sizes) >= LEAST_BLOCK_BYTES,
         share=share["name"],
-        seen=f"rsize={options.get('rsize')}, wsize={options.get('wsize')} ({ASKED_BLOCK_BYTES} asked{reason})",
+        seen=f"rsize={options.get('rsize')}, wsize={options.get('wsize')} ({REQUESTED_BLOCK_BYTES} asked{reason})",
         expected=f"at least {LEAST_BLOCK_BYTES}",
-        todo=f"look into /proc/fs/nfsd/max_block_size on the server; then {again(checks.host)}",
+        todo=f"look into /proc/fs/nfsd/max_block_size on the server; then {rerun_step(checks.host)}",
     )
 
 
@@ -234,14 +238,15 @@ def judge_read_ahead(checks: Checks, storage: Storage, share: Mapping[str, str],
         seen="not known" if in_force_kb is None else f"{in_force_kb} KiB",
         expected=f"at least {storage.read_ahead_kb} KiB",
         todo=(
-            f"{again(checks.host)}; if it stays, run `systemctl restart systemd-udevd` there and mount the share again"
+            f"{rerun_step(checks.host)}; if it stays, run `systemctl restart systemd-udevd` there and mount the share "
+            "again"
         ),
     )
 
 
-def judge_space(checks: Checks, storage: Storage, share: Mapping[str, str], sight: Mapping[str, Any]) -> None:
+def judge_space(checks: Checks, storage: Storage, share: Mapping[str, str], inspected: Mapping[str, Any]) -> None:
     """Whether there is room left on the share."""
-    free_bytes = sight["free_bytes"]
+    free_bytes = inspected["free_bytes"]
     checks.add(
         "storage.free",
         free_bytes >= storage.min_free_gb * 1e9,
@@ -276,7 +281,7 @@ def judge_refused_write(checks: Checks, share: Mapping[str, str], written: Mappi
         share=share["name"],
         seen=f"a file was refused: {reason}" if reason else "a file could be made",
         expected=f"{checks.host} may read {share['path']} and not write there: only the storage server may",
-        todo=f"{again('the storage server')}, then for {checks.host}",
+        todo=f"{rerun_step('the storage server')}, then for {checks.host}",
     )
 
 
@@ -305,7 +310,7 @@ def judge_accounts(checks: Checks, storage: Storage, present: Mapping[str, tuple
         not wrong,
         seen="; ".join(wrong) or f"{enumerate_words(storage.accounts)} have their numbers",
         expected="each account of the studio has the same numbers on every host",
-        todo=again(checks.host),
+        todo=rerun_step(checks.host),
     )
     checks.add(
         "storage.account_groups",
@@ -323,7 +328,7 @@ def judge_written(checks: Checks, storage: Storage, share: Mapping[str, str], wr
     waited_s = written.get("waited_s", 0.0)
     waited = (
         f", after {waited_s:.0f} s (a server that was restarted lets clients wait 90 s)"
-        if waited_s > TELL_WAIT_S
+        if waited_s > REPORTED_WAIT_S
         else ""
     )
     if not checks.add(
@@ -333,7 +338,7 @@ def judge_written(checks: Checks, storage: Storage, share: Mapping[str, str], wr
         seen=shorten(problem) + waited if problem else f"a file was written{waited}",
         expected=f"{owner.name} (uid {owner.uid}) writes a file to {share['path']}",
         todo=(
-            f"{again('the server')}, then for {checks.host}"
+            f"{rerun_step('the server')}, then for {checks.host}"
             if storage.provider == "nfs"
             else f"give the account {owner.name} (uid {owner.uid}) the right to write to {share['path']}"
         ),
@@ -345,7 +350,8 @@ def judge_written(checks: Checks, storage: Storage, share: Mapping[str, str], wr
         share=share["name"],
         seen=f"the file belongs to {written['uid']}:{written['gid']}",
         expected=f"{owner.uid}:{owner.gid}",
-        todo=again("the storage server") + ": its exports and its directories give each file to the share's account",
+        todo=rerun_step("the storage server")
+        + ": its exports and its directories give each file to the share's account",
     )
 
 
@@ -378,7 +384,7 @@ def judge_nonces(checks: Checks, share: Mapping[str, str], wrong: Mapping[str, s
         expected=f"the files that {enumerate_words(wrong)} wrote a moment ago",
         todo=(
             f"mend the failed storage checks of {enumerate_words(bad)} and {checks.host} first; if there are none, "
-            f"these hosts have different directories at {share['path']}: {again('all of them')}"
+            f"these hosts have different directories at {share['path']}: {rerun_step('all of them')}"
         ),
     )
 
@@ -400,5 +406,5 @@ def judge_closed(checks: Checks, storage: Storage, share: Mapping[str, str], ope
         share=share["name"],
         seen=f"uid 65534 may {'write there' if open_to_all else 'not write there'}",
         expected="only the service account and its group may",
-        todo=f"{again(checks.host)}: {storage.root} is to be 0750 root:noslop",
+        todo=f"{rerun_step(checks.host)}: {storage.root} is to be 0750 root:noslop",
     )

@@ -69,16 +69,16 @@ def find_gpus(run: Runner, root: str = "/") -> list[Gpu]:
         root: directory that holds ``sys``, for tests.
     """
     on_bus = read_pci(root)
-    found, nvidia_trouble = _nvidia(run)
-    found += _amd(run, root, on_bus)
-    known = {gpu.slot for gpu in found if gpu.slot}
+    cards, nvidia_problem = _nvidia(run)
+    cards += _amd(run, root, on_bus)
+    listed_slots = {gpu.slot for gpu in cards if gpu.slot}
     # A source that does not say where its cards sit accounts for all cards of its vendor.
-    placeless = {gpu.vendor for gpu in found if not gpu.slot}
+    vendors_without_slots = {gpu.vendor for gpu in cards if not gpu.slot}
     for gpu in on_bus:
-        if gpu.slot in known or gpu.vendor in placeless:
+        if gpu.slot in listed_slots or gpu.vendor in vendors_without_slots:
             continue
-        found.append(_judge_bare(gpu, nvidia_trouble))
-    return [_judge_memory(gpu) for gpu in found]
+        cards.append(_judge_bare(gpu, nvidia_problem))
+    return [_judge_memory(gpu) for gpu in cards]
 
 
 def run_program(command: tuple[str, ...]) -> tuple[int, str] | None:
@@ -108,12 +108,12 @@ def parse_nvidia_smi(text: str) -> list[Gpu]:
         return []
     # "memory.total [MiB]": the unit is part of the column's title.
     titles = [title.split("[")[0].strip() for title in rows[head]]
-    found = []
+    cards = []
     for row in rows[head + 1 :]:
         if len(row) != len(titles):
             continue
         cell = dict(zip(titles, (value.strip() for value in row)))
-        found.append(
+        cards.append(
             Gpu(
                 vendor="nvidia",
                 name=cell["name"],
@@ -122,7 +122,7 @@ def parse_nvidia_smi(text: str) -> list[Gpu]:
                 slot=_slot(cell.get("pci.bus_id", "")),
             )
         )
-    return found
+    return cards
 
 
 def parse_rocm_smi(text: str) -> list[Gpu]:
@@ -133,12 +133,12 @@ def parse_rocm_smi(text: str) -> list[Gpu]:
     except ValueError:
         return []
     driver = str(answer.get("system", {}).get("Driver version", "")) or None
-    found = []
+    cards = []
     for card in sorted(key for key in answer if re.fullmatch(r"card\d+", key)):
         values = {key.lower(): str(value) for key, value in answer[card].items()}
         size_bytes = values.get("vram total memory (b)", "")
         names = [values.get(key, "") for key in ("card series", "card model", "card sku", "device name")]
-        found.append(
+        cards.append(
             Gpu(
                 vendor="amd",
                 name=next((name for name in names if name and not name.startswith(("0x", "N/A"))), "AMD GPU"),
@@ -147,22 +147,22 @@ def parse_rocm_smi(text: str) -> list[Gpu]:
                 slot=_slot(values.get("pci bus", "")),
             )
         )
-    return found
+    return cards
 
 
 def read_kfd(root: str) -> list[Gpu]:
     """The GPUs that the amdgpu driver offers for computing, from ``/sys/class/kfd``."""
-    found = []
+    cards = []
     for node in sorted(glob.glob(os.path.join(root, "sys/class/kfd/kfd/topology/nodes/*"))):
-        about = _properties(os.path.join(node, "properties"))
-        if about.get("simd_count", 0) == 0:
+        properties = _properties(os.path.join(node, "properties"))
+        if properties.get("simd_count", 0) == 0:
             continue  # a CPU
         banks = [_properties(path) for path in glob.glob(os.path.join(node, "mem_banks/*/properties"))]
         # heap types 1 and 2 are the card's own memory, visible to the processor or not (kfd_sysfs.h)
         size_bytes = sum(bank.get("size_in_bytes", 0) for bank in banks if bank.get("heap_type") in (1, 2))
-        location = about.get("location_id", 0)
-        slot = f"{about.get('domain', 0):04x}:{location >> 8 & 0xFF:02x}:{location >> 3 & 0x1F:02x}.{location & 7}"
-        found.append(
+        location = properties.get("location_id", 0)
+        slot = f"{properties.get('domain', 0):04x}:{location >> 8 & 0xFF:02x}:{location >> 3 & 0x1F:02x}.{location & 7}"
+        cards.append(
             Gpu(
                 vendor="amd",
                 name=_text(os.path.join(node, "name")) or "AMD GPU",
@@ -171,12 +171,12 @@ def read_kfd(root: str) -> list[Gpu]:
                 slot=slot,
             )
         )
-    return found
+    return cards
 
 
 def read_pci(root: str) -> list[Gpu]:
     """Every graphics card on the PCI bus, with the kernel driver that holds it."""
-    found = []
+    cards = []
     for device in sorted(glob.glob(os.path.join(root, "sys/bus/pci/devices/*"))):
         vendor = PCI_VENDORS.get(_text(os.path.join(device, "vendor")))
         if vendor is None or not _text(os.path.join(device, "class")).startswith(PCI_CLASSES):
@@ -184,7 +184,7 @@ def read_pci(root: str) -> list[Gpu]:
         driver = os.path.join(device, "driver")
         size_bytes = _text(os.path.join(device, "mem_info_vram_total"))
         identity = (_text(os.path.join(device, "vendor"))[2:], _text(os.path.join(device, "device"))[2:])
-        found.append(
+        cards.append(
             Gpu(
                 vendor=vendor,
                 name=pci_name(root, *identity) or f"{vendor} {':'.join(identity)}",
@@ -193,7 +193,7 @@ def read_pci(root: str) -> list[Gpu]:
                 slot=os.path.basename(device),
             )
         )
-    return found
+    return cards
 
 
 def pci_name(root: str, vendor: str, device: str) -> str:
@@ -233,10 +233,10 @@ def _nvidia(run: Runner) -> tuple[list[Gpu], str]:
 
 def _amd(run: Runner, root: str, on_bus: list[Gpu]) -> list[Gpu]:
     answer = run(ROCM_SMI)
-    found = parse_rocm_smi(answer[1]) if answer is not None and answer[0] == 0 else []
-    found = found or read_kfd(root)
+    cards = parse_rocm_smi(answer[1]) if answer is not None and answer[0] == 0 else []
+    cards = cards or read_kfd(root)
     by_slot = {gpu.slot: gpu for gpu in on_bus}
-    for gpu in found:
+    for gpu in cards:
         bare = by_slot.get(gpu.slot)
         if bare is None:
             continue
@@ -244,10 +244,10 @@ def _amd(run: Runner, root: str, on_bus: list[Gpu]) -> list[Gpu]:
         # kfd calls a card by its chip ("navi31"); the bus knows the name on the box
         if gpu.driver == "amdgpu" and ":" not in bare.name:
             gpu.name = bare.name
-    return found
+    return cards
 
 
-def _judge_bare(gpu: Gpu, nvidia_trouble: str) -> Gpu:
+def _judge_bare(gpu: Gpu, nvidia_problem: str) -> Gpu:
     """Decide about a card that only the bus knows."""
     if gpu.vendor == "intel" and gpu.slot == INTEL_INTEGRATED_SLOT:
         gpu.why = "integrated graphics, which shares the processor's memory: the processor is used instead"
@@ -260,7 +260,7 @@ def _judge_bare(gpu: Gpu, nvidia_trouble: str) -> Gpu:
     elif gpu.driver is None:
         gpu.why = "hardware present, no driver; install the vendor's driver and restart"
     elif gpu.vendor == "nvidia":
-        gpu.why = f"{nvidia_trouble}; install or repair NVIDIA's driver and its tools"
+        gpu.why = f"{nvidia_problem}; install or repair NVIDIA's driver and its tools"
     elif gpu.vendor == "amd":
         gpu.why = f"driver {gpu.driver} offers it for display only (not in /sys/class/kfd); see AMD's list for ROCm"
     else:

@@ -100,7 +100,7 @@ def release(directory: str, run: Run, *, override: bool = False) -> None:
         os.rmdir(directory)
 
 
-def look(directory: str) -> Lease | None:
+def read(directory: str) -> Lease | None:
     """Return the lease as it is, without changing anything."""
     try:
         descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)

@@ -17,7 +17,7 @@ from ansible_collections.noslop.studio.plugins.module_utils.host.mountinfo impor
 
 
 @dataclass(frozen=True)
-class Holder:
+class MountUser:
     """One process and one thing that it has open below a mount point."""
 
     pid: int
@@ -30,19 +30,21 @@ class Holder:
         return f"{self.name} (pid {self.pid}) uses {self.path}"
 
 
-def holders_of(points: Sequence[str]) -> list[Holder]:
+def find_mount_users(points: Sequence[str]) -> list[MountUser]:
     """Processes that work in, run from, map or have open anything on the file systems mounted at ``points``."""
     with open("/proc/self/mountinfo", encoding="utf-8") as stream:
-        ours = [mount for mount in parse_mountinfo(stream.read()) if mount.point in points and mount.fstype != "autofs"]
+        mounts = [
+            mount for mount in parse_mountinfo(stream.read()) if mount.point in points and mount.fstype != "autofs"
+        ]
     # The same file system may be mounted elsewhere in a container; (device, root) says that it is the same.
-    wanted = {(mount.device, mount.root) for mount in ours}
-    found = []
+    wanted = {(mount.device, mount.root) for mount in mounts}
+    users = []
     for pid in sorted(int(name) for name in os.listdir("/proc") if name.isdigit()):
         with contextlib.suppress(OSError):  # it may end, or have ended, while it is looked at
             path = _first_use(pid, wanted) if wanted else ""
             if path:
-                found.append(Holder(pid, _text(pid, "comm").strip(), path, _unit(pid)))
-    return found
+                users.append(MountUser(pid, _text(pid, "comm").strip(), path, _unit(pid)))
+    return users
 
 
 def _first_use(pid: int, wanted: set[tuple[str, str]]) -> str:

@@ -38,7 +38,7 @@ class Mount:
 
 def parse_mountinfo(text: str) -> list[Mount]:
     """Parse ``/proc/<pid>/mountinfo`` (proc_pid_mountinfo(5)), in the order of mounting."""
-    found: list[Mount] = []
+    mounts: list[Mount] = []
     for line in text.splitlines():
         before, separator, after = line.partition(" - ")
         left, right = before.split(" "), after.split(" ")
@@ -46,7 +46,7 @@ def parse_mountinfo(text: str) -> list[Mount]:
             continue
         options = split_options(left[5])
         options.update(split_options(right[2]))
-        found.append(
+        mounts.append(
             Mount(
                 point=_unescape(left[4]),
                 fstype=right[0],
@@ -56,7 +56,7 @@ def parse_mountinfo(text: str) -> list[Mount]:
                 options=options,
             )
         )
-    return found
+    return mounts
 
 
 def split_options(text: str) -> dict[str, str]:
@@ -70,7 +70,7 @@ def mount_at(mounts: list[Mount], path: str) -> Mount | None:
     return next((mount for mount in reversed(mounts) if mount.point == path), None)
 
 
-def mount_holding(mounts: list[Mount], path: str) -> Mount | None:
+def mount_containing(mounts: list[Mount], path: str) -> Mount | None:
     """The mount that ``path`` lies on: the longest mount point that leads to it, and of equals the last."""
     best: Mount | None = None
     for mount in mounts:
@@ -86,11 +86,11 @@ def is_below(path: str, directory: str) -> bool:
 
 def parents(path: str) -> list[str]:
     """Every directory above ``path``, the nearest first, ``/`` last."""
-    found: list[str] = []
+    directories: list[str] = []
     while path != "/":
         path = path.rpartition("/")[0] or "/"
-        found.append(path)
-    return found
+        directories.append(path)
+    return directories
 
 
 def _unescape(text: str) -> str:

@@ -68,36 +68,36 @@ def read(pid: int, proc: str = "/proc") -> Process | None:
 def writers_below(directories: Sequence[str], proc: str = "/proc") -> list[str]:
     """Descriptions of processes that have a file below one of the directories open for writing."""
     roots = [os.path.realpath(directory) for directory in directories]
-    found = []
+    descriptions = []
     for pid in _pids(proc):
         for path in _open_for_writing(f"{proc}/{pid}"):
             if any(mountinfo.is_below(path, root) for root in roots):
                 process = _read(proc, pid)
-                found.append(f"{process.describe() if process else f'process {pid}'} writes {path}")
-    return found
+                descriptions.append(f"{process.describe() if process else f'process {pid}'} writes {path}")
+    return descriptions
 
 
 def listeners(port: int, proc: str = "/proc") -> list[Process]:
     """Processes that listen on a TCP port."""
     sockets = _listening_sockets(port, proc)
-    found = []
+    processes = []
     for pid in _pids(proc) if sockets else []:
         with contextlib.suppress(OSError):
             names = [os.readlink(f"{proc}/{pid}/fd/{fd}") for fd in os.listdir(f"{proc}/{pid}/fd")]
             if sockets.intersection(names):
                 process = _read(proc, pid)
-                found += [process] if process else []
-    return found
+                processes += [process] if process else []
+    return processes
 
 
 def stop(process: Process, timeout_s: float = STOP_TIMEOUT_S) -> bool:
     """End a process, politely and then not. Returns whether it is gone."""
-    for number, patience_s in ((signal.SIGTERM, timeout_s), (signal.SIGKILL, 5.0)):
+    for number, wait_s in ((signal.SIGTERM, timeout_s), (signal.SIGKILL, 5.0)):
         if not is_running(process):
             return True
         with contextlib.suppress(ProcessLookupError):
             os.kill(process.pid, number)
-        deadline = time.monotonic() + patience_s
+        deadline = time.monotonic() + wait_s
         while is_running(process) and time.monotonic() < deadline:
             time.sleep(_POLL_S)
     return not is_running(process)
@@ -188,21 +188,21 @@ def _open_for_writing(base: str) -> Iterator[str]:
         with contextlib.suppress(OSError, ValueError):
             path = os.readlink(f"{base}/fd/{descriptor}")
             if path.startswith("/") and not path.startswith(("/dev/", "/proc/", "/sys/")):
-                about = dict(line.split(":", 1) for line in _text(f"{base}/fdinfo/{descriptor}").splitlines())
-                if int(about["flags"], 8) & (os.O_WRONLY | os.O_RDWR):
+                fields = dict(line.split(":", 1) for line in _text(f"{base}/fdinfo/{descriptor}").splitlines())
+                if int(fields["flags"], 8) & (os.O_WRONLY | os.O_RDWR):
                     yield path
 
 
 def _listening_sockets(port: int, proc: str) -> set[str]:
     """``socket:[inode]`` of each TCP socket that listens on the port (proc_net(5); state 0A is LISTEN)."""
-    found = set()
+    sockets = set()
     for name in ("tcp", "tcp6"):
         with contextlib.suppress(OSError):
             for line in _text(f"{proc}/net/{name}").splitlines()[1:]:
                 cells = line.split()
                 if cells[3] == "0A" and int(cells[1].rpartition(":")[2], 16) == port:
-                    found.add(f"socket:[{cells[9]}]")
-    return found
+                    sockets.add(f"socket:[{cells[9]}]")
+    return sockets
 
 
 def _units(cgroup: str) -> tuple[str, str]:

@@ -93,17 +93,17 @@ def change_owner_tree(
     with _closing(top):
         names_inside: dict[tuple[int, int], int] = {}
         for inode in _inodes(top, path):
-            about = os.fstat(inode)
-            if about.st_nlink > 1 and not stat.S_ISDIR(about.st_mode):
-                key = (about.st_dev, about.st_ino)
+            status = os.fstat(inode)
+            if status.st_nlink > 1 and not stat.S_ISDIR(status.st_mode):
+                key = (status.st_dev, status.st_ino)
                 names_inside[key] = names_inside.get(key, 0) + 1
         change = _Change(frozenset(from_uids), frozenset(from_uids if from_gids is None else from_gids), uid, gid)
         changed = 0
         for inode in _inodes(top, path):
-            about = os.fstat(inode)
-            shared = about.st_nlink > 1 and not stat.S_ISDIR(about.st_mode)
-            if not shared or names_inside.get((about.st_dev, about.st_ino)) == about.st_nlink:
-                changed += change.apply(inode, about)
+            status = os.fstat(inode)
+            shared = status.st_nlink > 1 and not stat.S_ISDIR(status.st_mode)
+            if not shared or names_inside.get((status.st_dev, status.st_ino)) == status.st_nlink:
+                changed += change.apply(inode, status)
         return changed + change.apply(top, os.fstat(top))
 
 
@@ -157,8 +157,8 @@ def read_file(path: str, limit_bytes: int) -> bytes:
                 raise _unsafe(path, name) from None
             raise OSError(error.errno, os.strerror(error.errno or 0), path) from None
     with os.fdopen(file, "rb") as stream:
-        about = os.fstat(file)
-        if not stat.S_ISREG(about.st_mode):
+        status = os.fstat(file)
+        if not stat.S_ISREG(status.st_mode):
             raise OSError(errno.EINVAL, "is no regular file", path)
         data: bytes = stream.read(limit_bytes + 1)
     if len(data) > limit_bytes:
@@ -178,7 +178,7 @@ def remove_tree(path: str) -> None:
         _remove_entry(parent, name, path)
 
 
-def _walk(path: str, asked: str) -> int:
+def _walk(path: str, requested: str) -> int:
     """Open each directory of an absolute path in turn."""
     todo = [part for part in path.split("/") if part][::-1]
     current = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -189,28 +189,28 @@ def _walk(path: str, asked: str) -> int:
             parent = os.fstat(current)
             follow = trusted and _is_roots(parent)
             if name == ".." and not follow:
-                raise _unsafe(asked, name)
+                raise _unsafe(requested, name)
             try:
                 inner = os.open(name, _PATH_ONLY, dir_fd=current)
             except OSError as error:
-                raise OSError(error.errno, os.strerror(error.errno or 0), asked) from None
-            about = os.fstat(inner)
-            if stat.S_ISLNK(about.st_mode):
+                raise OSError(error.errno, os.strerror(error.errno or 0), requested) from None
+            status = os.fstat(inner)
+            if stat.S_ISLNK(status.st_mode):
                 target = os.readlink("", dir_fd=inner)
                 os.close(inner)
                 links += 1
                 if not follow or links > MAX_LINKS:
-                    raise _unsafe(asked, name)
+                    raise _unsafe(requested, name)
                 todo += [part for part in target.split("/") if part and part != "."][::-1]
                 inner = os.open("/" if target.startswith("/") else ".", _PATH_ONLY | os.O_DIRECTORY, dir_fd=current)
-            elif stat.S_ISDIR(about.st_mode):
-                trusted = follow or (trusted and _is_sticky(parent) and about.st_uid in _trusted_uids())
+            elif stat.S_ISDIR(status.st_mode):
+                trusted = follow or (trusted and _is_sticky(parent) and status.st_uid in _trusted_uids())
                 # Opened again as a directory: O_PATH alone does not make an automount appear (open(2)).
                 os.close(inner)
                 inner = os.open(name, _PATH_ONLY | os.O_DIRECTORY, dir_fd=current)
             else:
                 os.close(inner)
-                raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), asked)
+                raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), requested)
             os.close(current)
             current = inner
     except BaseException:
@@ -219,14 +219,14 @@ def _walk(path: str, asked: str) -> int:
     return current
 
 
-def _is_roots(about: os.stat_result) -> bool:
+def _is_roots(status: os.stat_result) -> bool:
     """Whether only root, or who runs this, can change the entries of a directory."""
-    return about.st_uid in _trusted_uids() and not about.st_mode & 0o022
+    return status.st_uid in _trusted_uids() and not status.st_mode & 0o022
 
 
-def _is_sticky(about: os.stat_result) -> bool:
+def _is_sticky(status: os.stat_result) -> bool:
     """Whether the entries of a directory can be changed by their owners only, as in ``/tmp`` (inode(7))."""
-    return about.st_uid in _trusted_uids() and bool(about.st_mode & stat.S_ISVTX)
+    return status.st_uid in _trusted_uids() and bool(status.st_mode & stat.S_ISVTX)
 
 
 def _trusted_uids() -> tuple[int, int]:
@@ -248,9 +248,9 @@ def _mkdir(name: str, parent: int) -> bool:
 
 
 def _set_owner_and_mode(inode: int, uid: int, gid: int, mode: int) -> bool:
-    about = os.fstat(inode)
+    status = os.fstat(inode)
     changed = False
-    if (about.st_uid, about.st_gid) != (uid, gid):
+    if (status.st_uid, status.st_gid) != (uid, gid):
         os.chown(f"/proc/self/fd/{inode}", uid, gid)
         changed = True
     if stat.S_IMODE(os.fstat(inode).st_mode) != mode:
@@ -265,17 +265,17 @@ class _Change:
     def __init__(self, from_uids: frozenset[int], from_gids: frozenset[int], uid: int, gid: int) -> None:
         self.from_uids, self.from_gids, self.uid, self.gid = from_uids, from_gids, uid, gid
 
-    def apply(self, inode: int, about: os.stat_result) -> int:
+    def apply(self, inode: int, status: os.stat_result) -> int:
         """Change one inode, and return 1 where it had to be."""
-        if about.st_uid not in (*self.from_uids, self.uid):
+        if status.st_uid not in (*self.from_uids, self.uid):
             return 0
-        uid = self.uid if about.st_uid in self.from_uids else about.st_uid
-        gid = self.gid if about.st_gid in self.from_gids else about.st_gid
-        if (uid, gid) == (about.st_uid, about.st_gid):
+        uid = self.uid if status.st_uid in self.from_uids else status.st_uid
+        gid = self.gid if status.st_gid in self.from_gids else status.st_gid
+        if (uid, gid) == (status.st_uid, status.st_gid):
             return 0
         os.chown(f"/proc/self/fd/{inode}", uid, gid)
-        if stat.S_ISDIR(about.st_mode):  # chown(2) may clear the set-group-ID bit; of a file it should
-            os.chmod(f"/proc/self/fd/{inode}", stat.S_IMODE(about.st_mode))
+        if stat.S_ISDIR(status.st_mode):  # chown(2) may clear the set-group-ID bit; of a file it should
+            os.chmod(f"/proc/self/fd/{inode}", stat.S_IMODE(status.st_mode))
         return 1
 
 

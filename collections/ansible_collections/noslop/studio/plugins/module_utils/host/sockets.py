@@ -53,43 +53,43 @@ KERNEL = Program(0, "the kernel")
 
 def parse_listeners(protocol: str, text: str) -> list[Listener]:
     """Parse ``/proc/net/tcp``, ``tcp6``, ``udp`` or ``udp6``; ``protocol`` is the file's name."""
-    found: list[Listener] = []
+    listeners: list[Listener] = []
     for line in text.splitlines()[1:]:
         words = line.split()
         if len(words) > 9 and words[3] == _STATES[protocol]:
             address, _, port = words[1].partition(":")
-            found.append(Listener(protocol.rstrip("6"), _decode(address), int(port, 16), words[9]))
-    return found
+            listeners.append(Listener(protocol.rstrip("6"), _decode(address), int(port, 16), words[9]))
+    return listeners
 
 
 def read_listeners() -> list[Listener]:
     """Every listening socket of this host's network namespace."""
-    found: list[Listener] = []
+    listeners: list[Listener] = []
     for protocol in _STATES:
         with contextlib.suppress(FileNotFoundError), open(f"/proc/net/{protocol}", encoding="ascii") as stream:
-            found += parse_listeners(protocol, stream.read())
-    return found
+            listeners += parse_listeners(protocol, stream.read())
+    return listeners
 
 
 def find_programs(inodes: Iterable[str]) -> dict[str, Program]:
     """Find the processes that hold these sockets. Sees every process only as root."""
     wanted = {f"socket:[{inode}]": inode for inode in inodes}
-    found: dict[str, Program] = {}
+    programs: dict[str, Program] = {}
     for pid in [name for name in os.listdir("/proc") if name.isdigit()]:
         with contextlib.suppress(OSError):
             for descriptor in os.listdir(f"/proc/{pid}/fd"):
                 with contextlib.suppress(OSError):
                     inode = wanted.get(os.readlink(f"/proc/{pid}/fd/{descriptor}"))
                     # A socket that systemd made is held by systemd too; the program behind it is who counts.
-                    if inode and (inode not in found or found[inode].pid == 1):
+                    if inode and (inode not in programs or programs[inode].pid == 1):
                         with open(f"/proc/{pid}/comm", encoding="utf-8", errors="replace") as stream:
-                            found[inode] = Program(int(pid), stream.read().strip())
-    return found
+                            programs[inode] = Program(int(pid), stream.read().strip())
+    return programs
 
 
 def _decode(address: str) -> str:
     """Addresses stand there as 32-bit words in the machine's byte order, those of IPv4 sometimes within IPv6."""
     words = [bytes.fromhex(address[start : start + 8]) for start in range(0, len(address), 8)]
     raw = b"".join(word[::-1] if sys.byteorder == "little" else word for word in words)
-    found = ipaddress.ip_address(raw)
-    return str(getattr(found, "ipv4_mapped", None) or found)
+    decoded = ipaddress.ip_address(raw)
+    return str(getattr(decoded, "ipv4_mapped", None) or decoded)

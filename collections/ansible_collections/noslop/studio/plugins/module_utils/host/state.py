@@ -31,7 +31,7 @@ _IF_INET6 = "/proc/net/if_inet6"
 _LOCAL_ROUTE = re.compile(r"\|-- ([0-9.]+)\n\s+/32 host LOCAL")
 
 
-def read(path: str) -> str:
+def read_text(path: str) -> str:
     """The text of a file, empty when there is none."""
     try:
         with open(path, encoding="utf-8", errors="replace") as stream:
@@ -40,7 +40,7 @@ def read(path: str) -> str:
         return ""
 
 
-def accounts(names: Iterable[str]) -> dict[str, tuple[int, int, tuple[int, ...]]]:
+def read_accounts(names: Iterable[str]) -> dict[str, tuple[int, int, tuple[int, ...]]]:
     """Return uid, gid and all groups of those accounts that this host knows, by name."""
     entries = {}
     for name in names:
@@ -50,12 +50,12 @@ def accounts(names: Iterable[str]) -> dict[str, tuple[int, int, tuple[int, ...]]
     return entries
 
 
-def mount_table() -> list[mountinfo.Mount]:
+def read_mount_table() -> list[mountinfo.Mount]:
     """Everything that is mounted, as this process sees it."""
-    return mountinfo.parse_mountinfo(read("/proc/self/mountinfo"))
+    return mountinfo.parse_mountinfo(read_text("/proc/self/mountinfo"))
 
 
-def run(*command: str) -> str:
+def run_program(*command: str) -> str:
     """What a program prints; nothing where it is not installed, fails or does not end."""
     program = shutil.which(command[0], path="/usr/sbin:/usr/bin:/sbin:/bin")
     if program is None:
@@ -74,10 +74,10 @@ def run(*command: str) -> str:
     return done.stdout
 
 
-def units(names: Sequence[str]) -> dict[str, Unit]:
+def read_units(names: Sequence[str]) -> dict[str, Unit]:
     """The states of systemd's units, by name."""
     properties = "LoadState,ActiveState,UnitFileState,Result"
-    return parse_show(names, run("systemctl", "show", f"--property={properties}", "--", *names))
+    return parse_show(names, run_program("systemctl", "show", f"--property={properties}", "--", *names))
 
 
 def parse_os_release(text: str) -> dict[str, str]:
@@ -86,29 +86,29 @@ def parse_os_release(text: str) -> dict[str, str]:
     return {name.strip(): value.strip().strip("\"'") for name, _, value in pairs}
 
 
-def account_conflicts(name: str, uid: int, gid: int) -> list[str]:
+def find_account_conflicts(name: str, uid: int, gid: int) -> list[str]:
     """Who stands in the way of an account with this name and these numbers."""
-    found: list[str] = []
+    conflicts: list[str] = []
     with contextlib.suppress(KeyError):
-        holder = pwd.getpwuid(uid).pw_name
-        if holder != name:
-            found.append(f"the account {holder} has the uid {uid}")
+        owner = pwd.getpwuid(uid).pw_name
+        if owner != name:
+            conflicts.append(f"the account {owner} has the uid {uid}")
     with contextlib.suppress(KeyError):
         group = grp.getgrgid(gid).gr_name
         if group != name:
-            found.append(f"the group {group} has the gid {gid}")
+            conflicts.append(f"the group {group} has the gid {gid}")
     with contextlib.suppress(KeyError):
         account = pwd.getpwnam(name)
         if (account.pw_uid, account.pw_gid) != (uid, gid):
-            found.append(f"the account {name} exists with {account.pw_uid}:{account.pw_gid}")
+            conflicts.append(f"the account {name} exists with {account.pw_uid}:{account.pw_gid}")
     with contextlib.suppress(KeyError):
         own = grp.getgrnam(name)
         if own.gr_gid != gid:
-            found.append(f"the group {name} exists with the gid {own.gr_gid}")
-    return found
+            conflicts.append(f"the group {name} exists with the gid {own.gr_gid}")
+    return conflicts
 
 
-def unknown_users(names: Sequence[str]) -> list[str]:
+def find_unknown_users(names: Sequence[str]) -> list[str]:
     """Which of these accounts the host does not know."""
     unknown: list[str] = []
     for name in names:
@@ -119,12 +119,12 @@ def unknown_users(names: Sequence[str]) -> list[str]:
     return unknown
 
 
-def addresses() -> list[str]:
+def read_addresses() -> list[str]:
     """The host's own addresses that others can use, from ``/proc``."""
-    found = set(_LOCAL_ROUTE.findall(read("/proc/net/fib_trie")))
-    for line in read(_IF_INET6).splitlines():
-        found.add(str(ipaddress.ip_address(bytes.fromhex(line.split()[0]))))
-    usable = [text for text in found if not ipaddress.ip_address(text).is_loopback]
+    assigned = set(_LOCAL_ROUTE.findall(read_text("/proc/net/fib_trie")))
+    for line in read_text(_IF_INET6).splitlines():
+        assigned.add(str(ipaddress.ip_address(bytes.fromhex(line.split()[0]))))
+    usable = [text for text in assigned if not ipaddress.ip_address(text).is_loopback]
     return sorted(text for text in usable if not ipaddress.ip_address(text).is_link_local)
 
 
@@ -139,7 +139,7 @@ def has_address(address: str) -> bool:
     return True
 
 
-def route_error(address: str, port: int) -> tuple[str, bool]:
+def find_route_error(address: str, port: int) -> tuple[str, bool]:
     """Why a host cannot be reached, and whether that is certain. A refused connection reaches it."""
     try:
         socket.create_connection((address, port), timeout=CONNECT_S).close()
@@ -153,26 +153,28 @@ def route_error(address: str, port: int) -> tuple[str, bool]:
 
 def supports(file_system: str, module: str) -> bool:
     """Whether the kernel has a file system, or can load the module of it."""
-    if any(line.split()[-1:] == [file_system] for line in read("/proc/filesystems").splitlines()):
+    if any(line.split()[-1:] == [file_system] for line in read_text("/proc/filesystems").splitlines()):
         return True
     pattern = re.compile(rf"/{re.escape(module)}\.ko(\.\w+)?(:|$)", re.MULTILINE)
     base = f"/lib/modules/{platform.release()}"
-    return any(pattern.search(read(f"{base}/{name}")) for name in ("modules.dep", "modules.builtin"))
+    return any(pattern.search(read_text(f"{base}/{name}")) for name in ("modules.dep", "modules.builtin"))
 
 
-def foreign_exports() -> dict[str, str]:
+def read_foreign_exports() -> dict[str, str]:
     """What the administrator exports: path to the file that says so."""
-    found: dict[str, str] = {}
+    paths: dict[str, str] = {}
     for file in ["/etc/exports", *sorted(glob.glob("/etc/exports.d/*.exports"))]:
         if file != OUR_EXPORTS:
-            found.update(dict.fromkeys(exports.exported_paths(read(file)), file))
-    return found
+            paths.update(dict.fromkeys(exports.exported_paths(read_text(file)), file))
+    return paths
 
 
 def offers_nfs3() -> bool:
     """Whether an NFS server runs that would answer a client of version 3."""
-    threads = read("/proc/fs/nfsd/threads").strip()
-    return threads.isdigit() and int(threads) > 0 and bool({"+2", "+3"} & set(read("/proc/fs/nfsd/versions").split()))
+    threads = read_text("/proc/fs/nfsd/threads").strip()
+    return (
+        threads.isdigit() and int(threads) > 0 and bool({"+2", "+3"} & set(read_text("/proc/fs/nfsd/versions").split()))
+    )
 
 
 def kernel_listens(port: int) -> bool:
@@ -180,18 +182,18 @@ def kernel_listens(port: int) -> bool:
     return any(one.port == port and one.protocol == "tcp" for one in sockets.read_listeners())
 
 
-def free_bytes(path: str) -> int:
+def read_free_bytes(path: str) -> int:
     """What ordinary accounts may still write where ``path`` is, or will be."""
     nearest = next(directory for directory in [path, *mountinfo.parents(path)] if os.path.isdir(directory))
     space = os.statvfs(nearest)
     return space.f_bavail * space.f_frsize
 
 
-def identity() -> dict[str, object]:
+def read_identity() -> dict[str, object]:
     """What tells this host from others."""
     return {
-        "machine_id": read("/etc/machine-id").strip(),
+        "machine_id": read_text("/etc/machine-id").strip(),
         "hostname": platform.node(),
-        "addresses": addresses(),
+        "addresses": read_addresses(),
         "epoch": time.time(),
     }

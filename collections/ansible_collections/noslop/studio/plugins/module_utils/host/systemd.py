@@ -68,10 +68,10 @@ class Systemd:
             raise SystemdError(f"{' '.join(command)}: {(err or out).strip()}{self._journal(names)}")
 
     def _journal(self, names: Sequence[str]) -> str:
-        said = [self.last_words(name) for name in names]
-        return "".join(f" | {words}" for words in said if words)
+        journals = [self.recent_journal(name) for name in names]
+        return "".join(f" | {words}" for words in journals if words)
 
-    def last_words(self, name: str) -> str:
+    def recent_journal(self, name: str) -> str:
         """What the unit's programs said last, on one line."""
         _code, out, _err = self.module.run_command(
             ["journalctl", "--boot", "--no-pager", "--output=cat", "--lines=6", f"--unit={name}"]
@@ -83,13 +83,13 @@ def parse_show(names: Sequence[str], text: str) -> dict[str, Unit]:
     """Read what ``systemctl show`` prints: one block for each unit, in the order asked."""
     units = {name: Unit(name) for name in names}
     for name, block in zip(names, text.strip().split("\n\n")):
-        said = {key: value for key, _, value in (line.partition("=") for line in block.splitlines())}
+        properties = {key: value for key, _, value in (line.partition("=") for line in block.splitlines())}
         units[name] = Unit(
             name,
-            load=said.get("LoadState", ""),
-            active=said.get("ActiveState", ""),
-            enabled=said.get("UnitFileState", ""),
-            stale=said.get("NeedDaemonReload") == "yes",
-            result=said.get("Result", ""),
+            load=properties.get("LoadState", ""),
+            active=properties.get("ActiveState", ""),
+            enabled=properties.get("UnitFileState", ""),
+            stale=properties.get("NeedDaemonReload") == "yes",
+            result=properties.get("Result", ""),
         )
     return units

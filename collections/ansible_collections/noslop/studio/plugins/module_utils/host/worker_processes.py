@@ -21,9 +21,9 @@ from dataclasses import dataclass
 from typing import Any
 
 #: How long a killed child may take to go before it is left to the init process.
-_LAST_WORDS_S = 1.0
+_KILL_GRACE_S = 1.0
 #: Children that answered or were killed, and whose exit status was not there yet.
-_unburied: set[int] = set()
+_unreaped: set[int] = set()
 
 
 @dataclass(frozen=True)
@@ -42,11 +42,11 @@ class Outcome:
     value: Any = None
     error: str = ""
     hung: bool = False
-    took_s: float = 0.0
+    elapsed_s: float = 0.0
 
 
 @dataclass
-class _Child:
+class _Worker:
     pid: int
     pipe: int
     received: bytes = b""
@@ -75,20 +75,20 @@ def run_all(
         One outcome for each name.
     """
     outcomes = {name: Outcome() for name in works}
-    began = time.monotonic()
+    started = time.monotonic()
     with selectors.DefaultSelector() as selector:
         for name, work in works.items():
-            child = _start(work, account[name] if isinstance(account, Mapping) else account)
-            selector.register(child.pipe, selectors.EVENT_READ, (name, child))
-        _collect(selector, outcomes, began, began + timeout_s)
+            worker = _start(work, account[name] if isinstance(account, Mapping) else account)
+            selector.register(worker.pipe, selectors.EVENT_READ, (name, worker))
+        _collect(selector, outcomes, started, started + timeout_s)
         for key in list(selector.get_map().values()):
-            name, child = key.data
+            name, worker = key.data
             outcomes[name].hung = True
             outcomes[name].error = f"no answer within {timeout_s:g} s"
-            outcomes[name].took_s = time.monotonic() - began
+            outcomes[name].elapsed_s = time.monotonic() - started
             with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(child.pid, signal.SIGKILL)
-        _bury(selector)
+                os.killpg(worker.pid, signal.SIGKILL)
+        _reap_killed(selector)
     return outcomes
 
 
@@ -97,48 +97,48 @@ def run_one(work: Callable[[], Any], account: Account | None, timeout_s: float) 
     return run_all({"only": work}, account, timeout_s)["only"]
 
 
-def _collect(selector: selectors.BaseSelector, outcomes: dict[str, Outcome], began: float, deadline: float) -> None:
+def _collect(selector: selectors.BaseSelector, outcomes: dict[str, Outcome], started: float, deadline: float) -> None:
     while selector.get_map():
         left_s = deadline - time.monotonic()
         if left_s <= 0:
             return
         for key, _ in selector.select(left_s):
-            name, child = key.data
-            part = os.read(child.pipe, 65536)
-            child.received += part
+            name, worker = key.data
+            part = os.read(worker.pipe, 65536)
+            worker.received += part
             if not part:
-                outcomes[name] = _decode(child.received)
-                outcomes[name].took_s = time.monotonic() - began
-                _forget(selector, child)
+                outcomes[name] = _decode(worker.received)
+                outcomes[name].elapsed_s = time.monotonic() - started
+                _release(selector, worker)
 
 
-def _bury(selector: selectors.BaseSelector) -> None:
+def _reap_killed(selector: selectors.BaseSelector) -> None:
     """Give killed children a moment: their end of the pipe closes when they are gone."""
-    deadline = time.monotonic() + _LAST_WORDS_S
+    deadline = time.monotonic() + _KILL_GRACE_S
     while selector.get_map() and deadline > time.monotonic():
         for key, _ in selector.select(deadline - time.monotonic()):
             if not os.read(key.data[1].pipe, 65536):
-                _forget(selector, key.data[1])
+                _release(selector, key.data[1])
     for key in list(selector.get_map().values()):
-        _forget(selector, key.data[1])
+        _release(selector, key.data[1])
 
 
-def _forget(selector: selectors.BaseSelector, child: _Child) -> None:
-    selector.unregister(child.pipe)
-    os.close(child.pipe)
-    _unburied.add(child.pid)
-    _collect_dead()
+def _release(selector: selectors.BaseSelector, worker: _Worker) -> None:
+    selector.unregister(worker.pipe)
+    os.close(worker.pipe)
+    _unreaped.add(worker.pid)
+    _reap_ended()
 
 
-def _collect_dead() -> None:
+def _reap_ended() -> None:
     """Take the exit status of children that are gone by now; the others are asked again the next time."""
-    for pid in list(_unburied):
+    for pid in list(_unreaped):
         try:
-            gone, _ = os.waitpid(pid, os.WNOHANG)
+            ended, _ = os.waitpid(pid, os.WNOHANG)
         except ChildProcessError:
-            gone = pid
-        if gone:
-            _unburied.discard(pid)
+            ended = pid
+        if ended:
+            _unreaped.discard(pid)
 
 
 def _decode(received: bytes) -> Outcome:
@@ -149,29 +149,29 @@ def _decode(received: bytes) -> Outcome:
     return Outcome(value=value, error=error)
 
 
-def _start(work: Callable[[], Any], account: Account | None) -> _Child:
+def _start(work: Callable[[], Any], account: Account | None) -> _Worker:
     read_end, write_end = os.pipe()
     pid = os.fork()
     if pid == 0:
         try:
             os.setsid()
-            _let_go_of_files(write_end)
+            _close_inherited_files(write_end)
             answer = _answer(work, account)
             with open(write_end, "wb") as stream:
                 stream.write(answer)
         finally:
             os._exit(0)
     os.close(write_end)
-    return _Child(pid, read_end)
+    return _Worker(pid, read_end)
 
 
-def _let_go_of_files(keep: int) -> None:
+def _close_inherited_files(kept_descriptor: int) -> None:
     """Close what was inherited: a child that outlives us must not hold the connection to the controller open."""
     null = os.open(os.devnull, os.O_RDWR)
     for descriptor in (0, 1, 2):
         os.dup2(null, descriptor)
     for descriptor in [int(name) for name in os.listdir("/proc/self/fd")]:
-        if descriptor > 2 and descriptor != keep:
+        if descriptor > 2 and descriptor != kept_descriptor:
             with contextlib.suppress(OSError):
                 os.close(descriptor)
     os.chdir("/")

@@ -40,7 +40,7 @@ class Build:
     """A directory of the build account's, and one beside it that only root enters."""
 
     directory: str
-    roots_directory: str
+    root_directory: str
     account: worker_processes.Account
 
     def run(
@@ -55,14 +55,14 @@ class Build:
         Raises:
             BuildError: it cannot be run, or failed and ``accept_failure`` is not set.
         """
-        who: dict[str, Any] = {}
+        credentials: dict[str, Any] = {}
         prefix: list[str] = []
         if not self._is_this_account():
-            who = {"user": self.account.uid, "group": self.account.gid, "extra_groups": []}
+            credentials = {"user": self.account.uid, "group": self.account.gid, "extra_groups": []}
             # A program with the set-user-ID bit gives nothing more then (no_new_privs in prctl(2)).
             prefix = ["setpriv", "--no-new-privs", "--"]
         # Into a file: a process that is left behind would keep a pipe open, and this waiting.
-        with tempfile.TemporaryFile(dir=self.roots_directory) as output:
+        with tempfile.TemporaryFile(dir=self.root_directory) as output:
             try:
                 done = subprocess.run(
                     [*prefix, *command],
@@ -79,7 +79,7 @@ class Build:
                         "TMPDIR": self.directory,
                         **(environment or {}),
                     },
-                    **who,
+                    **credentials,
                 )
             except OSError as error:
                 raise BuildError(f"{command[0]} cannot be run: {error.strerror}") from error
@@ -99,7 +99,7 @@ class Build:
             os.close(descriptor)
         return os.path.join(self.directory, name)
 
-    def hand_over(self, name: str, may_lead_to: Collection[str] = ()) -> str:
+    def transfer_to_root(self, name: str, may_lead_to: Collection[str] = ()) -> str:
         """Hand the tree ``name`` to root, after a look at all of it, and return its path in root's directory.
 
         Args:
@@ -110,7 +110,7 @@ class Build:
             BuildError: it holds what no program needs: a device, a socket, something of another account's, or a link
                 out of it.
         """
-        end_processes(self.account)
+        kill_processes(self.account)
         safe_paths.make_directory(self.directory, os.geteuid(), os.getegid(), 0o700)
         tree = os.path.join(self.directory, name)
         paths = [tree]
@@ -119,11 +119,11 @@ class Build:
         for path in paths:
             _verify(path, tree, self.account, may_lead_to)
         for path in paths:
-            _give_to_root(path)
-        there = os.path.join(self.roots_directory, name)
-        os.rename(tree, there)
+            _set_root_owner(path)
+        destination = os.path.join(self.root_directory, name)
+        os.rename(tree, destination)
         safe_paths.make_directory(self.directory, self.account.uid, self.account.gid, 0o700)
-        return there
+        return destination
 
     def _is_this_account(self) -> bool:
         return os.geteuid() != 0 or self.account.uid == 0
@@ -140,7 +140,7 @@ def building(programs: str, account: worker_processes.Account) -> Iterator[Build
     lock = os.open(os.path.join(base, _LOCK), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        end_processes(account)
+        kill_processes(account)
         _remove_all(base)
         roots = tempfile.mkdtemp(dir=base)
         scratch = tempfile.mkdtemp(dir=base)
@@ -148,13 +148,13 @@ def building(programs: str, account: worker_processes.Account) -> Iterator[Build
         try:
             yield Build(scratch, roots, account)
         finally:
-            end_processes(account)
+            kill_processes(account)
             _remove_all(base)
     finally:
         os.close(lock)
 
 
-def account_named(name: str) -> worker_processes.Account | None:
+def find_account(name: str) -> worker_processes.Account | None:
     """Return the account ``name`` with its own group only, or ``None`` where the host has none."""
     try:
         entry = pwd.getpwnam(name)
@@ -163,7 +163,7 @@ def account_named(name: str) -> worker_processes.Account | None:
     return worker_processes.Account(entry.pw_uid, entry.pw_gid, (entry.pw_gid,))
 
 
-def move_in(tree: str, path: str) -> None:
+def install_tree(tree: str, path: str) -> None:
     """Put a tree of root's in its place ``path``. What had the name is removed afterwards."""
     parent = os.path.dirname(path)
     safe_paths.make_directory(parent, os.geteuid(), os.getegid(), 0o755)
@@ -177,7 +177,7 @@ def move_in(tree: str, path: str) -> None:
     safe_paths.remove_tree(old)
 
 
-def end_processes(account: worker_processes.Account) -> None:
+def kill_processes(account: worker_processes.Account) -> None:
     """Kill every process of the build account, so that nothing can write to a tree that was looked at.
 
     Does nothing where the account is the one that this runs as, or root.
@@ -196,7 +196,7 @@ def end_processes(account: worker_processes.Account) -> None:
 
 
 def _processes_of(uid: int) -> list[int]:
-    found = []
+    pids = []
     for name in os.listdir("/proc"):
         if not name.isdigit():
             continue
@@ -206,8 +206,8 @@ def _processes_of(uid: int) -> list[int]:
         except OSError:
             continue  # ended meanwhile
         if str(uid) in fields.get("Uid", "").split() and fields.get("State", "").split()[:1] not in (["Z"], ["X"]):
-            found.append(int(name))
-    return found
+            pids.append(int(name))
+    return pids
 
 
 def _raise(error: OSError) -> None:
@@ -215,28 +215,28 @@ def _raise(error: OSError) -> None:
 
 
 def _verify(path: str, tree: str, account: worker_processes.Account, may_lead_to: Collection[str]) -> None:
-    about = os.lstat(path)
+    status = os.lstat(path)
     name = os.path.relpath(path, os.path.dirname(tree))
-    if about.st_uid != account.uid:  # a hard link to a file of root's, for one
-        raise BuildError(f"{name} belongs to another account (uid {about.st_uid}). Nothing was installed.")
-    if stat.S_ISLNK(about.st_mode):
+    if status.st_uid != account.uid:  # a hard link to a file of root's, for one
+        raise BuildError(f"{name} belongs to another account (uid {status.st_uid}). Nothing was installed.")
+    if stat.S_ISLNK(status.st_mode):
         target = os.path.normpath(os.path.join(os.path.dirname(path), os.readlink(path)))
         if target != tree and not target.startswith(tree + "/") and target not in may_lead_to:
             raise BuildError(f"{name} is a link that leads out of what was built, to {target}. Nothing was installed.")
-    elif not stat.S_ISDIR(about.st_mode) and not stat.S_ISREG(about.st_mode):
+    elif not stat.S_ISDIR(status.st_mode) and not stat.S_ISREG(status.st_mode):
         raise BuildError(f"{name} is neither a file nor a directory nor a link. Nothing was installed.")
 
 
-def _give_to_root(path: str) -> None:
+def _set_root_owner(path: str) -> None:
     """Make root the owner, and take away what lets others write or become somebody: mode bits, access lists."""
-    about = os.lstat(path)
+    status = os.lstat(path)
     os.chown(path, os.geteuid(), os.getegid(), follow_symlinks=False)
-    if stat.S_ISLNK(about.st_mode):
+    if stat.S_ISLNK(status.st_mode):
         return
     for name in os.listxattr(path):
         os.removexattr(path, name)
-    runs = 0o111 if stat.S_ISDIR(about.st_mode) or about.st_mode & 0o111 else 0
-    os.chmod(path, 0o644 | runs)
+    execute_bits = 0o111 if stat.S_ISDIR(status.st_mode) or status.st_mode & 0o111 else 0
+    os.chmod(path, 0o644 | execute_bits)
 
 
 def _remove_all(base: str) -> None:

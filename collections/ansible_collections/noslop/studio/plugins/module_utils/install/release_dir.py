@@ -29,15 +29,15 @@ def read_stamp(directory: str, name: str = STAMP) -> dict[str, Any] | None:
     if not is_roots(directory):
         return None
     try:
-        about = json.loads(safe_paths.read_file(os.path.join(directory, name), STAMP_LIMIT_BYTES))
+        content = json.loads(safe_paths.read_file(os.path.join(directory, name), STAMP_LIMIT_BYTES))
     except (OSError, ValueError):
         return None
-    return about if isinstance(about, dict) else None
+    return content if isinstance(content, dict) else None
 
 
-def write_stamp(directory: str, about: dict[str, Any], name: str = STAMP) -> None:
+def write_stamp(directory: str, content: dict[str, Any], name: str = STAMP) -> None:
     """Write the stamp, so that it is whole when it is there."""
-    text = json.dumps(about, indent=2, sort_keys=True) + "\n"
+    text = json.dumps(content, indent=2, sort_keys=True) + "\n"
     descriptor = safe_paths.open_directory(directory)
     try:
         safe_paths.write_file(descriptor, name, text.encode(), os.geteuid(), os.getegid(), 0o644)
@@ -48,10 +48,10 @@ def write_stamp(directory: str, about: dict[str, Any], name: str = STAMP) -> Non
 def is_roots(path: str) -> bool:
     """Return whether a tree belongs to root. One of an earlier version belongs to an account, and is not run."""
     try:
-        about = os.lstat(path)
+        status = os.lstat(path)
     except OSError:
         return False
-    return stat.S_ISDIR(about.st_mode) and about.st_uid in (0, os.geteuid()) and not about.st_mode & 0o022
+    return stat.S_ISDIR(status.st_mode) and status.st_uid in (0, os.geteuid()) and not status.st_mode & 0o022
 
 
 def make_current(base: str, version: str) -> bool:
@@ -60,12 +60,12 @@ def make_current(base: str, version: str) -> bool:
     if points_at(current, version):
         return False
     if os.path.islink(current):
-        flip(os.path.join(base, PREVIOUS), os.readlink(current))
-    flip(current, version)
+        replace_link(os.path.join(base, PREVIOUS), os.readlink(current))
+    replace_link(current, version)
     return True
 
 
-def flip(link: str, target: str) -> None:
+def replace_link(link: str, target: str) -> None:
     """Point a symlink at another target in one step, whatever it pointed at before."""
     temporary = f"{link}.noslop-new"  # always the same: what an interrupted run left is used up by the next
     with contextlib.suppress(FileNotFoundError):
@@ -137,13 +137,13 @@ def is_in_use(directory: str) -> bool:
 
 def _versions(base: str, stamp: str) -> list[tuple[int, str]]:
     """Return time and name of each version directory."""
-    found = []
+    versions = []
     for name in os.listdir(base) if os.path.isdir(base) else []:
         path = os.path.join(base, name)
         with contextlib.suppress(OSError):
             if not name.startswith(".") and not os.path.islink(path):
-                found.append((os.lstat(os.path.join(path, stamp)).st_mtime_ns, name))
-    return found
+                versions.append((os.lstat(os.path.join(path, stamp)).st_mtime_ns, name))
+    return versions
 
 
 def _links(base: str) -> list[str]:

@@ -48,22 +48,22 @@ class Repository:
         Raises:
             RepositoryError: it cannot be had, is a branch, or is another commit.
         """
-        here = repo.removeprefix("file://")
-        if here.startswith("/"):
-            real = os.path.realpath(here)
-            for path in dict.fromkeys((here, real, os.path.join(here, ".git"), os.path.join(real, ".git"))):
+        local_path = repo.removeprefix("file://")
+        if local_path.startswith("/"):
+            real = os.path.realpath(local_path)
+            for path in dict.fromkeys((local_path, real, os.path.join(local_path, ".git"), os.path.join(real, ".git"))):
                 self._run(["git", "config", "--global", "--add", "safe.directory", path])
         self._run(["git", "init", "--quiet", "--bare", self.path])
         self._download(repo, revision)
-        found = self._resolve(revision)
-        if not found:
-            raise RepositoryError(self._unknown(repo, revision))
-        if commit and found != commit:
+        resolved = self._resolve(revision)
+        if not resolved:
+            raise RepositoryError(self._explain_missing(repo, revision))
+        if commit and resolved != commit:
             raise RepositoryError(
-                f"{repo}: {revision} is commit {found}, expected {commit}. Nothing was installed. If this is the one "
-                "you want, set its commit; else find out who moved the tag."
+                f"{repo}: {revision} is commit {resolved}, expected {commit}. Nothing was installed. If this is the "
+                "one you want, set its commit; else find out who moved the tag."
             )
-        return found
+        return resolved
 
     def export(self, commit: str, directory: str) -> None:
         """Write the files of a commit into a new directory. Raises RepositoryError."""
@@ -94,7 +94,7 @@ class Repository:
         code, output = self._git("rev-parse", "--verify", "--quiet", f"{name}^{{commit}}")
         return output.strip() if code == 0 else ""
 
-    def _unknown(self, repo: str, revision: str) -> str:
+    def _explain_missing(self, repo: str, revision: str) -> str:
         if self._git("rev-parse", "--verify", "--quiet", f"refs/heads/{revision}")[0] == 0:
             return f"{revision} is a branch of {repo}, and means something else tomorrow. Set a tag or a commit."
         order = ["--sort=-creatordate", "--count=3", "--format=%(refname:short)"]

@@ -31,10 +31,10 @@ LOCK_LIMIT_BYTES = 16 * 1024 * 1024
 TOOLS = "tools"
 #: Prints Python's version, and the path of the pip that ensurepip would install, from where ensurepip looks: the
 #: directory that Python was built to take it from (configure --with-wheel-pkg-dir, as Debian's is), or beside itself.
-_ABOUT = """
+_INSPECT_SCRIPT = """
 import glob, importlib.util, json, os, platform, sys, sysconfig
-found = importlib.util.find_spec("ensurepip")
-own = os.path.join(os.path.dirname(found.origin), "_bundled") if found else ""
+spec = importlib.util.find_spec("ensurepip")
+own = os.path.join(os.path.dirname(spec.origin), "_bundled") if spec else ""
 places = [place for place in (sysconfig.get_config_var("WHEEL_PKG_DIR"), own) if place]
 wheels = [path for place in places for path in sorted(glob.glob(os.path.join(glob.escape(place), "pip-*.whl")))]
 print(json.dumps(["%d.%d" % sys.version_info[:2], platform.machine(), os.path.abspath(sys.executable), wheels[:1]]))
@@ -63,10 +63,12 @@ class Interpreter:
     pip_wheel: str
 
 
-def interpreter(program: str) -> Interpreter:
+def inspect_interpreter(program: str) -> Interpreter:
     """Look at a Python of this host's. Raises BuildError when it cannot be run."""
     try:
-        done = subprocess.run([program, "-I", "-c", _ABOUT], stdin=subprocess.DEVNULL, capture_output=True, check=True)
+        done = subprocess.run(
+            [program, "-I", "-c", _INSPECT_SCRIPT], stdin=subprocess.DEVNULL, capture_output=True, check=True
+        )
     except OSError as error:
         raise builds.BuildError(f"{program} cannot be run: {error.strerror}") from error
     except subprocess.CalledProcessError as error:
@@ -79,7 +81,7 @@ def pip_settings(environment: Mapping[str, str], files: Sequence[str] = _PIP_FIL
     """Return the host's settings for pip that say where packages come from, by pip's own names."""
     own = environment.get("PIP_CONFIG_FILE", "")
     read = [] if own == os.devnull else [*files, *([own] if own else [])]
-    found: dict[str, str] = {}
+    settings: dict[str, str] = {}
     for path in read:
         parser = configparser.RawConfigParser()
         try:
@@ -89,17 +91,17 @@ def pip_settings(environment: Mapping[str, str], files: Sequence[str] = _PIP_FIL
         for section in ("global", "install"):
             for name in _PIP_NAMES:
                 if parser.has_option(section, name):
-                    found[name] = parser.get(section, name)
+                    settings[name] = parser.get(section, name)
     for name in _PIP_NAMES:
         value = environment.get("PIP_" + name.upper().replace("-", "_"))
         if value:
-            found[name] = value
-    return found
+            settings[name] = value
+    return settings
 
 
-def environment_of(settings: Mapping[str, str]) -> dict[str, str]:
+def uv_environment(settings: Mapping[str, str]) -> dict[str, str]:
     """Return uv's environment for the host's settings for pip."""
-    found = {
+    variables = {
         "UV_NO_CONFIG": "1",
         "UV_PYTHON_DOWNLOADS": "never",
         "UV_NO_PROGRESS": "1",
@@ -115,8 +117,8 @@ def environment_of(settings: Mapping[str, str]) -> dict[str, str]:
         ("cert", "SSL_CERT_FILE", " "),
     ):
         if settings.get(name):
-            found[variable] = separator.join(settings[name].split())
-    return found
+            variables[variable] = separator.join(settings[name].split())
+    return variables
 
 
 class Uv:
@@ -126,7 +128,7 @@ class Uv:
         self.build, self.program, self.python = build, program, python
         self.allow_source = tuple(allow_source)
         self.environment = {
-            **environment_of(pip_settings(os.environ)),
+            **uv_environment(pip_settings(os.environ)),
             "UV_CACHE_DIR": os.path.join(build.directory, "cache"),
         }
 
@@ -140,25 +142,25 @@ class Uv:
         parts: list[dict[str, str]] = []
         named: set[str] = set()
         for number, step in enumerate(steps):
-            asked = {_plain(project_name(wanted)) for wanted in step.requirements}
+            requested = {_normalized(project_name(wanted)) for wanted in step.requirements}
             fixed = {
-                name: (block.split()[0], where)
-                for where, part in enumerate(parts)
+                name: (block.split()[0], position)
+                for position, part in enumerate(parts)
                 for name, block in part.items()
-                if name in named or name not in asked
+                if name in named or name not in requested
             }
             text = self._resolve_step(steps, number, fixed) if step.requirements else ""
-            blocks = {_plain(block.split("==")[0]): block for block in _blocks(text)}
+            blocks = {_normalized(block.split("==")[0]): block for block in _blocks(text)}
             own = {name: block for name, block in blocks.items() if name not in fixed}
             parts = [{name: block for name, block in part.items() if name not in own} for part in parts]
             parts.append(own)
-            named |= asked
+            named |= requested
         return "".join(f"# step {number + 1}\n{''.join(part.values())}" for number, part in enumerate(parts))
 
     def _resolve_step(self, steps: Sequence[Step], number: int, fixed: Mapping[str, tuple[str, int]]) -> str:
         step = steps[number]
         wanted = [pin for pin, _ in fixed.values()] + list(step.requirements)
-        sources = {name: f"step-{where + 1}" for name, (_, where) in fixed.items() if steps[where].index_url}
+        sources = {name: f"step-{position + 1}" for name, (_, position) in fixed.items() if steps[position].index_url}
         project = [
             "[project]",
             'name = "noslop-resolved"',
@@ -166,9 +168,9 @@ class Uv:
             f'requires-python = ">={self.python.version}"',
             f"dependencies = {json.dumps(wanted, ensure_ascii=False)}",
         ]
-        for where in sorted({where for _, where in fixed.values() if steps[where].index_url}):
-            url = json.dumps(steps[where].index_url, ensure_ascii=False)
-            project += ["[[tool.uv.index]]", f'name = "step-{where + 1}"', f"url = {url}", "explicit = true"]
+        for position in sorted({position for _, position in fixed.values() if steps[position].index_url}):
+            url = json.dumps(steps[position].index_url, ensure_ascii=False)
+            project += ["[[tool.uv.index]]", f'name = "step-{position + 1}"', f"url = {url}", "explicit = true"]
         project.append("[tool.uv.sources]")
         project += [f'{json.dumps(name)} = {{ index = "{index}" }}' for name, index in sources.items()]
         path = self.build.write("pyproject.toml", ("\n".join(project) + "\n").encode())
@@ -207,7 +209,7 @@ class Uv:
         self.build.run([self.program, *words], self.environment)
 
 
-def bring(
+def install_uv(
     build: builds.Build, programs: str, python: Interpreter, index_url: str = "", pinned: Sequence[str] = SHA256
 ) -> str:
     """Return the path of uv below ``programs``, after bringing it there where it is missing.
@@ -215,8 +217,8 @@ def bring(
     Raises:
         BuildError: no index has the wheel with one of the ``pinned`` hashes.
     """
-    place = os.path.join(programs, TOOLS, f"uv-{VERSION}")
-    program = os.path.join(place, "uv")
+    directory = os.path.join(programs, TOOLS, f"uv-{VERSION}")
+    program = os.path.join(directory, "uv")
     if os.path.exists(program):
         return program
     if not python.pip_wheel:
@@ -245,7 +247,7 @@ def bring(
         "os.chmod(sys.argv[2] + '/uv', 0o755)\n"
     )
     build.run([python.path, "-c", unpack, downloads, os.path.join(build.directory, "uv")])
-    builds.move_in(build.hand_over("uv"), place)
+    builds.install_tree(build.transfer_to_root("uv"), directory)
     return program
 
 
@@ -255,7 +257,7 @@ def requirement_lines(text: str, where: str) -> list[str]:
     Raises:
         BuildError: a line is an option, such as another index, which nobody but the inventory sets.
     """
-    found = []
+    requirements = []
     for line in text.replace("\\\n", " ").splitlines():
         wanted = re.sub(r"(^|\s)#.*$", "", line).strip()
         if wanted.startswith("-") or " --" in wanted:
@@ -269,11 +271,11 @@ def requirement_lines(text: str, where: str) -> list[str]:
                 "not known. Name the package and its version in comfyui_pip_packages, or take the node out."
             )
         if wanted:
-            found.append(wanted)
-    return found
+            requirements.append(wanted)
+    return requirements
 
 
-def lock_parts(text: str) -> list[str]:
+def split_lock(text: str) -> list[str]:
     """Return the parts of a lock, one a step."""
     return re.split(r"(?m)^# step \d+\n", text)[1:]
 
@@ -284,7 +286,7 @@ def project_name(requirement: str) -> str:
     return match[0] if match else requirement
 
 
-def warn_of_clear_text(index_urls: Sequence[str], warn: Callable[[str], None]) -> None:
+def warn_about_plain_http(index_urls: Sequence[str], warn: Callable[[str], None]) -> None:
     """Warn of indexes that are read without TLS."""
     for url in dict.fromkeys(index_urls):
         if urllib.parse.urlsplit(url).scheme == "http":
@@ -295,7 +297,7 @@ def _index(url: str) -> list[str]:
     return ["--default-index", url] if url else []
 
 
-def _plain(name: str) -> str:
+def _normalized(name: str) -> str:
     """The form of a name in which two are compared (PEP 503)."""
     return re.sub(r"[-_.]+", "-", name).lower()
 

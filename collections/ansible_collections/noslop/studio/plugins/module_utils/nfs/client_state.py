@@ -50,7 +50,7 @@ def read_mounts() -> list[Mount]:
 
 
 @functools.cache
-def answers(server: str) -> bool:
+def accepts_connections(server: str) -> bool:
     """Whether the server takes connections for NFS. Asked once: every wait for a server that is away adds up."""
     try:
         with socket.create_connection((server, NFS_PORT), CONNECT_S):
@@ -59,7 +59,7 @@ def answers(server: str) -> bool:
         return False
 
 
-def known_servers() -> set[str]:
+def session_servers() -> set[str]:
     """Addresses of the servers with which the kernel's NFS client has a session, mounted or not."""
     try:
         with open("/proc/fs/nfsfs/servers", encoding="ascii") as stream:
@@ -68,15 +68,15 @@ def known_servers() -> set[str]:
         return set()
 
 
-def our_paths() -> list[str]:
+def managed_paths() -> list[str]:
     """Mount points of the units that carry our header."""
-    found: set[str] = set()
+    paths: set[str] = set()
     for file in glob.glob(os.path.join(UNITS, "*.mount")) + glob.glob(os.path.join(UNITS, "*.automount")):
         with open(file, encoding="utf-8", errors="replace") as stream:
             text = stream.read()
         if text.startswith(HEADER):
-            found.update(line.partition("=")[2].strip() for line in text.splitlines() if line.startswith("Where="))
-    return sorted(found)
+            paths.update(line.partition("=")[2].strip() for line in text.splitlines() if line.startswith("Where="))
+    return sorted(paths)
 
 
 def reasons_to_unmount(share: Share, mounts: list[Mount]) -> list[str]:
@@ -90,7 +90,7 @@ def reasons_to_unmount(share: Share, mounts: list[Mount]) -> list[str]:
     return reasons
 
 
-def occupied(path: str, mounts: list[Mount], ours: bool) -> list[str]:
+def mount_point_problems(path: str, mounts: list[Mount], ours: bool) -> list[str]:
     """Problems with mounting at ``path``: somebody else's mount, or files that would be hidden.
 
     Args:
@@ -98,19 +98,19 @@ def occupied(path: str, mounts: list[Mount], ours: bool) -> list[str]:
         mounts: what is mounted on this host.
         ours: whether units of ours stand for it already.
     """
-    there = mount_options.effective_mount(mounts, path)
-    if path in markers.fstab_points(by_hand=True):
+    mount = mount_options.effective_mount(mounts, path)
+    if path in markers.fstab_points(include_noauto=True):
         return [f"/etc/fstab mounts something at {path}. Remove that line, and unmount it (umount {path})."]
-    if there is not None:
+    if mount is not None:
         # Nothing may ask the path itself: its server may be away.
-        if ours and there.fstype in ("nfs", "nfs4"):
+        if ours and mount.fstype in ("nfs", "nfs4"):
             return []
-        what = f"{there.source} ({there.fstype}) is mounted at {path}."
+        what = f"{mount.source} ({mount.fstype}) is mounted at {path}."
         return [f"{what} Unmount it (umount {path}), or choose another path."]
     if mount_options.waits_for_access(mounts, path):
         foreign = f"An automount that is not NoSlop's stands at {path}. Remove it, or choose another path."
         return [] if ours else [foreign]
-    problems = markers.not_a_directory(path)
+    problems = markers.directory_problems(path)
     if not problems and os.path.isdir(path) and os.listdir(path):
         shown = ", ".join(sorted(os.listdir(path))[:3])
         return [

@@ -24,7 +24,7 @@ def parse_shown(text: str) -> Exports:
 
     ``subtree_check`` is in force where its opposite is not shown (exportfs(8) names it never), and is added.
     """
-    found: Exports = {}
+    exports: Exports = {}
     for line in text.splitlines():
         path, _, rest = line.strip().partition(" ")
         if not path.startswith("/"):
@@ -33,8 +33,8 @@ def parse_shown(text: str) -> Exports:
             words = options.split(",")
             if "no_subtree_check" not in words:
                 words.append("subtree_check")
-            found.setdefault(_unescape(path), {})[client] = frozenset(words)
-    return found
+            exports.setdefault(_unescape(path), {})[client] = frozenset(words)
+    return exports
 
 
 def exported_paths(text: str) -> list[str]:
@@ -48,7 +48,7 @@ def exported_paths(text: str) -> list[str]:
     return paths
 
 
-def meant(exports: Sequence[Mapping[str, Any]]) -> Exports:
+def requested_exports(exports: Sequence[Mapping[str, Any]]) -> Exports:
     """What a role asks for, in the form of :data:`Exports`. A path without clients is not exported."""
     return {
         export["path"]: {
@@ -71,17 +71,17 @@ def differences(wanted: Exports, shown: Exports, foreign: Iterable[str]) -> list
     Returns:
         One sentence for each difference.
     """
-    found = []
+    sentences = []
     for path, clients in wanted.items():
         for client, options in clients.items():
             has = shown.get(path, {}).get(client)
             if has is None:
-                found.append(f"{path} is not exported to {client}")
+                sentences.append(f"{path} is not exported to {client}")
             elif options - has:
-                found.append(f"{path} is exported to {client} without {', '.join(sorted(options - has))}")
-        found += [f"{path} is exported to {client} too" for client in shown.get(path, {}) if client not in clients]
-    strangers = set(shown) - set(wanted) - set(foreign)
-    return found + [f"{path} is still exported" for path in sorted(strangers)]
+                sentences.append(f"{path} is exported to {client} without {', '.join(sorted(options - has))}")
+        sentences += [f"{path} is exported to {client} too" for client in shown.get(path, {}) if client not in clients]
+    unexpected = set(shown) - set(wanted) - set(foreign)
+    return sentences + [f"{path} is still exported" for path in sorted(unexpected)]
 
 
 def overlaps(paths: Iterable[str], foreign: Mapping[str, str]) -> list[str]:

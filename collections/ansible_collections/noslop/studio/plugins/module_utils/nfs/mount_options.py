@@ -41,40 +41,40 @@ def reasons_to_remount(mount: Mount, source: str, options: str) -> list[str]:
     """Say in what a mount differs from what was asked for, as far as another mount would put it right."""
     if mount.fstype != "nfs4":
         return [f"it is {mount.fstype}, not nfs4"]
-    found = [] if mount.source == source else [f"it comes from {mount.source}, not {source}"]
-    asked = split_options(options)
+    reasons = [] if mount.source == source else [f"it comes from {mount.source}, not {source}"]
+    requested = split_options(options)
     for name in (*_DEFAULTS, "vers"):
         if name in _SHARED:
             continue
-        wanted = asked.get(name, _DEFAULTS.get(name, ""))
-        seen = mount.options.get(name, _DEFAULTS.get(name, ""))
-        if wanted and wanted != seen:
-            found.append(f"{name} is {seen or 'not set'}, not {wanted}")
+        wanted = requested.get(name, _DEFAULTS.get(name, ""))
+        current = mount.options.get(name, _DEFAULTS.get(name, ""))
+        if wanted and wanted != current:
+            reasons.append(f"{name} is {current or 'not set'}, not {wanted}")
     for name in _FLAGS:
-        wanted_on = name in asked
-        seen_on = name in mount.options
-        if wanted_on != seen_on:
-            found.append(f"{name} is {'off' if wanted_on else 'on'}")
+        wanted_on = name in requested
+        is_on = name in mount.options
+        if wanted_on != is_on:
+            reasons.append(f"{name} is {'off' if wanted_on else 'on'}")
     for name in _GRANTED:
-        if name in asked and int(mount.options.get(name, "0")) > int(asked[name]):
-            found.append(f"{name} is {mount.options[name]}, not {asked[name]}")
-    return found
+        if name in requested and int(mount.options.get(name, "0")) > int(requested[name]):
+            reasons.append(f"{name} is {mount.options[name]}, not {requested[name]}")
+    return reasons
 
 
 def notes_on(mount: Mount, options: str) -> list[str]:
     """Say what the server granted less of than was asked. No error: the mount works, only slower."""
-    asked = split_options(options)
-    found = [
-        f"{name} is {mount.options.get(name)} where {asked[name]} was asked: the limit of {server_of(mount.source)}, "
+    wanted = split_options(options)
+    notes = [
+        f"{name} is {mount.options.get(name)} where {wanted[name]} was asked: the limit of {server_of(mount.source)}, "
         "by its memory"
         for name in _GRANTED
-        if name in asked and int(mount.options.get(name, "0")) < int(asked[name])
+        if name in wanted and int(mount.options.get(name, "0")) < int(wanted[name])
     ]
     for name in _SHARED:
-        seen = mount.options.get(name, _DEFAULTS[name])
-        if name in asked and asked[name] != seen:
-            found.append(
-                f"{name} is {seen} where {asked[name]} was asked: another mount of that server decided it; "
+        current = mount.options.get(name, _DEFAULTS[name])
+        if name in wanted and wanted[name] != current:
+            notes.append(
+                f"{name} is {current} where {wanted[name]} was asked: another mount of that server decided it; "
                 "it changes when none is left, at the latest with the next start of the host"
             )
-    return found
+    return notes

@@ -51,18 +51,18 @@ def check_marker(path: str, share: str, studio_id: str, account: worker_processe
         ShareError: it is not there, does not answer, or is another one.
     """
     marker = os.path.join(path, studio.MARKER)
-    seen = worker_processes.run_one(lambda: markers.read(marker), account, SHARE_TIMEOUT_S)
-    if seen.hung:
+    outcome = worker_processes.run_one(lambda: markers.read(marker), account, SHARE_TIMEOUT_S)
+    if outcome.hung:
         raise ShareError(
             f"{path} does not answer: {marker} could not be read within {SHARE_TIMEOUT_S:g} s. "
             "Look at the storage server, then run again."
         )
-    if seen.error:
+    if outcome.error:
         raise ShareError(
             f"{path} is not a share of the studio, or is not mounted: its marker {marker} cannot be read "
-            f"({seen.error}). Run the playbook storage first, or mount the share, then run again."
+            f"({outcome.error}). Run the playbook storage first, or mount the share, then run again."
         )
-    problem = markers.problem(seen.value, studio_id, share)
+    problem = markers.problem(outcome.value, studio_id, share)
     if problem:
         raise ShareError(f"{path} is not the share that belongs there: {problem}")
 

@@ -34,13 +34,13 @@ CACHE_BOUND_S = 15.0
 POLL_S = 0.5
 
 
-def look(path: str) -> dict[str, Any]:
+def inspect(path: str) -> dict[str, Any]:
     """Everything to know about a share without writing to it. Triggers the automount, and waits for it."""
     os.stat(os.path.join(path, "."))
     with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as stream:
         table = mountinfo.parse_mountinfo(stream.read())
     status, space = os.stat(path), os.statvfs(path)
-    holding = mountinfo.mount_holding(table, os.path.realpath(path))
+    holding = mountinfo.mount_containing(table, os.path.realpath(path))
     return {
         "mount": asdict(holding) if holding else None,
         "is_mount_point": mountinfo.mount_at(table, path) is not None,
@@ -55,12 +55,12 @@ def look(path: str) -> dict[str, Any]:
     }
 
 
-def leave_nonce(path: str, name: str, content: str) -> dict[str, Any]:
+def write_nonce(path: str, name: str, content: str) -> dict[str, Any]:
     """Write a file into the share and say who owns it, and how far the file server's clock is from ours.
 
     The difference is positive where this host is ahead. A touch without a time takes the server's (nfs(5)).
     """
-    _look_anew(path, name)
+    _refresh_directory_cache(path, name)
     directory = os.path.join(path, DIRECTORY)
     with contextlib.suppress(FileExistsError):
         os.mkdir(directory, 0o775)
@@ -81,28 +81,28 @@ def try_to_write(path: str, name: str) -> dict[str, Any]:
 
     What could be made after all is removed.
     """
-    passing = os.path.join(path, f"{DIRECTORY}.{name}")
+    temporary = os.path.join(path, f"{DIRECTORY}.{name}")
     try:
-        os.mkdir(passing, 0o775)
+        os.mkdir(temporary, 0o775)
     except OSError as error:
         return {"refused_write": str(error.strerror)}
-    os.rmdir(passing)
+    os.rmdir(temporary)
     return {"refused_write": ""}
 
 
-def _look_anew(path: str, name: str) -> None:
+def _refresh_directory_cache(path: str, name: str) -> None:
     """Make this client forget what it remembers of a directory of its server.
 
     It may believe in entries for a minute after they went (acdirmax of nfs(5)), a marker for instance. A client that
     changes a directory learns from the answer whether others did before, and then looks every entry up again.
     """
-    passing = os.path.join(path, f"{DIRECTORY}.{name}")
-    os.mkdir(passing, 0o775)
+    temporary = os.path.join(path, f"{DIRECTORY}.{name}")
+    os.mkdir(temporary, 0o775)
     with contextlib.suppress(FileNotFoundError):  # another verification has just cleaned up
-        os.rmdir(passing)
+        os.rmdir(temporary)
 
 
-def leave_probe(models: str, name: str) -> bool:
+def write_probe(models: str, name: str) -> bool:
     """Put an empty model where ComfyUI lists checkpoints. False where there is no such directory (yet)."""
     directory = os.path.join(models, CHECKPOINTS)
     if not os.path.isdir(directory):
@@ -141,7 +141,7 @@ def clean(path: str, token: str) -> list[str]:
     removed: list[str] = []
     directory = os.path.join(path, DIRECTORY)
     removed += _remove_files(directory, re.compile(r".+"), token)
-    # Its own directory once it is empty, and what _look_anew left when it was cut off.
+    # Its own directory once it is empty, and what _refresh_directory_cache left when it was cut off.
     with contextlib.suppress(FileNotFoundError):
         for name in os.listdir(path):
             if name.startswith(DIRECTORY):
@@ -166,7 +166,7 @@ def may_write(path: str) -> bool:
 def _remove_files(directory: str, pattern: re.Pattern[str], token: str) -> list[str]:
     removed: list[str] = []
     with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-        for entry in sorted(os.scandir(directory), key=lambda found: found.name):
+        for entry in sorted(os.scandir(directory), key=lambda item: item.name):
             if not pattern.fullmatch(entry.name):
                 continue
             with contextlib.suppress(FileNotFoundError):
@@ -180,10 +180,10 @@ def _remove_files(directory: str, pattern: re.Pattern[str], token: str) -> list[
 def _nonce_problem(path: str, content: str) -> str:
     try:
         with open(path, encoding="utf-8", errors="replace") as stream:
-            seen = stream.read(4096)
+            current = stream.read(4096)
     except OSError as error:
         return f"{path}: {error.strerror}"
-    return "" if seen == content else f"{path} holds something else than was written"
+    return "" if current == content else f"{path} holds something else than was written"
 
 
 def _read_or_error(path: str) -> dict[str, str]:

@@ -32,20 +32,20 @@ def problem(text: str, studio_id: str, share: str) -> str:
     """Why a marker with this text does not mark this share of this studio; empty when it does."""
     try:
         marker = json.loads(text)
-        found_studio, found_share = marker["studio_id"], marker["share"]
+        marked_studio, marked_share = marker["studio_id"], marker["share"]
     except (ValueError, KeyError, TypeError):
         return (
             "its marker .noslop-share is not readable as one. If this really is the share "
             f"{share!r} of the studio {studio_id!r}, remove that file and run again."
         )
-    if found_studio != studio_id:
+    if marked_studio != studio_id:
         return (
-            f"it belongs to the studio {found_studio!r}, and this is the studio {studio_id!r}. "
+            f"it belongs to the studio {marked_studio!r}, and this is the studio {studio_id!r}. "
             "Choose another path, or tear that studio down and remove its marker .noslop-share."
         )
-    if found_share != share:
+    if marked_share != share:
         return (
-            f"it is the share {found_share!r} of this studio, and {share!r} is expected. "
+            f"it is the share {marked_share!r} of this studio, and {share!r} is expected. "
             "Two paths were exchanged: put them right in the studio's variables."
         )
     return ""
@@ -87,7 +87,7 @@ def publish(  # noqa: PLR0917  # owner and mode in the order of chown(1) and ins
     return read(name, directory_fd)
 
 
-def not_a_directory(path: str) -> list[str]:
+def directory_problems(path: str) -> list[str]:
     """Problems with ``path`` being a directory, or becoming one, without a symlink on the way (systemd.mount(5))."""
     for part in [*reversed(parents(path)), path]:
         if os.path.islink(part):
@@ -100,34 +100,34 @@ def not_a_directory(path: str) -> list[str]:
     return []
 
 
-def strangers_in_root(root: str, paths: Sequence[str], gid: int) -> list[str]:
+def foreign_entry_problems(root: str, paths: Sequence[str], gid: int) -> list[str]:
     """Refuse a storage root that others use: closing it to all but the studio's group would lock them out."""
     if not os.path.isdir(root):
         return []
-    found = os.stat(root)
-    if not found.st_mode & stat.S_IXOTH and found.st_gid == gid:
+    status = os.stat(root)
+    if not status.st_mode & stat.S_IXOTH and status.st_gid == gid:
         return []
     ours = {path[len(root) :].split("/")[1] for path in paths if is_below(path, root)} | {"lost+found"}
-    strangers = sorted(set(os.listdir(root)) - ours)
-    if not strangers:
+    foreign = sorted(set(os.listdir(root)) - ours)
+    if not foreign:
         return []
-    shown = ", ".join(strangers[:3]) + (" and more" if len(strangers) > 3 else "")
+    shown = ", ".join(foreign[:3]) + (" and more" if len(foreign) > 3 else "")
     return [
         f"{root} is to be the storage root, which only members of the studio's group may enter, and it holds "
         f"other things ({shown}). Choose a directory of its own, like {root}/noslop, as noslop_storage_root."
     ]
 
 
-def fstab_points(by_hand: bool = False) -> list[str]:
+def fstab_points(include_noauto: bool = False) -> list[str]:
     """Mount points that /etc/fstab lists (fstab(5)), with those that are mounted ``by_hand`` only, or without them."""
     try:
         with open("/etc/fstab", encoding="utf-8", errors="surrogateescape") as stream:
-            return parse_fstab(stream.read(), by_hand)
+            return parse_fstab(stream.read(), include_noauto)
     except FileNotFoundError:
         return []
 
 
-def parse_fstab(text: str, by_hand: bool = False) -> list[str]:
+def parse_fstab(text: str, include_noauto: bool = False) -> list[str]:
     """Mount points of an fstab's text, without ``/`` and swap; those with ``noauto`` only when ``by_hand``."""
     points = []
     for line in text.splitlines():
@@ -136,6 +136,6 @@ def parse_fstab(text: str, by_hand: bool = False) -> list[str]:
             continue
         point = _OCTAL.sub(lambda match: chr(int(match.group(1), 8)), words[1]).rstrip("/")
         noauto = len(words) > 3 and "noauto" in words[3].split(",")
-        if point.startswith("/") and (by_hand or not noauto):
+        if point.startswith("/") and (include_noauto or not noauto):
             points.append(point)
     return points

@@ -15,7 +15,7 @@ from ansible_collections.noslop.studio.plugins.module_utils.host.mountinfo impor
     Mount,
     is_below,
     mount_at,
-    mount_holding,
+    mount_containing,
 )
 
 
@@ -25,7 +25,7 @@ def has_own(table: list[Mount], root: str, path: str) -> bool:
     A bind mount shows a part of another file system, and a Btrfs subvolume shares its file handles with the whole of
     it (fs/btrfs/export.c looks a handle up in every subvolume), so neither counts.
     """
-    mount = mount_holding(table, path)
+    mount = mount_containing(table, path)
     system = mount_at(table, "/")
     if mount is None or mount.point not in (root, path) or mount.root != "/":
         return False

@@ -43,20 +43,20 @@ def path_problems(root: str, shares: Sequence[Mapping[str, str]]) -> list[str]:
     Returns:
         One sentence for each problem, empty when all paths can be shared.
     """
-    problems = _alone("the storage root", root)
+    problems = _single_path_problems("the storage root", root)
     for share in shares:
-        called = f"the share {share['name']}"
-        alone = _alone(called, share["path"])
+        label = f"the share {share['name']}"
+        alone = _single_path_problems(label, share["path"])
         problems += alone
         if alone:
             continue
         if is_below(root, share["path"]):
             problems.append(
-                f"{called}: {share['path']} is or holds the storage root {root}. "
+                f"{label}: {share['path']} is or holds the storage root {root}. "
                 "Give the share a directory inside the root, or one outside it."
             )
         problems += [
-            f"{called}: {share['path']} lies inside the share {other['name']} ({other['path']}). "
+            f"{label}: {share['path']} lies inside the share {other['name']} ({other['path']}). "
             "Shares are mounted one by one: give each a directory beside the others."
             for other in shares
             if other is not share and is_below(share["path"], other["path"])
@@ -64,16 +64,16 @@ def path_problems(root: str, shares: Sequence[Mapping[str, str]]) -> list[str]:
     return problems
 
 
-def _alone(called: str, path: str) -> list[str]:
+def _single_path_problems(label: str, path: str) -> list[str]:
     if not _PLAIN.fullmatch(path) or posixpath.normpath(path) != path:
         return [
-            f"{called}: {path!r} cannot be shared. Write an absolute path of letters, digits and . _ - + @, "
+            f"{label}: {path!r} cannot be shared. Write an absolute path of letters, digits and . _ - + @, "
             "with neither '..' nor a slash at its end."
         ]
     if _SYSTEM.fullmatch(path):
-        return [f"{called}: {path} belongs to the operating system. Choose a directory like /srv/noslop."]
+        return [f"{label}: {path} belongs to the operating system. Choose a directory like /srv/noslop."]
     if _COMMON.fullmatch(path):
-        return [f"{called}: {path} is used by others too. Choose a directory of its own inside it."]
+        return [f"{label}: {path} is used by others too. Choose a directory of its own inside it."]
     return []
 
 

@@ -35,12 +35,12 @@ _ATF_COM = 0x2
 class Interface:
     """One network interface of this computer.
 
-    ``left_out`` says why it is not searched unless it is named; empty when it is.
+    ``skip_reason`` says why it is not searched unless it is named; empty when it is.
     """
 
     name: str
     networks: tuple[NetworkOf, ...]
-    left_out: str = ""
+    skip_reason: str = ""
 
 
 @dataclass(frozen=True)
@@ -52,12 +52,12 @@ class Neighbour:
 
 
 @dataclass(frozen=True)
-class Surroundings:
+class LocalNetworks:
     """Both tables. ``trouble`` says in words what could not be read; empty when all was."""
 
     interfaces: tuple[Interface, ...]
     neighbours: tuple[Neighbour, ...]
-    trouble: str = ""
+    problem: str = ""
 
     @property
     def names(self) -> list[str]:
@@ -65,24 +65,24 @@ class Surroundings:
         return [interface.name for interface in self.interfaces]
 
 
-def look_around() -> Surroundings:
+def read_local_networks() -> LocalNetworks:
     """Read the tables of this computer. Never raises: what cannot be read is told in ``trouble``."""
     program = _iproute2()
     if not program:
         arp = Path("/proc/net/arp")
-        known = parse_arp(arp.read_text(encoding="ascii")) if arp.exists() else ()
-        return Surroundings((), known, "The program `ip` (package iproute2) is not installed on this computer.")
+        arp_entries = parse_arp(arp.read_text(encoding="ascii")) if arp.exists() else ()
+        return LocalNetworks((), arp_entries, "The program `ip` (package iproute2) is not installed on this computer.")
     try:
         interfaces = parse_interfaces(_table([program, "-details", "-json", "address", "show"]))
         neighbours = parse_neighbours(_table([program, "-json", "neighbour", "show"]))
     except (OSError, subprocess.SubprocessError, ValueError) as error:
-        return Surroundings((), (), f"`{program}` could not list this computer's networks: {error}")
-    return Surroundings(interfaces, neighbours)
+        return LocalNetworks((), (), f"`{program}` could not list this computer's networks: {error}")
+    return LocalNetworks(interfaces, neighbours)
 
 
 def parse_interfaces(table: Sequence[dict[str, Any]]) -> tuple[Interface, ...]:
     """Read what ``ip -details -json address show`` prints."""
-    found = []
+    interfaces = []
     for entry in table:
         if "ifname" not in entry:
             continue  # iproute2 prints an empty object for what a filter hid
@@ -92,13 +92,13 @@ def parse_interfaces(table: Sequence[dict[str, Any]]) -> tuple[Interface, ...]:
                 network = ipaddress.ip_network(f"{address['local']}/{address['prefixlen']}", strict=False)
                 if network not in networks:
                     networks.append(network)
-        found.append(Interface(entry["ifname"], tuple(networks), _why_left_out(entry)))
-    return tuple(found)
+        interfaces.append(Interface(entry["ifname"], tuple(networks), _skip_reason(entry)))
+    return tuple(interfaces)
 
 
 def parse_neighbours(table: Sequence[dict[str, Any]]) -> tuple[Neighbour, ...]:
     """Read what ``ip -json neighbour show`` prints, without the addresses that never answered."""
-    found = []
+    neighbours = []
     for entry in table:
         if "dst" not in entry or "lladdr" not in entry or _UNANSWERED.intersection(entry.get("state", [])):
             continue
@@ -106,8 +106,8 @@ def parse_neighbours(table: Sequence[dict[str, Any]]) -> tuple[Neighbour, ...]:
         if address.is_multicast:
             continue
         zone = f"%{entry['dev']}" if address.version == 6 and address.is_link_local else ""
-        found.append(Neighbour(f"{address}{zone}", entry["dev"]))
-    return tuple(found)
+        neighbours.append(Neighbour(f"{address}{zone}", entry["dev"]))
+    return tuple(neighbours)
 
 
 def parse_arp(text: str) -> tuple[Neighbour, ...]:
@@ -116,7 +116,7 @@ def parse_arp(text: str) -> tuple[Neighbour, ...]:
     return tuple(Neighbour(row[0], row[5]) for row in rows if len(row) == 6 and int(row[2], 16) & _ATF_COM)
 
 
-def _why_left_out(entry: dict[str, Any]) -> str:
+def _skip_reason(entry: dict[str, Any]) -> str:
     name, flags = entry["ifname"], entry.get("flags", [])
     if "LOOPBACK" in flags:
         return "it is the loopback interface"

@@ -15,14 +15,14 @@ from dataclasses import dataclass, field
 
 from ansible_collections.noslop.studio.plugins.plugin_utils.discovery.interfaces import (
     Interface,
+    LocalNetworks,
     NetworkOf,
-    Surroundings,
 )
 
 SSH_PORT = 22
 
 
-class SweepError(ValueError):
+class ScanTargetError(ValueError):
     """What was asked for is not tried. The message says why, and what to ask for instead."""
 
 
@@ -56,7 +56,7 @@ class Target:
 class Range:
     """Some addresses that belong together, for the summary.
 
-    ``left_out`` says why none of them is tried; empty when they are. ``count`` is how many targets it gave that no
+    ``skip_reason`` says why none of them is tried; empty when they are. ``count`` is how many targets it gave that no
     earlier range had given.
     """
 
@@ -64,41 +64,41 @@ class Range:
     interface: str
     origin: str
     count: int = 0
-    left_out: str = ""
+    skip_reason: str = ""
 
 
 @dataclass(frozen=True)
-class SweepPlan:
+class ScanPlan:
     """Everything a sweep will try, in order."""
 
     ranges: tuple[Range, ...]
     targets: tuple[Target, ...]
     limits: Limits = field(default_factory=Limits)
     #: What of this computer's networks could not be read; empty when all was.
-    trouble: str = ""
+    problem: str = ""
 
     def describe(self) -> list[str]:
         """One line a range, and their sum."""
         lines = []
         for part in self.ranges:
             where = f" on {part.interface}" if part.interface not in ("", part.what) else ""
-            tried = f"left out: {part.left_out}" if part.left_out else _addresses(part.count)
+            tried = f"left out: {part.skip_reason}" if part.skip_reason else _addresses(part.count)
             lines.append(f"{part.what}{where} ({part.origin}): {tried}")
-        trouble = [self.trouble] if self.trouble else []
-        return [*trouble, *lines, f"in all: {_addresses(len(self.targets))}"]
+        problem = [self.problem] if self.problem else []
+        return [*problem, *lines, f"in all: {_addresses(len(self.targets))}"]
 
 
-def plan_sweep(
-    surroundings: Surroundings,
+def plan_scan(
+    local_networks: LocalNetworks,
     networks: Sequence[str] = (),
     hosts: Sequence[str] = (),
     port: int = SSH_PORT,
     limits: Limits | None = None,
-) -> SweepPlan:
+) -> ScanPlan:
     """Decide what to try.
 
     Args:
-        surroundings: this computer's interfaces and neighbours.
+        local_networks: this computer's interfaces and neighbours.
         networks: networks (``192.168.1.0/24``) or names of this computer's interfaces. An IPv6 network is never
             swept: those of its addresses are tried that are known neighbours.
         hosts: names or addresses, each with its port if it has one of its own (``render1:2222``, ``[fd00::7]:22``).
@@ -109,37 +109,37 @@ def plan_sweep(
         Hosts first, then networks. With neither: the networks this computer is in, and its neighbours.
 
     Raises:
-        SweepError: a network is too large, or a name means nothing.
+        ScanTargetError: a network is too large, or a name means nothing.
     """
-    builder = _Builder(surroundings, port, limits or Limits())
+    builder = _Builder(local_networks, port, limits or Limits())
     if hosts:
         builder.add("named hosts", "", "named", [parse_host(host, port) for host in hosts])
     for network in networks:
         builder.add_named(network.strip())
     if not hosts and not networks:
         builder.add_own()
-    trouble = surroundings.trouble if networks or not hosts else ""
-    return SweepPlan(tuple(builder.ranges), tuple(builder.targets.values()), builder.limits, trouble)
+    problem = local_networks.problem if networks or not hosts else ""
+    return ScanPlan(tuple(builder.ranges), tuple(builder.targets.values()), builder.limits, problem)
 
 
 def parse_host(text: str, port: int = SSH_PORT) -> Target:
     """Read ``name``, ``name:port``, an address, or ``[IPv6 address]:port``.
 
     Raises:
-        SweepError: it is none of these.
+        ScanTargetError: it is none of these.
     """
     host, own_port = text.strip(), str(port)
     if host.startswith("["):
         host, closed, rest = host[1:].partition("]")
         if not closed or (rest and not rest.startswith(":")):
-            raise SweepError(f"{text!r} is no host. Write an IPv6 address with a port like [fd00::7]:22.")
+            raise ScanTargetError(f"{text!r} is no host. Write an IPv6 address with a port like [fd00::7]:22.")
         own_port = rest[1:] if rest else own_port
     elif host.count(":") == 1:
         host, _colon, own_port = host.partition(":")
     if not own_port.isdigit() or not 1 <= int(own_port) <= 65535:
-        raise SweepError(f"{text!r}: {own_port!r} is no port. Write a number from 1 to 65535.")
+        raise ScanTargetError(f"{text!r}: {own_port!r} is no port. Write a number from 1 to 65535.")
     if not host or set(host) & set(" \t/@,"):
-        raise SweepError(f"{text!r} is no host. Write a name or an address, with :port if it is not {port}.")
+        raise ScanTargetError(f"{text!r} is no host. Write a name or an address, with :port if it is not {port}.")
     address = _as_address(host)
     return Target(address or host, int(own_port), named=True, hostname="" if address else host)
 
@@ -147,8 +147,8 @@ def parse_host(text: str, port: int = SSH_PORT) -> Target:
 class _Builder:
     """Collects ranges and, once each, targets."""
 
-    def __init__(self, surroundings: Surroundings, port: int, limits: Limits) -> None:
-        self.surroundings = surroundings
+    def __init__(self, local_networks: LocalNetworks, port: int, limits: Limits) -> None:
+        self.local_networks = local_networks
         self.port = port
         self.limits = limits
         self.ranges: list[Range] = []
@@ -160,26 +160,26 @@ class _Builder:
             self.targets.setdefault((target.address, target.port), target)
         self.ranges.append(Range(what, interface, origin, len(self.targets) - before))
 
-    def leave_out(self, what: str, interface: str, origin: str, why: str) -> None:
-        self.ranges.append(Range(what, interface, origin, left_out=why))
+    def skip(self, what: str, interface: str, origin: str, why: str) -> None:
+        self.ranges.append(Range(what, interface, origin, skip_reason=why))
 
     def add_named(self, name: str) -> None:
-        interface = next((known for known in self.surroundings.interfaces if known.name == name), None)
+        interface = next((candidate for candidate in self.local_networks.interfaces if candidate.name == name), None)
         if interface:
             for network in interface.networks:
                 self.add_named_network(network, interface.name)
             if not interface.networks:
-                self.leave_out(interface.name, interface.name, "named", "it has no address")
+                self.skip(interface.name, interface.name, "named", "it has no address")
             return
         try:
             network = ipaddress.ip_network(name, strict=False)
         except ValueError as error:
-            known = ", ".join(self.surroundings.names) or "none known"
-            raise SweepError(
-                f"{name!r} is no network and no interface of this computer ({known}). Write it like 192.168.1.0/24."
+            candidate = ", ".join(self.local_networks.names) or "none known"
+            raise ScanTargetError(
+                f"{name!r} is no network and no interface of this computer ({candidate}). Write it like 192.168.1.0/24."
             ) from error
         if network.is_multicast or network.is_unspecified:
-            raise SweepError(f"{network} holds no hosts. Name the network that the machines are in.")
+            raise ScanTargetError(f"{network} holds no hosts. Name the network that the machines are in.")
         self.add_named_network(network, "")
 
     def add_named_network(self, network: NetworkOf, interface: str) -> None:
@@ -188,7 +188,7 @@ class _Builder:
             return
         if network.prefixlen < self.limits.named_prefix:
             first = ipaddress.ip_network(f"{network.network_address}/{self.limits.named_prefix}")
-            raise SweepError(
+            raise ScanTargetError(
                 f"{network} has {network.num_addresses} addresses; a sweep takes at most a "
                 f"/{self.limits.named_prefix} ({first.num_addresses}). Name a part of it, like {first}, "
                 "or name the hosts."
@@ -196,16 +196,16 @@ class _Builder:
         self.add(str(network), interface, "named", self._every(network))
 
     def add_own(self) -> None:
-        for interface in self.surroundings.interfaces:
-            if interface.left_out:
+        for interface in self.local_networks.interfaces:
+            if interface.skip_reason:
                 if interface.networks:
-                    self.leave_out(interface.name, interface.name, "own network", f"{interface.left_out}; name it")
+                    self.skip(interface.name, interface.name, "own network", f"{interface.skip_reason}; name it")
                 continue
             for network in interface.networks:
                 if network.version == 4 and network.prefixlen < 32:
                     self._add_own_network(network, interface)
             self.add_neighbours("known neighbours", interface.name, "neighbour table")
-        if not self.surroundings.interfaces:
+        if not self.local_networks.interfaces:
             self.add_neighbours("known neighbours", "", "neighbour table")
 
     def _add_own_network(self, network: NetworkOf, interface: Interface) -> None:
@@ -214,14 +214,14 @@ class _Builder:
                 f"{network.num_addresses} addresses, by itself a sweep takes at most a /{self.limits.own_prefix}; "
                 "name a part of it, or the hosts"
             )
-            self.leave_out(str(network), interface.name, "own network", why)
+            self.skip(str(network), interface.name, "own network", why)
             return
         self.add(str(network), interface.name, "own network", self._every(network))
 
     def add_neighbours(self, what: str, interface: str, origin: str, within: NetworkOf | None = None) -> None:
         addresses = [
             neighbour.address
-            for neighbour in self.surroundings.neighbours
+            for neighbour in self.local_networks.neighbours
             if (not interface or neighbour.interface == interface)
             and (within is None or ipaddress.ip_address(neighbour.address.partition("%")[0]) in within)
         ]

@@ -22,7 +22,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from ansible_collections.noslop.studio.plugins.plugin_utils.discovery.scan_targets import Limits, SweepPlan, Target
+from ansible_collections.noslop.studio.plugins.plugin_utils.discovery.scan_targets import Limits, ScanPlan, Target
 
 OPEN, CLOSED, TIMEOUT, NO_ROUTE, REFUSED, ERROR = STATUSES = (
     "open",
@@ -73,10 +73,10 @@ class Finding:
 
 
 @dataclass(frozen=True)
-class Sweep:
+class ScanResult:
     """The plan and what came of it: one finding a target, in the plan's order."""
 
-    plan: SweepPlan
+    plan: ScanPlan
     findings: tuple[Finding, ...]
     notes: tuple[str, ...] = ()
 
@@ -94,12 +94,12 @@ class Sweep:
         """What was tried, with what result, in lines for a person."""
         machines = self.machines()
         merged = sum(len(machine.addresses) for machine in machines) - len(machines)
-        counts = ", ".join(f"{count} {_WORDS[status]}" for status, count in self.counts.items())
+        counts = ", ".join(f"{count} {_STATUS_TEXT[status]}" for status, count in self.counts.items())
         same = f" ({merged} of these are further addresses of a machine)" if merged else ""
         return [*self.plan.describe(), f"seen: {counts or 'nothing was tried'}{same}", *self.notes]
 
 
-_WORDS = {
+_STATUS_TEXT = {
     OPEN: "with an SSH server",
     CLOSED: "there without one",
     TIMEOUT: "gave no answer",
@@ -109,7 +109,7 @@ _WORDS = {
 }
 
 
-def scan(plan: SweepPlan, on_finding: Callable[[Finding], None] | None = None) -> Sweep:
+def scan(plan: ScanPlan, on_finding: Callable[[Finding], None] | None = None) -> ScanResult:
     """Try every target of ``plan``, once.
 
     Args:
@@ -123,7 +123,7 @@ def scan(plan: SweepPlan, on_finding: Callable[[Finding], None] | None = None) -
     servers = [finding for finding in findings if finding.status == OPEN]
     keys, notes = _keys_of(servers)
     with_keys = [replace(finding, keys=keys.get((finding.address, finding.port), ())) for finding in findings]
-    return Sweep(plan, tuple(with_keys), notes)
+    return ScanResult(plan, tuple(with_keys), notes)
 
 
 def merge(findings: Iterable[Finding]) -> list[Finding]:
@@ -167,14 +167,14 @@ def parse_keys(printed: str) -> dict[str, tuple[str, ...]]:
     return keys
 
 
-async def _probe_all(plan: SweepPlan, on_finding: Callable[[Finding], None]) -> list[Finding]:
+async def _probe_all(plan: ScanPlan, on_finding: Callable[[Finding], None]) -> list[Finding]:
     waiting = iter(enumerate(plan.targets))
-    found: dict[int, Finding] = {}
+    findings: dict[int, Finding] = {}
 
     async def work() -> None:
         for index, target in waiting:
-            found[index] = await _probe(target, plan.limits)
-            on_finding(found[index])
+            findings[index] = await _probe(target, plan.limits)
+            on_finding(findings[index])
 
     workers = [asyncio.ensure_future(work()) for _ in range(min(plan.limits.in_flight, len(plan.targets)))]
     try:
@@ -185,7 +185,7 @@ async def _probe_all(plan: SweepPlan, on_finding: Callable[[Finding], None]) -> 
         await asyncio.gather(*workers, return_exceptions=True)
     # A name and a network may both lead to one address: the finding that carries the name stays.
     unique: dict[tuple[str, int], Finding] = {}
-    for _index, finding in sorted(found.items()):
+    for _index, finding in sorted(findings.items()):
         unique.setdefault((finding.address, finding.port), finding)
     return list(unique.values())
 
@@ -235,8 +235,8 @@ async def _probe_address(target: Target, address: str, limits: Limits) -> Findin
     else:
         if banner.startswith("SSH-"):
             return replace(_finding(target, address, OPEN, "", ""), banner=banner)
-        said = f"said {banner!r}, which is not SSH" if banner else "hung up without a word"
-        detail = f"{where} took the connection and {said}"
+        answer = f"said {banner!r}, which is not SSH" if banner else "hung up without a word"
+        detail = f"{where} took the connection and {answer}"
     finally:
         writer.close()
     return _finding(
@@ -333,7 +333,7 @@ def _keys_of(servers: Sequence[Finding]) -> tuple[dict[tuple[str, int], tuple[st
             missing = [s.address for s in servers if s.port == port and (s.address, port) not in keys]
             if missing:
                 read = _keyscan([program, "-T", str(_KEYSCAN_S), "-p", str(port), "-t", types, "-f", "-"], missing)
-                keys.update({(address, port): found for address, found in read.items()})
+                keys.update({(address, port): read_keys for address, read_keys in read.items()})
     without = [f"{s.address} port {s.port}" for s in servers if (s.address, s.port) not in keys]
     return keys, (f"No host key could be read from {', '.join(without)}.",) if without else ()
 

@@ -11,26 +11,26 @@ from collections.abc import Iterable
 LIKENESS = 0.8
 
 
-def near_misses(names: Iterable[str], known: Iterable[str], prefixes: Iterable[str]) -> dict[str, str]:
+def find_misspelled(names: Iterable[str], declared: Iterable[str], prefixes: Iterable[str]) -> dict[str, str]:
     """Find names that look like slips of known ones.
 
     Args:
         names: variables that a host has.
-        known: variables that are read.
+        declared: variables that are read.
         prefixes: beginnings that make a name ours, like ``noslop_``. Of several that fit the longest counts.
 
     Returns:
         Each suspicious name, with the known one that it resembles most.
     """
-    known_names = set(known)
+    declared_names = set(declared)
     beginnings = sorted(prefixes, key=len, reverse=True)
-    found: dict[str, str] = {}
-    for name in sorted(set(names) - known_names):
+    misspelled: dict[str, str] = {}
+    for name in sorted(set(names) - declared_names):
         prefix = next((one for one in beginnings if name.startswith(one)), None)
         if prefix is None:
             continue
-        ends = {one[len(prefix) :] for one in known_names if one.startswith(prefix)}
+        ends = {one[len(prefix) :] for one in declared_names if one.startswith(prefix)}
         alike = difflib.get_close_matches(name[len(prefix) :], sorted(ends), n=1, cutoff=LIKENESS)
         if alike:
-            found[name] = prefix + alike[0]
-    return found
+            misspelled[name] = prefix + alike[0]
+    return misspelled

@@ -11,7 +11,7 @@ from typing import Any
 
 from ansible_collections.noslop.studio.plugins.module_utils import studio
 from ansible_collections.noslop.studio.plugins.module_utils.checks.check import Checks, enumerate_words
-from ansible_collections.noslop.studio.plugins.plugin_utils.validation.misspelled_variables import near_misses
+from ansible_collections.noslop.studio.plugins.plugin_utils.validation.misspelled_variables import find_misspelled
 
 #: Under this name the report tells what is about no single host.
 STUDIO = "studio"
@@ -53,7 +53,7 @@ def judge_plan(checks: Checks, plan: Plan) -> None:
         return
     _judge_server(checks, plan)
     _judge_members(checks, plan)
-    _judge_sameness(checks, "studio.addresses", "the address", plan.addresses, "set noslop_address for each of them")
+    _judge_uniqueness(checks, "studio.addresses", "the address", plan.addresses, "set noslop_address for each of them")
     missing = [host for host in plan.hosts if not studio.as_ip(plan.addresses.get(host, ""))]
     checks.add(
         "studio.address_known",
@@ -62,11 +62,11 @@ def judge_plan(checks: Checks, plan: Plan) -> None:
         expected="an IP address for each host, in noslop_address or ansible_host",
         todo=f"set noslop_address for {enumerate_words(missing)}",
     )
-    ways = {tuple(paths) for paths in plan.paths.values()}
+    path_sets = {tuple(paths) for paths in plan.paths.values()}
     checks.add(
         "studio.paths",
-        len(ways) <= 1,
-        seen=f"{len(ways)} different sets of paths" if len(ways) > 1 else "one set of paths",
+        len(path_sets) <= 1,
+        seen=f"{len(path_sets)} different sets of paths" if len(path_sets) > 1 else "one set of paths",
         expected="the same paths on every host",
         todo=f"set the noslop_*_dir variables and noslop_storage_root in {_VARIABLES_FILE}, not for single hosts",
     )
@@ -103,13 +103,15 @@ def _judge_server(checks: Checks, plan: Plan) -> None:
 
 
 def _judge_members(checks: Checks, plan: Plan) -> None:
-    apart = [host for host in plan.hosts if host not in {*plan.servers, *plan.clients}]
+    outside = [host for host in plan.hosts if host not in {*plan.servers, *plan.clients}]
     checks.add(
         "studio.members",
-        plan.provider != "nfs" or not apart,
-        seen=f"{enumerate_words(apart)} neither serve nor mount the storage" if apart else "every host has the storage",
+        plan.provider != "nfs" or not outside,
+        seen=f"{enumerate_words(outside)} neither serve nor mount the storage"
+        if outside
+        else "every host has the storage",
         expected="every host in storage_server or storage_clients",
-        todo=f"put {enumerate_words(apart)} into the group storage_clients, or take them out of the inventory",
+        todo=f"put {enumerate_words(outside)} into the group storage_clients, or take them out of the inventory",
     )
     for service, hosts in plan.services.items():
         if not hosts:
@@ -120,15 +122,15 @@ def judge_identities(checks: Checks, identities: Mapping[str, Mapping[str, Any]]
     """Whether hosts can be told apart; clones of one disk image cannot."""
     machine_ids = {host: str(own["machine_id"]) for host, own in identities.items()}
     todo = "on all but one of them run `rm /etc/machine-id && systemd-machine-id-setup`, and reboot"
-    _judge_sameness(checks, "studio.machine_ids", "the machine id", machine_ids, todo)
+    _judge_uniqueness(checks, "studio.machine_ids", "the machine id", machine_ids, todo)
     hostnames = {host: str(own["hostname"]) for host, own in identities.items()}
     todo = (
         "give each its own with `hostnamectl set-hostname NAME`: an NFS server takes clients of one name for one client"
     )
-    _judge_sameness(checks, "studio.hostnames", "the host name", hostnames, todo)
+    _judge_uniqueness(checks, "studio.hostnames", "the host name", hostnames, todo)
 
 
-def _judge_sameness(checks: Checks, check: str, what: str, values: Mapping[str, str], todo: str) -> None:
+def _judge_uniqueness(checks: Checks, check: str, what: str, values: Mapping[str, str], todo: str) -> None:
     owners: dict[str, list[str]] = {}
     for host, value in values.items():
         owners.setdefault(value, []).append(host)
@@ -143,19 +145,19 @@ def _judge_sameness(checks: Checks, check: str, what: str, values: Mapping[str, 
     )
 
 
-def judge_clocks(checks: Checks, epochs: Mapping[str, float], asked: float, answered: float) -> None:
+def judge_clocks(checks: Checks, epochs: Mapping[str, float], started: float, finished: float) -> None:
     """Whether clocks are far off, as far as the controller can tell: it knows when it asked and when it had answers.
 
     Args:
         checks: where the results go.
         epochs: each host's time, taken somewhere between these two moments.
-        asked: the controller's time before any host was asked.
-        answered: its time when all had answered.
+        started: the controller's time before any host was asked.
+        finished: its time when all had answered.
     """
     wrong = {
-        host: epoch - (asked if epoch < asked else answered)
+        host: epoch - (started if epoch < started else finished)
         for host, epoch in epochs.items()
-        if not asked - CLOCK_TOLERANCE_S <= epoch <= answered + CLOCK_TOLERANCE_S
+        if not started - CLOCK_TOLERANCE_S <= epoch <= finished + CLOCK_TOLERANCE_S
     }
     checks.add(
         "studio.clocks",
@@ -203,11 +205,11 @@ def judge_networks(checks: Checks, networks: Iterable[str]) -> None:
     )
 
 
-def judge_variables(checks: Checks, names: Iterable[str], known: Iterable[str], prefixes: Iterable[str]) -> None:
+def judge_variables(checks: Checks, names: Iterable[str], declared: Iterable[str], prefixes: Iterable[str]) -> None:
     """Whether a variable was misspelled: Ansible would pass over it, and a default would hold in silence."""
-    everyone = sorted(set(names))
-    known_names = set(known)
-    wrong = near_misses(everyone, known_names, prefixes)
+    all_names = sorted(set(names))
+    declared_names = set(declared)
+    wrong = find_misspelled(all_names, declared_names, prefixes)
     checks.add(
         "studio.variables",
         not wrong,
@@ -215,12 +217,12 @@ def judge_variables(checks: Checks, names: Iterable[str], known: Iterable[str], 
         expected=enumerate_words(sorted(set(wrong.values())), "known names"),
         todo="; ".join(f"write {right} for {name}" for name, right in wrong.items()),
     )
-    strange = [
-        name for name in everyone if name.startswith("noslop_") and name not in known_names and name not in wrong
+    undeclared = [
+        name for name in all_names if name.startswith("noslop_") and name not in declared_names and name not in wrong
     ]
-    if strange:
+    if undeclared:
         checks.note(
             "studio.variables",
-            seen=f"NoSlop does not read {enumerate_words(strange)}",
+            seen=f"NoSlop does not read {enumerate_words(undeclared)}",
             expected="variables that are called noslop_ something are NoSlop's",
         )
