@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The controller's word before a deploy: every problem of every host, and of all of them together."""
+"""Report on the controller, before a deployment, the problems of each host and of the studio as a whole."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ _ROLES = Path(__file__).parents[2] / "roles"
 
 
 class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core has no types
-    """Gather, and judge what is about all hosts together; nothing runs on a host."""
+    """Collect the checks of the hosts, and check the studio as a whole; run nothing on a host."""
 
     TRANSFERS_FILES = False
     _requires_connection = False
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
-        """Return ``report``. The task does not fail for what the report says."""
+        """Return ``report``. The task does not fail when a check failed."""
         result: dict[str, Any] = super().run(tmp, task_vars)
         strings = {"type": "list", "elements": "str", "default": []}
         _, arguments = self.validate_argument_spec(
@@ -87,7 +87,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core has no typ
 
 
 def declared_variables() -> tuple[set[str], set[str]]:
-    """Every variable that the collection reads, and the beginnings that make a name one of ours."""
+    """Return every variable that the collection reads, and the prefixes of its names."""
     declared = {*studio.DEFAULTS, *studio.HOST_VARIABLES, *studio.RUN_VARIABLES}
     prefixes = {"noslop_"}
     for file in sorted(_ROLES.glob("*/meta/argument_specs.yml")):
@@ -111,7 +111,7 @@ def _address(hostvars: Mapping[str, Mapping[str, Any]], host: str) -> str:
 
 
 def _display(notes: list[str], count: int, *, ok: bool) -> None:
-    """Print what is no problem; the problems are the message of the task that fails for them."""
+    """Print the notes; the problems are the message of the task that fails because of them."""
     display = Display()
     if notes:
         display.display("\n".join(["\nTo know", *notes]))

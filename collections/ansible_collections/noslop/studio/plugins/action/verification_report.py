@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The controller's word on a studio: one report of what all hosts found."""
+"""Report the verification of a studio on the controller, from the checks of all hosts."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from ansible.utils.display import Display
 from ansible_collections.noslop.studio.plugins.module_utils.checks.check import Check
 from ansible_collections.noslop.studio.plugins.plugin_utils import reports
 
-#: Registered by the role studio_verify; the second has what the connection said where the first is missing.
+#: Registered by the role studio_verify; the second has the error of the connection where the first is missing.
 REGISTERED = ("studio_verify_result", "__studio_verify_written")
 
 
 class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core has no types
-    """Gather, write and show; nothing runs on a host."""
+    """Collect the checks, write the report and print it; run nothing on a host."""
 
     TRANSFERS_FILES = False
     _requires_connection = False
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
-        """Return ``report``. The task does not fail for what the report says."""
+        """Return ``report``. The task does not fail when a check failed."""
         result: dict[str, Any] = super().run(tmp, task_vars)
         _, arguments = self.validate_argument_spec(
             argument_spec={
@@ -59,13 +59,13 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core has no typ
 
 
 def registered(hostvars: Mapping[str, Mapping[str, Any]], host: str, names: tuple[str, ...]) -> list[Mapping[str, Any]]:
-    """What tasks registered for a host under these names, as far as they ran."""
+    """Return the results that tasks registered for a host under these names, as far as they ran."""
     own = hostvars.get(host, {})
     return [dict(own[name]) for name in names if isinstance(own.get(name), Mapping)]
 
 
 def write(path: str, report: Mapping[str, Any]) -> None:
-    """Write the report so that nobody reads half of it.
+    """Write the report in one step, so that no reader sees half of it.
 
     Raises:
         AnsibleActionFail: it could not be written.

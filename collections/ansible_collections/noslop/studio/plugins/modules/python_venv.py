@@ -1,7 +1,7 @@
 #!/usr/bin/python
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The module ``noslop.studio.python_venv``."""
+"""Run the module ``noslop.studio.python_venv``."""
 
 from __future__ import annotations
 
@@ -11,70 +11,70 @@ author: The NoSlop authors (@noslop)
 version_added: 0.1.0
 short_description: Make a virtual environment of exactly the packages in a lock
 description:
-  - Installs what a lock lists, each file compared with its hash, and nothing besides. The lock is a text, as
-    M(noslop.studio.package_lock) gives it, or lies in a wheel, which is installed after it.
+  - Installs the packages in a lock, each file compared with its hash, and no others. The lock is a text, as
+    M(noslop.studio.package_lock) returns it, or a file in a wheel, which is installed after it.
   - The environment is built as C(account) in a directory of its own and then given to root, and is never changed
-    afterwards. Another lock makes another one, which takes its place when it is whole. So no package's code ever runs
-    as root, and no service can change its own program.
-  - It is made so that it can be moved (C(uv venv --relocatable)), because it is built elsewhere. Its scripts find their
+    afterwards. For another lock a new environment is built, which replaces the old one when it is whole. So no code of
+    a package ever runs as root, and no service can change its own program.
+  - It is relocatable (C(uv venv --relocatable)), because it is built in another directory. Its scripts use the
     interpreter beside them.
-  - A stamp records what it was made from. While that is the same, no index is asked.
+  - A stamp records its inputs. While they are the same, no index is used.
 attributes:
   check_mode:
-    description: Says whether something would be installed.
+    description: Returns whether packages would be installed.
     support: full
   diff_mode:
-    description: Not given.
+    description: Not available.
     support: none
 options:
   path:
-    description: The virtual environment. Its parents are root's.
+    description: Path of the virtual environment. Its parents belong to root.
     type: path
     required: true
   python:
-    description: The interpreter to make it with.
+    description: Interpreter of the environment.
     type: str
     default: python3
   lock:
-    description: The packages, in one part a step. Empty takes them from C(wheel).
+    description: The packages, in one part for each step. When empty, C(wheel) contains them.
     type: str
     default: ""
   indexes:
-    description: The index of each step. Empty, or left out, takes the host's own setting for pip, or PyPI.
+    description: Package index of each step. Empty or omitted stands for the host's setting of pip, or PyPI.
     type: list
     elements: str
     default: []
   allow_source:
-    description: Packages that are built from their source here. All others are installed as wheels only.
+    description: Packages that may be built from source. All others are installed as wheels only.
     type: list
     elements: str
     default: []
   wheel:
-    description: A wheel on the host that is installed after what it needs.
+    description: Wheel on the host that is installed after its dependencies.
     type: path
   wheel_sha256:
-    description: The SHA-256 of C(wheel).
+    description: SHA-256 of C(wheel).
     type: str
   wheel_lock:
     description: Name of the lock in C(wheel).
     type: str
   account:
-    description: Who builds it.
+    description: Account that builds.
     type: str
     default: noslop-build
   programs:
-    description: The directory of all programs, which holds the place to build in and the tools.
+    description: Directory of all programs, with the build directory and the tools.
     type: path
     default: /opt/noslop
   prune:
     description:
-      - The directory that holds this environment's version directory and older ones, of which all but three go. Those
-        that a process runs from stay.
+      - Directory of this environment's version directory and older ones, of which all but three are removed. Those that
+        a process runs from are kept.
     type: path
 """
 
 EXAMPLES = r"""
-- name: Install what ComfyUI needs
+- name: Install the packages of ComfyUI
   noslop.studio.python_venv:
     path: /opt/noslop/comfyui/venvs/v0.3.64-cpu
     lock: "{{ packages.lock }}"
@@ -109,7 +109,7 @@ STAMP = ".noslop-venv.json"
 
 
 def main() -> None:
-    """Install what is missing."""
+    """Install the environment where it is missing or outdated."""
     module = AnsibleModule(
         argument_spec={
             "path": {"type": "path", "required": True},
@@ -137,7 +137,7 @@ def main() -> None:
 
 
 def _install(module: AnsibleModule) -> dict[str, Any]:
-    """Install unless the stamp says that everything is there."""
+    """Install the environment unless its stamp has the same inputs."""
     path: str = module.params["path"]
     result: dict[str, Any] = {"changed": False, "directory": path, "removed": []}
     stamp = release_dir.read_stamp(path, STAMP)
@@ -225,13 +225,13 @@ def _lock_in(params: dict[str, Any], content: bytes) -> str:
 
 
 def _interpreters(python: uv.Interpreter) -> set[str]:
-    """Return what the environment's links to its interpreter may lead to."""
+    """Return the paths that the environment's links to its interpreter may lead to."""
     program = shutil.which(python.path) or python.path
     return {os.path.abspath(program), os.path.realpath(program), *_chain(program)}
 
 
 def _chain(path: str) -> set[str]:
-    """Return each path on the way of links from ``path``."""
+    """Return each path in the chain of links from ``path``."""
     visited: set[str] = set()
     while os.path.islink(path) and path not in visited:
         visited.add(path)
@@ -240,7 +240,7 @@ def _chain(path: str) -> set[str]:
 
 
 def _below_version(path: str, base: str) -> str:
-    """Return where the environment lies in its version directory, which is what lies directly below ``base``."""
+    """Return the path of the environment in its version directory, which lies directly below ``base``."""
     below = os.path.relpath(path, base).split("/")[1:]
     return os.path.join(*below) if below else ""
 

@@ -1,7 +1,7 @@
 #!/usr/bin/python
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The module ``noslop.studio.web_service``."""
+"""Run the module ``noslop.studio.web_service``."""
 
 from __future__ import annotations
 
@@ -9,37 +9,38 @@ DOCUMENTATION = r"""
 module: web_service
 author: The NoSlop authors (@noslop)
 version_added: 0.1.0
-short_description: Keep a systemd service running that answers over HTTP
+short_description: Start or restart a systemd service, and wait until it answers over HTTP
 description:
   - Enables a unit, starts it, restarts it where its unit file or its program changed, and waits until it answers. One
-    call does what would else be a reload, a start, a handler and a wait.
-  - A restart that an interrupted run owes is made up for by the next one.
-  - When it does not answer, the error names its state, the last lines of its journal, and who else holds the port.
+    call replaces a reload, a start, a handler and a wait.
+  - The next run makes up for a restart that an interrupted run did not make.
+  - When it does not answer, the error contains its state, the last lines of its journal, and other listeners on the
+    port.
 attributes:
   check_mode:
-    description: Says what would be done. A unit that is not written yet counts as one to start.
+    description: Returns what would be done. A unit that is not written yet counts as one to start.
     support: full
   diff_mode:
-    description: Not given.
+    description: Not available.
     support: none
 options:
   name:
-    description: The unit, with its ending.
+    description: Name of the unit, with its suffix.
     type: str
     required: true
   url:
-    description: What to ask. Any answer below 400 will do.
+    description: URL to request. Any status below 400 counts as an answer.
     type: str
   restart:
-    description: Whether what it runs from has changed.
+    description: Whether the program or its configuration has changed.
     type: bool
     default: false
   timeout_s:
-    description: Seconds that it may take until it answers.
+    description: Seconds until it must answer.
     type: int
     default: 180
   state:
-    description: C(absent) stops and disables it, and removes its unit file when NoSlop wrote it.
+    description: Desired state. C(absent) stops and disables it, and removes its unit file when NoSlop wrote it.
     type: str
     choices: [present, absent]
     default: present
@@ -55,7 +56,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 actions:
-  description: What was done, or would be.
+  description: Actions that were done, or would be.
   type: list
   elements: str
   returned: success
@@ -78,21 +79,21 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.noslop.studio.plugins.module_utils.host import processes
 
 UNITS = "/etc/systemd/system"
-#: Restarts that are owed. On a file system that forgets: after a reboot the unit runs what is there anyway.
+#: Directory of markers of pending restarts. In memory, since a reboot starts the unit with the new program anyway.
 PENDING_RESTARTS = "/run/noslop/restart"
 HEADER = "Managed by NoSlop"
-#: A program that ended this often since it was started will not come up by waiting.
+#: After so many restarts by systemd, the unit counts as failed.
 MAX_RESTARTS = 5
 JOURNAL_LINES = 15
 _POLL_S = 0.5
 
 
 class ServiceError(Exception):
-    """A service does not run, in words for the person who has to mend it."""
+    """A service does not run. The message is for the user who has to repair it."""
 
 
 def main() -> None:
-    """Make it run, or make it go."""
+    """Start the service, or remove it."""
     module = AnsibleModule(
         argument_spec={
             "name": {"type": "str", "required": True},
@@ -125,7 +126,7 @@ class Service:
         self.actions: list[str] = []
 
     def ensure_running(self) -> dict[str, Any]:
-        """Enable, start or restart it, and wait for its answer."""
+        """Enable, start or restart the unit, and wait for its answer."""
         before = self.show()
         needs_restart = (
             self.module.params["restart"] or before["NeedDaemonReload"] == "yes" or os.path.exists(self.pending_restart)
@@ -140,7 +141,7 @@ class Service:
         if not is_active:
             self._require_free_port()
             if before["ActiveState"] == "failed":
-                # A unit that reached its start limit is not started before.
+                # A unit that reached its start limit cannot be started without it.
                 self._do("reset-failed", self.name)
             self._do("start", self.name, may_fail=True)
         elif needs_restart:
@@ -152,7 +153,7 @@ class Service:
         return {"changed": bool(self.actions), "actions": self.actions, "kept": []}
 
     def remove(self) -> dict[str, Any]:
-        """Stop and disable it, and take its unit file away when it is ours."""
+        """Stop and disable the unit, and remove its unit file when it is ours."""
         before = self.show()
         kept = []
         if before["UnitFileState"] == "enabled":
@@ -171,7 +172,7 @@ class Service:
         return {"changed": bool(self.actions), "actions": self.actions, "kept": kept}
 
     def show(self) -> dict[str, str]:
-        """How the unit is; a unit that does not exist is inactive."""
+        """Return the properties of the unit; a unit that does not exist is inactive."""
         names = ("LoadState", "ActiveState", "SubState", "UnitFileState", "NeedDaemonReload", "NRestarts", "Result")
         _, out, _ = self._systemctl("show", "-p", ",".join(names), self.name)
         properties = dict(line.split("=", 1) for line in out.splitlines() if "=" in line)
@@ -182,7 +183,7 @@ class Service:
         if self.module.check_mode:
             return
         code, out, err = self._systemctl(*words)
-        # A failed start may be a share that is not back yet: Restart= tries again, and the wait below decides.
+        # A start may fail because a share is not available yet: Restart= tries again, and the wait below decides.
         if code != 0 and not may_fail:
             raise ServiceError(f"systemctl {' '.join(words)} failed: {(err or out).strip()}")
 
@@ -250,8 +251,8 @@ class Service:
 
 
 def ask(url: str) -> str:
-    """Ask once. Returns what is wrong, or nothing."""
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # it is this host that is asked
+    """Request the URL once. Returns the problem, or an empty string."""
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # no proxy: the service is on this host
     try:
         with opener.open(url, timeout=10):
             return ""

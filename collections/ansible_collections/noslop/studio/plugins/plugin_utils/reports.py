@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Make one report of what all hosts said, and the text of it that a person reads. Pure."""
+"""Merge the checks of all hosts into one report, and format it as text. Pure."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ _BROKEN_TODO = "look at what the run said about {host} further up, mend that, an
 
 
 def gather(hosts: Iterable[str], results: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[Check]:
-    """All checks of all hosts; a host that gave none is a failed check.
+    """Return all checks of all hosts; a host without a result becomes a failed check.
 
     Args:
-        hosts: every host that should have been asked.
+        hosts: all hosts that should have results.
         results: per host the registered results of its tasks, the one with its checks first.
     """
     checks: list[Check] = []
@@ -44,7 +44,7 @@ def _missing_result(host: str, results: Sequence[Mapping[str, Any]]) -> Check:
 
 
 def report_not_deployed(host: str) -> Check:
-    """The one thing to say of a bare host in check mode."""
+    """Return the check that stands for a host without a deployment in check mode."""
     return Check(
         host=host,
         check="host.deployed",
@@ -57,12 +57,12 @@ def report_not_deployed(host: str) -> Check:
 
 
 def select_failed(checks: Iterable[Check]) -> list[Check]:
-    """The checks that did not pass."""
+    """Return the checks that did not pass."""
     return [check for check in checks if not check["ok"]]
 
 
 def summarize(checks: Sequence[Check]) -> list[tuple[str, bool]]:
-    """One line for each host and area, with whether all is well there."""
+    """Return one line for each host and area, with whether all its checks passed."""
     groups: dict[tuple[str, str], list[Check]] = {}
     for check in checks:
         groups.setdefault((check["host"], area_of(check["check"])), []).append(check)
@@ -78,7 +78,7 @@ def summarize(checks: Sequence[Check]) -> list[tuple[str, bool]]:
 
 
 def format_check(check: Check) -> str:
-    """One check with everything that is known about it."""
+    """Return one check as text, with all its fields."""
     share = f", share {check['share']}" if check["share"] else ""
     lines = [
         f"  {check['host']}: {check['check']}{share}",
@@ -91,12 +91,12 @@ def format_check(check: Check) -> str:
 
 
 def format_line(check: Check) -> str:
-    """One check in a line."""
+    """Return one check as one line."""
     return f"  {'ok    ' if check['ok'] else 'FAILED'}  {check['host']}  {_name(check)}: {check['seen']}"
 
 
 def merge_hosts(checks: Iterable[Check]) -> list[tuple[list[str], Check]]:
-    """Checks that say the same of several hosts, as one with the names of these hosts."""
+    """Return each group of checks that differ by host only, as the names of the hosts and one check."""
     groups: dict[tuple[str, ...], tuple[list[str], Check]] = {}
     for check in checks:
         key = (check["check"], check["share"], check["seen"], check["expected"])
@@ -105,7 +105,7 @@ def merge_hosts(checks: Iterable[Check]) -> list[tuple[list[str], Check]]:
 
 
 def format_headline(checks: Sequence[Check]) -> str:
-    """What failed where, in one line; empty when nothing did."""
+    """Return the failed checks by host, in one line; empty when none failed."""
     bad = select_failed(checks)
     if not bad:
         return ""
@@ -117,7 +117,7 @@ def format_headline(checks: Sequence[Check]) -> str:
 
 
 def list_problems(checks: Iterable[Check]) -> list[str]:
-    """Every failed check with what to do; what several hosts have in common is told once."""
+    """Return every failed check with its next step; one that several hosts share is listed once."""
     return [
         f"  {', '.join(hosts)}: {_name(check)}: {check['seen']}\n"
         f"      expected:  {check['expected']}\n"
@@ -127,7 +127,7 @@ def list_problems(checks: Iterable[Check]) -> list[str]:
 
 
 def list_notes(checks: Iterable[Check]) -> list[str]:
-    """What passed and should still be read, each once."""
+    """Return the passed checks that the user should read, each once."""
     return [
         f"  {', '.join(hosts)}: {_name(check)}: {check['seen'].removeprefix(NOTE)}"
         for hosts, check in merge_hosts(check for check in checks if is_note(check))

@@ -1,10 +1,10 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Copy what a directory holds to a share without ever replacing anything there.
+"""Copy the content of a directory to a share without ever replacing anything there.
 
-Two steps that can each be repeated: :func:`compare` says what of a directory the share has, lacks, or has differently,
-and :func:`copy` brings over what it lacks. A file appears on the share under its name only when
-its content was read back and found equal.
+Two steps that can each be repeated: :func:`compare` sorts the entries of a directory into those that the share has,
+lacks, or has differently, and :func:`copy` copies those that it lacks. A file appears on the share under its name only
+after its content was read back and is equal.
 """
 
 from __future__ import annotations
@@ -30,18 +30,18 @@ DIRECTORY_MODE = 0o2770
 
 
 class CopyError(Exception):
-    """The directory cannot be carried over, in words for the person who has to decide."""
+    """The directory cannot be copied. The message is for the user who has to decide."""
 
 
 class NameConflictError(CopyError):
-    """A name on the share was taken by somebody else meanwhile."""
+    """Another process made an entry with the same name on the share meanwhile."""
 
 
 @dataclass(frozen=True)
 class Accounts:
-    """Who reads the directory and who writes the share; ``None`` is this process as it is.
+    """The accounts that read the directory and write to the share; ``None`` is the account of this process.
 
-    Root reads as the directory's owner: a link in it to what only root may read would else publish that.
+    Root reads as the directory's owner. Otherwise a link in it could publish a file that only root may read.
     """
 
     reader: worker_processes.Account | None = None
@@ -50,7 +50,7 @@ class Accounts:
 
 @dataclass
 class Comparison:
-    """How a directory and a share relate. Every pair is an entry and its path on the share."""
+    """The differences between a directory and a share. Every pair is an entry and its path on the share."""
 
     missing: list[tuple[Entry, str]] = field(default_factory=list)
     same: list[tuple[Entry, str]] = field(default_factory=list)
@@ -58,19 +58,19 @@ class Comparison:
     kept: list[str] = field(default_factory=list)
     #: differ, and get a name of their own on the share: ``old -> new``
     renamed: list[str] = field(default_factory=list)
-    #: differ, and a person must decide
+    #: differ, and the user must decide
     conflicts: list[str] = field(default_factory=list)
 
     @property
     def missing_bytes(self) -> int:
-        """What copying takes; several names of one file count once."""
+        """Return the size of what is missing; several names of one file count once."""
         sizes = {entry.identity or entry.path: entry.size_bytes for entry, _ in self.missing}
         return sum(sizes.values())
 
 
 @dataclass(frozen=True)
 class Rules:
-    """What to do with names that match a pattern (fnmatch on the relative path)."""
+    """Patterns (fnmatch on the relative path) and the treatment of names that match them."""
 
     exclude: Sequence[str] = ()
     prefer_share: Sequence[str] = ()
@@ -79,7 +79,7 @@ class Rules:
 
 
 def compare(entries: Iterable[Entry], share: str, rules: Rules, accounts: Accounts) -> Comparison:
-    """Look on the share for each entry; files count as equal when their contents are."""
+    """Compare each entry with the share; files count as equal when their contents are."""
     result = Comparison()
     blocked: list[str] = []
     for entry in entries:
@@ -102,7 +102,7 @@ def compare(entries: Iterable[Entry], share: str, rules: Rules, accounts: Accoun
 
 
 def compare_names(entries: Iterable[Entry], share: str, account: worker_processes.Account | None) -> Comparison:
-    """Look on the share for each entry's name only: whatever has it stays as it is, and counts as the same."""
+    """Compare the names of the entries only: an entry of the share with the same name counts as the same, and stays."""
     result = Comparison()
     with access.acting_as(account):
         for entry in entries:
@@ -112,16 +112,16 @@ def compare_names(entries: Iterable[Entry], share: str, account: worker_processe
 
 
 def copy(comparison: Comparison, share: str, accounts: Accounts, *, may_exist: bool = False) -> None:
-    """Bring over what is missing.
+    """Copy what is missing.
 
     Args:
         comparison: what is missing.
-        share: where it goes.
+        share: directory of the share.
         accounts: the accounts that read the directory and write to the share.
-        may_exist: whether a file of that name may have appeared meanwhile, and then stays.
+        may_exist: whether an entry of that name may exist by now, and then stays.
 
     Raises:
-        CopyError: a file changed meanwhile, appeared on the share meanwhile, or came out different.
+        CopyError: a file changed meanwhile, appeared on the share meanwhile, or its copy is different.
         OSError: reading or writing failed.
     """
     first_names = {entry.identity: path for entry, path in comparison.same if entry.identity}
@@ -162,7 +162,7 @@ def remove_parts(share: str, entries: Iterable[Entry], account: worker_processes
 
 
 def _difference(entry: Entry, destination: str, accounts: Accounts) -> str | None:
-    """``None``: the share has nothing there; an empty string: the same; else what is different."""
+    """Return what is different: ``None`` where the share lacks the entry, an empty string where both are the same."""
     with access.acting_as(accounts.writer):
         try:
             status = os.lstat(destination)
@@ -231,7 +231,7 @@ def _copy_file(entry: Entry, destination: str, accounts: Accounts) -> None:
             os.utime(descriptor, ns=(entry.mtime_ns, entry.mtime_ns))
             os.fsync(descriptor)
         finally:
-            os.close(descriptor)  # raises what a network file system says only now
+            os.close(descriptor)  # a network file system reports some write errors only at close
         try:
             if _digest(part) != digest:
                 raise CopyError(f"{destination}: read back from the share, its content is not what was written.")
@@ -257,7 +257,7 @@ def _copy_content(source: int, destination: int) -> str:
 
 
 def _digest(path: str) -> str:
-    """The SHA-256 of what is stored, and not of what this host remembers having written."""
+    """Return the SHA-256 of the stored content, past this host's page cache."""
     digest = hashlib.sha256()
     with open(path, "rb", buffering=0) as stream:
         os.posix_fadvise(stream.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
@@ -267,11 +267,11 @@ def _digest(path: str) -> str:
 
 
 def _publish(part: str, destination: str) -> None:
-    """Give a finished file its name, without taking that name from another."""
+    """Link a finished file to its name, without replacing another entry of that name."""
     try:
         os.link(part, destination)
     except FileExistsError as error:
-        # The answer to a link that did succeed can get lost on NFS: then both names are one file.
+        # NFS can lose the reply to a link(2) that succeeded: then both names are one file.
         if not os.path.samefile(part, destination):
             raise NameConflictError(
                 f"{destination} appeared on the share meanwhile. Run again to compare it."
@@ -279,7 +279,7 @@ def _publish(part: str, destination: str) -> None:
     except OSError as error:
         if error.errno not in (errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EMLINK):
             raise
-        if os.path.lexists(destination):  # a file system without hard links: the best that it can do
+        if os.path.lexists(destination):  # a file system without hard links has no atomic way
             raise NameConflictError(
                 f"{destination} appeared on the share meanwhile. Run again to compare it."
             ) from error
@@ -298,7 +298,7 @@ def _link(first: str, destination: str, account: worker_processes.Account | None
 def _sync_directory(path: str) -> None:
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        with contextlib.suppress(OSError):  # some network file systems cannot, and are synchronous anyway
+        with contextlib.suppress(OSError):  # some network file systems refuse it, and are synchronous anyway
             os.fsync(descriptor)
     finally:
         os.close(descriptor)

@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""List what a directory holds, in the form in which it can be copied to where other hosts see it too."""
+"""List the entries of a directory in a form in which they can be copied to a file system that other hosts mount."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from ansible_collections.noslop.studio.plugins.module_utils.host import mountinf
 
 @dataclass(frozen=True)
 class Entry:
-    """One thing in a scanned directory; ``path`` is relative to it.
+    """One entry of a scanned directory; ``path`` is relative to it.
 
-    ``source`` is where the content lies: for what a link brought in from outside, that is elsewhere.
+    ``source`` is the absolute path of the content, outside the directory where a link leads there.
     """
 
     path: str
@@ -33,19 +33,19 @@ class Entry:
 
 @dataclass
 class Listing:
-    """What :func:`scan` found, and what it left out or treated specially."""
+    """The result of :func:`scan`: the entries, and those that it left out or treated specially."""
 
     entries: list[Entry] = field(default_factory=list)
-    #: links that lead out of the directory: what they lead to is taken in their place
+    #: links that lead out of the directory: their targets are copied in their place
     followed: list[str] = field(default_factory=list)
-    #: links that lead nowhere or in a circle, copied as they are
+    #: links without a target or in a loop, copied as they are
     dangling: list[str] = field(default_factory=list)
-    #: excluded by a pattern, or neither file, directory nor link: stays where it is
+    #: excluded by a pattern, or neither file, directory nor link: not copied
     left: list[str] = field(default_factory=list)
 
 
 def scan(directory: str, exclude: Sequence[str] = ()) -> Listing:
-    """List a directory. Links that lead out of it are followed: on another host they would lead nowhere."""
+    """List a directory. Links that lead out of it are followed: on another host their targets would be missing."""
     listing = Listing()
     root = os.path.realpath(directory)
     _Scanner(root, exclude, listing).scan(root, "", (root,))
@@ -53,7 +53,7 @@ def scan(directory: str, exclude: Sequence[str] = ()) -> Listing:
 
 
 def matches(path: str, patterns: Sequence[str]) -> bool:
-    """Whether a relative path, or the name at its end, fits one of the patterns."""
+    """Return whether a relative path, or its last component, matches one of the patterns."""
     name = path.rpartition("/")[2]
     return any(fnmatch.fnmatchcase(path, pattern) or fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
 
@@ -65,7 +65,7 @@ class _Scanner:
     listing: Listing
 
     def scan(self, directory: str, relative: str, ancestors: tuple[str, ...]) -> None:
-        """List ``directory`` as ``relative``; ``above`` are the directories that lead there."""
+        """List ``directory`` as ``relative``; ``ancestors`` are the directories above it."""
         for name in sorted(os.listdir(directory)):
             source, path = os.path.join(directory, name), os.path.join(relative, name)
             if matches(path, self.exclude):
@@ -86,7 +86,7 @@ class _Scanner:
                 self.listing.left.append(path)
 
     def _resolve(self, source: str, path: str, ancestors: tuple[str, ...]) -> str:
-        """Take a link as it is, or give the path outside that is taken in its place."""
+        """Add a link as an entry, or return the path outside that is copied in its place."""
         real, target = os.path.realpath(source), os.readlink(source)
         if mountinfo.is_below(real, self.root) and os.path.lexists(real):
             self.listing.entries.append(
@@ -114,7 +114,7 @@ def _file_entry(path: str, source: str, status: os.stat_result) -> Entry:
 
 
 def _inner_target(root: str, path: str, source: str, real: str) -> str:
-    """The target of a link that stays inside: as it is where that works on the share, else made relative."""
+    """Return the target of a link that stays inside: unchanged where that works on the share, else made relative."""
     target = os.readlink(source)
     within = os.path.normpath(os.path.join(os.path.dirname(path), target))
     if not os.path.isabs(target) and not within.startswith("..") and os.path.realpath(f"{root}/{within}") == real:

@@ -1,8 +1,8 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Replace a directory by a link to a share, in steps that each can be undone or done again.
+"""Replace a directory by a link to a share, in steps that can each be undone or repeated.
 
-What a directory held stays beside it under the name ``<path>.pre-noslop-<timestamp>``; nothing is ever removed.
+The original directory stays beside the link as ``<path>.pre-noslop-<timestamp>``; nothing is ever removed.
 """
 
 from __future__ import annotations
@@ -22,21 +22,21 @@ from ansible_collections.noslop.studio.plugins.module_utils.host import mountinf
 from ansible_collections.noslop.studio.plugins.module_utils.share import access
 
 SUFFIX = ".pre-noslop-"
-#: How often the directory is looked at again for what arrived while it was copied.
+#: Times that the directory is scanned again for files that were added while it was copied.
 MAX_ROUNDS = 3
-#: How many names an error lists before it only counts.
+#: Names that an error lists; further ones are counted.
 MAX_NAMES = 20
 
 
 @dataclass
 class Pair:
-    """A directory and the share that takes its place, with what became of them."""
+    """A directory, the share that replaces it, and the state of the replacement."""
 
     src: str
     dest: str
     rules: file_copy.Rules
     accounts: file_copy.Accounts = field(default_factory=file_copy.Accounts)
-    #: who renames the directory and makes the link; ``None`` is this process as it is
+    #: the account that renames the directory and makes the link; ``None`` is the account of this process
     rename_account: worker_processes.Account | None = None
     listing: Listing = field(default_factory=Listing)
     comparison: file_copy.Comparison = field(default_factory=file_copy.Comparison)
@@ -47,20 +47,20 @@ class Pair:
 
     @property
     def is_done(self) -> bool:
-        """Whether the right link is there already."""
+        """Return whether the directory is the right link already."""
         if not os.path.islink(self.src):
             return False
-        # Mostly the text says it: nothing on the share is asked, which may not answer.
+        # The text of the link first: a share whose server is down would block realpath.
         target = os.path.normpath(os.path.join(os.path.dirname(self.src), os.readlink(self.src)))
         return target == self.dest or os.path.realpath(self.src) == os.path.realpath(self.dest)
 
     @property
     def has_content(self) -> bool:
-        """Whether there is a directory, or a link to one elsewhere, to carry over."""
+        """Return whether there is a directory, or a link to one elsewhere, to copy."""
         return os.path.lexists(self.src) and not self.is_done
 
     def as_result(self) -> dict[str, Any]:
-        """What a run reports of this pair."""
+        """Return the part of the module's result that describes this pair."""
         return {
             "src": self.src,
             "dest": self.dest,
@@ -76,7 +76,7 @@ class Pair:
 
 
 def refuse_mounts(pair: Pair, mounted: list[mountinfo.Mount]) -> None:
-    """Refuse a directory that is a mount point, holds one, or overlaps the share. Raises CopyError."""
+    """Refuse a directory that is a mount point, contains one, or overlaps the share. Raises CopyError."""
     real, share = os.path.realpath(pair.src), os.path.normpath(pair.dest)
     if os.path.exists(real) and not os.path.isdir(real):
         raise file_copy.CopyError(f"{pair.src} is not a directory. Move it away, then run again.")
@@ -97,7 +97,7 @@ def scan_and_compare(pair: Pair) -> None:
 
 
 def refuse_conflicts(pairs: Iterable[Pair]) -> None:
-    """Refuse files that differ on both sides: a person must say which one is right. Raises CopyError."""
+    """Refuse files that differ on both sides: the user must decide which one is right. Raises CopyError."""
     conflicts = [
         f"{os.path.join(pair.src, conflict)} (share: {pair.dest})"
         for pair in pairs
@@ -112,14 +112,14 @@ def refuse_conflicts(pairs: Iterable[Pair]) -> None:
 
 
 def require_free_space(pairs: Iterable[Pair]) -> None:
-    """Refuse to begin what the share has no room for. Raises CopyError."""
+    """Refuse a copy for which the share has too little free space. Raises CopyError."""
     needed: dict[tuple[int, int, int], int] = {}
     paths: dict[tuple[int, int, int], str] = {}
     free: dict[tuple[int, int, int], int] = {}
     for pair in pairs:
         with access.acting_as(pair.accounts.writer):
             status = os.statvfs(pair.dest)
-        # Two exports of one disk have different device numbers and the same figures.
+        # Two exports of one file system have different device numbers and the same figures.
         disk = (status.f_blocks, status.f_bavail, status.f_frsize)
         needed[disk] = needed.get(disk, 0) + pair.comparison.missing_bytes
         paths[disk] = pair.dest
@@ -133,14 +133,14 @@ def require_free_space(pairs: Iterable[Pair]) -> None:
 
 
 def copy_until_equal(pair: Pair) -> None:
-    """Copy until the share has everything. Raises CopyError when the directory does not come to rest, OSError."""
+    """Copy until the share has everything. Raises CopyError when the directory keeps changing, and OSError."""
     file_copy.remove_parts(pair.dest, pair.listing.entries, pair.accounts.writer)
     for _ in range(MAX_ROUNDS):
         pair.copied_files += sum(entry.kind == "file" for entry, _ in pair.comparison.missing)
         pair.copied_bytes += pair.comparison.missing_bytes
         file_copy.copy(pair.comparison, pair.dest, pair.accounts)
         before = pair.listing
-        # Every file is equal now: it was compared, or read back after it was copied. What may be new since is not.
+        # Every file is equal now: it was compared, or read back after it was copied. Files added since are not.
         pair.listing = _scan(pair)
         new = sorted(set(pair.listing.entries) - set(before.entries), key=lambda entry: entry.path)
         if not new:
@@ -160,7 +160,7 @@ def copy_until_equal(pair: Pair) -> None:
 
 
 def swap(pair: Pair) -> None:
-    """Rename the directory and put the link in its place, as the keeper. Raises OSError, and changed nothing then."""
+    """Rename the directory and make the link, as ``rename_account``. Raises OSError, and then nothing has changed."""
     with access.acting_as(pair.rename_account):
         if os.path.lexists(pair.src):
             pair.renamed_to = _free_name(pair.src)
@@ -185,10 +185,10 @@ def swap_back(pair: Pair) -> None:
 
 
 def plan_restore(pair: Pair) -> tuple[bool, list[str]]:
-    """Take our link away and give the newest renamed directory its name again, where there is one.
+    """Choose the renamed directory that gets its name back when the link is removed: the newest, if there is one.
 
     Returns:
-        Whether there was something to do, and the renamed directories that stay.
+        Whether there is a link of ours to remove, and the renamed directories that stay.
     """
     renamed = sorted(glob.glob(glob.escape(pair.src) + SUFFIX + "*"))
     if not os.path.islink(pair.src) or os.path.normpath(os.readlink(pair.src)) != os.path.normpath(pair.dest):
@@ -206,9 +206,9 @@ def restore(pair: Pair) -> None:
 
 
 def first_owner(path: str) -> worker_processes.Account | None:
-    """Return the account that owns the first directory on the way to ``path`` that is not root's, ``None`` for root.
+    """Return the account that owns the first directory above ``path`` that root does not own, ``None`` for root.
 
-    That account can turn the rest of the way to where it likes, so what is done at its end is done as that account.
+    That account can replace every directory below by a link, so the work at ``path`` is done as that account.
     """
     directories = [path]
     while os.path.dirname(directories[0]) != directories[0]:
@@ -240,7 +240,7 @@ def _free_name(path: str) -> str:
 
 @contextlib.contextmanager
 def swap_back_on_failure(pairs: list[Pair]) -> Iterator[None]:
-    """Undo every swap made inside when one of them fails."""
+    """Undo every swap made in the context when one of them fails."""
     try:
         yield
     except BaseException:

@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Every check that one host must pass before anything of a studio is put on it."""
+"""Check one host before a studio is deployed to it."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from ansible_collections.noslop.studio.plugins.module_utils.host.worker_processe
 from ansible_collections.noslop.studio.plugins.module_utils.nfs import client_state, exports
 from ansible_collections.noslop.studio.plugins.module_utils.share import markers, own_file_system, path_rules
 
-#: Distribution to the oldest version of it that the roles were made for.
+#: Oldest supported version of each distribution.
 SYSTEMS = {"debian": (12,), "ubuntu": (22, 4)}
 ARCHITECTURES = ("x86_64", "aarch64")
 OLDEST_PYTHON = (3, 9)
 NFS_PORT = 2049
-#: How long a path may take to answer; a share of an earlier deploy hangs while its server is away.
+#: Timeout of a path; a share of an earlier deployment blocks while its server is down.
 PATH_TIMEOUT_S = 20.0
 
 
@@ -182,7 +182,7 @@ class HostChecks:
             self.checks.add(check.pop("check"), check.pop("ok"), **check)
 
     def _add_all(self, check: str, problems: Sequence[str], *, expected: str, share: str = "") -> None:
-        """Add one failed check for each problem, a sentence that says what to do in those after it."""
+        """Add one failed check for each problem: its first sentence is what was observed, the rest what to do."""
         for problem in problems:
             seen, _, todo = problem.partition(". ")
             self.checks.add(check, False, share=share, seen=seen, expected=expected, todo=todo or "mend that")
@@ -190,7 +190,7 @@ class HostChecks:
             self.checks.add(check, True, share=share, seen="as expected", expected=expected, todo="")
 
     def _check_paths(self) -> list[dict[str, Any]]:
-        """Runs in a child, since any of it may block. Its checks come back as data."""
+        """Check the paths of the shares, and return the checks. Runs in a worker process: any access may block."""
         inner = HostChecks(self._options)
         table = state.read_mount_table()
         if self._client and not self._options["server"]:
@@ -268,7 +268,7 @@ class HostChecks:
 
 
 def system_is_supported(release: Mapping[str, str]) -> bool:
-    """Whether the roles were made for a system with this ``os-release``."""
+    """Return whether the roles support a system with this ``os-release``."""
     oldest = SYSTEMS.get(release.get("ID", ""))
     version = release.get("VERSION_ID", "")
     if oldest is None or not version.replace(".", "").isdigit():

@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a storage server must export, and what it must not listen on. Pure: judges text that the module read."""
+"""Check what a storage server exports and listens on. Pure: judges text that the module read."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ OLD_HELPERS = ("rpcbind", "rpc.mountd", "rpc.statd")
 
 
 def canonical_client(client: str) -> str:
-    """A client as an address where it is exactly one, else as it was written."""
+    """Return a client as an address where it is exactly one, else as a network or as it was written."""
     try:
         network = ipaddress.ip_network(client, strict=False)
     except ValueError:
@@ -39,7 +39,7 @@ def judge_exports(
     *,
     table: list[mountinfo.Mount],
 ) -> None:
-    """Whether each share is exported to its clients and to nobody else, and nothing else leads to it."""
+    """Check that each share is exported to its clients only, and that no other export reaches it."""
     clients = {studio.as_ip(address) or address for address in addresses}
     canonical_exports = {
         path: {canonical_client(client): options for client, options in shown.items()}
@@ -63,9 +63,9 @@ def judge_exports(
 
 
 def _required_options(storage: Storage, share: Mapping[str, str], table: list[mountinfo.Mount]) -> list[str]:
-    """Return the options without which an export of a share is wrong.
+    """Return the options that an export of a share must have.
 
-    From a share among other files the kernel has to refuse forged handles (exports(5), ``subtree_check``).
+    Where a share lies among other files, the kernel has to refuse forged handles (exports(5), ``subtree_check``).
     """
     owner = storage.owner(share)
     mode = "ro" if share.get("writers") == "server" else "rw"
@@ -113,7 +113,7 @@ def _judge_foreign_exports(checks: Checks, paths: list[str], clients: set[str], 
 def judge_file_systems(
     checks: Checks, storage: Storage, shares: Sequence[Mapping[str, str]], table: list[mountinfo.Mount]
 ) -> None:
-    """Judge which exports lie among other files: forged file handles lead out of those (exports(5))."""
+    """Check which exports lie among other files: forged file handles lead out of those (exports(5))."""
     inside = [share["path"] for share in shares if not own_file_system.has_own(table, storage.root, share["path"])]
     expected = "each share lies on a file system that holds nothing but shares"
     if inside and not storage.require_own_file_system:
@@ -131,7 +131,7 @@ def judge_file_systems(
 
 
 def judge_nfsd(checks: Checks, nfsd: Mapping[str, str], least_threads: int) -> None:
-    """Whether the server runs, speaks NFSv4 alone, on its own port, with enough threads.
+    """Check that the server runs, offers NFSv4 only, on its own port, with enough threads.
 
     Args:
         checks: where the results go.
@@ -172,7 +172,7 @@ def judge_nfsd(checks: Checks, nfsd: Mapping[str, str], least_threads: int) -> N
 def judge_listeners(
     checks: Checks, listeners: Iterable[Listener], programs: Mapping[str, Program], *, client: bool = False
 ) -> None:
-    """Judge whether none of NFSv3's helpers can be reached from outside, on the server or on a client."""
+    """Check that no helper of NFSv3 can be reached from other hosts, on the server or on a client."""
     reachable = sorted(
         {
             f"{programs.get(one.inode, KERNEL)} on {one}"
@@ -190,7 +190,7 @@ def judge_listeners(
 
 
 def judge_loopback(checks: Checks, listeners: Iterable[Listener], ports: Iterable[int]) -> None:
-    """Whether services listen on loopback alone, which they must where the studio's firewall is off."""
+    """Check that services listen on loopback only, which is required where the studio's firewall is off."""
     service_ports = set(ports)
     reachable = sorted(
         {str(one) for one in listeners if one.port in service_ports and one.protocol == "tcp" and not one.is_loopback}

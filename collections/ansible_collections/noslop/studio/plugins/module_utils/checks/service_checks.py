@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The checks of the services that run on one host."""
+"""Check the services that run on one host."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from ansible_collections.noslop.studio.plugins.module_utils.share import inspect
 START_BOUND_S = 30.0
 #: How long ComfyUI may take to list a file that another host wrote (its directory cache is 1-3 s on a client).
 LIST_BOUND_S = 15.0
-#: Answers with 200 while the backend runs, and says what is wrong.
+#: Answers with 200 while the backend runs, and lists its problems.
 HEALTH = "/api/v1/health"
 
 
 @dataclass(frozen=True)
 class Service:
-    """One service of one host, and where it is to be found."""
+    """One service of one host, with its unit, address and share."""
 
     name: str
     title: str
@@ -40,7 +40,7 @@ class Service:
 
 @dataclass(frozen=True)
 class CheckContext:
-    """What the other hosts said in the phase before; ``peers`` has this host too."""
+    """The results that all hosts returned in the phase before; ``peers`` includes this host."""
 
     host: str
     account: Account
@@ -49,12 +49,12 @@ class CheckContext:
     writes: bool
 
     def others(self) -> dict[str, Mapping[str, Any]]:
-        """The other hosts."""
+        """Return the results of the other hosts."""
         return {name: peer for name, peer in self.peers.items() if name != self.host}
 
 
 def check_ollama(checks: Checks, service: Service, context: CheckContext) -> None:
-    """Check Ollama: it runs, answers, reads the shared models, and lists what the others list."""
+    """Check Ollama: it runs, answers, reads the shared models, and lists the models that the other hosts list."""
     process = _check_running(checks, service, "/api/version")
     if process is None:
         return
@@ -94,7 +94,7 @@ def check_ollama(checks: Checks, service: Service, context: CheckContext) -> Non
 
 
 def check_comfyui(checks: Checks, service: Service, context: CheckContext) -> None:
-    """Check ComfyUI: it runs, answers, and lists a model that each other host put onto the share a moment ago."""
+    """Check ComfyUI: it runs, answers, and lists the model that each other host has just written to the share."""
     process = _check_running(checks, service, "/system_stats")
     if process is None:
         return
@@ -116,7 +116,7 @@ def check_comfyui(checks: Checks, service: Service, context: CheckContext) -> No
 
 
 def check_backend(checks: Checks, service: Service, context: CheckContext) -> None:
-    """Check the backend: it runs, its database and its share answer it, and it sees what the others wrote."""
+    """Check the backend: it runs, its database and share answer, and it reads what the other hosts wrote."""
     process = _check_running(checks, service, HEALTH)
     if process is None:
         return
@@ -138,7 +138,7 @@ def check_backend(checks: Checks, service: Service, context: CheckContext) -> No
 
 
 def check_backend_elsewhere(checks: Checks, service: Service, context: CheckContext) -> None:
-    """On a host that does not run the backend: whether it can be reached from here."""
+    """Check that the backend of another host can be reached from this one."""
     _check_peers(checks, service, context, HEALTH)
 
 
@@ -175,7 +175,7 @@ def _check_probes(checks: Checks, service: Service, context: CheckContext) -> No
 
 
 def _check_running(checks: Checks, service: Service, path: str) -> Process | None:
-    """Whether the unit is active, answers, and is who holds the port; its process when all of that is so."""
+    """Check that the unit is active, answers and listens on the port. Returns its process when all of that is so."""
     unit = service.unit
     logs = f"`journalctl -u {unit.name} -n 50` on {checks.host}"
     steps = {
@@ -227,7 +227,7 @@ def _version(data: Any) -> str:
 
 
 def _check_share_view(checks: Checks, service: Service, process: Process, context: CheckContext) -> None:
-    """The service's own view: its mount namespace may hold an older one than the host's."""
+    """Check the share in the mount namespace of the service, which may differ from the host's."""
     name = service.share["name"]
     expected = {host: peer["nonces"][name] for host, peer in context.peers.items() if name in peer.get("nonces", {})}
     if not expected and not context.writes:
@@ -253,8 +253,8 @@ def _check_share_view(checks: Checks, service: Service, process: Process, contex
 
 
 def _check_peers(checks: Checks, service: Service, context: CheckContext, path: str) -> None:
-    """Other hosts' services answer from here: what the backend and every person of the studio need."""
-    # Each says where its own listens: a port may be moved for one host alone.
+    """Check that the services of other hosts answer this one, as the backend and the users need."""
+    # Each host reports its own port: a port may be changed for one host only.
     peers = {
         name: (str(peer["address"]), int(peer["ports"][service.name]))
         for name, peer in context.others().items()

@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a share must look like on a host: judges what ``share_probe`` saw. Pure: touches nothing."""
+"""Check a share on a host: judge what ``share.inspection`` returned. Pure: touches nothing."""
 
 from __future__ import annotations
 
@@ -20,24 +20,24 @@ from ansible_collections.noslop.studio.plugins.module_utils.host import mountinf
 from ansible_collections.noslop.studio.plugins.module_utils.host.systemd import Unit
 from ansible_collections.noslop.studio.plugins.module_utils.nfs import mount_options
 
-#: nfsd grants at most a 4096th of its memory as block size; below this a mount is broken rather than small.
+#: nfsd grants at most a 4096th of its memory as block size; below this value the mount is broken.
 LEAST_BLOCK_BYTES = 64 * 1024
 REQUESTED_BLOCK_BYTES = 1024 * 1024
-#: ComfyUI compares directory times: a client may not keep them for longer than seconds.
+#: ComfyUI compares directory times: a client may cache them for seconds only.
 MODELS_CACHE = {"acdirmin": "1", "acdirmax": "3"}
 CLOCK_TOLERANCE_S = 5.0
 #: Below both of these a file system runs out of inodes before long.
 LEAST_FREE_INODES = 100_000
 LEAST_FREE_INODES_SHARE = 0.05
-#: The share whose files may be executed: custom nodes bring libraries.
+#: The share whose files may be executed: custom nodes contain libraries.
 EXEC_SHARES = ("comfyui_custom_nodes",)
-#: From here on a wait is told; the usual reason is the server's grace period after a restart (nfs.conf(5)).
+#: A longer wait is reported; the usual reason is the server's grace period after a restart (nfs.conf(5)).
 REPORTED_WAIT_S = 5.0
 
 
 @dataclass(frozen=True)
 class Storage:
-    """What is meant to hold for the storage of one host."""
+    """The requested state of the storage on one host."""
 
     provider: str
     server: bool
@@ -52,12 +52,12 @@ class Storage:
 
     @property
     def is_client(self) -> bool:
-        """Whether the shares are mounted here by NoSlop."""
+        """Return whether NoSlop mounts the shares on this host."""
         return self.provider == "nfs" and not self.server
 
     @property
     def people(self) -> studio.AccountNumbers:
-        """The account whose group may enter the storage root."""
+        """Return the account whose group may enter the storage root."""
         return self.accounts[studio.PEOPLE]
 
     def owner(self, share: Mapping[str, str]) -> studio.AccountNumbers:
@@ -70,7 +70,7 @@ class Storage:
 
 
 def describe_unit(unit: Unit) -> str:
-    """The state of a unit in one phrase."""
+    """Return the state of a unit in one phrase."""
     if unit.load != "loaded":
         return f"{unit.name} is {unit.load}"
     because = f" ({unit.result})" if unit.active == "failed" and unit.result else ""
@@ -78,12 +78,12 @@ def describe_unit(unit: Unit) -> str:
 
 
 def rerun_step(host: str) -> str:
-    """The step that puts a host's storage right."""
+    """Return the step that repairs the storage of a host."""
     return f"run the storage playbook again for {host}"
 
 
 def judge_units(checks: Checks, share: Mapping[str, str], automount: Unit, mount: Unit) -> str:
-    """Whether a share's units on a client are there and wait for it. Returns what to do, empty when they are."""
+    """Check that the units of a share on a client are loaded and active. Returns what to do, empty when they are."""
     todo = ""
     units = (automount, mount)
     masked = [unit for unit in units if unit.load == "masked"]
@@ -112,7 +112,7 @@ def judge_units(checks: Checks, share: Mapping[str, str], automount: Unit, mount
 
 
 def mount_problem(storage: Storage, path: str, inspected: Mapping[str, Any]) -> tuple[str, str, str]:
-    """Whether the right kind of file system is at a path: what was seen, what was expected, and what is wrong."""
+    """Return what is mounted at a path, what should be, and the kind of problem; the last is empty when it is right."""
     mount = inspected["mount"]
     if mount is None:
         return "no mount leads there", "a mounted file system", "nothing"
@@ -137,7 +137,7 @@ def mount_problem(storage: Storage, path: str, inspected: Mapping[str, Any]) -> 
 def judge_mount(
     checks: Checks, storage: Storage, share: Mapping[str, str], inspected: Mapping[str, Any], todo: str
 ) -> str:
-    """Whether the right file system is mounted. ``todo`` is what the units' check said. Returns what is wrong."""
+    """Check that the right file system is mounted. ``todo`` comes from :func:`judge_units`. Returns the problem."""
     path = share["path"]
     observed, expected, wrong = mount_problem(storage, path, inspected)
     steps = {
@@ -155,7 +155,7 @@ def judge_mount(
 
 
 def marker_problem(studio_id: str, share: str, marker: Mapping[str, str]) -> str:
-    """What is wrong with the marker file of a share; empty when it is the right one."""
+    """Return the problem of a share's marker file; empty when it is the right one."""
     if marker["error"]:
         return f"no readable marker: {marker['error']}"
     try:
@@ -167,7 +167,7 @@ def marker_problem(studio_id: str, share: str, marker: Mapping[str, str]) -> str
 
 
 def judge_marker(checks: Checks, storage: Storage, share: Mapping[str, str], inspected: Mapping[str, Any]) -> bool:
-    """Whether the share says that it is this share of this studio."""
+    """Check that the marker names this share of this studio."""
     problem = marker_problem(storage.studio_id, share["name"], inspected["marker"])
     where = (
         checks.host if storage.provider == "local" or storage.server else f"the storage server {storage.server_address}"
@@ -189,7 +189,7 @@ def judge_marker(checks: Checks, storage: Storage, share: Mapping[str, str], ins
 
 
 def judge_options(checks: Checks, storage: Storage, share: Mapping[str, str], mount: Mapping[str, Any]) -> None:
-    """Whether the kernel runs the mount with what was asked: the negotiated values, not those of a unit file."""
+    """Check the mount options in force: the values that kernel and server negotiated, not those of a unit file."""
     options: Mapping[str, str] = mount["options"]
     wanted = {"vers": "4.2"}
     if share["kind"] == "models":
@@ -230,7 +230,7 @@ def judge_options(checks: Checks, storage: Storage, share: Mapping[str, str], mo
 
 
 def judge_read_ahead(checks: Checks, storage: Storage, share: Mapping[str, str], in_force_kb: int | None) -> None:
-    """Whether models are read ahead far enough; the kernel's default for NFS is 128 KiB."""
+    """Check the read-ahead of shares with models; the kernel's default for NFS is 128 KiB."""
     checks.add(
         "storage.read_ahead",
         in_force_kb is not None and in_force_kb >= storage.read_ahead_kb,
@@ -245,7 +245,7 @@ def judge_read_ahead(checks: Checks, storage: Storage, share: Mapping[str, str],
 
 
 def judge_space(checks: Checks, storage: Storage, share: Mapping[str, str], inspected: Mapping[str, Any]) -> None:
-    """Whether there is room left on the share."""
+    """Check that the share has enough free space."""
     free_bytes = inspected["free_bytes"]
     checks.add(
         "storage.free",
@@ -258,7 +258,7 @@ def judge_space(checks: Checks, storage: Storage, share: Mapping[str, str], insp
 
 
 def judge_inodes(checks: Checks, path: str, inodes: int, free_inodes: int, share: str = "") -> None:
-    """Judge whether a file system can hold more files. One that makes inodes as it needs them counts none."""
+    """Check that a file system has free inodes. One that allocates inodes on demand reports none."""
     checks.add(
         "storage.inodes",
         inodes == 0 or free_inodes >= LEAST_FREE_INODES or free_inodes >= inodes * LEAST_FREE_INODES_SHARE,
@@ -273,7 +273,7 @@ def judge_inodes(checks: Checks, path: str, inodes: int, free_inodes: int, share
 
 
 def judge_refused_write(checks: Checks, share: Mapping[str, str], written: Mapping[str, Any]) -> None:
-    """Judge whether a host that may only read a share was refused when it tried to write there."""
+    """Check that a write was refused where the host may only read the share."""
     reason = written["refused_write"]
     checks.add(
         "storage.read_only",
@@ -286,12 +286,12 @@ def judge_refused_write(checks: Checks, share: Mapping[str, str], written: Mappi
 
 
 def judge_accounts(checks: Checks, storage: Storage, present: Mapping[str, tuple[int, int, tuple[int, ...]]]) -> None:
-    """Judge whether each account has its numbers, and is in no group that it should not be in.
+    """Check that each account has its numbers, and is in no further group.
 
     Args:
         checks: where the results go.
-        storage: what is meant.
-        present: name to uid, gid and all groups of each account that the host knows.
+        storage: the requested state.
+        present: name to uid, gid and all groups of each account that exists on the host.
     """
     wrong = []
     joined = []
@@ -322,7 +322,7 @@ def judge_accounts(checks: Checks, storage: Storage, present: Mapping[str, tuple
 
 
 def judge_written(checks: Checks, storage: Storage, share: Mapping[str, str], written: Mapping[str, Any]) -> None:
-    """Whether a file could be written as the service account, belongs to it, and what the clocks say."""
+    """Check that a file could be written as the owner of the share, and belongs to it."""
     owner = storage.owner(share)
     problem = written.get("error", "")
     waited_s = written.get("waited_s", 0.0)
@@ -356,7 +356,7 @@ def judge_written(checks: Checks, storage: Storage, share: Mapping[str, str], wr
 
 
 def judge_clock(checks: Checks, differences_s: Mapping[str, float]) -> None:
-    """Whether this host and the file server agree on the time; the largest difference counts."""
+    """Check this host's clock against the file server's; the largest difference counts."""
     share, difference_s = max(differences_s.items(), key=lambda item: abs(item[1]))
     checks.add(
         "storage.clock",
@@ -371,7 +371,7 @@ def judge_clock(checks: Checks, differences_s: Mapping[str, float]) -> None:
 
 
 def judge_nonces(checks: Checks, share: Mapping[str, str], wrong: Mapping[str, str]) -> None:
-    """Whether this host reads what every other one wrote a moment ago."""
+    """Check that this host reads what every other host has just written."""
     bad = {host: problem for host, problem in wrong.items() if problem}
     checks.add(
         "storage.shared",
@@ -390,7 +390,7 @@ def judge_nonces(checks: Checks, share: Mapping[str, str], wrong: Mapping[str, s
 
 
 def judge_closed(checks: Checks, storage: Storage, share: Mapping[str, str], open_to_all: bool) -> None:
-    """Whether accounts outside the group are kept out: with ``all_squash`` the server cannot tell them apart."""
+    """Check that accounts outside the group have no access: with ``all_squash`` the server cannot distinguish them."""
     path = share["path"]
     if open_to_all and not mountinfo.is_below(path, storage.root):
         checks.note(

@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The three phases of a verification on one host: who is asked what, in which order, and for how long."""
+"""Run the three phases of a verification on one host."""
 
 from __future__ import annotations
 
@@ -36,16 +36,16 @@ from ansible_collections.noslop.studio.plugins.module_utils.share import inspect
 from ansible_collections.noslop.studio.plugins.module_utils.share.path_rules import unit_name
 
 NOBODY = Account(65534, 65534)
-#: Written while NFSv3's helpers are meant to be down on a client.
+#: The drop-in exists while NFSv3's helpers must not run on a client.
 CLIENT_QUIET = "/etc/systemd/system/rpcbind.socket.d/noslop-client.conf"
-#: For a share that is known not to answer, and for the programs that are asked.
+#: Timeout of a share that did not answer before, and of short tests.
 SHORT_S = 20.0
 CONNECT_S = 5.0
 TABLE = ("inet", "noslop_studio")
 
 
 class Verification:
-    """One host's part in the proof. ``options`` are the module's parameters."""
+    """One host's part of a verification. ``options`` are the module's parameters."""
 
     def __init__(self, options: Mapping[str, Any], *, writes: bool) -> None:
         self._options = options
@@ -69,7 +69,7 @@ class Verification:
         )
         people = self._storage.people
         self._account = account_for(people.uid, people.gid)
-        # Each share is used as the account that owns it, with the group that may pass the storage root.
+        # Each share is used as the account that owns it, with the group that may enter the storage root.
         self._owners = {share["name"]: self._owner(share) for share in self._shares}
 
     def _owner(self, share: Mapping[str, str]) -> Account:
@@ -79,7 +79,7 @@ class Verification:
     # write
 
     def write(self) -> dict[str, Any]:
-        """Leave a nonce in each share, and a model for ComfyUI; tell what the others need to know."""
+        """Write a nonce to each share, and a model for ComfyUI; return what the other hosts need for their checks."""
         run_id = secrets.token_hex(8)
         nonce, probe = inspection.file_names(self._host, run_id)
         contents = {share["name"]: secrets.token_hex(32) for share in self._shares}
@@ -158,7 +158,7 @@ class Verification:
             deployed = self._read_firewall(checks) or deployed
         if "services" in self._options["scope"]:
             if not self._options["firewall_enabled"]:
-                # Not earlier: a firewall that is switched off stays until the services were moved to loopback.
+                # Not earlier: a firewall that is switched off stays loaded until the services listen on loopback.
                 server_checks.judge_loopback(checks, sockets.read_listeners(), self._service_ports)
             deployed = self._read_services(checks) or deployed
         return {"checks": checks.list, "deployed": deployed}
@@ -171,7 +171,7 @@ class Verification:
         inspections = run_all(
             {share["name"]: self._read_work(share) for share in self._shares}, self._owners, timeout_s
         )
-        # After the looks: an automount that was not used says nothing about its mount.
+        # After the inspections, which trigger the automounts: before its first use the mount has no state.
         units = state.read_units(self._unit_names()) if self._storage.is_client else {}
         open_to_all = self._test_write_access()
         counted: set[str] = set()
@@ -188,7 +188,7 @@ class Verification:
                 continue
             deployed = deployed or not outcome.value["inspected"]["marker"]["error"]
             self._judge_share(checks, share, outcome.value, todo)
-            # The disks of the server are looked at there, each once.
+            # The file systems of the server are checked on the server, each once.
             inspected = outcome.value["inspected"]
             if not self._storage.is_client and inspected["device"] not in counted:
                 counted.add(inspected["device"])
@@ -200,7 +200,7 @@ class Verification:
         system, device = os.statvfs("/"), os.stat("/").st_dev
         if f"{os.major(device)}:{os.minor(device)}" not in counted:
             storage_checks.judge_inodes(checks, "/", system.f_files, system.f_favail)
-        # A disk of this host has no other clock to compare with.
+        # A local file system has no other clock to compare with.
         clocks_s = {name: result["clock_s"] for name, result in self._written().items() if result.get("network")}
         if clocks_s:
             storage_checks.judge_clock(checks, clocks_s)
@@ -211,7 +211,7 @@ class Verification:
         return deployed
 
     def _written(self) -> dict[str, dict[str, Any]]:
-        """What this host's own first phase did on each share; nothing in check mode."""
+        """Return what this host's first phase did on each share; nothing in check mode."""
         if not self._writes:
             return {}
         nothing = {"error": "the first part of this verification gave no result"}
@@ -245,7 +245,7 @@ class Verification:
                 text = state.read_text(f"/sys/class/bdi/{inspected['device']}/read_ahead_kb").strip()
                 storage_checks.judge_read_ahead(checks, storage, share, int(text) if text.isdigit() else None)
         written = self._written().get(share["name"])
-        # Nothing is written to the wrong share, and then what is wrong about it was told just now.
+        # Nothing is written to the wrong share, and its problem was reported just above.
         if storage.is_read_only(share):
             if written and "refused_write" in written:
                 storage_checks.judge_refused_write(checks, share, written)
@@ -343,7 +343,7 @@ class Verification:
 
     @staticmethod
     def _wait_for_units(names: list[str]) -> dict[str, Unit]:
-        """The states of units; one that is starting, or about to be started again, is waited for."""
+        """Return the states of units; wait for those that are starting or about to be restarted."""
         deadline = time.monotonic() + service_checks.START_BOUND_S
         while True:
             units = state.read_units(names)
@@ -375,14 +375,14 @@ class Verification:
             if self._options[name]:
                 check(checks, service, context)
             elif name == "backend":
-                # A studio has one, and every host is its client.
+                # A studio has one backend, and every host is its client.
                 service_checks.check_backend_elsewhere(checks, service, context)
         return any(unit.load not in ("not-found", "") for unit in units.values())
 
     # cleanup
 
     def cleanup(self) -> dict[str, Any]:
-        """Take away what this verification wrote here. A share that does not answer keeps it until the next one."""
+        """Remove what this verification wrote. A share that does not answer keeps it until the next verification."""
         if not self._writes:
             return {"removed": []}
         run_id = self._options["run_id"]

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 
 from ansible_collections.noslop.studio.plugins.module_utils.host import mountinfo, worker_processes
 
-#: ComfyUI ends within this after a polite signal unless it is in the middle of an image.
+#: ComfyUI ends within this time after SIGTERM, except while it generates an image.
 STOP_TIMEOUT_S = 30.0
 _POLL_S = 0.1
 _INTERPRETER = re.compile(r"(python|pypy)[\d.]*$")
@@ -25,48 +25,48 @@ _UNIT = re.compile(r"([^/]+\.service)(?:/|$)")
 
 @dataclass(frozen=True)
 class Process:
-    """A running program, with all that is needed to start it again."""
+    """A running program, with everything that is needed to start it again."""
 
     pid: int
-    #: ticks since boot when it started (proc_pid_stat(5)): a number alone may be another process by now
+    #: ticks since boot when it started (proc_pid_stat(5)): another process may have the same pid later
     started: int
     account: worker_processes.Account
     arguments: tuple[str, ...]
     directory: str
     environment: dict[str, str] = field(default_factory=dict, repr=False)
-    #: the system unit that it belongs to, if it does
+    #: the system unit that it belongs to, if any
     unit: str = ""
-    #: the same for a unit of its user's own service manager
+    #: the unit of its user's own service manager that it belongs to, if any
     user_unit: str = ""
 
     def describe(self) -> str:
-        """The process as a person would look for it."""
+        """Return a phrase by which the user can find the process."""
         return f"process {self.pid} ({' '.join(self.arguments)[:120]}) of {user_name(self.account.uid)}"
 
 
 def running_from(directory: str, proc: str = "/proc") -> list[Process]:
-    """Programs whose code lies in ``directory``: an interpreter that runs a script there, or an executable there.
+    """Return the programs whose code lies in ``directory``: interpreters with a script there, and executables there.
 
-    An editor, a pager or a shell that merely sits in the directory is none.
+    An editor, a pager or a shell whose working directory is there does not count.
     """
     root = os.path.realpath(directory)
     return [process for process in _all(proc) if _runs_from(process, root)]
 
 
 def mentions(process: Process, directory: str) -> bool:
-    """Whether one of a process's words is a path in ``directory``: a start script that lies there, for example."""
+    """Return whether an argument of a process is a path in ``directory``, such as a start script."""
     root = os.path.realpath(directory)
     words = [os.path.realpath(os.path.join(process.directory, word)) for word in process.arguments]
     return any(mountinfo.is_below(word, root) and os.path.exists(word) for word in words)
 
 
 def read(pid: int, proc: str = "/proc") -> Process | None:
-    """What ``/proc`` says of a process; ``None`` for kernel threads and for what is gone meanwhile."""
+    """Return a process from ``/proc``; ``None`` for kernel threads and for one that has ended."""
     return _read(proc, pid)
 
 
 def writers_below(directories: Sequence[str], proc: str = "/proc") -> list[str]:
-    """Descriptions of processes that have a file below one of the directories open for writing."""
+    """Return descriptions of processes that have a file below one of the directories open for writing."""
     roots = [os.path.realpath(directory) for directory in directories]
     descriptions = []
     for pid in _pids(proc):
@@ -78,7 +78,7 @@ def writers_below(directories: Sequence[str], proc: str = "/proc") -> list[str]:
 
 
 def listeners(port: int, proc: str = "/proc") -> list[Process]:
-    """Processes that listen on a TCP port."""
+    """Return the processes that listen on a TCP port."""
     sockets = _listening_sockets(port, proc)
     processes = []
     for pid in _pids(proc) if sockets else []:
@@ -91,7 +91,7 @@ def listeners(port: int, proc: str = "/proc") -> list[Process]:
 
 
 def stop(process: Process, timeout_s: float = STOP_TIMEOUT_S) -> bool:
-    """End a process, politely and then not. Returns whether it is gone."""
+    """Stop a process by SIGTERM, then by SIGKILL. Returns whether it has ended."""
     for number, wait_s in ((signal.SIGTERM, timeout_s), (signal.SIGKILL, 5.0)):
         if not is_running(process):
             return True
@@ -104,7 +104,7 @@ def stop(process: Process, timeout_s: float = STOP_TIMEOUT_S) -> bool:
 
 
 def start_again(process: Process) -> None:
-    """Start what was stopped: same words, directory, environment and account. Raises OSError."""
+    """Start a program that was stopped, with the same arguments, directory, environment and account. Raises OSError."""
     subprocess.Popen(
         process.arguments,
         cwd=process.directory,
@@ -120,13 +120,13 @@ def start_again(process: Process) -> None:
 
 
 def is_running(process: Process, proc: str = "/proc") -> bool:
-    """Whether this very process still runs; one that only waits to be collected does not."""
+    """Return whether this very process still runs; a zombie does not."""
     state, started = _state(proc, process.pid)
     return started == process.started and state not in ("Z", "X", "")
 
 
 def user_name(uid: int) -> str:
-    """The account's name, or its number where the host does not know it."""
+    """Return the name of an account, or its number where the host has no name for it."""
     try:
         return pwd.getpwuid(uid).pw_name
     except KeyError:
@@ -145,7 +145,7 @@ def _pids(proc: str) -> list[int]:
 
 
 def _read(proc: str, pid: int) -> Process | None:
-    """What ``/proc`` says of a process; ``None`` for kernel threads and for what is gone meanwhile."""
+    """Return a process from ``/proc``; ``None`` for kernel threads and for one that has ended."""
     base = f"{proc}/{pid}"
     try:
         arguments = _words(f"{base}/cmdline")
@@ -169,7 +169,7 @@ def _read(proc: str, pid: int) -> Process | None:
 def _runs_from(process: Process, root: str) -> bool:
     program = process.arguments[0]
     if "/" in program:
-        # where the program's name lies, and not where a link of that name leads: a venv's python is a link
+        # the directory of the program's name, not the target of a link of that name: a venv's python is a link
         place, name = os.path.split(os.path.join(process.directory, program))
         if mountinfo.is_below(os.path.join(os.path.realpath(place), name), root):
             return True
@@ -194,7 +194,7 @@ def _open_for_writing(base: str) -> Iterator[str]:
 
 
 def _listening_sockets(port: int, proc: str) -> set[str]:
-    """``socket:[inode]`` of each TCP socket that listens on the port (proc_net(5); state 0A is LISTEN)."""
+    """Return ``socket:[inode]`` of each TCP socket that listens on the port (proc_net(5); state 0A is LISTEN)."""
     sockets = set()
     for name in ("tcp", "tcp6"):
         with contextlib.suppress(OSError):
@@ -206,7 +206,7 @@ def _listening_sockets(port: int, proc: str) -> set[str]:
 
 
 def _units(cgroup: str) -> tuple[str, str]:
-    """The system unit and the user's unit in the text of ``/proc/<pid>/cgroup``, where there are any."""
+    """Return the system unit and the user's unit in the text of ``/proc/<pid>/cgroup``, empty where there is none."""
     for line in cgroup.splitlines():
         path = line.split(":", 2)[-1]
         names = _UNIT.findall(path)
@@ -221,7 +221,7 @@ def _units(cgroup: str) -> tuple[str, str]:
 
 def _state(proc: str, pid: int) -> tuple[str, int]:
     try:
-        # the second field is the name in parentheses, and may hold anything
+        # the second field is the name in parentheses, and may contain spaces and parentheses
         cells = _text(f"{proc}/{pid}/stat").rpartition(")")[2].split()
         return cells[0], int(cells[19])
     except (OSError, IndexError, ValueError):

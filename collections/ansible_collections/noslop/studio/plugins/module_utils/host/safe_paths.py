@@ -2,10 +2,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Change files and directories as root below directories that belong to an account.
 
-Whoever owns a directory may exchange what lies in it at any moment: a directory for a link to ``/etc``, a file for a
-hard link to ``/etc/shadow``. Everything here therefore works on descriptors, which stay what they were when they
-were opened. Owner and mode of an inode that is open with ``O_PATH`` are changed through ``/proc/self/fd``, since
-fchown(2) refuses such descriptors (open(2)).
+The owner of a directory can replace its entries at any moment: a directory by a link to ``/etc``, a file by a hard link
+to ``/etc/shadow``. Everything here therefore works on descriptors, which refer to the same inode for as long as they
+are open. Owner and mode of an inode that is open with ``O_PATH`` are changed through ``/proc/self/fd``, since fchown(2)
+refuses such descriptors (open(2)).
 
 This is the only code of the collection that changes owners, modes or entries below what an account owns.
 """
@@ -21,7 +21,7 @@ from contextlib import contextmanager
 
 #: Directories open at one time while a tree is walked, well below the usual limit of 1,024 descriptors.
 MAX_DEPTH = 200
-#: Links followed on one way, as the kernel does (path_resolution(7)).
+#: Links followed on one path, as the kernel does (path_resolution(7)).
 MAX_LINKS = 40
 
 _PATH_ONLY = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -29,30 +29,30 @@ _READ_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class UnsafePath(OSError):  # noqa: N818  # an OSError by kind and by name of its attributes
-    """A path that somebody other than root could turn towards another place."""
+    """A path that an account other than root can redirect."""
 
 
 def open_directory(path: str) -> int:
     """Return a descriptor (``O_PATH``) of the directory ``path``.
 
-    Links in directories that only root can write to are followed. From the first directory on that anybody else can
-    write to, links and ``..`` are refused. A directory like ``/tmp`` passes for root's where root owns what lies in it.
+    Links in directories that only root can write to are followed. From the first directory on that another account can
+    write to, links and ``..`` are refused. A directory like ``/tmp`` counts as root's where root owns the entry in it.
 
     Raises:
         UnsafePath: a link lies below a directory that somebody other than root can write to.
-        OSError: the directory is not there, or cannot be opened.
+        OSError: the directory is missing, or cannot be opened.
     """
     return _walk(os.path.abspath(path), path)
 
 
 def make_directory(path: str, uid: int, gid: int, mode: int) -> bool:
-    """Make the directory ``path``, or correct its owner and mode, and return whether something changed.
+    """Make the directory ``path``, or correct its owner and mode, and return whether anything changed.
 
     Parents that are missing are made as root's, mode 0755.
 
     Raises:
         UnsafePath: a link lies below a directory that somebody other than root can write to, or in its place.
-        OSError: something else than a directory has the name.
+        OSError: the name belongs to an entry that is no directory.
     """
     parent_path, name = os.path.split(os.path.abspath(path))
     try:
@@ -79,15 +79,15 @@ def make_directory(path: str, uid: int, gid: int, mode: int) -> bool:
 def change_owner_tree(
     path: str, from_uids: Collection[int], uid: int, gid: int, from_gids: Collection[int] | None = None
 ) -> int:
-    """Hand what ``from_uids`` own in the tree ``path`` to ``uid``, and return the number of inodes that changed.
+    """Change the owner of what ``from_uids`` own in the tree ``path`` to ``uid``; return the number of changed inodes.
 
-    The group becomes ``gid`` where it is one of ``from_gids`` (default: the numbers in ``from_uids``). What belongs to
-    anybody else stays as it is, and so does a file that has a name outside the tree: a hard link is a way to have
-    another program's file given away. What is mounted below ``path`` is left out. The top directory comes last, so
-    that a run that was interrupted is finished by the next one.
+    The group becomes ``gid`` where it is one of ``from_gids`` (default: the numbers in ``from_uids``). Inodes of other
+    owners stay as they are, and so does a file that has a name outside the tree: by a hard link an account could get
+    another program's file. What is mounted below ``path`` is skipped. The top directory is changed last, so that the
+    next run continues one that was interrupted.
 
     Raises:
-        UnsafePath: the way to ``path`` can be turned elsewhere, or the tree is deeper than ``MAX_DEPTH``.
+        UnsafePath: a directory above ``path`` can be replaced, or the tree is deeper than ``MAX_DEPTH``.
     """
     top = open_directory(path)
     with _closing(top):
@@ -110,9 +110,9 @@ def change_owner_tree(
 def write_file(  # noqa: PLR0917  # owner and mode in the order of chown(1) and install(1)
     directory_fd: int, name: str, data: bytes, uid: int, gid: int, mode: int
 ) -> None:
-    """Write a whole file into an open directory, under ``name`` only once it is on the disk.
+    """Write a whole file into an open directory, and give it ``name`` after it is on the disk.
 
-    Whatever had the name is replaced, a link too; it is never written through.
+    An entry of that name is replaced, even a link; a link is never written through.
 
     Raises:
         UnsafePath: ``name`` is no plain name.
@@ -144,7 +144,7 @@ def read_file(path: str, limit_bytes: int) -> bytes:
     """Return the content of the regular file ``path``, at most ``limit_bytes`` of it, without following links to it.
 
     Raises:
-        UnsafePath: the file, or a directory on the way, is a link that somebody other than root can turn elsewhere.
+        UnsafePath: the file, or a directory above it, is a link that an account other than root can change.
         OSError: it is no regular file, larger than ``limit_bytes``, or cannot be read.
     """
     parent_path, name = os.path.split(os.path.abspath(path))
@@ -167,10 +167,10 @@ def read_file(path: str, limit_bytes: int) -> bytes:
 
 
 def remove_tree(path: str) -> None:
-    """Remove ``path`` and everything below it. Links are removed, never followed; what is mounted there is refused.
+    """Remove ``path`` and everything below it. Links are removed, never followed; a mount point is refused.
 
     Raises:
-        UnsafePath: the way to ``path`` can be turned elsewhere.
+        UnsafePath: a directory above ``path`` can be replaced.
         OSError: something cannot be removed, or is a mount point.
     """
     parent_path, name = os.path.split(os.path.abspath(path))
@@ -220,12 +220,12 @@ def _walk(path: str, requested: str) -> int:
 
 
 def _is_roots(status: os.stat_result) -> bool:
-    """Whether only root, or who runs this, can change the entries of a directory."""
+    """Return whether only root and the account of this process can change the entries of a directory."""
     return status.st_uid in _trusted_uids() and not status.st_mode & 0o022
 
 
 def _is_sticky(status: os.stat_result) -> bool:
-    """Whether the entries of a directory can be changed by their owners only, as in ``/tmp`` (inode(7))."""
+    """Return whether only their owners can change the entries of a directory, as in ``/tmp`` (inode(7))."""
     return status.st_uid in _trusted_uids() and bool(status.st_mode & stat.S_ISVTX)
 
 
@@ -234,7 +234,7 @@ def _trusted_uids() -> tuple[int, int]:
 
 
 def _mount_id(descriptor: int) -> str:
-    """Return the number of the mount that an inode was reached by: a bind mount has the device of what it shows."""
+    """Return the number of the mount of a descriptor: a bind mount has the device of the original file system."""
     with open(f"/proc/self/fdinfo/{descriptor}", encoding="ascii") as stream:
         return next((line.split()[1] for line in stream if line.startswith("mnt_id:")), "")
 
@@ -266,7 +266,7 @@ class _Change:
         self.from_uids, self.from_gids, self.uid, self.gid = from_uids, from_gids, uid, gid
 
     def apply(self, inode: int, status: os.stat_result) -> int:
-        """Change one inode, and return 1 where it had to be."""
+        """Change one inode, and return the number of changes, 0 or 1."""
         if status.st_uid not in (*self.from_uids, self.uid):
             return 0
         uid = self.uid if status.st_uid in self.from_uids else status.st_uid
@@ -274,13 +274,13 @@ class _Change:
         if (uid, gid) == (status.st_uid, status.st_gid):
             return 0
         os.chown(f"/proc/self/fd/{inode}", uid, gid)
-        if stat.S_ISDIR(status.st_mode):  # chown(2) may clear the set-group-ID bit; of a file it should
+        if stat.S_ISDIR(status.st_mode):  # chown(2) may clear the set-group-ID bit, which is right for files only
             os.chmod(f"/proc/self/fd/{inode}", stat.S_IMODE(status.st_mode))
         return 1
 
 
 def _inodes(directory: int, path: str, depth: int = 0) -> Iterator[int]:
-    """Open everything below a directory in turn, each directory after what it holds, without what is mounted there."""
+    """Open every inode below a directory in turn, each directory after its content, and skip mount points."""
     if depth >= MAX_DEPTH:
         raise UnsafePath(errno.ELOOP, f"holds directories deeper than {MAX_DEPTH}", path)
     mount = _mount_id(directory)
@@ -322,7 +322,7 @@ def _remove_entry(parent: int, name: str, path: str) -> None:
 
 
 def _empty(directory: int, top: int, depth: int, path: str) -> None:
-    """Remove what a directory holds. What lies too deep is moved up to ``top`` and left to the next round."""
+    """Remove the content of a directory. What lies too deep is moved up to ``top`` for the next round."""
     for name in _names(directory):
         inode = os.open(name, _PATH_ONLY, dir_fd=directory)
         with _closing(inode):

@@ -1,10 +1,10 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Run functions as another account in child processes that can be killed.
+"""Run functions as another account in worker processes that can be killed.
 
-A path on a hard NFS mount blocks for as long as its server is away (nfs(5)). Whoever touches one therefore does it
-in a child, and nobody waits for a child longer than he said, not even to collect its exit status: a process in
-uninterruptible sleep does not die before its server answers.
+A path on a hard NFS mount blocks for as long as its server is down (nfs(5)). Code that accesses one therefore runs in a
+worker process, and the caller waits no longer than its timeout, not even for the exit status: a process in
+uninterruptible sleep does not end before its server answers.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-#: How long a killed child may take to go before it is left to the init process.
+#: How long a killed worker may take to end before it is left to the init process.
 _KILL_GRACE_S = 1.0
-#: Children that answered or were killed, and whose exit status was not there yet.
+#: Workers that answered or were killed, and whose exit status was not available yet.
 _unreaped: set[int] = set()
 
 
 @dataclass(frozen=True)
 class Account:
-    """Who a child is."""
+    """The account that a worker runs as."""
 
     uid: int
     gid: int
@@ -37,7 +37,7 @@ class Account:
 
 @dataclass
 class Outcome:
-    """What a child gave: ``value``, or the ``error`` why there is none. ``hung`` says that it had to be killed."""
+    """The result of a worker: ``value``, or an ``error``. ``hung`` is true when it had to be killed."""
 
     value: Any = None
     error: str = ""
@@ -53,7 +53,7 @@ class _Worker:
 
 
 def account_for(uid: int, gid: int) -> Account:
-    """The account with these numbers, with its further groups where the host knows it."""
+    """Return the account with these numbers, with its further groups where it exists on the host."""
     try:
         name = pwd.getpwuid(uid).pw_name
     except KeyError:
@@ -64,12 +64,12 @@ def account_for(uid: int, gid: int) -> Account:
 def run_all(
     works: Mapping[str, Callable[[], Any]], account: Account | Mapping[str, Account] | None, timeout_s: float
 ) -> dict[str, Outcome]:
-    """Run every function in a child of its own, all at once, and wait for them together.
+    """Run every function in a worker of its own, all at once, and wait for them together.
 
     Args:
-        works: name to a function without arguments that returns what JSON can carry.
-        account: who they run as, all or each by its name; ``None`` leaves the account as it is.
-        timeout_s: seconds after which those that are not done are killed.
+        works: name to a function without arguments that returns a JSON value.
+        account: the account they run as, one for all or one for each name; ``None`` does not change the account.
+        timeout_s: seconds after which unfinished workers are killed.
 
     Returns:
         One outcome for each name.
@@ -93,7 +93,7 @@ def run_all(
 
 
 def run_one(work: Callable[[], Any], account: Account | None, timeout_s: float) -> Outcome:
-    """Run one function in a child; see :func:`run_all`."""
+    """Run one function in a worker; see :func:`run_all`."""
     return run_all({"only": work}, account, timeout_s)["only"]
 
 
@@ -113,7 +113,7 @@ def _collect(selector: selectors.BaseSelector, outcomes: dict[str, Outcome], sta
 
 
 def _reap_killed(selector: selectors.BaseSelector) -> None:
-    """Give killed children a moment: their end of the pipe closes when they are gone."""
+    """Wait for killed workers for a short time: their end of the pipe closes when they end."""
     deadline = time.monotonic() + _KILL_GRACE_S
     while selector.get_map() and deadline > time.monotonic():
         for key, _ in selector.select(deadline - time.monotonic()):
@@ -131,7 +131,7 @@ def _release(selector: selectors.BaseSelector, worker: _Worker) -> None:
 
 
 def _reap_ended() -> None:
-    """Take the exit status of children that are gone by now; the others are asked again the next time."""
+    """Collect the exit status of workers that have ended; the others stay for the next call."""
     for pid in list(_unreaped):
         try:
             ended, _ = os.waitpid(pid, os.WNOHANG)
@@ -166,7 +166,7 @@ def _start(work: Callable[[], Any], account: Account | None) -> _Worker:
 
 
 def _close_inherited_files(kept_descriptor: int) -> None:
-    """Close what was inherited: a child that outlives us must not hold the connection to the controller open."""
+    """Close inherited files: a worker that outlives its parent must not keep the controller's connection open."""
     null = os.open(os.devnull, os.O_RDWR)
     for descriptor in (0, 1, 2):
         os.dup2(null, descriptor)
@@ -185,12 +185,12 @@ def _answer(work: Callable[[], Any], account: Account | None) -> bytes:
     except OSError as error:
         where = f" ({error.filename})" if error.filename else ""
         return json.dumps([None, f"{error.strerror or type(error).__name__}{where}"]).encode()
-    except Exception as error:  # a child has no other way to say what went wrong
+    except Exception as error:  # the answer is the worker's only way to report an error
         return json.dumps([None, f"{type(error).__name__}: {error}"]).encode()
 
 
 def become(account: Account) -> None:
-    """Turn this process into ``account`` for good. Does nothing where it is that account already.
+    """Change the account of this process to ``account`` permanently. Does nothing where it is that account already.
 
     Raises:
         PermissionError: this process may not.

@@ -1,11 +1,11 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Build program trees as an account of their own, and give them to root before anything runs from them.
+"""Build program trees as an account of their own, and change their owner to root before anything runs from them.
 
-What builds a tree runs code of others: the set-up of a source package, git on a foreign repository. It does so as the
-build account, which has no shares and no services, in a directory that nobody else can enter. When it is done, every
-process of that account is ended, the directory is taken from it, and only then is the tree looked at and given to
-root. From that moment on nothing but root can reach it, so it is walked by its paths.
+A build runs third-party code: the set-up of a source package, git on a foreign repository. It runs as the build
+account, which has no shares and no services, in a directory that no other account can enter. Afterwards every process
+of that account is killed, the directory is given to root, and only then is the tree verified and its owner changed.
+From that moment on only root can reach it, so it is walked by its paths.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ _LOCK = ".lock"
 
 
 class BuildError(Exception):
-    """A tree cannot be built or may not be used, in words for the person who has to mend it."""
+    """A tree cannot be built or may not be used. The message is for the user who has to repair it."""
 
 
 @dataclass(frozen=True)
 class Build:
-    """A directory of the build account's, and one beside it that only root enters."""
+    """A directory of the build account, and one beside it that only root can enter."""
 
     directory: str
     root_directory: str
@@ -59,9 +59,9 @@ class Build:
         prefix: list[str] = []
         if not self._is_this_account():
             credentials = {"user": self.account.uid, "group": self.account.gid, "extra_groups": []}
-            # A program with the set-user-ID bit gives nothing more then (no_new_privs in prctl(2)).
+            # A program with the set-user-ID bit gains no privilege then (no_new_privs in prctl(2)).
             prefix = ["setpriv", "--no-new-privs", "--"]
-        # Into a file: a process that is left behind would keep a pipe open, and this waiting.
+        # Into a file: a background process would keep a pipe open, and subprocess.run would wait for it.
         with tempfile.TemporaryFile(dir=self.root_directory) as output:
             try:
                 done = subprocess.run(
@@ -91,7 +91,7 @@ class Build:
         return done.returncode, text
 
     def write(self, name: str, data: bytes) -> str:
-        """Write a file into the build account's directory, and return its path."""
+        """Write a file to the build account's directory, and return its path."""
         descriptor = safe_paths.open_directory(self.directory)
         try:
             safe_paths.write_file(descriptor, name, data, self.account.uid, self.account.gid, 0o644)
@@ -100,15 +100,15 @@ class Build:
         return os.path.join(self.directory, name)
 
     def transfer_to_root(self, name: str, may_lead_to: Collection[str] = ()) -> str:
-        """Hand the tree ``name`` to root, after a look at all of it, and return its path in root's directory.
+        """Verify the tree ``name``, change its owner to root, and return its path in root's directory.
 
         Args:
             name: the tree, in the build account's directory.
             may_lead_to: what links may lead to outside the tree.
 
         Raises:
-            BuildError: it holds what no program needs: a device, a socket, something of another account's, or a link
-                out of it.
+            BuildError: it contains an entry that no program needs: a device, a socket, an inode of another account, or
+                a link out of it.
         """
         kill_processes(self.account)
         safe_paths.make_directory(self.directory, os.geteuid(), os.getegid(), 0o700)
@@ -131,9 +131,9 @@ class Build:
 
 @contextlib.contextmanager
 def building(programs: str, account: worker_processes.Account) -> Iterator[Build]:
-    """Make a directory to build in below ``programs``, and remove it at the end. One build runs at a time.
+    """Make a build directory below ``programs``, and remove it at the end. One build runs at a time.
 
-    What a build left that was killed is removed first.
+    Remains of a build that was killed are removed first.
     """
     base = os.path.join(programs, BUILD)
     safe_paths.make_directory(base, os.geteuid(), os.getegid(), 0o711)
@@ -155,7 +155,7 @@ def building(programs: str, account: worker_processes.Account) -> Iterator[Build
 
 
 def find_account(name: str) -> worker_processes.Account | None:
-    """Return the account ``name`` with its own group only, or ``None`` where the host has none."""
+    """Return the account ``name`` with its own group only, or ``None`` where it does not exist."""
     try:
         entry = pwd.getpwnam(name)
     except KeyError:
@@ -164,7 +164,7 @@ def find_account(name: str) -> worker_processes.Account | None:
 
 
 def install_tree(tree: str, path: str) -> None:
-    """Put a tree of root's in its place ``path``. What had the name is removed afterwards."""
+    """Move a tree of root's to ``path``. A tree that had this path is removed afterwards."""
     parent = os.path.dirname(path)
     safe_paths.make_directory(parent, os.geteuid(), os.getegid(), 0o755)
     release_dir.sync_tree(tree)
@@ -178,9 +178,9 @@ def install_tree(tree: str, path: str) -> None:
 
 
 def kill_processes(account: worker_processes.Account) -> None:
-    """Kill every process of the build account, so that nothing can write to a tree that was looked at.
+    """Kill every process of the build account, so that none can write to a tree that was verified.
 
-    Does nothing where the account is the one that this runs as, or root.
+    Does nothing where the account is root, or that of this process.
     """
     if account.uid in (0, os.geteuid()):
         return
@@ -188,7 +188,7 @@ def kill_processes(account: worker_processes.Account) -> None:
         running = _processes_of(account.uid)
         if not running:
             return
-        # Stopped first: a process that forks faster than it is found would get away.
+        # Stopped first: a process could fork faster than it is killed.
         for number in (signal.SIGSTOP, signal.SIGKILL):
             for pid in running:
                 with contextlib.suppress(ProcessLookupError):
@@ -217,7 +217,7 @@ def _raise(error: OSError) -> None:
 def _verify(path: str, tree: str, account: worker_processes.Account, may_lead_to: Collection[str]) -> None:
     status = os.lstat(path)
     name = os.path.relpath(path, os.path.dirname(tree))
-    if status.st_uid != account.uid:  # a hard link to a file of root's, for one
+    if status.st_uid != account.uid:  # for example a hard link to a file of root's
         raise BuildError(f"{name} belongs to another account (uid {status.st_uid}). Nothing was installed.")
     if stat.S_ISLNK(status.st_mode):
         target = os.path.normpath(os.path.join(os.path.dirname(path), os.readlink(path)))
@@ -228,7 +228,7 @@ def _verify(path: str, tree: str, account: worker_processes.Account, may_lead_to
 
 
 def _set_root_owner(path: str) -> None:
-    """Make root the owner, and take away what lets others write or become somebody: mode bits, access lists."""
+    """Change the owner to root, and remove what gives others access or privileges: mode bits, extended attributes."""
     status = os.lstat(path)
     os.chown(path, os.geteuid(), os.getegid(), follow_symlinks=False)
     if stat.S_ISLNK(status.st_mode):

@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Fetch pinned revisions of a git repository as the build account, and export them.
 
-The copy lies in the build account's directory, and goes with it. Git reads a repository of another account only where
-its configuration names it (``safe.directory`` in git-config(1)); a repository on this host is named, and no other.
+The copy lies in the build account's directory, and is removed with it. Git reads a repository of another account only
+where its configuration names it (``safe.directory`` in git-config(1)); only a repository on this host is named.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ _ENVIRONMENT = {"GIT_TERMINAL_PROMPT": "0"}
 
 
 class RepositoryError(Exception):
-    """A revision cannot be had, in words for the person who has to mend it."""
+    """A revision cannot be fetched. The message is for the user who has to repair it."""
 
 
 def is_commit(revision: str) -> bool:
-    """Whether a revision is a commit's full SHA-1, which can mean one thing only."""
+    """Return whether a revision is a commit's full SHA-1, which never changes its meaning."""
     return _SHA1.fullmatch(revision) is not None
 
 
@@ -38,15 +38,15 @@ class Repository:
         """Fetch a revision, and return its commit.
 
         Args:
-            repo: address or path of the repository that has it.
+            repo: address or path of the repository.
             revision: a commit's full SHA-1, or a tag.
-            commit: the commit that it must be; empty accepts what it is.
+            commit: the commit that it must be; empty accepts any.
 
         Returns:
             The commit.
 
         Raises:
-            RepositoryError: it cannot be had, is a branch, or is another commit.
+            RepositoryError: it cannot be fetched, is a branch, or is another commit.
         """
         local_path = repo.removeprefix("file://")
         if local_path.startswith("/"):
@@ -73,7 +73,7 @@ class Repository:
         self._run(["tar", "--extract", "--file", archive, "--directory", directory, "--no-same-owner"])
 
     def _download(self, repo: str, revision: str) -> None:
-        # One revision without its history is a hundredth of everything; plain HTTP servers cannot give that.
+        # One revision without its history is a hundredth of the whole; plain HTTP servers cannot serve that.
         wanted = revision if is_commit(revision) else f"refs/tags/{revision}"
         code, _ = self._git("fetch", "--quiet", "--depth=1", "--no-tags", repo, f"{wanted}:{_FETCHED}")
         if code == 0:
@@ -89,7 +89,7 @@ class Repository:
             )
 
     def _resolve(self, revision: str) -> str:
-        """The commit of a revision in the local copy, or nothing."""
+        """Return the commit of a revision in the local copy, or an empty string."""
         name = revision if is_commit(revision) else f"refs/tags/{revision}"
         code, output = self._git("rev-parse", "--verify", "--quiet", f"{name}^{{commit}}")
         return output.strip() if code == 0 else ""

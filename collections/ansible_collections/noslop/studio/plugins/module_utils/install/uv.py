@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Resolve and install Python packages with uv, as the build account, each file compared with its hash.
 
-uv is one program. It comes as a wheel from the index that the host's pip uses, compared with a hash that stands here,
-by the pip that Python itself carries (``ensurepip``). From then on it lies below the programs' directory, as root's.
+uv is one program. The pip that is part of Python (``ensurepip``) downloads its wheel from the index that the host's pip
+uses, and compares it with a hash in this module. It is installed below the programs' directory, as root's.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ SHA256 = (
     "ecb6028d79dc96fbeafffe5c8af62a7099487ebc05a701e76714eebcffd06375",
 )
 LOCK_LIMIT_BYTES = 16 * 1024 * 1024
-#: Where the programs that build lie, below the directory of all programs.
+#: Directory of the build tools, below the directory of all programs.
 TOOLS = "tools"
-#: Prints Python's version, and the path of the pip that ensurepip would install, from where ensurepip looks: the
-#: directory that Python was built to take it from (configure --with-wheel-pkg-dir, as Debian's is), or beside itself.
+#: Prints Python's version, and the path of the pip that ensurepip would install. Like ensurepip, it searches the
+#: directory that Python was configured with (configure --with-wheel-pkg-dir, as Debian's is), or its own package.
 _INSPECT_SCRIPT = """
 import glob, importlib.util, json, os, platform, sys, sysconfig
 spec = importlib.util.find_spec("ensurepip")
@@ -39,7 +39,7 @@ places = [place for place in (sysconfig.get_config_var("WHEEL_PKG_DIR"), own) if
 wheels = [path for place in places for path in sorted(glob.glob(os.path.join(glob.escape(place), "pip-*.whl")))]
 print(json.dumps(["%d.%d" % sys.version_info[:2], platform.machine(), os.path.abspath(sys.executable), wheels[:1]]))
 """
-#: pip's settings for a whole host, in the order in which later ones win (pip's documentation, "Configuration").
+#: pip's settings for a whole host; later ones override earlier ones (pip's documentation, "Configuration").
 _PIP_FILES = ("/etc/xdg/pip/pip.conf", "/etc/pip.conf")
 _PIP_NAMES = ("index-url", "extra-index-url", "find-links", "trusted-host", "cert")
 _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?")
@@ -47,7 +47,7 @@ _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?")
 
 @dataclass(frozen=True)
 class Step:
-    """Describes what is installed from one index."""
+    """The requirements that are installed from one index."""
 
     requirements: tuple[str, ...]
     index_url: str = ""
@@ -64,7 +64,7 @@ class Interpreter:
 
 
 def inspect_interpreter(program: str) -> Interpreter:
-    """Look at a Python of this host's. Raises BuildError when it cannot be run."""
+    """Return version, architecture and pip of a Python on this host. Raises BuildError when it cannot be run."""
     try:
         done = subprocess.run(
             [program, "-I", "-c", _INSPECT_SCRIPT], stdin=subprocess.DEVNULL, capture_output=True, check=True
@@ -78,7 +78,7 @@ def inspect_interpreter(program: str) -> Interpreter:
 
 
 def pip_settings(environment: Mapping[str, str], files: Sequence[str] = _PIP_FILES) -> dict[str, str]:
-    """Return the host's settings for pip that say where packages come from, by pip's own names."""
+    """Return the host's settings of pip for package sources, by pip's own names."""
     own = environment.get("PIP_CONFIG_FILE", "")
     read = [] if own == os.devnull else [*files, *([own] if own else [])]
     settings: dict[str, str] = {}
@@ -100,13 +100,13 @@ def pip_settings(environment: Mapping[str, str], files: Sequence[str] = _PIP_FIL
 
 
 def uv_environment(settings: Mapping[str, str]) -> dict[str, str]:
-    """Return uv's environment for the host's settings for pip."""
+    """Return uv's environment for the host's settings of pip."""
     variables = {
         "UV_NO_CONFIG": "1",
         "UV_PYTHON_DOWNLOADS": "never",
         "UV_NO_PROGRESS": "1",
         "UV_SYSTEM_CERTS": "1",
-        # pip takes all its indexes for equal. What is installed is decided by hashes, and not by the index.
+        # pip treats all its indexes as equal. Hashes decide what is installed, not the index.
         "UV_INDEX_STRATEGY": "unsafe-best-match",
     }
     for name, variable, separator in (
@@ -122,7 +122,7 @@ def uv_environment(settings: Mapping[str, str]) -> dict[str, str]:
 
 
 class Uv:
-    """uv, ready to be run in one build."""
+    """The program uv in one build."""
 
     def __init__(self, build: builds.Build, program: str, python: Interpreter, allow_source: Sequence[str]) -> None:
         self.build, self.program, self.python = build, program, python
@@ -135,9 +135,9 @@ class Uv:
     def resolve(self, steps: Sequence[Step]) -> str:
         """Return the packages of all steps with their hashes, as one text with a part for each step.
 
-        What an earlier step resolved comes from that step's index in later steps too: a build of torch for one kind of
-        GPU is not replaced by another's. Only what an earlier step merely needed and a later one asks for by name (as
-        numpy) is resolved by the later one.
+        A package that an earlier step resolved comes from that step's index in later steps too: a build of torch for
+        one kind of GPU is not replaced by another's. Only a dependency of an earlier step that a later step requests
+        by name (such as numpy) is resolved by the later one.
         """
         parts: list[dict[str, str]] = []
         named: set[str] = set()
@@ -187,13 +187,13 @@ class Uv:
         return safe_paths.read_file(out, LOCK_LIMIT_BYTES).decode()
 
     def make_environment(self, name: str) -> str:
-        """Make an empty environment in the build account's directory, one that may be moved, and return its path."""
+        """Make an empty, relocatable environment in the build account's directory, and return its path."""
         path = os.path.join(self.build.directory, name)
         self._run(["venv", "--quiet", "--no-project", "--relocatable", "--python", self.python.path, path])
         return path
 
     def install(self, environment: str, requirements: str, index_url: str = "") -> None:
-        """Install exactly what ``requirements`` lists, each file by its hash, and nothing besides."""
+        """Install exactly the packages in ``requirements``, each file by its hash, and no others."""
         path = self.build.write("requirements.txt", requirements.encode())
         words = ["--require-hashes", "--no-deps", "--compile-bytecode", *self._formats(), *_index(index_url)]
         self._run(["pip", "install", "--quiet", "--python", environment, *words, "--requirement", path])
@@ -212,7 +212,7 @@ class Uv:
 def install_uv(
     build: builds.Build, programs: str, python: Interpreter, index_url: str = "", pinned: Sequence[str] = SHA256
 ) -> str:
-    """Return the path of uv below ``programs``, after bringing it there where it is missing.
+    """Install uv below ``programs`` where it is missing, and return its path.
 
     Raises:
         BuildError: no index has the wheel with one of the ``pinned`` hashes.
@@ -225,7 +225,7 @@ def install_uv(
         raise builds.BuildError(f"{python.path} brings no pip along. On Debian: apt install python3-venv")
     hashes = " ".join(f"--hash=sha256:{sha256}" for sha256 in pinned)
     wanted = build.write("uv.txt", f"uv=={VERSION} {hashes}\n".encode())
-    # pip foresees this: "python pip-*.whl/pip download" (pip/__main__.py).
+    # pip supports this call: "python pip-*.whl/pip download" (pip/__main__.py).
     pip = [python.path, os.path.join(python.pip_wheel, "pip"), "download", "--no-input", "--quiet", "--no-cache-dir"]
     words = ["--disable-pip-version-check", "--no-deps", "--only-binary", ":all:", "--require-hashes", "-r", wanted]
     downloads = os.path.join(build.directory, "uv-wheel")
@@ -252,10 +252,10 @@ def install_uv(
 
 
 def requirement_lines(text: str, where: str) -> list[str]:
-    """Return the requirements in a file of pip's, without comments.
+    """Return the requirements in a requirements file, without comments.
 
     Raises:
-        BuildError: a line is an option, such as another index, which nobody but the inventory sets.
+        BuildError: a line is an option, such as another index, which only the inventory may set.
     """
     requirements = []
     for line in text.replace("\\\n", " ").splitlines():
@@ -276,7 +276,7 @@ def requirement_lines(text: str, where: str) -> list[str]:
 
 
 def split_lock(text: str) -> list[str]:
-    """Return the parts of a lock, one a step."""
+    """Return the parts of a lock, one for each step."""
     return re.split(r"(?m)^# step \d+\n", text)[1:]
 
 
@@ -298,7 +298,7 @@ def _index(url: str) -> list[str]:
 
 
 def _normalized(name: str) -> str:
-    """The form of a name in which two are compared (PEP 503)."""
+    """Return the normalized form of a name, in which names are compared (PEP 503)."""
     return re.sub(r"[-_.]+", "-", name).lower()
 
 

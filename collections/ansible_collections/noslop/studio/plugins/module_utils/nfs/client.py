@@ -1,10 +1,10 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Keeps a studio's shares mounted on one client: what the module ``noslop.studio.nfs_mounts`` does.
+"""Mount a studio's shares on one client, for the module ``noslop.studio.nfs_mounts``.
 
-An automount is never stopped while its mount is in use: systemd would detach the mount lazily and say that all is
-well, and a hidden mount with open files stays behind. So a mount is taken away by umount(2), which refuses while
-anything is open, and the automount stays and waits for the next access.
+An automount is never stopped while its mount is in use: systemd would detach the mount lazily and report success, and
+a hidden mount with open files would remain. A mount is therefore removed by umount(2), which refuses while a file is
+open, and the automount stays active for the next access.
 """
 
 from __future__ import annotations
@@ -40,19 +40,19 @@ from ansible_collections.noslop.studio.plugins.module_utils.share import markers
 from ansible_collections.noslop.studio.plugins.module_utils.share.path_rules import path_problems, unit_name
 from ansible_collections.noslop.studio.plugins.module_utils.studio import MARKER
 
-#: A clean unmount may have to write back what no program waited for.
+#: A clean unmount may have to write back cached data.
 UNMOUNT_S = 120.0
 FORCED_UNMOUNT_S = 10.0
-#: The kernel ends a session with a server that does not answer after its requests timed out (60 s each, nfs(5)).
+#: The kernel ends the session with a server that is down after its requests have timed out (60 s each, nfs(5)).
 SESSION_END_S = 240.0
-#: udev sets the read-ahead of a new mount by itself, a moment later.
+#: udev sets the read-ahead of a new mount shortly after it was mounted.
 UDEV_S = 5.0
-#: Nothing but root may touch the directory under a mount: an unmounted share must not look like an empty one.
+#: Only root may access the directory under a mount: an unmounted share must not look like an empty one.
 UNDER_MOUNT_MODE = 0o000
 
 
 class NfsClient:
-    """The shares of this client."""
+    """The mounts of this client."""
 
     def __init__(self, module: Any) -> None:
         self.module = module
@@ -61,23 +61,23 @@ class NfsClient:
         self.systemd = Systemd(module)
         self.notes: list[str] = []
         self._fresh = False
-        #: servers that were away when their shares were unmounted
+        #: servers that did not answer when their shares were unmounted
         self._unreachable_servers: set[str] = set()
         wanted = [] if self.params["state"] == "absent" else self.params["mounts"]
         self.shares = [
             Share(one["name"], one["path"], mount_options.source_of(self.server, one["path"]), one["options"])
             for one in wanted
         ]
-        #: paths of our units that are no share any more
+        #: paths of our units that are not among the requested shares
         self.stale_paths = sorted(set(managed_paths()) - {share.path for share in self.shares})
 
     @property
     def changes(self) -> list[str]:
-        """What was done, or in check mode would be."""
+        """Return what was changed, or in check mode would be."""
         return self.systemd.changes
 
     def check(self) -> None:
-        """Raise when something on this host stands against what was asked; nothing is changed until then."""
+        """Raise MountError when this host cannot be brought to the requested state. Changes nothing."""
         problems = self._problems()
         if problems:
             raise MountError("Nothing was changed. " + " ".join(problems))
@@ -102,7 +102,7 @@ class NfsClient:
         return list(dict.fromkeys(problems))
 
     def mount(self) -> None:
-        """Put directories, units and mounts into the state that was asked for."""
+        """Bring directories, units and mounts to the requested state."""
         self._make_directories()
         helper_daemons.stop(self.systemd, self.params["quiet_units"])
         units = self.systemd.show([name for share in self.shares for name in share.units])
@@ -128,7 +128,7 @@ class NfsClient:
         return bool(masked)
 
     def remove(self) -> None:
-        """Take every share of ours away from this host."""
+        """Unmount every share of ours, and remove its units and its mount point."""
         if self.stale_paths:
             with self._services_stopped():
                 self._remove_mounts(self.stale_paths)
@@ -137,7 +137,7 @@ class NfsClient:
             helper_daemons.restore(self.systemd, self.params["quiet_units"])
 
     def verify(self) -> list[dict[str, Any]]:
-        """Compare what the kernel has mounted with what was asked for. In check mode only when it is all there.
+        """Compare the kernel's mounts with the requested ones. In check mode only when all are mounted.
 
         Raises:
             MountError: a share is not mounted as it should be.
@@ -171,7 +171,7 @@ class NfsClient:
         }
 
     def _find_foreign_users(self, paths: list[str]) -> list[str]:
-        """Name the programs that keep mounts from being taken away, the studio's own services aside."""
+        """Return a sentence for each program that uses a mount, except the studio's own services."""
         mounted = [path for path in paths if mount_options.effective_mount(read_mounts(), path)]
         foreign = (
             [user for user in find_mount_users(mounted) if user.unit not in self.params["services"]] if mounted else []
@@ -179,7 +179,7 @@ class NfsClient:
         return [f"{user}, on a share that has to be unmounted: end it, and run again." for user in foreign]
 
     def _may_detach(self, path: str, mounts: list[Mount]) -> bool:
-        """Whether a mount may go while it is in use: only for good, and only when its server is away."""
+        """Return whether a mount may be detached while it is in use: on removal, when its server is down."""
         mount = mount_options.effective_mount(mounts, path)
         return (
             self.params["state"] == "absent"
@@ -201,7 +201,7 @@ class NfsClient:
                 elif not os.path.isdir(parent):
                     self._ensure_directory(parent, 0, 0o755)
             mounts = read_mounts()
-            # What is mounted belongs to the server: owner and mode are its business (and root is squashed there).
+            # Owner and mode of a mounted directory are the server's (and root is squashed there).
             if not (
                 mount_options.effective_mount(mounts, share.path) or mount_options.waits_for_access(mounts, share.path)
             ):
@@ -235,7 +235,7 @@ class NfsClient:
             self.systemd.do("start", *idle)
 
     def _mount_by_access(self) -> None:
-        """Use each share once, which mounts it, and read its marker."""
+        """Mount each share by an access to its marker, and compare the marker."""
         if not accepts_connections(self.server):
             raise MountError(
                 f"{self._server_unreachable} Until then the automounts wait, and mount as soon as it is back."
@@ -280,7 +280,7 @@ class NfsClient:
         )
 
     def _unmount(self, path: str, why: str) -> None:
-        """Take one mount away: cleanly, or by force when its server is away."""
+        """Unmount one path: cleanly, or by force when its server is down."""
         while True:
             mount = mount_options.effective_mount(read_mounts(), path)
             if mount is None:
@@ -288,7 +288,7 @@ class NfsClient:
             self.changes.append(f"unmounted {path}: {why}")
             if self.module.check_mode:
                 return
-            # Neither helper nor path lookup: both ask the server, and the path is a plain one.
+            # Without umount.nfs and without path resolution: both contact the server, and the path needs neither.
             command = ["umount", "--internal-only", "--no-canonicalize", path]
             timeout_s = UNMOUNT_S
             if not accepts_connections(mount_options.server_of(mount.source)):
@@ -298,17 +298,17 @@ class NfsClient:
                     command.insert(1, "--lazy")
                 self._unreachable_servers.add(mount_options.server_of(mount.source))
             outcome = worker_processes.run_one(partial(_run, command), None, timeout_s)
-            # A mount whose server is away is gone at once, while umount waits for the session's end, for minutes.
+            # A mount whose server is down disappears at once, while umount waits minutes for the end of the session.
             if mount in read_mounts():
                 users = " ".join(self._find_foreign_users([path]))
                 answer = outcome.error or outcome.value
                 raise MountError(f"{path} could not be unmounted ({' '.join(command)}: {answer}). {users}".strip())
 
     def _wait_for_sessions(self) -> None:
-        """Wait for the end of sessions with servers that are away.
+        """Wait for the end of sessions with servers that are down.
 
-        A server that only changed its address is known by its identity: the kernel would use the old session, with
-        the address where nobody answers, for the new mounts too.
+        The kernel identifies a server that changed its address as the same server: it would use the old session, with
+        the old address, for the new mounts too.
         """
         deadline = time.monotonic() + SESSION_END_S
         while self._unreachable_servers & session_servers():
@@ -341,7 +341,7 @@ class NfsClient:
         self.systemd.reload_manager()
 
     def _remove_empty(self, path: str) -> None:
-        """Remove the mount point, and what we made above it in the root, as far as it is empty."""
+        """Remove the mount point, and the empty directories above it in the root."""
         root = self.params["root"]
         with contextlib.suppress(OSError):
             os.rmdir(path)
@@ -357,19 +357,19 @@ class NfsClient:
         if running:
             self.systemd.do("stop", *running)
         try:
-            problems = self._problems()  # a program may have come between
+            problems = self._problems()  # a program may have been started meanwhile
             if problems:
                 raise MountError("Nothing was unmounted. " + " ".join(problems))
             yield
         except BaseException:
-            if running and self.shares:  # what went wrong is told first; they wait for their shares by themselves
+            if running and self.shares:  # without waiting, so that the error is reported first
                 self.systemd.do("start --no-block", *running)
             raise
-        if running and self.shares:  # without shares there is nothing that they could work on
+        if running and self.shares:  # without shares the services cannot run
             self.systemd.do("start", *running)
 
     def _read_ahead(self, share: Share, mount: Mount) -> int:
-        """Bring the read-ahead of a mount to what was asked for; nfsrahead(5) does so for each new mount."""
+        """Set the read-ahead of a mount to the requested value; nfsrahead(5) does so for each new mount."""
         wanted = int(self.params["read_ahead_kb"])
         path = f"/sys/class/bdi/{mount.device}/read_ahead_kb"
         deadline = time.monotonic() + (UDEV_S if self._fresh else 0)
@@ -390,7 +390,7 @@ class NfsClient:
 
 
 def _run(command: list[str]) -> str:
-    """What a command says when it fails; empty when it does not."""
+    """Return the output of a command that fails; empty when it succeeds."""
     done = subprocess.run(command, capture_output=True, check=False, text=True)
     return (done.stderr or done.stdout).strip() if done.returncode else ""
 

@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Read exports, as files and as the server has them, and compare. Pure."""
+"""Parse exports, of files and of the running server, and compare them. Pure."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ Exports = dict[str, dict[str, frozenset[str]]]
 
 _OCTAL = re.compile(r"\\([0-7]{3})")
 _CLIENT = re.compile(r"([^(\s]*)\(([^)]*)\)")
-#: Words that exports(5) takes and exportfs(8) shows otherwise.
+#: Options of exports(5) that exportfs(8) shows under another name.
 _SHOWN_AS = {"mp": "mountpoint"}
 
 
 def parse_shown(text: str) -> Exports:
-    """Read what ``exportfs -s`` prints: a path, then ``client(options)``, one pair a line.
+    """Parse the output of ``exportfs -s``: a path, then ``client(options)``, one pair a line.
 
-    ``subtree_check`` is in force where its opposite is not shown (exportfs(8) names it never), and is added.
+    ``subtree_check`` is added where its opposite is not shown: exportfs(8) never shows it.
     """
     exports: Exports = {}
     for line in text.splitlines():
@@ -38,7 +38,7 @@ def parse_shown(text: str) -> Exports:
 
 
 def exported_paths(text: str) -> list[str]:
-    """Paths that an exports file names (exports(5)): quoted, escaped, and with lines that go on."""
+    """Return the paths in an exports file (exports(5)): quoted, escaped, and with continued lines."""
     paths = []
     for line in map(str.strip, text.replace("\\\n", " ").splitlines()):
         if line.startswith('"'):
@@ -49,7 +49,7 @@ def exported_paths(text: str) -> list[str]:
 
 
 def requested_exports(exports: Sequence[Mapping[str, Any]]) -> Exports:
-    """What a role asks for, in the form of :data:`Exports`. A path without clients is not exported."""
+    """Return the exports that a role requests, in the form of :data:`Exports`, without paths that have no clients."""
     return {
         export["path"]: {
             client: frozenset(_SHOWN_AS.get(option, option) for option in export["options"])
@@ -61,12 +61,12 @@ def requested_exports(exports: Sequence[Mapping[str, Any]]) -> Exports:
 
 
 def differences(wanted: Exports, shown: Exports, foreign: Iterable[str]) -> list[str]:
-    """Say how the server's exports differ from what is wanted.
+    """Return the differences between the server's exports and the wanted ones.
 
     Args:
         wanted: what should be exported; every option named must be in force, others may be.
         shown: what the server exports.
-        foreign: paths that the administrator exports, which are not ours to judge.
+        foreign: paths that the administrator exports, which are not compared.
 
     Returns:
         One sentence for each difference.
@@ -85,7 +85,7 @@ def differences(wanted: Exports, shown: Exports, foreign: Iterable[str]) -> list
 
 
 def overlaps(paths: Iterable[str], foreign: Mapping[str, str]) -> list[str]:
-    """Say which exports of the administrator reach the studio's directories.
+    """Return a sentence for each export of the administrator that reaches a directory of the studio.
 
     Args:
         paths: the studio's directories.

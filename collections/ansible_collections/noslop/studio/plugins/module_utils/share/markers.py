@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The marker by which a share is known, and what must be true of a directory before it becomes one."""
+"""Read, compare and publish the marker of a share, and check a directory before it becomes a share."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from collections.abc import Sequence
 from ansible_collections.noslop.studio.plugins.module_utils.host.mountinfo import is_below, parents
 
 _OCTAL = re.compile(r"\\([0-7]{3})")
-#: Larger than any marker; whatever else a file of that name holds is not read.
+#: Larger than any marker; the rest of a larger file is not read.
 LIMIT_BYTES = 4096
 
 
 class MarkerError(Exception):
-    """A share is not the one it should be."""
+    """A share has the marker of another one."""
 
 
 def compose(studio_id: str, share: str) -> str:
-    """Text of a new marker, with an identity of its own for the share."""
+    """Return the text of a new marker, with an identity of its own for the share."""
     return json.dumps({"studio_id": studio_id, "share": share, "share_id": str(uuid.uuid4())}) + "\n"
 
 
 def problem(text: str, studio_id: str, share: str) -> str:
-    """Why a marker with this text does not mark this share of this studio; empty when it does."""
+    """Return why a marker with this text does not mark this share of this studio; empty when it does."""
     try:
         marker = json.loads(text)
         marked_studio, marked_share = marker["studio_id"], marker["share"]
@@ -61,12 +61,12 @@ def read(path: str, directory_fd: int | None = None) -> str:
 def publish(  # noqa: PLR0917  # owner and mode in the order of chown(1) and install(1)
     directory_fd: int, name: str, text: str, uid: int, gid: int, mode: int
 ) -> str:
-    """Write ``text`` to ``name`` in an open directory, whole or not at all, and never over a file that is there.
+    """Write ``text`` to ``name`` in an open directory, whole or not at all, and never over an existing file.
 
-    The file is linked by its descriptor: whoever owns the directory may exchange what has its first name meanwhile.
+    The file is linked by its descriptor: the owner of the directory could replace the entry of its temporary name.
 
     Returns:
-        The text that is there now: ours, or that of whoever came first.
+        The text of the marker: ours, or that of another host that was faster.
     """
     temporary = f"{name}.{uuid.uuid4().hex}"
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -88,7 +88,7 @@ def publish(  # noqa: PLR0917  # owner and mode in the order of chown(1) and ins
 
 
 def directory_problems(path: str) -> list[str]:
-    """Problems with ``path`` being a directory, or becoming one, without a symlink on the way (systemd.mount(5))."""
+    """Return why ``path`` cannot be a directory without a symlink in its path (systemd.mount(5)); empty when it can."""
     for part in [*reversed(parents(path)), path]:
         if os.path.islink(part):
             return [
@@ -101,7 +101,7 @@ def directory_problems(path: str) -> list[str]:
 
 
 def foreign_entry_problems(root: str, paths: Sequence[str], gid: int) -> list[str]:
-    """Refuse a storage root that others use: closing it to all but the studio's group would lock them out."""
+    """Return why a directory cannot be the storage root: others use it, and would lose access; empty when it can."""
     if not os.path.isdir(root):
         return []
     status = os.stat(root)
@@ -119,7 +119,7 @@ def foreign_entry_problems(root: str, paths: Sequence[str], gid: int) -> list[st
 
 
 def fstab_points(include_noauto: bool = False) -> list[str]:
-    """Mount points that /etc/fstab lists (fstab(5)), with those that are mounted ``by_hand`` only, or without them."""
+    """Return the mount points in /etc/fstab (fstab(5)), with or without those that have the option ``noauto``."""
     try:
         with open("/etc/fstab", encoding="utf-8", errors="surrogateescape") as stream:
             return parse_fstab(stream.read(), include_noauto)
@@ -128,7 +128,7 @@ def fstab_points(include_noauto: bool = False) -> list[str]:
 
 
 def parse_fstab(text: str, include_noauto: bool = False) -> list[str]:
-    """Mount points of an fstab's text, without ``/`` and swap; those with ``noauto`` only when ``by_hand``."""
+    """Return the mount points in an fstab's text, without ``/`` and swap."""
     points = []
     for line in text.splitlines():
         words = line.split()

@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Rules for the paths of shares, and the names systemd gives to their units. Pure: nothing is looked at."""
+"""Check the paths of shares, and derive the names of their systemd units. Pure: reads no file."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from collections.abc import Mapping, Sequence
 
 from ansible_collections.noslop.studio.plugins.module_utils.host.mountinfo import is_below
 
-#: What exports(5), systemd's units, environment files and a person's shell all read the same way, unquoted.
+#: Characters that exports(5), systemd units, environment files and a shell all read the same way, unquoted.
 _PLAIN = re.compile(r"/[A-Za-z0-9@_./+-]*")
 _PLAIN_IN_UNIT_NAME = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789:_.")
 
-#: Directories that the system, or its cleaning at start, needs for itself: nothing of a studio lies in them.
+#: Directories of the system, or cleaned at its start: nothing of a studio lies in them.
 _SYSTEM = re.compile(r"/(bin|boot|dev|etc|lib(32|64|x32)?|proc|root|run|sbin|sys|tmp|usr|var/run|var/tmp)(/.*)?")
-#: Directories that many share: something of a studio may lie in them, but no share is one of them.
+#: Common directories: a share may lie in one of them, but cannot be one.
 _COMMON = re.compile(r"/((home(/[^/]+)?|media|mnt|opt|srv|var(/cache|/lib|/lib/noslop|/log)?)?)")
 
 
@@ -29,15 +29,15 @@ def escape_path(path: str) -> str:
 
 
 def unit_name(path: str, suffix: str) -> str:
-    """Name of the unit of the kind ``suffix`` (``mount``, ``automount``) for ``path``."""
+    """Return the name of the unit with the suffix ``suffix`` (``mount``, ``automount``) for ``path``."""
     return f"{escape_path(path)}.{suffix}"
 
 
 def path_problems(root: str, shares: Sequence[Mapping[str, str]]) -> list[str]:
-    """Say what is wrong with the paths of a studio.
+    """Return the problems with the paths of a studio.
 
     Args:
-        root: directory that holds the shares which have no place of their own.
+        root: directory of the shares that have no path of their own.
         shares: dictionaries with ``name`` and ``path``.
 
     Returns:

@@ -1,8 +1,8 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What this computer already knows of its networks: its interfaces, and the neighbours it has spoken to.
+"""Read the network interfaces and the neighbour table of this computer.
 
-Nothing is sent and nothing is changed; no privilege is needed. The tables come from iproute2 as JSON, and from
+Sends no packet, changes nothing and needs no privilege. The tables come from iproute2 as JSON, or from
 ``/proc/net/arp`` where that program is missing.
 """
 
@@ -20,12 +20,12 @@ from typing import Any
 
 NetworkOf = ipaddress.IPv4Network | ipaddress.IPv6Network
 
-#: Interfaces that lead to containers, guests or elsewhere than the room. Left out unless named.
+#: Interfaces of containers, virtual machines and tunnels. Skipped unless named.
 VIRTUAL_PREFIXES = ("docker", "br-", "veth", "virbr", "vnet", "cni", "podman", "lxcbr", "lxdbr", "flannel", "cali")
 VPN_PREFIXES = ("tun", "utun", "wg", "ppp", "tailscale", "zt", "ipsec", "nordlynx", "proton")
 VPN_KINDS = ("tun", "wireguard", "ppp", "ipip", "gre", "sit", "xfrm", "vti")
 
-#: States of the kernel's neighbour table in which nobody answered.
+#: States of entries of the kernel's neighbour table that never answered.
 _UNANSWERED = {"FAILED", "INCOMPLETE", "NOARP"}
 #: Flag of /proc/net/arp: the entry is complete (linux/if_arp.h, ATF_COM).
 _ATF_COM = 0x2
@@ -35,7 +35,7 @@ _ATF_COM = 0x2
 class Interface:
     """One network interface of this computer.
 
-    ``skip_reason`` says why it is not searched unless it is named; empty when it is.
+    ``skip_reason`` is the reason why it is not scanned unless it is named; empty when it is scanned.
     """
 
     name: str
@@ -45,7 +45,7 @@ class Interface:
 
 @dataclass(frozen=True)
 class Neighbour:
-    """An address that has answered on a network this computer is in. Link-local ones carry their zone."""
+    """An entry of the neighbour table. Link-local addresses include their zone."""
 
     address: str
     interface: str
@@ -53,7 +53,7 @@ class Neighbour:
 
 @dataclass(frozen=True)
 class LocalNetworks:
-    """Both tables. ``trouble`` says in words what could not be read; empty when all was."""
+    """Interfaces and neighbour table. ``problem`` is the message when a table could not be read; empty otherwise."""
 
     interfaces: tuple[Interface, ...]
     neighbours: tuple[Neighbour, ...]
@@ -61,12 +61,12 @@ class LocalNetworks:
 
     @property
     def names(self) -> list[str]:
-        """The interfaces' names, in the kernel's order."""
+        """Return the names of the interfaces, in the kernel's order."""
         return [interface.name for interface in self.interfaces]
 
 
 def read_local_networks() -> LocalNetworks:
-    """Read the tables of this computer. Never raises: what cannot be read is told in ``trouble``."""
+    """Read the tables of this computer. Never raises: ``problem`` reports what cannot be read."""
     program = _iproute2()
     if not program:
         arp = Path("/proc/net/arp")
@@ -81,11 +81,11 @@ def read_local_networks() -> LocalNetworks:
 
 
 def parse_interfaces(table: Sequence[dict[str, Any]]) -> tuple[Interface, ...]:
-    """Read what ``ip -details -json address show`` prints."""
+    """Parse the output of ``ip -details -json address show``."""
     interfaces = []
     for entry in table:
         if "ifname" not in entry:
-            continue  # iproute2 prints an empty object for what a filter hid
+            continue  # iproute2 prints an empty object for an entry that a filter removed
         networks = []
         for address in entry.get("addr_info", []):
             if "local" in address:
@@ -97,7 +97,7 @@ def parse_interfaces(table: Sequence[dict[str, Any]]) -> tuple[Interface, ...]:
 
 
 def parse_neighbours(table: Sequence[dict[str, Any]]) -> tuple[Neighbour, ...]:
-    """Read what ``ip -json neighbour show`` prints, without the addresses that never answered."""
+    """Parse the output of ``ip -json neighbour show``, without the addresses that never answered."""
     neighbours = []
     for entry in table:
         if "dst" not in entry or "lladdr" not in entry or _UNANSWERED.intersection(entry.get("state", [])):
@@ -111,7 +111,7 @@ def parse_neighbours(table: Sequence[dict[str, Any]]) -> tuple[Neighbour, ...]:
 
 
 def parse_arp(text: str) -> tuple[Neighbour, ...]:
-    """Read ``/proc/net/arp``: address, type, flags, hardware address, mask, interface."""
+    """Parse ``/proc/net/arp``: address, type, flags, hardware address, mask, interface."""
     rows = [line.split() for line in text.splitlines()[1:]]
     return tuple(Neighbour(row[0], row[5]) for row in rows if len(row) == 6 and int(row[2], 16) & _ATF_COM)
 
@@ -125,7 +125,7 @@ def _skip_reason(entry: dict[str, Any]) -> str:
     kind = entry.get("linkinfo", {}).get("info_kind", "")
     if name.startswith(VPN_PREFIXES) or kind in VPN_KINDS or "POINTOPOINT" in flags:
         return "it is a tunnel or VPN"
-    # By name, not by kind: inside a container the only network card there is may be a veth.
+    # By name, not by kind: inside a container the only network card may be a veth.
     if name.startswith(VIRTUAL_PREFIXES):
         return "it belongs to containers or virtual machines"
     return ""

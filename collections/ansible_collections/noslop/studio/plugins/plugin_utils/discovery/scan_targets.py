@@ -1,10 +1,10 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which addresses a search for SSH servers may try, decided before a single one is.
+"""Decide which addresses a scan for SSH servers tries, before it starts.
 
-Pure: networks and hosts that were named, and what this computer knows of its surroundings, become a list of
-targets and of ranges with their counts, for a person to read before and after. By itself a sweep takes networks
-this computer is in, and small ones only; who names a network gets a larger one; nobody gets a whole site.
+Pure: the named networks and hosts and this computer's own networks become a list of targets, and of ranges with their
+counts for the user to read. Without names, a scan covers the small networks that this computer is in; a named network
+may be larger, up to a limit.
 """
 
 from __future__ import annotations
@@ -23,20 +23,20 @@ SSH_PORT = 22
 
 
 class ScanTargetError(ValueError):
-    """What was asked for is not tried. The message says why, and what to ask for instead."""
+    """The requested targets are refused. The message contains the reason and an alternative."""
 
 
 @dataclass(frozen=True)
 class Limits:
-    """How much one sweep may do.
+    """The limits of one scan.
 
-    A /24 in which nobody answers takes 2 s with these numbers, a /20 half a minute. The prefixes are what keeps a
-    large sweep from filling the kernel's neighbour table, which has 1024 entries by default (arp(7), gc_thresh3).
+    A /24 without any answer takes 2 s with these numbers, a /20 half a minute. The prefixes keep a large scan from
+    filling the kernel's neighbour table, which has 1024 entries by default (arp(7), gc_thresh3).
     """
 
     in_flight: int = 128
     connect_s: float = 1.0
-    #: For a connection that was taken: a busy machine needs longer for its first line than for the connection.
+    #: For an accepted connection: a busy machine needs longer for its first line than for the connection.
     greeting_s: float = 5.0
     own_prefix: int = 22
     named_prefix: int = 20
@@ -44,7 +44,7 @@ class Limits:
 
 @dataclass(frozen=True)
 class Target:
-    """One address, or a name that has to be looked up first, and why it is tried."""
+    """One address, or a name that has to be resolved first; ``named`` is true where the user named it."""
 
     address: str
     port: int
@@ -54,10 +54,10 @@ class Target:
 
 @dataclass(frozen=True)
 class Range:
-    """Some addresses that belong together, for the summary.
+    """A group of addresses, for the summary.
 
-    ``skip_reason`` says why none of them is tried; empty when they are. ``count`` is how many targets it gave that no
-    earlier range had given.
+    ``skip_reason`` is the reason why none of them is tried; empty when they are. ``count`` is the number of its targets
+    that are in no earlier range.
     """
 
     what: str
@@ -69,16 +69,16 @@ class Range:
 
 @dataclass(frozen=True)
 class ScanPlan:
-    """Everything a sweep will try, in order."""
+    """The targets of a scan, in order."""
 
     ranges: tuple[Range, ...]
     targets: tuple[Target, ...]
     limits: Limits = field(default_factory=Limits)
-    #: What of this computer's networks could not be read; empty when all was.
+    #: The message when this computer's networks could not be read; empty otherwise.
     problem: str = ""
 
     def describe(self) -> list[str]:
-        """One line a range, and their sum."""
+        """Return one line for each range, and their sum."""
         lines = []
         for part in self.ranges:
             where = f" on {part.interface}" if part.interface not in ("", part.what) else ""
@@ -95,21 +95,21 @@ def plan_scan(
     port: int = SSH_PORT,
     limits: Limits | None = None,
 ) -> ScanPlan:
-    """Decide what to try.
+    """Decide which targets to try.
 
     Args:
         local_networks: this computer's interfaces and neighbours.
-        networks: networks (``192.168.1.0/24``) or names of this computer's interfaces. An IPv6 network is never
-            swept: those of its addresses are tried that are known neighbours.
+        networks: networks (``192.168.1.0/24``) or names of this computer's interfaces. Of an IPv6 network, only
+            addresses in the neighbour table are tried.
         hosts: names or addresses, each with its port if it has one of its own (``render1:2222``, ``[fd00::7]:22``).
         port: the port of all other addresses.
-        limits: how much is allowed.
+        limits: the limits of the scan.
 
     Returns:
-        Hosts first, then networks. With neither: the networks this computer is in, and its neighbours.
+        Hosts first, then networks. With neither: the networks that this computer is in, and its neighbours.
 
     Raises:
-        ScanTargetError: a network is too large, or a name means nothing.
+        ScanTargetError: a network is too large, or a name is invalid.
     """
     builder = _Builder(local_networks, port, limits or Limits())
     if hosts:
@@ -123,7 +123,7 @@ def plan_scan(
 
 
 def parse_host(text: str, port: int = SSH_PORT) -> Target:
-    """Read ``name``, ``name:port``, an address, or ``[IPv6 address]:port``.
+    """Parse ``name``, ``name:port``, an address, or ``[IPv6 address]:port``.
 
     Raises:
         ScanTargetError: it is none of these.
@@ -145,7 +145,7 @@ def parse_host(text: str, port: int = SSH_PORT) -> Target:
 
 
 class _Builder:
-    """Collects ranges and, once each, targets."""
+    """The ranges, and the targets without duplicates."""
 
     def __init__(self, local_networks: LocalNetworks, port: int, limits: Limits) -> None:
         self.local_networks = local_networks
@@ -232,7 +232,7 @@ class _Builder:
 
 
 def _as_address(host: str) -> str:
-    """The canonical text of an address, its zone kept; empty when ``host`` is none."""
+    """Return the canonical text of an address with its zone; empty when ``host`` is none."""
     bare, percent, zone = host.partition("%")
     try:
         return str(ipaddress.ip_address(bare)) + percent + zone

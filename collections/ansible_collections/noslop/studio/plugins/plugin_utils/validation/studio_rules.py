@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What must be true of a studio as a whole before it is deployed: who is in it, and who is told from whom. Pure."""
+"""Check a studio as a whole before it is deployed: its members, their identities, and its variables. Pure."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ansible_collections.noslop.studio.plugins.module_utils import studio
 from ansible_collections.noslop.studio.plugins.module_utils.checks.check import Checks, enumerate_words
 from ansible_collections.noslop.studio.plugins.plugin_utils.validation.misspelled_variables import find_misspelled
 
-#: Under this name the report tells what is about no single host.
+#: The name in the report for checks of no single host.
 STUDIO = "studio"
 CLOCK_TOLERANCE_S = 30.0
 _STUDIO_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -22,7 +22,7 @@ _VARIABLES_FILE = "group_vars/all/studio.yml"
 
 @dataclass(frozen=True)
 class Plan:
-    """What the inventory says: hosts by part, and what each host calls itself."""
+    """The content of the inventory: hosts by role, and the address and paths of each host."""
 
     hosts: Sequence[str]
     studio_id: str
@@ -35,7 +35,7 @@ class Plan:
 
 
 def judge_plan(checks: Checks, plan: Plan) -> None:
-    """Whether the inventory describes a studio that can work."""
+    """Check that the inventory describes a studio that can work."""
     checks.add(
         "studio.id",
         bool(_STUDIO_ID.fullmatch(plan.studio_id)),
@@ -119,7 +119,7 @@ def _judge_members(checks: Checks, plan: Plan) -> None:
 
 
 def judge_identities(checks: Checks, identities: Mapping[str, Mapping[str, Any]]) -> None:
-    """Whether hosts can be told apart; clones of one disk image cannot."""
+    """Check that hosts can be distinguished; clones of one disk image cannot."""
     machine_ids = {host: str(own["machine_id"]) for host, own in identities.items()}
     todo = "on all but one of them run `rm /etc/machine-id && systemd-machine-id-setup`, and reboot"
     _judge_uniqueness(checks, "studio.machine_ids", "the machine id", machine_ids, todo)
@@ -146,13 +146,13 @@ def _judge_uniqueness(checks: Checks, check: str, what: str, values: Mapping[str
 
 
 def judge_clocks(checks: Checks, epochs: Mapping[str, float], started: float, finished: float) -> None:
-    """Whether clocks are far off, as far as the controller can tell: it knows when it asked and when it had answers.
+    """Check that clocks are not far off. The controller only has the times before and after the checks of the hosts.
 
     Args:
         checks: where the results go.
-        epochs: each host's time, taken somewhere between these two moments.
-        started: the controller's time before any host was asked.
-        finished: its time when all had answered.
+        epochs: each host's time, between these two.
+        started: the controller's time before the first check.
+        finished: its time after the last check.
     """
     wrong = {
         host: epoch - (started if epoch < started else finished)
@@ -169,7 +169,7 @@ def judge_clocks(checks: Checks, epochs: Mapping[str, float], started: float, fi
 
 
 def judge_users(checks: Checks, users: Iterable[str], unknown: Mapping[str, Sequence[str]]) -> None:
-    """Whether the people who may write have accounts; where some hosts only lack one, that is told."""
+    """Check that the users who may write have accounts; an account that only some hosts lack is a note."""
     for user in users:
         without = [host for host, names in unknown.items() if user in names]
         if without and len(without) == len(unknown):
@@ -189,7 +189,7 @@ def judge_users(checks: Checks, users: Iterable[str], unknown: Mapping[str, Sequ
 
 
 def judge_networks(checks: Checks, networks: Iterable[str]) -> None:
-    """Check that the allowed networks are networks, and none of them the whole Internet."""
+    """Check that the allowed networks are valid, and none of them is too large."""
     problems = []
     for network in networks:
         try:
@@ -206,7 +206,7 @@ def judge_networks(checks: Checks, networks: Iterable[str]) -> None:
 
 
 def judge_variables(checks: Checks, names: Iterable[str], declared: Iterable[str], prefixes: Iterable[str]) -> None:
-    """Whether a variable was misspelled: Ansible would pass over it, and a default would hold in silence."""
+    """Check for misspelled variables: Ansible would ignore them, and the default would be used without a warning."""
     all_names = sorted(set(names))
     declared_names = set(declared)
     wrong = find_misspelled(all_names, declared_names, prefixes)
