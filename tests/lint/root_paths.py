@@ -1,10 +1,10 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Find calls in the collection that change files by their paths, where root could be led elsewhere by a link.
+"""Find calls in the collection that change files by path, where a link could redirect root.
 
 Root opens, makes and changes nothing by path below a directory that an account owns: module_utils/host/safe_paths.py
-does it by descriptor. Whatever else calls these functions is listed here, with the reason why no account can turn the
-path elsewhere. A function that is listed and calls none any more is an error too.
+does it by descriptor. Every other function that makes such a call is listed here, with the reason why no account can
+redirect the path. A function that is listed and makes no such call is an error too.
 
     python tests/lint/root_paths.py
 """
@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 PLUGINS = Path(__file__).parents[2] / "collections/ansible_collections/noslop/studio/plugins"
-#: The code that works by descriptor.
+#: The module that works by descriptor.
 EXEMPT = {"module_utils/host/safe_paths.py"}
 
 CALLS = {
@@ -38,9 +38,9 @@ CALLS = {
     "Path": {"write_text", "write_bytes", "touch", "chmod", "lchmod", "mkdir", "rename", "replace", "hardlink_to"},
 }
 
-_AS_THE_ACCOUNT = "done as the account that owns the directory, in acting_as or in a child that became it"
-_ROOTS = "below /opt/noslop, which is root's altogether"
-_CONTROLLER = "runs on the controller, as the person"
+_AS_THE_ACCOUNT = "done as the account that owns the directory, in acting_as or in a worker process"
+_ROOTS = "below /opt/noslop, which belongs to root"
+_CONTROLLER = "runs on the controller, as the user"
 ALLOWED: dict[tuple[str, str], str] = {
     ("action/package_lock.py", "write_lock"): _CONTROLLER,
     ("action/verification_report.py", "write"): _CONTROLLER,
@@ -91,7 +91,7 @@ def _below(node: ast.AST, function: str) -> Iterator[tuple[int, str, str]]:
 
 
 def _name_of(call: ast.Call) -> str:
-    """Return the name of a call that changes something by path, or nothing."""
+    """Return the name of a call that changes something by path, or an empty string."""
     function = call.func
     if isinstance(function, ast.Name) and function.id == "open":
         first = call.args[0] if call.args else None
@@ -113,7 +113,7 @@ def _name_of(call: ast.Call) -> str:
 
 
 def problems(plugins: Path = PLUGINS, allowed: dict[tuple[str, str], str] | None = None) -> list[str]:
-    """Return one sentence for each call that is not listed, and for each that is listed and not there."""
+    """Return one sentence for each call that is not listed, and for each listed function without a call."""
     listed = ALLOWED if allowed is None else allowed
     used: set[tuple[str, str]] = set()
     found = []

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Render templates of roles with the roles' own defaults: requests are lines of JSON on stdin, answers on stdout.
 
-A program of its own, because Ansible's loader of collections and the tests' imports of them exclude each other.
+A separate program, because Ansible's loader of collections and the tests' imports of them exclude each other.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def render(template: str, variables: dict[str, Any]) -> str:
 
 
 def main() -> None:
-    """Answer requests until there are no more."""
+    """Answer requests until the end of the input."""
     init_plugin_loader([str(COLLECTIONS)])
     for line in sys.stdin:
         request = json.loads(line)

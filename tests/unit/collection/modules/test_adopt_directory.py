@@ -1,4 +1,4 @@
-"""A directory becomes a link to a share, and nothing is lost: whatever it holds, and wherever it fails."""
+"""Test that a directory becomes a link to a share without loss, for any content and any failure."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Tree = dict[str, tuple[str, ...]]
 
 
 class Studio:
-    """A person's directory and a share, both real."""
+    """A user's directory and a share, both real."""
 
     def __init__(self, root: Path) -> None:
         self.home = root / "home"
@@ -57,7 +57,7 @@ def studio(tmp_path: Path) -> Studio:
 
 
 def snapshot(directory: Path) -> Tree:
-    """Every name below a directory with what it is and holds; times and modes of files too."""
+    """Return every path below a directory with its kind and content, and times and modes of files."""
     found: Tree = {}
     for path in sorted(directory.rglob("*")):
         about = path.lstat()
@@ -73,7 +73,7 @@ def snapshot(directory: Path) -> Tree:
     return found
 
 
-def test_everything_is_on_the_share_and_in_the_renamed_directory(studio: Studio) -> None:
+def test_all_files_are_on_the_share_and_in_the_renamed_directory(studio: Studio) -> None:
     studio.write(studio.src, {"checkpoints/a.safetensors": "weights", "vae/with space/ü.pt": "more", "empty": ""})
     before = snapshot(studio.src)
     answer = studio.carry()
@@ -87,7 +87,7 @@ def test_everything_is_on_the_share_and_in_the_renamed_directory(studio: Studio)
     assert answer["carried"][0]["renamed_to"] == str(renamed)
 
 
-def test_the_second_run_has_nothing_to_do(studio: Studio) -> None:
+def test_second_run_changes_nothing(studio: Studio) -> None:
     studio.write(studio.src, {"a": "1"})
     studio.carry()
     before = snapshot(studio.home), snapshot(studio.dest)
@@ -96,7 +96,7 @@ def test_the_second_run_has_nothing_to_do(studio: Studio) -> None:
     assert (snapshot(studio.home), snapshot(studio.dest)) == before
 
 
-def test_a_check_changes_nothing_and_says_what_it_would_do(studio: Studio) -> None:
+def test_check_mode_changes_nothing_and_predicts_the_result(studio: Studio) -> None:
     studio.write(studio.src, {"a": "12345", "b": "same"})
     studio.write(studio.dest, {"b": "same"})
     before = snapshot(studio.home), snapshot(studio.dest)
@@ -106,7 +106,7 @@ def test_a_check_changes_nothing_and_says_what_it_would_do(studio: Studio) -> No
     assert (snapshot(studio.home), snapshot(studio.dest)) == before
 
 
-def test_a_check_before_there_is_a_share(studio: Studio) -> None:
+def test_check_mode_works_without_a_share(studio: Studio) -> None:
     studio.write(studio.src, {"a": "1"})
     (studio.dest / ".noslop-share").unlink()
     studio.dest.rmdir()
@@ -114,7 +114,7 @@ def test_a_check_before_there_is_a_share(studio: Studio) -> None:
     assert studio.src.is_dir()
 
 
-def test_files_that_differ_stop_the_run_before_anything_happens(studio: Studio) -> None:
+def test_differing_files_are_refused_before_any_change(studio: Studio) -> None:
     studio.write(studio.src, {"checkpoints/a": "mine", "checkpoints/b": "new", "loras/c": "longer"})
     studio.write(studio.dest, {"checkpoints/a": "your", "loras/c": "long"})
     before = snapshot(studio.home), snapshot(studio.dest)
@@ -128,7 +128,7 @@ def test_files_that_differ_stop_the_run_before_anything_happens(studio: Studio) 
         assert (snapshot(studio.home), snapshot(studio.dest)) == before
 
 
-def test_a_file_in_the_place_of_a_directory_stops_the_run(studio: Studio) -> None:
+def test_file_in_place_of_a_directory_is_refused(studio: Studio) -> None:
     studio.write(studio.src, {"vae/a": "1", "loras": "a file"})
     studio.write(studio.dest, {"vae": "a file", "loras/b": "1"})
     answer = studio.carry()
@@ -137,7 +137,7 @@ def test_a_file_in_the_place_of_a_directory_stops_the_run(studio: Studio) -> Non
     assert "vae/a" not in answer["msg"]
 
 
-def test_what_comfyui_itself_brings_may_differ(studio: Studio) -> None:
+def test_files_of_comfyui_itself_may_differ(studio: Studio) -> None:
     studio.write(studio.src, {"configs/v1.yaml": "old", "a": "1"})
     studio.write(studio.dest, {"configs/v1.yaml": "new"})
     answer = studio.carry(prefer_share=["configs/*.yaml"])
@@ -146,7 +146,7 @@ def test_what_comfyui_itself_brings_may_differ(studio: Studio) -> None:
     assert (studio.renamed()[0] / "configs/v1.yaml").read_text() == "old"
 
 
-def test_another_version_of_a_model_gets_a_name_of_its_own(studio: Studio) -> None:
+def test_differing_model_is_copied_under_another_name(studio: Studio) -> None:
     studio.write(studio.src, {"manifests/llama/latest": "mine", "blobs/x": "1"})
     studio.write(studio.dest, {"manifests/llama/latest": "your"})
     answer = studio.carry(rename=["manifests/*"], suffix="-worker1")
@@ -163,7 +163,7 @@ def test_excluded_files_stay_in_the_renamed_directory(studio: Studio) -> None:
     assert (studio.renamed()[0] / "blobs/sha256-a-partial-0").read_text() == "half"
 
 
-def test_links_mean_the_same_on_the_share(studio: Studio) -> None:
+def test_links_have_the_same_meaning_on_the_share(studio: Studio) -> None:
     studio.write(studio.src, {"loras/a": "a"})
     studio.write(studio.home, {"elsewhere/b": "b", "elsewhere/deep/c": "c", "one": "1"})
     (studio.src / "relative").symlink_to("loras/a")
@@ -187,7 +187,7 @@ def test_links_mean_the_same_on_the_share(studio: Studio) -> None:
     assert sorted(carried["dangling"]) == ["circle", "nowhere", "outside/circle"]
 
 
-def test_several_names_of_one_file_stay_one_file(studio: Studio) -> None:
+def test_hard_links_stay_one_file(studio: Studio) -> None:
     studio.write(studio.src, {"a": "x" * 1000})
     os.link(studio.src / "a", studio.src / "b")
     answer = studio.carry()
@@ -195,7 +195,7 @@ def test_several_names_of_one_file_stay_one_file(studio: Studio) -> None:
     assert (studio.dest / "a").samefile(studio.dest / "b")
 
 
-def test_the_group_may_use_what_was_private(studio: Studio) -> None:
+def test_group_gets_access_to_private_files(studio: Studio) -> None:
     studio.write(studio.src, {"d/a": "1"})
     (studio.src / "d/a").chmod(0o400)
     (studio.src / "d").chmod(0o700)
@@ -204,12 +204,12 @@ def test_the_group_may_use_what_was_private(studio: Studio) -> None:
     assert stat.S_IMODE((studio.dest / "d").stat().st_mode) & 0o770 == 0o770
 
 
-def test_sockets_and_pipes_stay(studio: Studio) -> None:
+def test_sockets_and_pipes_are_not_copied(studio: Studio) -> None:
     os.mkfifo(studio.src / "pipe")
     assert studio.carry()["carried"][0]["left"] == ["pipe"]
 
 
-def test_a_link_to_another_place_is_carried_over_and_kept(studio: Studio) -> None:
+def test_directory_behind_a_link_is_copied_and_the_link_renamed(studio: Studio) -> None:
     studio.write(studio.home, {"big-disk/a": "1"})
     studio.src.rmdir()
     studio.src.symlink_to("big-disk")
@@ -219,14 +219,14 @@ def test_a_link_to_another_place_is_carried_over_and_kept(studio: Studio) -> Non
     assert (studio.dest / "a").read_text() == "1"
 
 
-def test_a_directory_that_is_missing_becomes_a_link_where_its_parent_is(studio: Studio) -> None:
+def test_missing_directory_becomes_a_link_where_its_parent_exists(studio: Studio) -> None:
     studio.src.rmdir()
     assert not studio.carry(only_existing=True)["changed"]
     assert studio.carry()["changed"]
     assert studio.src.is_symlink()
 
 
-def test_a_host_without_any_of_it_has_nothing_to_do(studio: Studio) -> None:
+def test_host_without_the_directories_changes_nothing(studio: Studio) -> None:
     studio.src.rmdir()
     studio.home.rmdir()
     answer = studio.carry()
@@ -243,7 +243,7 @@ def test_a_host_without_any_of_it_has_nothing_to_do(studio: Studio) -> None:
         ("not json", "not readable"),
     ],
 )
-def test_only_the_right_share_is_written_to(studio: Studio, marker: str | None, said: str) -> None:
+def test_wrong_share_is_refused(studio: Studio, marker: str | None, said: str) -> None:
     studio.write(studio.src, {"a": "1"})
     place = studio.dest / ".noslop-share"
     place.unlink()
@@ -256,14 +256,14 @@ def test_only_the_right_share_is_written_to(studio: Studio, marker: str | None, 
     assert (snapshot(studio.home), snapshot(studio.dest)) == before
 
 
-def test_a_share_inside_the_directory_is_refused(studio: Studio) -> None:
+def test_share_inside_the_directory_is_refused(studio: Studio) -> None:
     inner = Studio(studio.home)
     inner.dest.rename(studio.src / "share")
     studio.dest = studio.src / "share"
     assert "overlaps" in studio.carry()["msg"]
 
 
-def test_taking_it_back_gives_the_old_directory_its_name(studio: Studio) -> None:
+def test_removal_renames_the_directory_back(studio: Studio) -> None:
     studio.write(studio.src, {"a": "1"})
     before = snapshot(studio.src)
     studio.carry()
@@ -277,7 +277,7 @@ def test_taking_it_back_gives_the_old_directory_its_name(studio: Studio) -> None
     assert not studio.carry(state="absent")["changed"]
 
 
-def test_taking_back_leaves_links_of_others_alone(studio: Studio) -> None:
+def test_removal_keeps_foreign_links(studio: Studio) -> None:
     studio.src.rmdir()
     studio.src.symlink_to("/somewhere/else")
     assert not studio.carry(state="absent")["changed"]
@@ -288,14 +288,14 @@ CONTENTS: dict[str, str] = {"checkpoints/a": "a" * 70000, "checkpoints/b": "", "
 
 
 def changes_of_a_whole_run(root: Path) -> int:
-    """How many changes a run makes."""
+    """Return the number of changes of a run."""
     studio = Studio(root)
     studio.write(studio.src, CONTENTS)
     changes: int = studio.carry(fault=Fault(0, die))["changes"]
     return changes
 
 
-def test_a_run_killed_anywhere_is_finished_by_the_next(tmp_path: Path) -> None:
+def test_run_killed_at_any_change_is_completed_by_the_next(tmp_path: Path) -> None:
     total = changes_of_a_whole_run(tmp_path / "counting")
     assert total > 10
     for number in range(1, total + 1):
@@ -313,8 +313,8 @@ def test_a_run_killed_anywhere_is_finished_by_the_next(tmp_path: Path) -> None:
         assert not [name for name in on_share if ".noslop-part-" in name]
 
 
-def test_a_failure_anywhere_leaves_the_directory_in_use(tmp_path: Path) -> None:
-    """The disk fails at any change: the directory is what it was, or a whole link, and the next run succeeds."""
+def test_failure_at_any_change_keeps_the_directory_usable(tmp_path: Path) -> None:
+    """Let the disk fail at each change: the directory is unchanged, or a complete link, and the next run succeeds."""
     failed = 0
     for number in range(1, changes_of_a_whole_run(tmp_path / "counting") + 1):
         studio = Studio(tmp_path / str(number))
@@ -338,7 +338,7 @@ FILES = st.dictionaries(NAMES, st.sampled_from(["", "x", "y", "longer"]), max_si
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(here=FILES, there=FILES, data=st.data())
-def test_whatever_both_sides_hold_nothing_is_lost(
+def test_no_file_is_lost_for_any_content(
     tmp_path_factory: pytest.TempPathFactory, here: dict[str, str], there: dict[str, str], data: st.DataObject
 ) -> None:
     studio = Studio(tmp_path_factory.mktemp("studio"))
@@ -371,20 +371,20 @@ class TestTwoAccounts:
     def own(self, studio: Studio) -> None:
         self.account = pwd.getpwuid(NOBODY).pw_name
         place = studio.src
-        while place != Path("/tmp") and place != place.parent:  # pytest's directories are closed to others
+        while place != Path("/tmp") and place != place.parent:  # other accounts cannot enter pytest's directories
             place.chmod(0o755)
             place = place.parent
         os.chown(studio.dest, NOBODY, NOBODY)
         studio.dest.chmod(0o700)
 
-    def test_what_is_written_belongs_to_the_share(self, studio: Studio) -> None:
+    def test_copied_files_belong_to_the_share(self, studio: Studio) -> None:
         studio.write(studio.src, {"d/a": "1"})
         (studio.src / "d/a").chmod(0o600)
         answer = studio.carry(account=self.account)
         assert "failed" not in answer
         assert {path.stat().st_uid for path in (studio.dest / "d", studio.dest / "d/a")} == {NOBODY}
 
-    def test_a_link_publishes_nothing_that_its_owner_may_not_read(self, studio: Studio) -> None:
+    def test_link_does_not_publish_unreadable_files(self, studio: Studio) -> None:
         secret = studio.home / "secret"
         secret.write_text("for root only")
         secret.chmod(0o600)
@@ -396,8 +396,8 @@ class TestTwoAccounts:
         assert studio.src.is_dir()
         assert not studio.src.is_symlink()
 
-    def test_a_link_in_place_of_the_directory_leads_to_nothing_of_roots(self, studio: Studio) -> None:
-        """The person exchanged it, or a directory above it, for a link to what only root may read and rename."""
+    def test_link_in_place_of_the_directory_does_not_expose_roots_files(self, studio: Studio) -> None:
+        """Replace it, or a directory above it, by a link to files that only root may read and rename."""
         outside = studio.home.parent / "outside" / "models"
         outside.mkdir(parents=True)
         (outside / "secret").write_text("for root only")
@@ -410,7 +410,7 @@ class TestTwoAccounts:
         assert os.listdir(outside) == ["secret"]
         assert [name for name in os.listdir(studio.dest) if not name.startswith(".")] == []
 
-    def test_the_link_is_made_by_who_owns_its_directory(self, studio: Studio) -> None:
+    def test_link_is_made_as_the_owner_of_its_directory(self, studio: Studio) -> None:
         studio.write(studio.src, {"a": "1"})
         os.chown(studio.src.parent, NOBODY, NOBODY)
         os.chown(studio.src, NOBODY, NOBODY)

@@ -1,4 +1,4 @@
-"""What runs from a directory is stopped before it is carried over, and runs again when that fails."""
+"""Test that programs are stopped before their directory is adopted, and started again after a failure."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ MAIN = "import pathlib, signal\npathlib.Path('runs').write_text('yes')\nsignal.p
 
 
 def wait_until(condition: Callable[[], bool]) -> None:
-    """Wait for something that is on its way; a test that hangs here has found a fault."""
+    """Wait for a condition; a test that hangs here has detected a fault."""
     while not condition():
         time.sleep(0.02)
 
 
 def started_as(pid: int, name: str) -> processes.Process:
-    """The process, as soon as it is the program that it was started to be."""
+    """Return the process as soon as it executes the program."""
     while True:
         found = processes.read(pid)
         if found is not None and found.arguments[0] == name:
@@ -38,7 +38,7 @@ def started_as(pid: int, name: str) -> processes.Process:
 
 
 class Program:
-    """A program that runs from a person's directory, as ComfyUI does."""
+    """A program that runs from a user's directory, as ComfyUI does."""
 
     def __init__(self, root: Path) -> None:
         self.home = root / "ComfyUI"
@@ -69,7 +69,7 @@ def program(tmp_path: Path) -> Iterator[Program]:
         os.kill(process.pid, signal.SIGKILL)
 
 
-def test_the_program_is_stopped_and_named(program: Program) -> None:
+def test_program_is_stopped_and_reported(program: Program) -> None:
     assert program.process.poll() is None
     check = program.carry(check=True)
     assert program.process.poll() is None
@@ -81,7 +81,7 @@ def test_the_program_is_stopped_and_named(program: Program) -> None:
     assert "main.py" in stopped
 
 
-def test_a_program_that_runs_from_the_links_is_left_alone(program: Program) -> None:
+def test_program_that_runs_from_links_is_not_stopped(program: Program) -> None:
     program.carry()
     again = subprocess.Popen([sys.executable, str(program.home / "main.py")], cwd=program.home)
     try:
@@ -92,7 +92,7 @@ def test_a_program_that_runs_from_the_links_is_left_alone(program: Program) -> N
         again.wait()
 
 
-def test_it_runs_again_as_before_when_carrying_over_fails(program: Program) -> None:
+def test_program_is_started_again_after_a_failure(program: Program) -> None:
     with (program.home / "models/download").open("w") as stream:
         stream.write("half")
         answer = program.carry()
@@ -109,14 +109,14 @@ def test_it_runs_again_as_before_when_carrying_over_fails(program: Program) -> N
     assert again.environment["LUCK"] == "good luck"
 
 
-def test_nothing_is_stopped_for_a_conflict(program: Program) -> None:
+def test_conflict_stops_no_program(program: Program) -> None:
     (program.share / "a").write_text("2")
     assert program.carry()["failed"]
     assert program.process.poll() is None
 
 
-def test_only_programs_are_found(tmp_path: Path) -> None:
-    """Who reads a file, or sits in the directory, does not run from it."""
+def test_only_programs_are_listed(tmp_path: Path) -> None:
+    """Start processes that read a file of the directory, or have it as working directory: they do not run from it."""
     (tmp_path / "main.py").write_text(MAIN)
     others = [
         subprocess.Popen(["tail", "-f", str(tmp_path / "main.py")], stdout=subprocess.DEVNULL),
@@ -132,7 +132,7 @@ def test_only_programs_are_found(tmp_path: Path) -> None:
             other.wait()
 
 
-def test_an_interpreter_in_the_directory_runs_from_it(tmp_path: Path) -> None:
+def test_interpreter_in_the_directory_runs_from_it(tmp_path: Path) -> None:
     (tmp_path / "venv/bin").mkdir(parents=True)
     (tmp_path / "venv/bin/python").symlink_to("/bin/sleep")
     (tmp_path / "alias").symlink_to(tmp_path / "venv")
@@ -144,7 +144,7 @@ def test_an_interpreter_in_the_directory_runs_from_it(tmp_path: Path) -> None:
         started.wait()
 
 
-def test_a_program_that_ignores_the_polite_signal_ends_too(tmp_path: Path) -> None:
+def test_program_that_ignores_sigterm_is_killed(tmp_path: Path) -> None:
     (tmp_path / "main.py").write_text("import signal\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\n" + MAIN)
     started = subprocess.Popen([sys.executable, "main.py"], cwd=tmp_path)
     wait_until((tmp_path / "runs").exists)
@@ -153,7 +153,7 @@ def test_a_program_that_ignores_the_polite_signal_ends_too(tmp_path: Path) -> No
     assert started.wait() == -signal.SIGKILL
 
 
-def test_a_number_that_is_another_process_by_now_is_not_killed(tmp_path: Path) -> None:
+def test_reused_pid_is_not_killed(tmp_path: Path) -> None:
     started = subprocess.Popen(["sleep", "1000"])
     try:
         found = started_as(started.pid, "sleep")
@@ -177,7 +177,7 @@ def test_a_number_that_is_another_process_by_now_is_not_killed(tmp_path: Path) -
         ("0::/\n", "", ""),
     ],
 )
-def test_the_unit_of_a_process(tmp_path: Path, cgroup: str, unit: str, user_unit: str) -> None:
+def test_unit_of_a_process_is_parsed_from_its_cgroup(tmp_path: Path, cgroup: str, unit: str, user_unit: str) -> None:
     base = tmp_path / "7"
     base.mkdir()
     (base / "cmdline").write_bytes(b"python3\0main.py\0")
@@ -201,13 +201,13 @@ MOUNTINFO = """\
 
 
 @pytest.mark.parametrize("source", ["/home/artist/ComfyUI/models", "/home/artist/ComfyUI/models/checkpoints"])
-def test_a_mount_point_is_never_renamed(source: str) -> None:
+def test_mount_point_is_refused(source: str) -> None:
     pair = replacement.Pair(source, "/mnt/noslop/comfyui/models", file_copy.Rules())
     with pytest.raises(file_copy.CopyError, match="something is mounted at /home/artist/ComfyUI/models/checkpoints"):
         replacement.refuse_mounts(pair, mountinfo.parse_mountinfo(MOUNTINFO))
 
 
-def test_a_share_without_room_is_refused(tmp_path: Path) -> None:
+def test_share_without_free_space_is_refused(tmp_path: Path) -> None:
     pair = replacement.Pair("/home/artist/ComfyUI/models", str(tmp_path), file_copy.Rules())
     large = file_tree.Entry("checkpoints/large", "file", "/nowhere", size_bytes=2**60)
     pair.comparison.missing.append((large, large.path))

@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The shared directories: each its own account's, taken over from the version before, and no way out of them."""
+"""Test the shared directories: each has its own account, also after an upgrade, and no link leads out of them."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give fi
 
 @pytest.fixture
 def place() -> Iterator[Path]:
-    """A directory where shares may lie: nothing of a studio lies in /tmp."""
+    """Return a directory that may contain shares, unlike /tmp."""
     with tempfile.TemporaryDirectory(prefix="noslop-test-", dir="/srv") as directory:
         yield Path(directory)
 
 
 @pytest.fixture
 def studio(place: Path) -> dict[str, Any]:
-    """What the module is asked: two shares below a root."""
+    """Return the module's arguments: two shares below a root."""
     root = place / "studio"
     return {
         "root": str(root),
@@ -51,7 +51,7 @@ def studio(place: Path) -> dict[str, Any]:
 
 @pytest.fixture
 def earlier(studio: dict[str, Any]) -> Path:
-    """The same shares as the version before made them: all of one account, with files. Gives the models."""
+    """Make the same shares as the previous version: all of one account, with files. Returns the models."""
     shares = [{**share, "uid": OLD, "gid": OLD} for share in studio["shares"]]
     assert run_module("share_directories", {**studio, "shares": shares})["changed"]
     models = Path(studio["shares"][1]["path"])
@@ -70,7 +70,7 @@ def owner(path: Path) -> tuple[int, int]:
 
 
 def snapshot(path: Path) -> dict[str, tuple[int, int, int, bytes]]:
-    """Owner, mode and content of everything in a tree."""
+    """Return owner, mode and content of everything in a tree."""
 
     def walk() -> Iterator[Path]:
         yield path
@@ -101,7 +101,7 @@ def test_each_share_belongs_to_its_own_account(studio: dict[str, Any]) -> None:
     assert not run_module("share_directories", studio)["changed"]
 
 
-def test_the_example_of_the_documentation_runs(place: Path) -> None:
+def test_documented_example_runs(place: Path) -> None:
     (task,) = yaml.safe_load(share_directories.EXAMPLES.replace("/mnt/noslop", str(place / "noslop")))
 
     result = run_module("share_directories", {**task["noslop.studio.share_directories"], "min_free_gb": 0})
@@ -110,7 +110,7 @@ def test_the_example_of_the_documentation_runs(place: Path) -> None:
     assert owner(place / "noslop/comfyui/models") == (2601, 2601)
 
 
-def test_a_share_of_the_version_before_is_brought_over(studio: dict[str, Any], earlier: Path) -> None:
+def test_share_of_the_previous_version_gets_its_new_owner(studio: dict[str, Any], earlier: Path) -> None:
     marker = (earlier / ".noslop-share").read_text(encoding="utf-8")
     predicted = run_module("share_directories", studio, check=True)
     assert owner(earlier) == (OLD, OLD)
@@ -128,7 +128,7 @@ def test_a_share_of_the_version_before_is_brought_over(studio: dict[str, Any], e
     assert not run_module("share_directories", studio)["changed"]
 
 
-def test_a_run_that_was_killed_is_finished_by_the_next(studio: dict[str, Any], earlier: Path) -> None:
+def test_killed_run_is_completed_by_the_next(studio: dict[str, Any], earlier: Path) -> None:
     events = CHANGES | {"os.chown"}
     calls = 0
     for number in range(1, 100):
@@ -145,7 +145,7 @@ def test_a_run_that_was_killed_is_finished_by_the_next(studio: dict[str, Any], e
     assert calls >= 4
 
 
-def test_a_hard_link_to_a_file_outside_is_not_given_away(studio: dict[str, Any], earlier: Path, place: Path) -> None:
+def test_file_with_a_hard_link_outside_keeps_its_owner(studio: dict[str, Any], earlier: Path, place: Path) -> None:
     outside = place / "authorized_keys"
     outside.write_bytes(b"key")
     os.chown(outside, OLD, OLD)
@@ -163,10 +163,10 @@ def test_a_hard_link_to_a_file_outside_is_not_given_away(studio: dict[str, Any],
 
 @pytest.mark.parametrize("target", ["directory", "file", "missing"])
 @pytest.mark.parametrize("planted", [".", "vae", "vae/flux.safetensors", "new", ".noslop-share"])
-def test_a_planted_link_leads_nowhere(
+def test_planted_link_is_not_followed(
     studio: dict[str, Any], earlier: Path, place: Path, planted: str, target: str
 ) -> None:
-    """Whatever the module makes of it, what the link leads to stays as it is."""
+    """Test that the target of the link does not change, whatever the result of the module."""
     outside = place / "outside"
     (outside / "directory").mkdir(parents=True)
     for path in (outside / "file", outside / "directory" / ".noslop-share"):
@@ -185,9 +185,7 @@ def test_a_planted_link_leads_nowhere(
     assert result.get("failed", False) == (planted in (".", ".noslop-share")), result
 
 
-def test_a_marker_that_is_a_hard_link_is_replaced_and_not_changed(
-    studio: dict[str, Any], earlier: Path, place: Path
-) -> None:
+def test_hard_linked_marker_is_replaced_and_not_changed(studio: dict[str, Any], earlier: Path, place: Path) -> None:
     outside = place / "outside"
     os.rename(earlier / ".noslop-share", outside)
     os.link(outside, earlier / ".noslop-share")
@@ -199,7 +197,7 @@ def test_a_marker_that_is_a_hard_link_is_replaced_and_not_changed(
     assert owner(earlier / ".noslop-share") == (MODELS, MODELS)
 
 
-def test_shares_among_other_files_are_refused_where_that_is_wanted(studio: dict[str, Any]) -> None:
+def test_shares_among_other_files_are_refused_when_required(studio: dict[str, Any]) -> None:
     result = run_module("share_directories", {**studio, "require_own_file_system": True})
 
     assert result["failed"]
@@ -225,6 +223,6 @@ def mount(point: str, device: str, root: str = "/") -> Mount:
         ([mount("/mnt/noslop/projects", "0:31", "/@projects")], False),
     ],
 )
-def test_only_a_file_system_that_holds_nothing_else_is_its_own(mounts: list[Mount], own: bool) -> None:
+def test_only_a_separate_file_system_counts_as_own(mounts: list[Mount], own: bool) -> None:
     table = [mount("/", "8:1"), *mounts]
     assert own_file_system.has_own(table, "/mnt/noslop", "/mnt/noslop/projects") is own

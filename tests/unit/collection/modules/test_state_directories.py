@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""State that goes from the account of the version before to the service's own."""
+"""Test the change of owner of state from the account of the previous version to the service's own."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 from tests.support.module_runner import Fault, break_disk, die, run_module
 
 root_only = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
-#: Accounts that each Debian has, in place of NoSlop's.
+#: Accounts of every Debian, in place of NoSlop's.
 BEFORE, NOW, FOREIGN = "games", "daemon", "mail"
 
 
@@ -28,7 +28,7 @@ def give(path: Path, name: str) -> None:
 
 @pytest.fixture
 def state(tmp_path: Path) -> Path:
-    """State as the version before left it, with links that a hostile program put there."""
+    """Return state of the previous version, with links that a hostile program planted."""
     outside = tmp_path / "outside"
     outside.mkdir()
     (outside / "passwords").write_text("of root")
@@ -65,7 +65,7 @@ def outside(state: Path) -> list[tuple[int, int, int]]:
 
 
 @root_only
-def test_state_is_brought_over_once_and_links_lead_nowhere(state: Path) -> None:
+def test_state_gets_its_new_owner_once_and_links_are_not_followed(state: Path) -> None:
     before = outside(state)
 
     said = change_owner(state, check=True)
@@ -86,7 +86,7 @@ def test_state_is_brought_over_once_and_links_lead_nowhere(state: Path) -> None:
 
 
 @root_only
-def test_a_run_that_was_interrupted_anywhere_is_finished_by_the_next(state: Path) -> None:
+def test_run_interrupted_at_any_change_is_completed_by_the_next(state: Path) -> None:
     changed_owner = frozenset({"os.chown"})
     changes = change_owner(state, fault=Fault(0, die, changed_owner))["changes"]
     assert changes > 4
@@ -105,7 +105,7 @@ def test_a_run_that_was_interrupted_anywhere_is_finished_by_the_next(state: Path
 
 
 @root_only
-def test_a_directory_that_is_a_link_of_the_accounts_is_refused(state: Path) -> None:
+def test_directory_that_is_a_link_is_refused(state: Path) -> None:
     change_owner(state)
     (state / "new").rmdir()
     (state / "new").symlink_to(state.parent / "outside")
@@ -120,7 +120,7 @@ def test_a_directory_that_is_a_link_of_the_accounts_is_refused(state: Path) -> N
 
 
 @root_only
-def test_a_missing_account_is_named(state: Path) -> None:
+def test_missing_account_is_named(state: Path) -> None:
     directories = [{"path": str(state), "owner": "nobody-is-called-so", "mode": "0700"}]
     arguments = {"directories": directories, "previous_owner": BEFORE, "unit": "noslop-none-such.service"}
 

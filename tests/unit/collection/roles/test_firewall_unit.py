@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The unit that loads the firewall: how much of the host it can reach, as systemd counts it."""
+"""Test the exposure of the unit that loads the firewall, as systemd rates it."""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ def test_lease_is_acquired_renewed_and_released(directory: str) -> None:
     lease.release(directory, MINE)
 
 
-def test_another_run_is_refused_with_who_since_when_and_what_to_do(directory: str) -> None:
+def test_refusal_names_the_other_run_its_time_and_the_next_step(directory: str) -> None:
     lease.acquire(directory, OTHER, NOW)
     refused = lease.acquire(directory, MINE, NOW + 600)
     assert refused
@@ -71,14 +71,14 @@ def test_release_with_override_ends_any_lease(directory: str) -> None:
     assert lease.read(directory) is None
 
 
-def test_one_of_many_at_once_gets_the_lease(directory: str) -> None:
+def test_one_of_many_concurrent_runs_gets_the_lease(directory: str) -> None:
     runs = [replace(OTHER, run=str(number)) for number in range(16)]
     with ThreadPoolExecutor(16) as pool:
         refused = list(pool.map(lambda run: lease.acquire(directory, run, NOW), runs))
     assert refused.count(None) == 1
 
 
-def test_lease_that_makes_no_sense_is_none(directory: str) -> None:
+def test_invalid_lease_counts_as_none(directory: str) -> None:
     os.mkdir(directory, 0o700)
     Path(directory, "lease.json").write_text("[1", encoding="ascii")
     assert lease.acquire(directory, MINE, NOW) is None
@@ -94,7 +94,7 @@ def test_directory_that_others_may_write_is_refused(directory: str, tmp_path: Pa
         lease.acquire(str(tmp_path / "link"), MINE, NOW)
 
 
-def test_process_that_ended_is_told_from_one_that_runs_or_is_elsewhere() -> None:
+def test_ended_process_is_distinguished_from_running_and_remote_ones() -> None:
     child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
     run = describe(child.pid, start_time(child.pid))
     assert not has_ended(run, NOW)

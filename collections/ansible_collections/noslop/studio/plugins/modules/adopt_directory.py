@@ -192,8 +192,8 @@ def main() -> None:
 def _explain(error: Exception) -> str:
     if isinstance(error, PermissionError):
         return (
-            f"{error.filename or 'reading or writing'}: {error.strerror}. What is carried over is read as the owner "
-            "of the directory: let him read it, then run again. Nothing was replaced."
+            f"{error.filename or 'reading or writing'}: {error.strerror}. The directory is read as the account "
+            "that owns it: give that account read access, then run again. Nothing was replaced."
         )
     if isinstance(error, OSError):
         return f"{error.filename or 'reading or writing'}: {error.strerror or error}. Nothing was replaced."
@@ -279,7 +279,7 @@ def _stop_and_swap(
         writers = processes.writers_below([pair.src for pair in full]) if full else []
         if writers:
             raise file_copy.CopyError(
-                "Programs are writing what is to be carried over. Let them finish or stop them, then run again:\n  "
+                "Programs are writing to what is to be copied. Let them finish or stop them, then run again:\n  "
                 + "\n  ".join(writers)
             )
         for pair in full:

@@ -196,8 +196,8 @@ class Server:
         others = ", ".join(self.foreign) or "the studio's shares"
         return (
             f"The NFS server of this host runs with NFSv3 and exports {others}. A studio's server speaks NFSv4 only. "
-            "To turn NFSv3 off it must be restarted, which stops all clients for 90 seconds and is not done by itself: "
-            "at a quiet moment put vers2=n and vers3=n under [nfsd] in a file of /etc/nfs.conf.d, run "
+            "To turn NFSv3 off it must be restarted, which stops all clients for 90 seconds and is never done "
+            "automatically: at a quiet moment put vers2=n and vers3=n under [nfsd] in a file of /etc/nfs.conf.d, run "
             f"`systemctl restart {SERVER}`, and run this again."
         )
 

@@ -241,8 +241,8 @@ def _add(module: AnsibleModule, build: builds.Build, part: str, name: str) -> di
         )
     if not pinned:
         module.warn(
-            f"{url} was compared with the release's own list only ({compared_with}), which says that it "
-            f"arrived whole, and not that nobody changed both. Pin it: {actual}"
+            f"{url} was compared with the release's own list only ({compared_with}), which shows that it "
+            f"arrived whole, but not that it is the original. Pin it: {actual}"
         )
     program = {".zst": ["--zstd"], ".gz": ["--gzip"], ".tgz": ["--gzip"], ".xz": ["--xz"]}
     words = ["tar", "--extract", "--file", "-", "--directory", part, "--no-same-owner", "--no-same-permissions"]

@@ -257,7 +257,7 @@ def ask(url: str) -> str:
         with opener.open(url, timeout=10):
             return ""
     except urllib.error.HTTPError as error:
-        return f"it says {error.code} {error.reason}"
+        return f"it answers {error.code} {error.reason}"
     except (OSError, ValueError) as error:
         return str(getattr(error, "reason", error))
 

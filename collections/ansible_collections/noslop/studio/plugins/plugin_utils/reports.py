@@ -10,7 +10,7 @@ from typing import Any
 from ansible_collections.noslop.studio.plugins.module_utils.checks.check import NOTE, Check, area_of, is_note, shorten
 
 _UNREACHABLE_TODO = "switch {host} on, see whether `ssh` reaches it, and run this again"
-_BROKEN_TODO = "look at what the run said about {host} further up, mend that, and run this again"
+_BROKEN_TODO = "look at the run's output about {host} further up, mend that, and run this again"
 
 
 def gather(hosts: Iterable[str], results: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[Check]:
@@ -31,7 +31,7 @@ def gather(hosts: Iterable[str], results: Mapping[str, Sequence[Mapping[str, Any
 def _missing_result(host: str, results: Sequence[Mapping[str, Any]]) -> Check:
     failure = next((result for result in results if result.get("msg")), {})
     unreachable = any(result.get("unreachable") for result in results)
-    nothing = "this run gave the host up before it came to this"
+    nothing = "this run ended for the host before this check"
     return Check(
         host=host,
         check="host.reachable" if unreachable else "host.answered",

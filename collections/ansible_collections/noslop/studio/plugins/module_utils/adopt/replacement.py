@@ -128,7 +128,7 @@ def require_free_space(pairs: Iterable[Pair]) -> None:
         if needed_bytes > free[disk] * 0.99:
             raise file_copy.CopyError(
                 f"{paths[disk]} has {check.gigabytes(free[disk])} free, and {check.gigabytes(needed_bytes)} are to "
-                "be carried over. Nothing was changed. Make room on the share, then run again."
+                "be copied. Nothing was changed. Make room on the share, then run again."
             )
 
 

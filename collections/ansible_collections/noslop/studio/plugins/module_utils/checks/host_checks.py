@@ -99,7 +99,7 @@ class HostChecks:
             "host.account",
             not conflicts,
             seen="; ".join(dict.fromkeys(conflicts)) or "the numbers of the studio's accounts are free, or theirs",
-            expected=f"the numbers belong to the studio's accounts, or to nobody, on every host: {numbers}",
+            expected=f"the numbers belong to the studio's accounts, or are free, on every host: {numbers}",
             todo=(
                 "choose other numbers with noslop_uid, noslop_gid and noslop_*_id, or give what has them other ones "
                 "(usermod --uid, groupmod --gid, and chown what it owns)"
@@ -258,7 +258,7 @@ class HostChecks:
             not (foreign and state.offers_nfs3()),
             seen=f"the NFS server speaks version 3 and exports {enumerate_words(foreign)}"
             if foreign
-            else "nobody needs it",
+            else "no export needs it",
             expected="NFSv4 alone, since version 3 cannot be given up without a restart",
             todo=(
                 "put vers2=n and vers3=n under [nfsd] into a file of /etc/nfs.conf.d, and at a quiet moment run "

@@ -54,7 +54,7 @@ def judge_exports(
             share=share["name"],
             seen="; ".join(wrong) or f"exported to {enumerate_words(sorted(clients))}",
             expected=(
-                f"{share['path']} exported to {enumerate_words(sorted(clients), 'nobody')} only, "
+                f"{share['path']} exported to {enumerate_words(sorted(clients), 'no client')} only, "
                 f"with {', '.join(required)}"
             ),
             todo=f"look into /etc/exports and /etc/exports.d for {share['path']}, then {rerun_step(checks.host)}",

@@ -82,7 +82,7 @@ def find_health_problems(health: Any) -> list[str]:
     parts = [
         f"{name}: {part['detail']}" for name, part in health.items() if isinstance(part, dict) and part.get("detail")
     ]
-    return parts or [f"it says that it is {health['status']}"]
+    return parts or [f"its status is {health['status']}"]
 
 
 def ollama_models(tags: Any) -> list[str]:

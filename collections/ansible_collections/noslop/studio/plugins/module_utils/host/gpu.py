@@ -254,7 +254,7 @@ def _judge_bare(gpu: Gpu, nvidia_problem: str) -> Gpu:
     elif gpu.vendor == "intel" and gpu.driver in ("i915", "xe"):
         return gpu
     elif gpu.driver == "vfio-pci":
-        gpu.why = "handed to virtual machines (driver vfio-pci); give it back to the host to use it here"
+        gpu.why = "assigned to virtual machines (driver vfio-pci); assign it to the host to use it here"
     elif gpu.driver == "nouveau":
         gpu.why = "driven by nouveau, which cannot compute; install NVIDIA's own driver and restart"
     elif gpu.driver is None:

@@ -39,7 +39,7 @@ def open_directory(path: str) -> int:
     write to, links and ``..`` are refused. A directory like ``/tmp`` counts as root's where root owns the entry in it.
 
     Raises:
-        UnsafePath: a link lies below a directory that somebody other than root can write to.
+        UnsafePath: a link lies below a directory that an account other than root can write to.
         OSError: the directory is missing, or cannot be opened.
     """
     return _walk(os.path.abspath(path), path)
@@ -51,7 +51,7 @@ def make_directory(path: str, uid: int, gid: int, mode: int) -> bool:
     Parents that are missing are made as root's, mode 0755.
 
     Raises:
-        UnsafePath: a link lies below a directory that somebody other than root can write to, or in its place.
+        UnsafePath: a link lies below a directory that an account other than root can write to, or in its place.
         OSError: the name belongs to an entry that is no directory.
     """
     parent_path, name = os.path.split(os.path.abspath(path))

@@ -290,7 +290,7 @@ def warn_about_plain_http(index_urls: Sequence[str], warn: Callable[[str], None]
     """Warn of indexes that are read without TLS."""
     for url in dict.fromkeys(index_urls):
         if urllib.parse.urlsplit(url).scheme == "http":
-            warn(f"{url} is read without encryption: whoever is on the way can change what is resolved.")
+            warn(f"{url} is read without encryption: anyone on the network path can change what is resolved.")
 
 
 def _index(url: str) -> list[str]:

@@ -86,7 +86,7 @@ def reasons_to_unmount(share: Share, mounts: list[Mount]) -> list[str]:
         return []
     reasons = mount_options.reasons_to_remount(mount, share.source, share.options)
     if not mount_options.waits_for_access(mounts, share.path):
-        reasons.append("its automount is gone")
+        reasons.append("its automount is missing")
     return reasons
 
 

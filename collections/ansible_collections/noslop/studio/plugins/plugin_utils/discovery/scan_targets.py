@@ -189,7 +189,7 @@ class _Builder:
         if network.prefixlen < self.limits.named_prefix:
             first = ipaddress.ip_network(f"{network.network_address}/{self.limits.named_prefix}")
             raise ScanTargetError(
-                f"{network} has {network.num_addresses} addresses; a sweep takes at most a "
+                f"{network} has {network.num_addresses} addresses; a scan covers at most a "
                 f"/{self.limits.named_prefix} ({first.num_addresses}). Name a part of it, like {first}, "
                 "or name the hosts."
             )
@@ -211,7 +211,7 @@ class _Builder:
     def _add_own_network(self, network: NetworkOf, interface: Interface) -> None:
         if network.prefixlen < self.limits.own_prefix:
             why = (
-                f"{network.num_addresses} addresses, by itself a sweep takes at most a /{self.limits.own_prefix}; "
+                f"{network.num_addresses} addresses, an automatic scan covers at most a /{self.limits.own_prefix}; "
                 "name a part of it, or the hosts"
             )
             self.skip(str(network), interface.name, "own network", why)

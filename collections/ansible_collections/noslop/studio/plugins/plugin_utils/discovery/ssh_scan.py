@@ -304,7 +304,7 @@ def _stop_when_exhausted(error: BaseException, limits: Limits) -> None:
         what = os.strerror(error.errno).lower()
         raise ScanError(
             f"This computer could not open more connections ({what}; {limits.in_flight} at a time were allowed), so "
-            "the sweep was stopped: what it would have shown as absent may be there. Allow more open files "
+            "the scan was stopped: addresses without an answer may have a server. Allow more open files "
             "(`ulimit -n 1024`), let fewer run at a time, or name a smaller network."
         ) from error
 

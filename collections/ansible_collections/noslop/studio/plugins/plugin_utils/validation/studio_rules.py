@@ -41,7 +41,7 @@ def judge_plan(checks: Checks, plan: Plan) -> None:
         bool(_STUDIO_ID.fullmatch(plan.studio_id)),
         seen=f"noslop_studio_id is {plan.studio_id!r}" if plan.studio_id else "noslop_studio_id is not set",
         expected="a name of letters, digits and . _ -",
-        todo=f"set noslop_studio_id in {_VARIABLES_FILE}; `uuidgen` makes one that nobody else has",
+        todo=f"set noslop_studio_id in {_VARIABLES_FILE}; `uuidgen` makes a unique one",
     )
     if not checks.add(
         "studio.provider",
