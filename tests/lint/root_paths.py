@@ -81,13 +81,13 @@ def findings(path: Path) -> Iterator[tuple[int, str, str]]:
 
 
 def _below(node: ast.AST, function: str) -> Iterator[tuple[int, str, str]]:
-    for child in ast.iter_child_nodes(node):
-        inside = child.name if isinstance(child, (ast.FunctionDef, ast.AsyncFunctionDef)) else function
-        if isinstance(child, ast.Call):
-            called = _name_of(child)
+    for inner in ast.iter_child_nodes(node):
+        inside = inner.name if isinstance(inner, (ast.FunctionDef, ast.AsyncFunctionDef)) else function
+        if isinstance(inner, ast.Call):
+            called = _name_of(inner)
             if called:
-                yield child.lineno, function, called
-        yield from _below(child, inside)
+                yield inner.lineno, function, called
+        yield from _below(inner, inside)
 
 
 def _name_of(call: ast.Call) -> str:
@@ -116,7 +116,7 @@ def problems(plugins: Path = PLUGINS, allowed: dict[tuple[str, str], str] | None
     """Return one sentence for each call that is not listed, and for each listed function without a call."""
     listed = ALLOWED if allowed is None else allowed
     used: set[tuple[str, str]] = set()
-    found = []
+    sentences = []
     for path in sorted(plugins.rglob("*.py")):
         name = path.relative_to(plugins).as_posix()
         if name in EXEMPT:
@@ -126,13 +126,15 @@ def problems(plugins: Path = PLUGINS, allowed: dict[tuple[str, str], str] | None
             if match is not None:
                 used.add(match)
                 continue
-            found.append(
+            sentences.append(
                 f"{path}:{line}: {function} calls {called} by path. Use module_utils/host/safe_paths.py, act as the "
-                "account, or list it in tests/lint/root_paths.py with the reason why only root can change the way."
+                "account, or list it in tests/lint/root_paths.py with the reason why only root can change the path."
             )
-    found += [f"{name}: {function} is listed in tests/lint/root_paths.py and needs it no more." for name, function in
-              sorted(set(listed) - used)]  # fmt: skip
-    return found
+    sentences += [
+        f"{name}: {function} is listed in tests/lint/root_paths.py and needs it no more."
+        for name, function in sorted(set(listed) - used)
+    ]
+    return sentences
 
 
 if __name__ == "__main__":

@@ -45,8 +45,8 @@ def write(directory: Path, **options: object) -> Path:
 def inventory(directory: Path, *arguments: str) -> dict[str, Any]:
     done = ansible(directory, "ansible-inventory", "-i", "lan.noslop.yml", *arguments)
     assert done.returncode == 0, done.stderr
-    found: dict[str, Any] = json.loads(done.stdout)
-    return found
+    listing: dict[str, Any] = json.loads(done.stdout)
+    return listing
 
 
 def test_graph_lists_each_machine_once(tmp_path: Path, sshd_server: StartSshd) -> None:
@@ -65,7 +65,7 @@ def test_variables_and_groups_come_from_the_scan(tmp_path: Path, sshd_server: St
         networks=["127.0.0.8/29"],
         hosts=[f"localhost:{free_port('127.0.0.1')}"],
         port=server.port,
-        group="found",
+        group="machines",
         compose={"ansible_user": "'artist'"},
         groups={"openssh": "'OpenSSH' in noslop_lan_banner", "other": "false"},
     )
@@ -78,10 +78,10 @@ def test_variables_and_groups_come_from_the_scan(tmp_path: Path, sshd_server: St
         "noslop_lan_addresses": ["127.0.0.10", "127.0.0.12"],
         "noslop_lan_host_key": server.fingerprint,
     }
-    found = inventory(tmp_path, "--list")
-    assert found["found"]["hosts"] == ["127.0.0.10"]
-    assert found["openssh"]["hosts"] == ["127.0.0.10"]
-    assert "other" not in found
+    listing = inventory(tmp_path, "--list")
+    assert listing["machines"]["hosts"] == ["127.0.0.10"]
+    assert listing["openssh"]["hosts"] == ["127.0.0.10"]
+    assert "other" not in listing
 
 
 def test_scanned_machine_can_be_connected_to(tmp_path: Path, sshd_server: StartSshd) -> None:
@@ -108,12 +108,12 @@ def test_cached_result_replaces_second_scan(tmp_path: Path, sshd_server: StartSs
 def test_empty_scan_warns_with_reason(tmp_path: Path) -> None:
     write(tmp_path, networks=["127.0.0.8/29"], hosts=["render..1"], port=free_port("127.0.0.9"))
     done = ansible(tmp_path, "ansible-inventory", "-i", "lan.noslop.yml", "--list")
-    told = " ".join(done.stderr.split())
+    output = " ".join(done.stderr.split())
     assert done.returncode == 0
-    assert "No SSH server was found." in told
-    assert "127.0.0.8/29 (named): 6 addresses" in told
-    assert "6 there without one" in told
-    assert "render..1: the name render..1 could not be looked up" in told
+    assert "No SSH server was found." in output
+    assert "127.0.0.8/29 (named): 6 addresses" in output
+    assert "6 there without one" in output
+    assert "render..1: the name render..1 could not be looked up" in output
 
 
 def test_too_large_network_is_refused(tmp_path: Path) -> None:

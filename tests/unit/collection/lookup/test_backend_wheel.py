@@ -37,9 +37,9 @@ def put(path: Path, when: int = 2000) -> Path:
 
 def test_bundled_wheel_comes_first(checkout: Path) -> None:
     put(checkout / "dist" / WHEEL)
-    brought = put(collection_of(checkout) / "roles/studio_backend/files" / WHEEL)
+    bundled = put(collection_of(checkout) / "roles/studio_backend/files" / WHEEL)
 
-    assert find(collection_of(checkout), checkout) == brought
+    assert find(collection_of(checkout), checkout) == bundled
 
 
 def test_two_bundled_wheels_are_refused(checkout: Path) -> None:

@@ -58,12 +58,12 @@ def test_firewall_preflight_and_verification_follow_a_changed_port() -> None:
     words += ["-a", "msg={{ [" + ", ".join(wanted) + "] }}"]
     environment = {**os.environ, "ANSIBLE_CONFIG": str(REPOSITORY / "ansible.cfg"), "ANSIBLE_LOCALHOST_WARNING": "no"}
     environment |= {"ANSIBLE_LOAD_CALLBACK_PLUGINS": "true", "ANSIBLE_CALLBACK_RESULT_FORMAT": "json"}
-    said = subprocess.run(words, capture_output=True, text=True, check=False, cwd=REPOSITORY, env=environment)
-    assert said.returncode == 0, said.stdout + said.stderr
-    answer = json.loads(said.stdout.partition("=>")[2])["msg"]
-    found = dict(zip(wanted, answer, strict=True))
-    assert sorted(found.pop("studio_firewall_service_ports")) == [8188, 8790, 11435]
-    assert found == {
+    done = subprocess.run(words, capture_output=True, text=True, check=False, cwd=REPOSITORY, env=environment)
+    assert done.returncode == 0, done.stdout + done.stderr
+    answer = json.loads(done.stdout.partition("=>")[2])["msg"]
+    defaults_by_name = dict(zip(wanted, answer, strict=True))
+    assert sorted(defaults_by_name.pop("studio_firewall_service_ports")) == [8188, 8790, 11435]
+    assert defaults_by_name == {
         f"studio_{role}_{service}_port": port
         for role in ("preflight", "verify")
         for service, port in (("backend", 8790), ("ollama", 11435), ("comfyui", 8188))

@@ -31,9 +31,9 @@ def wait_until(condition: Callable[[], bool]) -> None:
 def started_as(pid: int, name: str) -> processes.Process:
     """Return the process as soon as it executes the program."""
     while True:
-        found = processes.read(pid)
-        if found is not None and found.arguments[0] == name:
-            return found
+        process = processes.read(pid)
+        if process is not None and process.arguments[0] == name:
+            return process
         time.sleep(0.02)
 
 
@@ -53,7 +53,7 @@ class Program:
         )
         wait_until((self.home / "runs").exists)
 
-    def carry(self, *, check: bool = False) -> dict[str, Any]:
+    def adopt(self, *, check: bool = False) -> dict[str, Any]:
         pair = {"src": str(self.home / "models"), "dest": str(self.share), "share": "comfyui_models"}
         arguments = {"pairs": [pair], "account": getpass.getuser(), "studio_id": "here", "running_from": str(self.home)}
         return run_module("adopt_directory", arguments, check=check)
@@ -61,19 +61,19 @@ class Program:
 
 @pytest.fixture
 def program(tmp_path: Path) -> Iterator[Program]:
-    found = Program(tmp_path)
-    yield found
-    found.process.kill()
-    found.process.wait()
-    for process in processes.running_from(str(found.home)):
+    program = Program(tmp_path)
+    yield program
+    program.process.kill()
+    program.process.wait()
+    for process in processes.running_from(str(program.home)):
         os.kill(process.pid, signal.SIGKILL)
 
 
 def test_program_is_stopped_and_reported(program: Program) -> None:
     assert program.process.poll() is None
-    check = program.carry(check=True)
+    check = program.adopt(check=True)
     assert program.process.poll() is None
-    answer = program.carry()
+    answer = program.adopt()
     assert program.process.wait() == -signal.SIGTERM
     assert answer["stopped"] == check["stopped"]
     (stopped,) = answer["stopped"]
@@ -82,10 +82,10 @@ def test_program_is_stopped_and_reported(program: Program) -> None:
 
 
 def test_program_that_runs_from_links_is_not_stopped(program: Program) -> None:
-    program.carry()
+    program.adopt()
     again = subprocess.Popen([sys.executable, str(program.home / "main.py")], cwd=program.home)
     try:
-        assert not program.carry()["changed"]
+        assert not program.adopt()["changed"]
         assert again.poll() is None
     finally:
         again.kill()
@@ -95,7 +95,7 @@ def test_program_that_runs_from_links_is_not_stopped(program: Program) -> None:
 def test_program_is_started_again_after_a_failure(program: Program) -> None:
     with (program.home / "models/download").open("w") as stream:
         stream.write("half")
-        answer = program.carry()
+        answer = program.adopt()
     assert answer["failed"]
     assert f"process {os.getpid()} " in answer["msg"]
     assert f"{program.home}/models/download" in answer["msg"]
@@ -111,7 +111,7 @@ def test_program_is_started_again_after_a_failure(program: Program) -> None:
 
 def test_conflict_stops_no_program(program: Program) -> None:
     (program.share / "a").write_text("2")
-    assert program.carry()["failed"]
+    assert program.adopt()["failed"]
     assert program.process.poll() is None
 
 
@@ -156,8 +156,10 @@ def test_program_that_ignores_sigterm_is_killed(tmp_path: Path) -> None:
 def test_reused_pid_is_not_killed(tmp_path: Path) -> None:
     started = subprocess.Popen(["sleep", "1000"])
     try:
-        found = started_as(started.pid, "sleep")
-        earlier = processes.Process(found.pid, found.started - 1, found.account, found.arguments, found.directory)
+        current = started_as(started.pid, "sleep")
+        earlier = processes.Process(
+            current.pid, current.started - 1, current.account, current.arguments, current.directory
+        )
         assert processes.stop(earlier)
         assert started.poll() is None
     finally:
@@ -188,10 +190,10 @@ def test_unit_of_a_process_is_parsed_from_its_cgroup(tmp_path: Path, cgroup: str
     (base / "stat").write_text("7 (a ) b) S 1 " + " ".join(str(number) for number in range(5, 53)))
     (base / "cgroup").write_text(cgroup)
     (base / "cwd").symlink_to("/home/artist/ComfyUI")
-    found = processes.read(7, str(tmp_path))
-    assert found is not None
-    assert (found.unit, found.user_unit) == (unit, user_unit)
-    assert found.account == worker_processes.Account(1000, 100, (100, 27))
+    process = processes.read(7, str(tmp_path))
+    assert process is not None
+    assert (process.unit, process.user_unit) == (unit, user_unit)
+    assert process.account == worker_processes.Account(1000, 100, (100, 27))
 
 
 MOUNTINFO = """\
@@ -211,5 +213,5 @@ def test_share_without_free_space_is_refused(tmp_path: Path) -> None:
     pair = replacement.Pair("/home/artist/ComfyUI/models", str(tmp_path), file_copy.Rules())
     large = file_tree.Entry("checkpoints/large", "file", "/nowhere", size_bytes=2**60)
     pair.comparison.missing.append((large, large.path))
-    with pytest.raises(file_copy.CopyError, match=r"GB free, and 1152921504\.6 GB are to be carried over"):
+    with pytest.raises(file_copy.CopyError, match=r"GB free, and 1152921504\.6 GB are to be copied"):
         replacement.require_free_space([pair])

@@ -66,7 +66,7 @@ def test_invalid_network_is_named(value: str) -> None:
 
 @given(st.lists(st.ip_addresses(v=4)))
 def test_each_network_is_returned_once(addresses: list[object]) -> None:
-    found = networks.networks([str(address) for address in addresses], 4)
+    result = networks.networks([str(address) for address in addresses], 4)
 
-    assert len(found) == len(set(found))
-    assert set(found) == {str(address) for address in addresses}
+    assert len(result) == len(set(result))
+    assert set(result) == {str(address) for address in addresses}

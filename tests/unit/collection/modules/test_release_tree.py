@@ -59,8 +59,8 @@ class Vendor:
 
     def left_over(self) -> list[str]:
         """Return the files of an installation beside its version directories."""
-        known = {"current", "previous", "1.0", "2.0"}
-        return [name for name in os.listdir(self.base) if name not in known] if self.base.exists() else []
+        expected = {"current", "previous", "1.0", "2.0"}
+        return [name for name in os.listdir(self.base) if name not in expected] if self.base.exists() else []
 
 
 class Quiet(http.server.SimpleHTTPRequestHandler):

@@ -22,7 +22,7 @@ def number(name: str) -> int:
     return pwd.getpwnam(name).pw_uid
 
 
-def give(path: Path, name: str) -> None:
+def set_owner(path: Path, name: str) -> None:
     os.chown(path, number(name), pwd.getpwnam(name).pw_gid, follow_symlinks=False)
 
 
@@ -33,7 +33,7 @@ def state(tmp_path: Path) -> Path:
     outside.mkdir()
     (outside / "passwords").write_text("of root")
     (outside / "project").write_text("of before")
-    give(outside / "project", BEFORE)
+    set_owner(outside / "project", BEFORE)
     top = tmp_path / "state"
     (top / "user").mkdir(parents=True)
     (top / "user" / "comfyui.db").write_text("rows")
@@ -44,8 +44,8 @@ def state(tmp_path: Path) -> Path:
     os.link(outside / "passwords", top / "hard")
     os.link(outside / "project", top / "hard-of-before")
     for path in (top, top / "user", top / "user" / "comfyui.db", top / "link", top / "directory", top / "dangling"):
-        give(path, BEFORE)
-    give(top / "foreign", FOREIGN)
+        set_owner(path, BEFORE)
+    set_owner(top / "foreign", FOREIGN)
     return top
 
 
@@ -68,8 +68,8 @@ def outside(state: Path) -> list[tuple[int, int, int]]:
 def test_state_gets_its_new_owner_once_and_links_are_not_followed(state: Path) -> None:
     before = outside(state)
 
-    said = change_owner(state, check=True)
-    assert said["changed"]
+    predicted = change_owner(state, check=True)
+    assert predicted["changed"]
     assert state.stat().st_uid == number(BEFORE)
     first = change_owner(state)
     second = change_owner(state)
@@ -93,7 +93,7 @@ def test_run_interrupted_at_any_change_is_completed_by_the_next(state: Path) -> 
     for place in range(1, changes + 1):
         for path in (state, *state.rglob("*")):
             if path.lstat().st_uid == number(NOW):
-                give(path, BEFORE)
+                set_owner(path, BEFORE)
         if (state / "new").exists():
             (state / "new").rmdir()
         answer = change_owner(state, fault=Fault(place, die if place % 2 else break_disk, changed_owner))

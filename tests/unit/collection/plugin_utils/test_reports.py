@@ -34,7 +34,7 @@ def test_next_step_is_kept_for_failures_only() -> None:
 
 
 def test_host_without_a_result_is_a_failed_check() -> None:
-    found = reports.gather(
+    checks = reports.gather(
         ["server", "worker1", "worker2", "worker3"],
         {
             "server": [{"checks": [check("server", "storage.free")]}, {"written": {}}],
@@ -43,15 +43,15 @@ def test_host_without_a_result_is_a_failed_check() -> None:
         },
     )
 
-    assert [(one["host"], one["check"], one["ok"]) for one in found] == [
+    assert [(one["host"], one["check"], one["ok"]) for one in checks] == [
         ("server", "storage.free", True),
         ("worker1", "host.reachable", False),
         ("worker2", "host.answered", False),
         ("worker3", "host.answered", False),
     ]
-    assert found[1]["seen"] == "No route to host"
-    assert "worker1" in found[1]["todo"]
-    assert found[2]["seen"] == "Missing sudo password"
+    assert checks[1]["seen"] == "No route to host"
+    assert "worker1" in checks[1]["todo"]
+    assert checks[2]["seen"] == "Missing sudo password"
 
 
 def test_table_has_a_line_for_each_host_and_area() -> None:
@@ -110,8 +110,8 @@ def play(tmp_path: Path, hosts: dict[str, Any], *arguments: str) -> tuple[int, s
     inventory.write_text(yaml.safe_dump({"all": {"hosts": hosts}}))
     action = {"hosts": list(hosts), "studio_id": "atelier", "path": str(report)}
     tasks = [
-        {"noslop.studio.verification_report": action, "register": "said"},
-        {"ansible.builtin.assert": {"that": "said.report.ok", "fail_msg": "{{ said.headline }}"}},
+        {"noslop.studio.verification_report": action, "register": "verification"},
+        {"ansible.builtin.assert": {"that": "verification.report.ok", "fail_msg": "{{ verification.headline }}"}},
     ]
     playbook.write_text(yaml.safe_dump([{"hosts": "localhost", "gather_facts": False, "tasks": tasks}]))
     environment = {**os.environ, "ANSIBLE_COLLECTIONS_PATH": str(REPOSITORY / "collections"), "ANSIBLE_NOCOLOR": "1"}

@@ -27,7 +27,7 @@ def test_exposure_of_the_unit_is_low(tmp_path: Path) -> None:
     command = ["systemd-analyze", "security", "--offline=true", "--no-pager", str(unit)]
     shown = subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
-    found = re.search(rf"Overall exposure level for {UNIT}: ([\d.]+)", shown)
-    assert found, shown
-    print(found.group())
-    assert float(found.group(1)) <= HIGHEST_EXPOSURE, shown
+    match = re.search(rf"Overall exposure level for {UNIT}: ([\d.]+)", shown)
+    assert match, shown
+    print(match.group())
+    assert float(match.group(1)) <= HIGHEST_EXPOSURE, shown

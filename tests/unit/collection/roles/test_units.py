@@ -50,18 +50,18 @@ def renderer() -> subprocess.Popen[str]:
 
 def render(template: str, **variables: object) -> str:
     """Render a template of a role with the role's own defaults."""
-    known: dict[str, object] = {
+    values_by_name: dict[str, object] = {
         "noslop_studio_id": "test",
         "inventory_hostname": "host",
         "ansible_facts": {"architecture": "x86_64"},
     }
-    known |= {"__studio_backend_wheel": WHEEL, "job": {"title": "a job", "words": "recover"}, **variables}
-    child = renderer()
-    assert child.stdin is not None
-    assert child.stdout is not None
-    child.stdin.write(json.dumps({"template": template, "variables": known}) + "\n")
-    child.stdin.flush()
-    return str(json.loads(child.stdout.readline()))
+    values_by_name |= {"__studio_backend_wheel": WHEEL, "job": {"title": "a job", "words": "recover"}, **variables}
+    process = renderer()
+    assert process.stdin is not None
+    assert process.stdout is not None
+    process.stdin.write(json.dumps({"template": template, "variables": values_by_name}) + "\n")
+    process.stdin.flush()
+    return str(json.loads(process.stdout.readline()))
 
 
 def unit(name: str, gpu: str = "none", /, **variables: object) -> str:
@@ -80,7 +80,7 @@ def values(text: str, name: str) -> list[str]:
 def test_exposure_of_each_unit_is_within_its_limit(
     gpu: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    found: list[tuple[str, float]] = []
+    exposures: list[tuple[str, float]] = []
     for provider in ("nfs", "local"):
         directory = tmp_path / provider
         directory.mkdir()
@@ -98,11 +98,11 @@ def test_exposure_of_each_unit_is_within_its_limit(
         assert len(levels) == len(LIMITS), done.stdout + done.stderr
         assert "Unknown" not in done.stderr
         # It instantiates a template unit.
-        found += [(re.sub("@.*", "@.service", name), float(level)) for name, level in levels]
+        exposures += [(re.sub("@.*", "@.service", name), float(level)) for name, level in levels]
 
     with capsys.disabled():
-        print(f"\nexposure with GPU {gpu}: {', '.join(f'{name} {level}' for name, level in sorted(set(found)))}")
-    assert [(name, level) for name, level in found if level > LIMITS[name]] == []
+        print(f"\nexposure with GPU {gpu}: {', '.join(f'{name} {level}' for name, level in sorted(set(exposures)))}")
+    assert [(name, level) for name, level in exposures if level > LIMITS[name]] == []
 
 
 @pytest.mark.parametrize("name", ["noslop-ollama.service", "noslop-comfyui.service"])

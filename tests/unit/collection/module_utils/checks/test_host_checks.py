@@ -110,10 +110,10 @@ def test_hosts_without_machine_id_are_not_clones(checks: Checks) -> None:
 
 @given(st.floats(0, 3600), st.floats(-7200, 7200))
 def test_clocks_are_compared_with_the_controllers_times(elapsed_s: float, difference_s: float) -> None:
-    checks, asked, answered = Checks("studio"), 1_000_000.0, 1_000_000.0 + elapsed_s
-    true_time = asked + elapsed_s / 2
+    checks, started, finished = Checks("studio"), 1_000_000.0, 1_000_000.0 + elapsed_s
+    true_time = started + elapsed_s / 2
 
-    studio_rules.judge_clocks(checks, {"a": true_time + difference_s}, asked, answered)
+    studio_rules.judge_clocks(checks, {"a": true_time + difference_s}, started, finished)
 
     if abs(difference_s) <= studio_rules.CLOCK_TOLERANCE_S:
         assert failed(checks) == {}
@@ -142,10 +142,10 @@ def test_too_large_allowed_networks_are_refused(checks: Checks) -> None:
 
 
 def test_misspelled_variables_are_named(checks: Checks) -> None:
-    known, prefixes = preflight_report.declared_variables()
+    declared, prefixes = preflight_report.declared_variables()
     names = ["noslop_user", "studio_verify_scop", "noslop_studio_id", "noslop_party", "ansible_host", "ollama_verion"]
 
-    studio_rules.judge_variables(checks, names, {*known, "ollama_version"}, {*prefixes, "ollama_"})
+    studio_rules.judge_variables(checks, names, {*declared, "ollama_version"}, {*prefixes, "ollama_"})
 
     check = failed(checks)["studio.variables"]
     assert check["todo"].split("; ") == [
@@ -158,11 +158,11 @@ def test_misspelled_variables_are_named(checks: Checks) -> None:
 
 
 def test_every_variable_of_the_collection_is_declared() -> None:
-    known, prefixes = preflight_report.declared_variables()
+    declared, prefixes = preflight_report.declared_variables()
 
-    assert {"noslop_uid", "studio_preflight_root", "studio_verify_scope"} <= known
+    assert {"noslop_uid", "studio_preflight_root", "studio_verify_scope"} <= declared
     assert {"noslop_", "studio_verify_", "studio_preflight_"} <= prefixes
-    assert find_misspelled(known, known, prefixes) == {}
+    assert find_misspelled(declared, declared, prefixes) == {}
 
 
 @given(st.sampled_from(sorted(studio.DEFAULTS)), st.data())
@@ -277,7 +277,7 @@ def root() -> Iterator[Path]:
         yield Path(name)
 
 
-def look(options: dict[str, Any], root: Path, **changes: object) -> tuple[dict[str, Any], list[Check]]:
+def run_checks(options: dict[str, Any], root: Path, **changes: object) -> tuple[dict[str, Any], list[Check]]:
     shares = [
         {"name": name, "path": f"{root}/{name}", "kind": "work", "env": ""} for name in ("projects", "media_cache")
     ]
@@ -289,11 +289,11 @@ def look(options: dict[str, Any], root: Path, **changes: object) -> tuple[dict[s
 
 def test_host_reports_all_problems_at_once(options: dict[str, Any], root: Path) -> None:
     accounts = [options["accounts"][0], {"name": "noslop-nodes", "uid": 0, "gid": 0}]
-    wishes = {"address": "192.0.2.77", "accounts": accounts, "users": ["nobody-at-all"], "min_free_gb": 1e9}
+    faults = {"address": "192.0.2.77", "accounts": accounts, "users": ["nobody-at-all"], "min_free_gb": 1e9}
     (root / "projects").mkdir()
     (root / "projects" / ".noslop-share").write_text('{"studio_id": "other", "share": "projects"}')
 
-    answer, bad = look(options, root, **wishes)
+    answer, bad = run_checks(options, root, **faults)
 
     assert [(check["check"], check["share"]) for check in bad] == [
         ("host.account", ""),
@@ -310,15 +310,15 @@ def test_host_reports_all_problems_at_once(options: dict[str, Any], root: Path) 
 
 
 def test_host_without_problems_passes(options: dict[str, Any], root: Path) -> None:
-    assert look(options, root)[1] == []
+    assert run_checks(options, root)[1] == []
 
 
 def test_shares_among_other_files_fail_when_required(options: dict[str, Any], root: Path) -> None:
-    _, bad = look(options, root, provider="nfs", require_own_file_system=True)
+    _, bad = run_checks(options, root, provider="nfs", require_own_file_system=True)
 
-    (found,) = [check for check in bad if check["check"] == "storage.own_file_system"]
-    assert str(root) in found["seen"]
-    assert "lvcreate" in found["todo"]
+    (failure,) = [check for check in bad if check["check"] == "storage.own_file_system"]
+    assert str(root) in failure["seen"]
+    assert "lvcreate" in failure["todo"]
 
 
 def test_mount_point_with_files_fails(options: dict[str, Any], root: Path) -> None:
@@ -326,7 +326,7 @@ def test_mount_point_with_files_fails(options: dict[str, Any], root: Path) -> No
     (root / "projects" / "render.png").touch()
     (root / "media_cache").symlink_to("projects")
 
-    _, bad = look(options, root, provider="nfs", server=False, client=True)
+    _, bad = run_checks(options, root, provider="nfs", server=False, client=True)
 
     assert [(check["check"], check["share"]) for check in bad] == [
         ("storage.mount_point", "projects"),
@@ -340,19 +340,19 @@ def test_mount_point_with_files_fails(options: dict[str, Any], root: Path) -> No
 def test_used_port_fails(options: dict[str, Any], root: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
-        holder = subprocess.Popen(["sleep", "600"], pass_fds=[server.fileno()])
+        listener = subprocess.Popen(["sleep", "600"], pass_fds=[server.fileno()])
     try:
-        _, (bad,) = look(options, root, ollama=True, ollama_port=port)
+        _, (bad,) = run_checks(options, root, ollama=True, ollama_port=port)
     finally:
-        holder.kill()
-        holder.wait()
+        listener.kill()
+        listener.wait()
 
-    assert bad["seen"].startswith(f"port {port} is held by process {holder.pid} (sleep 600)")
-    assert look(options, root, ollama=True, ollama_port=port)[1] == []
+    assert bad["seen"].startswith(f"port {port} is held by process {listener.pid} (sleep 600)")
+    assert run_checks(options, root, ollama=True, ollama_port=port)[1] == []
 
 
 def test_invalid_paths_skip_the_directory_checks(options: dict[str, Any]) -> None:
-    _, bad = look(options, Path("/etc/studio"))
+    _, bad = run_checks(options, Path("/etc/studio"))
 
     assert {check["check"] for check in bad} == {"storage.paths"}
     assert len(bad) == 3

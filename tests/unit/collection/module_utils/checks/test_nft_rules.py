@@ -33,8 +33,8 @@ def rule(*expressions: dict[str, Any], chain: str = "input") -> dict[str, Any]:
 
 
 def addresses(name: str, kind: str, elements: list[Any]) -> dict[str, Any]:
-    found = {"family": "inet", "name": name, "table": "noslop_studio", "type": kind, "flags": ["interval"]}
-    return {"set": {**found, "elem": elements} if elements else found}
+    listing = {"family": "inet", "name": name, "table": "noslop_studio", "type": kind, "flags": ["interval"]}
+    return {"set": {**listing, "elem": elements} if elements else listing}
 
 
 SERVICES = match(field("th", "dport"), {"set": [8188, 11434]})

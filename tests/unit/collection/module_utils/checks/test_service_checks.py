@@ -81,15 +81,15 @@ def test_proxy_of_the_environment_is_not_used(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_waiting_ends_when_the_answer_is_enough() -> None:
-    asked = []
+    requests = []
 
     def ask() -> service_probe.Answer:
-        asked.append(1)
-        return service_probe.Answer("x", data=["a", "b"][: len(asked)])
+        requests.append(1)
+        return service_probe.Answer("x", data=["a", "b"][: len(requests)])
 
     answer, _ = service_probe.wait_for(ask, lambda listed: "b" in listed, 60)
 
-    assert (answer.data, len(asked)) == (["a", "b"], 2)
+    assert (answer.data, len(requests)) == (["a", "b"], 2)
 
 
 @pytest.mark.parametrize("tags", [None, [], {}, {"models": [{}]}, {"models": ["x"]}])
@@ -112,10 +112,10 @@ def bad(checks: Checks) -> dict[str, Check]:
 
 
 def ollama(
-    port: int, share: dict[str, str], held_by: list[Process], peers: dict[str, Any] | None = None, unit: Unit = UNIT
+    port: int, share: dict[str, str], listeners: list[Process], peers: dict[str, Any] | None = None, unit: Unit = UNIT
 ) -> Checks:
     checks = Checks("worker1")
-    service = service_checks.Service("ollama", "Ollama", unit, "127.0.0.1", port, share, lambda _: held_by)
+    service = service_checks.Service("ollama", "Ollama", unit, "127.0.0.1", port, share, lambda _: listeners)
     around = service_checks.CheckContext("worker1", OWN, peers or {}, ask_peers=True, writes=True)
     service_checks.check_ollama(checks, service, around)
     return checks
@@ -196,19 +196,19 @@ def test_stopped_service_fails(share: dict[str, str], unit: Unit, todo: str) -> 
 def comfyui(port: int, share: dict[str, str], peers: dict[str, Any]) -> dict[str, Check]:
     checks = Checks("worker1")
     unit = Unit("noslop-comfyui.service", "loaded", "active", "enabled")
-    held_by = [process({}, unit=unit.name)]
-    service = service_checks.Service("comfyui", "ComfyUI", unit, "127.0.0.1", port, share, lambda _: held_by)
+    listeners = [process({}, unit=unit.name)]
+    service = service_checks.Service("comfyui", "ComfyUI", unit, "127.0.0.1", port, share, lambda _: listeners)
     around = service_checks.CheckContext("worker1", OWN, peers, ask_peers=False, writes=True)
     service_checks.check_comfyui(checks, service, around)
     return {check["check"]: check for check in checks.list}
 
 
 def test_comfyui_may_list_new_files_after_a_delay(share: dict[str, str]) -> None:
-    asked = []
+    requests = []
 
     def answers() -> Answers:
-        asked.append(1)
-        listed = ["own.safetensors", "server.safetensors"][: len(asked) - 2]  # not yet at the third request
+        requests.append(1)
+        listed = ["own.safetensors", "server.safetensors"][: len(requests) - 2]  # not yet at the third request
         return {
             "/system_stats": {"system": {"comfyui_version": "0.3.64"}},
             "/models": ["checkpoints", "loras"],
@@ -252,8 +252,8 @@ def test_service_reads_the_share_in_its_mount_namespace(share: dict[str, str]) -
 def backend(port: int, share: dict[str, str], peers: dict[str, Any]) -> dict[str, Check]:
     checks = Checks("server")
     unit = Unit("noslop-backend.service", "loaded", "active", "enabled")
-    held_by = [process({}, unit=unit.name)]
-    service = service_checks.Service("backend", "the backend", unit, "127.0.0.1", port, share, lambda _: held_by)
+    listeners = [process({}, unit=unit.name)]
+    service = service_checks.Service("backend", "the backend", unit, "127.0.0.1", port, share, lambda _: listeners)
     around = service_checks.CheckContext("server", OWN, peers, ask_peers=True, writes=True)
     service_checks.check_backend(checks, service, around)
     return {check["check"]: check for check in checks.list}
@@ -290,16 +290,16 @@ def test_backend_that_cannot_write_fails(share: dict[str, str]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("health", "said"),
+    ("health", "problems"),
     [
         (WELL, []),
-        ({"status": "degraded", "disk_threads": 16}, ["it says that it is degraded"]),
+        ({"status": "degraded", "disk_threads": 16}, ["its status is degraded"]),
         ({"version": "0.1.0"}, ["its answer is not about its health"]),
         (None, ["its answer is not about its health"]),
     ],
 )
-def test_problems_in_the_health_answer_are_listed(health: object, said: list[str]) -> None:
-    assert service_probe.find_health_problems(health) == said
+def test_problems_in_the_health_answer_are_listed(health: object, problems: list[str]) -> None:
+    assert service_probe.find_health_problems(health) == problems
 
 
 def test_every_host_checks_the_backend(share: dict[str, str]) -> None:

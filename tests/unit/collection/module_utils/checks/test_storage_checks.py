@@ -45,7 +45,7 @@ MODELS_OPTIONS = OPTIONS + ",acregmin=60,acregmax=600,acdirmin=1,acdirmax=3"
 NODES_OPTIONS = MODELS_OPTIONS.replace("rw,", "ro,").replace("noexec,", "")
 
 
-def sight(
+def inspected(
     fstype: str = "nfs4",
     source: str = "10.77.42.11:/mnt/noslop/projects",
     point: str = "/mnt/noslop/projects",
@@ -76,8 +76,8 @@ def checks() -> Checks:
 
 
 def only(checks: Checks, name: str) -> Check:
-    (found,) = [check for check in checks.list if check["check"] == name]
-    return found
+    (check_result,) = [check for check in checks.list if check["check"] == name]
+    return check_result
 
 
 AUTOMOUNT, MOUNT = "mnt-noslop-projects.automount", "mnt-noslop-projects.mount"
@@ -118,35 +118,37 @@ def test_units_on_a_client(checks: Checks, automount: Unit, mount: Unit, todo: s
 
 
 @pytest.mark.parametrize(
-    ("storage", "seen", "wrong"),
+    ("storage", "inspection", "wrong"),
     [
-        (CLIENT, sight(), ""),
-        (CLIENT, sight(fstype="ext4", source="/dev/vda", point="/", is_mount_point=False), "not mounted"),
-        (CLIENT, sight(fstype="autofs", source="systemd-1"), "not mounted"),
-        (CLIENT, sight(source="10.77.42.11:/mnt/noslop/media_cache"), "another"),
-        (CLIENT, sight(source="10.77.42.99:/mnt/noslop/projects"), "another"),
-        (CLIENT, sight(fstype="nfs"), "another"),
-        (CLIENT, sight(device="0:99"), "another"),
-        (SERVER, sight(fstype="ext4", source="/dev/vda", point="/", is_mount_point=False), ""),
-        (SERVER, sight(fstype="xfs", source="/dev/sdb"), ""),
-        (SERVER, sight(), "another"),
-        (LOCAL, sight(fstype="tmpfs", source="tmpfs"), "another"),
-        (EXISTING, sight(fstype="ceph", point="/mnt/noslop", is_mount_point=False), ""),
-        (EXISTING, sight(fstype="xfs", source="/dev/sdb"), ""),
-        (EXISTING, sight(fstype="ext4", source="/dev/vda", point="/", is_mount_point=False), "not mounted"),
+        (CLIENT, inspected(), ""),
+        (CLIENT, inspected(fstype="ext4", source="/dev/vda", point="/", is_mount_point=False), "not mounted"),
+        (CLIENT, inspected(fstype="autofs", source="systemd-1"), "not mounted"),
+        (CLIENT, inspected(source="10.77.42.11:/mnt/noslop/media_cache"), "another"),
+        (CLIENT, inspected(source="10.77.42.99:/mnt/noslop/projects"), "another"),
+        (CLIENT, inspected(fstype="nfs"), "another"),
+        (CLIENT, inspected(device="0:99"), "another"),
+        (SERVER, inspected(fstype="ext4", source="/dev/vda", point="/", is_mount_point=False), ""),
+        (SERVER, inspected(fstype="xfs", source="/dev/sdb"), ""),
+        (SERVER, inspected(), "another"),
+        (LOCAL, inspected(fstype="tmpfs", source="tmpfs"), "another"),
+        (EXISTING, inspected(fstype="ceph", point="/mnt/noslop", is_mount_point=False), ""),
+        (EXISTING, inspected(fstype="xfs", source="/dev/sdb"), ""),
+        (EXISTING, inspected(fstype="ext4", source="/dev/vda", point="/", is_mount_point=False), "not mounted"),
     ],
 )
-def test_mounted_file_system_is_checked(checks: Checks, storage: Storage, seen: dict[str, Any], wrong: str) -> None:
-    assert storage_checks.judge_mount(checks, storage, PROJECTS, seen, "") == wrong
+def test_mounted_file_system_is_checked(
+    checks: Checks, storage: Storage, inspection: dict[str, Any], wrong: str
+) -> None:
+    assert storage_checks.judge_mount(checks, storage, PROJECTS, inspection, "") == wrong
 
     check = only(checks, "storage.mounted")
     assert check["ok"] == (not wrong)
-    assert seen["mount"]["fstype"] in check["seen"]
+    assert inspection["mount"]["fstype"] in check["seen"]
     assert bool(check["todo"]) == bool(wrong)
 
 
 def test_step_for_a_missing_mount_comes_from_the_units(checks: Checks) -> None:
-    bare = sight(fstype="ext4", source="/dev/vda", point="/", is_mount_point=False)
+    bare = inspected(fstype="ext4", source="/dev/vda", point="/", is_mount_point=False)
 
     storage_checks.judge_mount(checks, CLIENT, PROJECTS, bare, "unmask it")
 
@@ -157,7 +159,7 @@ def test_ipv6_address_in_a_source_has_brackets(checks: Checks) -> None:
     storage = dataclasses.replace(CLIENT, server_address="fd00::11")
 
     assert not storage_checks.judge_mount(
-        checks, storage, PROJECTS, sight(source="[fd00::11]:/mnt/noslop/projects"), ""
+        checks, storage, PROJECTS, inspected(source="[fd00::11]:/mnt/noslop/projects"), ""
     )
 
 
@@ -172,9 +174,9 @@ def test_ipv6_address_in_a_source_has_brackets(checks: Checks) -> None:
     ],
 )
 def test_wrong_marker_fails(checks: Checks, text: str, seen: str) -> None:
-    found = {**sight(), "marker": {"text": text, "error": ""}}
+    inspection = {**inspected(), "marker": {"text": text, "error": ""}}
 
-    assert not storage_checks.judge_marker(checks, CLIENT, PROJECTS, found)
+    assert not storage_checks.judge_marker(checks, CLIENT, PROJECTS, inspection)
 
     check = only(checks, "storage.marker")
     assert check["seen"].startswith(seen)
@@ -182,9 +184,9 @@ def test_wrong_marker_fails(checks: Checks, text: str, seen: str) -> None:
 
 
 def test_step_for_a_missing_marker_names_the_server(checks: Checks) -> None:
-    found = {**sight(), "marker": {"text": "", "error": "No such file or directory"}}
+    inspection = {**inspected(), "marker": {"text": "", "error": "No such file or directory"}}
 
-    storage_checks.judge_marker(checks, CLIENT, PROJECTS, found)
+    storage_checks.judge_marker(checks, CLIENT, PROJECTS, inspection)
 
     check = only(checks, "storage.marker")
     assert check["seen"] == "no readable marker: No such file or directory"
@@ -192,7 +194,7 @@ def test_step_for_a_missing_marker_names_the_server(checks: Checks) -> None:
 
 
 def test_right_marker_passes(checks: Checks) -> None:
-    assert storage_checks.judge_marker(checks, CLIENT, PROJECTS, sight())
+    assert storage_checks.judge_marker(checks, CLIENT, PROJECTS, inspected())
 
 
 @pytest.mark.parametrize(
@@ -215,7 +217,7 @@ def test_right_marker_passes(checks: Checks) -> None:
     ],
 )
 def test_negotiated_options_are_checked(checks: Checks, share: dict[str, str], options: str, wrong: str) -> None:
-    storage_checks.judge_options(checks, CLIENT, share, sight(options=options)["mount"])
+    storage_checks.judge_options(checks, CLIENT, share, inspected(options=options)["mount"])
 
     check = only(checks, "storage.options")
     assert check["ok"] == (not wrong)
@@ -224,7 +226,7 @@ def test_negotiated_options_are_checked(checks: Checks, share: dict[str, str], o
 
 @pytest.mark.parametrize(("rsize", "ok"), [("262144", True), ("65536", True), ("32768", False)])
 def test_block_size_may_be_the_servers_limit(checks: Checks, rsize: str, ok: bool) -> None:
-    storage_checks.judge_options(checks, CLIENT, PROJECTS, sight(options=f"rsize={rsize},wsize=262144")["mount"])
+    storage_checks.judge_options(checks, CLIENT, PROJECTS, inspected(options=f"rsize={rsize},wsize=262144")["mount"])
 
     check = only(checks, "storage.block_size")
     assert check["ok"] == ok

@@ -31,7 +31,7 @@ def nothing(_: tuple[str, ...]) -> tuple[int, str] | None:
     return None
 
 
-def says(**answers: tuple[int, str]) -> gpu.Runner:
+def runner_with(**answers: tuple[int, str]) -> gpu.Runner:
     """Return a runner for a host with these programs and their output."""
     return lambda command: answers.get(command[0].replace("-", "_"))
 
@@ -46,8 +46,8 @@ def card(root: Path, slot: str, vendor: str, device: str = "0x2684", driver: str
 
 
 def test_nvidia_cards_have_name_memory_and_driver() -> None:
-    found = gpu.find_gpus(says(nvidia_smi=(0, NVIDIA)), "/nowhere")
-    assert [card.as_fact() for card in found] == [
+    cards = gpu.find_gpus(runner_with(nvidia_smi=(0, NVIDIA)), "/nowhere")
+    assert [card.as_fact() for card in cards] == [
         {
             "vendor": "nvidia",
             "name": "NVIDIA GeForce RTX 4090",
@@ -87,8 +87,8 @@ def test_output_without_cards_is_empty(text: str) -> None:
 
 def test_broken_driver_is_reported_with_its_message(tmp_path: Path) -> None:
     card(tmp_path, "0000:01:00.0", "0x10de", driver="nvidia")
-    said = "NVIDIA-SMI has failed because it couldn't communicate with the NVIDIA driver.\nMake sure that ...\n"
-    (only,) = gpu.find_gpus(says(nvidia_smi=(9, said)), str(tmp_path))
+    output = "NVIDIA-SMI has failed because it couldn't communicate with the NVIDIA driver.\nMake sure that ...\n"
+    (only,) = gpu.find_gpus(runner_with(nvidia_smi=(9, output)), str(tmp_path))
     assert not only.usable
     assert "couldn't communicate" in only.why
 
@@ -97,9 +97,9 @@ def test_card_in_both_sources_is_listed_once(tmp_path: Path) -> None:
     card(tmp_path, "0000:01:00.0", "0x10de", driver="nvidia")
     card(tmp_path, "0000:02:00.0", "0x10de", driver="nvidia")
     card(tmp_path, "0000:05:00.0", "0x10de", driver="vfio-pci")
-    found = gpu.find_gpus(says(nvidia_smi=(0, NVIDIA)), str(tmp_path))
-    assert [card.usable for card in found] == [True, True, False]
-    assert "vfio-pci" in found[2].why
+    cards = gpu.find_gpus(runner_with(nvidia_smi=(0, NVIDIA)), str(tmp_path))
+    assert [card.usable for card in cards] == [True, True, False]
+    assert "vfio-pci" in cards[2].why
 
 
 @pytest.mark.parametrize(
@@ -148,7 +148,7 @@ def test_names_come_from_pci_ids(tmp_path: Path) -> None:
 
 
 def test_amd_cards_from_rocm_smi() -> None:
-    large, small = gpu.find_gpus(says(rocm_smi=(0, ROCM)), "/nowhere")
+    large, small = gpu.find_gpus(runner_with(rocm_smi=(0, ROCM)), "/nowhere")
     assert (large.name, large.memory_mib, large.driver) == ("Radeon RX 7900 XTX", 24560, "6.12.12")
     assert large.usable
     assert small.name == "Raphael"
@@ -171,7 +171,7 @@ def test_amd_cards_from_kfd(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("text", ["", "not json", "{", '{"card0": {}}'])
 def test_any_output_of_rocm_smi_is_accepted(text: str) -> None:
-    assert all(found.memory_mib is None for found in gpu.parse_rocm_smi(text))
+    assert all(one.memory_mib is None for one in gpu.parse_rocm_smi(text))
 
 
 def test_the_module_runs_the_programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -181,6 +181,6 @@ def test_the_module_runs_the_programs(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     answer = run_module("gpu_facts", {}, check=True)
     assert not answer["changed"]
-    names = [found["name"] for found in answer["ansible_facts"]["noslop_gpus"] if found["vendor"] == "nvidia"]
+    names = [one["name"] for one in answer["ansible_facts"]["noslop_gpus"] if one["vendor"] == "nvidia"]
     assert names == ["NVIDIA GeForce RTX 4090", "NVIDIA RTX A2000 12GB"]
     assert json.dumps(answer)

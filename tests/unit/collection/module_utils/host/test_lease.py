@@ -95,15 +95,15 @@ def test_directory_that_others_may_write_is_refused(directory: str, tmp_path: Pa
 
 
 def test_ended_process_is_distinguished_from_running_and_remote_ones() -> None:
-    child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
-    run = describe(child.pid, start_time(child.pid))
+    process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    run = describe(process.pid, start_time(process.pid))
     assert not has_ended(run, NOW)
     assert has_ended(replace(run, start_time="1"), NOW), "another process has its number now"
     assert has_ended(replace(run, boot="before"), 1.0), "the controller was restarted since"
     assert not has_ended(replace(run, boot="another"), NOW), "a clone of the controller runs"
     assert not has_ended(replace(run, machine="another", pid=2**22 + 1), NOW)
     assert not has_ended(replace(run, namespace="pid:[1]", pid=2**22 + 1), NOW)
-    child.communicate(b"\n")
+    process.communicate(b"\n")
     assert has_ended(run, NOW)
 
 

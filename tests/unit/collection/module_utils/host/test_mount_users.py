@@ -44,17 +44,17 @@ def test_process_with_an_open_file_is_listed(tmp_path: Path, point: str, use: st
     (tmp_path / "model").write_text("weights")
 
     with process(use, str(tmp_path / "model"), directory=Path("/proc")) as pid:
-        found = {holder.pid: holder for holder in mount_users.find_mount_users([point])}
+        users = {user.pid: user for user in mount_users.find_mount_users([point])}
 
-    assert pid in found
-    assert f"(pid {pid}) uses " in str(found[pid])
+    assert pid in users
+    assert f"(pid {pid}) uses " in str(users[pid])
 
 
 def test_process_with_a_working_directory_is_listed(tmp_path: Path, point: str) -> None:
     with process("", directory=tmp_path) as pid:
-        found = {holder.pid: holder.path for holder in mount_users.find_mount_users([point])}
+        users = {user.pid: user.path for user in mount_users.find_mount_users([point])}
 
-    assert found[pid] == str(tmp_path)
+    assert users[pid] == str(tmp_path)
 
 
 def test_path_without_mount_has_no_users(tmp_path: Path) -> None:
@@ -74,16 +74,16 @@ def test_only_users_of_that_file_system_are_listed(tmp_path: Path) -> None:
         echo $on $beside
         {sys.executable} - <<'END'
 from ansible_collections.noslop.studio.plugins.module_utils.host.mount_users import find_mount_users
-print(*(holder.pid for holder in find_mount_users(["{tmp_path}"])))
+print(*(user.pid for user in find_mount_users(["{tmp_path}"])))
 END
         """
-    said = subprocess.run(
+    done = subprocess.run(
         ["unshare", "--mount", "bash", "-c", script],
         capture_output=True,
         check=True,
         text=True,
         env={**os.environ, "PYTHONPATH": "collections"},
     )
-    (on, _beside), named = (line.split() for line in said.stdout.splitlines())
+    (on, _beside), named = (line.split() for line in done.stdout.splitlines())
 
     assert named == [on]

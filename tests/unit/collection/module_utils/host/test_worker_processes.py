@@ -52,18 +52,18 @@ def test_hanging_worker_is_killed_and_the_others_return(tmp_path: Path) -> None:
 def test_worker_without_an_answer_is_an_error() -> None:
     outcome = worker_processes.run_one(lambda: os._exit(3), None, 30)
 
-    assert outcome.error == "the child process ended without an answer"
+    assert outcome.error == "the worker process ended without an answer"
     assert not outcome.hung
 
 
 def test_worker_keeps_no_file_of_its_parent_open() -> None:
     read_end, write_end = os.pipe()
 
-    def look() -> dict[str, Any]:
+    def list_descriptors() -> dict[str, Any]:
         links = {name: os.readlink(f"/proc/self/fd/{name}") for name in ("0", "1", "2")}
         return {"links": links, "has_pipe": os.path.exists(f"/proc/self/fd/{write_end}"), "cwd": os.getcwd()}
 
-    outcome = worker_processes.run_one(look, None, 30)
+    outcome = worker_processes.run_one(list_descriptors, None, 30)
     os.close(read_end)
     os.close(write_end)
 

@@ -21,12 +21,12 @@ def test_host_settings_of_pip_become_settings_of_uv(tmp_path: Path) -> None:
         "[install]\ntrusted-host = mirror.example one.example\nfind-links = /opt/wheels /opt/more\n"
     )
     settings = uv.pip_settings({"PIP_CERT": "/etc/ssl/other.pem"}, [str(tmp_path / "pip.conf")])
-    found = uv.uv_environment(settings)
-    assert found["UV_DEFAULT_INDEX"] == "https://mirror.example/simple"
-    assert found["UV_INDEX"] == "https://one.example/simple https://two.example/simple"
-    assert found["UV_INSECURE_HOST"] == "mirror.example one.example"
-    assert found["UV_FIND_LINKS"] == "/opt/wheels,/opt/more"
-    assert found["SSL_CERT_FILE"] == "/etc/ssl/other.pem"  # the environment wins, as in pip
+    environment = uv.uv_environment(settings)
+    assert environment["UV_DEFAULT_INDEX"] == "https://mirror.example/simple"
+    assert environment["UV_INDEX"] == "https://one.example/simple https://two.example/simple"
+    assert environment["UV_INSECURE_HOST"] == "mirror.example one.example"
+    assert environment["UV_FIND_LINKS"] == "/opt/wheels,/opt/more"
+    assert environment["SSL_CERT_FILE"] == "/etc/ssl/other.pem"  # the environment wins, as in pip
 
 
 def test_pip_config_file_devnull_disables_the_files(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ SHOWN = f"""\
 /mnt/noslop/ollama/models  fd00::13({SHOWN_OPTIONS})
 /mnt/noslop/projects  10.77.42.12({SHOWN_OPTIONS.replace("hide,", "hide,mountpoint,")})
 """
-MEANT = exports.requested_exports(
+REQUESTED = exports.requested_exports(
     [
         {"path": "/mnt/noslop/ollama/models", "clients": ["10.77.42.12", "fd00::13"], "options": OPTIONS},
         {"path": "/mnt/noslop/projects", "clients": ["10.77.42.12"], "options": [*OPTIONS, "mp"]},
@@ -24,11 +24,11 @@ MEANT = exports.requested_exports(
 
 
 def test_equal_exports_have_no_difference() -> None:
-    assert exports.differences(MEANT, exports.parse_shown(SHOWN), []) == []
+    assert exports.differences(REQUESTED, exports.parse_shown(SHOWN), []) == []
 
 
 @pytest.mark.parametrize(
-    ("shown", "said"),
+    ("shown", "message"),
     [
         ("", "is not exported to 10.77.42.12"),
         (SHOWN.replace("fd00::13", "fd00::14"), "is not exported to fd00::13"),
@@ -43,8 +43,8 @@ def test_equal_exports_have_no_difference() -> None:
         (SHOWN + f"/mnt/noslop/old  10.77.42.12({SHOWN_OPTIONS})\n", "/mnt/noslop/old is still exported"),
     ],
 )
-def test_difference_is_described(shown: str, said: str) -> None:
-    assert any(said in difference for difference in exports.differences(MEANT, exports.parse_shown(shown), []))
+def test_difference_is_described(shown: str, message: str) -> None:
+    assert any(message in difference for difference in exports.differences(REQUESTED, exports.parse_shown(shown), []))
 
 
 def test_export_of_the_previous_version_differs_by_account_and_mode() -> None:
@@ -59,7 +59,7 @@ def test_export_of_the_previous_version_differs_by_account_and_mode() -> None:
 def test_administrators_exports_are_not_compared() -> None:
     shown = exports.parse_shown(SHOWN + f"/srv/photos  *({SHOWN_OPTIONS})\n")
 
-    assert exports.differences(MEANT, shown, ["/srv/photos"]) == []
+    assert exports.differences(REQUESTED, shown, ["/srv/photos"]) == []
 
 
 def test_share_without_clients_is_not_exported() -> None:

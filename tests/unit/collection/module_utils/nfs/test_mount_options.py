@@ -23,8 +23,8 @@ AUTOFS = "163 26 0:35 / /mnt/noslop/ollama/models rw,relatime shared:64 - autofs
 
 
 def mount(line: str = LINE) -> mountinfo.Mount:
-    (found,) = mountinfo.parse_mountinfo(line)
-    return found
+    (parsed,) = mountinfo.parse_mountinfo(line)
+    return parsed
 
 
 def test_right_mount_stays() -> None:
@@ -48,7 +48,7 @@ def test_fewer_connections_are_noted() -> None:
 
 
 @pytest.mark.parametrize(
-    ("line", "options", "said"),
+    ("line", "options", "message"),
     [
         (LINE, WORK, "acdirmax is 3, not 60"),
         (LINE.replace(",acdirmax=3", ""), MODELS, "acdirmax is 60, not 3"),
@@ -64,8 +64,8 @@ def test_fewer_connections_are_noted() -> None:
         (LINE.replace("nfs4", "nfs"), MODELS, "it is nfs, not nfs4"),
     ],
 )
-def test_wrong_option_is_a_reason_to_remount(line: str, options: str, said: str) -> None:
-    assert any(said in reason for reason in mount_options.reasons_to_remount(mount(line), SOURCE, options))
+def test_wrong_option_is_a_reason_to_remount(line: str, options: str, message: str) -> None:
+    assert any(message in reason for reason in mount_options.reasons_to_remount(mount(line), SOURCE, options))
 
 
 def test_automount_without_mount_is_no_mount() -> None:

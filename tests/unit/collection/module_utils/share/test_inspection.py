@@ -20,12 +20,12 @@ def test_nonce_is_read_by_others_and_removed(tmp_path: Path) -> None:
     nonce, _ = inspection.file_names("server", RUN)
 
     written = inspection.write_nonce(str(tmp_path), nonce, "secret")
-    seen = inspection.read_nonces(str(tmp_path), {"server": {"file": nonce, "content": "secret"}}, 0)
+    problems = inspection.read_nonces(str(tmp_path), {"server": {"file": nonce, "content": "secret"}}, 0)
     inspection.clean(str(tmp_path), RUN)
 
     assert (written["uid"], written["gid"]) == (os.getuid(), os.getgid())
     assert abs(written["clock_s"]) < 60
-    assert seen == {"server": ""}
+    assert problems == {"server": ""}
     assert list(tmp_path.iterdir()) == []
 
 
@@ -33,10 +33,10 @@ def test_missing_or_wrong_nonce_is_a_problem(tmp_path: Path) -> None:
     inspection.write_nonce(str(tmp_path), "a.1", "one")
     expected = {"a": {"file": "a.1", "content": "two"}, "b": {"file": "b.1", "content": "two"}}
 
-    seen = inspection.read_nonces(str(tmp_path), expected, 0)
+    problems = inspection.read_nonces(str(tmp_path), expected, 0)
 
-    assert seen["a"].endswith("holds something else than was written")
-    assert seen["b"].endswith("No such file or directory")
+    assert problems["a"].endswith("holds something else than was written")
+    assert problems["b"].endswith("No such file or directory")
 
 
 def test_late_nonce_is_waited_for(tmp_path: Path) -> None:

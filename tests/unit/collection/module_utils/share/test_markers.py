@@ -39,13 +39,13 @@ def test_existing_marker_stays(tmp_path: Path) -> None:
 
 
 def test_concurrent_writers_all_read_the_first_marker(tmp_path: Path) -> None:
-    seen: list[str] = []
+    read_texts: list[str] = []
     start = threading.Barrier(8)
 
     def work() -> None:
         text = markers.compose("atelier", "projects")
         start.wait()
-        seen.append(publish(tmp_path / "m", text))
+        read_texts.append(publish(tmp_path / "m", text))
 
     threads = [threading.Thread(target=work) for _ in range(8)]
     for thread in threads:
@@ -53,12 +53,12 @@ def test_concurrent_writers_all_read_the_first_marker(tmp_path: Path) -> None:
     for thread in threads:
         thread.join()
 
-    assert len(seen) == 8
-    assert set(seen) == {(tmp_path / "m").read_text()}
+    assert len(read_texts) == 8
+    assert set(read_texts) == {(tmp_path / "m").read_text()}
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         (json.dumps({"studio_id": "other", "share": "projects"}), "belongs to the studio 'other'"),
         (json.dumps({"studio_id": "atelier", "share": "models"}), "is the share 'models'"),
@@ -68,8 +68,8 @@ def test_concurrent_writers_all_read_the_first_marker(tmp_path: Path) -> None:
         ("\0\0\0", "not readable as one"),
     ],
 )
-def test_wrong_marker_is_refused(text: str, said: str) -> None:
-    assert said in markers.problem(text, "atelier", "projects")
+def test_wrong_marker_is_refused(text: str, message: str) -> None:
+    assert message in markers.problem(text, "atelier", "projects")
 
 
 @given(st.text(), st.text())

@@ -23,11 +23,11 @@ PATHS = st.lists(WORDS, max_size=4).map(lambda words: "/" + "/".join(words))
 @settings(deadline=None, max_examples=20)
 @given(st.lists(PATHS, min_size=20, max_size=60))
 def test_unit_names_agree_with_systemd_escape(paths: list[str]) -> None:
-    said = subprocess.run(
+    done = subprocess.run(
         ["systemd-escape", "--path", "--suffix=mount", "--", *paths], capture_output=True, check=True, text=True
     )
 
-    assert [path_rules.unit_name(path, "mount") for path in paths] == said.stdout.split()
+    assert [path_rules.unit_name(path, "mount") for path in paths] == done.stdout.split()
 
 
 @pytest.mark.parametrize(
@@ -54,7 +54,7 @@ def test_share_outside_the_root_is_accepted() -> None:
 
 
 @pytest.mark.parametrize(
-    ("path", "said"),
+    ("path", "message"),
     [
         ("/", "used by others"),
         ("/home", "used by others"),
@@ -74,10 +74,10 @@ def test_share_outside_the_root_is_accepted() -> None:
         ("/mnt/a\n/b", "cannot be shared"),
     ],
 )
-def test_refused_path_is_named(path: str, said: str) -> None:
+def test_refused_path_is_named(path: str, message: str) -> None:
     (problem,) = path_rules.path_problems("/mnt/noslop", [{"name": "projects", "path": path}])
 
-    assert said in problem
+    assert message in problem
     assert "projects" in problem
 
 

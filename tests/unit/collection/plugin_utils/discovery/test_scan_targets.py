@@ -121,9 +121,9 @@ def test_named_network_larger_than_a_20_is_refused(address: int, prefix: int) ->
         with pytest.raises(ScanTargetError, match="Name"):
             plan_scan(HOME, [network])
     else:
-        found = addresses(plan_scan(HOME, [network]))
-        assert len(found) in (within.num_addresses, within.num_addresses - 2)
-        assert all(ipaddress.ip_address(text) in within for text in found)
+        targets = addresses(plan_scan(HOME, [network]))
+        assert len(targets) in (within.num_addresses, within.num_addresses - 2)
+        assert all(ipaddress.ip_address(text) in within for text in targets)
 
 
 def test_part_of_a_too_large_network_can_be_named() -> None:
@@ -197,7 +197,11 @@ def test_neighbours_that_never_answered_are_skipped() -> None:
         {"dst": "192.168.1.23", "dev": "eth0", "state": ["INCOMPLETE"]},
         {"dst": "ff02::1", "dev": "eth0", "lladdr": "33:33:00:00:00:01", "state": ["NOARP"]},
     ]
-    assert [known.address for known in parse_neighbours(table)] == ["192.168.1.20", "192.168.1.21", "fe80::21%eth0"]
+    assert [neighbour.address for neighbour in parse_neighbours(table)] == [
+        "192.168.1.20",
+        "192.168.1.21",
+        "fe80::21%eth0",
+    ]
 
 
 def test_arp_table_is_parsed() -> None:

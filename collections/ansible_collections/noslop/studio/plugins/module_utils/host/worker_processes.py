@@ -145,7 +145,7 @@ def _decode(received: bytes) -> Outcome:
     try:
         value, error = json.loads(received)
     except ValueError:
-        return Outcome(error="the child process ended without an answer")
+        return Outcome(error="the worker process ended without an answer")
     return Outcome(value=value, error=error)
 
 
