@@ -65,7 +65,7 @@ def program(tmp_path: Path) -> Iterator[Program]:
     yield program
     program.process.kill()
     program.process.wait()
-    for process in processes.running_from(str(program.home)):
+    for process in processes.find_running_from(str(program.home)):
         os.kill(process.pid, signal.SIGKILL)
 
 
@@ -102,8 +102,8 @@ def test_program_is_started_again_after_a_failure(program: Program) -> None:
     assert (program.home / "models").is_dir()
     assert not (program.home / "models").is_symlink()
     program.process.wait()
-    wait_until(lambda: bool(processes.running_from(str(program.home))))
-    (again,) = processes.running_from(str(program.home))
+    wait_until(lambda: bool(processes.find_running_from(str(program.home))))
+    (again,) = processes.find_running_from(str(program.home))
     assert again.arguments == (sys.executable, "main.py", "", "--port", "8188")
     assert again.directory == str(program.home)
     assert again.environment["LUCK"] == "good luck"
@@ -125,7 +125,7 @@ def test_only_programs_are_listed(tmp_path: Path) -> None:
     try:
         for other, name in zip(others, ("tail", "sleep"), strict=True):
             started_as(other.pid, name)
-        assert processes.running_from(str(tmp_path)) == []
+        assert processes.find_running_from(str(tmp_path)) == []
     finally:
         for other in others:
             other.kill()
@@ -138,7 +138,7 @@ def test_interpreter_in_the_directory_runs_from_it(tmp_path: Path) -> None:
     (tmp_path / "alias").symlink_to(tmp_path / "venv")
     started = subprocess.Popen([str(tmp_path / "alias/bin/python"), "1000"])
     try:
-        wait_until(lambda: bool(processes.running_from(str(tmp_path))))
+        wait_until(lambda: bool(processes.find_running_from(str(tmp_path))))
     finally:
         started.kill()
         started.wait()
@@ -148,7 +148,7 @@ def test_program_that_ignores_sigterm_is_killed(tmp_path: Path) -> None:
     (tmp_path / "main.py").write_text("import signal\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\n" + MAIN)
     started = subprocess.Popen([sys.executable, "main.py"], cwd=tmp_path)
     wait_until((tmp_path / "runs").exists)
-    (process,) = processes.running_from(str(tmp_path))
+    (process,) = processes.find_running_from(str(tmp_path))
     assert processes.stop(process, timeout_s=0.2)
     assert started.wait() == -signal.SIGKILL
 

@@ -38,7 +38,7 @@ def checks() -> Checks:
 
 def exports_checks(checks: Checks, shown: str, clients: list[str] | None = None) -> list[Check]:
     server_checks.judge_exports(
-        checks, STORAGE, SHARES, clients or MEMBERS, exports.parse_shown(shown), table=OWN_DISKS
+        checks, STORAGE, SHARES, clients or MEMBERS, exports.parse_exportfs(shown), table=OWN_DISKS
     )
     return [check for check in checks.list if not check["ok"]]
 
@@ -95,7 +95,7 @@ def test_each_export_squashes_to_the_account_of_its_share(checks: Checks) -> Non
     shown = "".join(f"{nodes['path']}  {member}({{}})\n" for member in MEMBERS)
 
     for options in (right, OPTIONS, right.replace("ro,", "rw,")):
-        shown_with = exports.parse_shown(shown.replace("{}", options))
+        shown_with = exports.parse_exportfs(shown.replace("{}", options))
         server_checks.judge_exports(checks, STORAGE, [nodes], MEMBERS, shown_with, table=OWN_DISKS[:1])
 
     seen = [check["seen"] for check in checks.list if check["check"] == "server.exports"]

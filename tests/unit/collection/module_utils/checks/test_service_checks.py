@@ -95,12 +95,12 @@ def test_waiting_ends_when_the_answer_is_enough() -> None:
 @pytest.mark.parametrize("tags", [None, [], {}, {"models": [{}]}, {"models": ["x"]}])
 def test_answer_without_models_is_refused(tags: object) -> None:
     with pytest.raises(ValueError, match="no list of models"):
-        service_probe.ollama_models(tags)
+        service_probe.parse_ollama_models(tags)
 
 
 def test_models_are_sorted_by_name() -> None:
-    assert service_probe.ollama_models({"models": [{"name": "b"}, {"name": "a"}]}) == ["a", "b"]
-    assert service_probe.ollama_models({"models": None}) == []
+    assert service_probe.parse_ollama_models({"models": [{"name": "b"}, {"name": "a"}]}) == ["a", "b"]
+    assert service_probe.parse_ollama_models({"models": None}) == []
 
 
 def process(environment: dict[str, str], unit: str = UNIT.name) -> Process:

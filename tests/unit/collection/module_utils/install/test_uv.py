@@ -20,8 +20,8 @@ def test_host_settings_of_pip_become_settings_of_uv(tmp_path: Path) -> None:
         "extra-index-url =\n  https://one.example/simple\n  https://two.example/simple\n"
         "[install]\ntrusted-host = mirror.example one.example\nfind-links = /opt/wheels /opt/more\n"
     )
-    settings = uv.pip_settings({"PIP_CERT": "/etc/ssl/other.pem"}, [str(tmp_path / "pip.conf")])
-    environment = uv.uv_environment(settings)
+    settings = uv.read_pip_settings({"PIP_CERT": "/etc/ssl/other.pem"}, [str(tmp_path / "pip.conf")])
+    environment = uv.make_uv_environment(settings)
     assert environment["UV_DEFAULT_INDEX"] == "https://mirror.example/simple"
     assert environment["UV_INDEX"] == "https://one.example/simple https://two.example/simple"
     assert environment["UV_INSECURE_HOST"] == "mirror.example one.example"
@@ -31,7 +31,7 @@ def test_host_settings_of_pip_become_settings_of_uv(tmp_path: Path) -> None:
 
 def test_pip_config_file_devnull_disables_the_files(tmp_path: Path) -> None:
     (tmp_path / "pip.conf").write_text("[global]\nindex-url = https://mirror.example/simple\n")
-    assert uv.pip_settings({"PIP_CONFIG_FILE": os.devnull}, [str(tmp_path / "pip.conf")]) == {}
+    assert uv.read_pip_settings({"PIP_CONFIG_FILE": os.devnull}, [str(tmp_path / "pip.conf")]) == {}
 
 
 def test_uv_is_installed_by_its_hash_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

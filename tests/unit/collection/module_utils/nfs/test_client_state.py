@@ -25,8 +25,8 @@ def autofs(path: str) -> Mount:
 
 
 def test_missing_or_empty_directory_can_be_a_mount_point(tmp_path: Path) -> None:
-    assert client_state.mount_point_problems(str(tmp_path), [], ours=False) == []
-    assert client_state.mount_point_problems(str(tmp_path / "missing"), [], ours=False) == []
+    assert client_state.find_mount_point_problems(str(tmp_path), [], ours=False) == []
+    assert client_state.find_mount_point_problems(str(tmp_path / "missing"), [], ours=False) == []
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", ".hidden"])
@@ -34,7 +34,7 @@ def test_missing_or_empty_directory_can_be_a_mount_point(tmp_path: Path) -> None
 def test_files_are_never_hidden(tmp_path: Path, name: str, ours: bool) -> None:
     (tmp_path / name).write_text("precious")
 
-    (problem,) = client_state.mount_point_problems(str(tmp_path), [], ours=ours)
+    (problem,) = client_state.find_mount_point_problems(str(tmp_path), [], ours=ours)
 
     assert name in problem
     assert f"mv {tmp_path} {tmp_path}.before-noslop" in problem
@@ -43,7 +43,7 @@ def test_files_are_never_hidden(tmp_path: Path, name: str, ours: bool) -> None:
 def test_mounted_disk_is_refused_even_with_our_units(tmp_path: Path) -> None:
     disk = Mount(str(tmp_path), "ext4", "/dev/sdb1", "8:17")
 
-    (problem,) = client_state.mount_point_problems(str(tmp_path), [disk], ours=True)
+    (problem,) = client_state.find_mount_point_problems(str(tmp_path), [disk], ours=True)
 
     assert "/dev/sdb1 (ext4) is mounted" in problem
 
@@ -51,8 +51,8 @@ def test_mounted_disk_is_refused_even_with_our_units(tmp_path: Path) -> None:
 def test_foreign_nfs_mount_or_automount_is_refused(tmp_path: Path) -> None:
     path = str(tmp_path)
 
-    assert "is mounted at" in client_state.mount_point_problems(path, [nfs(path)], ours=False)[0]
-    assert "not NoSlop's" in client_state.mount_point_problems(path, [autofs(path)], ours=False)[0]
+    assert "is mounted at" in client_state.find_mount_point_problems(path, [nfs(path)], ours=False)[0]
+    assert "not NoSlop's" in client_state.find_mount_point_problems(path, [autofs(path)], ours=False)[0]
 
 
 def test_own_mount_is_not_accessed(tmp_path: Path) -> None:
@@ -60,19 +60,19 @@ def test_own_mount_is_not_accessed(tmp_path: Path) -> None:
     (tmp_path / "share").write_text("")
     path = str(tmp_path / "share")
 
-    assert client_state.mount_point_problems(path, [autofs(path), nfs(path)], ours=True) == []
-    assert client_state.mount_point_problems(path, [autofs(path)], ours=True) == []
+    assert client_state.find_mount_point_problems(path, [autofs(path), nfs(path)], ours=True) == []
+    assert client_state.find_mount_point_problems(path, [autofs(path)], ours=True) == []
 
 
 def test_right_mount_with_automount_stays() -> None:
-    assert client_state.reasons_to_unmount(SHARE, [autofs(SHARE.path), nfs(SHARE.path)]) == []
-    assert client_state.reasons_to_unmount(SHARE, [autofs(SHARE.path)]) == []
-    assert client_state.reasons_to_unmount(SHARE, []) == []
+    assert client_state.find_reasons_to_unmount(SHARE, [autofs(SHARE.path), nfs(SHARE.path)]) == []
+    assert client_state.find_reasons_to_unmount(SHARE, [autofs(SHARE.path)]) == []
+    assert client_state.find_reasons_to_unmount(SHARE, []) == []
 
 
 def test_mount_without_automount_or_from_another_source_is_remounted() -> None:
-    assert client_state.reasons_to_unmount(SHARE, [nfs(SHARE.path)]) == ["its automount is missing"]
-    (reason,) = client_state.reasons_to_unmount(SHARE, [autofs(SHARE.path), nfs(SHARE.path, "10.0.0.9:/x")])
+    assert client_state.find_reasons_to_unmount(SHARE, [nfs(SHARE.path)]) == ["its automount is missing"]
+    (reason,) = client_state.find_reasons_to_unmount(SHARE, [autofs(SHARE.path), nfs(SHARE.path, "10.0.0.9:/x")])
     assert reason == "it comes from 10.0.0.9:/x, not 10.0.0.1:/mnt/noslop/projects"
 
 

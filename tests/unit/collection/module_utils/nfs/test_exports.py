@@ -15,7 +15,7 @@ SHOWN = f"""\
 /mnt/noslop/ollama/models  fd00::13({SHOWN_OPTIONS})
 /mnt/noslop/projects  10.77.42.12({SHOWN_OPTIONS.replace("hide,", "hide,mountpoint,")})
 """
-REQUESTED = exports.requested_exports(
+REQUESTED = exports.convert_requested(
     [
         {"path": "/mnt/noslop/ollama/models", "clients": ["10.77.42.12", "fd00::13"], "options": OPTIONS},
         {"path": "/mnt/noslop/projects", "clients": ["10.77.42.12"], "options": [*OPTIONS, "mp"]},
@@ -24,7 +24,7 @@ REQUESTED = exports.requested_exports(
 
 
 def test_equal_exports_have_no_difference() -> None:
-    assert exports.differences(REQUESTED, exports.parse_shown(SHOWN), []) == []
+    assert exports.compare(REQUESTED, exports.parse_exportfs(SHOWN), []) == []
 
 
 @pytest.mark.parametrize(
@@ -44,29 +44,29 @@ def test_equal_exports_have_no_difference() -> None:
     ],
 )
 def test_difference_is_described(shown: str, message: str) -> None:
-    assert any(message in difference for difference in exports.differences(REQUESTED, exports.parse_shown(shown), []))
+    assert any(message in difference for difference in exports.compare(REQUESTED, exports.parse_exportfs(shown), []))
 
 
 def test_export_of_the_previous_version_differs_by_account_and_mode() -> None:
     options = ["ro", "sync", "all_squash", "anonuid=2602", "anongid=2602", "no_subtree_check", "sec=sys"]
-    wanted = exports.requested_exports([{"path": "/mnt/noslop/nodes", "clients": ["10.77.42.12"], "options": options}])
-    shown = exports.parse_shown(f"/mnt/noslop/nodes  10.77.42.12({SHOWN_OPTIONS})\n")
+    wanted = exports.convert_requested([{"path": "/mnt/noslop/nodes", "clients": ["10.77.42.12"], "options": options}])
+    shown = exports.parse_exportfs(f"/mnt/noslop/nodes  10.77.42.12({SHOWN_OPTIONS})\n")
 
-    (difference,) = exports.differences(wanted, shown, [])
+    (difference,) = exports.compare(wanted, shown, [])
     assert difference.endswith("without anongid=2602, anonuid=2602, ro")
 
 
 def test_administrators_exports_are_not_compared() -> None:
-    shown = exports.parse_shown(SHOWN + f"/srv/photos  *({SHOWN_OPTIONS})\n")
+    shown = exports.parse_exportfs(SHOWN + f"/srv/photos  *({SHOWN_OPTIONS})\n")
 
-    assert exports.differences(REQUESTED, shown, ["/srv/photos"]) == []
+    assert exports.compare(REQUESTED, shown, ["/srv/photos"]) == []
 
 
 def test_share_without_clients_is_not_exported() -> None:
-    wanted = exports.requested_exports([{"path": "/mnt/noslop/projects", "clients": [], "options": OPTIONS}])
+    wanted = exports.convert_requested([{"path": "/mnt/noslop/projects", "clients": [], "options": OPTIONS}])
 
     assert wanted == {}
-    assert exports.differences(wanted, exports.parse_shown(SHOWN), [])
+    assert exports.compare(wanted, exports.parse_exportfs(SHOWN), [])
 
 
 def test_exports_file_is_parsed_as_in_exports_5() -> None:
@@ -78,15 +78,15 @@ def test_exports_file_is_parsed_as_in_exports_5() -> None:
         "\n"
     )
 
-    assert exports.exported_paths(text) == ["/srv/a", "/srv/with space", "/srv/with octal"]
+    assert exports.parse_exports_file(text) == ["/srv/a", "/srv/with space", "/srv/with octal"]
 
 
 @pytest.mark.parametrize("other", ["/", "/mnt", "/mnt/noslop", "/mnt/noslop/projects", "/mnt/noslop/projects/a"])
 def test_foreign_export_that_reaches_a_share_is_refused(other: str) -> None:
-    (problem,) = exports.overlaps(["/mnt/noslop/projects"], {other: "/etc/exports"})
+    (problem,) = exports.find_overlaps(["/mnt/noslop/projects"], {other: "/etc/exports"})
 
     assert problem.startswith(f"/etc/exports exports {other}, ")
 
 
 def test_foreign_export_beside_a_share_is_accepted() -> None:
-    assert exports.overlaps(["/mnt/noslop/projects"], {"/mnt/noslop/projects2": "/etc/exports"}) == []
+    assert exports.find_overlaps(["/mnt/noslop/projects"], {"/mnt/noslop/projects2": "/etc/exports"}) == []

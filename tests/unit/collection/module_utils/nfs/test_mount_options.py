@@ -28,11 +28,11 @@ def mount(line: str = LINE) -> mountinfo.Mount:
 
 
 def test_right_mount_stays() -> None:
-    assert mount_options.reasons_to_remount(mount(), SOURCE, MODELS) == []
+    assert mount_options.find_reasons_to_remount(mount(), SOURCE, MODELS) == []
 
 
 def test_smaller_block_size_is_noted() -> None:
-    notes = mount_options.notes_on(mount(), MODELS)
+    notes = mount_options.find_notes(mount(), MODELS)
 
     assert [note.split(":")[0] for note in notes] == [
         "rsize is 262144 where 1048576 was asked",
@@ -43,8 +43,8 @@ def test_smaller_block_size_is_noted() -> None:
 def test_fewer_connections_are_noted() -> None:
     one = mount(LINE.replace("nconnect=4,", ""))
 
-    assert mount_options.reasons_to_remount(one, SOURCE, MODELS) == []
-    assert any("nconnect is 1 where 4 was asked" in note for note in mount_options.notes_on(one, MODELS))
+    assert mount_options.find_reasons_to_remount(one, SOURCE, MODELS) == []
+    assert any("nconnect is 1 where 4 was asked" in note for note in mount_options.find_notes(one, MODELS))
 
 
 @pytest.mark.parametrize(
@@ -65,7 +65,7 @@ def test_fewer_connections_are_noted() -> None:
     ],
 )
 def test_wrong_option_is_a_reason_to_remount(line: str, options: str, message: str) -> None:
-    assert any(message in reason for reason in mount_options.reasons_to_remount(mount(line), SOURCE, options))
+    assert any(message in reason for reason in mount_options.find_reasons_to_remount(mount(line), SOURCE, options))
 
 
 def test_automount_without_mount_is_no_mount() -> None:
@@ -93,8 +93,8 @@ def test_foreign_nfs3_mount_needs_the_helpers() -> None:
     v3 = mount(LINE.replace("- nfs4", "- nfs").replace("/mnt/noslop/ollama/models rw,nosuid", "/mnt/nas rw,nosuid"))
     v4 = mount()
 
-    (problem,) = helper_daemons.needed_by([v3, v4], [])
+    (problem,) = helper_daemons.find_dependents([v3, v4], [])
 
     assert "/mnt/nas" in problem
     assert "nfs_client_quiet_units" in problem
-    assert helper_daemons.needed_by([v3], [v3.point]) == []
+    assert helper_daemons.find_dependents([v3], [v3.point]) == []

@@ -17,7 +17,7 @@ RUN = "0123456789abcdef"
 
 
 def test_nonce_is_read_by_others_and_removed(tmp_path: Path) -> None:
-    nonce, _ = inspection.file_names("server", RUN)
+    nonce, _ = inspection.make_file_names("server", RUN)
 
     written = inspection.write_nonce(str(tmp_path), nonce, "secret")
     problems = inspection.read_nonces(str(tmp_path), {"server": {"file": nonce, "content": "secret"}}, 0)
@@ -59,9 +59,9 @@ def test_cleaning_keeps_files_of_running_verifications(tmp_path: Path) -> None:
     models = tmp_path / "checkpoints"
     models.mkdir()
     (models / "model.safetensors").write_bytes(b"m")
-    own_nonce, own_probe = inspection.file_names("worker1", RUN)
-    other_nonce, other_probe = inspection.file_names("server", "fedcba9876543210")
-    old_nonce, old_probe = inspection.file_names("gone", "00000000")
+    own_nonce, own_probe = inspection.make_file_names("worker1", RUN)
+    other_nonce, other_probe = inspection.make_file_names("server", "fedcba9876543210")
+    old_nonce, old_probe = inspection.make_file_names("gone", "00000000")
     for nonce in (own_nonce, other_nonce, old_nonce):
         inspection.write_nonce(str(tmp_path), nonce, "x")
     for probe in (own_probe, other_probe, old_probe):
@@ -77,7 +77,7 @@ def test_cleaning_keeps_files_of_running_verifications(tmp_path: Path) -> None:
 
 
 def test_write_leaves_only_the_nonce_and_cleaning_removes_remains(tmp_path: Path) -> None:
-    nonce, _ = inspection.file_names("server", RUN)
+    nonce, _ = inspection.make_file_names("server", RUN)
     inspection.write_nonce(str(tmp_path), nonce, "x")
     assert [path.name for path in tmp_path.iterdir()] == [inspection.DIRECTORY]
 
@@ -106,7 +106,7 @@ def test_probe_is_a_valid_safetensors_file(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("host", ["a/b", "..", "host name", "wörker"])
 def test_special_characters_in_host_names_are_replaced(host: str, tmp_path: Path) -> None:
-    nonce, probe = inspection.file_names(host, RUN)
+    nonce, probe = inspection.make_file_names(host, RUN)
 
     inspection.write_nonce(str(tmp_path), nonce, "x")
 

@@ -26,7 +26,7 @@ def publish(path: Path, text: str) -> str:
 def test_published_marker_is_the_composed_one(tmp_path: Path) -> None:
     text = publish(tmp_path / "m", markers.compose("atelier", "projects"))
 
-    assert markers.problem(text, "atelier", "projects") == ""
+    assert markers.find_problem(text, "atelier", "projects") == ""
     assert (tmp_path / "m").stat().st_mode & 0o777 == 0o444
     assert os.listdir(tmp_path) == ["m"]
 
@@ -69,12 +69,12 @@ def test_concurrent_writers_all_read_the_first_marker(tmp_path: Path) -> None:
     ],
 )
 def test_wrong_marker_is_refused(text: str, message: str) -> None:
-    assert message in markers.problem(text, "atelier", "projects")
+    assert message in markers.find_problem(text, "atelier", "projects")
 
 
 @given(st.text(), st.text())
 def test_only_the_same_studio_and_share_match(studio: str, share: str) -> None:
-    right = markers.problem(markers.compose(studio, share), "atelier", "projects") == ""
+    right = markers.find_problem(markers.compose(studio, share), "atelier", "projects") == ""
 
     assert right == ((studio, share) == ("atelier", "projects"))
 
@@ -90,7 +90,7 @@ def test_link_in_the_path_is_named(tmp_path: Path) -> None:
     (tmp_path / "real").mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "real")
 
-    (problem,) = markers.directory_problems(str(tmp_path / "link" / "models"))
+    (problem,) = markers.find_directory_problems(str(tmp_path / "link" / "models"))
 
     assert str(tmp_path / "link") in problem
     assert str(tmp_path / "real") in problem
@@ -99,22 +99,22 @@ def test_link_in_the_path_is_named(tmp_path: Path) -> None:
 def test_file_in_the_path_is_named(tmp_path: Path) -> None:
     (tmp_path / "models").write_text("")
 
-    (problem,) = markers.directory_problems(str(tmp_path / "models" / "a"))
+    (problem,) = markers.find_directory_problems(str(tmp_path / "models" / "a"))
 
     assert "is not a directory" in problem
 
 
 def test_missing_path_can_become_a_directory(tmp_path: Path) -> None:
-    assert markers.directory_problems(str(tmp_path / "a" / "b")) == []
+    assert markers.find_directory_problems(str(tmp_path / "a" / "b")) == []
 
 
 def test_root_with_other_files_is_refused(tmp_path: Path) -> None:
     tmp_path.chmod(0o755)
     (tmp_path / "projects").mkdir()
-    assert markers.foreign_entry_problems(str(tmp_path), [f"{tmp_path}/projects"], 2600) == []
+    assert markers.find_foreign_entries(str(tmp_path), [f"{tmp_path}/projects"], 2600) == []
 
     (tmp_path / "photos of anna").mkdir()
-    (problem,) = markers.foreign_entry_problems(str(tmp_path), [f"{tmp_path}/projects"], 2600)
+    (problem,) = markers.find_foreign_entries(str(tmp_path), [f"{tmp_path}/projects"], 2600)
 
     assert "photos of anna" in problem
 
@@ -123,7 +123,7 @@ def test_closed_root_may_contain_other_files(tmp_path: Path) -> None:
     (tmp_path / "old").mkdir()
     tmp_path.chmod(0o750)
 
-    assert markers.foreign_entry_problems(str(tmp_path), [], os.getgid()) == []
+    assert markers.find_foreign_entries(str(tmp_path), [], os.getgid()) == []
 
 
 def test_mount_points_are_parsed_from_fstab() -> None:

@@ -27,7 +27,7 @@ def test_unit_names_agree_with_systemd_escape(paths: list[str]) -> None:
         ["systemd-escape", "--path", "--suffix=mount", "--", *paths], capture_output=True, check=True, text=True
     )
 
-    assert [path_rules.unit_name(path, "mount") for path in paths] == done.stdout.split()
+    assert [path_rules.make_unit_name(path, "mount") for path in paths] == done.stdout.split()
 
 
 @pytest.mark.parametrize(
@@ -40,17 +40,17 @@ def test_unit_names_agree_with_systemd_escape(paths: list[str]) -> None:
     ],
 )
 def test_unit_names_of_example_paths(path: str, name: str) -> None:
-    assert path_rules.unit_name(path, "automount") == name
+    assert path_rules.make_unit_name(path, "automount") == name
 
 
 def test_default_paths_are_accepted() -> None:
-    assert path_rules.path_problems(studio.STORAGE_ROOT, studio.shares_as_dicts({})) == []
+    assert path_rules.find_path_problems(studio.STORAGE_ROOT, studio.shares_as_dicts({})) == []
 
 
 def test_share_outside_the_root_is_accepted() -> None:
     shares = studio.shares_as_dicts({"noslop_ollama_models_dir": "/data/models", "noslop_media_cache_dir": "/srv/p"})
 
-    assert path_rules.path_problems("/mnt/noslop", shares) == []
+    assert path_rules.find_path_problems("/mnt/noslop", shares) == []
 
 
 @pytest.mark.parametrize(
@@ -75,7 +75,7 @@ def test_share_outside_the_root_is_accepted() -> None:
     ],
 )
 def test_refused_path_is_named(path: str, message: str) -> None:
-    (problem,) = path_rules.path_problems("/mnt/noslop", [{"name": "projects", "path": path}])
+    (problem,) = path_rules.find_path_problems("/mnt/noslop", [{"name": "projects", "path": path}])
 
     assert message in problem
     assert "projects" in problem
@@ -84,7 +84,7 @@ def test_refused_path_is_named(path: str, message: str) -> None:
 def test_share_inside_another_is_refused() -> None:
     shares = [{"name": "models", "path": "/data/m"}, {"name": "nodes", "path": "/data/m/nodes"}]
 
-    (problem,) = path_rules.path_problems("/mnt/noslop", shares)
+    (problem,) = path_rules.find_path_problems("/mnt/noslop", shares)
 
     assert "nodes" in problem
     assert "models (/data/m)" in problem
@@ -92,7 +92,7 @@ def test_share_inside_another_is_refused() -> None:
 
 @pytest.mark.parametrize("path", ["/mnt/noslop", "/mnt/noslop/a"])
 def test_share_that_contains_the_root_is_refused(path: str) -> None:
-    (problem,) = path_rules.path_problems("/mnt/noslop/a/root", [{"name": "projects", "path": path}])
+    (problem,) = path_rules.find_path_problems("/mnt/noslop/a/root", [{"name": "projects", "path": path}])
 
     assert "is or holds the storage root" in problem
 
@@ -100,11 +100,11 @@ def test_share_that_contains_the_root_is_refused(path: str) -> None:
 def test_sibling_with_the_same_prefix_is_accepted() -> None:
     shares = [{"name": "one", "path": "/data/m"}, {"name": "two", "path": "/data/m2"}]
 
-    assert path_rules.path_problems("/mnt/noslop", shares) == []
+    assert path_rules.find_path_problems("/mnt/noslop", shares) == []
 
 
 @given(PATHS)
 def test_accepted_paths_are_plain(path: str) -> None:
-    if not path_rules.path_problems("/mnt/noslop", [{"name": "s", "path": path}]):
+    if not path_rules.find_path_problems("/mnt/noslop", [{"name": "s", "path": path}]):
         assert not set(path) & set(" \t\n\\\"'$%#*?[]{}()&;|<>`!,")
         assert "/../" not in path + "/"

@@ -45,7 +45,7 @@ from ansible_collections.noslop.studio.plugins.module_utils.share import path_ru
 
 def path_problems(shares: Sequence[Mapping[str, str]], root: str) -> list[str]:
     """Return one sentence for each problem with the paths of ``shares``."""
-    return path_rules.path_problems(root, shares)
+    return path_rules.find_path_problems(root, shares)
 
 
 class FilterModule:

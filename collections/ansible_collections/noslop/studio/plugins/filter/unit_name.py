@@ -44,7 +44,7 @@ from ansible_collections.noslop.studio.plugins.module_utils.share import path_ru
 
 def unit_name(path: str, suffix: str = "mount") -> str:
     """Return the name of the unit for ``path``."""
-    return path_rules.unit_name(path, suffix)
+    return path_rules.make_unit_name(path, suffix)
 
 
 class FilterModule:

@@ -276,7 +276,7 @@ def _stop_and_swap(
     full = [pair for pair in pairs if pair.has_content]
     try:
         stopped = stopper.stop(units, running_from)
-        writers = processes.writers_below([pair.src for pair in full]) if full else []
+        writers = processes.find_writers_below([pair.src for pair in full]) if full else []
         if writers:
             raise file_copy.CopyError(
                 "Programs are writing to what is to be copied. Let them finish or stop them, then run again:\n  "

@@ -137,7 +137,7 @@ class Server:
 
     def check(self) -> None:
         """Raise ExportsError when this host cannot serve the studio."""
-        problems = exports_of.overlaps([export["path"] for export in self.params["exports"]], self.foreign)
+        problems = exports_of.find_overlaps([export["path"] for export in self.params["exports"]], self.foreign)
         if self.foreign and self.offers_v3():
             problems.append(self._v3_in_use())
         if problems:
@@ -176,8 +176,8 @@ class Server:
 
     def differences(self) -> list[str]:
         """Return the differences between the server's exports and the requested ones."""
-        wanted = {} if self.params["state"] == "absent" else exports_of.requested_exports(self.params["exports"])
-        return exports_of.differences(wanted, self.exported(), self.foreign)
+        wanted = {} if self.params["state"] == "absent" else exports_of.convert_requested(self.params["exports"])
+        return exports_of.compare(wanted, self.exported(), self.foreign)
 
     def exported(self) -> exports_of.Exports:
         """Return the exports of the server."""
@@ -186,7 +186,7 @@ class Server:
         code, out, err = self.module.run_command(["exportfs", "-s"])
         if code != 0:
             raise ExportsError(f"exportfs -s failed: {(err or out).strip()}")
-        return exports_of.parse_shown(out)
+        return exports_of.parse_exportfs(out)
 
     def offers_v3(self) -> bool:
         """Return whether the running server accepts NFSv3 clients."""
@@ -277,7 +277,7 @@ def _foreign_exports(ours: str) -> dict[str, str]:
     paths: dict[str, str] = {}
     for file in ["/etc/exports", *sorted(glob.glob("/etc/exports.d/*.exports"))]:
         if file != ours and os.path.isfile(file):
-            paths.update(dict.fromkeys(exports_of.exported_paths(_read(file)), file))
+            paths.update(dict.fromkeys(exports_of.parse_exports_file(_read(file)), file))
     return paths
 
 

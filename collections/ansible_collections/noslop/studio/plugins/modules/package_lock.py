@@ -181,7 +181,7 @@ def _step(step: dict[str, Any], reader: worker_processes.Account) -> uv.Step:
         outcome = worker_processes.run_one(lambda path=path: _text(path), reader, access.SHARE_TIMEOUT_S)  # type: ignore[misc]
         if outcome.error:
             raise builds.BuildError(f"{path} cannot be read: {outcome.error}")
-        wanted += uv.requirement_lines(str(outcome.value), path)
+        wanted += uv.parse_requirements(str(outcome.value), path)
     return uv.Step(tuple(wanted), step["index_url"])
 
 

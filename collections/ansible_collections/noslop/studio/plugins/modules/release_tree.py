@@ -302,8 +302,9 @@ def _require_free_space(file: str, size_bytes: int) -> None:
     free_bytes = shutil.disk_usage(os.path.dirname(file)).free
     if size_bytes * ROOM_FACTOR > free_bytes:
         raise ReleaseError(
-            f"{os.path.dirname(os.path.dirname(file))} has {check.gigabytes(free_bytes)} free, and about "
-            f"{check.gigabytes(size_bytes * ROOM_FACTOR)} are needed to unpack {os.path.basename(file)}. Make room."
+            f"{os.path.dirname(os.path.dirname(file))} has {check.format_gigabytes(free_bytes)} free, and about "
+            f"{check.format_gigabytes(size_bytes * ROOM_FACTOR)} are needed to unpack {os.path.basename(file)}. "
+            "Make room."
         )
 
 

@@ -279,14 +279,14 @@ def main() -> None:
 def find_problems(params: dict[str, Any], mounts: list[Mount]) -> list[str]:
     """Return one sentence for each reason not to change anything on this host."""
     root, shares = params["root"], params["shares"]
-    problems = path_rules.path_problems(root, shares)
+    problems = path_rules.find_path_problems(root, shares)
     if problems:
         return problems
     for path in [root, *(share["path"] for share in shares)]:
-        problems += markers.directory_problems(path)
+        problems += markers.find_directory_problems(path)
         problems += _unmounted(path, mounts)
     if not problems:
-        problems += markers.foreign_entry_problems(root, [share["path"] for share in shares], params["gid"])
+        problems += markers.find_foreign_entries(root, [share["path"] for share in shares], params["gid"])
         for share in shares:
             missing = not os.path.isdir(share["path"])
             if missing and params["create"] == "below_root" and not is_below(share["path"], root):
@@ -321,7 +321,7 @@ def make(maker: Maker, params: dict[str, Any]) -> None:
         maker.directory(path, share["uid"], share["gid"], SHARE_MODE)
         composed = markers.compose(params["studio_id"], share["name"])
         text = maker.marker(path, composed, share["uid"], share["gid"])
-        problem = markers.problem(text, params["studio_id"], share["name"])
+        problem = markers.find_problem(text, params["studio_id"], share["name"])
         if problem:
             raise markers.MarkerError(f"{path}: {problem}")
 
@@ -358,7 +358,7 @@ def _unmounted(path: str, mounts: list[Mount]) -> list[str]:
     return [
         f"{path} lies on {point}, which /etc/fstab names and which is not mounted. "
         f"Mount it (mount {point}), and run again."
-        for point in markers.fstab_points()
+        for point in markers.read_fstab_points()
         if is_below(path, point) and mount_at(mounts, point) is None
     ]
 
@@ -368,7 +368,7 @@ def _wrong_marker(share: dict[str, Any], studio_id: str) -> list[str]:
     if not os.path.lexists(path):
         return []
     try:
-        problem = markers.problem(read_marker(path), studio_id, share["name"])
+        problem = markers.find_problem(read_marker(path), studio_id, share["name"])
     except OSError as error:
         problem = (
             f"its marker .noslop-share cannot be read: {error}. Look at what it is, and remove it if it is no file."

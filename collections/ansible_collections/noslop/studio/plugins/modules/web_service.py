@@ -223,7 +223,7 @@ class Service:
             )
 
     def _others_on_port(self) -> list[str]:
-        listeners = processes.listeners(self._port())
+        listeners = processes.find_listeners(self._port())
         return [
             process.describe() + (f", unit {process.unit}" if process.unit else "")
             for process in listeners

@@ -7,7 +7,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from ansible_collections.noslop.studio.plugins.module_utils.checks.check import NOTE, Check, area_of, is_note, shorten
+from ansible_collections.noslop.studio.plugins.module_utils.checks.check import (
+    NOTE,
+    Check,
+    is_note,
+    parse_area,
+    shorten,
+)
 
 _UNREACHABLE_TODO = "switch {host} on, see whether `ssh` reaches it, and run this again"
 _BROKEN_TODO = "look at the run's output about {host} further up, mend that, and run this again"
@@ -65,7 +71,7 @@ def summarize(checks: Sequence[Check]) -> list[tuple[str, bool]]:
     """Return one line for each host and area, with whether all its checks passed."""
     groups: dict[tuple[str, str], list[Check]] = {}
     for check in checks:
-        groups.setdefault((check["host"], area_of(check["check"])), []).append(check)
+        groups.setdefault((check["host"], parse_area(check["check"])), []).append(check)
     host_width = max((len(host) for host, _ in groups), default=0)
     area_width = max((len(area) for _, area in groups), default=0)
     lines: list[tuple[str, bool]] = []

@@ -127,8 +127,9 @@ def require_free_space(pairs: Iterable[Pair]) -> None:
     for disk, needed_bytes in needed.items():
         if needed_bytes > free[disk] * 0.99:
             raise file_copy.CopyError(
-                f"{paths[disk]} has {check.gigabytes(free[disk])} free, and {check.gigabytes(needed_bytes)} are to "
-                "be copied. Nothing was changed. Make room on the share, then run again."
+                f"{paths[disk]} has {check.format_gigabytes(free[disk])} free, and "
+                f"{check.format_gigabytes(needed_bytes)} are to be copied. Nothing was changed. Make room on the "
+                "share, then run again."
             )
 
 

@@ -73,7 +73,7 @@ class Stopper:
             if not processes.stop(program):
                 raise StopError(f"{program.describe()} does not end. Stop it by hand, then run again.")
             self.programs.append(program)
-        for program in processes.running_from(directory) if directory else []:
+        for program in processes.find_running_from(directory) if directory else []:
             starter = program.unit or program.user_unit
             raise StopError(
                 f"{program.describe()} was started again after it was stopped{f', by {starter}' if starter else ''}. "
@@ -100,8 +100,8 @@ class Stopper:
         """Return the units to stop, and the processes that belong to none of them."""
         units = {(name, ""): self.read_unit(name) for name in names}
         programs = []
-        for process in processes.running_from(directory) if directory else []:
-            user = processes.user_name(process.account.uid) if process.user_unit else ""
+        for process in processes.find_running_from(directory) if directory else []:
+            user = processes.look_up_user_name(process.account.uid) if process.user_unit else ""
             key = (process.unit or process.user_unit, user)
             if key not in units:
                 units[key] = self._unit_of(process, directory, key)

@@ -59,7 +59,7 @@ class Checks:
         self.add(check, True, seen=NOTE + seen, expected=expected, todo="", share=share)
 
 
-def area_of(check: str) -> str:
+def parse_area(check: str) -> str:
     """Return the part of a check's name by which reports group it."""
     return check.partition(".")[0]
 
@@ -80,6 +80,6 @@ def shorten(text: str, limit: int = 200) -> str:
     return line if len(line) <= limit else line[: limit - 1] + "…"
 
 
-def gigabytes(size_bytes: float) -> str:
+def format_gigabytes(size_bytes: float) -> str:
     """Return a size as text, in decimal gigabytes as in ``noslop_min_free_gb``."""
     return f"{size_bytes / 1e9:.1f} GB"

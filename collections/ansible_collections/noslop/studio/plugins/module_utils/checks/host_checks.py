@@ -11,7 +11,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ansible_collections.noslop.studio.plugins.module_utils import studio
-from ansible_collections.noslop.studio.plugins.module_utils.checks.check import Checks, enumerate_words, gigabytes
+from ansible_collections.noslop.studio.plugins.module_utils.checks.check import (
+    Checks,
+    enumerate_words,
+    format_gigabytes,
+)
 from ansible_collections.noslop.studio.plugins.module_utils.host import mountinfo, processes, state
 from ansible_collections.noslop.studio.plugins.module_utils.host.worker_processes import run_one
 from ansible_collections.noslop.studio.plugins.module_utils.nfs import client_state, exports
@@ -138,9 +142,9 @@ class HostChecks:
 
     def _port(self, port: int, title: str, units: tuple[str, ...]) -> None:
         listening = state.kernel_listens(port)
-        listeners = processes.listeners(port) if listening else []
+        listeners = processes.find_listeners(port) if listening else []
         existing = self._options["comfyui_existing_dir"]
-        adopted_pids = {process.pid for process in processes.running_from(existing)} if existing else set()
+        adopted_pids = {process.pid for process in processes.find_running_from(existing)} if existing else set()
         foreign = [one.describe() for one in listeners if one.unit not in units and one.pid not in adopted_pids]
         if listening and not listeners and port != NFS_PORT:
             foreign = ["the kernel, or a container"]
@@ -164,7 +168,7 @@ class HostChecks:
                 )
 
     def _storage(self) -> None:
-        problems = path_rules.path_problems(self._options["root"], self._shares)
+        problems = path_rules.find_path_problems(self._options["root"], self._shares)
         self._add_all("storage.paths", problems, expected="absolute, plain paths beside each other")
         if problems:
             return
@@ -194,10 +198,10 @@ class HostChecks:
         inner = HostChecks(self._options)
         table = state.read_mount_table()
         if self._client and not self._options["server"]:
-            ours = client_state.managed_paths()
+            ours = client_state.read_managed_paths()
             for share in self._shares:
                 path = share["path"]
-                problems = client_state.mount_point_problems(path, table, path in ours)
+                problems = client_state.find_mount_point_problems(path, table, path in ours)
                 expected = f"nothing at {path} that a mount would hide"
                 inner._add_all("storage.mount_point", problems, expected=expected, share=share["name"])
         elif self._options["server"] or not self._nfs:
@@ -209,9 +213,9 @@ class HostChecks:
     def _directories(self, table: list[mountinfo.Mount]) -> None:
         root, gid = self._options["root"], self._accounts[studio.PEOPLE].gid
         paths = [share["path"] for share in self._shares]
-        foreign_entries = markers.foreign_entry_problems(root, paths, gid)
+        foreign_entries = markers.find_foreign_entries(root, paths, gid)
         self._add_all("storage.root", foreign_entries, expected=f"{root} is the studio's alone")
-        missing_mounts = [point for point in markers.fstab_points() if mountinfo.mount_at(table, point) is None]
+        missing_mounts = [point for point in markers.read_fstab_points() if mountinfo.mount_at(table, point) is None]
         if self._server and self._options["require_own_file_system"]:
             inside = [path for path in paths if not own_file_system.has_own(table, root, path)]
             self.checks.add(
@@ -226,7 +230,7 @@ class HostChecks:
 
     def _directory(self, share: Mapping[str, str], missing_mounts: list[str]) -> None:
         name, path = share["name"], share["path"]
-        problems = markers.directory_problems(path)
+        problems = markers.find_directory_problems(path)
         for point in missing_mounts:
             sentence = f"{path} lies on {point}, which /etc/fstab names and which is not mounted"
             problems.append(f"{sentence}. Run `mount {point}`, or take the line out of /etc/fstab")
@@ -236,7 +240,7 @@ class HostChecks:
             return
         marker = os.path.join(path, studio.MARKER)
         if os.path.lexists(marker):
-            problem = markers.problem(markers.read(marker), self._options["studio_id"], name)
+            problem = markers.find_problem(markers.read(marker), self._options["studio_id"], name)
             expected = f"no marker at {path}, or that of share {name} of studio {self._options['studio_id']}"
             self._add_all("storage.marker", [problem] if problem else [], expected=expected, share=name)
         free = state.read_free_bytes(path)
@@ -244,14 +248,14 @@ class HostChecks:
             "storage.room",
             free >= self._options["min_free_gb"] * 1e9,
             share=name,
-            seen=f"{gigabytes(free)} free for {path}",
+            seen=f"{format_gigabytes(free)} free for {path}",
             expected=f"at least {self._options['min_free_gb']:g} GB (noslop_min_free_gb)",
             todo=f"make room, set a path on a larger disk for {name}, or lower noslop_min_free_gb",
         )
 
     def _exports(self) -> None:
         foreign = state.read_foreign_exports()
-        problems = exports.overlaps([share["path"] for share in self._shares], foreign)
+        problems = exports.find_overlaps([share["path"] for share in self._shares], foreign)
         self._add_all("storage.exports", problems, expected="no export of others above or below a share")
         self.checks.add(
             "storage.nfs3",

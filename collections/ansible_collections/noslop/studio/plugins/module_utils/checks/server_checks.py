@@ -21,7 +21,7 @@ RPCBIND_PORT = 111
 OLD_HELPERS = ("rpcbind", "rpc.mountd", "rpc.statd")
 
 
-def canonical_client(client: str) -> str:
+def normalize_client(client: str) -> str:
     """Return a client as an address where it is exactly one, else as a network or as it was written."""
     try:
         network = ipaddress.ip_network(client, strict=False)
@@ -42,7 +42,7 @@ def judge_exports(
     """Check that each share is exported to its clients only, and that no other export reaches it."""
     clients = {studio.as_ip(address) or address for address in addresses}
     canonical_exports = {
-        path: {canonical_client(client): options for client, options in shown.items()}
+        path: {normalize_client(client): options for client, options in shown.items()}
         for path, shown in exports.items()
     }
     for share in shares:

@@ -35,7 +35,7 @@ class Service:
     address: str
     port: int
     share: Mapping[str, str]
-    listeners: Callable[[int], Sequence[Process]] = processes.listeners
+    listeners: Callable[[int], Sequence[Process]] = processes.find_listeners
 
 
 @dataclass(frozen=True)
@@ -72,12 +72,12 @@ def check_ollama(checks: Checks, service: Service, context: CheckContext) -> Non
     _check_share_view(checks, service, process, context)
     answer = service_probe.get_json(service.address, service.port, "/api/tags")
     try:
-        models = [] if answer.error else service_probe.ollama_models(answer.data)
+        models = [] if answer.error else service_probe.parse_ollama_models(answer.data)
         problem = answer.error
     except ValueError as error:
         models, problem = [], str(error)
     all_models = sorted({name for peer in context.peers.values() for name in peer.get("models", [])} | set(models))
-    missing = service_probe.missing(all_models, models)
+    missing = service_probe.find_missing(all_models, models)
     problem = problem or (f"does not list {enumerate_words(missing)}, which another host lists" if missing else "")
     checks.add(
         "services.ollama_models",
@@ -99,7 +99,7 @@ def check_comfyui(checks: Checks, service: Service, context: CheckContext) -> No
     if process is None:
         return
     answer = service_probe.get_json(service.address, service.port, "/models")
-    lacking = service_probe.missing([inspection.CHECKPOINTS], answer.data)
+    lacking = service_probe.find_missing([inspection.CHECKPOINTS], answer.data)
     checks.add(
         "services.comfyui_folders",
         not answer.error and not lacking,
@@ -150,10 +150,10 @@ def _check_probes(checks: Checks, service: Service, context: CheckContext) -> No
         lambda: service_probe.get_json(
             service.address, service.port, service_probe.folder_path(inspection.CHECKPOINTS)
         ),
-        lambda listed: not service_probe.missing(wanted, listed),
+        lambda listed: not service_probe.find_missing(wanted, listed),
         LIST_BOUND_S,
     )
-    lacking = service_probe.missing(wanted, answer.data)
+    lacking = service_probe.find_missing(wanted, answer.data)
     late = [name for name, probe in probes.items() if probe and probe in lacking]
     in_time = [name for name in probes if name not in late + unwritten]
     observed = f"lists what {enumerate_words(in_time)} put there ({waited_s:.0f} s)"

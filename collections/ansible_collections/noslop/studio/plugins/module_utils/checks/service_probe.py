@@ -85,7 +85,7 @@ def find_health_problems(health: Any) -> list[str]:
     return parts or [f"its status is {health['status']}"]
 
 
-def ollama_models(tags: Any) -> list[str]:
+def parse_ollama_models(tags: Any) -> list[str]:
     """Return the names of the models in an answer to ``/api/tags``.
 
     Raises:
@@ -115,7 +115,7 @@ def folder_path(folder: str) -> str:
     return "/models/" + urllib.parse.quote(folder)
 
 
-def missing(wanted: Iterable[str], listed: Any) -> list[str]:
+def find_missing(wanted: Iterable[str], listed: Any) -> list[str]:
     """Return the wanted names that are not listed."""
     names = {str(name) for name in listed} if isinstance(listed, list) else set()
     return [name for name in wanted if name not in names]

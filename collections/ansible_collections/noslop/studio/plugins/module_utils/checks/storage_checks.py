@@ -13,7 +13,7 @@ from ansible_collections.noslop.studio.plugins.module_utils import studio
 from ansible_collections.noslop.studio.plugins.module_utils.checks.check import (
     Checks,
     enumerate_words,
-    gigabytes,
+    format_gigabytes,
     shorten,
 )
 from ansible_collections.noslop.studio.plugins.module_utils.host import mountinfo
@@ -111,7 +111,7 @@ def judge_units(checks: Checks, share: Mapping[str, str], automount: Unit, mount
     return todo
 
 
-def mount_problem(storage: Storage, path: str, inspected: Mapping[str, Any]) -> tuple[str, str, str]:
+def find_mount_problem(storage: Storage, path: str, inspected: Mapping[str, Any]) -> tuple[str, str, str]:
     """Return what is mounted at a path, what should be, and the kind of problem; the last is empty when it is right."""
     mount = inspected["mount"]
     if mount is None:
@@ -139,7 +139,7 @@ def judge_mount(
 ) -> str:
     """Check that the right file system is mounted. ``todo`` comes from :func:`judge_units`. Returns the problem."""
     path = share["path"]
-    observed, expected, wrong = mount_problem(storage, path, inspected)
+    observed, expected, wrong = find_mount_problem(storage, path, inspected)
     steps = {
         "not mounted": todo or rerun_step(checks.host),
         "another": f"{rerun_step(checks.host)}; if that refuses it, run `umount {path}` on {checks.host} first",
@@ -154,7 +154,7 @@ def judge_mount(
     return wrong
 
 
-def marker_problem(studio_id: str, share: str, marker: Mapping[str, str]) -> str:
+def find_marker_problem(studio_id: str, share: str, marker: Mapping[str, str]) -> str:
     """Return the problem of a share's marker file; empty when it is the right one."""
     if marker["error"]:
         return f"no readable marker: {marker['error']}"
@@ -168,7 +168,7 @@ def marker_problem(studio_id: str, share: str, marker: Mapping[str, str]) -> str
 
 def judge_marker(checks: Checks, storage: Storage, share: Mapping[str, str], inspected: Mapping[str, Any]) -> bool:
     """Check that the marker names this share of this studio."""
-    problem = marker_problem(storage.studio_id, share["name"], inspected["marker"])
+    problem = find_marker_problem(storage.studio_id, share["name"], inspected["marker"])
     where = (
         checks.host if storage.provider == "local" or storage.server else f"the storage server {storage.server_address}"
     )
@@ -251,7 +251,7 @@ def judge_space(checks: Checks, storage: Storage, share: Mapping[str, str], insp
         "storage.free",
         free_bytes >= storage.min_free_gb * 1e9,
         share=share["name"],
-        seen=f"{gigabytes(free_bytes)} free",
+        seen=f"{format_gigabytes(free_bytes)} free",
         expected=f"at least {storage.min_free_gb:g} GB (noslop_min_free_gb)",
         todo=f"make room below {share['path']}, or lower noslop_min_free_gb",
     )

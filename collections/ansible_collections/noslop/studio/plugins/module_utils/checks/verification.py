@@ -33,7 +33,7 @@ from ansible_collections.noslop.studio.plugins.module_utils.host.worker_processe
 )
 from ansible_collections.noslop.studio.plugins.module_utils.nfs import exports, mount_options
 from ansible_collections.noslop.studio.plugins.module_utils.share import inspection
-from ansible_collections.noslop.studio.plugins.module_utils.share.path_rules import unit_name
+from ansible_collections.noslop.studio.plugins.module_utils.share.path_rules import make_unit_name
 
 NOBODY = Account(65534, 65534)
 #: The drop-in exists while NFSv3's helpers must not run on a client.
@@ -81,7 +81,7 @@ class Verification:
     def write(self) -> dict[str, Any]:
         """Write a nonce to each share, and a model for ComfyUI; return what the other hosts need for their checks."""
         run_id = secrets.token_hex(8)
-        nonce, probe = inspection.file_names(self._host, run_id)
+        nonce, probe = inspection.make_file_names(self._host, run_id)
         contents = {share["name"]: secrets.token_hex(32) for share in self._shares}
         results: dict[str, dict[str, Any]] = {}
         if self._writes:
@@ -124,10 +124,10 @@ class Verification:
 
         def work() -> dict[str, Any]:
             inspected = inspection.inspect(share["path"])
-            observed, expected, wrong = storage_checks.mount_problem(self._storage, share["path"], inspected)
+            observed, expected, wrong = storage_checks.find_mount_problem(self._storage, share["path"], inspected)
             if wrong:
                 return {"error": f"nothing was written, since {observed} is not {expected}", "refused": True}
-            problem = storage_checks.marker_problem(self._storage.studio_id, share["name"], inspected["marker"])
+            problem = storage_checks.find_marker_problem(self._storage.studio_id, share["name"], inspected["marker"])
             if problem:
                 return {"error": f"nothing was written: {problem}", "refused": True}
             if self._storage.is_read_only(share):
@@ -144,7 +144,7 @@ class Verification:
             return []
         answer = service_probe.get_json(self._service_address, self._options["ollama_port"], "/api/tags")
         with contextlib.suppress(ValueError):
-            return service_probe.ollama_models(answer.data)
+            return service_probe.parse_ollama_models(answer.data)
         return []
 
     # read
@@ -179,7 +179,7 @@ class Verification:
         for share in self._shares:
             todo = ""
             if self._storage.is_client:
-                automount, mount = (units[unit_name(share["path"], kind)] for kind in ("automount", "mount"))
+                automount, mount = (units[make_unit_name(share["path"], kind)] for kind in ("automount", "mount"))
                 todo = storage_checks.judge_units(checks, share, automount, mount)
                 deployed = deployed or automount.load != "not-found"
             outcome = inspections[share["name"]]
@@ -299,10 +299,10 @@ class Verification:
         )
 
     def _unit_names(self) -> list[str]:
-        return [unit_name(share["path"], kind) for share in self._shares for kind in ("automount", "mount")]
+        return [make_unit_name(share["path"], kind) for share in self._shares for kind in ("automount", "mount")]
 
     def _read_server(self, checks: Checks) -> None:
-        shown = exports.parse_shown(state.run_program("exportfs", "-s"))
+        shown = exports.parse_exportfs(state.run_program("exportfs", "-s"))
         table = state.read_mount_table()
         server_checks.judge_exports(checks, self._storage, self._shares, self._options["clients"], shown, table=table)
         server_checks.judge_file_systems(checks, self._storage, self._shares, table)

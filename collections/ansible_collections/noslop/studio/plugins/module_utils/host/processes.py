@@ -41,10 +41,10 @@ class Process:
 
     def describe(self) -> str:
         """Return a phrase by which the user can find the process."""
-        return f"process {self.pid} ({' '.join(self.arguments)[:120]}) of {user_name(self.account.uid)}"
+        return f"process {self.pid} ({' '.join(self.arguments)[:120]}) of {look_up_user_name(self.account.uid)}"
 
 
-def running_from(directory: str, proc: str = "/proc") -> list[Process]:
+def find_running_from(directory: str, proc: str = "/proc") -> list[Process]:
     """Return the programs whose code lies in ``directory``: interpreters with a script there, and executables there.
 
     An editor, a pager or a shell whose working directory is there does not count.
@@ -65,7 +65,7 @@ def read(pid: int, proc: str = "/proc") -> Process | None:
     return _read(proc, pid)
 
 
-def writers_below(directories: Sequence[str], proc: str = "/proc") -> list[str]:
+def find_writers_below(directories: Sequence[str], proc: str = "/proc") -> list[str]:
     """Return descriptions of processes that have a file below one of the directories open for writing."""
     roots = [os.path.realpath(directory) for directory in directories]
     descriptions = []
@@ -77,7 +77,7 @@ def writers_below(directories: Sequence[str], proc: str = "/proc") -> list[str]:
     return descriptions
 
 
-def listeners(port: int, proc: str = "/proc") -> list[Process]:
+def find_listeners(port: int, proc: str = "/proc") -> list[Process]:
     """Return the processes that listen on a TCP port."""
     sockets = _listening_sockets(port, proc)
     processes = []
@@ -125,7 +125,7 @@ def is_running(process: Process, proc: str = "/proc") -> bool:
     return started == process.started and state not in ("Z", "X", "")
 
 
-def user_name(uid: int) -> str:
+def look_up_user_name(uid: int) -> str:
     """Return the name of an account, or its number where the host has no name for it."""
     try:
         return pwd.getpwuid(uid).pw_name

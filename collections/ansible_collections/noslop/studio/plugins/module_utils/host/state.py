@@ -165,7 +165,7 @@ def read_foreign_exports() -> dict[str, str]:
     paths: dict[str, str] = {}
     for file in ["/etc/exports", *sorted(glob.glob("/etc/exports.d/*.exports"))]:
         if file != OUR_EXPORTS:
-            paths.update(dict.fromkeys(exports.exported_paths(read_text(file)), file))
+            paths.update(dict.fromkeys(exports.parse_exports_file(read_text(file)), file))
     return paths
 
 

@@ -77,7 +77,7 @@ def inspect_interpreter(program: str) -> Interpreter:
     return Interpreter(version, architecture, path, wheels[0] if wheels else "")
 
 
-def pip_settings(environment: Mapping[str, str], files: Sequence[str] = _PIP_FILES) -> dict[str, str]:
+def read_pip_settings(environment: Mapping[str, str], files: Sequence[str] = _PIP_FILES) -> dict[str, str]:
     """Return the host's settings of pip for package sources, by pip's own names."""
     own = environment.get("PIP_CONFIG_FILE", "")
     read = [] if own == os.devnull else [*files, *([own] if own else [])]
@@ -99,7 +99,7 @@ def pip_settings(environment: Mapping[str, str], files: Sequence[str] = _PIP_FIL
     return settings
 
 
-def uv_environment(settings: Mapping[str, str]) -> dict[str, str]:
+def make_uv_environment(settings: Mapping[str, str]) -> dict[str, str]:
     """Return uv's environment for the host's settings of pip."""
     variables = {
         "UV_NO_CONFIG": "1",
@@ -128,7 +128,7 @@ class Uv:
         self.build, self.program, self.python = build, program, python
         self.allow_source = tuple(allow_source)
         self.environment = {
-            **uv_environment(pip_settings(os.environ)),
+            **make_uv_environment(read_pip_settings(os.environ)),
             "UV_CACHE_DIR": os.path.join(build.directory, "cache"),
         }
 
@@ -142,7 +142,7 @@ class Uv:
         parts: list[dict[str, str]] = []
         named: set[str] = set()
         for number, step in enumerate(steps):
-            requested = {_normalized(project_name(wanted)) for wanted in step.requirements}
+            requested = {_normalized(parse_project_name(wanted)) for wanted in step.requirements}
             fixed = {
                 name: (block.split()[0], position)
                 for position, part in enumerate(parts)
@@ -251,7 +251,7 @@ def install_uv(
     return program
 
 
-def requirement_lines(text: str, where: str) -> list[str]:
+def parse_requirements(text: str, where: str) -> list[str]:
     """Return the requirements in a requirements file, without comments.
 
     Raises:
@@ -280,7 +280,7 @@ def split_lock(text: str) -> list[str]:
     return re.split(r"(?m)^# step \d+\n", text)[1:]
 
 
-def project_name(requirement: str) -> str:
+def parse_project_name(requirement: str) -> str:
     """Return the name of the package in a requirement."""
     match = _NAME.match(requirement)
     return match[0] if match else requirement

@@ -30,14 +30,14 @@ from ansible_collections.noslop.studio.plugins.module_utils.nfs.client_state imp
     MountError,
     Share,
     accepts_connections,
-    managed_paths,
-    mount_point_problems,
+    find_mount_point_problems,
+    find_reasons_to_unmount,
+    read_managed_paths,
     read_mounts,
-    reasons_to_unmount,
-    session_servers,
+    read_session_servers,
 )
 from ansible_collections.noslop.studio.plugins.module_utils.share import markers
-from ansible_collections.noslop.studio.plugins.module_utils.share.path_rules import path_problems, unit_name
+from ansible_collections.noslop.studio.plugins.module_utils.share.path_rules import find_path_problems, make_unit_name
 from ansible_collections.noslop.studio.plugins.module_utils.studio import MARKER
 
 #: A clean unmount may have to write back cached data.
@@ -69,7 +69,7 @@ class NfsClient:
             for one in wanted
         ]
         #: paths of our units that are not among the requested shares
-        self.stale_paths = sorted(set(managed_paths()) - {share.path for share in self.shares})
+        self.stale_paths = sorted(set(read_managed_paths()) - {share.path for share in self.shares})
 
     @property
     def changes(self) -> list[str]:
@@ -84,18 +84,18 @@ class NfsClient:
 
     def _problems(self) -> list[str]:
         params, mounts = self.params, read_mounts()
-        problems = path_problems(params["root"], [{"name": one.name, "path": one.path} for one in self.shares])
+        problems = find_path_problems(params["root"], [{"name": one.name, "path": one.path} for one in self.shares])
         if problems:
             return problems
-        ours = managed_paths()
+        ours = read_managed_paths()
         if params["quiet_units"] and self.shares:
-            problems += helper_daemons.needed_by(mounts, ours)
+            problems += helper_daemons.find_dependents(mounts, ours)
         if self.shares:
             paths = [share.path for share in self.shares] + self.stale_paths
-            problems += markers.foreign_entry_problems(params["root"], paths, params["gid"])
+            problems += markers.find_foreign_entries(params["root"], paths, params["gid"])
         for share in self.shares:
-            problems += mount_point_problems(share.path, mounts, share.path in ours)
-        to_unmount = [share.path for share in self.shares if reasons_to_unmount(share, mounts)] + self.stale_paths
+            problems += find_mount_point_problems(share.path, mounts, share.path in ours)
+        to_unmount = [share.path for share in self.shares if find_reasons_to_unmount(share, mounts)] + self.stale_paths
         problems += self._find_foreign_users([path for path in to_unmount if not self._may_detach(path, mounts)])
         if to_unmount and self.shares and not accepts_connections(self.server):
             problems.append(f"{', '.join(to_unmount)} must be mounted anew. {self._server_unreachable}")
@@ -109,10 +109,10 @@ class NfsClient:
         if self._unmask(units) or any(unit.stale or unit.load != "loaded" for unit in units.values()):
             self.systemd.reload_manager()
         mounts = read_mounts()
-        to_remount = [share for share in self.shares if reasons_to_unmount(share, mounts)]
+        to_remount = [share for share in self.shares if find_reasons_to_unmount(share, mounts)]
         with self._services_stopped() if to_remount or self.stale_paths else contextlib.nullcontext():
             for share in to_remount:
-                self._unmount(share.path, "; ".join(reasons_to_unmount(share, mounts)))
+                self._unmount(share.path, "; ".join(find_reasons_to_unmount(share, mounts)))
             self._remove_mounts(self.stale_paths)
             self._wait_for_sessions()
             self._start_automounts()
@@ -155,13 +155,13 @@ class NfsClient:
                 f"{share.path} answered and is not mounted now: something unmounts it. "
                 f"Look at `journalctl -u {share.units[0]}`."
             )
-        wrong = mount_options.reasons_to_remount(mount, share.source, share.options)
+        wrong = mount_options.find_reasons_to_remount(mount, share.source, share.options)
         if wrong:
             raise MountError(
                 f"{share.path} is mounted, but {'; '.join(wrong)}. Another mount of {self.server} on this host may "
                 f"force its options on ours: look at `findmnt -t nfs4`, and at `systemctl cat {share.units[0]}`."
             )
-        self.notes += [note for note in mount_options.notes_on(mount, share.options) if note not in self.notes]
+        self.notes += [note for note in mount_options.find_notes(mount, share.options) if note not in self.notes]
         return {
             "name": share.name,
             "path": share.path,
@@ -250,7 +250,7 @@ class NfsClient:
             if outcome.hung or outcome.error:
                 problems.append(self._explain_failed_read(share, outcome))
             else:
-                problem = markers.problem(outcome.value, self.params["studio_id"], share.name)
+                problem = markers.find_problem(outcome.value, self.params["studio_id"], share.name)
                 problems += [f"{share.source}: {problem}"] if problem else []
         if problems:
             raise MountError(" ".join(problems))
@@ -311,7 +311,7 @@ class NfsClient:
         the old address, for the new mounts too.
         """
         deadline = time.monotonic() + SESSION_END_S
-        while self._unreachable_servers & session_servers():
+        while self._unreachable_servers & read_session_servers():
             if time.monotonic() > deadline:
                 raise MountError(
                     f"The kernel still holds a session with {', '.join(self._unreachable_servers)}, where no server "
@@ -324,7 +324,7 @@ class NfsClient:
             return
         for path in paths:
             self._unmount(path, "it is no share any more")
-        units = self.systemd.show([unit_name(path, "automount") for path in paths])
+        units = self.systemd.show([make_unit_name(path, "automount") for path in paths])
         self._unmask(units)
         self.systemd.do("disable", *units)
         active = [name for name, unit in units.items() if unit.is_active]
@@ -332,10 +332,10 @@ class NfsClient:
             self.systemd.do("stop", *active)
         for path in paths:
             for suffix in ("mount", "automount"):
-                self.changes.append(f"removed {unit_name(path, suffix)}")
+                self.changes.append(f"removed {make_unit_name(path, suffix)}")
                 if not self.module.check_mode:
                     with contextlib.suppress(FileNotFoundError):
-                        os.unlink(os.path.join(UNITS, unit_name(path, suffix)))
+                        os.unlink(os.path.join(UNITS, make_unit_name(path, suffix)))
             if not self.module.check_mode:
                 self._remove_empty(path)
         self.systemd.reload_manager()

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from ansible_collections.noslop.studio.plugins.module_utils.host.mountinfo import Mount, parse_mountinfo
 from ansible_collections.noslop.studio.plugins.module_utils.nfs import mount_options
 from ansible_collections.noslop.studio.plugins.module_utils.share import markers
-from ansible_collections.noslop.studio.plugins.module_utils.share.path_rules import unit_name
+from ansible_collections.noslop.studio.plugins.module_utils.share.path_rules import make_unit_name
 
 #: Directory of the units. An administrator's `systemctl mask` or their own unit in /etc overrides them.
 UNITS = "/usr/local/lib/systemd/system"
@@ -40,7 +40,7 @@ class Share:
     @property
     def units(self) -> tuple[str, str]:
         """Return the names of its mount unit and its automount unit."""
-        return unit_name(self.path, "mount"), unit_name(self.path, "automount")
+        return make_unit_name(self.path, "mount"), make_unit_name(self.path, "automount")
 
 
 def read_mounts() -> list[Mount]:
@@ -59,7 +59,7 @@ def accepts_connections(server: str) -> bool:
         return False
 
 
-def session_servers() -> set[str]:
+def read_session_servers() -> set[str]:
     """Return the addresses of the servers with which the kernel's NFS client has a session, mounted or not."""
     try:
         with open("/proc/fs/nfsfs/servers", encoding="ascii") as stream:
@@ -68,7 +68,7 @@ def session_servers() -> set[str]:
         return set()
 
 
-def managed_paths() -> list[str]:
+def read_managed_paths() -> list[str]:
     """Return the mount points of the units with our header."""
     paths: set[str] = set()
     for file in glob.glob(os.path.join(UNITS, "*.mount")) + glob.glob(os.path.join(UNITS, "*.automount")):
@@ -79,18 +79,18 @@ def managed_paths() -> list[str]:
     return sorted(paths)
 
 
-def reasons_to_unmount(share: Share, mounts: list[Mount]) -> list[str]:
+def find_reasons_to_unmount(share: Share, mounts: list[Mount]) -> list[str]:
     """Return why a share has to be unmounted and mounted again; empty when its mount is right, or missing."""
     mount = mount_options.effective_mount(mounts, share.path)
     if mount is None:
         return []
-    reasons = mount_options.reasons_to_remount(mount, share.source, share.options)
+    reasons = mount_options.find_reasons_to_remount(mount, share.source, share.options)
     if not mount_options.waits_for_access(mounts, share.path):
         reasons.append("its automount is missing")
     return reasons
 
 
-def mount_point_problems(path: str, mounts: list[Mount], ours: bool) -> list[str]:
+def find_mount_point_problems(path: str, mounts: list[Mount], ours: bool) -> list[str]:
     """Return the problems with mounting at ``path``: a mount that is not ours, or files that would be hidden.
 
     Args:
@@ -99,7 +99,7 @@ def mount_point_problems(path: str, mounts: list[Mount], ours: bool) -> list[str
         ours: whether there are units of ours for it already.
     """
     mount = mount_options.effective_mount(mounts, path)
-    if path in markers.fstab_points(include_noauto=True):
+    if path in markers.read_fstab_points(include_noauto=True):
         return [f"/etc/fstab mounts something at {path}. Remove that line, and unmount it (umount {path})."]
     if mount is not None:
         # The path itself must not be accessed: its server may be down.
@@ -110,7 +110,7 @@ def mount_point_problems(path: str, mounts: list[Mount], ours: bool) -> list[str
     if mount_options.waits_for_access(mounts, path):
         foreign = f"An automount that is not NoSlop's stands at {path}. Remove it, or choose another path."
         return [] if ours else [foreign]
-    problems = markers.directory_problems(path)
+    problems = markers.find_directory_problems(path)
     if not problems and os.path.isdir(path) and os.listdir(path):
         shown = ", ".join(sorted(os.listdir(path))[:3])
         return [

@@ -19,7 +19,7 @@ _CLIENT = re.compile(r"([^(\s]*)\(([^)]*)\)")
 _SHOWN_AS = {"mp": "mountpoint"}
 
 
-def parse_shown(text: str) -> Exports:
+def parse_exportfs(text: str) -> Exports:
     """Parse the output of ``exportfs -s``: a path, then ``client(options)``, one pair a line.
 
     ``subtree_check`` is added where its opposite is not shown: exportfs(8) never shows it.
@@ -37,7 +37,7 @@ def parse_shown(text: str) -> Exports:
     return exports
 
 
-def exported_paths(text: str) -> list[str]:
+def parse_exports_file(text: str) -> list[str]:
     """Return the paths in an exports file (exports(5)): quoted, escaped, and with continued lines."""
     paths = []
     for line in map(str.strip, text.replace("\\\n", " ").splitlines()):
@@ -48,7 +48,7 @@ def exported_paths(text: str) -> list[str]:
     return paths
 
 
-def requested_exports(exports: Sequence[Mapping[str, Any]]) -> Exports:
+def convert_requested(exports: Sequence[Mapping[str, Any]]) -> Exports:
     """Return the exports that a role requests, in the form of :data:`Exports`, without paths that have no clients."""
     return {
         export["path"]: {
@@ -60,7 +60,7 @@ def requested_exports(exports: Sequence[Mapping[str, Any]]) -> Exports:
     }
 
 
-def differences(wanted: Exports, shown: Exports, foreign: Iterable[str]) -> list[str]:
+def compare(wanted: Exports, shown: Exports, foreign: Iterable[str]) -> list[str]:
     """Return the differences between the server's exports and the wanted ones.
 
     Args:
@@ -84,7 +84,7 @@ def differences(wanted: Exports, shown: Exports, foreign: Iterable[str]) -> list
     return sentences + [f"{path} is still exported" for path in sorted(unexpected)]
 
 
-def overlaps(paths: Iterable[str], foreign: Mapping[str, str]) -> list[str]:
+def find_overlaps(paths: Iterable[str], foreign: Mapping[str, str]) -> list[str]:
     """Return a sentence for each export of the administrator that reaches a directory of the studio.
 
     Args:

@@ -31,7 +31,7 @@ def restore(systemd: Systemd, units: Sequence[str]) -> None:
         systemd.do("start", *back)
 
 
-def needed_by(mounts: Sequence[Mount], ours: Sequence[str]) -> list[str]:
+def find_dependents(mounts: Sequence[Mount], ours: Sequence[str]) -> list[str]:
     """Return a sentence for each mount that is not ours, uses NFSv3 and needs the helpers."""
     return [
         f"{mount.source} is mounted at {mount.point} by NFSv3, which needs rpcbind and statd. Mount it with vers=4.2, "

@@ -37,7 +37,7 @@ def waits_for_access(mounts: list[Mount], path: str) -> bool:
     return any(mount.point == path and mount.fstype == "autofs" for mount in mounts)
 
 
-def reasons_to_remount(mount: Mount, source: str, options: str) -> list[str]:
+def find_reasons_to_remount(mount: Mount, source: str, options: str) -> list[str]:
     """Return the differences between a mount and the requested one that a new mount would remove."""
     if mount.fstype != "nfs4":
         return [f"it is {mount.fstype}, not nfs4"]
@@ -61,7 +61,7 @@ def reasons_to_remount(mount: Mount, source: str, options: str) -> list[str]:
     return reasons
 
 
-def notes_on(mount: Mount, options: str) -> list[str]:
+def find_notes(mount: Mount, options: str) -> list[str]:
     """Return the options of which the server granted less than was requested. The mount works, only slower."""
     wanted = split_options(options)
     notes = [

@@ -62,7 +62,7 @@ def check_marker(path: str, share: str, studio_id: str, account: worker_processe
             f"{path} is not a share of the studio, or is not mounted: its marker {marker} cannot be read "
             f"({outcome.error}). Run the playbook storage first, or mount the share, then run again."
         )
-    problem = markers.problem(outcome.value, studio_id, share)
+    problem = markers.find_problem(outcome.value, studio_id, share)
     if problem:
         raise ShareError(f"{path} is not the share that belongs there: {problem}")
 

@@ -152,7 +152,7 @@ def clean(path: str, token: str) -> list[str]:
     return removed
 
 
-def file_names(host: str, token: str) -> tuple[str, str]:
+def make_file_names(host: str, token: str) -> tuple[str, str]:
     """Return the names of the nonce and of the probe of one host in one verification."""
     word = re.sub(r"[^A-Za-z0-9._-]", "_", host)
     return f"{word}.{token}", f"{PROBE_PREFIX}{word}.{token}.safetensors"

@@ -28,7 +28,7 @@ def compose(studio_id: str, share: str) -> str:
     return json.dumps({"studio_id": studio_id, "share": share, "share_id": str(uuid.uuid4())}) + "\n"
 
 
-def problem(text: str, studio_id: str, share: str) -> str:
+def find_problem(text: str, studio_id: str, share: str) -> str:
     """Return why a marker with this text does not mark this share of this studio; empty when it does."""
     try:
         marker = json.loads(text)
@@ -87,7 +87,7 @@ def publish(  # noqa: PLR0917  # owner and mode in the order of chown(1) and ins
     return read(name, directory_fd)
 
 
-def directory_problems(path: str) -> list[str]:
+def find_directory_problems(path: str) -> list[str]:
     """Return why ``path`` cannot be a directory without a symlink in its path (systemd.mount(5)); empty when it can."""
     for part in [*reversed(parents(path)), path]:
         if os.path.islink(part):
@@ -100,7 +100,7 @@ def directory_problems(path: str) -> list[str]:
     return []
 
 
-def foreign_entry_problems(root: str, paths: Sequence[str], gid: int) -> list[str]:
+def find_foreign_entries(root: str, paths: Sequence[str], gid: int) -> list[str]:
     """Return why a directory cannot be the storage root: others use it, and would lose access; empty when it can."""
     if not os.path.isdir(root):
         return []
@@ -118,7 +118,7 @@ def foreign_entry_problems(root: str, paths: Sequence[str], gid: int) -> list[st
     ]
 
 
-def fstab_points(include_noauto: bool = False) -> list[str]:
+def read_fstab_points(include_noauto: bool = False) -> list[str]:
     """Return the mount points in /etc/fstab (fstab(5)), with or without those that have the option ``noauto``."""
     try:
         with open("/etc/fstab", encoding="utf-8", errors="surrogateescape") as stream:

@@ -28,12 +28,12 @@ def escape_path(path: str) -> str:
     return "-".join(_escape_word(word, first=index == 0) for index, word in enumerate(words))
 
 
-def unit_name(path: str, suffix: str) -> str:
+def make_unit_name(path: str, suffix: str) -> str:
     """Return the name of the unit with the suffix ``suffix`` (``mount``, ``automount``) for ``path``."""
     return f"{escape_path(path)}.{suffix}"
 
 
-def path_problems(root: str, shares: Sequence[Mapping[str, str]]) -> list[str]:
+def find_path_problems(root: str, shares: Sequence[Mapping[str, str]]) -> list[str]:
     """Return the problems with the paths of a studio.
 
     Args:
@@ -43,10 +43,10 @@ def path_problems(root: str, shares: Sequence[Mapping[str, str]]) -> list[str]:
     Returns:
         One sentence for each problem, empty when all paths can be shared.
     """
-    problems = _single_path_problems("the storage root", root)
+    problems = _find_single_path_problems("the storage root", root)
     for share in shares:
         label = f"the share {share['name']}"
-        alone = _single_path_problems(label, share["path"])
+        alone = _find_single_path_problems(label, share["path"])
         problems += alone
         if alone:
             continue
@@ -64,7 +64,7 @@ def path_problems(root: str, shares: Sequence[Mapping[str, str]]) -> list[str]:
     return problems
 
 
-def _single_path_problems(label: str, path: str) -> list[str]:
+def _find_single_path_problems(label: str, path: str) -> list[str]:
     if not _PLAIN.fullmatch(path) or posixpath.normpath(path) != path:
         return [
             f"{label}: {path!r} cannot be shared. Write an absolute path of letters, digits and . _ - + @, "
