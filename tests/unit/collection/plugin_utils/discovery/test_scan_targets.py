@@ -12,7 +12,7 @@ from ansible_collections.noslop.studio.plugins.plugin_utils.discovery.interfaces
     Neighbour,
     parse_arp,
     parse_interfaces,
-    parse_neighbours,
+    parse_neighbour_table,
 )
 from ansible_collections.noslop.studio.plugins.plugin_utils.discovery.scan_targets import (
     Limits,
@@ -66,7 +66,7 @@ def addresses(plan: ScanPlan) -> list[str]:
     return [target.address for target in plan.targets]
 
 
-def test_default_scan_covers_small_own_networks_and_neighbours() -> None:
+def test_default_scan_covers_small_own_networks_and_the_neighbour_table() -> None:
     plan = plan_scan(HOME)
     assert plan.describe() == [
         "lo (own network): left out: it is the loopback interface; name it",
@@ -188,7 +188,7 @@ def test_default_limits() -> None:
     assert (limits.in_flight, limits.connect_s, limits.own_prefix, limits.named_prefix) == (128, 1.0, 22, 20)
 
 
-def test_neighbours_that_never_answered_are_skipped() -> None:
+def test_neighbour_entries_that_never_answered_are_skipped() -> None:
     table: list[dict[str, object]] = [
         {"dst": "192.168.1.20", "dev": "eth0", "lladdr": "02:00:00:00:00:01", "state": ["REACHABLE"]},
         {"dst": "192.168.1.21", "dev": "eth0", "lladdr": "02:00:00:00:00:02", "state": ["STALE"]},
@@ -197,7 +197,7 @@ def test_neighbours_that_never_answered_are_skipped() -> None:
         {"dst": "192.168.1.23", "dev": "eth0", "state": ["INCOMPLETE"]},
         {"dst": "ff02::1", "dev": "eth0", "lladdr": "33:33:00:00:00:01", "state": ["NOARP"]},
     ]
-    assert [neighbour.address for neighbour in parse_neighbours(table)] == [
+    assert [neighbour.address for neighbour in parse_neighbour_table(table)] == [
         "192.168.1.20",
         "192.168.1.21",
         "fe80::21%eth0",

@@ -56,7 +56,7 @@ class LocalNetworks:
     """Interfaces and neighbour table. ``problem`` is the message when a table could not be read; empty otherwise."""
 
     interfaces: tuple[Interface, ...]
-    neighbours: tuple[Neighbour, ...]
+    neighbour_table: tuple[Neighbour, ...]
     problem: str = ""
 
     @property
@@ -74,10 +74,10 @@ def read_local_networks() -> LocalNetworks:
         return LocalNetworks((), arp_entries, "The program `ip` (package iproute2) is not installed on this computer.")
     try:
         interfaces = parse_interfaces(_table([program, "-details", "-json", "address", "show"]))
-        neighbours = parse_neighbours(_table([program, "-json", "neighbour", "show"]))
+        neighbour_table = parse_neighbour_table(_table([program, "-json", "neighbour", "show"]))
     except (OSError, subprocess.SubprocessError, ValueError) as error:
         return LocalNetworks((), (), f"`{program}` could not list this computer's networks: {error}")
-    return LocalNetworks(interfaces, neighbours)
+    return LocalNetworks(interfaces, neighbour_table)
 
 
 def parse_interfaces(table: Sequence[dict[str, Any]]) -> tuple[Interface, ...]:
@@ -96,9 +96,9 @@ def parse_interfaces(table: Sequence[dict[str, Any]]) -> tuple[Interface, ...]:
     return tuple(interfaces)
 
 
-def parse_neighbours(table: Sequence[dict[str, Any]]) -> tuple[Neighbour, ...]:
+def parse_neighbour_table(table: Sequence[dict[str, Any]]) -> tuple[Neighbour, ...]:
     """Parse the output of ``ip -json neighbour show``, without the addresses that never answered."""
-    neighbours = []
+    entries = []
     for entry in table:
         if "dst" not in entry or "lladdr" not in entry or _UNANSWERED.intersection(entry.get("state", [])):
             continue
@@ -106,8 +106,8 @@ def parse_neighbours(table: Sequence[dict[str, Any]]) -> tuple[Neighbour, ...]:
         if address.is_multicast:
             continue
         zone = f"%{entry['dev']}" if address.version == 6 and address.is_link_local else ""
-        neighbours.append(Neighbour(f"{address}{zone}", entry["dev"]))
-    return tuple(neighbours)
+        entries.append(Neighbour(f"{address}{zone}", entry["dev"]))
+    return tuple(entries)
 
 
 def parse_arp(text: str) -> tuple[Neighbour, ...]:

@@ -184,7 +184,7 @@ class _Builder:
 
     def add_named_network(self, network: NetworkOf, interface: str) -> None:
         if network.version == 6:
-            self.add_neighbours(str(network), interface, "named, its known neighbours", within=network)
+            self.add_neighbour_addresses(str(network), interface, "named, its known neighbours", within=network)
             return
         if network.prefixlen < self.limits.named_prefix:
             first = ipaddress.ip_network(f"{network.network_address}/{self.limits.named_prefix}")
@@ -204,9 +204,9 @@ class _Builder:
             for network in interface.networks:
                 if network.version == 4 and network.prefixlen < 32:
                     self._add_own_network(network, interface)
-            self.add_neighbours("known neighbours", interface.name, "neighbour table")
+            self.add_neighbour_addresses("known neighbours", interface.name, "neighbour table")
         if not self.local_networks.interfaces:
-            self.add_neighbours("known neighbours", "", "neighbour table")
+            self.add_neighbour_addresses("known neighbours", "", "neighbour table")
 
     def _add_own_network(self, network: NetworkOf, interface: Interface) -> None:
         if network.prefixlen < self.limits.own_prefix:
@@ -218,10 +218,10 @@ class _Builder:
             return
         self.add(str(network), interface.name, "own network", self._every(network))
 
-    def add_neighbours(self, what: str, interface: str, origin: str, within: NetworkOf | None = None) -> None:
+    def add_neighbour_addresses(self, what: str, interface: str, origin: str, within: NetworkOf | None = None) -> None:
         addresses = [
             neighbour.address
-            for neighbour in self.local_networks.neighbours
+            for neighbour in self.local_networks.neighbour_table
             if (not interface or neighbour.interface == interface)
             and (within is None or ipaddress.ip_address(neighbour.address.partition("%")[0]) in within)
         ]
