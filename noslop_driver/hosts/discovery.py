@@ -37,8 +37,8 @@ def prepare(
     *,
     port: int = scan_targets.SSH_PORT,
     limits: scan_targets.Limits | None = None,
-    surroundings: interfaces.Surroundings | None = None,
-) -> scan_targets.SweepPlan:
+    surroundings: interfaces.LocalNetworks | None = None,
+) -> scan_targets.ScanPlan:
     """Decide what to try; `describe()` of the result says it in words.
 
     Args:
@@ -52,12 +52,12 @@ def prepare(
         UsageError: a network is too large, or a name means nothing.
     """
     try:
-        return scan_targets.plan_sweep(surroundings or interfaces.look_around(), networks, hosts, port, limits)
-    except scan_targets.SweepError as error:
+        return scan_targets.plan_scan(surroundings or interfaces.read_local_networks(), networks, hosts, port, limits)
+    except scan_targets.ScanTargetError as error:
         raise UsageError(str(error)) from error
 
 
-def discover(plan: scan_targets.SweepPlan, on_candidate: Callable[[Candidate], None] | None = None) -> Discovery:
+def discover(plan: scan_targets.ScanPlan, on_candidate: Callable[[Candidate], None] | None = None) -> Discovery:
     """Try what `prepare` decided, each address once.
 
     Args:
@@ -116,7 +116,7 @@ def _candidate(finding: ssh_scan.Finding) -> Candidate:
     )
 
 
-def _nothing_found(seen: ssh_scan.Sweep) -> Problem:
+def _nothing_found(seen: ssh_scan.ScanResult) -> Problem:
     """Say why: a search that comes back empty is what people are stuck with."""
     if not seen.plan.targets:
         return Problem(

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from ansible_collections.noslop.studio.plugins.module_utils.checks.check import NOTE, Check, area_of, is_note
+from ansible_collections.noslop.studio.plugins.module_utils.checks.check import NOTE, Check, is_note, parse_area
 from ansible_collections.noslop.studio.plugins.plugin_utils import reports
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -169,7 +169,7 @@ class Report:
 
 def show_checks(checks: Sequence[Check], terminal: Terminal) -> None:
     """A table of hosts and areas, then every check that did not pass with what to do, then what is worth reading."""
-    areas = list(dict.fromkeys(area_of(check["check"]) for check in checks))
+    areas = list(dict.fromkeys(parse_area(check["check"]) for check in checks))
     table = Table(title="Checks", title_justify="left", box=None, padding=(0, 2, 0, 0))
     table.add_column("host")
     for area in areas:
@@ -177,18 +177,18 @@ def show_checks(checks: Sequence[Check], terminal: Terminal) -> None:
     for host in dict.fromkeys(check["host"] for check in checks):
         cells = []
         for area in areas:
-            own = [check for check in checks if check["host"] == host and area_of(check["check"]) == area]
+            own = [check for check in checks if check["host"] == host and parse_area(check["check"]) == area]
             failed = sum(not check["ok"] for check in own)
             passed = f"[green]✓ {len(own)}[/]" if own else ""
             cells.append(f"[red]✗ {failed} of {len(own)}[/]" if failed else passed)
         table.add_row(escape(host), *cells)
     terminal.out.print(table)
-    for hosts, check in reports.together(check for check in checks if not check["ok"]):
+    for hosts, check in reports.merge_hosts(check for check in checks if not check["ok"]):
         terminal.show(f"[red]✗ {escape(', '.join(hosts))}: {escape(_check_name(check))}[/]")
         terminal.show(f"    seen:     {escape(check['seen'])}")
         terminal.show(f"    expected: {escape(check['expected'])}")
         terminal.show(f"    [bold]→[/] {escape(check['todo'])}")
-    for hosts, check in reports.together(check for check in checks if is_note(check)):
+    for hosts, check in reports.merge_hosts(check for check in checks if is_note(check)):
         seen = check["seen"].removeprefix(NOTE)
         terminal.show(f"[yellow]Note:[/] {escape(', '.join(hosts))}: {escape(_check_name(check))}: {escape(seen)}")
 

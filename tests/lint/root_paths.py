@@ -1,10 +1,10 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Find calls in the collection that change files by their paths, where root could be led elsewhere by a link.
+"""Find calls in the collection that change files by path, where a link could redirect root.
 
 Root opens, makes and changes nothing by path below a directory that an account owns: module_utils/host/safe_paths.py
-does it by descriptor. Whatever else calls these functions is listed here, with the reason why no account can turn the
-path elsewhere. A function that is listed and calls none any more is an error too.
+does it by descriptor. Every other function that makes such a call is listed here, with the reason why no account can
+redirect the path. A function that is listed and makes no such call is an error too.
 
     python tests/lint/root_paths.py
 """
@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 PLUGINS = Path(__file__).parents[2] / "collections/ansible_collections/noslop/studio/plugins"
-#: The code that works by descriptor.
+#: The module that works by descriptor.
 EXEMPT = {"module_utils/host/safe_paths.py"}
 
 CALLS = {
@@ -38,9 +38,9 @@ CALLS = {
     "Path": {"write_text", "write_bytes", "touch", "chmod", "lchmod", "mkdir", "rename", "replace", "hardlink_to"},
 }
 
-_AS_THE_ACCOUNT = "done as the account that owns the directory, in acting_as or in a child that became it"
-_ROOTS = "below /opt/noslop, which is root's altogether"
-_CONTROLLER = "runs on the controller, as the person"
+_AS_THE_ACCOUNT = "done as the account that owns the directory, in acting_as or in a worker process"
+_ROOTS = "below /opt/noslop, which belongs to root"
+_CONTROLLER = "runs on the controller, as the user"
 ALLOWED: dict[tuple[str, str], str] = {
     ("action/package_lock.py", "write_lock"): _CONTROLLER,
     ("action/verification_report.py", "write"): _CONTROLLER,
@@ -50,26 +50,26 @@ ALLOWED: dict[tuple[str, str], str] = {
     ("module_utils/adopt/file_copy.py", "_publish"): _AS_THE_ACCOUNT,
     ("module_utils/adopt/replacement.py", "swap"): _AS_THE_ACCOUNT,
     ("module_utils/adopt/replacement.py", "swap_back"): _AS_THE_ACCOUNT,
-    ("module_utils/adopt/replacement.py", "finish_restore"): _AS_THE_ACCOUNT,
+    ("module_utils/adopt/replacement.py", "restore"): _AS_THE_ACCOUNT,
     ("module_utils/share/inspection.py", "*"): _AS_THE_ACCOUNT,
     ("module_utils/host/lease.py", "_locked"): "in /run, which is root's",
     ("module_utils/host/lease.py", "_write"): "by a descriptor in /run/noslop-lease, which was opened with O_NOFOLLOW",
     ("module_utils/nfs/client.py", "_read_ahead"): "in /sys",
-    ("module_utils/install/release_dir.py", "flip"): _ROOTS,
+    ("module_utils/install/release_dir.py", "replace_link"): _ROOTS,
     (
         "module_utils/install/builds.py",
-        "hand_over",
+        "transfer_to_root",
     ): "from the build account's directory, which root took from it before",
     (
         "module_utils/install/builds.py",
-        "_give_to_root",
+        "_set_root_owner",
     ): "in the build account's directory, which root took from it before",
-    ("module_utils/install/builds.py", "move_in"): _ROOTS,
+    ("module_utils/install/builds.py", "install_tree"): _ROOTS,
     ("modules/comfyui_tree.py", "_build"): "in root's part of the directory to build in",
     ("modules/nfs_exports.py", "_set_threads"): "in /proc",
     ("modules/release_tree.py", "_link_command"): "the directory of a command, such as /usr/local/bin, which is root's",
     ("modules/managed_files.py", "_write"): "units, settings and commands in /etc and /usr/local/bin, which are root's",
-    ("modules/web_service.py", "_owe"): "in /run/noslop, which is root's",
+    ("modules/web_service.py", "_record_restart"): "in /run/noslop, which is root's",
     ("modules/release_tree.py", "_download_once"): "in root's part of the directory to build in",
 }
 
@@ -81,17 +81,17 @@ def findings(path: Path) -> Iterator[tuple[int, str, str]]:
 
 
 def _below(node: ast.AST, function: str) -> Iterator[tuple[int, str, str]]:
-    for child in ast.iter_child_nodes(node):
-        inside = child.name if isinstance(child, (ast.FunctionDef, ast.AsyncFunctionDef)) else function
-        if isinstance(child, ast.Call):
-            called = _name_of(child)
+    for inner in ast.iter_child_nodes(node):
+        inside = inner.name if isinstance(inner, (ast.FunctionDef, ast.AsyncFunctionDef)) else function
+        if isinstance(inner, ast.Call):
+            called = _name_of(inner)
             if called:
-                yield child.lineno, function, called
-        yield from _below(child, inside)
+                yield inner.lineno, function, called
+        yield from _below(inner, inside)
 
 
 def _name_of(call: ast.Call) -> str:
-    """Return the name of a call that changes something by path, or nothing."""
+    """Return the name of a call that changes something by path, or an empty string."""
     function = call.func
     if isinstance(function, ast.Name) and function.id == "open":
         first = call.args[0] if call.args else None
@@ -113,10 +113,10 @@ def _name_of(call: ast.Call) -> str:
 
 
 def problems(plugins: Path = PLUGINS, allowed: dict[tuple[str, str], str] | None = None) -> list[str]:
-    """Return one sentence for each call that is not listed, and for each that is listed and not there."""
+    """Return one sentence for each call that is not listed, and for each listed function without a call."""
     listed = ALLOWED if allowed is None else allowed
     used: set[tuple[str, str]] = set()
-    found = []
+    sentences = []
     for path in sorted(plugins.rglob("*.py")):
         name = path.relative_to(plugins).as_posix()
         if name in EXEMPT:
@@ -126,13 +126,15 @@ def problems(plugins: Path = PLUGINS, allowed: dict[tuple[str, str], str] | None
             if match is not None:
                 used.add(match)
                 continue
-            found.append(
+            sentences.append(
                 f"{path}:{line}: {function} calls {called} by path. Use module_utils/host/safe_paths.py, act as the "
-                "account, or list it in tests/lint/root_paths.py with the reason why only root can change the way."
+                "account, or list it in tests/lint/root_paths.py with the reason why only root can change the path."
             )
-    found += [f"{name}: {function} is listed in tests/lint/root_paths.py and needs it no more." for name, function in
-              sorted(set(listed) - used)]  # fmt: skip
-    return found
+    sentences += [
+        f"{name}: {function} is listed in tests/lint/root_paths.py and needs it no more."
+        for name, function in sorted(set(listed) - used)
+    ]
+    return sentences
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Run a module of the collection as Ansible does, in a process of its own, and give its answer."""
+"""Run a module of the collection as Ansible does, in a process of its own, and return its answer."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ CHANGES = frozenset({"os.rename", "os.symlink", "os.link", "os.mkdir", "os.remov
 
 
 class Fault:
-    """Something that happens in the module's process just before its n-th change of a directory; never for 0."""
+    """A fault in the module's process just before its n-th change of a directory; never for 0."""
 
     def __init__(self, number: int, happens: Callable[[], object], events: frozenset[str] = CHANGES) -> None:
         self.number = number
@@ -34,28 +34,28 @@ class Fault:
 
 
 def die() -> None:
-    """The process is killed."""
+    """Kill this process."""
     os._exit(9)
 
 
 def break_disk() -> None:
-    """The call fails."""
+    """Let the call fail."""
     raise OSError(5, "Input/output error")
 
 
 def run_module(
     name: str, arguments: dict[str, Any], *, check: bool = False, fault: Fault | None = None
 ) -> dict[str, Any]:
-    """Run it and give its answer, with the number of ``changes`` where a fault counted them.
+    """Run the module and return its answer, with the number of ``changes`` where a fault counted them.
 
-    A process that ends without an answer gives ``{"died": its exit code}``.
+    For a process that ends without an answer, returns ``{"died": its exit code}``.
     """
     module = importlib.import_module(f"ansible_collections.noslop.studio.plugins.modules.{name}")
-    given = json.dumps({"ANSIBLE_MODULE_ARGS": {**arguments, "_ansible_check_mode": check}}).encode()
+    arguments_json = json.dumps({"ANSIBLE_MODULE_ARGS": {**arguments, "_ansible_check_mode": check}}).encode()
     with tempfile.TemporaryFile() as answer, tempfile.TemporaryFile() as errors:
         pid = os.fork()
         if pid == 0:
-            _run(module.main, given, answer.fileno(), errors.fileno(), fault)
+            _run(module.main, arguments_json, answer.fileno(), errors.fileno(), fault)
         _, status = os.waitpid(pid, 0)
         answer.seek(0)
         text = answer.read()
@@ -63,20 +63,20 @@ def run_module(
         if not text.strip():
             return {"died": os.waitstatus_to_exitcode(status), "stderr": errors.read().decode()}
     lines = text.decode().strip().splitlines()
-    found: dict[str, Any] = {}
+    result: dict[str, Any] = {}
     for line in lines:
-        found.update(json.loads(line))
-    return found
+        result.update(json.loads(line))
+    return result
 
 
-def _run(main: Callable[[], None], given: bytes, answer: int, errors: int, fault: Fault | None) -> None:
-    """The child's part; it never returns to the test."""
+def _run(main: Callable[[], None], arguments_json: bytes, answer: int, errors: int, fault: Fault | None) -> None:
+    """Run the module in the worker process, and never return to the test."""
     try:
         os.dup2(answer, 1)
         os.dup2(errors, 2)
         sys.stdout, sys.stderr = os.fdopen(1, "w", closefd=False), os.fdopen(2, "w", closefd=False)
-        _internal.is_controller = False  # another test may have loaded what only the controller has
-        basic._ANSIBLE_ARGS, basic._ANSIBLE_PROFILE = given, "legacy"
+        _internal.is_controller = False  # another test may have loaded packages that only the controller has
+        basic._ANSIBLE_ARGS, basic._ANSIBLE_PROFILE = arguments_json, "legacy"
         if fault is not None:
             sys.addaudithook(fault)
         try:

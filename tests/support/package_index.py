@@ -11,7 +11,7 @@ from pathlib import Path
 
 
 def wheel(index: Path, name: str, version: str, needs: str = "", more: dict[str, str] | None = None) -> Path:
-    """Put a package into a PEP 503 index."""
+    """Add a package to a PEP 503 index."""
     place = index / name
     place.mkdir(parents=True, exist_ok=True)
     module, info = name.replace("-", "_"), f"{name.replace('-', '_')}-{version}.dist-info"
@@ -36,7 +36,7 @@ def wheel(index: Path, name: str, version: str, needs: str = "", more: dict[str,
 
 
 def sdist(index: Path, name: str, version: str, runs: str = "") -> None:
-    """Put a package into an index that has to be built before it can be installed."""
+    """Add a package to an index that has to be built before it can be installed."""
     wheel(index, name, version)
     place = index / name
     (built,) = place.glob("*.whl")

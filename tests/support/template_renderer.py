@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Render templates of roles with the roles' own defaults: requests are lines of JSON on stdin, answers on stdout.
 
-A program of its own, because Ansible's loader of collections and the tests' imports of them exclude each other.
+A separate program, because Ansible's loader of collections and the tests' imports of them exclude each other.
 """
 
 from __future__ import annotations
@@ -24,21 +24,21 @@ def render(template: str, variables: dict[str, Any]) -> str:
     """Render ``ROLE/templates/NAME`` with the role's defaults, and these variables over them."""
     loader = DataLoader()
     role = ROLES / Path(template).parts[0]
-    known: dict[str, Any] = {}
+    available: dict[str, Any] = {}
     for part in ("defaults", "vars"):
         path = role / part / "main.yml"
         if path.exists():
-            known |= loader.load_from_file(str(path), trusted_as_template=True)
-    known |= variables
-    templar = Templar(loader, variables=known).copy_with_new_env(
-        searchpath=[str(role / "templates")], available_variables=known
+            available |= loader.load_from_file(str(path), trusted_as_template=True)
+    available |= variables
+    templar = Templar(loader, variables=available).copy_with_new_env(
+        searchpath=[str(role / "templates")], available_variables=available
     )
     text = trust_as_template((ROLES / template).read_text())
     return str(templar.template(text, escape_backslashes=False, overrides={"trim_blocks": True}))
 
 
 def main() -> None:
-    """Answer requests until there are no more."""
+    """Answer requests until the end of the input."""
     init_plugin_loader([str(COLLECTIONS)])
     for line in sys.stdin:
         request = json.loads(line)

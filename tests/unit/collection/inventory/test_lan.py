@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The inventory plugin noslop.studio.lan, asked by Ansible's own programs over real SSH servers on loopback."""
+"""Test the inventory plugin noslop.studio.lan with Ansible's own programs and real SSH servers on loopback."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[4]
 
 def ansible(directory: Path, program: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run a program of ansible-core in `directory`, with the checkout's collection and no other configuration."""
-    (directory / "ansible.cfg").touch()  # else the user's own would be read
+    (directory / "ansible.cfg").touch()  # otherwise the user's own would be read
     environment = {
         **{name: value for name, value in os.environ.items() if not name.startswith("ANSIBLE_")},
         "ANSIBLE_COLLECTIONS_PATH": str(ROOT / "collections"),
@@ -45,11 +45,11 @@ def write(directory: Path, **options: object) -> Path:
 def inventory(directory: Path, *arguments: str) -> dict[str, Any]:
     done = ansible(directory, "ansible-inventory", "-i", "lan.noslop.yml", *arguments)
     assert done.returncode == 0, done.stderr
-    found: dict[str, Any] = json.loads(done.stdout)
-    return found
+    listing: dict[str, Any] = json.loads(done.stdout)
+    return listing
 
 
-def test_graph_shows_the_machines_once_each(tmp_path: Path, sshd_server: StartSshd) -> None:
+def test_graph_lists_each_machine_once(tmp_path: Path, sshd_server: StartSshd) -> None:
     first = sshd_server("127.0.0.10", "127.0.0.12")
     sshd_server("127.0.0.11", port=first.port)
     write(tmp_path, networks=["127.0.0.8/29"], port=first.port)
@@ -58,14 +58,14 @@ def test_graph_shows_the_machines_once_each(tmp_path: Path, sshd_server: StartSs
     assert done.stdout.split() == ["@all:", "|--@ungrouped:", "|--@lan:", "|", "|--127.0.0.10", "|", "|--127.0.0.11"]
 
 
-def test_variables_and_groups_come_from_what_was_seen(tmp_path: Path, sshd_server: StartSshd) -> None:
+def test_variables_and_groups_come_from_the_scan(tmp_path: Path, sshd_server: StartSshd) -> None:
     server = sshd_server("127.0.0.10", "127.0.0.12")
     write(
         tmp_path,
         networks=["127.0.0.8/29"],
         hosts=[f"localhost:{free_port('127.0.0.1')}"],
         port=server.port,
-        group="found",
+        group="machines",
         compose={"ansible_user": "'artist'"},
         groups={"openssh": "'OpenSSH' in noslop_lan_banner", "other": "false"},
     )
@@ -78,13 +78,13 @@ def test_variables_and_groups_come_from_what_was_seen(tmp_path: Path, sshd_serve
         "noslop_lan_addresses": ["127.0.0.10", "127.0.0.12"],
         "noslop_lan_host_key": server.fingerprint,
     }
-    found = inventory(tmp_path, "--list")
-    assert found["found"]["hosts"] == ["127.0.0.10"]
-    assert found["openssh"]["hosts"] == ["127.0.0.10"]
-    assert "other" not in found
+    listing = inventory(tmp_path, "--list")
+    assert listing["machines"]["hosts"] == ["127.0.0.10"]
+    assert listing["openssh"]["hosts"] == ["127.0.0.10"]
+    assert "other" not in listing
 
 
-def test_a_found_machine_can_be_used_at_once(tmp_path: Path, sshd_server: StartSshd) -> None:
+def test_scanned_machine_can_be_connected_to(tmp_path: Path, sshd_server: StartSshd) -> None:
     server = sshd_server("127.0.0.1")
     write(tmp_path, hosts=[f"localhost:{server.port}"])
     ssh = f"-o UserKnownHostsFile={tmp_path}/known_hosts -o StrictHostKeyChecking=accept-new -o ControlMaster=no"
@@ -95,7 +95,7 @@ def test_a_found_machine_can_be_used_at_once(tmp_path: Path, sshd_server: StartS
     assert f"127.0.0.1 {server.port}" in done.stdout, done.stdout + done.stderr
 
 
-def test_the_cache_spares_the_second_search(tmp_path: Path, sshd_server: StartSshd) -> None:
+def test_cached_result_replaces_second_scan(tmp_path: Path, sshd_server: StartSshd) -> None:
     server = sshd_server("127.0.0.10")
     cache = {"cache": True, "cache_plugin": "ansible.builtin.jsonfile", "cache_connection": str(tmp_path / "cache")}
     write(tmp_path, networks=["127.0.0.8/29"], port=server.port, **cache)
@@ -105,24 +105,24 @@ def test_the_cache_spares_the_second_search(tmp_path: Path, sshd_server: StartSs
     assert "lan" not in inventory(tmp_path, "--list", "--flush-cache")
 
 
-def test_an_empty_search_says_why(tmp_path: Path) -> None:
+def test_empty_scan_warns_with_reason(tmp_path: Path) -> None:
     write(tmp_path, networks=["127.0.0.8/29"], hosts=["render..1"], port=free_port("127.0.0.9"))
     done = ansible(tmp_path, "ansible-inventory", "-i", "lan.noslop.yml", "--list")
-    told = " ".join(done.stderr.split())
+    output = " ".join(done.stderr.split())
     assert done.returncode == 0
-    assert "No SSH server was found." in told
-    assert "127.0.0.8/29 (named): 6 addresses" in told
-    assert "6 there without one" in told
-    assert "render..1: the name render..1 could not be looked up" in told
+    assert "No SSH server was found." in output
+    assert "127.0.0.8/29 (named): 6 addresses" in output
+    assert "6 there without one" in output
+    assert "render..1: the name render..1 could not be looked up" in output
 
 
-def test_too_large_a_network_is_refused(tmp_path: Path) -> None:
+def test_too_large_network_is_refused(tmp_path: Path) -> None:
     write(tmp_path, networks=["127.0.0.0/8"])
     done = ansible(tmp_path, "ansible-inventory", "-i", "lan.noslop.yml", "--list")
-    assert "127.0.0.0/8 has 16777216 addresses; a sweep takes at most a /20" in " ".join(done.stderr.split())
+    assert "127.0.0.0/8 has 16777216 addresses; a scan covers at most a /20" in " ".join(done.stderr.split())
 
 
-def test_a_file_of_another_name_starts_no_search(tmp_path: Path, sshd_server: StartSshd) -> None:
+def test_file_of_another_name_starts_no_scan(tmp_path: Path, sshd_server: StartSshd) -> None:
     server = sshd_server("127.0.0.10")
     write(tmp_path, hosts=[server.host]).rename(tmp_path / "office.yml")
     done = ansible(tmp_path, "ansible-inventory", "-i", "office.yml", "--list")
@@ -131,7 +131,7 @@ def test_a_file_of_another_name_starts_no_search(tmp_path: Path, sshd_server: St
     assert not any(line.startswith("Connection from") for line in server.log)
 
 
-def test_what_a_server_says_is_never_a_template(tmp_path: Path) -> None:
+def test_server_greeting_is_never_a_template(tmp_path: Path) -> None:
     port = free_port("127.0.0.10")
     write(tmp_path, hosts=[f"127.0.0.10:{port}"])
     with listener("127.0.0.10", port, b"SSH-2.0-{{ 6 * 7 }}\r\n"):

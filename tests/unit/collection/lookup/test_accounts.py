@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The studio's accounts: one number each, shares with an owner, and units that are named once."""
+"""Test the studio's accounts: one number each, shares with an owner, and units that are named once."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ def test_accounts_follow_their_variables() -> None:
         ({"noslop_nodes_id": 4294967295}, "noslop_nodes_id: '4294967295' is no number"),
     ],
 )
-def test_numbers_that_cannot_be_used_are_refused(variables: dict[str, object], message: str) -> None:
+def test_invalid_account_numbers_are_refused(variables: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         studio.accounts(variables)
 
 
-def test_each_share_belongs_to_an_account_and_no_state_shares_its_number() -> None:
+def test_each_share_has_an_account_that_owns_no_service_state() -> None:
     owners = {share.name: share.owner for share in studio.shares({})}
     assert owners == {
         "ollama_models": "noslop-ollama",
@@ -52,7 +52,7 @@ def test_each_share_belongs_to_an_account_and_no_state_shares_its_number() -> No
     assert not {"noslop-comfyui", "noslop-backend", "noslop-build"} & set(owners.values())
 
 
-def test_writers_are_chosen_for_models_and_for_custom_nodes() -> None:
+def test_writers_are_set_separately_for_models_and_custom_nodes() -> None:
     def read_only(variables: dict[str, str]) -> list[str]:
         return [share.name for share in studio.shares(variables) if share.writers == "server"]
 
@@ -63,8 +63,8 @@ def test_writers_are_chosen_for_models_and_for_custom_nodes() -> None:
         studio.shares({"noslop_models_writers": "all"})
 
 
-def test_roles_see_the_numbers_and_units_that_the_variables_give() -> None:
-    """As Ansible sees the roles' defaults, with a value that is itself a template."""
+def test_role_defaults_follow_the_account_variables() -> None:
+    """Evaluate the roles' defaults with Ansible, with a value that is itself a template."""
     wanted = [
         "(nfs_server_accounts | selectattr('name', 'equalto', 'noslop-nodes') | first).uid",
         "studio_verify_accounts | map(attribute='uid')",
@@ -90,7 +90,7 @@ def test_roles_see_the_numbers_and_units_that_the_variables_give() -> None:
     ]
 
 
-def test_each_service_has_the_unit_that_its_role_writes() -> None:
+def test_each_service_unit_is_the_one_that_its_role_writes() -> None:
     role_of = {"comfyui": "comfyui", "ollama": "ollama", "backend": "studio_backend"}
     assert set(studio.UNITS) == set(studio.PORTS) == set(role_of)
     for service, unit in studio.UNITS.items():

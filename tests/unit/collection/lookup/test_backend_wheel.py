@@ -1,4 +1,4 @@
-"""Where the role studio_backend takes the backend's wheel from."""
+"""Test the search for the wheel that the role studio_backend installs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ WHEEL = "noslop_backend-0.1.0-py3-none-any.whl"
 
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
-    """A checkout with the backend's source, written before everything else."""
+    """Return a checkout with the backend's source, older than every other file."""
     for name in ("pyproject.toml", "noslop_backend/__init__.py", "noslop_backend/migrations/script.py.mako"):
         path = tmp_path / "backend" / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -35,14 +35,14 @@ def put(path: Path, when: int = 2000) -> Path:
     return path
 
 
-def test_what_the_drivers_own_wheel_brought_comes_first(checkout: Path) -> None:
+def test_bundled_wheel_comes_first(checkout: Path) -> None:
     put(checkout / "dist" / WHEEL)
-    brought = put(collection_of(checkout) / "roles/studio_backend/files" / WHEEL)
+    bundled = put(collection_of(checkout) / "roles/studio_backend/files" / WHEEL)
 
-    assert find(collection_of(checkout), checkout) == brought
+    assert find(collection_of(checkout), checkout) == bundled
 
 
-def test_two_that_came_along_are_one_too_many(checkout: Path) -> None:
+def test_two_bundled_wheels_are_refused(checkout: Path) -> None:
     for version in ("0.1.0", "0.2.0"):
         put(collection_of(checkout) / "roles/studio_backend/files" / WHEEL.replace("0.1.0", version))
 
@@ -50,7 +50,7 @@ def test_two_that_came_along_are_one_too_many(checkout: Path) -> None:
         find(collection_of(checkout), checkout)
 
 
-def test_a_checkout_gives_the_one_built_last(checkout: Path) -> None:
+def test_checkout_uses_newest_wheel(checkout: Path) -> None:
     put(checkout / "dist" / WHEEL)
     newer = put(checkout / "dist" / WHEEL.replace("0.1.0", "0.0.9"), 3000)
     put(checkout / "dist/noslop-0.1.0-py3-none-any.whl", 4000)
@@ -59,7 +59,7 @@ def test_a_checkout_gives_the_one_built_last(checkout: Path) -> None:
 
 
 @pytest.mark.parametrize("changed", ["pyproject.toml", "noslop_backend/migrations/script.py.mako"])
-def test_one_that_is_older_than_its_source_is_refused(checkout: Path, changed: str) -> None:
+def test_wheel_older_than_its_source_is_refused(checkout: Path, changed: str) -> None:
     put(checkout / "dist" / WHEEL)
     os.utime(checkout / "backend" / changed, (2001, 2001))
 
@@ -67,24 +67,24 @@ def test_one_that_is_older_than_its_source_is_refused(checkout: Path, changed: s
         find(collection_of(checkout), checkout)
 
 
-def test_what_python_compiled_is_no_source(checkout: Path) -> None:
+def test_compiled_files_do_not_count_as_source(checkout: Path) -> None:
     put(checkout / "backend/noslop_backend/__pycache__/x.cpython-311.pyc", 3000)
     wheel = put(checkout / "dist" / WHEEL)
 
     assert find(collection_of(checkout), checkout) == wheel
 
 
-def test_a_checkout_without_one_says_how_to_build_it(checkout: Path) -> None:
+def test_checkout_without_wheel_names_the_build_command(checkout: Path) -> None:
     with pytest.raises(WheelError, match="not built yet: run `make backend-wheel`"):
         find(collection_of(checkout), checkout)
 
 
-def test_a_collection_that_came_alone_says_so(tmp_path: Path) -> None:
+def test_collection_without_wheel_names_the_package(tmp_path: Path) -> None:
     with pytest.raises(WheelError, match="came without the backend's wheel"):
         find(collection_of(tmp_path), tmp_path)
 
 
-def test_a_wheel_is_known_by_its_content(tmp_path: Path) -> None:
+def test_wheel_is_described_by_its_hash(tmp_path: Path) -> None:
     wheel = put(tmp_path / "noslop_backend-1.2.3.dev4-py3-none-any.whl")
 
     assert describe(wheel) == {
@@ -94,13 +94,13 @@ def test_a_wheel_is_known_by_its_content(tmp_path: Path) -> None:
     }
 
 
-def test_what_is_no_wheel_of_the_backend_is_refused(tmp_path: Path) -> None:
+def test_other_wheels_are_refused(tmp_path: Path) -> None:
     with pytest.raises(WheelError, match="not called like a wheel of noslop-backend"):
         describe(put(tmp_path / "requests-2.0-py3-none-any.whl"))
     with pytest.raises(WheelError, match="cannot be read: No such file"):
         describe(tmp_path / WHEEL)
 
 
-def test_this_collection_is_in_this_checkout() -> None:
+def test_checkout_is_the_root_of_this_repository() -> None:
     assert (backend_wheel.COLLECTION / "galaxy.yml").is_file()
     assert (backend_wheel.CHECKOUT / "backend/pyproject.toml").is_file()

@@ -1,4 +1,4 @@
-"""A directory becomes a link to a share, and nothing is lost: whatever it holds, and wherever it fails."""
+"""Test that a directory becomes a link to a share without loss, for any content and any failure."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Tree = dict[str, tuple[str, ...]]
 
 
 class Studio:
-    """A person's directory and a share, both real."""
+    """A user's directory and a share, both real."""
 
     def __init__(self, root: Path) -> None:
         self.home = root / "home"
@@ -38,14 +38,14 @@ class Studio:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text)
 
-    def carry(self, *, check: bool = False, fault: Fault | None = None, **more: object) -> dict[str, Any]:
+    def adopt(self, *, check: bool = False, fault: Fault | None = None, **more: object) -> dict[str, Any]:
         pair = {"src": str(self.src), "dest": str(self.dest), "share": "comfyui_models"}
         outer: dict[str, object] = {}
         for name in ("state", "only_existing", "account"):
             if name in more:
                 outer[name] = more.pop(name)
         arguments = {"pairs": [{**pair, **more}], "account": getpass.getuser(), "studio_id": "here", **outer}
-        return run_module("carry_over", arguments, check=check, fault=fault)
+        return run_module("adopt_directory", arguments, check=check, fault=fault)
 
     def renamed(self) -> list[Path]:
         return sorted(self.home.glob("models.pre-noslop-*"))
@@ -57,8 +57,8 @@ def studio(tmp_path: Path) -> Studio:
 
 
 def snapshot(directory: Path) -> Tree:
-    """Every name below a directory with what it is and holds; times and modes of files too."""
-    found: Tree = {}
+    """Return every path below a directory with its kind and content, and times and modes of files."""
+    tree: Tree = {}
     for path in sorted(directory.rglob("*")):
         about = path.lstat()
         if stat.S_ISLNK(about.st_mode):
@@ -69,14 +69,14 @@ def snapshot(directory: Path) -> Tree:
             content = ("file", hashlib.sha256(path.read_bytes()).hexdigest(), str(about.st_mtime_ns))
         else:
             content = ("special",)
-        found[str(path.relative_to(directory))] = content
-    return found
+        tree[str(path.relative_to(directory))] = content
+    return tree
 
 
-def test_everything_is_on_the_share_and_in_the_renamed_directory(studio: Studio) -> None:
+def test_all_files_are_on_the_share_and_in_the_renamed_directory(studio: Studio) -> None:
     studio.write(studio.src, {"checkpoints/a.safetensors": "weights", "vae/with space/ü.pt": "more", "empty": ""})
     before = snapshot(studio.src)
-    answer = studio.carry()
+    answer = studio.adopt()
     assert answer["changed"]
     assert answer["carried"][0]["copied_files"] == 3
     assert answer["carried"][0]["copied_bytes"] == len("weightsmore")
@@ -87,39 +87,39 @@ def test_everything_is_on_the_share_and_in_the_renamed_directory(studio: Studio)
     assert answer["carried"][0]["renamed_to"] == str(renamed)
 
 
-def test_the_second_run_has_nothing_to_do(studio: Studio) -> None:
+def test_second_run_changes_nothing(studio: Studio) -> None:
     studio.write(studio.src, {"a": "1"})
-    studio.carry()
+    studio.adopt()
     before = snapshot(studio.home), snapshot(studio.dest)
-    answer = studio.carry()
+    answer = studio.adopt()
     assert not answer["changed"]
     assert (snapshot(studio.home), snapshot(studio.dest)) == before
 
 
-def test_a_check_changes_nothing_and_says_what_it_would_do(studio: Studio) -> None:
+def test_check_mode_changes_nothing_and_predicts_the_result(studio: Studio) -> None:
     studio.write(studio.src, {"a": "12345", "b": "same"})
     studio.write(studio.dest, {"b": "same"})
     before = snapshot(studio.home), snapshot(studio.dest)
-    answer = studio.carry(check=True)
+    answer = studio.adopt(check=True)
     assert answer["changed"]
     assert (answer["carried"][0]["copied_files"], answer["carried"][0]["copied_bytes"]) == (1, 5)
     assert (snapshot(studio.home), snapshot(studio.dest)) == before
 
 
-def test_a_check_before_there_is_a_share(studio: Studio) -> None:
+def test_check_mode_works_without_a_share(studio: Studio) -> None:
     studio.write(studio.src, {"a": "1"})
     (studio.dest / ".noslop-share").unlink()
     studio.dest.rmdir()
-    assert studio.carry(check=True)["changed"]
+    assert studio.adopt(check=True)["changed"]
     assert studio.src.is_dir()
 
 
-def test_files_that_differ_stop_the_run_before_anything_happens(studio: Studio) -> None:
+def test_differing_files_are_refused_before_any_change(studio: Studio) -> None:
     studio.write(studio.src, {"checkpoints/a": "mine", "checkpoints/b": "new", "loras/c": "longer"})
     studio.write(studio.dest, {"checkpoints/a": "your", "loras/c": "long"})
     before = snapshot(studio.home), snapshot(studio.dest)
     for check in (True, False):
-        answer = studio.carry(check=check)
+        answer = studio.adopt(check=check)
         assert answer["failed"]
         assert f"{studio.src}/checkpoints/a" in answer["msg"]
         assert "another content" in answer["msg"]
@@ -128,28 +128,28 @@ def test_files_that_differ_stop_the_run_before_anything_happens(studio: Studio) 
         assert (snapshot(studio.home), snapshot(studio.dest)) == before
 
 
-def test_a_file_in_the_place_of_a_directory_stops_the_run(studio: Studio) -> None:
+def test_file_in_place_of_a_directory_is_refused(studio: Studio) -> None:
     studio.write(studio.src, {"vae/a": "1", "loras": "a file"})
     studio.write(studio.dest, {"vae": "a file", "loras/b": "1"})
-    answer = studio.carry()
+    answer = studio.adopt()
     assert "vae: a directory here, a file on the share" in answer["msg"]
     assert "loras: a file here, a directory on the share" in answer["msg"]
     assert "vae/a" not in answer["msg"]
 
 
-def test_what_comfyui_itself_brings_may_differ(studio: Studio) -> None:
+def test_files_of_comfyui_itself_may_differ(studio: Studio) -> None:
     studio.write(studio.src, {"configs/v1.yaml": "old", "a": "1"})
     studio.write(studio.dest, {"configs/v1.yaml": "new"})
-    answer = studio.carry(prefer_share=["configs/*.yaml"])
+    answer = studio.adopt(prefer_share=["configs/*.yaml"])
     assert answer["carried"][0]["kept_on_share"] == ["configs/v1.yaml"]
     assert (studio.dest / "configs/v1.yaml").read_text() == "new"
     assert (studio.renamed()[0] / "configs/v1.yaml").read_text() == "old"
 
 
-def test_another_version_of_a_model_gets_a_name_of_its_own(studio: Studio) -> None:
+def test_differing_model_is_copied_under_another_name(studio: Studio) -> None:
     studio.write(studio.src, {"manifests/llama/latest": "mine", "blobs/x": "1"})
     studio.write(studio.dest, {"manifests/llama/latest": "your"})
-    answer = studio.carry(rename=["manifests/*"], suffix="-worker1")
+    answer = studio.adopt(rename=["manifests/*"], suffix="-worker1")
     assert answer["carried"][0]["renamed_on_share"] == ["manifests/llama/latest -> manifests/llama/latest-worker1"]
     assert (studio.dest / "manifests/llama/latest").read_text() == "your"
     assert (studio.dest / "manifests/llama/latest-worker1").read_text() == "mine"
@@ -157,13 +157,13 @@ def test_another_version_of_a_model_gets_a_name_of_its_own(studio: Studio) -> No
 
 def test_excluded_files_stay_in_the_renamed_directory(studio: Studio) -> None:
     studio.write(studio.src, {"blobs/sha256-a-partial-0": "half", "blobs/sha256-b": "whole"})
-    answer = studio.carry(exclude=["blobs/*-partial*"])
+    answer = studio.adopt(exclude=["blobs/*-partial*"])
     assert answer["carried"][0]["left"] == ["blobs/sha256-a-partial-0"]
     assert not (studio.dest / "blobs/sha256-a-partial-0").exists()
     assert (studio.renamed()[0] / "blobs/sha256-a-partial-0").read_text() == "half"
 
 
-def test_links_mean_the_same_on_the_share(studio: Studio) -> None:
+def test_links_have_the_same_meaning_on_the_share(studio: Studio) -> None:
     studio.write(studio.src, {"loras/a": "a"})
     studio.write(studio.home, {"elsewhere/b": "b", "elsewhere/deep/c": "c", "one": "1"})
     (studio.src / "relative").symlink_to("loras/a")
@@ -174,7 +174,7 @@ def test_links_mean_the_same_on_the_share(studio: Studio) -> None:
     (studio.src / "nowhere").symlink_to("/does/not/exist")
     (studio.src / "circle").symlink_to("..")
     (studio.home / "elsewhere/circle").symlink_to(studio.home / "elsewhere")
-    (carried,) = studio.carry()["carried"]
+    (pair,) = studio.adopt()["carried"]
     assert os.readlink(studio.dest / "relative") == "loras/a"
     for name in ("relative", "absolute", "loras/up"):
         assert not os.path.isabs(os.readlink(studio.dest / name))
@@ -183,59 +183,59 @@ def test_links_mean_the_same_on_the_share(studio: Studio) -> None:
     assert (studio.dest / "outside/deep/c").read_text() == "c"
     assert not (studio.dest / "outside-file").is_symlink()
     assert (studio.dest / "outside-file").read_text() == "1"
-    assert sorted(carried["followed"]) == ["outside", "outside-file"]
-    assert sorted(carried["dangling"]) == ["circle", "nowhere", "outside/circle"]
+    assert sorted(pair["followed"]) == ["outside", "outside-file"]
+    assert sorted(pair["dangling"]) == ["circle", "nowhere", "outside/circle"]
 
 
-def test_several_names_of_one_file_stay_one_file(studio: Studio) -> None:
+def test_hard_links_stay_one_file(studio: Studio) -> None:
     studio.write(studio.src, {"a": "x" * 1000})
     os.link(studio.src / "a", studio.src / "b")
-    answer = studio.carry()
+    answer = studio.adopt()
     assert answer["carried"][0]["copied_bytes"] == 1000
     assert (studio.dest / "a").samefile(studio.dest / "b")
 
 
-def test_the_group_may_use_what_was_private(studio: Studio) -> None:
+def test_group_gets_access_to_private_files(studio: Studio) -> None:
     studio.write(studio.src, {"d/a": "1"})
     (studio.src / "d/a").chmod(0o400)
     (studio.src / "d").chmod(0o700)
-    studio.carry()
+    studio.adopt()
     assert stat.S_IMODE((studio.dest / "d/a").stat().st_mode) == 0o660
     assert stat.S_IMODE((studio.dest / "d").stat().st_mode) & 0o770 == 0o770
 
 
-def test_sockets_and_pipes_stay(studio: Studio) -> None:
+def test_sockets_and_pipes_are_not_copied(studio: Studio) -> None:
     os.mkfifo(studio.src / "pipe")
-    assert studio.carry()["carried"][0]["left"] == ["pipe"]
+    assert studio.adopt()["carried"][0]["left"] == ["pipe"]
 
 
-def test_a_link_to_another_place_is_carried_over_and_kept(studio: Studio) -> None:
+def test_directory_behind_a_link_is_copied_and_the_link_renamed(studio: Studio) -> None:
     studio.write(studio.home, {"big-disk/a": "1"})
     studio.src.rmdir()
     studio.src.symlink_to("big-disk")
-    studio.carry()
+    studio.adopt()
     assert os.readlink(studio.renamed()[0]) == "big-disk"
     assert os.readlink(studio.src) == str(studio.dest)
     assert (studio.dest / "a").read_text() == "1"
 
 
-def test_a_directory_that_is_missing_becomes_a_link_where_its_parent_is(studio: Studio) -> None:
+def test_missing_directory_becomes_a_link_where_its_parent_exists(studio: Studio) -> None:
     studio.src.rmdir()
-    assert not studio.carry(only_existing=True)["changed"]
-    assert studio.carry()["changed"]
+    assert not studio.adopt(only_existing=True)["changed"]
+    assert studio.adopt()["changed"]
     assert studio.src.is_symlink()
 
 
-def test_a_host_without_any_of_it_has_nothing_to_do(studio: Studio) -> None:
+def test_host_without_the_directories_changes_nothing(studio: Studio) -> None:
     studio.src.rmdir()
     studio.home.rmdir()
-    answer = studio.carry()
+    answer = studio.adopt()
     assert not answer["changed"]
     assert answer["absent"] == [str(studio.src)]
 
 
 @pytest.mark.parametrize(
-    ("marker", "said"),
+    ("marker", "message"),
     [
         (None, "is not a share of the studio, or is not mounted"),
         ('{"studio_id": "there", "share": "comfyui_models"}', "'there'"),
@@ -243,44 +243,44 @@ def test_a_host_without_any_of_it_has_nothing_to_do(studio: Studio) -> None:
         ("not json", "not readable"),
     ],
 )
-def test_only_the_right_share_is_written_to(studio: Studio, marker: str | None, said: str) -> None:
+def test_wrong_share_is_refused(studio: Studio, marker: str | None, message: str) -> None:
     studio.write(studio.src, {"a": "1"})
     place = studio.dest / ".noslop-share"
     place.unlink()
     if marker is not None:
         place.write_text(marker)
     before = snapshot(studio.home), snapshot(studio.dest)
-    answer = studio.carry()
+    answer = studio.adopt()
     assert answer["failed"]
-    assert said in answer["msg"]
+    assert message in answer["msg"]
     assert (snapshot(studio.home), snapshot(studio.dest)) == before
 
 
-def test_a_share_inside_the_directory_is_refused(studio: Studio) -> None:
+def test_share_inside_the_directory_is_refused(studio: Studio) -> None:
     inner = Studio(studio.home)
     inner.dest.rename(studio.src / "share")
     studio.dest = studio.src / "share"
-    assert "overlaps" in studio.carry()["msg"]
+    assert "overlaps" in studio.adopt()["msg"]
 
 
-def test_taking_it_back_gives_the_old_directory_its_name(studio: Studio) -> None:
+def test_removal_renames_the_directory_back(studio: Studio) -> None:
     studio.write(studio.src, {"a": "1"})
     before = snapshot(studio.src)
-    studio.carry()
+    studio.adopt()
     studio.write(studio.dest, {"b": "came later"})
-    assert studio.carry(state="absent", check=True)["changed"]
+    assert studio.adopt(state="absent", check=True)["changed"]
     assert studio.src.is_symlink()
-    assert studio.carry(state="absent")["changed"]
+    assert studio.adopt(state="absent")["changed"]
     assert snapshot(studio.src) == before
     assert not studio.src.is_symlink()
     assert (studio.dest / "b").read_text() == "came later"
-    assert not studio.carry(state="absent")["changed"]
+    assert not studio.adopt(state="absent")["changed"]
 
 
-def test_taking_back_leaves_links_of_others_alone(studio: Studio) -> None:
+def test_removal_keeps_foreign_links(studio: Studio) -> None:
     studio.src.rmdir()
     studio.src.symlink_to("/somewhere/else")
-    assert not studio.carry(state="absent")["changed"]
+    assert not studio.adopt(state="absent")["changed"]
     assert os.readlink(studio.src) == "/somewhere/else"
 
 
@@ -288,14 +288,14 @@ CONTENTS: dict[str, str] = {"checkpoints/a": "a" * 70000, "checkpoints/b": "", "
 
 
 def changes_of_a_whole_run(root: Path) -> int:
-    """How many changes a run makes."""
+    """Return the number of changes of a run."""
     studio = Studio(root)
     studio.write(studio.src, CONTENTS)
-    changes: int = studio.carry(fault=Fault(0, die))["changes"]
+    changes: int = studio.adopt(fault=Fault(0, die))["changes"]
     return changes
 
 
-def test_a_run_killed_anywhere_is_finished_by_the_next(tmp_path: Path) -> None:
+def test_run_killed_at_any_change_is_completed_by_the_next(tmp_path: Path) -> None:
     total = changes_of_a_whole_run(tmp_path / "counting")
     assert total > 10
     for number in range(1, total + 1):
@@ -303,8 +303,8 @@ def test_a_run_killed_anywhere_is_finished_by_the_next(tmp_path: Path) -> None:
         studio.write(studio.src, CONTENTS)
         (studio.src / "link").symlink_to("vae/deep/c")
         before = snapshot(studio.src)
-        assert studio.carry(fault=Fault(number, die))["died"] == 9
-        assert "failed" not in studio.carry()
+        assert studio.adopt(fault=Fault(number, die))["died"] == 9
+        assert "failed" not in studio.adopt()
         assert os.readlink(studio.src) == str(studio.dest)
         (renamed,) = studio.renamed()
         assert snapshot(renamed) == before
@@ -313,21 +313,21 @@ def test_a_run_killed_anywhere_is_finished_by_the_next(tmp_path: Path) -> None:
         assert not [name for name in on_share if ".noslop-part-" in name]
 
 
-def test_a_failure_anywhere_leaves_the_directory_in_use(tmp_path: Path) -> None:
-    """The disk fails at any change: the directory is what it was, or a whole link, and the next run succeeds."""
+def test_failure_at_any_change_keeps_the_directory_usable(tmp_path: Path) -> None:
+    """Let the disk fail at each change: the directory is unchanged, or a complete link, and the next run succeeds."""
     failed = 0
     for number in range(1, changes_of_a_whole_run(tmp_path / "counting") + 1):
         studio = Studio(tmp_path / str(number))
         studio.write(studio.src, CONTENTS)
         before = snapshot(studio.src)
-        answer = studio.carry(fault=Fault(number, break_disk))
+        answer = studio.adopt(fault=Fault(number, break_disk))
         if answer.get("failed"):
             failed += 1
             assert "Input/output error" in answer["msg"]
             assert snapshot(studio.src) == before
             assert studio.renamed() == []
         assert studio.src.is_symlink() != answer.get("failed", False)
-        assert "failed" not in studio.carry()
+        assert "failed" not in studio.adopt()
         assert before.items() <= snapshot(studio.dest).items()
     assert failed > 5
 
@@ -337,16 +337,16 @@ FILES = st.dictionaries(NAMES, st.sampled_from(["", "x", "y", "longer"]), max_si
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(here=FILES, there=FILES, data=st.data())
-def test_whatever_both_sides_hold_nothing_is_lost(
-    tmp_path_factory: pytest.TempPathFactory, here: dict[str, str], there: dict[str, str], data: st.DataObject
+@given(own=FILES, shared=FILES, data=st.data())
+def test_no_file_is_lost_for_any_content(
+    tmp_path_factory: pytest.TempPathFactory, own: dict[str, str], shared: dict[str, str], data: st.DataObject
 ) -> None:
     studio = Studio(tmp_path_factory.mktemp("studio"))
-    studio.write(studio.src, here)
-    studio.write(studio.dest, there)
+    studio.write(studio.src, own)
+    studio.write(studio.dest, shared)
     before, share_before = snapshot(studio.src), snapshot(studio.dest)
-    answer = studio.carry()
-    differing = {name for name in here.keys() & there.keys() if here[name] != there[name]}
+    answer = studio.adopt()
+    differing = {name for name in own.keys() & shared.keys() if own[name] != shared[name]}
     if differing:
         assert answer["failed"]
         assert all(f"{studio.src}/{name}:" in answer["msg"] for name in differing)
@@ -357,7 +357,7 @@ def test_whatever_both_sides_hold_nothing_is_lost(
     assert snapshot(renamed) == before
     share = snapshot(studio.dest)
     assert share_before.items() <= share.items()
-    assert {name: (studio.dest / name).read_text() for name in here} == here
+    assert {name: (studio.dest / name).read_text() for name in own} == own
 
 
 NOBODY = 65534
@@ -371,33 +371,33 @@ class TestTwoAccounts:
     def own(self, studio: Studio) -> None:
         self.account = pwd.getpwuid(NOBODY).pw_name
         place = studio.src
-        while place != Path("/tmp") and place != place.parent:  # pytest's directories are closed to others
+        while place != Path("/tmp") and place != place.parent:  # other accounts cannot enter pytest's directories
             place.chmod(0o755)
             place = place.parent
         os.chown(studio.dest, NOBODY, NOBODY)
         studio.dest.chmod(0o700)
 
-    def test_what_is_written_belongs_to_the_share(self, studio: Studio) -> None:
+    def test_copied_files_belong_to_the_share(self, studio: Studio) -> None:
         studio.write(studio.src, {"d/a": "1"})
         (studio.src / "d/a").chmod(0o600)
-        answer = studio.carry(account=self.account)
+        answer = studio.adopt(account=self.account)
         assert "failed" not in answer
         assert {path.stat().st_uid for path in (studio.dest / "d", studio.dest / "d/a")} == {NOBODY}
 
-    def test_a_link_publishes_nothing_that_its_owner_may_not_read(self, studio: Studio) -> None:
+    def test_link_does_not_publish_unreadable_files(self, studio: Studio) -> None:
         secret = studio.home / "secret"
         secret.write_text("for root only")
         secret.chmod(0o600)
         os.chown(studio.src, NOBODY, NOBODY)
         (studio.src / "model").symlink_to(secret)
-        answer = studio.carry(account=self.account)
+        answer = studio.adopt(account=self.account)
         assert "Permission denied" in answer["msg"]
         assert not (studio.dest / "model").exists()
         assert studio.src.is_dir()
         assert not studio.src.is_symlink()
 
-    def test_a_link_in_place_of_the_directory_leads_to_nothing_of_roots(self, studio: Studio) -> None:
-        """The person exchanged it, or a directory above it, for a link to what only root may read and rename."""
+    def test_link_in_place_of_the_directory_does_not_expose_roots_files(self, studio: Studio) -> None:
+        """Replace it, or a directory above it, by a link to files that only root may read and rename."""
         outside = studio.home.parent / "outside" / "models"
         outside.mkdir(parents=True)
         (outside / "secret").write_text("for root only")
@@ -406,14 +406,14 @@ class TestTwoAccounts:
         moved = studio.src.with_name("moved")
         studio.src.rename(moved)
         studio.src.symlink_to(outside)
-        assert studio.carry(account=self.account)["failed"]
+        assert studio.adopt(account=self.account)["failed"]
         assert os.listdir(outside) == ["secret"]
         assert [name for name in os.listdir(studio.dest) if not name.startswith(".")] == []
 
-    def test_the_link_is_made_by_who_owns_its_directory(self, studio: Studio) -> None:
+    def test_link_is_made_as_the_owner_of_its_directory(self, studio: Studio) -> None:
         studio.write(studio.src, {"a": "1"})
         os.chown(studio.src.parent, NOBODY, NOBODY)
         os.chown(studio.src, NOBODY, NOBODY)
-        assert "failed" not in studio.carry(account=self.account)
+        assert "failed" not in studio.adopt(account=self.account)
         assert studio.src.is_symlink()
         assert studio.src.lstat().st_uid == NOBODY

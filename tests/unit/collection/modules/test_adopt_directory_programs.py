@@ -1,4 +1,4 @@
-"""What runs from a directory is stopped before it is carried over, and runs again when that fails."""
+"""Test that programs are stopped before their directory is adopted, and started again after a failure."""
 
 from __future__ import annotations
 
@@ -23,22 +23,22 @@ MAIN = "import pathlib, signal\npathlib.Path('runs').write_text('yes')\nsignal.p
 
 
 def wait_until(condition: Callable[[], bool]) -> None:
-    """Wait for something that is on its way; a test that hangs here has found a fault."""
+    """Wait for a condition; a test that hangs here has detected a fault."""
     while not condition():
         time.sleep(0.02)
 
 
 def started_as(pid: int, name: str) -> processes.Process:
-    """The process, as soon as it is the program that it was started to be."""
+    """Return the process as soon as it executes the program."""
     while True:
-        found = processes.read(pid)
-        if found is not None and found.arguments[0] == name:
-            return found
+        process = processes.read(pid)
+        if process is not None and process.arguments[0] == name:
+            return process
         time.sleep(0.02)
 
 
 class Program:
-    """A program that runs from a person's directory, as ComfyUI does."""
+    """A program that runs from a user's directory, as ComfyUI does."""
 
     def __init__(self, root: Path) -> None:
         self.home = root / "ComfyUI"
@@ -53,27 +53,27 @@ class Program:
         )
         wait_until((self.home / "runs").exists)
 
-    def carry(self, *, check: bool = False) -> dict[str, Any]:
+    def adopt(self, *, check: bool = False) -> dict[str, Any]:
         pair = {"src": str(self.home / "models"), "dest": str(self.share), "share": "comfyui_models"}
         arguments = {"pairs": [pair], "account": getpass.getuser(), "studio_id": "here", "running_from": str(self.home)}
-        return run_module("carry_over", arguments, check=check)
+        return run_module("adopt_directory", arguments, check=check)
 
 
 @pytest.fixture
 def program(tmp_path: Path) -> Iterator[Program]:
-    found = Program(tmp_path)
-    yield found
-    found.process.kill()
-    found.process.wait()
-    for process in processes.running_from(str(found.home)):
+    program = Program(tmp_path)
+    yield program
+    program.process.kill()
+    program.process.wait()
+    for process in processes.find_running_from(str(program.home)):
         os.kill(process.pid, signal.SIGKILL)
 
 
-def test_the_program_is_stopped_and_named(program: Program) -> None:
+def test_program_is_stopped_and_reported(program: Program) -> None:
     assert program.process.poll() is None
-    check = program.carry(check=True)
+    check = program.adopt(check=True)
     assert program.process.poll() is None
-    answer = program.carry()
+    answer = program.adopt()
     assert program.process.wait() == -signal.SIGTERM
     assert answer["stopped"] == check["stopped"]
     (stopped,) = answer["stopped"]
@@ -81,42 +81,42 @@ def test_the_program_is_stopped_and_named(program: Program) -> None:
     assert "main.py" in stopped
 
 
-def test_a_program_that_runs_from_the_links_is_left_alone(program: Program) -> None:
-    program.carry()
+def test_program_that_runs_from_links_is_not_stopped(program: Program) -> None:
+    program.adopt()
     again = subprocess.Popen([sys.executable, str(program.home / "main.py")], cwd=program.home)
     try:
-        assert not program.carry()["changed"]
+        assert not program.adopt()["changed"]
         assert again.poll() is None
     finally:
         again.kill()
         again.wait()
 
 
-def test_it_runs_again_as_before_when_carrying_over_fails(program: Program) -> None:
+def test_program_is_started_again_after_a_failure(program: Program) -> None:
     with (program.home / "models/download").open("w") as stream:
         stream.write("half")
-        answer = program.carry()
+        answer = program.adopt()
     assert answer["failed"]
     assert f"process {os.getpid()} " in answer["msg"]
     assert f"{program.home}/models/download" in answer["msg"]
     assert (program.home / "models").is_dir()
     assert not (program.home / "models").is_symlink()
     program.process.wait()
-    wait_until(lambda: bool(processes.running_from(str(program.home))))
-    (again,) = processes.running_from(str(program.home))
+    wait_until(lambda: bool(processes.find_running_from(str(program.home))))
+    (again,) = processes.find_running_from(str(program.home))
     assert again.arguments == (sys.executable, "main.py", "", "--port", "8188")
     assert again.directory == str(program.home)
     assert again.environment["LUCK"] == "good luck"
 
 
-def test_nothing_is_stopped_for_a_conflict(program: Program) -> None:
+def test_conflict_stops_no_program(program: Program) -> None:
     (program.share / "a").write_text("2")
-    assert program.carry()["failed"]
+    assert program.adopt()["failed"]
     assert program.process.poll() is None
 
 
-def test_only_programs_are_found(tmp_path: Path) -> None:
-    """Who reads a file, or sits in the directory, does not run from it."""
+def test_only_programs_are_listed(tmp_path: Path) -> None:
+    """Start processes that read a file of the directory, or have it as working directory: they do not run from it."""
     (tmp_path / "main.py").write_text(MAIN)
     others = [
         subprocess.Popen(["tail", "-f", str(tmp_path / "main.py")], stdout=subprocess.DEVNULL),
@@ -125,39 +125,41 @@ def test_only_programs_are_found(tmp_path: Path) -> None:
     try:
         for other, name in zip(others, ("tail", "sleep"), strict=True):
             started_as(other.pid, name)
-        assert processes.running_from(str(tmp_path)) == []
+        assert processes.find_running_from(str(tmp_path)) == []
     finally:
         for other in others:
             other.kill()
             other.wait()
 
 
-def test_an_interpreter_in_the_directory_runs_from_it(tmp_path: Path) -> None:
+def test_interpreter_in_the_directory_runs_from_it(tmp_path: Path) -> None:
     (tmp_path / "venv/bin").mkdir(parents=True)
     (tmp_path / "venv/bin/python").symlink_to("/bin/sleep")
     (tmp_path / "alias").symlink_to(tmp_path / "venv")
     started = subprocess.Popen([str(tmp_path / "alias/bin/python"), "1000"])
     try:
-        wait_until(lambda: bool(processes.running_from(str(tmp_path))))
+        wait_until(lambda: bool(processes.find_running_from(str(tmp_path))))
     finally:
         started.kill()
         started.wait()
 
 
-def test_a_program_that_ignores_the_polite_signal_ends_too(tmp_path: Path) -> None:
+def test_program_that_ignores_sigterm_is_killed(tmp_path: Path) -> None:
     (tmp_path / "main.py").write_text("import signal\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\n" + MAIN)
     started = subprocess.Popen([sys.executable, "main.py"], cwd=tmp_path)
     wait_until((tmp_path / "runs").exists)
-    (process,) = processes.running_from(str(tmp_path))
+    (process,) = processes.find_running_from(str(tmp_path))
     assert processes.stop(process, timeout_s=0.2)
     assert started.wait() == -signal.SIGKILL
 
 
-def test_a_number_that_is_another_process_by_now_is_not_killed(tmp_path: Path) -> None:
+def test_reused_pid_is_not_killed(tmp_path: Path) -> None:
     started = subprocess.Popen(["sleep", "1000"])
     try:
-        found = started_as(started.pid, "sleep")
-        earlier = processes.Process(found.pid, found.started - 1, found.account, found.arguments, found.directory)
+        current = started_as(started.pid, "sleep")
+        earlier = processes.Process(
+            current.pid, current.started - 1, current.account, current.arguments, current.directory
+        )
         assert processes.stop(earlier)
         assert started.poll() is None
     finally:
@@ -177,7 +179,7 @@ def test_a_number_that_is_another_process_by_now_is_not_killed(tmp_path: Path) -
         ("0::/\n", "", ""),
     ],
 )
-def test_the_unit_of_a_process(tmp_path: Path, cgroup: str, unit: str, user_unit: str) -> None:
+def test_unit_of_a_process_is_parsed_from_its_cgroup(tmp_path: Path, cgroup: str, unit: str, user_unit: str) -> None:
     base = tmp_path / "7"
     base.mkdir()
     (base / "cmdline").write_bytes(b"python3\0main.py\0")
@@ -188,10 +190,10 @@ def test_the_unit_of_a_process(tmp_path: Path, cgroup: str, unit: str, user_unit
     (base / "stat").write_text("7 (a ) b) S 1 " + " ".join(str(number) for number in range(5, 53)))
     (base / "cgroup").write_text(cgroup)
     (base / "cwd").symlink_to("/home/artist/ComfyUI")
-    found = processes.read(7, str(tmp_path))
-    assert found is not None
-    assert (found.unit, found.user_unit) == (unit, user_unit)
-    assert found.account == worker_processes.Account(1000, 100, (100, 27))
+    process = processes.read(7, str(tmp_path))
+    assert process is not None
+    assert (process.unit, process.user_unit) == (unit, user_unit)
+    assert process.account == worker_processes.Account(1000, 100, (100, 27))
 
 
 MOUNTINFO = """\
@@ -201,15 +203,15 @@ MOUNTINFO = """\
 
 
 @pytest.mark.parametrize("source", ["/home/artist/ComfyUI/models", "/home/artist/ComfyUI/models/checkpoints"])
-def test_a_mount_point_is_never_renamed(source: str) -> None:
+def test_mount_point_is_refused(source: str) -> None:
     pair = replacement.Pair(source, "/mnt/noslop/comfyui/models", file_copy.Rules())
-    with pytest.raises(file_copy.CarryError, match="something is mounted at /home/artist/ComfyUI/models/checkpoints"):
+    with pytest.raises(file_copy.CopyError, match="something is mounted at /home/artist/ComfyUI/models/checkpoints"):
         replacement.refuse_mounts(pair, mountinfo.parse_mountinfo(MOUNTINFO))
 
 
-def test_a_share_without_room_is_refused(tmp_path: Path) -> None:
+def test_share_without_free_space_is_refused(tmp_path: Path) -> None:
     pair = replacement.Pair("/home/artist/ComfyUI/models", str(tmp_path), file_copy.Rules())
     large = file_tree.Entry("checkpoints/large", "file", "/nowhere", size_bytes=2**60)
     pair.comparison.missing.append((large, large.path))
-    with pytest.raises(file_copy.CarryError, match=r"GB free, and 1152921504\.6 GB are to be carried over"):
-        replacement.refuse_lack_of_room([pair])
+    with pytest.raises(file_copy.CopyError, match=r"GB free, and 1152921504\.6 GB are to be copied"):
+        replacement.require_free_space([pair])

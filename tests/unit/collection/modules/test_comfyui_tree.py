@@ -1,4 +1,4 @@
-"""The source of ComfyUI is root's, and each share is filled as its owner, whatever links lie in the way."""
+"""Test that ComfyUI's source belongs to root, and that each share is filled as its owner, without following links."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import pytest
 from tests.support.module_runner import run_module
 
 root_only = pytest.mark.skipif(os.geteuid() != 0, reason="only root can act as two accounts")
-#: Accounts that every Debian has, and that run nothing.
+#: Accounts of every Debian without processes.
 BUILDER, OWNER = "games", "news"
 
 
@@ -72,7 +72,7 @@ def host(tmp_path: Path) -> Host:
     return Host(tmp_path)
 
 
-def test_a_revision_is_installed_once_beside_its_shares(host: Host) -> None:
+def test_revision_is_installed_once(host: Host) -> None:
     assert host.install(check=True)["changed"]
     assert not host.base.exists()
     assert host.install()["installed"]
@@ -93,23 +93,23 @@ def test_branches_and_moved_tags_are_refused(host: Host) -> None:
     assert not (host.base / "v1").exists()
 
 
-def test_three_versions_stay_and_the_one_before(host: Host) -> None:
+def test_three_versions_and_the_previous_one_stay(host: Host) -> None:
     for number in range(2, 7):
         host.commit(f"v{number}")
     for number in (1, 2, 3, 4, 5):
         host.install(f"v{number}")
-    host.install("v3")  # the way back
+    host.install("v3")  # the link to the previous version
     host.install("v6")
     assert sorted(os.listdir(host.base)) == ["current", "previous", "v3", "v4", "v5", "v6"]
     assert os.readlink(host.base / "previous") == "v3"
 
 
 @root_only
-def test_each_part_is_done_as_its_own_account(host: Host) -> None:
+def test_each_part_runs_as_its_own_account(host: Host) -> None:
     host.builder, host.owner = BUILDER, OWNER
     for share in host.shares.values():
         shutil.chown(share, OWNER, OWNER)
-    # git refuses a repository of somebody else's, and the one that is named is read all the same.
+    # git refuses a repository of another account, except the one that is named.
     shutil.chown(host.repo / ".git", "nobody")
     assert host.install()["installed"]
     for path in [host.base, *host.base.rglob("*")]:
@@ -119,9 +119,9 @@ def test_each_part_is_done_as_its_own_account(host: Host) -> None:
 
 
 @root_only
-def test_a_share_for_reading_only_is_left_to_the_server(host: Host) -> None:
+def test_read_only_share_is_not_changed(host: Host) -> None:
     host.owner = OWNER
-    for share in host.shares.values():  # theirs to read
+    for share in host.shares.values():  # read-only for the owner
         share.chmod(0o755)
     answer = host.install()
     assert answer["installed"]

@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Files that are written with their secrets, by Ansible itself on this host."""
+"""Test that files are written with their secrets, with Ansible itself on this host."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def write_with_ansible(directory: Path, text: str) -> str:
     return done.stdout + done.stderr
 
 
-def test_a_secret_file_is_written_and_shown_nowhere(tmp_path: Path) -> None:
+def test_secret_file_is_written_and_never_shown(tmp_path: Path) -> None:
     written = write_with_ansible(tmp_path, HIDDEN)
     changed = write_with_ansible(tmp_path, "another " + HIDDEN)
 
@@ -63,19 +63,19 @@ def test_a_secret_file_is_written_and_shown_nowhere(tmp_path: Path) -> None:
     assert "hf_0123456789" not in written + changed
 
 
-def test_a_secret_file_that_is_removed_is_not_shown(tmp_path: Path) -> None:
+def test_removed_secret_file_is_not_shown(tmp_path: Path) -> None:
     file = tmp_path / "environment"
     file.write_text(f"# Managed by NoSlop\nTOKEN={HIDDEN}\n")
 
-    removed = run_module("render", {"files": [{"dest": str(file), "state": "absent", "secret": True}]})
+    removed = run_module("managed_files", {"files": [{"dest": str(file), "state": "absent", "secret": True}]})
 
     assert removed["changed_files"] == [str(file)]
     assert not file.exists()
     assert "hf_0123456789" not in json.dumps(removed)
 
 
-def test_a_missing_text_of_a_secret_file_is_an_error(tmp_path: Path) -> None:
-    answer = run_module("render", {"files": [{"dest": str(tmp_path / "environment"), "secret": True}]})
+def test_missing_secret_text_is_an_error(tmp_path: Path) -> None:
+    answer = run_module("managed_files", {"files": [{"dest": str(tmp_path / "environment"), "secret": True}]})
 
     assert answer["failed"]
     assert not (tmp_path / "environment").exists()

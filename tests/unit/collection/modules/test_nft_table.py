@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What systemd and nft say, and how it is read."""
+"""Test the parsers of the output of systemd and nft."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ansible_collections.noslop.studio.plugins.modules import nft_table
 from hypothesis import given
 from hypothesis import strategies as st
 
-# systemd 252: one block a unit, in the order asked, properties in an order of its own.
+# systemd 252: one block for each unit, in the requested order, properties in an order of its own.
 SHOWN = """\
 Result=success
 LoadState=loaded
@@ -34,7 +34,7 @@ CHAINS = """{"nftables": [{"metainfo": {"version": "1.0.6"}},
  {"chain": {"family": "ip", "table": "filter", "name": "own"}}]}"""
 
 
-def test_units_are_read_in_the_order_asked() -> None:
+def test_units_are_parsed_in_the_requested_order() -> None:
     units = systemd.parse_show(["a.mount", "nothing.service"], SHOWN)
 
     assert units["a.mount"] == systemd.Unit("a.mount", "loaded", "active", "static", True, "success")
@@ -43,11 +43,11 @@ def test_units_are_read_in_the_order_asked() -> None:
     assert not units["nothing.service"].is_active
 
 
-def test_a_foreign_chain_that_drops_is_named() -> None:
+def test_foreign_dropping_chain_is_named() -> None:
     assert nft_table.dropping_chains(CHAINS, ["inet", "noslop_studio"]) == ["inet filter input"]
 
 
-def test_no_tables_are_no_foreign_firewall() -> None:
+def test_empty_ruleset_is_no_foreign_firewall() -> None:
     assert nft_table.dropping_chains("", ["inet", "noslop_studio"]) == []
 
 
@@ -59,14 +59,14 @@ def test_networks_are_canonical_and_of_one_version() -> None:
 
 
 @pytest.mark.parametrize("value", ["worker1", "10.0.0.300", "10.0.0.0/33", "", "*"])
-def test_what_is_no_network_is_named(value: str) -> None:
+def test_invalid_network_is_named(value: str) -> None:
     with pytest.raises(AnsibleFilterError, match="no address and no network"):
         networks.networks(["10.0.0.1", value], 4)
 
 
 @given(st.lists(st.ip_addresses(v=4)))
-def test_nothing_is_lost_and_nothing_twice(addresses: list[object]) -> None:
-    found = networks.networks([str(address) for address in addresses], 4)
+def test_each_network_is_returned_once(addresses: list[object]) -> None:
+    result = networks.networks([str(address) for address in addresses], 4)
 
-    assert len(found) == len(set(found))
-    assert set(found) == {str(address) for address in addresses}
+    assert len(result) == len(set(result))
+    assert set(result) == {str(address) for address in addresses}

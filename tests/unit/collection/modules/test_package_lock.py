@@ -1,4 +1,4 @@
-"""The file of resolved packages is written once beside the inventory, where Ansible passes over it."""
+"""Test that the file of resolved packages is written once beside the inventory, where Ansible ignores it."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def studio(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Studio:
     return Studio(tmp_path)
 
 
-def test_one_host_resolves_and_the_others_take_what_it_wrote(studio: Studio) -> None:
+def test_one_host_resolves_for_all_hosts(studio: Studio) -> None:
     studio.run("--check")
     assert studio.locks() == []
 
@@ -85,6 +85,6 @@ def test_one_host_resolves_and_the_others_take_what_it_wrote(studio: Studio) -> 
     assert lock.read_text() == text
 
 
-def test_a_file_that_cannot_be_written_is_warned_of(studio: Studio) -> None:
+def test_unwritable_file_is_a_warning(studio: Studio) -> None:
     output = studio.run("--limit", "one", "-e", f"lock_directory={studio.inventory}/missing")
     assert "cannot be written" in output

@@ -1,4 +1,4 @@
-"""An environment holds exactly what its lock lists, belongs to root, and stays while its lock does."""
+"""Test that an environment has exactly the packages of its lock, belongs to root, and stays as long as its lock."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ from tests.support.module_runner import run_module
 from tests.support.package_index import sdist, wheel
 
 root_only = pytest.mark.skipif(os.geteuid() != 0, reason="only root can act as two accounts")
-#: An account that every Debian has, and that runs nothing.
+#: An account of every Debian without processes.
 BUILDER = "games"
 
 
 @pytest.fixture(scope="module")
 def tool(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """uv, where the account that builds can run it."""
+    """Return uv at a path where the build account can run it."""
     place = tmp_path_factory.mktemp("uv") / "uv"
     shutil.copy(find_uv_bin(), place)
     return place
 
 
 class Host:
-    """Two indexes: one that has torch for this host's GPU, and one that has everything else, and a newer torch."""
+    """Two indexes: one with torch for this host's GPU, and one with everything else and a newer torch."""
 
     def __init__(self, root: Path, tool: Path) -> None:
         self.gpu, self.all, self.programs = root / "gpu", root / "all", root / "programs"
@@ -60,7 +60,7 @@ class Host:
         return [self.gpu.as_uri(), self.all.as_uri()]
 
     def lock(self, *, directory: Path | None = None, **more: object) -> dict[str, Any]:
-        """What the plugin on the controller does, with the module run as Ansible runs it."""
+        """Resolve a lock as the action plugin does, with the module run as Ansible runs it."""
         steps = [
             {"packages": ["nst-torch"], "index_url": self.indexes[0]},
             {"packages": ["nst-extra"], "requirements": [str(self.requirements)], "index_url": self.indexes[1]},
@@ -90,7 +90,7 @@ class Host:
         return done.stdout.strip()
 
     def contents(self) -> dict[str, bytes]:
-        """Each file of the packages, without what Python compiled."""
+        """Return each file of the packages, without compiled ones."""
         return {
             str(path.relative_to(self.venv)): path.read_bytes()
             for path in (self.venv / "lib").rglob("*")
@@ -107,23 +107,23 @@ def is_alive(pid: int) -> bool:
 
 @pytest.fixture
 def host(tmp_path: Path, tool: Path, monkeypatch: pytest.MonkeyPatch) -> Host:
-    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)  # no index but ours
+    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)  # only our indexes
     for name in ("PIP_EXTRA_INDEX_URL", "PIP_FIND_LINKS", "PIP_INDEX_URL"):
         monkeypatch.delenv(name, raising=False)
     return Host(tmp_path, tool)
 
 
-def test_it_is_filled_from_its_lock_and_then_left_alone(host: Host) -> None:
-    """One story, because each environment takes seconds to make."""
+def test_environment_is_installed_from_its_lock_once(host: Host) -> None:
+    """Test several steps in one test, because each environment takes seconds to make."""
     lock = host.lock()["lock"]
     assert host.keep(lock, check=True)["changed"]
     assert not host.venv.exists()
     assert host.keep(lock)["changed"]
-    # The other index has a newer torch, and not for this GPU.
+    # The other index has a newer torch, for another GPU.
     assert host.has("import nst_extra, nst_painter, nst_torch; print(nst_torch.version)") == "1.0+cpu"
     assert str(host.venv) in host.has("import sys; print(sys.prefix)")
 
-    shutil.move(host.gpu, host.gpu.with_name("gone"))  # no index is asked while nothing changes
+    shutil.move(host.gpu, host.gpu.with_name("gone"))  # no index is used while nothing changes
     assert not host.keep(lock)["changed"]
     assert not host.keep(lock, check=True)["changed"]
     assert host.keep(lock + "\n", check=True)["changed"]
@@ -142,24 +142,24 @@ def test_two_deploys_a_day_apart_install_the_same_bytes(host: Host) -> None:
     host.keep(lock)
     assert host.contents() == before
 
-    host.requirements.write_text("nst-painter\nnst-torch\n")  # what it is made from changed: resolved anew
+    host.requirements.write_text("nst-painter\nnst-torch\n")  # the inputs changed: resolved again
     assert "nst-painter==1.1" in host.lock()["lock"]
 
 
-def test_what_a_later_step_asks_for_by_name_is_its_own(host: Host) -> None:
-    """As numpy, of which the index of torch has an old one."""
+def test_package_requested_by_a_later_step_comes_from_its_index(host: Host) -> None:
+    """Test a package such as numpy, of which the index of torch has an old version."""
     wheel(host.gpu, "nst-torch", "1.1+cpu", needs="nst-numpy")
     wheel(host.gpu, "nst-numpy", "1.0")
     wheel(host.all, "nst-numpy", "2.0")
-    first, second = uv.lock_parts(host.lock()["lock"])
+    first, second = uv.split_lock(host.lock()["lock"])
     assert ("nst-numpy==1.0" in first, "nst-numpy" in second) == (True, False)
     host.requirements.write_text("nst-painter\nNST_numpy >= 2\n")
-    first, second = uv.lock_parts(host.lock()["lock"])
+    first, second = uv.split_lock(host.lock()["lock"])
     assert "nst-torch==1.1+cpu" in first
     assert ("nst-numpy" in first, "nst-numpy==2.0" in second) == (False, True)
 
 
-def test_a_wheel_that_was_replaced_under_its_name_is_refused(host: Host) -> None:
+def test_replaced_wheel_of_the_same_name_is_refused(host: Host) -> None:
     lock = host.lock()["lock"]
     wheel(host.all, "nst-extra", "1.0", more={"nst_extra/evil.py": "1"})
     answer = host.keep(lock)
@@ -188,27 +188,27 @@ def test_source_packages_are_built_only_where_they_are_named(host: Host) -> None
         ("git+https://evil.example/x.git", "address instead"),
     ],
 )
-def test_requirements_of_nodes_choose_no_index(host: Host, line: str, message: str) -> None:
+def test_options_in_requirements_of_nodes_are_refused(host: Host, line: str, message: str) -> None:
     host.requirements.write_text(f"nst-painter\n{line}\n")
     assert message in host.lock()["msg"]
 
 
-def test_a_host_writes_nothing_but_versions_and_hashes_down_for_others() -> None:
+def test_lock_accepts_only_versions_and_hashes() -> None:
     with pytest.raises(Exception, match="not written down for other hosts"):
         package_lock.format_lock("kind", "0" * 64, "torch @ https://evil.example/torch.whl\n")
 
 
-def test_a_requirements_file_that_is_missing_is_named(host: Host) -> None:
+def test_missing_requirements_file_is_named(host: Host) -> None:
     host.requirements.unlink()
     assert str(host.requirements) in host.lock()["msg"]
 
 
-def test_an_interpreter_that_is_missing_is_named(host: Host) -> None:
+def test_missing_interpreter_is_named(host: Host) -> None:
     assert "no-such-python cannot be run" in host.keep("x", python="no-such-python")["msg"]
 
 
-def test_a_wheel_brings_its_own_lock(host: Host) -> None:
-    first, second = uv.lock_parts(host.lock()["lock"])
+def test_wheel_is_installed_with_its_own_lock(host: Host) -> None:
+    first, second = uv.split_lock(host.lock()["lock"])
     shutil.copytree(host.gpu / "nst-torch", host.all / "nst-torch", dirs_exist_ok=True)
     lock = first + second
     made = wheel(host.programs / "wheels", "nst-backend", "1.0", more={"nst_backend/requirements.lock": lock})
@@ -222,8 +222,8 @@ def test_a_wheel_brings_its_own_lock(host: Host) -> None:
 
 
 @root_only
-def test_what_a_package_does_while_it_is_built_reaches_nothing_of_roots(host: Host, tmp_path: Path) -> None:
-    """It runs as the account, plants links, leaves a process behind and marks a program with the set-user-ID bit."""
+def test_build_code_of_a_package_cannot_change_roots_files(host: Host, tmp_path: Path) -> None:
+    """Let it run as the account, plant links, start a background process and set the set-user-ID bit of a program."""
     secret = tmp_path / "secret"
     secret.write_text("root's")
     secret.chmod(0o600)
@@ -248,7 +248,7 @@ def test_what_a_package_does_while_it_is_built_reaches_nothing_of_roots(host: Ho
     sdist(host.all, "nst-built", "1.0", runs=runs)
     host.requirements.write_text("nst-built\n")
     host.account = BUILDER
-    python = "/usr/bin/python3"  # the one that runs this may lie in a person's home
+    python = "/usr/bin/python3"  # the interpreter of this test may lie in a user's home
     lock = host.lock(allow_source=["nst-built"], reader="root", python=python)["lock"]
     answer = host.keep(lock, allow_source=["nst-built"], python=python)
     assert answer["changed"], answer
@@ -266,8 +266,8 @@ def test_what_a_package_does_while_it_is_built_reaches_nothing_of_roots(host: Ho
 
 
 @root_only
-def test_an_environment_of_an_accounts_is_made_anew_and_not_run(host: Host, tmp_path: Path) -> None:
-    """As a version before left it, with links that its account planted."""
+def test_environment_of_an_account_is_replaced_and_not_run(host: Host, tmp_path: Path) -> None:
+    """Test an environment of an earlier version, with links that its account planted."""
     lock = host.lock()["lock"]
     host.keep(lock)
     ran = tmp_path / "ran"

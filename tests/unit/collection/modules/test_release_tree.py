@@ -1,4 +1,4 @@
-"""A release is there whole and verified, or not at all."""
+"""Test that a release is installed whole and verified, or not at all."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Vendor:
         self.address = address
 
     def release(self, **files: str) -> str:
-        """Offer a release with these files (``__`` is a slash) and give its checksum."""
+        """Offer a release with these files (``__`` is a slash), and return its checksum."""
         self.files.mkdir(exist_ok=True)
         with tarfile.open(self.files / NAME, "w:gz") as archive:
             for name, text in files.items():
@@ -58,9 +58,9 @@ class Vendor:
         return run_module("release_tree", arguments, check=check, fault=fault)
 
     def left_over(self) -> list[str]:
-        """What an installation left beside its version directories."""
-        known = {"current", "previous", "1.0", "2.0"}
-        return [name for name in os.listdir(self.base) if name not in known] if self.base.exists() else []
+        """Return the files of an installation beside its version directories."""
+        expected = {"current", "previous", "1.0", "2.0"}
+        return [name for name in os.listdir(self.base) if name not in expected] if self.base.exists() else []
 
 
 class Quiet(http.server.SimpleHTTPRequestHandler):
@@ -88,11 +88,11 @@ def test_a_pinned_release_is_installed_once(vendor: Vendor) -> None:
     assert vendor.command.resolve() == vendor.base / "1.0/bin/program"
     assert os.access(vendor.command, os.X_OK)
     assert vendor.left_over() == []
-    (vendor.files / NAME).unlink()  # not asked again
+    (vendor.files / NAME).unlink()  # no further request
     assert not vendor.install(sha256={NAME: sha256})["changed"]
 
 
-def test_without_a_pin_the_releases_list_is_taken_and_said(vendor: Vendor) -> None:
+def test_without_a_pin_the_releases_list_is_used_with_a_warning(vendor: Vendor) -> None:
     sha256 = vendor.release(bin__program="1")
     answer = vendor.install()
     assert answer["archives"][0]["compared_with"] == f"{vendor.address}/sha256sum.txt"
@@ -100,7 +100,7 @@ def test_without_a_pin_the_releases_list_is_taken_and_said(vendor: Vendor) -> No
 
 
 @pytest.mark.parametrize("pinned", [True, False])
-def test_another_file_is_not_unpacked(vendor: Vendor, pinned: bool) -> None:
+def test_archive_with_another_checksum_is_not_unpacked(vendor: Vendor, pinned: bool) -> None:
     vendor.release(bin__program="good")
     (vendor.files / "sha256sum.txt").write_text(f"{'1' * 64} *{NAME}\n")
     answer = vendor.install(sha256={NAME: "2" * 64} if pinned else {})
@@ -112,25 +112,25 @@ def test_another_file_is_not_unpacked(vendor: Vendor, pinned: bool) -> None:
     assert vendor.left_over() == []
 
 
-def test_a_list_without_the_archive_is_refused(vendor: Vendor) -> None:
+def test_checksum_list_without_the_archive_is_refused(vendor: Vendor) -> None:
     vendor.release(bin__program="good")
     (vendor.files / "sha256sum.txt").write_text("")
     assert f"no line for {NAME}" in vendor.install()["msg"]
 
 
-def test_a_release_of_another_layout_is_refused(vendor: Vendor) -> None:
+def test_release_with_another_layout_is_refused(vendor: Vendor) -> None:
     vendor.release(program="at the top")
     assert "bin/program" in vendor.install()["msg"]
     assert not (vendor.base / "1.0").exists()
 
 
-def test_an_address_that_is_wrong_is_named(vendor: Vendor) -> None:
+def test_wrong_address_is_named(vendor: Vendor) -> None:
     answer = vendor.install(sha256={NAME: "0" * 64})
     assert f"{vendor.address}/{NAME} cannot be downloaded" in answer["msg"]
     assert "404" in answer["msg"]
 
 
-def test_a_new_version_stands_beside_the_old(vendor: Vendor) -> None:
+def test_new_version_is_installed_beside_the_old(vendor: Vendor) -> None:
     vendor.release(bin__program="1")
     vendor.install()
     vendor.release(bin__program="2")
@@ -141,15 +141,15 @@ def test_a_new_version_stands_beside_the_old(vendor: Vendor) -> None:
     assert vendor.command.read_text() == "1"
 
 
-def test_a_release_that_was_replaced_is_installed_again(vendor: Vendor) -> None:
-    """The same version with another checksum: the directory is made anew."""
+def test_replaced_release_is_installed_again(vendor: Vendor) -> None:
+    """Test the same version with another checksum: the directory is replaced."""
     vendor.install(sha256={NAME: vendor.release(bin__program="1", bin__gone="x")})
     assert vendor.install(sha256={NAME: vendor.release(bin__program="2")})["installed"]
     assert vendor.command.read_text() == "2"
     assert not (vendor.base / "1.0/bin/gone").exists()
 
 
-def test_somebody_elses_program_stays(vendor: Vendor) -> None:
+def test_foreign_program_is_kept(vendor: Vendor) -> None:
     vendor.release(bin__program="1")
     vendor.command.parent.mkdir()
     vendor.command.write_text("theirs")
@@ -158,14 +158,14 @@ def test_somebody_elses_program_stays(vendor: Vendor) -> None:
     assert vendor.command.read_text() == "theirs"
 
 
-def test_a_check_downloads_nothing(vendor: Vendor) -> None:
+def test_check_mode_downloads_nothing(vendor: Vendor) -> None:
     answer = vendor.install(check=True)
     assert answer["changed"]
     assert not vendor.base.exists()
     assert not vendor.command.exists()
 
 
-def test_removing_leaves_nothing_of_ours(vendor: Vendor) -> None:
+def test_removal_leaves_no_file_of_ours(vendor: Vendor) -> None:
     vendor.release(bin__program="1")
     vendor.install()
     assert vendor.install(state="absent", check=True)["changed"]
@@ -175,13 +175,13 @@ def test_removing_leaves_nothing_of_ours(vendor: Vendor) -> None:
     assert not vendor.install(state="absent")["changed"]
 
 
-def test_a_run_killed_anywhere_leaves_no_half_release(vendor: Vendor) -> None:
+def test_run_killed_at_any_change_leaves_no_partial_release(vendor: Vendor) -> None:
     sha256 = vendor.release(bin__program="1", lib__data="x" * 1000)
     events = CHANGES | {"open"}
     total = vendor.install(sha256={NAME: sha256}, fault=Fault(0, die, events))["changes"]
     vendor.install(state="absent")
     assert total > 20
-    for number in range(1, total, total // 25):  # in 25 places on the way
+    for number in range(1, total, total // 25):  # at 25 changes of the run
         assert vendor.install(sha256={NAME: sha256}, fault=Fault(number, die, events)).get("died", 9) == 9
         tree = vendor.base / "1.0"
         if tree.exists():

@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The shared directories: each its own account's, taken over from the version before, and no way out of them."""
+"""Test the shared directories: each has its own account, also after an upgrade, and no link leads out of them."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give fi
 
 @pytest.fixture
 def place() -> Iterator[Path]:
-    """A directory where shares may lie: nothing of a studio lies in /tmp."""
+    """Return a directory that may contain shares, unlike /tmp."""
     with tempfile.TemporaryDirectory(prefix="noslop-test-", dir="/srv") as directory:
         yield Path(directory)
 
 
 @pytest.fixture
 def studio(place: Path) -> dict[str, Any]:
-    """What the module is asked: two shares below a root."""
+    """Return the module's arguments: two shares below a root."""
     root = place / "studio"
     return {
         "root": str(root),
@@ -51,9 +51,9 @@ def studio(place: Path) -> dict[str, Any]:
 
 @pytest.fixture
 def earlier(studio: dict[str, Any]) -> Path:
-    """The same shares as the version before made them: all of one account, with files. Gives the models."""
+    """Make the same shares as the previous version: all of one account, with files. Returns the models."""
     shares = [{**share, "uid": OLD, "gid": OLD} for share in studio["shares"]]
-    assert run_module("share_dirs", {**studio, "shares": shares})["changed"]
+    assert run_module("share_directories", {**studio, "shares": shares})["changed"]
     models = Path(studio["shares"][1]["path"])
     (models / "vae").mkdir()
     (models / "vae" / "flux.safetensors").write_bytes(b"weights")
@@ -70,7 +70,7 @@ def owner(path: Path) -> tuple[int, int]:
 
 
 def snapshot(path: Path) -> dict[str, tuple[int, int, int, bytes]]:
-    """Owner, mode and content of everything in a tree."""
+    """Return owner, mode and content of everything in a tree."""
 
     def walk() -> Iterator[Path]:
         yield path
@@ -88,7 +88,7 @@ def snapshot(path: Path) -> dict[str, tuple[int, int, int, bytes]]:
 
 
 def test_each_share_belongs_to_its_own_account(studio: dict[str, Any]) -> None:
-    result = run_module("share_dirs", studio)
+    result = run_module("share_directories", studio)
 
     assert result["changed"]
     root = Path(studio["root"])
@@ -98,24 +98,24 @@ def test_each_share_belongs_to_its_own_account(studio: dict[str, Any]) -> None:
         assert (owner(path), path.stat().st_mode & 0o7777) == ((share["uid"], share["gid"]), 0o2775)
         marker = path / ".noslop-share"
         assert (owner(marker), marker.stat().st_mode & 0o7777) == ((share["uid"], share["gid"]), 0o444)
-    assert not run_module("share_dirs", studio)["changed"]
+    assert not run_module("share_directories", studio)["changed"]
 
 
-def test_the_example_of_the_documentation_runs(place: Path) -> None:
+def test_documented_example_runs(place: Path) -> None:
     (task,) = yaml.safe_load(share_directories.EXAMPLES.replace("/mnt/noslop", str(place / "noslop")))
 
-    result = run_module("share_dirs", {**task["noslop.studio.share_directories"], "min_free_gb": 0})
+    result = run_module("share_directories", {**task["noslop.studio.share_directories"], "min_free_gb": 0})
 
     assert result["changed"], result
     assert owner(place / "noslop/comfyui/models") == (2601, 2601)
 
 
-def test_a_share_of_the_version_before_is_brought_over(studio: dict[str, Any], earlier: Path) -> None:
+def test_share_of_the_previous_version_gets_its_new_owner(studio: dict[str, Any], earlier: Path) -> None:
     marker = (earlier / ".noslop-share").read_text(encoding="utf-8")
-    predicted = run_module("share_dirs", studio, check=True)
+    predicted = run_module("share_directories", studio, check=True)
     assert owner(earlier) == (OLD, OLD)
 
-    result = run_module("share_dirs", studio)
+    result = run_module("share_directories", studio)
 
     assert predicted["brought_over"] == result["brought_over"] == [str(earlier)]
     assert set(predicted["made"]) >= set(result["made"])
@@ -125,27 +125,27 @@ def test_a_share_of_the_version_before_is_brought_over(studio: dict[str, Any], e
     assert (earlier / "vae/flux.safetensors").read_bytes() == b"weights"
     assert (earlier / ".noslop-share").read_text(encoding="utf-8") == marker
     assert owner(Path(studio["shares"][0]["path"])) == (OLD, OLD)
-    assert not run_module("share_dirs", studio)["changed"]
+    assert not run_module("share_directories", studio)["changed"]
 
 
-def test_a_run_that_was_killed_is_finished_by_the_next(studio: dict[str, Any], earlier: Path) -> None:
+def test_killed_run_is_completed_by_the_next(studio: dict[str, Any], earlier: Path) -> None:
     events = CHANGES | {"os.chown"}
     calls = 0
     for number in range(1, 100):
         for path in (earlier, earlier / "vae", earlier / "vae/flux.safetensors", earlier / ".noslop-share"):
             os.chown(path, OLD, OLD)
         earlier.chmod(0o2775)
-        result = run_module("share_dirs", studio, fault=Fault(number, die, events))
+        result = run_module("share_directories", studio, fault=Fault(number, die, events))
         if "died" not in result:
             break
         calls += 1
-        assert "failed" not in run_module("share_dirs", studio)
+        assert "failed" not in run_module("share_directories", studio)
         owners = {name: owner(earlier / name) for name in ("", "vae", "vae/flux.safetensors", ".noslop-share")}
         assert set(owners.values()) == {(MODELS, MODELS)}, (number, owners)
     assert calls >= 4
 
 
-def test_a_hard_link_to_a_file_outside_is_not_given_away(studio: dict[str, Any], earlier: Path, place: Path) -> None:
+def test_file_with_a_hard_link_outside_keeps_its_owner(studio: dict[str, Any], earlier: Path, place: Path) -> None:
     outside = place / "authorized_keys"
     outside.write_bytes(b"key")
     os.chown(outside, OLD, OLD)
@@ -154,7 +154,7 @@ def test_a_hard_link_to_a_file_outside_is_not_given_away(studio: dict[str, Any],
     os.link(outside, earlier / "linked")
     os.link(root_file, earlier / "vae/linked")
 
-    run_module("share_dirs", studio)
+    run_module("share_directories", studio)
 
     assert owner(outside) == (OLD, OLD)
     assert owner(root_file) == (0, 0)
@@ -163,10 +163,10 @@ def test_a_hard_link_to_a_file_outside_is_not_given_away(studio: dict[str, Any],
 
 @pytest.mark.parametrize("target", ["directory", "file", "missing"])
 @pytest.mark.parametrize("planted", [".", "vae", "vae/flux.safetensors", "new", ".noslop-share"])
-def test_a_planted_link_leads_nowhere(
+def test_planted_link_is_not_followed(
     studio: dict[str, Any], earlier: Path, place: Path, planted: str, target: str
 ) -> None:
-    """Whatever the module makes of it, what the link leads to stays as it is."""
+    """Test that the target of the link does not change, whatever the result of the module."""
     outside = place / "outside"
     (outside / "directory").mkdir(parents=True)
     for path in (outside / "file", outside / "directory" / ".noslop-share"):
@@ -179,28 +179,26 @@ def test_a_planted_link_leads_nowhere(
         os.rename(link, place / "replaced")
     link.symlink_to(outside / target)
 
-    result = run_module("share_dirs", studio)
+    result = run_module("share_directories", studio)
 
     assert snapshot(outside) == before
     assert result.get("failed", False) == (planted in (".", ".noslop-share")), result
 
 
-def test_a_marker_that_is_a_hard_link_is_replaced_and_not_changed(
-    studio: dict[str, Any], earlier: Path, place: Path
-) -> None:
+def test_hard_linked_marker_is_replaced_and_not_changed(studio: dict[str, Any], earlier: Path, place: Path) -> None:
     outside = place / "outside"
     os.rename(earlier / ".noslop-share", outside)
     os.link(outside, earlier / ".noslop-share")
     before = snapshot(outside)
 
-    run_module("share_dirs", studio)
+    run_module("share_directories", studio)
 
     assert snapshot(outside) == before
     assert owner(earlier / ".noslop-share") == (MODELS, MODELS)
 
 
-def test_shares_among_other_files_are_refused_where_that_is_wanted(studio: dict[str, Any]) -> None:
-    result = run_module("share_dirs", {**studio, "require_own_file_system": True})
+def test_shares_among_other_files_are_refused_when_required(studio: dict[str, Any]) -> None:
+    result = run_module("share_directories", {**studio, "require_own_file_system": True})
 
     assert result["failed"]
     for word in (*(share["path"] for share in studio["shares"]), "forge file handles", "lvcreate", "mkfs.ext4"):
@@ -225,6 +223,6 @@ def mount(point: str, device: str, root: str = "/") -> Mount:
         ([mount("/mnt/noslop/projects", "0:31", "/@projects")], False),
     ],
 )
-def test_only_a_file_system_that_holds_nothing_else_is_its_own(mounts: list[Mount], own: bool) -> None:
+def test_only_a_separate_file_system_counts_as_own(mounts: list[Mount], own: bool) -> None:
     table = [mount("/", "8:1"), *mounts]
     assert own_file_system.has_own(table, "/mnt/noslop", "/mnt/noslop/projects") is own

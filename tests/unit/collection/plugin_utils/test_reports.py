@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""From the results of hosts to one report, and through ansible-playbook to the JSON that others read."""
+"""Test the report of the hosts' results, also through ansible-playbook as JSON."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def check(host: str, name: str, *, ok: bool = True, seen: str = "seen", share: s
     )
 
 
-def test_what_to_do_is_told_of_failures_only() -> None:
+def test_next_step_is_kept_for_failures_only() -> None:
     checks = Checks("server")
     checks.add("storage.free", True, seen="60 GB", expected="50 GB", todo="make room")
     checks.add("storage.free", False, seen="40 GB", expected="50 GB", todo="make room", share="projects")
@@ -33,8 +33,8 @@ def test_what_to_do_is_told_of_failures_only() -> None:
     assert [one["todo"] for one in checks.list] == ["", "make room"]
 
 
-def test_a_host_without_a_result_is_a_failed_check() -> None:
-    found = reports.gather(
+def test_host_without_a_result_is_a_failed_check() -> None:
+    checks = reports.gather(
         ["server", "worker1", "worker2", "worker3"],
         {
             "server": [{"checks": [check("server", "storage.free")]}, {"written": {}}],
@@ -43,19 +43,19 @@ def test_a_host_without_a_result_is_a_failed_check() -> None:
         },
     )
 
-    assert [(one["host"], one["check"], one["ok"]) for one in found] == [
+    assert [(one["host"], one["check"], one["ok"]) for one in checks] == [
         ("server", "storage.free", True),
         ("worker1", "host.reachable", False),
         ("worker2", "host.answered", False),
         ("worker3", "host.answered", False),
     ]
-    assert found[1]["seen"] == "No route to host"
-    assert "worker1" in found[1]["todo"]
-    assert found[2]["seen"] == "Missing sudo password"
+    assert checks[1]["seen"] == "No route to host"
+    assert "worker1" in checks[1]["todo"]
+    assert checks[2]["seen"] == "Missing sudo password"
 
 
-def test_the_table_has_a_line_for_each_host_and_area() -> None:
-    lines = reports.summary(
+def test_table_has_a_line_for_each_host_and_area() -> None:
+    lines = reports.summarize(
         [
             check("server", "storage.free"),
             check("server", "storage.marker"),
@@ -70,48 +70,48 @@ def test_the_table_has_a_line_for_each_host_and_area() -> None:
     ]
 
 
-def test_a_failed_check_is_told_in_full() -> None:
-    text = reports.full(check("worker1", "storage.units", ok=False, seen="masked", share="projects"))
+def test_failed_check_is_formatted_with_all_fields() -> None:
+    text = reports.format_check(check("worker1", "storage.units", ok=False, seen="masked", share="projects"))
 
     for word in ("worker1", "storage.units", "projects", "masked", "expected", "mend it"):
         assert word in text
 
 
-def test_what_hosts_have_in_common_is_told_once() -> None:
+def test_equal_checks_of_several_hosts_are_listed_once() -> None:
     checks = [check(host, "host.system", ok=False) for host in ("server", "worker1")]
 
-    (problem,) = reports.problems(checks)
+    (problem,) = reports.list_problems(checks)
 
     assert problem.startswith("  server, worker1: host.system: seen\n")
 
 
-def test_the_headline_names_hosts_checks_and_shares() -> None:
+def test_headline_names_hosts_checks_and_shares() -> None:
     checks = [check("server", "storage.free"), check("worker1", "storage.units", ok=False, share="projects")]
 
-    assert reports.headline(checks) == "1 of 2 checks failed. worker1: storage.units [projects]"
-    assert reports.headline(checks[:1]) == ""
+    assert reports.format_headline(checks) == "1 of 2 checks failed. worker1: storage.units [projects]"
+    assert reports.format_headline(checks[:1]) == ""
 
 
-def test_notes_are_told_though_they_passed() -> None:
+def test_passed_notes_are_listed() -> None:
     checks = [check("server", "server.file_systems", seen=NOTE + "not its own"), check("server", "storage.free")]
 
-    assert reports.notes(checks) == ["  server: server.file_systems: not its own"]
+    assert reports.list_notes(checks) == ["  server: server.file_systems: not its own"]
 
 
-def test_foreign_text_is_one_short_line() -> None:
+def test_foreign_text_becomes_one_short_line() -> None:
     assert shorten("a\nb\t c") == "a b c"
     assert len(shorten("x" * 1000)) == 200
 
 
 def play(tmp_path: Path, hosts: dict[str, Any], *arguments: str) -> tuple[int, str, dict[str, Any]]:
-    """Run the action on the controller, with results as if hosts had registered them."""
+    """Run the action on the controller, with results as hosts would register them."""
     inventory, playbook, report = tmp_path / "hosts.yml", tmp_path / "play.yml", tmp_path / "out" / "report.json"
     (tmp_path / "ansible.cfg").touch()
     inventory.write_text(yaml.safe_dump({"all": {"hosts": hosts}}))
     action = {"hosts": list(hosts), "studio_id": "atelier", "path": str(report)}
     tasks = [
-        {"noslop.studio.verification_report": action, "register": "said"},
-        {"ansible.builtin.assert": {"that": "said.report.ok", "fail_msg": "{{ said.headline }}"}},
+        {"noslop.studio.verification_report": action, "register": "verification"},
+        {"ansible.builtin.assert": {"that": "verification.report.ok", "fail_msg": "{{ verification.headline }}"}},
     ]
     playbook.write_text(yaml.safe_dump([{"hosts": "localhost", "gather_facts": False, "tasks": tasks}]))
     environment = {**os.environ, "ANSIBLE_COLLECTIONS_PATH": str(REPOSITORY / "collections"), "ANSIBLE_NOCOLOR": "1"}
@@ -136,7 +136,7 @@ def broken() -> dict[str, Any]:
     }
 
 
-def test_the_report_of_a_broken_studio(tmp_path: Path, broken: dict[str, Any]) -> None:
+def test_report_of_a_broken_studio(tmp_path: Path, broken: dict[str, Any]) -> None:
     code, output, report = play(tmp_path, broken)
 
     assert code == 2
@@ -151,7 +151,7 @@ def test_the_report_of_a_broken_studio(tmp_path: Path, broken: dict[str, Any]) -
     assert "server: storage.free" not in output
 
 
-def test_the_report_of_a_working_studio(tmp_path: Path, broken: dict[str, Any]) -> None:
+def test_report_of_a_working_studio(tmp_path: Path, broken: dict[str, Any]) -> None:
     code, output, report = play(tmp_path, {"server": broken["server"]}, "-v")
 
     assert code == 0
@@ -160,7 +160,7 @@ def test_the_report_of_a_working_studio(tmp_path: Path, broken: dict[str, Any]) 
     assert "server  storage.free: seen" in output
 
 
-def test_in_check_mode_a_bare_host_is_told_in_one_line(tmp_path: Path, broken: dict[str, Any]) -> None:
+def test_check_mode_reports_a_host_without_deployment_in_one_line(tmp_path: Path, broken: dict[str, Any]) -> None:
     bare = broken["worker1"]["studio_verify_result"] | {"deployed": False}
 
     _, output, report = play(tmp_path, {"worker1": {"studio_verify_result": bare}}, "--check")

@@ -1,4 +1,4 @@
-"""The lock in the backend's wheel has everything that the backend needs, by hash."""
+"""Test that the lock in the backend's wheel has all dependencies of the backend, by hash."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ BLOCKS = re.findall(r"(?m)^[A-Za-z0-9].*\n(?:[ \t].*\n)*", LOCK.read_text())
 
 
 @pytest.mark.parametrize("wanted", PROJECT["dependencies"] + PROJECT["optional-dependencies"]["postgresql"])
-def test_what_the_backend_asks_for_is_locked(wanted: str) -> None:
+def test_dependencies_of_the_backend_are_locked(wanted: str) -> None:
     requirement = Requirement(wanted)
     pins = [Requirement(block.split(" \\")[0]) for block in BLOCKS]
     versions = [pin.specifier for pin in pins if canonicalize_name(pin.name) == canonicalize_name(requirement.name)]
@@ -33,7 +33,7 @@ def test_every_package_has_hashes_and_no_address() -> None:
         assert "://" not in block
 
 
-def test_it_has_wheels_for_both_kinds_of_processor() -> None:
-    """psycopg-binary, pydantic-core and av are programs: one for x86_64 and one for aarch64 each, and more."""
+def test_lock_has_wheels_for_both_architectures() -> None:
+    """Test psycopg-binary, pydantic-core and av, which are compiled for x86_64, for aarch64 and others."""
     for name in ("pydantic-core", "av", "psycopg-binary"):
         assert all(block.count("--hash") > 5 for block in BLOCKS if block.startswith(f"{name}==")), name

@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The unit that loads the firewall: how much of the host it can reach, as systemd counts it."""
+"""Test the exposure of the unit that loads the firewall, as systemd rates it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def test_exposure_of_the_unit_is_low(tmp_path: Path) -> None:
     command = ["systemd-analyze", "security", "--offline=true", "--no-pager", str(unit)]
     shown = subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
-    found = re.search(rf"Overall exposure level for {UNIT}: ([\d.]+)", shown)
-    assert found, shown
-    print(found.group())
-    assert float(found.group(1)) <= HIGHEST_EXPOSURE, shown
+    match = re.search(rf"Overall exposure level for {UNIT}: ([\d.]+)", shown)
+    assert match, shown
+    print(match.group())
+    assert float(match.group(1)) <= HIGHEST_EXPOSURE, shown

@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The units of the services, as the roles' templates make them: what they are exposed to, and what they see."""
+"""Test the units of the services that the roles' templates make: their exposure and their view of the storage."""
 
 from __future__ import annotations
 
@@ -50,18 +50,18 @@ def renderer() -> subprocess.Popen[str]:
 
 def render(template: str, **variables: object) -> str:
     """Render a template of a role with the role's own defaults."""
-    known: dict[str, object] = {
+    values_by_name: dict[str, object] = {
         "noslop_studio_id": "test",
         "inventory_hostname": "host",
         "ansible_facts": {"architecture": "x86_64"},
     }
-    known |= {"__studio_backend_wheel": WHEEL, "job": {"title": "a job", "words": "recover"}, **variables}
-    child = renderer()
-    assert child.stdin is not None
-    assert child.stdout is not None
-    child.stdin.write(json.dumps({"template": template, "variables": known}) + "\n")
-    child.stdin.flush()
-    return str(json.loads(child.stdout.readline()))
+    values_by_name |= {"__studio_backend_wheel": WHEEL, "job": {"title": "a job", "words": "recover"}, **variables}
+    process = renderer()
+    assert process.stdin is not None
+    assert process.stdout is not None
+    process.stdin.write(json.dumps({"template": template, "variables": values_by_name}) + "\n")
+    process.stdin.flush()
+    return str(json.loads(process.stdout.readline()))
 
 
 def unit(name: str, gpu: str = "none", /, **variables: object) -> str:
@@ -77,8 +77,10 @@ def values(text: str, name: str) -> list[str]:
 
 
 @pytest.mark.parametrize("gpu", GPUS)
-def test_no_unit_is_exposed_more_than_it_may(gpu: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    found: list[tuple[str, float]] = []
+def test_exposure_of_each_unit_is_within_its_limit(
+    gpu: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    exposures: list[tuple[str, float]] = []
     for provider in ("nfs", "local"):
         directory = tmp_path / provider
         directory.mkdir()
@@ -95,16 +97,16 @@ def test_no_unit_is_exposed_more_than_it_may(gpu: str, tmp_path: Path, capsys: p
         levels = re.findall(r"Overall exposure level for (\S+): ([\d.]+)", done.stdout)
         assert len(levels) == len(LIMITS), done.stdout + done.stderr
         assert "Unknown" not in done.stderr
-        # It makes up an instance of a template.
-        found += [(re.sub("@.*", "@.service", name), float(level)) for name, level in levels]
+        # It instantiates a template unit.
+        exposures += [(re.sub("@.*", "@.service", name), float(level)) for name, level in levels]
 
     with capsys.disabled():
-        print(f"\nexposure with GPU {gpu}: {', '.join(f'{name} {level}' for name, level in sorted(set(found)))}")
-    assert [(name, level) for name, level in found if level > LIMITS[name]] == []
+        print(f"\nexposure with GPU {gpu}: {', '.join(f'{name} {level}' for name, level in sorted(set(exposures)))}")
+    assert [(name, level) for name, level in exposures if level > LIMITS[name]] == []
 
 
 @pytest.mark.parametrize("name", ["noslop-ollama.service", "noslop-comfyui.service"])
-def test_a_program_sees_of_the_storage_only_its_own_shares(name: str) -> None:
+def test_service_sees_only_its_own_shares(name: str) -> None:
     text = unit(name, noslop_project_storage_dir="/srv/projects")
 
     assert "/mnt/noslop:ro" in values(text, "TemporaryFileSystem")[0].split()
@@ -117,7 +119,7 @@ def test_a_program_sees_of_the_storage_only_its_own_shares(name: str) -> None:
     assert "/mnt/noslop" not in " ".join(values(below, "BindReadOnlyPaths")).split()
 
 
-def test_custom_nodes_are_read_only_and_models_follow_who_may_write() -> None:
+def test_custom_nodes_are_read_only_and_models_follow_the_writers() -> None:
     nodes, models = "/mnt/noslop/comfyui/custom_nodes", "/mnt/noslop/comfyui/models"
 
     by_members, by_server = (unit("noslop-comfyui.service", noslop_models_writers=who) for who in ("members", "server"))
@@ -130,7 +132,7 @@ def test_custom_nodes_are_read_only_and_models_follow_who_may_write() -> None:
     assert models in values(by_server, "ReadOnlyPaths")
 
 
-def test_a_node_that_writes_into_its_folder_gets_a_copy_of_this_hosts_own() -> None:
+def test_writable_node_gets_a_copy_of_its_folder() -> None:
     text = unit("noslop-comfyui.service", comfyui_writable_nodes=["scripts"])
 
     copy = "/var/lib/noslop/comfyui-nodes/scripts:/mnt/noslop/comfyui/custom_nodes/scripts"
@@ -138,7 +140,7 @@ def test_a_node_that_writes_into_its_folder_gets_a_copy_of_this_hosts_own() -> N
     assert "/mnt/noslop/comfyui/custom_nodes" in values(text, "ReadOnlyPaths")
 
 
-def test_no_unit_names_a_value_of_an_environment_that_may_hold_secrets() -> None:
+def test_no_unit_contains_a_secret_of_its_environment() -> None:
     token = {"HF_TOKEN": 'hf_"secret\\ with $dollars` and %percents'}
 
     for role, name in (("ollama", "noslop-ollama.service"), ("comfyui", "noslop-comfyui.service")):
@@ -150,15 +152,15 @@ def test_no_unit_names_a_value_of_an_environment_that_may_hold_secrets() -> None
         assert file.splitlines()[-1] == r'HF_TOKEN="hf_\"secret\\ with \$dollars\` and %percents"'
 
 
-def test_the_backend_may_write_copies_to_another_place() -> None:
+def test_backend_may_write_backups_to_another_directory() -> None:
     text = unit("noslop-backend.service", studio_backend_environment={"NOSLOP_BACKUP_DIR": "/srv/copies"})
 
     assert values(text, "ReadWritePaths") == ["/mnt/noslop -/srv/copies"]
     assert values(unit("noslop-backend.service"), "ReadWritePaths") == ["/mnt/noslop"]
 
 
-def test_the_command_passes_words_on_and_nothing_of_the_environment(tmp_path: Path) -> None:
-    """Its program is one that shows what it was started with; who else than root may run it is tried on a host."""
+def test_command_passes_its_arguments_and_no_environment(tmp_path: Path) -> None:
+    """Run a program that prints its arguments and environment; access by other accounts is tested on a host."""
     program = tmp_path / "program"
     program.write_text("#!/bin/sh\n/usr/bin/env\nprintf 'word %s\\n' \"$@\"\n")
     program.chmod(0o755)
@@ -188,14 +190,14 @@ def test_the_command_passes_words_on_and_nothing_of_the_environment(tmp_path: Pa
     assert "TERM=x /bin/sh" in shown
 
 
-def test_only_devices_of_a_usable_gpu_are_allowed() -> None:
+def test_only_devices_of_usable_gpus_are_allowed() -> None:
     for name in ("noslop-ollama.service", "noslop-comfyui.service"):
         assert values(unit(name, "nvidia"), "DeviceAllow") == ["char-nvidia* rw"]
         assert values(unit(name, "amd"), "DeviceAllow") == ["char-drm rw", "char-kfd rw"]
         assert values(unit(name), "PrivateDevices") == ["true"]
 
 
-def test_nothing_leaves_the_house_unless_it_is_wanted() -> None:
+def test_cloud_and_api_nodes_are_off_by_default() -> None:
     assert '"OLLAMA_NO_CLOUD=1"' in values(unit("noslop-ollama.service"), "Environment")
     assert '"OLLAMA_NO_CLOUD=1"' not in values(unit("noslop-ollama.service", ollama_cloud=True), "Environment")
     assert "--disable-api-nodes" in unit("noslop-comfyui.service")

@@ -22,7 +22,7 @@ from noslop_driver.models import Candidate
 from tests.support.sshd import free_port
 from tests.unit.conftest import StartSshd
 
-NOWHERE = interfaces.Surroundings((), ())
+NOWHERE = interfaces.LocalNetworks((), ())
 PATIENT = scan_targets.Limits(connect_s=20.0, greeting_s=20.0)
 QUICK = scan_targets.Limits(connect_s=0.5, greeting_s=0.5)
 

@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What preflight refuses about hosts, and about all of them together."""
+"""Test preflight's checks of one host, and of the studio as a whole."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from ansible_collections.noslop.studio.plugins.module_utils.checks import host_c
 from ansible_collections.noslop.studio.plugins.module_utils.checks.check import Check, Checks, is_note
 from ansible_collections.noslop.studio.plugins.module_utils.host import state
 from ansible_collections.noslop.studio.plugins.plugin_utils.validation import studio_rules
-from ansible_collections.noslop.studio.plugins.plugin_utils.validation.misspelled_variables import near_misses
+from ansible_collections.noslop.studio.plugins.plugin_utils.validation.misspelled_variables import find_misspelled
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
@@ -45,7 +45,7 @@ def failed(checks: Checks) -> dict[str, Check]:
     return {check["check"]: check for check in checks.list if not check["ok"]}
 
 
-def test_a_plan_that_works(checks: Checks) -> None:
+def test_working_plan_passes(checks: Checks) -> None:
     studio_rules.judge_plan(checks, PLAN)
 
     assert failed(checks) == {}
@@ -71,20 +71,20 @@ def test_a_plan_that_works(checks: Checks) -> None:
         ({"paths": {"server": ["/a"], "worker1": ["/b"]}}, "studio.paths", "2 different sets of paths"),
     ],
 )
-def test_a_plan_that_cannot_work(checks: Checks, changes: dict[str, Any], check: str, seen: str) -> None:
+def test_broken_plan_fails_one_check(checks: Checks, changes: dict[str, Any], check: str, seen: str) -> None:
     studio_rules.judge_plan(checks, replace(PLAN, **changes))
 
     assert failed(checks)[check]["seen"] == seen
     assert failed(checks)[check]["todo"]
 
 
-def test_a_service_that_nobody_runs_is_noted(checks: Checks) -> None:
+def test_service_without_host_is_a_note(checks: Checks) -> None:
     studio_rules.judge_plan(checks, replace(PLAN, services={"comfyui": []}))
 
     assert [check["seen"] for check in checks.list if is_note(check)] == ["note: no host runs comfyui"]
 
 
-def test_one_machine_alone_is_a_studio(checks: Checks) -> None:
+def test_one_machine_is_a_valid_studio(checks: Checks) -> None:
     alone = replace(
         PLAN, hosts=["one"], servers=["one"], clients=[], provider="local", addresses={}, paths={"one": ["/a"]}
     )
@@ -94,7 +94,7 @@ def test_one_machine_alone_is_a_studio(checks: Checks) -> None:
     assert failed(checks) == {}
 
 
-def test_clones_are_told_apart(checks: Checks) -> None:
+def test_cloned_machines_fail(checks: Checks) -> None:
     twins = {"a": {"machine_id": "1", "hostname": "debian"}, "b": {"machine_id": "1", "hostname": "debian"}}
 
     studio_rules.judge_identities(checks, twins)
@@ -102,26 +102,26 @@ def test_clones_are_told_apart(checks: Checks) -> None:
     assert set(failed(checks)) == {"studio.machine_ids", "studio.hostnames"}
 
 
-def test_hosts_without_a_machine_id_are_no_twins(checks: Checks) -> None:
+def test_hosts_without_machine_id_are_not_clones(checks: Checks) -> None:
     studio_rules.judge_identities(checks, {host: {"machine_id": "", "hostname": host} for host in "ab"})
 
     assert failed(checks) == {}
 
 
 @given(st.floats(0, 3600), st.floats(-7200, 7200))
-def test_clocks_are_judged_by_what_the_controller_knows(took_s: float, difference_s: float) -> None:
-    checks, asked, answered = Checks("studio"), 1_000_000.0, 1_000_000.0 + took_s
-    true_time = asked + took_s / 2
+def test_clocks_are_compared_with_the_controllers_times(elapsed_s: float, difference_s: float) -> None:
+    checks, started, finished = Checks("studio"), 1_000_000.0, 1_000_000.0 + elapsed_s
+    true_time = started + elapsed_s / 2
 
-    studio_rules.judge_clocks(checks, {"a": true_time + difference_s}, asked, answered)
+    studio_rules.judge_clocks(checks, {"a": true_time + difference_s}, started, finished)
 
     if abs(difference_s) <= studio_rules.CLOCK_TOLERANCE_S:
         assert failed(checks) == {}
-    if abs(difference_s) > studio_rules.CLOCK_TOLERANCE_S + took_s:
+    if abs(difference_s) > studio_rules.CLOCK_TOLERANCE_S + elapsed_s:
         assert "studio.clocks" in failed(checks)
 
 
-def test_people_without_accounts(checks: Checks) -> None:
+def test_users_without_accounts_fail_or_are_noted(checks: Checks) -> None:
     unknown = {"server": ["ghost"], "worker1": ["ghost", "ada"]}
 
     studio_rules.judge_users(checks, ["ghost", "ada", "bob"], unknown)
@@ -132,7 +132,7 @@ def test_people_without_accounts(checks: Checks) -> None:
     ]
 
 
-def test_allowed_networks_are_those_of_one_organisation(checks: Checks) -> None:
+def test_too_large_allowed_networks_are_refused(checks: Checks) -> None:
     studio_rules.judge_networks(checks, ["10.0.0.0/8", "192.168.1.7", "2001:db8::/32", "fd00::1"])
     assert failed(checks) == {}
 
@@ -141,11 +141,11 @@ def test_allowed_networks_are_those_of_one_organisation(checks: Checks) -> None:
     assert "'everyone' is no address and no network" in failed(checks)["studio.allowed_networks"]["seen"]
 
 
-def test_slips_in_names_of_variables(checks: Checks) -> None:
-    known, prefixes = preflight_report.known_variables()
+def test_misspelled_variables_are_named(checks: Checks) -> None:
+    declared, prefixes = preflight_report.declared_variables()
     names = ["noslop_user", "studio_verify_scop", "noslop_studio_id", "noslop_party", "ansible_host", "ollama_verion"]
 
-    studio_rules.judge_variables(checks, names, {*known, "ollama_version"}, {*prefixes, "ollama_"})
+    studio_rules.judge_variables(checks, names, {*declared, "ollama_version"}, {*prefixes, "ollama_"})
 
     check = failed(checks)["studio.variables"]
     assert check["todo"].split("; ") == [
@@ -157,22 +157,22 @@ def test_slips_in_names_of_variables(checks: Checks) -> None:
     assert note["seen"] == "note: NoSlop does not read noslop_party"
 
 
-def test_every_variable_of_the_collection_is_known() -> None:
-    known, prefixes = preflight_report.known_variables()
+def test_every_variable_of_the_collection_is_declared() -> None:
+    declared, prefixes = preflight_report.declared_variables()
 
-    assert {"noslop_uid", "studio_preflight_root", "studio_verify_scope"} <= known
+    assert {"noslop_uid", "studio_preflight_root", "studio_verify_scope"} <= declared
     assert {"noslop_", "studio_verify_", "studio_preflight_"} <= prefixes
-    assert near_misses(known, known, prefixes) == {}
+    assert find_misspelled(declared, declared, prefixes) == {}
 
 
 @given(st.sampled_from(sorted(studio.DEFAULTS)), st.data())
-def test_one_letter_too_few_is_always_found(name: str, data: st.DataObject) -> None:
+def test_one_missing_letter_is_always_detected(name: str, data: st.DataObject) -> None:
     position = data.draw(st.integers(len("noslop_"), len(name) - 1))
     slip = name[:position] + name[position + 1 :]
-    # `ui` is as near to `uid` as to `gid`: too little to go by
+    # `ui` resembles `uid` as much as `gid`
     assume(len(name) - len("noslop_") >= 4 and slip not in studio.DEFAULTS)
 
-    assert slip in near_misses([slip], studio.DEFAULTS, ["noslop_"])
+    assert slip in find_misspelled([slip], studio.DEFAULTS, ["noslop_"])
 
 
 @pytest.mark.parametrize(
@@ -189,49 +189,51 @@ def test_one_letter_too_few_is_always_found(name: str, data: st.DataObject) -> N
         ("", False),
     ],
 )
-def test_systems(system: str, supported: bool) -> None:
+def test_supported_systems(system: str, supported: bool) -> None:
     assert host_checks.system_is_supported(state.parse_os_release(system)) == supported
 
 
-def test_addresses_of_this_host() -> None:
+def test_addresses_of_this_host_are_recognised() -> None:
     assert state.has_address("127.0.0.1")
     assert not state.has_address("192.0.2.77")
-    assert "127.0.0.1" not in state.addresses()
+    assert "127.0.0.1" not in state.read_addresses()
 
 
-def test_a_refused_connection_reaches_its_host() -> None:
+def test_refused_connection_counts_as_reached() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
-        assert state.route_error("127.0.0.1", port) == ("", False)
+        assert state.find_route_error("127.0.0.1", port) == ("", False)
         assert state.kernel_listens(port)
 
-    assert state.route_error("127.0.0.1", port) == ("", False)
+    assert state.find_route_error("127.0.0.1", port) == ("", False)
     assert not state.kernel_listens(port)
 
 
-def test_who_stands_in_the_way_of_the_account() -> None:
-    assert state.account_conflicts("root", 0, 0) == []
-    assert state.account_conflicts("noslop", 0, 0) == [
+def test_conflicting_accounts_and_groups_are_named() -> None:
+    assert state.find_account_conflicts("root", 0, 0) == []
+    assert state.find_account_conflicts("noslop", 0, 0) == [
         "the account root has the uid 0",
         "the group root has the gid 0",
     ]
-    assert state.account_conflicts("root", 61234, 61235) == [
+    assert state.find_account_conflicts("root", 61234, 61235) == [
         "the account root exists with 0:0",
         "the group root exists with the gid 0",
     ]
 
 
-def test_users_that_the_host_does_not_know() -> None:
-    assert state.unknown_users(["root", "nobody-at-all"]) == ["nobody-at-all"]
+def test_unknown_users_are_listed() -> None:
+    assert state.find_unknown_users(["root", "nobody-at-all"]) == ["nobody-at-all"]
 
 
-def test_room_is_looked_for_where_a_directory_will_be(tmp_path: Path) -> None:
+def test_free_space_of_a_missing_directory_is_that_of_its_parent(tmp_path: Path) -> None:
     space = os.statvfs(tmp_path)
 
-    assert state.free_bytes(str(tmp_path / "not" / "yet")) == pytest.approx(space.f_bavail * space.f_frsize, rel=0.05)
+    assert state.read_free_bytes(str(tmp_path / "not" / "yet")) == pytest.approx(
+        space.f_bavail * space.f_frsize, rel=0.05
+    )
 
 
-def test_the_kernels_file_systems() -> None:
+def test_file_systems_of_the_kernel_are_recognised() -> None:
     assert state.supports("proc", "proc")
     assert not state.supports("nofs", "nofs")
 
@@ -270,12 +272,12 @@ def options() -> dict[str, Any]:
 
 @pytest.fixture
 def root() -> Iterator[Path]:
-    """A directory where shares may lie, which /tmp is not."""
+    """Return a directory that may contain shares, unlike /tmp."""
     with tempfile.TemporaryDirectory(dir="/srv" if os.access("/srv", os.W_OK) else Path.home()) as name:
         yield Path(name)
 
 
-def look(options: dict[str, Any], root: Path, **changes: object) -> tuple[dict[str, Any], list[Check]]:
+def run_checks(options: dict[str, Any], root: Path, **changes: object) -> tuple[dict[str, Any], list[Check]]:
     shares = [
         {"name": name, "path": f"{root}/{name}", "kind": "work", "env": ""} for name in ("projects", "media_cache")
     ]
@@ -285,13 +287,13 @@ def look(options: dict[str, Any], root: Path, **changes: object) -> tuple[dict[s
     return answer, bad
 
 
-def test_a_host_names_every_problem_at_once(options: dict[str, Any], root: Path) -> None:
+def test_host_reports_all_problems_at_once(options: dict[str, Any], root: Path) -> None:
     accounts = [options["accounts"][0], {"name": "noslop-nodes", "uid": 0, "gid": 0}]
-    wishes = {"address": "192.0.2.77", "accounts": accounts, "users": ["nobody-at-all"], "min_free_gb": 1e9}
+    faults = {"address": "192.0.2.77", "accounts": accounts, "users": ["nobody-at-all"], "min_free_gb": 1e9}
     (root / "projects").mkdir()
     (root / "projects" / ".noslop-share").write_text('{"studio_id": "other", "share": "projects"}')
 
-    answer, bad = look(options, root, **wishes)
+    answer, bad = run_checks(options, root, **faults)
 
     assert [(check["check"], check["share"]) for check in bad] == [
         ("host.account", ""),
@@ -307,24 +309,24 @@ def test_a_host_names_every_problem_at_once(options: dict[str, Any], root: Path)
     assert not (root / "media_cache").exists()
 
 
-def test_a_host_without_a_problem(options: dict[str, Any], root: Path) -> None:
-    assert look(options, root)[1] == []
+def test_host_without_problems_passes(options: dict[str, Any], root: Path) -> None:
+    assert run_checks(options, root)[1] == []
 
 
-def test_shares_among_other_files_stand_in_the_way_where_that_is_wanted(options: dict[str, Any], root: Path) -> None:
-    _, bad = look(options, root, provider="nfs", require_own_file_system=True)
+def test_shares_among_other_files_fail_when_required(options: dict[str, Any], root: Path) -> None:
+    _, bad = run_checks(options, root, provider="nfs", require_own_file_system=True)
 
-    (found,) = [check for check in bad if check["check"] == "storage.own_file_system"]
-    assert str(root) in found["seen"]
-    assert "lvcreate" in found["todo"]
+    (failure,) = [check for check in bad if check["check"] == "storage.own_file_system"]
+    assert str(root) in failure["seen"]
+    assert "lvcreate" in failure["todo"]
 
 
-def test_a_mount_point_that_holds_files_is_named(options: dict[str, Any], root: Path) -> None:
+def test_mount_point_with_files_fails(options: dict[str, Any], root: Path) -> None:
     (root / "projects").mkdir()
     (root / "projects" / "render.png").touch()
     (root / "media_cache").symlink_to("projects")
 
-    _, bad = look(options, root, provider="nfs", server=False, client=True)
+    _, bad = run_checks(options, root, provider="nfs", server=False, client=True)
 
     assert [(check["check"], check["share"]) for check in bad] == [
         ("storage.mount_point", "projects"),
@@ -335,22 +337,22 @@ def test_a_mount_point_that_holds_files_is_named(options: dict[str, Any], root: 
     assert "symbolic link" in bad[1]["seen"]
 
 
-def test_a_port_that_somebody_holds(options: dict[str, Any], root: Path) -> None:
+def test_used_port_fails(options: dict[str, Any], root: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
-        holder = subprocess.Popen(["sleep", "600"], pass_fds=[server.fileno()])
+        listener = subprocess.Popen(["sleep", "600"], pass_fds=[server.fileno()])
     try:
-        _, (bad,) = look(options, root, ollama=True, ollama_port=port)
+        _, (bad,) = run_checks(options, root, ollama=True, ollama_port=port)
     finally:
-        holder.kill()
-        holder.wait()
+        listener.kill()
+        listener.wait()
 
-    assert bad["seen"].startswith(f"port {port} is held by process {holder.pid} (sleep 600)")
-    assert look(options, root, ollama=True, ollama_port=port)[1] == []
+    assert bad["seen"].startswith(f"port {port} is held by process {listener.pid} (sleep 600)")
+    assert run_checks(options, root, ollama=True, ollama_port=port)[1] == []
 
 
-def test_paths_that_cannot_be_shared_end_the_search(options: dict[str, Any]) -> None:
-    _, bad = look(options, Path("/etc/studio"))
+def test_invalid_paths_skip_the_directory_checks(options: dict[str, Any]) -> None:
+    _, bad = run_checks(options, Path("/etc/studio"))
 
     assert {check["check"] for check in bad} == {"storage.paths"}
     assert len(bad) == 3

@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a loaded table does with a connection, against nft's own listing of it."""
+"""Test the evaluation of a loaded table against nft's own listing."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ def rule(*expressions: dict[str, Any], chain: str = "input") -> dict[str, Any]:
 
 
 def addresses(name: str, kind: str, elements: list[Any]) -> dict[str, Any]:
-    found = {"family": "inet", "name": name, "table": "noslop_studio", "type": kind, "flags": ["interval"]}
-    return {"set": {**found, "elem": elements} if elements else found}
+    listing = {"family": "inet", "name": name, "table": "noslop_studio", "type": kind, "flags": ["interval"]}
+    return {"set": {**listing, "elem": elements} if elements else listing}
 
 
 SERVICES = match(field("th", "dport"), {"set": [8188, 11434]})
 BASE = {"family": "inet", "table": "noslop_studio", "name": "input", "type": "filter", "hook": "input", "prio": -10}
-#: As nft 1.0.6 lists the role's table: it merges neighbours to a range, and leaves empty sets without elements.
+#: As nft 1.0.6 lists the role's table: it merges adjacent addresses to a range, and lists empty sets without elements.
 LISTING: dict[str, Any] = {
     "nftables": [
         {"metainfo": {"version": "1.0.6", "json_schema_version": 1}},
@@ -78,12 +78,12 @@ LISTING: dict[str, Any] = {
         ("203.0.113.77", 22, False),
     ],
 )
-def test_who_may_connect(source: str, port: int, dropped: bool) -> None:
+def test_only_members_and_allowed_networks_may_connect(source: str, port: int, dropped: bool) -> None:
     assert nft_rules.Table(LISTING).drops(source, port) == dropped
 
 
 @given(st.ip_addresses(), st.sampled_from([22, 80, 2049, 8188, 11434]))
-def test_the_listing_means_what_the_role_says(source: ipaddress.IPv4Address | ipaddress.IPv6Address, port: int) -> None:
+def test_listing_matches_the_role_template(source: ipaddress.IPv4Address | ipaddress.IPv6Address, port: int) -> None:
     member = str(source) in MEMBERS
     networks = [ipaddress.ip_network(network) for network in ALLOWED]
     allowed = port != 2049 and any(source.version == network.version and source in network for network in networks)
@@ -107,30 +107,30 @@ def judged(listing: dict[str, Any] | None, **changes: list[str]) -> list[Check]:
     return checks.list
 
 
-def test_the_roles_table_passes() -> None:
+def test_loaded_role_table_passes() -> None:
     assert [check["check"] for check in judged(LISTING) if not check["ok"]] == []
 
 
-def test_protocols_may_be_numbers() -> None:
+def test_protocol_numbers_are_understood() -> None:
     listing = copy.deepcopy(LISTING)
     listing["nftables"][8]["rule"]["expr"][0]["match"]["right"] = {"set": [6, 17]}
 
     assert all(check["ok"] for check in judged(listing))
 
 
-def test_a_table_that_was_wiped_is_told() -> None:
+def test_missing_table_fails() -> None:
     (check,) = judged(None)
 
     assert (check["check"], check["ok"], check["seen"]) == ("firewall.loaded", False, "no such table")
 
 
-def test_a_table_without_rules_is_no_firewall() -> None:
+def test_table_without_rules_fails() -> None:
     (check,) = judged({"nftables": LISTING["nftables"][:2]})
 
     assert check["seen"] == "0 rules in the table"
 
 
-def test_missing_rule_is_named_with_whom_it_lets_in() -> None:
+def test_missing_rule_is_reported_with_the_accepted_address() -> None:
     listing = {"nftables": LISTING["nftables"][:-1]}
 
     (_, rules) = judged(listing)
@@ -151,13 +151,13 @@ def test_open_connections_of_removed_members_must_end() -> None:
     assert "lets" not in rules["seen"]
 
 
-def test_a_member_that_is_kept_out_is_named() -> None:
+def test_blocked_member_is_named() -> None:
     (_, rules) = judged(LISTING, members=[*MEMBERS, "10.77.42.14"])
 
     assert rules["seen"].count("keeps the member 10.77.42.14 from port") == 3
 
 
-def test_networks_that_hold_every_address_leave_no_non_member() -> None:
+def test_networks_with_all_addresses_leave_no_non_member() -> None:
     everyone = ["0.0.0.0/0", "::/0"]
     listing = copy.deepcopy(LISTING)
     listing["nftables"][4]["set"]["elem"] = [{"prefix": {"addr": "0.0.0.0", "len": 0}}]
@@ -167,7 +167,7 @@ def test_networks_that_hold_every_address_leave_no_non_member() -> None:
     assert not judged(listing)[1]["ok"]
 
 
-def test_what_is_not_understood_is_no_proof() -> None:
+def test_unknown_expression_fails() -> None:
     listing = copy.deepcopy(LISTING)
     listing["nftables"].insert(7, rule({"vmap": {}}))
 
@@ -176,7 +176,7 @@ def test_what_is_not_understood_is_no_proof() -> None:
     assert (rules["ok"], rules["seen"]) == (False, "holds the expression vmap, which NoSlop did not write")
 
 
-def test_jumps_are_followed() -> None:
+def test_jumps_are_evaluated() -> None:
     listing = {
         "nftables": [
             {"chain": {**BASE, "policy": "drop"}},

@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How a storage server is judged, against what exportfs, nfsd and the kernel's socket tables say."""
+"""Test the checks of a storage server against output of exportfs, nfsd and the kernel's socket tables."""
 
 from __future__ import annotations
 
@@ -38,16 +38,16 @@ def checks() -> Checks:
 
 def exports_checks(checks: Checks, shown: str, clients: list[str] | None = None) -> list[Check]:
     server_checks.judge_exports(
-        checks, STORAGE, SHARES, clients or MEMBERS, exports.parse_shown(shown), table=OWN_DISKS
+        checks, STORAGE, SHARES, clients or MEMBERS, exports.parse_exportfs(shown), table=OWN_DISKS
     )
     return [check for check in checks.list if not check["ok"]]
 
 
-def test_exports_to_members_alone(checks: Checks) -> None:
+def test_exports_to_members_only_pass(checks: Checks) -> None:
     assert exports_checks(checks, GOOD) == []
 
 
-def test_a_network_of_one_address_is_that_address(checks: Checks) -> None:
+def test_network_of_one_address_equals_the_address(checks: Checks) -> None:
     assert exports_checks(checks, GOOD.replace("10.77.42.12(", "10.77.42.12/32(")) == []
 
 
@@ -63,7 +63,7 @@ def test_a_network_of_one_address_is_that_address(checks: Checks) -> None:
         (GOOD.partition("\n")[2], "not exported to 10.77.42.12"),
     ],
 )
-def test_one_export_that_is_wrong(checks: Checks, shown: str, seen: str) -> None:
+def test_wrong_export_fails(checks: Checks, shown: str, seen: str) -> None:
     (bad,) = exports_checks(checks, shown)
 
     assert (bad["check"], bad["share"], bad["seen"]) == ("server.exports", "projects", seen)
@@ -78,24 +78,24 @@ def test_one_export_that_is_wrong(checks: Checks, shown: str, seen: str) -> None
         f"/mnt/noslop  10.77.42.12({OPTIONS.replace(',all_squash', ',no_all_squash')})\n",
     ],
 )
-def test_another_export_that_leads_to_a_share(checks: Checks, other: str) -> None:
+def test_foreign_export_that_reaches_a_share_fails(checks: Checks, other: str) -> None:
     (bad,) = exports_checks(checks, GOOD + other)
 
     assert bad["check"] == "server.detours"
     assert other.split(maxsplit=1)[0] in bad["seen"]
 
 
-def test_an_export_elsewhere_is_nobodys_business(checks: Checks) -> None:
+def test_foreign_export_elsewhere_passes(checks: Checks) -> None:
     assert exports_checks(checks, GOOD + "/srv/video  *(ro,async)\n") == []
 
 
-def test_each_export_is_that_of_its_shares_account(checks: Checks) -> None:
+def test_each_export_squashes_to_the_account_of_its_share(checks: Checks) -> None:
     nodes = {"name": "nodes", "path": "/mnt/noslop/nodes", "owner": "noslop-nodes", "writers": "server"}
     right = OPTIONS.replace("2600", "2602").replace("rw,", "ro,").replace("no_subtree_check,", "")
     shown = "".join(f"{nodes['path']}  {member}({{}})\n" for member in MEMBERS)
 
     for options in (right, OPTIONS, right.replace("ro,", "rw,")):
-        shown_with = exports.parse_shown(shown.replace("{}", options))
+        shown_with = exports.parse_exportfs(shown.replace("{}", options))
         server_checks.judge_exports(checks, STORAGE, [nodes], MEMBERS, shown_with, table=OWN_DISKS[:1])
 
     seen = [check["seen"] for check in checks.list if check["check"] == "server.exports"]
@@ -104,7 +104,7 @@ def test_each_export_is_that_of_its_shares_account(checks: Checks) -> None:
     assert "to 10.77.42.12 without ro" in seen[2]
 
 
-def test_shares_among_other_files_are_noted_or_fail_where_that_is_wanted(checks: Checks) -> None:
+def test_shares_among_other_files_are_noted_or_fail_when_required(checks: Checks) -> None:
     table = [
         mountinfo.Mount("/", "ext4", "/dev/sda", "8:1"),
         mountinfo.Mount("/mnt/noslop/projects", "xfs", "/dev/sdb", "8:16"),
@@ -138,7 +138,7 @@ NFSD = {"threads": "16\n", "versions": "-2 -3 +4 +4.0 +4.1 +4.2\n", "portlist": 
         ({"threads": "", "versions": "", "portlist": ""}, {"server.threads", "server.versions", "server.ports"}),
     ],
 )
-def test_the_running_server(checks: Checks, difference: dict[str, str], bad: set[str]) -> None:
+def test_running_server_is_checked(checks: Checks, difference: dict[str, str], bad: set[str]) -> None:
     server_checks.judge_nfsd(checks, {**NFSD, **difference}, 16)
 
     assert {check["check"] for check in checks.list if not check["ok"]} == bad
@@ -159,7 +159,7 @@ TCP6 = """\
 """
 
 
-def test_listeners_are_read_from_the_kernels_tables() -> None:
+def test_listeners_are_parsed_from_proc_net() -> None:
     four, six = sockets.parse_listeners("tcp", TCP), sockets.parse_listeners("tcp6", TCP6)
 
     assert [str(one) for one in four] == ["tcp 0.0.0.0:2049", "tcp 127.0.0.1:11434", "tcp 0.0.0.0:36397"]
@@ -167,7 +167,7 @@ def test_listeners_are_read_from_the_kernels_tables() -> None:
     assert [one.is_loopback for one in four + six] == [False, True, False, False, True, True]
 
 
-def test_old_helpers_may_not_listen(checks: Checks) -> None:
+def test_listening_nfs3_helpers_fail(checks: Checks) -> None:
     listeners = sockets.parse_listeners("tcp", TCP) + sockets.parse_listeners("tcp6", TCP6)
 
     server_checks.judge_listeners(
@@ -179,7 +179,7 @@ def test_old_helpers_may_not_listen(checks: Checks) -> None:
     assert not check["ok"]
 
 
-def test_nfs_alone_may_listen(checks: Checks) -> None:
+def test_listening_nfs_server_passes(checks: Checks) -> None:
     listeners = [one for one in sockets.parse_listeners("tcp", TCP) if one.port != 0x8E2D]
 
     server_checks.judge_listeners(checks, listeners, {})
@@ -198,7 +198,7 @@ def test_without_a_firewall_services_listen_on_loopback_only(checks: Checks) -> 
     assert (bad["ok"], bad["seen"]) == (False, "listening: tcp 0.0.0.0:2049")
 
 
-def test_this_process_is_found_behind_its_own_socket() -> None:
+def test_program_of_own_socket_is_this_process() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
         (own,) = [one for one in sockets.read_listeners() if one.port == port and one.protocol == "tcp"]

@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How services are asked, against real HTTP servers on loopback."""
+"""Test the checks of the services against real HTTP servers on loopback."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def serving(answers: Callable[[], Answers]) -> Iterator[int]:
             self.wfile.write(body)
 
         def log_message(self, *_: object) -> None:
-            """Say nothing."""
+            """Log nothing."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     thread = threading.Thread(target=server.serve_forever)
@@ -58,7 +58,7 @@ def share(tmp_path: Path) -> dict[str, str]:
     return {"name": "ollama_models", "path": str(tmp_path), "kind": "models", "env": "OLLAMA_MODELS_DIR"}
 
 
-def test_answers_and_their_absence() -> None:
+def test_get_returns_data_or_error() -> None:
     with serving(lambda: {"/api/version": {"version": "0.32.7"}, "/broken": b"<html>"}) as port:
         good = service_probe.get_json("127.0.0.1", port, "/api/version")
         missing = service_probe.get_json("127.0.0.1", port, "/nothing")
@@ -73,34 +73,34 @@ def test_answers_and_their_absence() -> None:
     assert several == {"a": "", "b": ""}
 
 
-def test_a_proxy_of_the_environment_is_passed_by(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_proxy_of_the_environment_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
 
     with serving(lambda: {"/": []}) as port:
         assert not service_probe.get_json("127.0.0.1", port, "/").error
 
 
-def test_waiting_ends_when_it_is_enough() -> None:
-    asked = []
+def test_waiting_ends_when_the_answer_is_enough() -> None:
+    requests = []
 
     def ask() -> service_probe.Answer:
-        asked.append(1)
-        return service_probe.Answer("x", data=["a", "b"][: len(asked)])
+        requests.append(1)
+        return service_probe.Answer("x", data=["a", "b"][: len(requests)])
 
     answer, _ = service_probe.wait_for(ask, lambda listed: "b" in listed, 60)
 
-    assert (answer.data, len(asked)) == (["a", "b"], 2)
+    assert (answer.data, len(requests)) == (["a", "b"], 2)
 
 
 @pytest.mark.parametrize("tags", [None, [], {}, {"models": [{}]}, {"models": ["x"]}])
-def test_an_answer_that_lists_no_models_is_refused(tags: object) -> None:
+def test_answer_without_models_is_refused(tags: object) -> None:
     with pytest.raises(ValueError, match="no list of models"):
-        service_probe.ollama_models(tags)
+        service_probe.parse_ollama_models(tags)
 
 
-def test_models_are_listed_by_name() -> None:
-    assert service_probe.ollama_models({"models": [{"name": "b"}, {"name": "a"}]}) == ["a", "b"]
-    assert service_probe.ollama_models({"models": None}) == []
+def test_models_are_sorted_by_name() -> None:
+    assert service_probe.parse_ollama_models({"models": [{"name": "b"}, {"name": "a"}]}) == ["a", "b"]
+    assert service_probe.parse_ollama_models({"models": None}) == []
 
 
 def process(environment: dict[str, str], unit: str = UNIT.name) -> Process:
@@ -112,17 +112,17 @@ def bad(checks: Checks) -> dict[str, Check]:
 
 
 def ollama(
-    port: int, share: dict[str, str], held_by: list[Process], peers: dict[str, Any] | None = None, unit: Unit = UNIT
+    port: int, share: dict[str, str], listeners: list[Process], peers: dict[str, Any] | None = None, unit: Unit = UNIT
 ) -> Checks:
     checks = Checks("worker1")
-    service = service_checks.Service("ollama", "Ollama", unit, "127.0.0.1", port, share, lambda _: held_by)
-    around = service_checks.Surroundings("worker1", OWN, peers or {}, ask_peers=True, writes=True)
+    service = service_checks.Service("ollama", "Ollama", unit, "127.0.0.1", port, share, lambda _: listeners)
+    around = service_checks.CheckContext("worker1", OWN, peers or {}, ask_peers=True, writes=True)
     service_checks.check_ollama(checks, service, around)
     return checks
 
 
-def test_ollama_with_everything_in_place(share: dict[str, str]) -> None:
-    inspection.leave_nonce(share["path"], "server.1", "x")
+def test_working_ollama_passes(share: dict[str, str]) -> None:
+    inspection.write_nonce(share["path"], "server.1", "x")
     peers = {
         "server": {
             "address": "127.0.0.1",
@@ -149,7 +149,7 @@ def test_ollama_with_everything_in_place(share: dict[str, str]) -> None:
     ]
 
 
-def test_ollama_with_models_of_its_own(share: dict[str, str]) -> None:
+def test_ollama_with_own_models_fails(share: dict[str, str]) -> None:
     peers = {
         "server": {"address": "127.0.0.1", "ollama": False, "models": ["tiny:latest"], "nonces": {}},
         "worker2": {"address": "127.0.0.2", "ollama": True, "ports": {"ollama": 1}, "models": [], "nonces": {}},
@@ -170,7 +170,7 @@ def test_ollama_with_models_of_its_own(share: dict[str, str]) -> None:
     assert checks["services.ollama_peers"]["seen"].startswith("worker2: GET http://127.0.0.2:")
 
 
-def test_a_port_that_another_program_holds(share: dict[str, str]) -> None:
+def test_port_of_another_program_fails(share: dict[str, str]) -> None:
     with serving(lambda: {"/api/version": {"version": "0.1"}}) as port:
         checks = bad(ollama(port, share, [process({}, unit="")]))
 
@@ -186,7 +186,7 @@ def test_a_port_that_another_program_holds(share: dict[str, str]) -> None:
         (Unit(UNIT.name), "services playbook again for worker1"),
     ],
 )
-def test_a_service_that_does_not_run(share: dict[str, str], unit: Unit, todo: str) -> None:
+def test_stopped_service_fails(share: dict[str, str], unit: Unit, todo: str) -> None:
     checks = bad(ollama(1, share, [], unit=unit))
 
     assert set(checks) == {"services.ollama_unit"}
@@ -196,26 +196,26 @@ def test_a_service_that_does_not_run(share: dict[str, str], unit: Unit, todo: st
 def comfyui(port: int, share: dict[str, str], peers: dict[str, Any]) -> dict[str, Check]:
     checks = Checks("worker1")
     unit = Unit("noslop-comfyui.service", "loaded", "active", "enabled")
-    held_by = [process({}, unit=unit.name)]
-    service = service_checks.Service("comfyui", "ComfyUI", unit, "127.0.0.1", port, share, lambda _: held_by)
-    around = service_checks.Surroundings("worker1", OWN, peers, ask_peers=False, writes=True)
+    listeners = [process({}, unit=unit.name)]
+    service = service_checks.Service("comfyui", "ComfyUI", unit, "127.0.0.1", port, share, lambda _: listeners)
+    around = service_checks.CheckContext("worker1", OWN, peers, ask_peers=False, writes=True)
     service_checks.check_comfyui(checks, service, around)
     return {check["check"]: check for check in checks.list}
 
 
-def test_comfyui_lists_what_others_put_there_a_little_later(share: dict[str, str]) -> None:
-    asked = []
+def test_comfyui_may_list_new_files_after_a_delay(share: dict[str, str]) -> None:
+    requests = []
 
     def answers() -> Answers:
-        asked.append(1)
-        listed = ["own.safetensors", "server.safetensors"][: len(asked) - 2]  # not yet at the third request
+        requests.append(1)
+        listed = ["own.safetensors", "server.safetensors"][: len(requests) - 2]  # not yet at the third request
         return {
             "/system_stats": {"system": {"comfyui_version": "0.3.64"}},
             "/models": ["checkpoints", "loras"],
             "/models/checkpoints": listed,
         }
 
-    inspection.leave_nonce(share["path"], "server.1", "x")
+    inspection.write_nonce(share["path"], "server.1", "x")
     nonces = {"ollama_models": {"file": "server.1", "content": "x"}}
     peers = {
         "worker1": {"probe": "own.safetensors"},
@@ -229,7 +229,7 @@ def test_comfyui_lists_what_others_put_there_a_little_later(share: dict[str, str
     assert checks["services.comfyui_lists"]["seen"].startswith("lists what worker1, server put there")
 
 
-def test_a_host_that_could_put_nothing_there_is_named(share: dict[str, str]) -> None:
+def test_host_that_could_not_write_a_file_is_named(share: dict[str, str]) -> None:
     answers = {"/system_stats": {}, "/models": ["loras"], "/models/checkpoints": ["own.safetensors"]}
     peers = {"worker1": {"probe": "own.safetensors"}, "server": {"probe": ""}}
 
@@ -240,8 +240,8 @@ def test_a_host_that_could_put_nothing_there_is_named(share: dict[str, str]) -> 
     assert "server could not put a file there" in checks["services.comfyui_lists"]["seen"]
 
 
-def test_a_service_reads_the_share_in_its_own_view(share: dict[str, str]) -> None:
-    inspection.leave_nonce(share["path"], "a.1", "x")
+def test_service_reads_the_share_in_its_mount_namespace(share: dict[str, str]) -> None:
+    inspection.write_nonce(share["path"], "a.1", "x")
     expected = {"a": {"file": "a.1", "content": "x"}}
 
     outcome = run_one(service_probe.read_as_process(os.getpid(), OWN, share["path"], expected), None, 30)
@@ -252,9 +252,9 @@ def test_a_service_reads_the_share_in_its_own_view(share: dict[str, str]) -> Non
 def backend(port: int, share: dict[str, str], peers: dict[str, Any]) -> dict[str, Check]:
     checks = Checks("server")
     unit = Unit("noslop-backend.service", "loaded", "active", "enabled")
-    held_by = [process({}, unit=unit.name)]
-    service = service_checks.Service("backend", "the backend", unit, "127.0.0.1", port, share, lambda _: held_by)
-    around = service_checks.Surroundings("server", OWN, peers, ask_peers=True, writes=True)
+    listeners = [process({}, unit=unit.name)]
+    service = service_checks.Service("backend", "the backend", unit, "127.0.0.1", port, share, lambda _: listeners)
+    around = service_checks.CheckContext("server", OWN, peers, ask_peers=True, writes=True)
     service_checks.check_backend(checks, service, around)
     return {check["check"]: check for check in checks.list}
 
@@ -267,8 +267,8 @@ UNWELL = {
 }
 
 
-def test_a_backend_that_can_write(share: dict[str, str]) -> None:
-    inspection.leave_nonce(share["path"], "worker1.1", "x")
+def test_working_backend_passes(share: dict[str, str]) -> None:
+    inspection.write_nonce(share["path"], "worker1.1", "x")
     nonces = {"ollama_models": {"file": "worker1.1", "content": "x"}}
     peers = {"worker1": {"address": "127.0.0.1", "backend": False, "nonces": nonces}}
 
@@ -280,7 +280,7 @@ def test_a_backend_that_can_write(share: dict[str, str]) -> None:
     assert list(checks) == [f"services.backend_{what}" for what in ("unit", "answers", "port", "ready", "share")]
 
 
-def test_a_backend_that_answers_and_cannot_write(share: dict[str, str]) -> None:
+def test_backend_that_cannot_write_fails(share: dict[str, str]) -> None:
     with serving(lambda: {"/api/v1/health": UNWELL}) as port:
         checks = backend(port, share, {})
 
@@ -290,32 +290,32 @@ def test_a_backend_that_answers_and_cannot_write(share: dict[str, str]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("health", "said"),
+    ("health", "problems"),
     [
         (WELL, []),
-        ({"status": "degraded", "disk_threads": 16}, ["it says that it is degraded"]),
+        ({"status": "degraded", "disk_threads": 16}, ["its status is degraded"]),
         ({"version": "0.1.0"}, ["its answer is not about its health"]),
         (None, ["its answer is not about its health"]),
     ],
 )
-def test_what_a_backend_complains_of(health: object, said: list[str]) -> None:
-    assert service_probe.unwell(health) == said
+def test_problems_in_the_health_answer_are_listed(health: object, problems: list[str]) -> None:
+    assert service_probe.find_health_problems(health) == problems
 
 
-def test_every_host_asks_for_the_backend(share: dict[str, str]) -> None:
+def test_every_host_checks_the_backend(share: dict[str, str]) -> None:
     unit = Unit("noslop-backend.service")
     checks = Checks("worker1")
 
     with serving(lambda: {"/api/v1/health": WELL}) as port:
-        # At the port that the backend's own host named, whatever this one would have thought.
+        # At the port that the backend's own host reported, and not at this host's default.
         peers = {
             "server": {"address": "127.0.0.1", "backend": True, "ports": {"backend": port}},
             "worker2": {"address": "127.0.0.2", "backend": False, "ports": {"backend": 1}},
         }
         service = service_checks.Service("backend", "the backend", unit, "127.0.0.1", 1, share)
-        around = service_checks.Surroundings("worker1", OWN, peers, ask_peers=True, writes=True)
+        around = service_checks.CheckContext("worker1", OWN, peers, ask_peers=True, writes=True)
         service_checks.check_backend_elsewhere(checks, service, around)
-    service_checks.check_backend_elsewhere(checks, service, around)  # it is gone now
+    service_checks.check_backend_elsewhere(checks, service, around)  # the server has ended
 
     assert [(check["check"], check["ok"]) for check in checks.list] == [
         ("services.backend_peers", True),

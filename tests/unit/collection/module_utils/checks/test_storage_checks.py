@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How a share on a host is judged: each way in which storage can be wrong fails one check, which says what to do."""
+"""Test the checks of a share on a host: each fault fails one check, which contains the next step."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ MODELS_OPTIONS = OPTIONS + ",acregmin=60,acregmax=600,acdirmin=1,acdirmax=3"
 NODES_OPTIONS = MODELS_OPTIONS.replace("rw,", "ro,").replace("noexec,", "")
 
 
-def sight(
+def inspected(
     fstype: str = "nfs4",
     source: str = "10.77.42.11:/mnt/noslop/projects",
     point: str = "/mnt/noslop/projects",
@@ -76,8 +76,8 @@ def checks() -> Checks:
 
 
 def only(checks: Checks, name: str) -> Check:
-    (found,) = [check for check in checks.list if check["check"] == name]
-    return found
+    (check_result,) = [check for check in checks.list if check["check"] == name]
+    return check_result
 
 
 AUTOMOUNT, MOUNT = "mnt-noslop-projects.automount", "mnt-noslop-projects.mount"
@@ -107,7 +107,7 @@ AUTOMOUNT, MOUNT = "mnt-noslop-projects.automount", "mnt-noslop-projects.mount"
         ),
     ],
 )
-def test_units(checks: Checks, automount: Unit, mount: Unit, todo: str) -> None:
+def test_units_on_a_client(checks: Checks, automount: Unit, mount: Unit, todo: str) -> None:
     assert todo in storage_checks.judge_units(checks, PROJECTS, automount, mount)
 
     check = only(checks, "storage.units")
@@ -118,46 +118,48 @@ def test_units(checks: Checks, automount: Unit, mount: Unit, todo: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("storage", "seen", "wrong"),
+    ("storage", "inspection", "wrong"),
     [
-        (CLIENT, sight(), ""),
-        (CLIENT, sight(fstype="ext4", source="/dev/vda", point="/", is_mount_point=False), "not mounted"),
-        (CLIENT, sight(fstype="autofs", source="systemd-1"), "not mounted"),
-        (CLIENT, sight(source="10.77.42.11:/mnt/noslop/media_cache"), "another"),
-        (CLIENT, sight(source="10.77.42.99:/mnt/noslop/projects"), "another"),
-        (CLIENT, sight(fstype="nfs"), "another"),
-        (CLIENT, sight(device="0:99"), "another"),
-        (SERVER, sight(fstype="ext4", source="/dev/vda", point="/", is_mount_point=False), ""),
-        (SERVER, sight(fstype="xfs", source="/dev/sdb"), ""),
-        (SERVER, sight(), "another"),
-        (LOCAL, sight(fstype="tmpfs", source="tmpfs"), "another"),
-        (EXISTING, sight(fstype="ceph", point="/mnt/noslop", is_mount_point=False), ""),
-        (EXISTING, sight(fstype="xfs", source="/dev/sdb"), ""),
-        (EXISTING, sight(fstype="ext4", source="/dev/vda", point="/", is_mount_point=False), "not mounted"),
+        (CLIENT, inspected(), ""),
+        (CLIENT, inspected(fstype="ext4", source="/dev/vda", point="/", is_mount_point=False), "not mounted"),
+        (CLIENT, inspected(fstype="autofs", source="systemd-1"), "not mounted"),
+        (CLIENT, inspected(source="10.77.42.11:/mnt/noslop/media_cache"), "another"),
+        (CLIENT, inspected(source="10.77.42.99:/mnt/noslop/projects"), "another"),
+        (CLIENT, inspected(fstype="nfs"), "another"),
+        (CLIENT, inspected(device="0:99"), "another"),
+        (SERVER, inspected(fstype="ext4", source="/dev/vda", point="/", is_mount_point=False), ""),
+        (SERVER, inspected(fstype="xfs", source="/dev/sdb"), ""),
+        (SERVER, inspected(), "another"),
+        (LOCAL, inspected(fstype="tmpfs", source="tmpfs"), "another"),
+        (EXISTING, inspected(fstype="ceph", point="/mnt/noslop", is_mount_point=False), ""),
+        (EXISTING, inspected(fstype="xfs", source="/dev/sdb"), ""),
+        (EXISTING, inspected(fstype="ext4", source="/dev/vda", point="/", is_mount_point=False), "not mounted"),
     ],
 )
-def test_what_is_mounted(checks: Checks, storage: Storage, seen: dict[str, Any], wrong: str) -> None:
-    assert storage_checks.judge_mount(checks, storage, PROJECTS, seen, "") == wrong
+def test_mounted_file_system_is_checked(
+    checks: Checks, storage: Storage, inspection: dict[str, Any], wrong: str
+) -> None:
+    assert storage_checks.judge_mount(checks, storage, PROJECTS, inspection, "") == wrong
 
     check = only(checks, "storage.mounted")
     assert check["ok"] == (not wrong)
-    assert seen["mount"]["fstype"] in check["seen"]
+    assert inspection["mount"]["fstype"] in check["seen"]
     assert bool(check["todo"]) == bool(wrong)
 
 
-def test_the_units_say_what_to_do_about_a_missing_mount(checks: Checks) -> None:
-    bare = sight(fstype="ext4", source="/dev/vda", point="/", is_mount_point=False)
+def test_step_for_a_missing_mount_comes_from_the_units(checks: Checks) -> None:
+    bare = inspected(fstype="ext4", source="/dev/vda", point="/", is_mount_point=False)
 
     storage_checks.judge_mount(checks, CLIENT, PROJECTS, bare, "unmask it")
 
     assert only(checks, "storage.mounted")["todo"] == "unmask it"
 
 
-def test_an_address_of_version_6_stands_in_brackets(checks: Checks) -> None:
+def test_ipv6_address_in_a_source_has_brackets(checks: Checks) -> None:
     storage = dataclasses.replace(CLIENT, server_address="fd00::11")
 
     assert not storage_checks.judge_mount(
-        checks, storage, PROJECTS, sight(source="[fd00::11]:/mnt/noslop/projects"), ""
+        checks, storage, PROJECTS, inspected(source="[fd00::11]:/mnt/noslop/projects"), ""
     )
 
 
@@ -171,28 +173,28 @@ def test_an_address_of_version_6_stands_in_brackets(checks: Checks) -> None:
         ("not json", "the marker is no marker of NoSlop"),
     ],
 )
-def test_another_marker(checks: Checks, text: str, seen: str) -> None:
-    found = {**sight(), "marker": {"text": text, "error": ""}}
+def test_wrong_marker_fails(checks: Checks, text: str, seen: str) -> None:
+    inspection = {**inspected(), "marker": {"text": text, "error": ""}}
 
-    assert not storage_checks.judge_marker(checks, CLIENT, PROJECTS, found)
+    assert not storage_checks.judge_marker(checks, CLIENT, PROJECTS, inspection)
 
     check = only(checks, "storage.marker")
     assert check["seen"].startswith(seen)
     assert "/mnt/noslop/projects on worker1" in check["todo"]
 
 
-def test_a_missing_marker_names_the_server(checks: Checks) -> None:
-    found = {**sight(), "marker": {"text": "", "error": "No such file or directory"}}
+def test_step_for_a_missing_marker_names_the_server(checks: Checks) -> None:
+    inspection = {**inspected(), "marker": {"text": "", "error": "No such file or directory"}}
 
-    storage_checks.judge_marker(checks, CLIENT, PROJECTS, found)
+    storage_checks.judge_marker(checks, CLIENT, PROJECTS, inspection)
 
     check = only(checks, "storage.marker")
     assert check["seen"] == "no readable marker: No such file or directory"
     assert "10.77.42.11" in check["todo"]
 
 
-def test_the_right_marker(checks: Checks) -> None:
-    assert storage_checks.judge_marker(checks, CLIENT, PROJECTS, sight())
+def test_right_marker_passes(checks: Checks) -> None:
+    assert storage_checks.judge_marker(checks, CLIENT, PROJECTS, inspected())
 
 
 @pytest.mark.parametrize(
@@ -214,8 +216,8 @@ def test_the_right_marker(checks: Checks) -> None:
         ({**NODES, "writers": "members"}, NODES_OPTIONS.replace("ro,", "rw,"), ""),
     ],
 )
-def test_negotiated_options(checks: Checks, share: dict[str, str], options: str, wrong: str) -> None:
-    storage_checks.judge_options(checks, CLIENT, share, sight(options=options)["mount"])
+def test_negotiated_options_are_checked(checks: Checks, share: dict[str, str], options: str, wrong: str) -> None:
+    storage_checks.judge_options(checks, CLIENT, share, inspected(options=options)["mount"])
 
     check = only(checks, "storage.options")
     assert check["ok"] == (not wrong)
@@ -223,8 +225,8 @@ def test_negotiated_options(checks: Checks, share: dict[str, str], options: str,
 
 
 @pytest.mark.parametrize(("rsize", "ok"), [("262144", True), ("65536", True), ("32768", False)])
-def test_the_block_size_may_be_what_the_server_grants(checks: Checks, rsize: str, ok: bool) -> None:
-    storage_checks.judge_options(checks, CLIENT, PROJECTS, sight(options=f"rsize={rsize},wsize=262144")["mount"])
+def test_block_size_may_be_the_servers_limit(checks: Checks, rsize: str, ok: bool) -> None:
+    storage_checks.judge_options(checks, CLIENT, PROJECTS, inspected(options=f"rsize={rsize},wsize=262144")["mount"])
 
     check = only(checks, "storage.block_size")
     assert check["ok"] == ok
@@ -232,13 +234,13 @@ def test_the_block_size_may_be_what_the_server_grants(checks: Checks, rsize: str
 
 
 @pytest.mark.parametrize(("in_force_kb", "ok"), [(15360, True), (16384, True), (128, False), (None, False)])
-def test_read_ahead(checks: Checks, in_force_kb: int | None, ok: bool) -> None:
+def test_read_ahead_is_checked(checks: Checks, in_force_kb: int | None, ok: bool) -> None:
     storage_checks.judge_read_ahead(checks, CLIENT, MODELS, in_force_kb)
 
     assert only(checks, "storage.read_ahead")["ok"] == ok
 
 
-def test_room(checks: Checks) -> None:
+def test_free_space_is_checked(checks: Checks) -> None:
     storage_checks.judge_space(checks, CLIENT, PROJECTS, {"free_bytes": 50e9})
     storage_checks.judge_space(checks, CLIENT, MODELS, {"free_bytes": 49.9e9})
 
@@ -247,28 +249,28 @@ def test_room(checks: Checks) -> None:
     assert (short["ok"], short["seen"]) == (False, "49.9 GB free")
 
 
-def test_a_file_that_could_not_be_written(checks: Checks) -> None:
+def test_failed_write_fails(checks: Checks) -> None:
     storage_checks.judge_written(checks, CLIENT, PROJECTS, {"error": "Permission denied", "waited_s": 0.1})
 
     (check,) = checks.list
     assert (check["ok"], check["seen"]) == (False, "Permission denied")
 
 
-def test_a_file_that_belongs_to_another_account(checks: Checks) -> None:
+def test_file_of_another_account_fails(checks: Checks) -> None:
     storage_checks.judge_written(checks, CLIENT, PROJECTS, {"uid": 65534, "gid": 65534, "waited_s": 0.1})
 
     assert only(checks, "storage.written")["ok"]
     assert not only(checks, "storage.owner")["ok"]
 
 
-def test_a_wait_for_the_grace_period_is_told(checks: Checks) -> None:
+def test_wait_for_the_grace_period_is_reported(checks: Checks) -> None:
     storage_checks.judge_written(checks, CLIENT, PROJECTS, {"uid": 2600, "gid": 2600, "waited_s": 63.0})
 
     assert "after 63 s (a server that was restarted lets clients wait 90 s)" in only(checks, "storage.written")["seen"]
 
 
 @pytest.mark.parametrize(("worst_s", "ok"), [(4.9, True), (-4.9, True), (5.1, False), (-3600.0, False)])
-def test_clocks(checks: Checks, worst_s: float, ok: bool) -> None:
+def test_clock_difference_is_checked(checks: Checks, worst_s: float, ok: bool) -> None:
     storage_checks.judge_clock(checks, {"projects": 0.1, "media_cache": worst_s})
 
     check = only(checks, "storage.clock")
@@ -276,7 +278,7 @@ def test_clocks(checks: Checks, worst_s: float, ok: bool) -> None:
     assert f"{worst_s:+.1f} s" in check["seen"]
 
 
-def test_what_others_wrote(checks: Checks) -> None:
+def test_nonces_of_other_hosts_are_checked(checks: Checks) -> None:
     storage_checks.judge_nonces(checks, PROJECTS, {"server": "", "worker2": ""})
     storage_checks.judge_nonces(checks, MODELS, {"server": "", "worker2": "No such file or directory"})
 
@@ -285,7 +287,7 @@ def test_what_others_wrote(checks: Checks) -> None:
     assert (bad["ok"], bad["seen"]) == (False, "from worker2: No such file or directory")
 
 
-def test_a_share_that_every_account_may_write_to(checks: Checks) -> None:
+def test_share_that_every_account_may_write_to_fails(checks: Checks) -> None:
     outside = {**PROJECTS, "path": "/srv/projects"}
 
     storage_checks.judge_closed(checks, CLIENT, PROJECTS, open_to_all=False)
@@ -298,7 +300,7 @@ def test_a_share_that_every_account_may_write_to(checks: Checks) -> None:
     assert is_note(noted)
 
 
-def test_a_file_belongs_to_the_account_of_its_share(checks: Checks) -> None:
+def test_file_belongs_to_the_account_of_its_share(checks: Checks) -> None:
     storage_checks.judge_written(checks, CLIENT, MODELS, {"uid": 2601, "gid": 2601, "waited_s": 0.1})
     storage_checks.judge_written(checks, CLIENT, MODELS, {"uid": 2600, "gid": 2600, "waited_s": 0.1})
 
@@ -314,7 +316,7 @@ def test_only_the_server_writes_custom_nodes_unless_members_may() -> None:
 
 
 @pytest.mark.parametrize(("reason", "ok"), [("Read-only file system", True), ("", False)])
-def test_a_write_to_a_read_only_share_must_be_refused(checks: Checks, reason: str, ok: bool) -> None:
+def test_write_to_a_read_only_share_must_be_refused(checks: Checks, reason: str, ok: bool) -> None:
     storage_checks.judge_refused_write(checks, NODES, {"refused_write": reason})
 
     assert only(checks, "storage.read_only")["ok"] == ok
@@ -332,7 +334,7 @@ def test_a_write_to_a_read_only_share_must_be_refused(checks: Checks, reason: st
         (100_000_000, 99_999, False),
     ],
 )
-def test_free_inodes(checks: Checks, inodes: int, free: int, ok: bool) -> None:
+def test_free_inodes_are_checked(checks: Checks, inodes: int, free: int, ok: bool) -> None:
     storage_checks.judge_inodes(checks, "/mnt/noslop/projects", inodes, free)
 
     assert only(checks, "storage.inodes")["ok"] == ok
@@ -346,11 +348,11 @@ def test_free_inodes(checks: Checks, inodes: int, free: int, ok: bool) -> None:
         ({"noslop": (2610, 2600, (2600,))}, {"storage.account"}, "noslop is 2610:2600, not 2600:2600"),
         ({"noslop-nodes": (2602, 2602, (2602, 27))}, {"storage.account_groups"}, "noslop-nodes is in the groups 27"),
         ({"noslop-models": (2601, 2601, (2601, 2600))}, {"storage.account_groups"}, "noslop-models is in the groups"),
-        # The one account that is meant to be in another group.
+        # The only account that belongs to another group.
         ({"noslop-backend": (2605, 2605, (2605, 2600))}, set(), ""),
     ],
 )
-def test_accounts(
+def test_accounts_are_checked(
     checks: Checks, change: dict[str, tuple[int, int, tuple[int, ...]] | None], bad: set[str], seen: str
 ) -> None:
     present = {name: (account.uid, account.gid, (account.gid,)) for name, account in CLIENT.accounts.items()}

@@ -1,4 +1,4 @@
-"""What nvidia-smi, rocm-smi, kfd and the PCI bus say becomes one list of cards."""
+"""Test that the output of nvidia-smi, rocm-smi, kfd and the PCI bus becomes one list of cards."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ def nothing(_: tuple[str, ...]) -> tuple[int, str] | None:
     return None
 
 
-def says(**answers: tuple[int, str]) -> gpu.Runner:
-    """A host on which these programs exist and say this."""
+def runner_with(**answers: tuple[int, str]) -> gpu.Runner:
+    """Return a runner for a host with these programs and their output."""
     return lambda command: answers.get(command[0].replace("-", "_"))
 
 
@@ -46,8 +46,8 @@ def card(root: Path, slot: str, vendor: str, device: str = "0x2684", driver: str
 
 
 def test_nvidia_cards_have_name_memory_and_driver() -> None:
-    found = gpu.find_gpus(says(nvidia_smi=(0, NVIDIA)), "/nowhere")
-    assert [card.as_fact() for card in found] == [
+    cards = gpu.find_gpus(runner_with(nvidia_smi=(0, NVIDIA)), "/nowhere")
+    assert [card.as_fact() for card in cards] == [
         {
             "vendor": "nvidia",
             "name": "NVIDIA GeForce RTX 4090",
@@ -67,39 +67,39 @@ def test_nvidia_cards_have_name_memory_and_driver() -> None:
     ]
 
 
-def test_columns_are_found_by_their_titles() -> None:
+def test_columns_are_identified_by_their_titles() -> None:
     text = "driver_version, name, memory.total [MiB]\n550.54.14, Tesla T4, 15360 MiB\n"
     (only,) = gpu.parse_nvidia_smi(text)
     assert (only.name, only.memory_mib, only.driver) == ("Tesla T4", 15360, "550.54.14")
 
 
-def test_memory_that_is_not_known_is_no_memory() -> None:
-    """Chips that share the processor's memory say so."""
+def test_unknown_memory_is_none() -> None:
+    """Test a chip that shares the processor's memory."""
     (only,) = gpu.parse_nvidia_smi("name, memory.total [MiB], driver_version\nNVIDIA GB10, [N/A], 580.95.05\n")
     assert only.memory_mib is None
     assert only.usable
 
 
 @pytest.mark.parametrize("text", ["", "No devices were found\n", "name, memory.total [MiB], driver_version\n"])
-def test_no_nvidia_cards(text: str) -> None:
+def test_output_without_cards_is_empty(text: str) -> None:
     assert gpu.parse_nvidia_smi(text) == []
 
 
-def test_a_driver_that_does_not_work_is_named_with_its_own_words(tmp_path: Path) -> None:
+def test_broken_driver_is_reported_with_its_message(tmp_path: Path) -> None:
     card(tmp_path, "0000:01:00.0", "0x10de", driver="nvidia")
-    said = "NVIDIA-SMI has failed because it couldn't communicate with the NVIDIA driver.\nMake sure that ...\n"
-    (only,) = gpu.find_gpus(says(nvidia_smi=(9, said)), str(tmp_path))
+    output = "NVIDIA-SMI has failed because it couldn't communicate with the NVIDIA driver.\nMake sure that ...\n"
+    (only,) = gpu.find_gpus(runner_with(nvidia_smi=(9, output)), str(tmp_path))
     assert not only.usable
     assert "couldn't communicate" in only.why
 
 
-def test_a_card_that_both_sources_see_is_one_card(tmp_path: Path) -> None:
+def test_card_in_both_sources_is_listed_once(tmp_path: Path) -> None:
     card(tmp_path, "0000:01:00.0", "0x10de", driver="nvidia")
     card(tmp_path, "0000:02:00.0", "0x10de", driver="nvidia")
     card(tmp_path, "0000:05:00.0", "0x10de", driver="vfio-pci")
-    found = gpu.find_gpus(says(nvidia_smi=(0, NVIDIA)), str(tmp_path))
-    assert [card.usable for card in found] == [True, True, False]
-    assert "vfio-pci" in found[2].why
+    cards = gpu.find_gpus(runner_with(nvidia_smi=(0, NVIDIA)), str(tmp_path))
+    assert [card.usable for card in cards] == [True, True, False]
+    assert "vfio-pci" in cards[2].why
 
 
 @pytest.mark.parametrize(
@@ -114,7 +114,7 @@ def test_a_card_that_both_sources_see_is_one_card(tmp_path: Path) -> None:
         ("0x8086", "", "hardware present, no driver"),
     ],
 )
-def test_why_a_card_cannot_be_used(tmp_path: Path, vendor: str, driver: str, reason: str) -> None:
+def test_unusable_card_has_a_reason(tmp_path: Path, vendor: str, driver: str, reason: str) -> None:
     card(tmp_path, "0000:01:00.0", vendor, driver=driver)
     (only,) = gpu.find_gpus(nothing, str(tmp_path))
     assert not only.usable
@@ -130,7 +130,7 @@ def test_intel_cards_are_used_and_integrated_graphics_are_not(tmp_path: Path) ->
     assert discrete.usable
 
 
-def test_cards_that_only_show_pictures_are_no_gpus(tmp_path: Path) -> None:
+def test_display_only_cards_are_ignored(tmp_path: Path) -> None:
     card(tmp_path, "0000:01:00.0", "0x1a03")  # a server's own
     card(tmp_path, "0000:02:00.0", "0x1234")  # a virtual machine's
     card(tmp_path, "0000:04:00.0", "0x10de", **{"class": "0x040300"})  # the sound of a graphics card
@@ -148,7 +148,7 @@ def test_names_come_from_pci_ids(tmp_path: Path) -> None:
 
 
 def test_amd_cards_from_rocm_smi() -> None:
-    large, small = gpu.find_gpus(says(rocm_smi=(0, ROCM)), "/nowhere")
+    large, small = gpu.find_gpus(runner_with(rocm_smi=(0, ROCM)), "/nowhere")
     assert (large.name, large.memory_mib, large.driver) == ("Radeon RX 7900 XTX", 24560, "6.12.12")
     assert large.usable
     assert small.name == "Raphael"
@@ -170,8 +170,8 @@ def test_amd_cards_from_kfd(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "not json", "{", '{"card0": {}}'])
-def test_rocm_smi_may_say_anything(text: str) -> None:
-    assert all(found.memory_mib is None for found in gpu.parse_rocm_smi(text))
+def test_any_output_of_rocm_smi_is_accepted(text: str) -> None:
+    assert all(one.memory_mib is None for one in gpu.parse_rocm_smi(text))
 
 
 def test_the_module_runs_the_programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -181,6 +181,6 @@ def test_the_module_runs_the_programs(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     answer = run_module("gpu_facts", {}, check=True)
     assert not answer["changed"]
-    names = [found["name"] for found in answer["ansible_facts"]["noslop_gpus"] if found["vendor"] == "nvidia"]
+    names = [one["name"] for one in answer["ansible_facts"]["noslop_gpus"] if one["vendor"] == "nvidia"]
     assert names == ["NVIDIA GeForce RTX 4090", "NVIDIA RTX A2000 12GB"]
     assert json.dumps(answer)

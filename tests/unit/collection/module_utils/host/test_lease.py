@@ -31,14 +31,14 @@ def directory(tmp_path: Path) -> str:
 def test_lease_is_acquired_renewed_and_released(directory: str) -> None:
     assert lease.acquire(directory, MINE, NOW) is None
     assert lease.acquire(directory, MINE, NOW + 60) is None
-    assert lease.look(directory) == lease.Lease(MINE, NOW, NOW + 60)
+    assert lease.read(directory) == lease.Lease(MINE, NOW, NOW + 60)
     assert stat.S_IMODE(os.stat(directory).st_mode) == 0o700
     lease.release(directory, MINE)
     assert not os.path.exists(directory)
     lease.release(directory, MINE)
 
 
-def test_another_run_is_refused_with_who_since_when_and_what_to_do(directory: str) -> None:
+def test_refusal_names_the_other_run_its_time_and_the_next_step(directory: str) -> None:
     lease.acquire(directory, OTHER, NOW)
     refused = lease.acquire(directory, MINE, NOW + 600)
     assert refused
@@ -46,7 +46,7 @@ def test_another_run_is_refused_with_who_since_when_and_what_to_do(directory: st
     for part in ("artist@desk (process 77 there)", "2027-01-15 08:00 UTC", "10 minutes ago", "110 minutes", "ignore"):
         assert part in message
     lease.release(directory, MINE)
-    assert lease.look(directory) == lease.Lease(OTHER, NOW, NOW), "released by a run that did not have it"
+    assert lease.read(directory) == lease.Lease(OTHER, NOW, NOW), "released by a run that did not have it"
 
 
 @pytest.mark.parametrize(
@@ -62,23 +62,23 @@ def test_another_run_is_refused_with_who_since_when_and_what_to_do(directory: st
 def test_lease_of_another_run_is_replaced(directory: str, now: float, arguments: dict[str, object]) -> None:
     lease.acquire(directory, OTHER, NOW)
     assert lease.acquire(directory, MINE, now, **arguments) is None  # type: ignore[arg-type]
-    assert lease.look(directory) == lease.Lease(MINE, now, now)
+    assert lease.read(directory) == lease.Lease(MINE, now, now)
 
 
 def test_release_with_override_ends_any_lease(directory: str) -> None:
     lease.acquire(directory, OTHER, NOW)
     lease.release(directory, MINE, override=True)
-    assert lease.look(directory) is None
+    assert lease.read(directory) is None
 
 
-def test_one_of_many_at_once_gets_the_lease(directory: str) -> None:
+def test_one_of_many_concurrent_runs_gets_the_lease(directory: str) -> None:
     runs = [replace(OTHER, run=str(number)) for number in range(16)]
     with ThreadPoolExecutor(16) as pool:
         refused = list(pool.map(lambda run: lease.acquire(directory, run, NOW), runs))
     assert refused.count(None) == 1
 
 
-def test_lease_that_makes_no_sense_is_none(directory: str) -> None:
+def test_invalid_lease_counts_as_none(directory: str) -> None:
     os.mkdir(directory, 0o700)
     Path(directory, "lease.json").write_text("[1", encoding="ascii")
     assert lease.acquire(directory, MINE, NOW) is None
@@ -94,16 +94,16 @@ def test_directory_that_others_may_write_is_refused(directory: str, tmp_path: Pa
         lease.acquire(str(tmp_path / "link"), MINE, NOW)
 
 
-def test_process_that_ended_is_told_from_one_that_runs_or_is_elsewhere() -> None:
-    child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
-    run = describe(child.pid, start_time(child.pid))
+def test_ended_process_is_distinguished_from_running_and_remote_ones() -> None:
+    process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    run = describe(process.pid, start_time(process.pid))
     assert not has_ended(run, NOW)
     assert has_ended(replace(run, start_time="1"), NOW), "another process has its number now"
     assert has_ended(replace(run, boot="before"), 1.0), "the controller was restarted since"
     assert not has_ended(replace(run, boot="another"), NOW), "a clone of the controller runs"
     assert not has_ended(replace(run, machine="another", pid=2**22 + 1), NOW)
     assert not has_ended(replace(run, namespace="pid:[1]", pid=2**22 + 1), NOW)
-    child.communicate(b"\n")
+    process.communicate(b"\n")
     assert has_ended(run, NOW)
 
 

@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Who uses a file system: found in /proc alone, with real processes."""
+"""Test the search for the users of a file system in /proc, with real processes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ MAP = "import mmap; f = open(sys.argv[1]); m = mmap.mmap(f.fileno(), 0, prot=mma
 
 @contextmanager
 def process(*arguments: str, directory: Path) -> Iterator[int]:
-    """A Python that does something, says so, and then waits."""
+    """Start a Python that uses a file, reports that, and then waits."""
     code = f"import sys; {arguments[0]}print(flush=True); sys.stdin.read()"
     command = [sys.executable, "-c", code, *arguments[1:]]
     with subprocess.Popen(command, cwd=directory, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as running:
@@ -32,38 +32,38 @@ def process(*arguments: str, directory: Path) -> Iterator[int]:
 
 @pytest.fixture
 def point(tmp_path: Path) -> str:
-    """Mount point of the file system that the test's own directory lies on."""
+    """Return the mount point of the file system of the test's directory."""
     with open("/proc/self/mountinfo", encoding="utf-8") as stream:
-        holding = mountinfo.mount_holding(mountinfo.parse_mountinfo(stream.read()), str(tmp_path))
+        holding = mountinfo.mount_containing(mountinfo.parse_mountinfo(stream.read()), str(tmp_path))
     assert holding
     return holding.point
 
 
 @pytest.mark.parametrize("use", [OPEN, MAP])
-def test_who_reads_a_file_is_found(tmp_path: Path, point: str, use: str) -> None:
+def test_process_with_an_open_file_is_listed(tmp_path: Path, point: str, use: str) -> None:
     (tmp_path / "model").write_text("weights")
 
     with process(use, str(tmp_path / "model"), directory=Path("/proc")) as pid:
-        found = {holder.pid: holder for holder in mount_users.holders_of([point])}
+        users = {user.pid: user for user in mount_users.find_mount_users([point])}
 
-    assert pid in found
-    assert f"(pid {pid}) uses " in str(found[pid])
+    assert pid in users
+    assert f"(pid {pid}) uses " in str(users[pid])
 
 
-def test_who_works_in_a_directory_is_found(tmp_path: Path, point: str) -> None:
+def test_process_with_a_working_directory_is_listed(tmp_path: Path, point: str) -> None:
     with process("", directory=tmp_path) as pid:
-        found = {holder.pid: holder.path for holder in mount_users.holders_of([point])}
+        users = {user.pid: user.path for user in mount_users.find_mount_users([point])}
 
-    assert found[pid] == str(tmp_path)
+    assert users[pid] == str(tmp_path)
 
 
-def test_nobody_uses_what_is_not_mounted(tmp_path: Path) -> None:
-    assert mount_users.holders_of([str(tmp_path / "nothing")]) == []
+def test_path_without_mount_has_no_users(tmp_path: Path) -> None:
+    assert mount_users.find_mount_users([str(tmp_path / "nothing")]) == []
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root may mount")
-def test_only_those_on_that_file_system_are_named(tmp_path: Path) -> None:
-    # In a mount namespace of its own, with one process on a fresh file system and one beside it.
+def test_only_users_of_that_file_system_are_listed(tmp_path: Path) -> None:
+    # In a separate mount namespace, with one process on a new file system and one beside it.
     script = f"""
         set -eu
         mount -t tmpfs none {tmp_path}
@@ -73,17 +73,17 @@ def test_only_those_on_that_file_system_are_named(tmp_path: Path) -> None:
         trap 'kill $on $beside' EXIT
         echo $on $beside
         {sys.executable} - <<'END'
-from ansible_collections.noslop.studio.plugins.module_utils.host.mount_users import holders_of
-print(*(holder.pid for holder in holders_of(["{tmp_path}"])))
+from ansible_collections.noslop.studio.plugins.module_utils.host.mount_users import find_mount_users
+print(*(user.pid for user in find_mount_users(["{tmp_path}"])))
 END
         """
-    said = subprocess.run(
+    done = subprocess.run(
         ["unshare", "--mount", "bash", "-c", script],
         capture_output=True,
         check=True,
         text=True,
         env={**os.environ, "PYTHONPATH": "collections"},
     )
-    (on, _beside), named = (line.split() for line in said.stdout.splitlines())
+    (on, _beside), named = (line.split() for line in done.stdout.splitlines())
 
     assert named == [on]

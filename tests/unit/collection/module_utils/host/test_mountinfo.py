@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What is read from mountinfo, against text of a client and of a server as a kernel 6.1 prints it."""
+"""Test the parser of mountinfo with text of a client and of a server, as Linux 6.1 prints it."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def table() -> list[mountinfo.Mount]:
     return mountinfo.parse_mountinfo(CLIENT)
 
 
-def test_the_last_mount_on_a_path_is_the_one_that_counts(table: list[mountinfo.Mount]) -> None:
+def test_last_mount_on_a_path_counts(table: list[mountinfo.Mount]) -> None:
     mount = mountinfo.mount_at(table, "/mnt/noslop/comfyui/models")
 
     assert mount is not None
@@ -42,9 +42,9 @@ def test_the_last_mount_on_a_path_is_the_one_that_counts(table: list[mountinfo.M
     assert mount.is_network
 
 
-def test_a_path_lies_on_the_deepest_mount_above_it(table: list[mountinfo.Mount]) -> None:
+def test_path_lies_on_the_deepest_mount_above_it(table: list[mountinfo.Mount]) -> None:
     def fstype(path: str) -> str:
-        mount = mountinfo.mount_holding(table, path)
+        mount = mountinfo.mount_containing(table, path)
         return mount.fstype if mount else ""
 
     assert fstype("/mnt/noslop/comfyui/models/checkpoints") == "nfs4"
@@ -53,15 +53,15 @@ def test_a_path_lies_on_the_deepest_mount_above_it(table: list[mountinfo.Mount])
     assert fstype("/run/user/0") == "tmpfs"
 
 
-def test_a_path_that_is_no_mount_point_has_no_mount(table: list[mountinfo.Mount]) -> None:
+def test_path_that_is_no_mount_point_has_no_mount(table: list[mountinfo.Mount]) -> None:
     assert mountinfo.mount_at(table, "/mnt/noslop/media_cache") is None
 
 
-def test_octal_escapes_are_undone(table: list[mountinfo.Mount]) -> None:
+def test_octal_escapes_are_decoded(table: list[mountinfo.Mount]) -> None:
     assert mountinfo.mount_at(table, "/media/with space") is not None
 
 
-def test_lines_that_are_cut_off_are_passed_over() -> None:
+def test_truncated_lines_are_skipped() -> None:
     assert mountinfo.parse_mountinfo("22 1 254:0 / / rw,rel\n\nnothing - at all\n") == []
 
 
@@ -70,20 +70,20 @@ _PATHS = st.lists(_NAMES, max_size=4).map(lambda names: "/" + "/".join(names))
 
 
 @given(_PATHS, _PATHS)
-def test_is_below_says_what_pathlib_says(path: str, directory: str) -> None:
+def test_is_below_agrees_with_pathlib(path: str, directory: str) -> None:
     assert mountinfo.is_below(path, directory) == PurePosixPath(path).is_relative_to(directory)
 
 
 @given(_PATHS)
-def test_parents_are_those_of_pathlib(path: str) -> None:
+def test_parents_agree_with_pathlib(path: str) -> None:
     assert mountinfo.parents(path) == [str(parent) for parent in PurePosixPath(path).parents]
 
 
 @given(st.lists(_PATHS, unique=True, max_size=5), _PATHS)
-def test_the_holding_mount_leads_to_the_path_and_none_below_it_does(points: list[str], path: str) -> None:
+def test_containing_mount_is_the_deepest_above_the_path(points: list[str], path: str) -> None:
     table = [mountinfo.Mount(point, "ext4", "x", "8:1") for point in ["/", *points]]
 
-    holding = mountinfo.mount_holding(table, path)
+    holding = mountinfo.mount_containing(table, path)
 
     assert holding is not None
     assert mountinfo.is_below(path, holding.point)

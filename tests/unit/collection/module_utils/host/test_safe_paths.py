@@ -1,4 +1,4 @@
-"""What is changed as root below an account's directory stays below it, whatever the account puts there."""
+"""Test that changes as root below an account's directory stay below it, whatever the account makes there."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ root_only = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give fil
 
 @pytest.fixture
 def outside(tmp_path: Path) -> Path:
-    """What must stay as it is: a directory and a file of root's."""
+    """Return a directory of root's that must not change."""
     place = tmp_path / "outside"
     place.mkdir(mode=0o755)
     (place / "secret").write_text("root's")
@@ -27,7 +27,7 @@ def outside(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def state(tmp_path: Path) -> Path:
-    """A directory in which others than root can exchange what they like."""
+    """Return a directory whose entries others than root can replace."""
     place = tmp_path / "state"
     place.mkdir()
     place.chmod(0o777)
@@ -35,7 +35,7 @@ def state(tmp_path: Path) -> Path:
 
 
 def picture(directory: Path) -> list[tuple[str, int, int, int, bytes]]:
-    """Everything that a change could show in: names, owners, modes, contents."""
+    """Return everything that a change would show in: names, owners, modes, contents."""
     return [
         (
             str(path.relative_to(directory)),
@@ -49,7 +49,7 @@ def picture(directory: Path) -> list[tuple[str, int, int, int, bytes]]:
 
 
 def plant(kind: str, place: Path, outside: Path) -> None:
-    """Put something in the way."""
+    """Make an entry in place of the target."""
     targets = {"to a directory": outside, "to a file": outside / "secret", "dangling": outside / "new"}
     if kind == "hard link":
         os.link(outside / "secret", place)
@@ -82,7 +82,7 @@ def test_links_below_an_accounts_directory_are_refused(name: str, kind: str, sta
 
 
 @pytest.mark.parametrize("kind", ["to a directory", "to a file", "dangling", "hard link"])
-def test_what_lies_in_the_way_is_replaced_and_not_written_through(kind: str, state: Path, outside: Path) -> None:
+def test_existing_entries_are_replaced_and_not_written_through(kind: str, state: Path, outside: Path) -> None:
     plant(kind, state / "constraints.txt", outside)
     before = picture(outside)
     directory = safe_paths.open_directory(str(state))
@@ -137,7 +137,7 @@ def test_files_are_read_up_to_a_limit(tmp_path: Path) -> None:
         safe_paths.read_file(str(tmp_path / "pipe"), 5)
 
 
-def test_removal_follows_no_link_and_knows_no_depth(tmp_path: Path, outside: Path) -> None:
+def test_removal_follows_no_link_and_has_no_depth_limit(tmp_path: Path, outside: Path) -> None:
     before = picture(outside)
     tree = tmp_path / "tree"
     tree.mkdir()
@@ -157,14 +157,14 @@ def test_removal_follows_no_link_and_knows_no_depth(tmp_path: Path, outside: Pat
 
 
 @root_only
-def test_an_owner_is_changed_of_what_belongs_to_the_tree_only(tmp_path: Path, outside: Path) -> None:
+def test_owner_change_stays_inside_the_tree(tmp_path: Path, outside: Path) -> None:
     tree = tmp_path / "tree"
     (tree / "inner").mkdir(parents=True)
     for name in ("inner/mine", "inner/others"):
         (tree / name).touch()
     os.link(tree / "inner" / "mine", tree / "second name")
     (outside / "project").touch()
-    os.link(outside / "project", tree / "linked")  # of the account's own, and with a name outside
+    os.link(outside / "project", tree / "linked")  # owned by the account, and with a name outside
     for path in (tree, tree / "inner", tree / "inner/mine", outside / "project"):
         os.chown(path, ACCOUNT, ACCOUNT)
     os.chown(tree / "inner/others", OTHER, ACCOUNT)
@@ -186,8 +186,8 @@ def test_an_owner_is_changed_of_what_belongs_to_the_tree_only(tmp_path: Path, ou
 
 
 @root_only
-def test_what_is_mounted_in_a_tree_is_left_alone(tmp_path: Path, outside: Path) -> None:
-    """A bind mount has the device of what it shows: only the number of the mount differs."""
+def test_mounts_inside_a_tree_are_not_changed(tmp_path: Path, outside: Path) -> None:
+    """Use a bind mount, which has the same device: only the number of the mount differs."""
     (tmp_path / "tree" / "share").mkdir(parents=True)
     program = (
         "import sys\n"
@@ -207,8 +207,8 @@ def test_what_is_mounted_in_a_tree_is_left_alone(tmp_path: Path, outside: Path) 
 
 
 @root_only
-def test_an_account_that_exchanges_directories_for_links_gains_nothing(tmp_path: Path, outside: Path) -> None:
-    """A process of the account's exchanges a directory for a link to root's as fast as it can."""
+def test_swapping_directories_for_links_redirects_nothing(tmp_path: Path, outside: Path) -> None:
+    """Replace a directory by a link to root's, as fast as possible, in a process of the account."""
     state = tmp_path / "state"
     (state / "temp" / "inner").mkdir(parents=True)
     for path in (state, state / "temp", state / "temp" / "inner"):

@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Children that answer, fail, hang and vanish: the parent always gets on."""
+"""Test workers that answer, fail, hang and end: the parent always continues."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 from ansible_collections.noslop.studio.plugins.module_utils.host import worker_processes
 
 
-def test_every_child_gives_its_own_answer() -> None:
+def test_every_worker_returns_its_own_answer() -> None:
     outcomes = worker_processes.run_all({"one": lambda: [1], "two": lambda: {"a": "x" * 200_000}}, None, 30)
 
     assert outcomes["one"].value == [1]
@@ -21,7 +21,7 @@ def test_every_child_gives_its_own_answer() -> None:
     assert not any(outcome.error or outcome.hung for outcome in outcomes.values())
 
 
-def test_an_error_is_told_and_not_raised() -> None:
+def test_error_is_returned_and_not_raised() -> None:
     missing = worker_processes.run_one(lambda: os.listdir("/nowhere/at/all"), None, 30)
     wrong = worker_processes.run_one(lambda: dict[str, str]()["key"], None, 30)
 
@@ -30,7 +30,7 @@ def test_an_error_is_told_and_not_raised() -> None:
     assert not missing.hung
 
 
-def test_a_child_that_hangs_is_killed_and_the_others_are_heard(tmp_path: Path) -> None:
+def test_hanging_worker_is_killed_and_the_others_return(tmp_path: Path) -> None:
     pid_file = tmp_path / "pid"
 
     def hang() -> None:
@@ -44,26 +44,26 @@ def test_a_child_that_hangs_is_killed_and_the_others_are_heard(tmp_path: Path) -
     assert outcomes["hangs"].hung
     assert outcomes["hangs"].error == "no answer within 1 s"
     assert outcomes["answers"].value > 0
-    with contextlib.suppress(ChildProcessError):  # its exit status may have been taken already
+    with contextlib.suppress(ChildProcessError):  # its exit status may have been collected already
         _, status = os.waitpid(int(pid_file.read_text()), 0)
         assert os.WTERMSIG(status) == signal.SIGKILL
 
 
-def test_a_child_that_vanishes_is_told() -> None:
+def test_worker_without_an_answer_is_an_error() -> None:
     outcome = worker_processes.run_one(lambda: os._exit(3), None, 30)
 
-    assert outcome.error == "the child process ended without an answer"
+    assert outcome.error == "the worker process ended without an answer"
     assert not outcome.hung
 
 
-def test_a_child_holds_no_file_of_its_parent() -> None:
+def test_worker_keeps_no_file_of_its_parent_open() -> None:
     read_end, write_end = os.pipe()
 
-    def look() -> dict[str, Any]:
+    def list_descriptors() -> dict[str, Any]:
         links = {name: os.readlink(f"/proc/self/fd/{name}") for name in ("0", "1", "2")}
         return {"links": links, "has_pipe": os.path.exists(f"/proc/self/fd/{write_end}"), "cwd": os.getcwd()}
 
-    outcome = worker_processes.run_one(look, None, 30)
+    outcome = worker_processes.run_one(list_descriptors, None, 30)
     os.close(read_end)
     os.close(write_end)
 
@@ -72,7 +72,7 @@ def test_a_child_holds_no_file_of_its_parent() -> None:
     assert outcome.value["cwd"] == "/"
 
 
-def test_who_may_not_become_another_account_says_so() -> None:
+def test_refused_change_of_account_is_an_error() -> None:
     if os.geteuid() == 0:
         outcome = worker_processes.run_one(
             lambda: [os.getresuid(), os.getresgid()], worker_processes.Account(65534, 65534), 30
@@ -90,5 +90,5 @@ def test_who_may_not_become_another_account_says_so() -> None:
         )
 
 
-def test_an_account_that_the_host_does_not_know_has_its_group_alone() -> None:
+def test_unknown_account_has_only_its_own_group() -> None:
     assert worker_processes.account_for(61234, 61235) == worker_processes.Account(61234, 61235, (61235,))

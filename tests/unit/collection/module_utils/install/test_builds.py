@@ -1,4 +1,4 @@
-"""What an account built is looked at before it becomes root's, and nothing of that account runs any more by then."""
+"""Test that a built tree is verified before it becomes root's, after every process of the account has ended."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ def shell(build: builds.Build, script: str) -> str:
     return build.run(["sh", "-euc", f"mkdir -p tree/bin; echo x > tree/bin/run; {script}"])[1]
 
 
-def test_a_tree_becomes_roots_and_its_bits_go(build: builds.Build, programs: Path) -> None:
+def test_built_tree_becomes_roots_without_special_bits(build: builds.Build, programs: Path) -> None:
     script = "chmod 6777 tree/bin/run; chmod 2777 tree/bin; ln -s bin/run tree/run; ln tree/bin/run kept; id -u"
     assert shell(build, script).strip() == str(BUILDER.uid)
-    builds.move_in(build.hand_over("tree"), str(programs / "program" / "v1"))
+    builds.install_tree(build.transfer_to_root("tree"), str(programs / "program" / "v1"))
     tree = programs / "program" / "v1"
     for path in (tree, *tree.rglob("*")):
         assert (path.lstat().st_uid, path.lstat().st_gid) == (0, 0)
@@ -53,13 +53,13 @@ def test_a_tree_becomes_roots_and_its_bits_go(build: builds.Build, programs: Pat
         ("rm -r tree; ln -s /etc tree", "leads out of what was built"),
     ],
 )
-def test_what_no_program_needs_is_refused(build: builds.Build, script: str, message: str) -> None:
+def test_special_files_and_outside_links_are_refused(build: builds.Build, script: str, message: str) -> None:
     shell(build, script)
     with pytest.raises(builds.BuildError, match=message):
-        build.hand_over("tree")
+        build.transfer_to_root("tree")
 
 
-def test_a_hard_link_to_a_file_of_roots_is_refused(build: builds.Build, tmp_path: Path) -> None:
+def test_hard_link_to_a_file_of_roots_is_refused(build: builds.Build, tmp_path: Path) -> None:
     secret = tmp_path / "secret"
     secret.write_text("root's")
     secret.chmod(0o600)
@@ -68,11 +68,11 @@ def test_a_hard_link_to_a_file_of_roots_is_refused(build: builds.Build, tmp_path
         secret, Path(build.directory, "tree", "secret")
     )  # where the kernel does not forbid it (protected_hardlinks)
     with pytest.raises(builds.BuildError, match="belongs to another account"):
-        build.hand_over("tree")
+        build.transfer_to_root("tree")
     assert stat.S_IMODE(secret.stat().st_mode) == 0o600
 
 
-def test_what_runs_on_is_ended_before_the_look(build: builds.Build) -> None:
+def test_background_processes_are_killed_before_verification(build: builds.Build) -> None:
     script = "while :; do echo evil > tree/bin/run; ln -sf /etc/passwd tree/late; done"
     who = {"user": BUILDER.uid, "group": BUILDER.gid, "extra_groups": []}
     shell(build, "true")
@@ -86,11 +86,11 @@ def test_what_runs_on_is_ended_before_the_look(build: builds.Build) -> None:
         **who,  # type: ignore[call-overload]  # as subprocess.run takes them
     ) as running:
         running.stdout.readline()
-        builds.end_processes(BUILDER)
+        builds.kill_processes(BUILDER)
         assert builds._processes_of(BUILDER.uid) == []
 
 
-def test_nothing_is_left_in_the_place_to_build_in(programs: Path) -> None:
+def test_build_directory_is_empty_afterwards(programs: Path) -> None:
     with builds.building(str(programs), BUILDER) as build:
         shell(build, "mkdir private; ln -s /etc private/etc; chmod 0 private")
     assert os.listdir(programs / builds.BUILD) == [".lock"]

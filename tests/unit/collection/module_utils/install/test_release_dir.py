@@ -1,4 +1,4 @@
-"""Three version directories stay, with those that run and the way back; what is not root's counts as not there."""
+"""Test that three version directories stay, with those in use and the previous one, and that others are ignored."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ansible_collections.noslop.studio.plugins.module_utils.install import relea
 
 @pytest.fixture
 def base(tmp_path: Path) -> Path:
-    """Six versions, from old to new."""
+    """Make six versions, from old to new."""
     for number in range(6):
         version = tmp_path / f"v{number}"
         version.mkdir(mode=0o755)
@@ -28,14 +28,14 @@ def versions(base: Path) -> list[str]:
     return sorted(path.name for path in base.glob("v?") if not path.is_symlink())
 
 
-def test_the_newest_three_stay(base: Path) -> None:
+def test_newest_three_versions_stay(base: Path) -> None:
     assert release_dir.prune(str(base), release_dir.STAMP) == ["v2", "v1", "v0"]
     assert versions(base) == ["v3", "v4", "v5"]
     assert (base / "venvs").is_dir()
     assert release_dir.prune(str(base), release_dir.STAMP) == []
 
 
-def test_what_is_in_service_and_the_way_back_stay(base: Path) -> None:
+def test_current_and_previous_versions_stay(base: Path) -> None:
     assert release_dir.make_current(str(base), "v0")
     assert release_dir.make_current(str(base), "v1")
     assert not release_dir.make_current(str(base), "v1")
@@ -44,7 +44,7 @@ def test_what_is_in_service_and_the_way_back_stay(base: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["program", "directory", "words"])
-def test_what_a_process_runs_from_stays(base: Path, kind: str) -> None:
+def test_version_of_a_running_process_stays(base: Path, kind: str) -> None:
     cat = shutil.which("cat") or "cat"
     if kind == "program":
         command = [str(shutil.copy(cat, base / "v0"))]
@@ -62,7 +62,7 @@ def test_what_a_process_runs_from_stays(base: Path, kind: str) -> None:
     assert versions(base) == ["v3", "v4", "v5"]
 
 
-def test_a_stamp_that_others_may_write_counts_for_nothing(base: Path) -> None:
+def test_stamp_that_others_may_write_is_ignored(base: Path) -> None:
     assert release_dir.read_stamp(str(base / "v1")) == {"number": 1}
     (base / "v1").chmod(0o775)
     assert release_dir.read_stamp(str(base / "v1")) is None

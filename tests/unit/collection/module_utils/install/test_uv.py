@@ -1,4 +1,4 @@
-"""uv comes to a host by its hash, and reads the host's settings for pip."""
+"""Test that uv is installed by its hash, and uses the host's settings of pip."""
 
 from __future__ import annotations
 
@@ -14,27 +14,27 @@ from ansible_collections.noslop.studio.plugins.module_utils.install import build
 from tests.support.package_index import wheel
 
 
-def test_settings_of_pip_for_the_host_become_uvs(tmp_path: Path) -> None:
+def test_host_settings_of_pip_become_settings_of_uv(tmp_path: Path) -> None:
     (tmp_path / "pip.conf").write_text(
         "[global]\nindex-url = https://mirror.example/simple\ncert = /etc/ssl/own.pem\n"
         "extra-index-url =\n  https://one.example/simple\n  https://two.example/simple\n"
         "[install]\ntrusted-host = mirror.example one.example\nfind-links = /opt/wheels /opt/more\n"
     )
-    settings = uv.pip_settings({"PIP_CERT": "/etc/ssl/other.pem"}, [str(tmp_path / "pip.conf")])
-    found = uv.environment_of(settings)
-    assert found["UV_DEFAULT_INDEX"] == "https://mirror.example/simple"
-    assert found["UV_INDEX"] == "https://one.example/simple https://two.example/simple"
-    assert found["UV_INSECURE_HOST"] == "mirror.example one.example"
-    assert found["UV_FIND_LINKS"] == "/opt/wheels,/opt/more"
-    assert found["SSL_CERT_FILE"] == "/etc/ssl/other.pem"  # the environment wins, as in pip
+    settings = uv.read_pip_settings({"PIP_CERT": "/etc/ssl/other.pem"}, [str(tmp_path / "pip.conf")])
+    environment = uv.make_uv_environment(settings)
+    assert environment["UV_DEFAULT_INDEX"] == "https://mirror.example/simple"
+    assert environment["UV_INDEX"] == "https://one.example/simple https://two.example/simple"
+    assert environment["UV_INSECURE_HOST"] == "mirror.example one.example"
+    assert environment["UV_FIND_LINKS"] == "/opt/wheels,/opt/more"
+    assert environment["SSL_CERT_FILE"] == "/etc/ssl/other.pem"  # the environment wins, as in pip
 
 
-def test_a_person_may_turn_pips_files_off(tmp_path: Path) -> None:
+def test_pip_config_file_devnull_disables_the_files(tmp_path: Path) -> None:
     (tmp_path / "pip.conf").write_text("[global]\nindex-url = https://mirror.example/simple\n")
-    assert uv.pip_settings({"PIP_CONFIG_FILE": os.devnull}, [str(tmp_path / "pip.conf")]) == {}
+    assert uv.read_pip_settings({"PIP_CONFIG_FILE": os.devnull}, [str(tmp_path / "pip.conf")]) == {}
 
 
-def test_the_host_brings_uv_by_its_hash_and_keeps_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_uv_is_installed_by_its_hash_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("PIP_EXTRA_INDEX_URL", "PIP_FIND_LINKS", "PIP_CONSTRAINT"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
@@ -43,22 +43,22 @@ def test_the_host_brings_uv_by_its_hash_and_keeps_it(tmp_path: Path, monkeypatch
     made = wheel(tmp_path / "index", "uv", uv.VERSION, more={script: "#!/bin/sh\necho the program\n"})
     sha256 = hashlib.sha256(made.read_bytes()).hexdigest()
     programs, account = str(tmp_path / "programs"), worker_processes.Account(os.geteuid(), os.getegid())
-    python = uv.interpreter(sys.executable)
+    python = uv.inspect_interpreter(sys.executable)
     with builds.building(programs, account) as build:
         with pytest.raises(builds.BuildError, match=r"uv .* cannot be had"):
-            uv.bring(build, programs, python, pinned=["0" * 64])
-        program = uv.bring(build, programs, python, pinned=[sha256])
+            uv.install_uv(build, programs, python, pinned=["0" * 64])
+        program = uv.install_uv(build, programs, python, pinned=[sha256])
         assert build.run([program])[1] == "the program\n"
         made.unlink()
-        assert uv.bring(build, programs, python, pinned=[sha256]) == program
+        assert uv.install_uv(build, programs, python, pinned=[sha256]) == program
     assert os.listdir(tmp_path / "programs" / builds.BUILD) == [".lock"]
 
 
-def test_a_python_without_pip_is_told_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As on Debian, where python3-venv is a package of its own."""
+def test_python_without_pip_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Test a Python as on Debian, where python3-venv is a separate package."""
     programs, account = str(tmp_path / "programs"), worker_processes.Account(os.geteuid(), os.getegid())
     with (
         builds.building(programs, account) as build,
         pytest.raises(builds.BuildError, match="apt install python3-venv"),
     ):
-        uv.bring(build, programs, uv.Interpreter("3.11", "x86_64", sys.executable, ""))
+        uv.install_uv(build, programs, uv.Interpreter("3.11", "x86_64", sys.executable, ""))

@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What stands against a mount, before anything is changed."""
+"""Test the reasons against a mount, before anything is changed."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ def autofs(path: str) -> Mount:
     return Mount(path, "autofs", "systemd-1", "0:35")
 
 
-def test_a_missing_or_empty_directory_may_be_mounted_on(tmp_path: Path) -> None:
-    assert client_state.occupied(str(tmp_path), [], ours=False) == []
-    assert client_state.occupied(str(tmp_path / "missing"), [], ours=False) == []
+def test_missing_or_empty_directory_can_be_a_mount_point(tmp_path: Path) -> None:
+    assert client_state.find_mount_point_problems(str(tmp_path), [], ours=False) == []
+    assert client_state.find_mount_point_problems(str(tmp_path / "missing"), [], ours=False) == []
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", ".hidden"])
@@ -34,56 +34,56 @@ def test_a_missing_or_empty_directory_may_be_mounted_on(tmp_path: Path) -> None:
 def test_files_are_never_hidden(tmp_path: Path, name: str, ours: bool) -> None:
     (tmp_path / name).write_text("precious")
 
-    (problem,) = client_state.occupied(str(tmp_path), [], ours=ours)
+    (problem,) = client_state.find_mount_point_problems(str(tmp_path), [], ours=ours)
 
     assert name in problem
     assert f"mv {tmp_path} {tmp_path}.before-noslop" in problem
 
 
-def test_a_mounted_disk_is_refused_even_where_our_units_stand(tmp_path: Path) -> None:
+def test_mounted_disk_is_refused_even_with_our_units(tmp_path: Path) -> None:
     disk = Mount(str(tmp_path), "ext4", "/dev/sdb1", "8:17")
 
-    (problem,) = client_state.occupied(str(tmp_path), [disk], ours=True)
+    (problem,) = client_state.find_mount_point_problems(str(tmp_path), [disk], ours=True)
 
     assert "/dev/sdb1 (ext4) is mounted" in problem
 
 
-def test_an_nfs_mount_or_automount_of_somebody_else_is_refused(tmp_path: Path) -> None:
+def test_foreign_nfs_mount_or_automount_is_refused(tmp_path: Path) -> None:
     path = str(tmp_path)
 
-    assert "is mounted at" in client_state.occupied(path, [nfs(path)], ours=False)[0]
-    assert "not NoSlop's" in client_state.occupied(path, [autofs(path)], ours=False)[0]
+    assert "is mounted at" in client_state.find_mount_point_problems(path, [nfs(path)], ours=False)[0]
+    assert "not NoSlop's" in client_state.find_mount_point_problems(path, [autofs(path)], ours=False)[0]
 
 
-def test_our_own_mount_is_not_even_looked_into(tmp_path: Path) -> None:
-    # A server that is away blocks whoever asks the path; a file in it stands for what must not be read.
+def test_own_mount_is_not_accessed(tmp_path: Path) -> None:
+    # A path of a server that is down blocks; here a file in it represents what must not be read.
     (tmp_path / "share").write_text("")
     path = str(tmp_path / "share")
 
-    assert client_state.occupied(path, [autofs(path), nfs(path)], ours=True) == []
-    assert client_state.occupied(path, [autofs(path)], ours=True) == []
+    assert client_state.find_mount_point_problems(path, [autofs(path), nfs(path)], ours=True) == []
+    assert client_state.find_mount_point_problems(path, [autofs(path)], ours=True) == []
 
 
-def test_a_mount_with_its_automount_is_left_alone() -> None:
-    assert client_state.reasons_to_unmount(SHARE, [autofs(SHARE.path), nfs(SHARE.path)]) == []
-    assert client_state.reasons_to_unmount(SHARE, [autofs(SHARE.path)]) == []
-    assert client_state.reasons_to_unmount(SHARE, []) == []
+def test_right_mount_with_automount_stays() -> None:
+    assert client_state.find_reasons_to_unmount(SHARE, [autofs(SHARE.path), nfs(SHARE.path)]) == []
+    assert client_state.find_reasons_to_unmount(SHARE, [autofs(SHARE.path)]) == []
+    assert client_state.find_reasons_to_unmount(SHARE, []) == []
 
 
-def test_a_mount_without_its_automount_or_from_elsewhere_is_not() -> None:
-    assert client_state.reasons_to_unmount(SHARE, [nfs(SHARE.path)]) == ["its automount is gone"]
-    (reason,) = client_state.reasons_to_unmount(SHARE, [autofs(SHARE.path), nfs(SHARE.path, "10.0.0.9:/x")])
+def test_mount_without_automount_or_from_another_source_is_remounted() -> None:
+    assert client_state.find_reasons_to_unmount(SHARE, [nfs(SHARE.path)]) == ["its automount is missing"]
+    (reason,) = client_state.find_reasons_to_unmount(SHARE, [autofs(SHARE.path), nfs(SHARE.path, "10.0.0.9:/x")])
     assert reason == "it comes from 10.0.0.9:/x, not 10.0.0.1:/mnt/noslop/projects"
 
 
-def test_units_are_called_as_systemd_wants() -> None:
+def test_units_have_the_names_that_systemd_requires() -> None:
     assert SHARE.units == ("mnt-noslop-projects.mount", "mnt-noslop-projects.automount")
 
 
-def test_a_server_answers_when_something_listens(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_server_with_a_listener_accepts_connections(monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         monkeypatch.setattr(client_state, "NFS_PORT", server.getsockname()[1])
-        client_state.answers.cache_clear()
-        assert client_state.answers("127.0.0.1")
-    client_state.answers.cache_clear()
-    assert not client_state.answers("127.0.0.1")
+        client_state.accepts_connections.cache_clear()
+        assert client_state.accepts_connections("127.0.0.1")
+    client_state.accepts_connections.cache_clear()
+    assert not client_state.accepts_connections("127.0.0.1")

@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a server exports against what was meant."""
+"""Test the comparison of a server's exports with the requested ones."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SHOWN = f"""\
 /mnt/noslop/ollama/models  fd00::13({SHOWN_OPTIONS})
 /mnt/noslop/projects  10.77.42.12({SHOWN_OPTIONS.replace("hide,", "hide,mountpoint,")})
 """
-MEANT = exports.meant(
+REQUESTED = exports.convert_requested(
     [
         {"path": "/mnt/noslop/ollama/models", "clients": ["10.77.42.12", "fd00::13"], "options": OPTIONS},
         {"path": "/mnt/noslop/projects", "clients": ["10.77.42.12"], "options": [*OPTIONS, "mp"]},
@@ -23,12 +23,12 @@ MEANT = exports.meant(
 )
 
 
-def test_the_same_is_no_difference() -> None:
-    assert exports.differences(MEANT, exports.parse_shown(SHOWN), []) == []
+def test_equal_exports_have_no_difference() -> None:
+    assert exports.compare(REQUESTED, exports.parse_exportfs(SHOWN), []) == []
 
 
 @pytest.mark.parametrize(
-    ("shown", "said"),
+    ("shown", "message"),
     [
         ("", "is not exported to 10.77.42.12"),
         (SHOWN.replace("fd00::13", "fd00::14"), "is not exported to fd00::13"),
@@ -43,33 +43,33 @@ def test_the_same_is_no_difference() -> None:
         (SHOWN + f"/mnt/noslop/old  10.77.42.12({SHOWN_OPTIONS})\n", "/mnt/noslop/old is still exported"),
     ],
 )
-def test_a_difference_is_told(shown: str, said: str) -> None:
-    assert any(said in difference for difference in exports.differences(MEANT, exports.parse_shown(shown), []))
+def test_difference_is_described(shown: str, message: str) -> None:
+    assert any(message in difference for difference in exports.compare(REQUESTED, exports.parse_exportfs(shown), []))
 
 
-def test_an_export_of_the_version_before_differs_by_account_and_mode() -> None:
+def test_export_of_the_previous_version_differs_by_account_and_mode() -> None:
     options = ["ro", "sync", "all_squash", "anonuid=2602", "anongid=2602", "no_subtree_check", "sec=sys"]
-    wanted = exports.meant([{"path": "/mnt/noslop/nodes", "clients": ["10.77.42.12"], "options": options}])
-    shown = exports.parse_shown(f"/mnt/noslop/nodes  10.77.42.12({SHOWN_OPTIONS})\n")
+    wanted = exports.convert_requested([{"path": "/mnt/noslop/nodes", "clients": ["10.77.42.12"], "options": options}])
+    shown = exports.parse_exportfs(f"/mnt/noslop/nodes  10.77.42.12({SHOWN_OPTIONS})\n")
 
-    (difference,) = exports.differences(wanted, shown, [])
+    (difference,) = exports.compare(wanted, shown, [])
     assert difference.endswith("without anongid=2602, anonuid=2602, ro")
 
 
-def test_what_the_administrator_exports_is_not_judged() -> None:
-    shown = exports.parse_shown(SHOWN + f"/srv/photos  *({SHOWN_OPTIONS})\n")
+def test_administrators_exports_are_not_compared() -> None:
+    shown = exports.parse_exportfs(SHOWN + f"/srv/photos  *({SHOWN_OPTIONS})\n")
 
-    assert exports.differences(MEANT, shown, ["/srv/photos"]) == []
+    assert exports.compare(REQUESTED, shown, ["/srv/photos"]) == []
 
 
-def test_a_share_without_clients_is_not_exported() -> None:
-    wanted = exports.meant([{"path": "/mnt/noslop/projects", "clients": [], "options": OPTIONS}])
+def test_share_without_clients_is_not_exported() -> None:
+    wanted = exports.convert_requested([{"path": "/mnt/noslop/projects", "clients": [], "options": OPTIONS}])
 
     assert wanted == {}
-    assert exports.differences(wanted, exports.parse_shown(SHOWN), [])
+    assert exports.compare(wanted, exports.parse_exportfs(SHOWN), [])
 
 
-def test_an_exports_file_is_read_as_exports_5_says() -> None:
+def test_exports_file_is_parsed_as_in_exports_5() -> None:
     text = (
         "# /commented *(rw)\n"
         "/srv/a *(ro) 10.0.0.0/8(rw)\n"
@@ -78,15 +78,15 @@ def test_an_exports_file_is_read_as_exports_5_says() -> None:
         "\n"
     )
 
-    assert exports.exported_paths(text) == ["/srv/a", "/srv/with space", "/srv/with octal"]
+    assert exports.parse_exports_file(text) == ["/srv/a", "/srv/with space", "/srv/with octal"]
 
 
 @pytest.mark.parametrize("other", ["/", "/mnt", "/mnt/noslop", "/mnt/noslop/projects", "/mnt/noslop/projects/a"])
-def test_an_export_that_reaches_a_share_is_refused(other: str) -> None:
-    (problem,) = exports.overlaps(["/mnt/noslop/projects"], {other: "/etc/exports"})
+def test_foreign_export_that_reaches_a_share_is_refused(other: str) -> None:
+    (problem,) = exports.find_overlaps(["/mnt/noslop/projects"], {other: "/etc/exports"})
 
     assert problem.startswith(f"/etc/exports exports {other}, ")
 
 
-def test_an_export_beside_a_share_is_not() -> None:
-    assert exports.overlaps(["/mnt/noslop/projects"], {"/mnt/noslop/projects2": "/etc/exports"}) == []
+def test_foreign_export_beside_a_share_is_accepted() -> None:
+    assert exports.find_overlaps(["/mnt/noslop/projects"], {"/mnt/noslop/projects2": "/etc/exports"}) == []

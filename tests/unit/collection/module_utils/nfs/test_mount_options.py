@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""When an NFS mount has to be made anew, and when it is only less than was asked."""
+"""Test which differences of an NFS mount need a new mount, and which are notes."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ AUTOFS = "163 26 0:35 / /mnt/noslop/ollama/models rw,relatime shared:64 - autofs
 
 
 def mount(line: str = LINE) -> mountinfo.Mount:
-    (found,) = mountinfo.parse_mountinfo(line)
-    return found
+    (parsed,) = mountinfo.parse_mountinfo(line)
+    return parsed
 
 
-def test_a_mount_that_is_right_stays() -> None:
-    assert mount_options.reasons_to_remount(mount(), SOURCE, MODELS) == []
+def test_right_mount_stays() -> None:
+    assert mount_options.find_reasons_to_remount(mount(), SOURCE, MODELS) == []
 
 
-def test_a_smaller_block_is_told_and_stays() -> None:
-    notes = mount_options.notes_on(mount(), MODELS)
+def test_smaller_block_size_is_noted() -> None:
+    notes = mount_options.find_notes(mount(), MODELS)
 
     assert [note.split(":")[0] for note in notes] == [
         "rsize is 262144 where 1048576 was asked",
@@ -40,15 +40,15 @@ def test_a_smaller_block_is_told_and_stays() -> None:
     ]
 
 
-def test_fewer_connections_are_told_and_stay() -> None:
+def test_fewer_connections_are_noted() -> None:
     one = mount(LINE.replace("nconnect=4,", ""))
 
-    assert mount_options.reasons_to_remount(one, SOURCE, MODELS) == []
-    assert any("nconnect is 1 where 4 was asked" in note for note in mount_options.notes_on(one, MODELS))
+    assert mount_options.find_reasons_to_remount(one, SOURCE, MODELS) == []
+    assert any("nconnect is 1 where 4 was asked" in note for note in mount_options.find_notes(one, MODELS))
 
 
 @pytest.mark.parametrize(
-    ("line", "options", "said"),
+    ("line", "options", "message"),
     [
         (LINE, WORK, "acdirmax is 3, not 60"),
         (LINE.replace(",acdirmax=3", ""), MODELS, "acdirmax is 60, not 3"),
@@ -64,11 +64,11 @@ def test_fewer_connections_are_told_and_stay() -> None:
         (LINE.replace("nfs4", "nfs"), MODELS, "it is nfs, not nfs4"),
     ],
 )
-def test_what_only_another_mount_can_mend_is_a_reason(line: str, options: str, said: str) -> None:
-    assert any(said in reason for reason in mount_options.reasons_to_remount(mount(line), SOURCE, options))
+def test_wrong_option_is_a_reason_to_remount(line: str, options: str, message: str) -> None:
+    assert any(message in reason for reason in mount_options.find_reasons_to_remount(mount(line), SOURCE, options))
 
 
-def test_an_automount_alone_is_no_mount() -> None:
+def test_automount_without_mount_is_no_mount() -> None:
     waiting = mountinfo.parse_mountinfo(AUTOFS)
     mounted = mountinfo.parse_mountinfo(f"{AUTOFS}\n{LINE}")
     path = "/mnt/noslop/ollama/models"
@@ -81,20 +81,20 @@ def test_an_automount_alone_is_no_mount() -> None:
 
 
 @pytest.mark.parametrize("server", ["10.77.42.11", "fd00::11"])
-def test_a_source_names_its_server(server: str) -> None:
+def test_server_is_parsed_from_its_source(server: str) -> None:
     assert mount_options.server_of(mount_options.source_of(server, "/mnt/x:/y")) == server
 
 
-def test_an_address_of_ipv6_stands_in_brackets() -> None:
+def test_ipv6_server_has_brackets() -> None:
     assert mount_options.source_of("fd00::11", "/mnt/x") == "[fd00::11]:/mnt/x"
 
 
-def test_a_mount_by_nfsv3_keeps_its_helpers() -> None:
+def test_foreign_nfs3_mount_needs_the_helpers() -> None:
     v3 = mount(LINE.replace("- nfs4", "- nfs").replace("/mnt/noslop/ollama/models rw,nosuid", "/mnt/nas rw,nosuid"))
     v4 = mount()
 
-    (problem,) = helper_daemons.needed_by([v3, v4], [])
+    (problem,) = helper_daemons.find_dependents([v3, v4], [])
 
     assert "/mnt/nas" in problem
     assert "nfs_client_quiet_units" in problem
-    assert helper_daemons.needed_by([v3], [v3.point]) == []
+    assert helper_daemons.find_dependents([v3], [v3.point]) == []

@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which paths may be shared, and how systemd calls their units: against systemd's own program."""
+"""Test which paths may be shared, and the names of their units against systemd's own program."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ PATHS = st.lists(WORDS, max_size=4).map(lambda words: "/" + "/".join(words))
 @pytest.mark.skipif(not shutil.which("systemd-escape"), reason="systemd is not installed")
 @settings(deadline=None, max_examples=20)
 @given(st.lists(PATHS, min_size=20, max_size=60))
-def test_names_are_those_that_systemd_gives(paths: list[str]) -> None:
-    said = subprocess.run(
+def test_unit_names_agree_with_systemd_escape(paths: list[str]) -> None:
+    done = subprocess.run(
         ["systemd-escape", "--path", "--suffix=mount", "--", *paths], capture_output=True, check=True, text=True
     )
 
-    assert [path_rules.unit_name(path, "mount") for path in paths] == said.stdout.split()
+    assert [path_rules.make_unit_name(path, "mount") for path in paths] == done.stdout.split()
 
 
 @pytest.mark.parametrize(
@@ -39,22 +39,22 @@ def test_names_are_those_that_systemd_gives(paths: list[str]) -> None:
         ("/", "-.automount"),
     ],
 )
-def test_names_of_known_paths(path: str, name: str) -> None:
-    assert path_rules.unit_name(path, "automount") == name
+def test_unit_names_of_example_paths(path: str, name: str) -> None:
+    assert path_rules.make_unit_name(path, "automount") == name
 
 
-def test_the_defaults_can_be_shared() -> None:
-    assert path_rules.path_problems(studio.STORAGE_ROOT, studio.shares_as_dicts({})) == []
+def test_default_paths_are_accepted() -> None:
+    assert path_rules.find_path_problems(studio.STORAGE_ROOT, studio.shares_as_dicts({})) == []
 
 
-def test_a_share_may_have_a_disk_of_its_own() -> None:
+def test_share_outside_the_root_is_accepted() -> None:
     shares = studio.shares_as_dicts({"noslop_ollama_models_dir": "/data/models", "noslop_media_cache_dir": "/srv/p"})
 
-    assert path_rules.path_problems("/mnt/noslop", shares) == []
+    assert path_rules.find_path_problems("/mnt/noslop", shares) == []
 
 
 @pytest.mark.parametrize(
-    ("path", "said"),
+    ("path", "message"),
     [
         ("/", "used by others"),
         ("/home", "used by others"),
@@ -74,37 +74,37 @@ def test_a_share_may_have_a_disk_of_its_own() -> None:
         ("/mnt/a\n/b", "cannot be shared"),
     ],
 )
-def test_a_path_that_is_refused_is_named(path: str, said: str) -> None:
-    (problem,) = path_rules.path_problems("/mnt/noslop", [{"name": "projects", "path": path}])
+def test_refused_path_is_named(path: str, message: str) -> None:
+    (problem,) = path_rules.find_path_problems("/mnt/noslop", [{"name": "projects", "path": path}])
 
-    assert said in problem
+    assert message in problem
     assert "projects" in problem
 
 
-def test_a_share_inside_another_is_refused() -> None:
+def test_share_inside_another_is_refused() -> None:
     shares = [{"name": "models", "path": "/data/m"}, {"name": "nodes", "path": "/data/m/nodes"}]
 
-    (problem,) = path_rules.path_problems("/mnt/noslop", shares)
+    (problem,) = path_rules.find_path_problems("/mnt/noslop", shares)
 
     assert "nodes" in problem
     assert "models (/data/m)" in problem
 
 
 @pytest.mark.parametrize("path", ["/mnt/noslop", "/mnt/noslop/a"])
-def test_a_share_that_holds_the_root_is_refused(path: str) -> None:
-    (problem,) = path_rules.path_problems("/mnt/noslop/a/root", [{"name": "projects", "path": path}])
+def test_share_that_contains_the_root_is_refused(path: str) -> None:
+    (problem,) = path_rules.find_path_problems("/mnt/noslop/a/root", [{"name": "projects", "path": path}])
 
     assert "is or holds the storage root" in problem
 
 
-def test_a_neighbour_with_a_longer_name_is_no_part_of_a_share() -> None:
+def test_sibling_with_the_same_prefix_is_accepted() -> None:
     shares = [{"name": "one", "path": "/data/m"}, {"name": "two", "path": "/data/m2"}]
 
-    assert path_rules.path_problems("/mnt/noslop", shares) == []
+    assert path_rules.find_path_problems("/mnt/noslop", shares) == []
 
 
 @given(PATHS)
-def test_whatever_is_accepted_is_plain(path: str) -> None:
-    if not path_rules.path_problems("/mnt/noslop", [{"name": "s", "path": path}]):
+def test_accepted_paths_are_plain(path: str) -> None:
+    if not path_rules.find_path_problems("/mnt/noslop", [{"name": "s", "path": path}]):
         assert not set(path) & set(" \t\n\\\"'$%#*?[]{}()&;|<>`!,")
         assert "/../" not in path + "/"

@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a sweep may try, and what this computer knows of its networks: from tables as iproute2 prints them."""
+"""Test the targets of a scan, and the parsers of iproute2's tables."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ import ipaddress
 
 import pytest
 from ansible_collections.noslop.studio.plugins.plugin_utils.discovery.interfaces import (
+    LocalNetworks,
     Neighbour,
-    Surroundings,
     parse_arp,
     parse_interfaces,
-    parse_neighbours,
+    parse_neighbour_table,
 )
 from ansible_collections.noslop.studio.plugins.plugin_utils.discovery.scan_targets import (
     Limits,
-    SweepError,
-    SweepPlan,
+    ScanPlan,
+    ScanTargetError,
     Target,
     parse_host,
-    plan_sweep,
+    plan_scan,
 )
 from hypothesis import given
 from hypothesis import strategies as st
@@ -30,7 +30,7 @@ from noslop_driver.hosts import discovery
 
 
 def link(name: str, *addresses: str, kind: str = "", flags: str = "BROADCAST UP LOWER_UP") -> dict[str, object]:
-    """An entry of `ip -details -json address show`."""
+    """Return an entry of `ip -details -json address show`."""
     interfaces = [ipaddress.ip_interface(address) for address in addresses]
     return {
         "ifname": name,
@@ -40,7 +40,7 @@ def link(name: str, *addresses: str, kind: str = "", flags: str = "BROADCAST UP 
     }
 
 
-HOME = Surroundings(
+HOME = LocalNetworks(
     parse_interfaces(
         [
             link("lo", "127.0.0.1/8", "::1/128", flags="LOOPBACK UP LOWER_UP"),
@@ -62,17 +62,17 @@ HOME = Surroundings(
 )
 
 
-def addresses(plan: SweepPlan) -> list[str]:
+def addresses(plan: ScanPlan) -> list[str]:
     return [target.address for target in plan.targets]
 
 
-def test_by_itself_own_small_networks_and_known_neighbours() -> None:
-    plan = plan_sweep(HOME)
+def test_default_scan_covers_small_own_networks_and_the_neighbour_table() -> None:
+    plan = plan_scan(HOME)
     assert plan.describe() == [
         "lo (own network): left out: it is the loopback interface; name it",
         "192.168.1.0/24 on eth0 (own network): 254 addresses",
         "known neighbours on eth0 (neighbour table): 2 addresses",
-        "10.0.0.0/16 on eth1 (own network): left out: 65536 addresses, by itself a sweep takes at most a /22; name a "
+        "10.0.0.0/16 on eth1 (own network): left out: 65536 addresses, an automatic scan covers at most a /22; name a "
         "part of it, or the hosts",
         "known neighbours on eth1 (neighbour table): 1 address",
         "192.168.1.0/24 on wlan0 (own network): 0 addresses",
@@ -86,7 +86,7 @@ def test_by_itself_own_small_networks_and_known_neighbours() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "flags", "kind", "left_out"),
+    ("name", "flags", "kind", "skip_reason"),
     [
         ("eth0", "UP LOWER_UP", "", False),
         ("enp3s0", "UP LOWER_UP", "", False),
@@ -100,46 +100,46 @@ def test_by_itself_own_small_networks_and_known_neighbours() -> None:
         ("office", "UP POINTOPOINT", "", True),
     ],
 )
-def test_interfaces_that_lead_elsewhere_are_left_out(name: str, flags: str, kind: str, left_out: bool) -> None:
+def test_virtual_interfaces_are_skipped(name: str, flags: str, kind: str, skip_reason: bool) -> None:
     (interface,) = parse_interfaces([link(name, "192.168.1.7/24", kind=kind, flags=flags)])
-    assert bool(interface.left_out) == left_out
-    named = plan_sweep(Surroundings((interface,), ()), [name])
+    assert bool(interface.skip_reason) == skip_reason
+    named = plan_scan(LocalNetworks((interface,), ()), [name])
     assert len(named.targets) == 254
 
 
-def test_named_networks_alone_are_swept() -> None:
-    assert addresses(plan_sweep(HOME, ["192.168.9.4/30"])) == ["192.168.9.5", "192.168.9.6"]
-    assert addresses(plan_sweep(HOME, ["192.168.9.4"])) == ["192.168.9.4"]
-    assert addresses(plan_sweep(HOME, ["192.168.9.5/30"])) == ["192.168.9.5", "192.168.9.6"]
+def test_only_named_networks_are_scanned() -> None:
+    assert addresses(plan_scan(HOME, ["192.168.9.4/30"])) == ["192.168.9.5", "192.168.9.6"]
+    assert addresses(plan_scan(HOME, ["192.168.9.4"])) == ["192.168.9.4"]
+    assert addresses(plan_scan(HOME, ["192.168.9.5/30"])) == ["192.168.9.5", "192.168.9.6"]
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(0, 32))
-def test_no_named_network_is_larger_than_a_20(address: int, prefix: int) -> None:
+def test_named_network_larger_than_a_20_is_refused(address: int, prefix: int) -> None:
     network = f"{ipaddress.ip_address(address)}/{prefix}"
     within = ipaddress.ip_interface(network).network
     if prefix < 20 or within.is_multicast:
-        with pytest.raises(SweepError, match="Name"):
-            plan_sweep(HOME, [network])
+        with pytest.raises(ScanTargetError, match="Name"):
+            plan_scan(HOME, [network])
     else:
-        found = addresses(plan_sweep(HOME, [network]))
-        assert len(found) in (within.num_addresses, within.num_addresses - 2)
-        assert all(ipaddress.ip_address(text) in within for text in found)
+        targets = addresses(plan_scan(HOME, [network]))
+        assert len(targets) in (within.num_addresses, within.num_addresses - 2)
+        assert all(ipaddress.ip_address(text) in within for text in targets)
 
 
-def test_a_network_too_large_by_itself_may_be_named_in_parts() -> None:
-    assert len(plan_sweep(HOME, ["10.0.16.0/20"]).targets) == 4094
+def test_part_of_a_too_large_network_can_be_named() -> None:
+    assert len(plan_scan(HOME, ["10.0.16.0/20"]).targets) == 4094
     with pytest.raises(UsageError, match=r"Name a part of it, like 10\.0\.0\.0/20"):
         discovery.prepare(["eth1"], surroundings=HOME)
 
 
-def test_an_ipv6_network_is_never_swept() -> None:
-    assert addresses(plan_sweep(HOME, ["fd00::/64"])) == ["fd00::20"]
-    assert addresses(plan_sweep(HOME, ["fe80::/10"])) == ["fe80::20%eth0"]
-    assert addresses(plan_sweep(HOME, ["2001:db8::/120"])) == []
+def test_ipv6_network_is_never_enumerated() -> None:
+    assert addresses(plan_scan(HOME, ["fd00::/64"])) == ["fd00::20"]
+    assert addresses(plan_scan(HOME, ["fe80::/10"])) == ["fe80::20%eth0"]
+    assert addresses(plan_scan(HOME, ["2001:db8::/120"])) == []
 
 
-def test_hosts_come_first_and_once() -> None:
-    plan = plan_sweep(HOME, ["192.168.9.4/30"], ["192.168.9.6", "render1:2222", "192.168.9.6:2222"], port=22)
+def test_hosts_come_first_without_duplicates() -> None:
+    plan = plan_scan(HOME, ["192.168.9.4/30"], ["192.168.9.6", "render1:2222", "192.168.9.6:2222"], port=22)
     assert plan.targets == (
         Target("192.168.9.6", 22, named=True),
         Target("render1", 2222, named=True, hostname="render1"),
@@ -165,30 +165,30 @@ def test_hosts_come_first_and_once() -> None:
         ("[fe80::5%eth0]", "fe80::5%eth0", 2200, ""),
     ],
 )
-def test_hosts_as_people_write_them(text: str, address: str, port: int, hostname: str) -> None:
+def test_hosts_are_parsed(text: str, address: str, port: int, hostname: str) -> None:
     assert parse_host(text, 2200) == Target(address, port, named=True, hostname=hostname)
 
 
 @pytest.mark.parametrize(
     "text", ["", "a b", "artist@render1", "render1:ssh", "render1:0", "[fd00::5", "[::1]x", "10.0.0.0/24"]
 )
-def test_what_is_no_host(text: str) -> None:
-    with pytest.raises(SweepError, match="Write"):
+def test_invalid_host_is_refused(text: str) -> None:
+    with pytest.raises(ScanTargetError, match="Write"):
         parse_host(text)
 
 
 @pytest.mark.parametrize("text", ["eth9", "10.0.0.0/33", "render1", "224.0.0.0/24"])
-def test_what_is_no_network(text: str) -> None:
-    with pytest.raises(SweepError, match=r"192\.168\.1\.0/24|holds no hosts"):
-        plan_sweep(HOME, [text])
+def test_invalid_network_is_refused(text: str) -> None:
+    with pytest.raises(ScanTargetError, match=r"192\.168\.1\.0/24|holds no hosts"):
+        plan_scan(HOME, [text])
 
 
-def test_the_limits_are_the_reference_ones() -> None:
+def test_default_limits() -> None:
     limits = Limits()
     assert (limits.in_flight, limits.connect_s, limits.own_prefix, limits.named_prefix) == (128, 1.0, 22, 20)
 
 
-def test_neighbours_that_never_answered_are_not_known() -> None:
+def test_neighbour_entries_that_never_answered_are_skipped() -> None:
     table: list[dict[str, object]] = [
         {"dst": "192.168.1.20", "dev": "eth0", "lladdr": "02:00:00:00:00:01", "state": ["REACHABLE"]},
         {"dst": "192.168.1.21", "dev": "eth0", "lladdr": "02:00:00:00:00:02", "state": ["STALE"]},
@@ -197,21 +197,25 @@ def test_neighbours_that_never_answered_are_not_known() -> None:
         {"dst": "192.168.1.23", "dev": "eth0", "state": ["INCOMPLETE"]},
         {"dst": "ff02::1", "dev": "eth0", "lladdr": "33:33:00:00:00:01", "state": ["NOARP"]},
     ]
-    assert [known.address for known in parse_neighbours(table)] == ["192.168.1.20", "192.168.1.21", "fe80::21%eth0"]
+    assert [neighbour.address for neighbour in parse_neighbour_table(table)] == [
+        "192.168.1.20",
+        "192.168.1.21",
+        "fe80::21%eth0",
+    ]
 
 
-def test_the_arp_table_serves_where_iproute2_is_missing() -> None:
+def test_arp_table_is_parsed() -> None:
     table = """IP address       HW type     Flags       HW address            Mask     Device
 192.168.1.20     0x1         0x2         02:00:00:00:00:01     *        eth0
 192.168.1.22     0x1         0x0         00:00:00:00:00:00     *        eth0
 """
-    plan = plan_sweep(Surroundings((), parse_arp(table), "no `ip` here"))
+    plan = plan_scan(LocalNetworks((), parse_arp(table), "no `ip` here"))
     assert addresses(plan) == ["192.168.1.20"]
     assert plan.describe()[0] == "no `ip` here"
 
 
-def test_a_computer_without_networks_says_so() -> None:
-    nothing = discovery.discover(discovery.prepare(surroundings=Surroundings((), (), "no `ip` here")))
+def test_computer_without_networks_is_a_problem() -> None:
+    nothing = discovery.discover(discovery.prepare(surroundings=LocalNetworks((), (), "no `ip` here")))
     (problem,) = nothing.problems
     assert problem.kind == "nothing_to_try"
     assert "no `ip` here" in problem.what

@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The controller's half of ``noslop.studio.managed_files``: templates become text here, and travel in one call."""
+"""Render the templates of ``noslop.studio.managed_files`` on the controller, and send all texts in one call."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ansible.template import trust_as_template
 
 
 class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core has no types
-    """Render every ``src`` and hand the texts to the module of the same name."""
+    """Render every ``src``, and pass the texts to the module of the same name."""
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         """Run the module once with the content of all files."""
@@ -27,7 +27,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core has no typ
             rendered = [self._with_content(dict(file), variables) for file in files]
         except AnsibleError as error:
             raise AnsibleActionFail(f"a template could not be rendered: {error}") from error
-        # Only a whole parameter is kept out of the target's log for sure (no_log), so secret texts travel in their own.
+        # no_log keeps only a whole parameter out of the target's log, so secret texts have a parameter of their own.
         secrets = {
             file["dest"]: file.pop("content")
             for file in rendered

@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The controller's half of ``noslop.studio.package_lock``: it reads and writes the file beside the inventory."""
+"""Read and write the file of ``noslop.studio.package_lock`` beside the inventory, on the controller."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from typing import Any
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 
-#: Ansible passes over files of this kind in the directory of an inventory (INVENTORY_IGNORE_EXTS).
+#: Ansible ignores files with this suffix in the directory of an inventory (INVENTORY_IGNORE_EXTS).
 SUFFIX = ".lock.txt"
 _INPUTS = re.compile(r"(?m)^# inputs: ([0-9a-f]{64})$")
-#: What a host may write into the file: versions and hashes. An address or an option of pip's would go to all hosts.
+#: Lines that a host may write to the file: versions and hashes. An address or an option of pip would reach all hosts.
 _LINE = re.compile(
     r"# step \d+|[A-Za-z0-9][A-Za-z0-9._-]*==[A-Za-z0-9.+!_-]+( ; [^\\]+)?( \\)?|    --hash=sha256:[0-9a-f]{64}( \\)?"
 )
 
 
 class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core has no types
-    """Read the file, and have the host resolve the packages where it is missing or made from something else."""
+    """Read the file, and let the host resolve the packages where it is missing or has other inputs."""
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         """Return the lock."""
@@ -72,7 +72,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core has no typ
 
 
 def read_lock(path: Path | None, inputs: str) -> str:
-    """Return the content of the file, or an empty string where it is missing or was made from something else."""
+    """Return the content of the file, or an empty string where it is missing or has other inputs."""
     if path is None:
         return ""
     with suppress(OSError, UnicodeDecodeError):
@@ -87,7 +87,7 @@ def format_lock(kind: str, inputs: str, resolved: str) -> str:
     """Return the content of the file.
 
     Raises:
-        AnsibleActionFail: the host answered with something else than packages with versions and hashes.
+        AnsibleActionFail: the host's answer contains other lines than packages with versions and hashes.
     """
     for line in resolved.splitlines():
         if not _LINE.fullmatch(line):
@@ -104,7 +104,7 @@ def format_lock(kind: str, inputs: str, resolved: str) -> str:
 
 
 def write_lock(path: Path | None, text: str) -> str:
-    """Write the file, and return why it could not be written, or nothing."""
+    """Write the file, and return why it could not be written, or an empty string."""
     if path is None:
         return "There is no directory of an inventory to write down the packages in."
     part = path.with_name(f".{path.name}.new{os.getpid()}")
@@ -119,7 +119,7 @@ def write_lock(path: Path | None, text: str) -> str:
 
 
 def _lock(directory: str) -> int | None:
-    """Wait until no other host of this run writes into the directory."""
+    """Lock the directory against the other hosts of this run."""
     try:
         descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError:

@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The controller's word before a deploy: every problem of every host, and of all of them together."""
+"""Report on the controller, before a deployment, the problems of each host and of the studio as a whole."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ _ROLES = Path(__file__).parents[2] / "roles"
 
 
 class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core has no types
-    """Gather, and judge what is about all hosts together; nothing runs on a host."""
+    """Collect the checks of the hosts, and check the studio as a whole; run nothing on a host."""
 
     TRANSFERS_FILES = False
     _requires_connection = False
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
-        """Return ``report``. The task does not fail for what the report says."""
+        """Return ``report``. The task does not fail when a check failed."""
         result: dict[str, Any] = super().run(tmp, task_vars)
         strings = {"type": "list", "elements": "str", "default": []}
-        _, given = self.validate_argument_spec(
+        _, arguments = self.validate_argument_spec(
             argument_spec={
                 "hosts": {"type": "list", "elements": "str", "required": True},
                 "studio_id": {"type": "str", "default": ""},
@@ -48,52 +48,54 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core has no typ
         )
         variables = task_vars or {}
         hostvars = variables["hostvars"]
-        registered = {host: _registered(hostvars, host) for host in given["hosts"]}
+        registered = {host: _registered(hostvars, host) for host in arguments["hosts"]}
         answers = {host: own for host, own in registered.items() if "checks" in own}
-        together = Checks(studio_rules.STUDIO)
+        studio_checks = Checks(studio_rules.STUDIO)
         studio_rules.judge_plan(
-            together,
+            studio_checks,
             studio_rules.Plan(
-                hosts=given["hosts"],
-                studio_id=given["studio_id"],
-                provider=given["provider"],
-                servers=given["servers"],
-                clients=given["clients"],
-                services=given["services"],
-                addresses={host: _address(hostvars, host) for host in given["hosts"]},
+                hosts=arguments["hosts"],
+                studio_id=arguments["studio_id"],
+                provider=arguments["provider"],
+                servers=arguments["servers"],
+                clients=arguments["clients"],
+                services=arguments["services"],
+                addresses={host: _address(hostvars, host) for host in arguments["hosts"]},
                 paths={host: own["paths"] for host, own in answers.items()},
             ),
         )
         identities = {host: own["identity"] for host, own in answers.items()}
-        studio_rules.judge_identities(together, identities)
+        studio_rules.judge_identities(studio_checks, identities)
         epochs = {host: float(own["epoch"]) for host, own in identities.items()}
-        studio_rules.judge_clocks(together, epochs, given["asked"], time.time())
+        studio_rules.judge_clocks(studio_checks, epochs, arguments["asked"], time.time())
         studio_rules.judge_users(
-            together, given["users"], {host: own["unknown_users"] for host, own in answers.items()}
+            studio_checks, arguments["users"], {host: own["unknown_users"] for host, own in answers.items()}
         )
-        studio_rules.judge_networks(together, given["allowed_networks"])
-        known, prefixes = known_variables()
+        studio_rules.judge_networks(studio_checks, arguments["allowed_networks"])
+        declared, prefixes = declared_variables()
         # The variables of a play are in no host's hostvars, and extra variables are in all.
-        names = {name for host in given["hosts"] for name in hostvars[host]} | set(variables)
-        studio_rules.judge_variables(together, names, known, prefixes)
-        checks = together.list + reports.gather(given["hosts"], {host: [own] for host, own in registered.items()})
-        report = {"ok": not reports.failed(checks), "studio_id": given["studio_id"], "checks": checks}
-        _show(reports.notes(checks), len(checks), ok=bool(report["ok"]))
-        message = "\n".join([reports.headline(checks), *reports.problems(checks)])
+        names = {name for host in arguments["hosts"] for name in hostvars[host]} | set(variables)
+        studio_rules.judge_variables(studio_checks, names, declared, prefixes)
+        checks = studio_checks.list + reports.gather(
+            arguments["hosts"], {host: [own] for host, own in registered.items()}
+        )
+        report = {"ok": not reports.select_failed(checks), "studio_id": arguments["studio_id"], "checks": checks}
+        _display(reports.list_notes(checks), len(checks), ok=bool(report["ok"]))
+        message = "\n".join([reports.format_headline(checks), *reports.list_problems(checks)])
         result.update(changed=False, report=report, message=message)
         return result
 
 
-def known_variables() -> tuple[set[str], set[str]]:
-    """Every variable that the collection reads, and the beginnings that make a name one of ours."""
-    known = {*studio.DEFAULTS, *studio.HOST_VARIABLES, *studio.RUN_VARIABLES}
+def declared_variables() -> tuple[set[str], set[str]]:
+    """Return every variable that the collection reads, and the prefixes of its names."""
+    declared = {*studio.DEFAULTS, *studio.HOST_VARIABLES, *studio.RUN_VARIABLES}
     prefixes = {"noslop_"}
     for file in sorted(_ROLES.glob("*/meta/argument_specs.yml")):
         prefixes.add(f"{file.parents[1].name}_")
         specification = yaml.safe_load(file.read_text(encoding="utf-8"))
         for entry_point in specification["argument_specs"].values():
-            known.update(entry_point.get("options") or {})
-    return known, prefixes
+            declared.update(entry_point.get("options") or {})
+    return declared, prefixes
 
 
 def _registered(hostvars: Mapping[str, Mapping[str, Any]], host: str) -> dict[str, Any]:
@@ -108,8 +110,8 @@ def _address(hostvars: Mapping[str, Mapping[str, Any]], host: str) -> str:
         return ""
 
 
-def _show(notes: list[str], count: int, *, ok: bool) -> None:
-    """Print what is no problem; the problems are the message of the task that fails for them."""
+def _display(notes: list[str], count: int, *, ok: bool) -> None:
+    """Print the notes; the problems are the message of the task that fails because of them."""
     display = Display()
     if notes:
         display.display("\n".join(["\nTo know", *notes]))

@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Describe this run to the module of the same name, and tell whether the process of another run has ended."""
+"""Describe this run to the module of the same name, and decide whether the process of another run has ended."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from typing import Any
 from ansible.plugins.action import ActionBase
 from ansible_collections.noslop.studio.plugins.module_utils.host.lease import Run
 
-#: Set by the driver for each playbook of its command: the run is the driver's, not that of one ansible-playbook. It has
-#: the driver's process id and start time, since the lease of a driver that was killed is released after its end.
+#: Set by the driver for each playbook of its command: the run is the driver's, not that of one ansible-playbook. The
+#: value is the driver's process id and start time, since the lease of a driver that was killed is released afterwards.
 DRIVER = "NOSLOP_DRIVER"
 
 
 class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core has no types
-    """Run the module; where a run of this controller that has ended is in the way, run it again to replace that one."""
+    """Run the module, and run it again to replace the lease of a run of this controller that has ended."""
 
     TRANSFERS_FILES = False
 
@@ -29,17 +29,19 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core has no typ
         """Return what the module returned."""
         super().run(tmp, task_vars)
         driver = os.environ.get(DRIVER, "").split()
-        given = dict(self._task.args)
-        last = str(given.get("last", True)).lower() not in ("false", "no", "0")
-        if driver and given.get("state") == "released" and not last:
+        arguments = dict(self._task.args)
+        last = str(arguments.get("last", True)).lower() not in ("false", "no", "0")
+        if driver and arguments.get("state") == "released" and not last:
             return {"changed": False}
         # A worker's parent is ansible-playbook.
         pid = int(driver[0]) if driver else os.getppid()
-        given["run"] = asdict(describe(pid, driver[1] if len(driver) > 1 else _start_time(pid)))
-        result: dict[str, Any] = self._execute_module(module_args=given, task_vars=task_vars)
+        arguments["run"] = asdict(describe(pid, driver[1] if len(driver) > 1 else _start_time(pid)))
+        result: dict[str, Any] = self._execute_module(module_args=arguments, task_vars=task_vars)
         other = result.get("lease")
         if other and has_ended(Run(**other["run"]), other["renewed"]):
-            result = self._execute_module(module_args={**given, "replaces": other["run"]["run"]}, task_vars=task_vars)
+            result = self._execute_module(
+                module_args={**arguments, "replaces": other["run"]["run"]}, task_vars=task_vars
+            )
         return result
 
 
@@ -56,7 +58,7 @@ def describe(pid: int, start_time: str) -> Run:
 
 
 def has_ended(run: Run, renewed: float) -> bool:
-    """Return whether a run's process is known to have ended: it was on this computer, and is no longer there.
+    """Return whether a run's process has certainly ended: it ran on this computer, and does not exist any more.
 
     Args:
         run: the run that has the lease.
@@ -66,7 +68,7 @@ def has_ended(run: Run, renewed: float) -> bool:
     if run.machine != own["machine"]:
         return False
     if run.boot != own["boot"]:
-        # A computer that was cloned from this one started at another time too, but may run now.
+        # A clone of this computer has another boot id too, and its run may still be active.
         return renewed < _boot_time()
     if run.namespace != own["namespace"]:
         return False
@@ -80,7 +82,7 @@ def has_ended(run: Run, renewed: float) -> bool:
 
 
 def _identity() -> dict[str, str]:
-    """Return which computer this is, since which start, and which numbers its processes have here."""
+    """Return the identity of this computer, of its start and of the pid namespace of this process."""
     try:
         namespace = os.readlink("/proc/self/ns/pid")
     except OSError:
@@ -95,18 +97,18 @@ def _identity() -> dict[str, str]:
 def _account() -> str:
     try:
         return getpass.getuser()
-    except (OSError, KeyError):  # it has no name here
+    except (OSError, KeyError):  # the account has no name
         return str(os.getuid())
 
 
 def _start_time(pid: int) -> str:
-    """Return when a process started, in ticks since boot (proc_pid_stat(5)); empty where the system does not tell."""
+    """Return the start time of a process, in ticks since boot (proc_pid_stat(5)); empty where it cannot be read."""
     fields = _text(f"/proc/{pid}/stat").rpartition(") ")[2].split()
     return fields[19] if len(fields) > 19 else ""
 
 
 def _boot_time() -> float:
-    """Return when this computer started, in seconds since 1970; 0 where the system does not tell."""
+    """Return the start time of this computer, in seconds since 1970; 0 where it cannot be read."""
     lines = (line.split() for line in _text("/proc/stat").splitlines())
     return next((float(line[1]) for line in lines if line[0] == "btime"), 0.0)
 

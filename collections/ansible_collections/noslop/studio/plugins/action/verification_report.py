@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The controller's word on a studio: one report of what all hosts found."""
+"""Report the verification of a studio on the controller, from the checks of all hosts."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from ansible.utils.display import Display
 from ansible_collections.noslop.studio.plugins.module_utils.checks.check import Check
 from ansible_collections.noslop.studio.plugins.plugin_utils import reports
 
-#: Registered by the role studio_verify; the second has what the connection said where the first is missing.
+#: Registered by the role studio_verify; the second has the error of the connection where the first is missing.
 REGISTERED = ("studio_verify_result", "__studio_verify_written")
 
 
 class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core has no types
-    """Gather, write and show; nothing runs on a host."""
+    """Collect the checks, write the report and print it; run nothing on a host."""
 
     TRANSFERS_FILES = False
     _requires_connection = False
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
-        """Return ``report``. The task does not fail for what the report says."""
+        """Return ``report``. The task does not fail when a check failed."""
         result: dict[str, Any] = super().run(tmp, task_vars)
         _, arguments = self.validate_argument_spec(
             argument_spec={
@@ -44,9 +44,9 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core has no typ
         if self._task.check_mode:
             bare = {host for host, own in results.items() if any(one.get("deployed") is False for one in own)}
             checks = [check for check in checks if check["host"] not in bare]
-            checks += [reports.not_deployed(host) for host in arguments["hosts"] if host in bare]
+            checks += [reports.report_not_deployed(host) for host in arguments["hosts"] if host in bare]
         report = {
-            "ok": not reports.failed(checks),
+            "ok": not reports.select_failed(checks),
             "studio_id": arguments["studio_id"],
             "finished": datetime.now(UTC).isoformat(timespec="seconds"),
             "checks": checks,
@@ -54,18 +54,18 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core has no typ
         if arguments["path"]:
             write(arguments["path"], report)
         show(checks, f"Verification of studio {arguments['studio_id']}", checked_only=self._task.check_mode)
-        result.update(changed=False, report=report, headline=reports.headline(checks))
+        result.update(changed=False, report=report, headline=reports.format_headline(checks))
         return result
 
 
 def registered(hostvars: Mapping[str, Mapping[str, Any]], host: str, names: tuple[str, ...]) -> list[Mapping[str, Any]]:
-    """What tasks registered for a host under these names, as far as they ran."""
+    """Return the results that tasks registered for a host under these names, as far as they ran."""
     own = hostvars.get(host, {})
     return [dict(own[name]) for name in names if isinstance(own.get(name), Mapping)]
 
 
 def write(path: str, report: Mapping[str, Any]) -> None:
-    """Write the report so that nobody reads half of it.
+    """Write the report in one step, so that no reader sees half of it.
 
     Raises:
         AnsibleActionFail: it could not be written.
@@ -87,15 +87,15 @@ def show(checks: list[Check], title: str, *, checked_only: bool) -> None:
     """Print the table, then every failed check in full; with ``-v`` every check."""
     display = Display()
     display.display(f"\n{title}", color=constants.COLOR_HIGHLIGHT)
-    for line, ok in reports.summary(checks):
+    for line, ok in reports.summarize(checks):
         display.display(line, color=constants.COLOR_OK if ok else constants.COLOR_ERROR)
     if display.verbosity > 0:
-        display.display("\n".join(["", *map(reports.one_line, checks)]))
-    notes = reports.notes(checks)
+        display.display("\n".join(["", *map(reports.format_line, checks)]))
+    notes = reports.list_notes(checks)
     if notes:
         display.display("\n".join(["\nTo know", *notes]))
-    bad = reports.failed(checks)
+    bad = reports.select_failed(checks)
     if bad:
-        display.display("\n".join(["\nFailed", *map(reports.full, bad)]), color=constants.COLOR_ERROR)
+        display.display("\n".join(["\nFailed", *map(reports.format_check, bad)]), color=constants.COLOR_ERROR)
     if checked_only:
         display.display("\n  In check mode nothing is written, so the proof across hosts is left out.")

@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The filter ``noslop.studio.networks``."""
+"""Provide the filter ``noslop.studio.networks``."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ DOCUMENTATION = r"""
 name: networks
 author: The NoSlop authors (@noslop)
 version_added: 0.1.0
-short_description: The networks of one IP version, in the form in which firewalls read them
+short_description: Return the networks of one IP version, in the form in which firewalls read them
 description:
-  - Takes addresses and networks of both IP versions, and gives those of one version, each once, in numerical order.
-  - A network with host bits set (C(192.168.1.7/24)) is taken as the network it lies in. Anything else that is no
-    address and no network is refused, and named; so is a network shorter than C(/8), or C(/32) by IPv6.
+  - Accepts addresses and networks of both IP versions, and returns those of one version, each once, in numerical order.
+  - An address with a prefix length (C(192.168.1.7/24)) stands for the network it lies in. Values that are neither an
+    address nor a network are refused, and so are networks with a prefix shorter than C(/8), or C(/32) for IPv6.
 options:
   _input:
     description: Addresses and networks.
@@ -20,7 +20,7 @@ options:
     elements: str
     required: true
   version:
-    description: Which version of IP to give.
+    description: IP version of the returned networks.
     type: int
     choices: [4, 6]
     required: true
@@ -48,24 +48,24 @@ from ansible_collections.noslop.studio.plugins.module_utils import studio
 
 
 def networks(values: Sequence[str], version: int) -> list[str]:
-    """Give the networks of one IP version among ``values``."""
-    found = set()
+    """Return the networks of one IP version among ``values``."""
+    matching = set()
     for value in values:
         try:
             network = studio.parse_network(value)
         except ValueError as error:
             raise AnsibleFilterError(str(error)) from error
         if network.version == version:
-            found.add(network)
+            matching.add(network)
     return [
         str(network.network_address) if network.num_addresses == 1 else str(network)
-        for network in sorted(found, key=lambda network: (int(network.network_address), network.prefixlen))
+        for network in sorted(matching, key=lambda network: (int(network.network_address), network.prefixlen))
     ]
 
 
 class FilterModule:
-    """Addresses and networks."""
+    """Filters for addresses and networks."""
 
     def filters(self) -> dict[str, Callable[..., Any]]:
-        """Give Ansible the filter."""
+        """Return the filter by its name."""
         return {"networks": networks}

@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The filter ``noslop.studio.path_problems``."""
+"""Provide the filter ``noslop.studio.path_problems``."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ DOCUMENTATION = r"""
 name: path_problems
 author: The NoSlop authors (@noslop)
 version_added: 0.1.0
-short_description: What is wrong with the paths of a studio's shares
+short_description: Return the problems with the paths of a studio's shares
 description:
-  - Checks that every path is plain, belongs to the studio alone, and lies in no other share.
+  - Checks that every path is plain, belongs to the studio only, and lies in no other share.
 options:
   _input:
-    description: The shares, each with C(name) and C(path), as M(noslop.studio.share_directories) takes them.
+    description: The shares, each with C(name) and C(path), as for M(noslop.studio.share_directories).
     type: list
     elements: dict
     required: true
   root:
-    description: Directory that holds the shares which have no place of their own.
+    description: Directory of the shares that have no path of their own.
     type: path
     required: true
 positional: root
@@ -32,7 +32,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 _value:
-  description: One sentence for each problem; empty when all is well.
+  description: One sentence for each problem; empty when there is none.
   type: list
   elements: str
 """
@@ -44,13 +44,13 @@ from ansible_collections.noslop.studio.plugins.module_utils.share import path_ru
 
 
 def path_problems(shares: Sequence[Mapping[str, str]], root: str) -> list[str]:
-    """One sentence for each problem with the paths of ``shares``."""
-    return path_rules.path_problems(root, shares)
+    """Return one sentence for each problem with the paths of ``shares``."""
+    return path_rules.find_path_problems(root, shares)
 
 
 class FilterModule:
-    """Rules for paths."""
+    """Filters for paths."""
 
     def filters(self) -> dict[str, Callable[..., Any]]:
-        """Give Ansible the filter."""
+        """Return the filter by its name."""
         return {"path_problems": path_problems}

@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The filter ``noslop.studio.unit_name``."""
+"""Provide the filter ``noslop.studio.unit_name``."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ DOCUMENTATION = r"""
 name: unit_name
 author: The NoSlop authors (@noslop)
 version_added: 0.1.0
-short_description: The name of systemd's unit for a path
+short_description: Return the name of the systemd unit for a path
 description:
-  - Escapes a path as C(systemd-escape --path) does, which is how a mount or automount unit must be called.
+  - Escapes a path as C(systemd-escape --path) does, as the name of a mount or automount unit requires.
 options:
   _input:
     description: Absolute path.
@@ -43,13 +43,13 @@ from ansible_collections.noslop.studio.plugins.module_utils.share import path_ru
 
 
 def unit_name(path: str, suffix: str = "mount") -> str:
-    """Name of the unit for ``path``."""
-    return path_rules.unit_name(path, suffix)
+    """Return the name of the unit for ``path``."""
+    return path_rules.make_unit_name(path, suffix)
 
 
 class FilterModule:
-    """Names of units."""
+    """Filters for names of units."""
 
     def filters(self) -> dict[str, Callable[..., Any]]:
-        """Give Ansible the filter."""
+        """Return the filter by its name."""
         return {"unit_name": unit_name}

@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The inventory plugin ``noslop.studio.lan``."""
+"""Provide the inventory plugin ``noslop.studio.lan``."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ DOCUMENTATION = r"""
 name: lan
 author: The NoSlop authors (@noslop)
 version_added: 0.1.0
-short_description: The SSH servers of a network
+short_description: Find the SSH servers of a network
 description:
-  - Makes an inventory of the machines on a network that run an SSH server.
+  - Builds an inventory of the machines on a network that run an SSH server.
   - Connects to each address once and reads the server's greeting and public key. Needs no privilege, and never tries to
     log in.
-  - With neither O(networks) nor O(hosts), takes the networks this computer is in if they are no larger than a C(/22),
-    and the neighbours it knows. Leaves out the interfaces of containers, virtual machines and VPNs.
-  - A machine with several addresses, seen by its host key, is one host.
-  - What was searched, and with what result, is shown with C(-v); a search that finds nothing says why in a warning.
+  - With neither O(networks) nor O(hosts), scans the networks that this computer is in, unless they are larger than a
+    C(/22), and the addresses in its neighbour table. Skips the interfaces of containers, virtual machines and VPNs.
+  - A machine with several addresses and one host key is one host.
+  - With C(-v), shows the scanned networks and the result; a scan without result explains why in a warning.
 extends_documentation_fragment:
   - ansible.builtin.constructed
   - ansible.builtin.inventory_cache
@@ -30,14 +30,14 @@ options:
     choices: [noslop.studio.lan]
   networks:
     description:
-      - Networks to search, such as C(192.168.1.0/24), none larger than a C(/20); or names of this computer's
+      - Networks to scan, such as C(192.168.1.0/24), none larger than a C(/20); or names of this computer's
         interfaces, for all the networks of each.
-      - Of an IPv6 network those addresses are tried that this computer knows as neighbours.
+      - Of an IPv6 network, only the addresses in this computer's neighbour table are tried.
     type: list
     elements: str
     default: []
   hosts:
-    description: Names or addresses to look for, each with C(:port) where it has a port of its own.
+    description: Names or addresses to try, each with C(:port) where it has a port of its own.
     type: list
     elements: str
     default: []
@@ -46,25 +46,25 @@ options:
     type: int
     default: 22
   timeout:
-    description: How many seconds an address may take to accept the connection.
+    description: Seconds that an address may take to accept the connection.
     type: float
     default: 1.0
   in_flight:
-    description: How many connections are tried at a time.
+    description: Number of connections that are tried at a time.
     type: int
     default: 128
   group:
-    description: The group that all machines found become members of.
+    description: Group of all machines in the result.
     type: str
     default: lan
 """
 
 EXAMPLES = r"""
-# The smallest lan.noslop.yml: the networks this computer is in.
+# The smallest lan.noslop.yml: the networks that this computer is in.
 plugin: noslop.studio.lan
 
 ---
-# One network and two machines elsewhere, looked for at most once an hour.
+# One network and two further machines, scanned at most once an hour.
 plugin: noslop.studio.lan
 networks: [192.168.10.0/24]
 hosts: [render1.example.org, "10.0.0.7:2222"]
@@ -87,23 +87,23 @@ display = Display()
 
 
 class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):  # type: ignore[misc] # untyped base classes
-    """Finds machines and adds them with their connection variables."""
+    """Find machines, and add them with their connection variables."""
 
     NAME = "noslop.studio.lan"
 
     def verify_file(self, path: str) -> bool:
-        """Take files of our own name only: a sweep must not start because some YAML was tried."""
+        """Return whether a file has the plugin's name: a scan must not start for every YAML file that Ansible tries."""
         return bool(super().verify_file(path)) and path.endswith(("lan.noslop.yml", "lan.noslop.yaml"))
 
     def parse(self, inventory: Any, loader: Any, path: str, cache: bool = True) -> None:
-        """Search, or take the cache's answer, and fill the inventory.
+        """Add the machines of a scan, or of the cache, to the inventory.
 
         Raises:
-            AnsibleParserError: a network is too large, an option means nothing, or this computer could not search.
+            AnsibleParserError: a network is too large, an option is invalid, or this computer could not scan.
         """
         super().parse(inventory, loader, path, cache)
         self._read_config_data(path)
-        machines = self._cached(path, cache)
+        machines = self._read_cache_or_scan(path, cache)
         group = self.inventory.add_group(self.get_option("group"))
         strict = self.get_option("strict")
         for name, variables in machines.items():
@@ -114,26 +114,26 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):  # type: i
             self._add_host_to_composed_groups(self.get_option("groups"), variables, name, strict=strict)
             self._add_host_to_keyed_groups(self.get_option("keyed_groups"), variables, name, strict=strict)
 
-    def _cached(self, path: str, cache: bool) -> dict[str, dict[str, Any]]:
-        """What the cache holds for this file; else search, and put it there. Nothing is never cached."""
+    def _read_cache_or_scan(self, path: str, cache: bool) -> dict[str, dict[str, Any]]:
+        """Return the cached result for this file; else scan, and cache the result unless it is empty."""
         self.load_cache_plugin()
         key = self.get_cache_key(path)
-        wanted = self.get_option("cache")
-        if wanted and cache:
+        use_cache = self.get_option("cache")
+        if use_cache and cache:
             try:
                 return dict(self._cache[key])
             except KeyError:
                 pass
-        machines = self._search()
-        if wanted and machines:
+        machines = self._scan()
+        if use_cache and machines:
             self._cache[key] = machines
         return machines
 
-    def _search(self) -> dict[str, dict[str, Any]]:
+    def _scan(self) -> dict[str, dict[str, Any]]:
         limits = scan_targets.Limits(in_flight=self.get_option("in_flight"), connect_s=self.get_option("timeout"))
         try:
-            plan = scan_targets.plan_sweep(
-                interfaces.look_around(),
+            plan = scan_targets.plan_scan(
+                interfaces.read_local_networks(),
                 self.get_option("networks"),
                 self.get_option("hosts"),
                 self.get_option("port"),
@@ -141,22 +141,22 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):  # type: i
             )
             for line in plan.describe():
                 display.v(f"noslop.studio.lan: searching {line}")
-            seen = ssh_scan.scan(plan)
-        except (scan_targets.SweepError, ssh_scan.ScanError) as error:
+            result = ssh_scan.scan(plan)
+        except (scan_targets.ScanTargetError, ssh_scan.ScanError) as error:
             raise AnsibleParserError(str(error)) from error
-        for line in seen.describe()[len(plan.describe()) :]:
+        for line in result.describe()[len(plan.describe()) :]:
             display.v(f"noslop.studio.lan: {line}")
-        for finding in seen.findings:
+        for finding in result.findings:
             if finding.named and finding.status != ssh_scan.OPEN:
                 display.warning(f"{finding.hostname or finding.address}: {finding.detail}. {finding.todo}")
-        machines = seen.machines()
+        machines = result.machines()
         if not machines:
-            display.warning(f"No SSH server was found. {'; '.join(seen.describe())}")
+            display.warning(f"No SSH server was found. {'; '.join(result.describe())}")
         return {_name(machine, machines): _variables(machine) for machine in machines}
 
 
 def _name(machine: ssh_scan.Finding, machines: list[ssh_scan.Finding]) -> str:
-    """The name that was asked for, else the address; with the port where another machine has the same."""
+    """Return the requested name, else the address; with the port where another machine has the same."""
     name = machine.hostname or machine.address
     same = [other for other in machines if (other.hostname or other.address) == name]
     return name if len(same) == 1 else f"{name}-{machine.port}"

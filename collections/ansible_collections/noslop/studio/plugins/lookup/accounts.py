@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The lookup ``noslop.studio.accounts``."""
+"""Provide the lookup ``noslop.studio.accounts``."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ DOCUMENTATION = r"""
 name: accounts
 author: The NoSlop authors (@noslop)
 version_added: 0.1.0
-short_description: The accounts of a studio, with their numbers
+short_description: Return the accounts of a studio, with their numbers
 description:
   - Returns the list of a studio's accounts, with the numbers that C(noslop_uid), C(noslop_gid) and the C(noslop_*_id)
     variables of the host give them.
@@ -44,15 +44,19 @@ from ansible_collections.noslop.studio.plugins.module_utils import studio
 
 
 class LookupModule(LookupBase):  # type: ignore[misc]  # ansible-core has no types
-    """Accounts of the studio the current host belongs to."""
+    """Return the accounts of the studio that the current host belongs to."""
 
     def run(
         self, terms: list[str], variables: Mapping[str, Any] | None = None, **kwargs: Any
     ) -> list[list[dict[str, Any]]]:
         """Return the list as one term, so that ``lookup`` and ``query`` both keep it whole."""
         self.set_options(var_options=variables, direct=kwargs)
-        known = variables or {}
-        values = {name: self._templar.template(known[name]) for name in studio.ACCOUNT_VARIABLES if name in known}
+        host_variables = variables or {}
+        values = {
+            name: self._templar.template(host_variables[name])
+            for name in studio.ACCOUNT_VARIABLES
+            if name in host_variables
+        }
         unknown = sorted(set(terms) - set(studio.ACCOUNTS))
         if unknown:
             raise AnsibleError(f"no account is called {', '.join(unknown)}; there are {', '.join(studio.ACCOUNTS)}")

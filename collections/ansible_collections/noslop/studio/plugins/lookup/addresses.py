@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The lookup ``noslop.studio.addresses``."""
+"""Provide the lookup ``noslop.studio.addresses``."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ DOCUMENTATION = r"""
 name: addresses
 author: The NoSlop authors (@noslop)
 version_added: 0.1.0
-short_description: The addresses of the hosts of one or several groups
+short_description: Return the addresses of the hosts of one or several groups
 description:
-  - Gives the address under which each host of the named groups takes part in the studio - C(noslop_address), else
-    C(ansible_host) when that is an IP address.
-  - Meant for playbooks, which hand the addresses to roles; roles themselves know no groups.
+  - Returns the address in the studio of each host of the named groups - C(noslop_address), else C(ansible_host) when
+    that is an IP address.
+  - Meant for playbooks, which pass the addresses to roles; roles themselves use no groups.
 options:
   _terms:
     description: Names of groups. A group that the inventory does not have is empty.
@@ -22,7 +22,7 @@ options:
 """
 
 EXAMPLES = r"""
-- name: Show who may mount
+- name: Show the addresses of the storage clients
   ansible.builtin.debug:
     msg: "{{ lookup('noslop.studio.addresses', 'storage_clients') }}"
 """
@@ -43,18 +43,20 @@ from ansible_collections.noslop.studio.plugins.module_utils import studio
 
 
 class LookupModule(LookupBase):  # type: ignore[misc]  # ansible-core has no types
-    """Addresses of groups of hosts."""
+    """Return the addresses of groups of hosts."""
 
     def run(self, terms: list[str], variables: Mapping[str, Any] | None = None, **kwargs: Any) -> list[list[str]]:
         """Return the list as one term, so that ``lookup`` and ``query`` both keep it whole."""
         self.set_options(var_options=variables, direct=kwargs)
-        known = variables or {}
-        hosts = list(dict.fromkeys(host for group in terms for host in known["groups"].get(group, [])))
+        host_variables = variables or {}
+        hosts = list(dict.fromkeys(host for group in terms for host in host_variables["groups"].get(group, [])))
         try:
-            found = [studio.address_of(host, self._variables_of(host, known["hostvars"])) for host in hosts]
+            addresses = [
+                studio.address_of(host, self._variables_of(host, host_variables["hostvars"])) for host in hosts
+            ]
         except ValueError as error:
             raise AnsibleError(str(error)) from error
-        return [list(dict.fromkeys(found))]
+        return [list(dict.fromkeys(addresses))]
 
     @staticmethod
     def _variables_of(host: str, hostvars: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:

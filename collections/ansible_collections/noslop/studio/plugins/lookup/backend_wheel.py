@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The lookup ``noslop.studio.backend_wheel``."""
+"""Provide the lookup ``noslop.studio.backend_wheel``."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ DOCUMENTATION = r"""
 name: backend_wheel
 author: The NoSlop authors (@noslop)
 version_added: 0.1.0
-short_description: The wheel of the backend on the controller
+short_description: Return the wheel of the backend on the controller
 description:
-  - Finds the wheel that the role C(studio_backend) installs, and gives path, version and the SHA-256 of its content.
-  - Where NoSlop was installed from its own wheel, that brought the backend's along, in the C(files) of the role. In a
-    checkout it is what C(make backend-wheel) builds into C(dist); one that is older than the source is refused.
+  - Finds the wheel that the role C(studio_backend) installs, and returns its path, version and SHA-256.
+  - NoSlop's own wheel contains the backend's, in the C(files) of the role. In a checkout, C(make backend-wheel) builds
+    it into C(dist); a wheel that is older than the source is refused.
 options:
   _terms:
-    description: A wheel of yours instead. Empty means that it is to be found.
+    description: Path of another wheel. When empty, the wheel is searched for.
     type: list
     elements: str
 """
 
 EXAMPLES = r"""
-- name: Show what would be installed
+- name: Show the wheel that would be installed
   ansible.builtin.debug:
     msg: "{{ lookup('noslop.studio.backend_wheel') }}"
 """
@@ -43,32 +43,32 @@ from ansible.errors import AnsibleError
 from ansible.plugins.lookup import LookupBase
 
 COLLECTION = Path(__file__).resolve().parents[2]
-#: Where the collection is in a checkout: collections/ansible_collections/noslop/studio.
+#: Root of the checkout, when the collection is in one as collections/ansible_collections/noslop/studio.
 CHECKOUT = COLLECTION.parents[3]
 NAME = re.compile(r"noslop_backend-(?P<version>[^-]+)-py3-none-any\.whl")
 _SET = "set studio_backend_wheel to a wheel of noslop-backend"
 
 
 class WheelError(Exception):
-    """There is no wheel to install, in words for the person who deploys."""
+    """There is no wheel to install. The message is for the user who deploys."""
 
 
 def find(collection: Path, checkout: Path) -> Path:
-    """The wheel that belongs to this collection.
+    """Return the wheel that belongs to this collection.
 
     Args:
-        collection: where the collection is.
-        checkout: where its checkout would be, when it is in one.
+        collection: directory of the collection.
+        checkout: root of its checkout, when it is in one.
 
     Raises:
         WheelError: there is none, or it is older than its source.
     """
     files = collection / "roles" / "studio_backend" / "files"
-    brought = sorted(path for path in files.glob("*.whl") if NAME.fullmatch(path.name))
-    if len(brought) == 1:
-        return brought[0]
-    if brought:
-        raise WheelError(f"{files} holds {len(brought)} wheels of the backend, and one is to be installed: {_SET}.")
+    bundled = sorted(path for path in files.glob("*.whl") if NAME.fullmatch(path.name))
+    if len(bundled) == 1:
+        return bundled[0]
+    if bundled:
+        raise WheelError(f"{files} holds {len(bundled)} wheels of the backend, and one is to be installed: {_SET}.")
     source = checkout / "backend"
     if not (source / "pyproject.toml").is_file():
         raise WheelError(
@@ -79,8 +79,8 @@ def find(collection: Path, checkout: Path) -> Path:
     newest = max(built, key=lambda path: path.stat().st_mtime, default=None)
     if newest is None:
         raise WheelError(f"The backend's wheel is not built yet: run `make backend-wheel` in {checkout}, or {_SET}.")
-    made = newest.stat().st_mtime
-    later = [path for path in _sources(source) if path.stat().st_mtime > made]
+    built_at = newest.stat().st_mtime
+    later = [path for path in _sources(source) if path.stat().st_mtime > built_at]
     if later:
         raise WheelError(
             f"{newest} is older than {later[0].relative_to(checkout)}: run `make backend-wheel` in {checkout}, "
@@ -90,15 +90,15 @@ def find(collection: Path, checkout: Path) -> Path:
 
 
 def _sources(source: Path) -> list[Path]:
-    found = [path for path in (source / "noslop_backend").rglob("*") if path.suffix != ".pyc" and path.is_file()]
-    return [source / "pyproject.toml", *sorted(found)]
+    files = [path for path in (source / "noslop_backend").rglob("*") if path.suffix != ".pyc" and path.is_file()]
+    return [source / "pyproject.toml", *sorted(files)]
 
 
 def describe(wheel: Path) -> dict[str, str]:
-    """Path, version and SHA-256 of a wheel.
+    """Return path, version and SHA-256 of a wheel.
 
     Raises:
-        WheelError: it cannot be read, or is none of the backend's.
+        WheelError: it cannot be read, or is no wheel of the backend.
     """
     name = NAME.fullmatch(wheel.name)
     if name is None:
@@ -113,10 +113,10 @@ def describe(wheel: Path) -> dict[str, str]:
 
 
 class LookupModule(LookupBase):  # type: ignore[misc]  # ansible-core has no types
-    """The backend's wheel."""
+    """Return the backend's wheel."""
 
     def run(self, terms: list[str], variables: Mapping[str, Any] | None = None, **kwargs: Any) -> list[dict[str, str]]:
-        """Return what is known of the wheel."""
+        """Return path, version and SHA-256 of the wheel."""
         self.set_options(var_options=variables, direct=kwargs)
         named = [term for term in terms if term]
         try:

@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The lookup ``noslop.studio.ports``."""
+"""Provide the lookup ``noslop.studio.ports``."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ DOCUMENTATION = r"""
 name: ports
 author: The NoSlop authors (@noslop)
 version_added: 0.1.0
-short_description: Where the services of a studio listen
+short_description: Return the ports of a studio's services
 description:
-  - Gives the ports of Ollama, ComfyUI and the backend, as C(ollama_port), C(comfyui_port) and
-    C(studio_backend_port) of the host the task runs for say, or their defaults.
-  - Roles that guard, prepare or check those ports use it as a default, so that a port is set in one place only.
+  - Returns the ports of Ollama, ComfyUI and the backend, from C(ollama_port), C(comfyui_port) and
+    C(studio_backend_port) of the host that the task runs for, or their defaults.
+  - Roles that filter or check those ports use it as a default, so that a port is set in one place only.
 options:
   _terms:
-    description: Takes none.
+    description: Not used.
     type: list
     elements: str
 """
 
 EXAMPLES = r"""
-- name: Show where the backend listens
+- name: Show the port of the backend
   ansible.builtin.debug:
     msg: "{{ lookup('noslop.studio.ports').backend }}"
 """
@@ -42,14 +42,18 @@ from ansible_collections.noslop.studio.plugins.module_utils import studio
 
 
 class LookupModule(LookupBase):  # type: ignore[misc]  # ansible-core has no types
-    """Ports of the services on the current host."""
+    """Return the ports of the services on the current host."""
 
     def run(self, terms: list[str], variables: Mapping[str, Any] | None = None, **kwargs: Any) -> list[dict[str, int]]:
         """Return all of them as one term."""
         self.set_options(var_options=variables, direct=kwargs)
-        known = variables or {}
+        host_variables = variables or {}
         names = [variable for variable, _ in studio.PORTS.values()]
         try:
-            return [studio.ports({name: self._templar.template(known[name]) for name in names if name in known})]
+            return [
+                studio.ports(
+                    {name: self._templar.template(host_variables[name]) for name in names if name in host_variables}
+                )
+            ]
         except ValueError as error:
             raise AnsibleError(str(error)) from error

@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The lookup ``noslop.studio.units``."""
+"""Provide the lookup ``noslop.studio.units``."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ DOCUMENTATION = r"""
 name: units
 author: The NoSlop authors (@noslop)
 version_added: 0.1.0
-short_description: The units of a studio's services
+short_description: Return the units of a studio's services
 description:
   - Returns the names of the systemd units of a studio's services, with their suffix.
 options:
@@ -40,7 +40,7 @@ from ansible_collections.noslop.studio.plugins.module_utils import studio
 
 
 class LookupModule(LookupBase):  # type: ignore[misc]  # ansible-core has no types
-    """Units of a studio's services."""
+    """Return the units of a studio's services."""
 
     def run(self, terms: list[str], variables: Mapping[str, Any] | None = None, **kwargs: Any) -> list[list[str]]:
         """Return the list as one term, so that ``lookup`` and ``query`` both keep it whole."""

@@ -1,8 +1,8 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What every part of NoSlop knows about a studio: its shares, its variables and their defaults.
+"""Define a studio's shares, accounts, ports and variables, with their defaults.
 
-The roles reach this through the lookup ``noslop.studio.shares``, the driver imports it; nobody derives a path twice.
+The roles use it through lookups such as ``noslop.studio.shares``, the driver imports it; no path is derived elsewhere.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ class Account:
     number: int
 
 
-#: What an export squashes to owns nothing outside its share, because file handles can be forged by a member whose root
-#: is hostile. So a service that keeps state of its own does not share a number with an export.
+#: An account that an export squashes to owns nothing outside its share, because a member with a hostile root can forge
+#: file handles. A service with state of its own therefore has another account than any export.
 ACCOUNTS: dict[str, Account] = {
     account.name: account
     for account in (
@@ -44,7 +44,7 @@ ACCOUNTS: dict[str, Account] = {
     )
 }
 
-#: The account whose group is that of the people, and the number of that group: the one that is set by itself.
+#: The account whose group is that of the people, and the variable of that group's number, the only separate one.
 PEOPLE = "noslop"
 PEOPLE_GROUP_VARIABLE = "noslop_gid"
 
@@ -64,9 +64,9 @@ UNITS: dict[str, str] = {
 
 @dataclass(frozen=True)
 class AccountNumbers:
-    """An account as a studio has it.
+    """An account of a studio with its numbers and groups.
 
-    ``groups`` are further groups that it is a member of; ``people`` says whether the studio's people join its group.
+    ``groups`` are further groups that it is a member of; ``people`` is true where the studio's people join its group.
     """
 
     name: str
@@ -82,8 +82,8 @@ class Share:
 
     ``kind`` decides how it is mounted: ``models`` are large, read through memory maps and listed by programs that
     compare directory times; ``work`` is written by several hosts and keeps the default attribute cache.
-    ``owner`` is the account that owns it, and to which its export squashes. ``writers`` says who may write over the
-    network: ``members``, or ``server`` where it is exported read-only.
+    ``owner`` is the account that owns it, and to which its export squashes. ``writers`` may write over the network:
+    ``members``, or ``server`` where it is exported read-only.
     """
 
     name: str
@@ -133,10 +133,10 @@ _SHARES: dict[str, _ShareDefault] = {
     "media_cache": _ShareDefault("noslop_media_cache_dir", "media_cache", "work", "MEDIA_CACHE_DIR", "noslop"),
 }
 
-#: Who may write to a share over the network, where a person may choose it.
+#: The default of each variable that decides who may write to a share over the network.
 _WRITERS: dict[str, str] = {"noslop_custom_nodes_writers": "server", "noslop_models_writers": "members"}
 
-#: Every variable a person may set for a whole studio, with its default. Paths are derived from the root.
+#: Every variable that may be set for a whole studio, with its default. Paths are derived from the root.
 DEFAULTS: dict[str, Any] = {
     "noslop_studio_id": None,
     "noslop_storage_root": STORAGE_ROOT,
@@ -154,28 +154,28 @@ DEFAULTS: dict[str, Any] = {
     "noslop_firewall_enabled": True,
 }
 
-#: Service to the role's variable that moves its port, and the port where nothing moves it. Each role's own default is
-#: the same; firewall, preflight, verification and the driver read it here.
+#: Service to the role's variable of its port, and its default port. Each role's own default is the same; firewall,
+#: preflight, verification and the driver read it here.
 PORTS: dict[str, tuple[str, int]] = {
     "comfyui": ("comfyui_port", 8188),
     "ollama": ("ollama_port", 11434),
     "backend": ("studio_backend_port", 8765),
 }
 
-#: What a person opens with an entry in noslop_allowed_networks.
+#: The effect of an entry in noslop_allowed_networks.
 OPEN_NETWORK = (
     "Whoever is in them can use ComfyUI and Ollama without a password, read what passes in clear text, and delete "
     "shared models."
 )
-#: Shortest prefix of an allowed network by IP version: the largest private network of IPv4 (RFC 1918), and what a
-#: provider of IPv6 gets for all its customers.
+#: Shortest prefix of an allowed network by IP version: the largest private network of IPv4 (RFC 1918), and the
+#: allocation of a provider of IPv6 for all its customers.
 SHORTEST_PREFIX = {4: 8, 6: 32}
 
 #: Variables that belong to one host or to one run.
 HOST_VARIABLES = ("noslop_address", "noslop_gpus")
 RUN_VARIABLES = ("noslop_verify_report", "noslop_lease")
 
-#: Share name to the variable that moves it, for whoever writes or checks an inventory.
+#: Share name to the variable of its path, for writing and checking an inventory.
 PATH_VARIABLES: dict[str, str] = {name: share.variable for name, share in _SHARES.items()}
 
 #: Every variable that decides what :func:`shares` returns, and what :func:`accounts` returns.
@@ -193,25 +193,25 @@ def shares(variables: Mapping[str, Any]) -> list[Share]:
         One share a directory, with an absolute, normalised path.
 
     Raises:
-        ValueError: a path is not absolute, two shares have the same path, or nobody is called like the writers.
+        ValueError: a path is not absolute, two shares have the same path, or the writers are unknown.
     """
     root = _path("noslop_storage_root", variables.get("noslop_storage_root") or STORAGE_ROOT)
-    found: list[Share] = []
+    listed: list[Share] = []
     for name, default in _SHARES.items():
         value = variables.get(default.variable) or posixpath.join(root, default.below_root)
         writers = _writers(default.writers_variable, variables)
-        found.append(Share(name, _path(default.variable, value), default.kind, default.env, default.owner, writers))
-    paths = [share.path for share in found]
-    for share in found:
+        listed.append(Share(name, _path(default.variable, value), default.kind, default.env, default.owner, writers))
+    paths = [share.path for share in listed]
+    for share in listed:
         if paths.count(share.path) > 1:
             raise ValueError(
                 f"{PATH_VARIABLES[share.name]}: {share.path} is the path of another share too. Give each its own."
             )
-    return found
+    return listed
 
 
 def shares_as_dicts(variables: Mapping[str, Any]) -> list[dict[str, str]]:
-    """The same list in the shape that roles receive. Raises what :func:`shares` raises."""
+    """List the same shares in the shape that roles receive. Raises what :func:`shares` raises."""
     return [asdict(share) for share in shares(variables)]
 
 
@@ -248,7 +248,7 @@ def accounts_as_dicts(variables: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def accounts_from_dicts(listed: Iterable[Mapping[str, Any]]) -> dict[str, AccountNumbers]:
-    """Read what :func:`accounts_as_dicts` returned, by name: the shape that modules receive."""
+    """Parse the result of :func:`accounts_as_dicts`, as modules receive it, by name."""
     return {
         account["name"]: AccountNumbers(
             account["name"],
@@ -262,7 +262,7 @@ def accounts_from_dicts(listed: Iterable[Mapping[str, Any]]) -> dict[str, Accoun
 
 
 def ports(variables: Mapping[str, Any]) -> dict[str, int]:
-    """Where the services listen, by service.
+    """Return the port of each service.
 
     Args:
         variables: values by name of the role's variable; absent, empty and ``None`` mean the default.
@@ -270,18 +270,18 @@ def ports(variables: Mapping[str, Any]) -> dict[str, int]:
     Raises:
         ValueError: a port is no number from 1 to 65535.
     """
-    found: dict[str, int] = {}
+    numbers: dict[str, int] = {}
     for service, (variable, default) in PORTS.items():
         value = variables.get(variable)
         text = str(default if value in (None, "") else value)
         if not (text.isascii() and text.isdigit() and 0 < int(text) < 65536):
             raise ValueError(f"{variable}: {text!r} is no port. Write a number from 1 to 65535, like {default}.")
-        found[service] = int(text)
-    return found
+        numbers[service] = int(text)
+    return numbers
 
 
 def address_of(host: str, variables: Mapping[str, Any]) -> str:
-    """The address under which a host takes part in the studio.
+    """Return the address of a host in the studio.
 
     ``noslop_address`` where it is set, else ``ansible_host`` when that is an address.
 
@@ -298,10 +298,10 @@ def address_of(host: str, variables: Mapping[str, Any]) -> str:
 
 
 def parse_network(value: object) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
-    """Return an address or network; ``192.168.1.7/24`` is the network that it lies in.
+    """Parse an address or network; ``192.168.1.7/24`` becomes the network that it lies in.
 
     Raises:
-        ValueError: it is none, or holds more than one organisation has.
+        ValueError: it is none, or larger than the network of one organisation.
     """
     text = str(value).strip()
     try:
@@ -320,7 +320,7 @@ def parse_network(value: object) -> ipaddress.IPv4Network | ipaddress.IPv6Networ
 
 
 def as_ip(value: object | None) -> str:
-    """The canonical text of an IP address, or an empty string when ``value`` is none."""
+    """Return the canonical text of an IP address, or an empty string when ``value`` is none."""
     try:
         return str(ipaddress.ip_address(str(value)))
     except ValueError:

@@ -1,44 +1,44 @@
 #!/usr/bin/python
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The module ``noslop.studio.adopt_directory``."""
+"""Run the module ``noslop.studio.adopt_directory``."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
-module: carry_over
+module: adopt_directory
 author: The NoSlop authors (@noslop)
 version_added: 0.1.0
-short_description: Replace directories by links to shares, losing nothing
+short_description: Replace directories by links to shares, without loss of data
 description:
-  - Brings over what a directory holds to a share, renames the directory to C(<path>.pre-noslop-<timestamp>) and puts
+  - Copies the content of a directory to a share, renames the directory to C(<path>.pre-noslop-<timestamp>) and makes
     a link to the share in its place. Nothing is deleted and nothing on the share is replaced.
-  - Looks at everything before it changes anything - mount points, room on the share, and files that differ on both
-    sides, which it names and refuses.
-  - Stops what runs from the directory, and says what it stopped. Units are disabled and stay on disk.
-  - Each file gets its name on the share only after its content was read back and found equal.
-  - When something fails, directories get their names back and what was stopped is started again. A run that was killed
-    is finished by running it again.
-  - Links that lead out of the directory are followed, since they would lead nowhere on other hosts. The directory is
-    read and renamed as the account that owns the first directory on the way to it, so that a link publishes nothing
-    that this account may not read, and leads no rename elsewhere.
-  - Two hosts must not do this to one share at the same time, so use C(throttle=1).
+  - Checks everything before it changes anything - mount points, free space on the share, and files that differ on both
+    sides, which are listed and refused.
+  - Stops the programs that run from the directory, and returns their names. Units are disabled and stay on disk.
+  - Each file gets its name on the share only after its content was read back and is equal.
+  - After a failure, directories get their names back and the stopped programs are started again. The next run
+    completes one that was killed.
+  - Links that lead out of the directory are followed, since their targets are missing on other hosts. The directory is
+    read and renamed as the account that owns the first directory above it that is not root's, so that a link can
+    neither publish a file that this account may not read, nor redirect the rename.
+  - Two hosts must not adopt directories into one share at the same time, so use C(throttle=1).
 attributes:
   check_mode:
-    description: Looks at everything, refuses what it would refuse, and changes nothing.
+    description: Makes the same checks, and changes nothing.
     support: full
   diff_mode:
-    description: Not given.
+    description: Not available.
     support: none
 options:
   pairs:
-    description: Directories and the shares that take their places.
+    description: Directories and the shares that replace them.
     type: list
     elements: dict
     required: true
     suboptions:
       src:
-        description: The directory. Where only its parent exists, the link is made all the same.
+        description: The directory. Where only its parent exists, the link is made too.
         type: path
         required: true
       dest:
@@ -50,58 +50,58 @@ options:
         type: str
         required: true
       account:
-        description: Who owns the share, and writes to it. Empty takes the account below.
+        description: Account that owns the share, and writes to it. Empty stands for the account below.
         type: str
         default: ""
       exclude:
-        description: Patterns of what is not brought over and stays in the renamed directory.
+        description: Patterns of files that are not copied and stay in the renamed directory.
         type: list
         elements: str
         default: []
       prefer_share:
-        description: Patterns of files of which the share's version stays when it differs.
+        description: Patterns of files of which the share's version is kept when both differ.
         type: list
         elements: str
         default: []
       rename:
-        description: Patterns of files that are brought over under another name when the share's version differs.
+        description: Patterns of files that are copied under another name when both versions differ.
         type: list
         elements: str
         default: []
       suffix:
-        description: What is added to such names.
+        description: Suffix of such names.
         type: str
         default: ""
   only_existing:
-    description: Whether a directory that does not exist is passed over, instead of being made a link.
+    description: Whether a directory that does not exist is skipped, instead of being made a link.
     type: bool
     default: false
   running_from:
-    description: A directory. Programs whose code lies there are stopped before anything is copied.
+    description: Directory of programs that are stopped before anything is copied.
     type: path
   units:
-    description: Service units that are stopped and disabled, if they exist.
+    description: Service units that are stopped and disabled, where they exist.
     type: list
     elements: str
     default: []
   account:
-    description: Who writes to the shares whose pair names nobody.
+    description: Account that writes to the shares whose pair names none.
     type: str
     default: noslop
   studio_id:
-    description: Id of the studio in the shares' markers. Needed to carry over.
+    description: Id of the studio in the shares' markers. Required with C(present).
     type: str
   state:
     description:
-      - C(present) carries over. C(absent) removes the links, and gives the newest renamed directories their names back;
-        shares and units stay as they are.
+      - C(present) copies and makes the links. C(absent) removes the links, and renames the newest renamed directories
+        back; shares and units stay as they are.
     type: str
     choices: [present, absent]
     default: present
 """
 
 EXAMPLES = r"""
-- name: Put the models of the user's ComfyUI on the share
+- name: Copy the models of the user's ComfyUI to the share
   noslop.studio.adopt_directory:
     pairs:
       - src: /home/artist/ComfyUI/models
@@ -114,7 +114,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 carried:
-  description: What became of each pair that was not a link yet.
+  description: Result of each pair that was not a link yet.
   type: list
   elements: dict
   returned: success
@@ -135,12 +135,12 @@ stopped:
   elements: str
   returned: success
 absent:
-  description: Directories that this host does not have, so that there was nothing to do.
+  description: Directories that do not exist on this host, and were skipped.
   type: list
   elements: str
   returned: success
 kept:
-  description: With C(state=absent), renamed directories that stay.
+  description: With C(state=absent), renamed directories that remain.
   type: list
   elements: str
   returned: success
@@ -168,7 +168,7 @@ PAIR_SPEC: dict[str, Any] = {
 
 
 def main() -> None:
-    """Carry over, or take the links away."""
+    """Replace the directories by links, or remove the links."""
     module = AnsibleModule(
         argument_spec={
             "pairs": {"type": "list", "elements": "dict", "required": True, "options": PAIR_SPEC},
@@ -183,8 +183,8 @@ def main() -> None:
         supports_check_mode=True,
     )
     try:
-        result = _remove(module) if module.params["state"] == "absent" else _carry(module)
-    except (file_copy.CarryError, access.ShareError, service_stop.StopError, OSError) as error:
+        result = _remove(module) if module.params["state"] == "absent" else _adopt(module)
+    except (file_copy.CopyError, access.ShareError, service_stop.StopError, OSError) as error:
         module.fail_json(msg=_explain(error))
     module.exit_json(**result)
 
@@ -192,42 +192,42 @@ def main() -> None:
 def _explain(error: Exception) -> str:
     if isinstance(error, PermissionError):
         return (
-            f"{error.filename or 'reading or writing'}: {error.strerror}. What is carried over is read as the owner "
-            "of the directory: let him read it, then run again. Nothing was replaced."
+            f"{error.filename or 'reading or writing'}: {error.strerror}. The directory is read as the account "
+            "that owns it: give that account read access, then run again. Nothing was replaced."
         )
     if isinstance(error, OSError):
         return f"{error.filename or 'reading or writing'}: {error.strerror or error}. Nothing was replaced."
     return str(error)
 
 
-def _carry(module: AnsibleModule) -> dict[str, Any]:
-    names = [given["account"] or module.params["account"] for given in module.params["pairs"]]
+def _adopt(module: AnsibleModule) -> dict[str, Any]:
+    names = [options["account"] or module.params["account"] for options in module.params["pairs"]]
     accounts = [access.share_owner(name) for name in names]
     missing_names = [name for name, account in zip(names, accounts) if account is None]
     if missing_names and not module.check_mode:
         module.fail_json(msg=f"There is no account {missing_names[0]} here. Run the playbook storage first.")
-    pairs = [_pair(given, account) for given, account in zip(module.params["pairs"], accounts)]
-    open_pairs = [pair for pair in pairs if pair.holds_something]
+    pairs = [_pair(options, account) for options, account in zip(module.params["pairs"], accounts)]
+    unlinked = [pair for pair in pairs if pair.has_content]
     missing = [pair for pair in pairs if not os.path.lexists(pair.src)]
     if not module.params["only_existing"]:
-        open_pairs += [pair for pair in missing if os.path.isdir(os.path.dirname(pair.src))]
-    comparable = _look(module, open_pairs)
-    # What runs from there is in the way only while there is something to carry over.
-    root = module.params["running_from"] if any(pair.holds_something for pair in open_pairs) else None
+        unlinked += [pair for pair in missing if os.path.isdir(os.path.dirname(pair.src))]
+    comparable = _compare(module, unlinked)
+    # Programs have to be stopped only where there is something to copy.
+    root = module.params["running_from"] if any(pair.has_content for pair in unlinked) else None
     stopper = service_stop.Stopper(functools.partial(_run, module))
     if module.check_mode:
-        stopped = stopper.to_stop(module.params["units"], root)
+        stopped = stopper.plan_stop(module.params["units"], root)
         for pair in comparable:
             pair.copied_files = sum(entry.kind == "file" for entry, _ in pair.comparison.missing)
             pair.copied_bytes = pair.comparison.missing_bytes
     else:
-        stopped = _stop_and_swap(stopper, module.params["units"], root, open_pairs)
+        stopped = _stop_and_swap(stopper, module.params["units"], root, unlinked)
     return {
-        "changed": bool(open_pairs or stopped),
-        "carried": [pair.as_result() for pair in open_pairs],
+        "changed": bool(unlinked or stopped),
+        "carried": [pair.as_result() for pair in unlinked],
         "stopped": stopped,
         "kept": [],
-        "absent": [pair.src for pair in missing if pair not in open_pairs],
+        "absent": [pair.src for pair in missing if pair not in unlinked],
     }
 
 
@@ -239,31 +239,31 @@ def _run(module: AnsibleModule, words: list[str], environment: dict[str, str] | 
     return int(code), str(out), str(err)
 
 
-def _pair(given: dict[str, Any], writer: worker_processes.Account | None = None) -> replacement.Pair:
-    rules = file_copy.Rules(given["exclude"], given["prefer_share"], given["rename"], given["suffix"])
-    src = os.path.normpath(given["src"])
-    hands = file_copy.Hands(replacement.first_owner(src), writer)
-    keeper = replacement.first_owner(os.path.dirname(src))
-    return replacement.Pair(src, os.path.normpath(given["dest"]), rules, hands, keeper)
+def _pair(options: dict[str, Any], writer: worker_processes.Account | None = None) -> replacement.Pair:
+    rules = file_copy.Rules(options["exclude"], options["prefer_share"], options["rename"], options["suffix"])
+    src = os.path.normpath(options["src"])
+    accounts = file_copy.Accounts(replacement.first_owner(src), writer)
+    rename_account = replacement.first_owner(os.path.dirname(src))
+    return replacement.Pair(src, os.path.normpath(options["dest"]), rules, accounts, rename_account)
 
 
-def _look(module: AnsibleModule, pairs: list[replacement.Pair]) -> list[replacement.Pair]:
-    """Refuse whatever stands against it. Gives the pairs that could be compared."""
-    names = {os.path.normpath(given["dest"]): given["share"] for given in module.params["pairs"]}
+def _compare(module: AnsibleModule, pairs: list[replacement.Pair]) -> list[replacement.Pair]:
+    """Refuse pairs that cannot be adopted. Returns the pairs that could be compared."""
+    names = {os.path.normpath(options["dest"]): options["share"] for options in module.params["pairs"]}
     with open("/proc/self/mountinfo", encoding="utf-8") as stream:
         mounted = mountinfo.parse_mountinfo(stream.read())
     comparable = []
     for pair in pairs:
         replacement.refuse_mounts(pair, mounted)
-        owner = pair.hands.writer
+        owner = pair.accounts.writer
         if module.check_mode and (owner is None or not os.path.isdir(pair.dest)):
             continue
         access.check_marker(pair.dest, names[pair.dest], module.params["studio_id"], owner)
-        if pair.holds_something:
-            replacement.look(pair)
+        if pair.has_content:
+            replacement.scan_and_compare(pair)
             comparable.append(pair)
     replacement.refuse_conflicts(comparable)
-    replacement.refuse_lack_of_room(comparable)
+    replacement.require_free_space(comparable)
     return comparable
 
 
@@ -273,26 +273,26 @@ def _stop_and_swap(
     running_from: str | None,
     pairs: list[replacement.Pair],
 ) -> list[str]:
-    full = [pair for pair in pairs if pair.holds_something]
+    full = [pair for pair in pairs if pair.has_content]
     try:
         stopped = stopper.stop(units, running_from)
-        writers = processes.writers_below([pair.src for pair in full]) if full else []
+        writers = processes.find_writers_below([pair.src for pair in full]) if full else []
         if writers:
-            raise file_copy.CarryError(
-                "Programs are writing what is to be carried over. Let them finish or stop them, then run again:\n  "
+            raise file_copy.CopyError(
+                "Programs are writing to what is to be copied. Let them finish or stop them, then run again:\n  "
                 + "\n  ".join(writers)
             )
         for pair in full:
             replacement.copy_until_equal(pair)
-        with replacement.undone_on_failure(pairs):
+        with replacement.swap_back_on_failure(pairs):
             for pair in pairs:
                 replacement.swap(pair)
                 if not pair.is_done:
-                    raise file_copy.CarryError(f"{pair.src} was made a link and does not lead to {pair.dest}.")
+                    raise file_copy.CopyError(f"{pair.src} was made a link and does not lead to {pair.dest}.")
     except BaseException as error:
         failed = stopper.start_again()
         if failed:
-            raise file_copy.CarryError(
+            raise file_copy.CopyError(
                 f"{_explain_any(error)} What was stopped did not start again: {', '.join(failed)}."
             ) from error
         raise
@@ -305,13 +305,13 @@ def _explain_any(error: BaseException) -> str:
 
 def _remove(module: AnsibleModule) -> dict[str, Any]:
     restored, kept = [], []
-    for pair in (_pair(given) for given in module.params["pairs"]):
-        found, stays = replacement.restore(pair)
-        kept += stays
-        if found:
+    for pair in (_pair(options) for options in module.params["pairs"]):
+        has_link, remaining = replacement.plan_restore(pair)
+        kept += remaining
+        if has_link:
             restored.append(pair.as_result())
             if not module.check_mode:
-                replacement.finish_restore(pair)
+                replacement.restore(pair)
     return {"changed": bool(restored), "carried": restored, "stopped": [], "kept": kept, "absent": []}
 
 

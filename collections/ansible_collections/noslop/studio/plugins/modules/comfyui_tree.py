@@ -1,7 +1,7 @@
 #!/usr/bin/python
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The module ``noslop.studio.comfyui_tree``."""
+"""Run the module ``noslop.studio.comfyui_tree``."""
 
 from __future__ import annotations
 
@@ -11,35 +11,34 @@ author: The NoSlop authors (@noslop)
 version_added: 0.1.0
 short_description: Install ComfyUI's source beside shared models
 description:
-  - Exports a pinned revision into a version directory. A checkout will not do, because ComfyUI tracks files below
-    C(models) and C(custom_nodes), and git takes links in their places for changes.
-  - It is fetched and exported as C(builder), in a directory of its own, and given to root when it is whole.
-  - Makes C(models) and C(custom_nodes) links to the shares. What the revision brings there is put on the shares where
-    they lack it, as the account that owns each, and replaces nothing. A share that may only be read here is left as it
-    is.
+  - Exports a pinned revision into a version directory. A checkout is no alternative, because ComfyUI tracks files below
+    C(models) and C(custom_nodes), and git reports links in their places as changes.
+  - The revision is fetched and exported as C(builder), in a directory of its own, and given to root when it is whole.
+  - Makes C(models) and C(custom_nodes) links to the shares. Files of the revision that the shares lack are copied
+    there as the account that owns each share; nothing is replaced. A share that is read-only here does not change.
   - Makes the model directories on the share.
-  - Of older version directories three stay, with the one before this and any that a process runs from.
-  - A version directory that is there already costs no network.
+  - Keeps three version directories, the previous one, and any that a process runs from.
+  - An existing version directory needs no network.
 attributes:
   check_mode:
-    description: Says what would be made, without downloading. A share that is not there yet is no failure.
+    description: Returns what would be made, without a download. A share that does not exist yet is no failure.
     support: full
   diff_mode:
-    description: Not given.
+    description: Not available.
     support: none
 options:
   base:
-    description: Directory that holds the version directories.
+    description: Directory of the version directories.
     type: path
     required: true
   repo:
-    description: Address of the repository, or the path of one on this host. Needed to install.
+    description: Address of the repository, or the path of one on this host. Required with C(present).
     type: str
   revision:
-    description: A commit's full SHA-1, or a tag. A branch is refused. Needed to install.
+    description: Full SHA-1 of a commit, or a tag. A branch is refused. Required with C(present).
     type: str
   commit:
-    description: The commit that a tag must be. Empty accepts what it is.
+    description: Commit that the tag must point to. Empty accepts any.
     type: str
     default: ""
   links:
@@ -53,35 +52,35 @@ options:
         type: str
         required: true
       path:
-        description: Where the share is.
+        description: Path of the share.
         type: path
         required: true
       share:
-        description: The share's name in its marker.
+        description: Name of the share in its marker.
         type: str
         required: true
       account:
-        description: Who owns the share.
+        description: Account that owns the share.
         type: str
         required: true
       directories:
-        description: Directories to make on it.
+        description: Directories to make on the share.
         type: list
         elements: str
         default: []
   builder:
-    description: Who fetches and exports.
+    description: Account that fetches and exports.
     type: str
     default: noslop-build
   programs:
-    description: The directory of all programs, which holds the place to build in.
+    description: Directory of all programs, with the build directory.
     type: path
     default: /opt/noslop
   studio_id:
-    description: Id of the studio in the shares' markers. Needed to install.
+    description: Id of the studio in the shares' markers. Required with C(present).
     type: str
   state:
-    description: C(absent) removes C(base), and nothing else.
+    description: Desired state. C(absent) removes C(base), and nothing else.
     type: str
     choices: [present, absent]
     default: present
@@ -108,7 +107,7 @@ directory:
   type: str
   returned: success
 commit:
-  description: The commit that it is.
+  description: Commit of the version directory.
   type: str
   returned: success
 installed:
@@ -121,7 +120,7 @@ removed:
   elements: str
   returned: success
 read_only:
-  description: Paths of shares that may only be read here, and lack something that the revision brings.
+  description: Paths of shares that are read-only here, and lack files of the revision.
   type: list
   elements: str
   returned: success
@@ -146,17 +145,17 @@ from ansible_collections.noslop.studio.plugins.module_utils.host import safe_pat
 from ansible_collections.noslop.studio.plugins.module_utils.install import builds, release_dir, repositories
 from ansible_collections.noslop.studio.plugins.module_utils.share import access
 
-#: Where a version directory keeps what the revision has in the places of the links.
+#: Directory in a version directory with the revision's files whose places are links.
 SEEDS = ".noslop-seeds"
 CUSTOM_NODES = "custom_nodes"
 
 
 class TreeError(Exception):
-    """ComfyUI cannot be installed, in words for the person who has to mend it."""
+    """ComfyUI cannot be installed. The message is for the user who has to repair it."""
 
 
 def main() -> None:
-    """Install, or remove."""
+    """Install or remove ComfyUI's source."""
     link_spec: dict[str, Any] = {
         "name": {"type": "str", "required": True},
         "path": {"type": "path", "required": True},
@@ -186,7 +185,7 @@ def main() -> None:
         builds.BuildError,
         repositories.RepositoryError,
         access.ShareError,
-        file_copy.CarryError,
+        file_copy.CopyError,
     ) as error:
         module.fail_json(msg=str(error))
     except OSError as error:
@@ -198,11 +197,11 @@ def main() -> None:
 
 def _remove(module: AnsibleModule) -> dict[str, Any]:
     base = module.params["base"]
-    there = os.path.lexists(base)
-    if there and not module.check_mode:
+    exists = os.path.lexists(base)
+    if exists and not module.check_mode:
         safe_paths.remove_tree(base)  # follows no links: the shares stay
     nothing: dict[str, Any] = {"commit": "", "installed": False, "made": [], "requirements": [], "removed": []}
-    return {"changed": there, "directory": base, **nothing, "read_only": []}
+    return {"changed": exists, "directory": base, **nothing, "read_only": []}
 
 
 class Tree:
@@ -220,14 +219,14 @@ class Tree:
         self.read_only: list[str] = []
 
     def install(self) -> dict[str, Any]:
-        """Make what is missing."""
+        """Install the version directory and fill the shares, as far as they are incomplete."""
         missing = [link["account"] for link in self.links if self.owners[link["share"]] is None]
         if missing and not self.module.check_mode:
             raise TreeError(f"There is no account {missing[0]} here. Run the playbook storage first.")
-        if not self._shares_are_there():
+        if not self._check_shares():
             return self._result(installed=True, changed=True, commit="", requirements=[])
         stamp = release_dir.read_stamp(self.path)
-        installed = stamp is None or not self._is_wanted(stamp)
+        installed = stamp is None or not self._matches_request(stamp)
         changed = installed or not release_dir.points_at(os.path.join(self.base, release_dir.CURRENT), self.revision)
         if not self.module.check_mode:
             if installed:
@@ -240,7 +239,7 @@ class Tree:
         return self._result(installed, changed or bool(self.made), commit, self._requirements())
 
     def _prune(self) -> list[str]:
-        # A copy of the repository that git made as root, in a version before this one.
+        # A copy of the repository that an earlier version of NoSlop made as root.
         safe_paths.remove_tree(os.path.join(self.base, "mirror.git"))
         return release_dir.prune(self.base, release_dir.STAMP)
 
@@ -256,8 +255,8 @@ class Tree:
             "requirements": requirements,
         }
 
-    def _shares_are_there(self) -> bool:
-        """Refuse shares that are not the right ones. A check on a bare host finds none, and ends there."""
+    def _check_shares(self) -> bool:
+        """Check the markers of the shares. Returns False in check mode where a share does not exist yet."""
         for link in self.links:
             owner = self.owners[link["share"]]
             if self.module.check_mode and (owner is None or not os.path.isdir(link["path"])):
@@ -265,7 +264,7 @@ class Tree:
             access.check_marker(link["path"], link["share"], self.module.params["studio_id"], owner)
         return True
 
-    def _is_wanted(self, stamp: dict[str, Any]) -> bool:
+    def _matches_request(self, stamp: dict[str, Any]) -> bool:
         links = {link["name"]: link["path"] for link in self.links}
         commit = self.module.params["commit"] or (self.revision if repositories.is_commit(self.revision) else "")
         return (
@@ -276,7 +275,7 @@ class Tree:
 
     def _build(self) -> dict[str, Any]:
         repo: str = self.module.params["repo"]
-        builder = builds.account_named(self.module.params["builder"])
+        builder = builds.find_account(self.module.params["builder"])
         if builder is None:
             raise TreeError(
                 f"There is no account {self.module.params['builder']} here. Run the playbook storage first."
@@ -285,32 +284,32 @@ class Tree:
             repository = repositories.Repository(build)
             commit = repository.fetch(repo, self.revision, self.module.params["commit"])
             repository.export(commit, os.path.join(build.directory, "source"))
-            tree = build.hand_over("source")
+            tree = build.transfer_to_root("source")
             if not os.path.isfile(os.path.join(tree, "main.py")):
                 raise TreeError(f"{repo} at {self.revision} has no main.py: is it ComfyUI?")
             os.mkdir(os.path.join(tree, SEEDS), 0o755)
             for link in self.links:
-                place = os.path.join(tree, link["name"])
-                if os.path.isdir(place) and not os.path.islink(place):
-                    os.rename(place, os.path.join(tree, SEEDS, link["name"]))
-                os.symlink(link["path"], place)
+                link_path = os.path.join(tree, link["name"])
+                if os.path.isdir(link_path) and not os.path.islink(link_path):
+                    os.rename(link_path, os.path.join(tree, SEEDS, link["name"]))
+                os.symlink(link["path"], link_path)
             stamp = {
                 "commit": commit,
                 "repo": repo,
                 "links": {link["name"]: link["path"] for link in self.links},
             }
             release_dir.write_stamp(tree, stamp)
-            builds.move_in(tree, self.path)
+            builds.install_tree(tree, self.path)
         return stamp
 
     def _fill_share(self, link: dict[str, Any]) -> None:
-        """Make the directories of a share, and put there what the revision has and the share lacks."""
+        """Make the directories of a share, and copy the revision's files that the share lacks."""
         share, owner = link["path"], self.owners[link["share"]]
         seeds = os.path.join(self.path, SEEDS, link["name"])
         entries = [file_tree.Entry(name, "directory", "", mode=0o2775) for name in link["directories"]]
         if os.path.isdir(seeds):
-            taken = set(link["directories"])
-            entries += [entry for entry in file_tree.scan(seeds).entries if entry.path not in taken]
+            declared = set(link["directories"])
+            entries += [entry for entry in file_tree.scan(seeds).entries if entry.path not in declared]
         comparison = file_copy.compare_names(entries, share, owner)
         if not comparison.missing:
             return
@@ -319,26 +318,26 @@ class Tree:
             return
         self.made += [os.path.join(share, path) for _, path in comparison.missing]
         if not self.module.check_mode:
-            file_copy.copy(comparison, share, file_copy.Hands(writer=owner), may_exist=True)
+            file_copy.copy(comparison, share, file_copy.Accounts(writer=owner), may_exist=True)
 
     def _requirements(self) -> list[str]:
-        """Which custom nodes on the share want Python packages."""
+        """Return the custom nodes on the share that have requirements."""
         link = next((link for link in self.links if link["name"] == CUSTOM_NODES), None)
         if link is None:
             return []
         share, owner = link["path"], self.owners[link["share"]]
-        seen = worker_processes.run_one(lambda: _with_requirements(share), owner, access.SHARE_TIMEOUT_S)
-        if seen.error:
-            raise TreeError(f"{share} cannot be listed: {seen.error}")
-        return list(seen.value)
+        outcome = worker_processes.run_one(lambda: _with_requirements(share), owner, access.SHARE_TIMEOUT_S)
+        if outcome.error:
+            raise TreeError(f"{share} cannot be listed: {outcome.error}")
+        return list(outcome.value)
 
 
 def _is_writable(share: str, owner: worker_processes.Account | None) -> bool:
-    """Return whether the owner may write to a share here. An export for reading answers no (access(2) over NFS)."""
-    seen = worker_processes.run_one(lambda: os.access(share, os.W_OK), owner, access.SHARE_TIMEOUT_S)
-    if seen.error:
-        raise TreeError(f"{share} does not answer: {seen.error}")
-    return bool(seen.value)
+    """Return whether the owner may write to a share here, which a read-only export denies (access(2) over NFS)."""
+    outcome = worker_processes.run_one(lambda: os.access(share, os.W_OK), owner, access.SHARE_TIMEOUT_S)
+    if outcome.error:
+        raise TreeError(f"{share} does not answer: {outcome.error}")
+    return bool(outcome.value)
 
 
 def _with_requirements(share: str) -> list[str]:

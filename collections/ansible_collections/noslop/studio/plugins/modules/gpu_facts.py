@@ -1,7 +1,7 @@
 #!/usr/bin/python
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The module ``noslop.studio.gpu_facts``."""
+"""Run the module ``noslop.studio.gpu_facts``."""
 
 from __future__ import annotations
 
@@ -9,26 +9,26 @@ DOCUMENTATION = r"""
 module: gpu_facts
 author: The NoSlop authors (@noslop)
 version_added: 0.1.0
-short_description: Which graphics cards a host has, and whether they can be used
+short_description: Find the graphics cards of a host, and whether they can be used
 description:
-  - Looks for cards of NVIDIA, AMD and Intel. Asks C(nvidia-smi), then C(rocm-smi) or C(/sys/class/kfd), then the PCI
-    bus, where cards without a working driver are seen too.
+  - Finds cards of NVIDIA, AMD and Intel by C(nvidia-smi), then C(rocm-smi) or C(/sys/class/kfd), then the PCI bus,
+    which also shows cards without a working driver.
   - A card that cannot be used is listed with the reason.
 attributes:
   check_mode:
-    description: Nothing is ever changed.
+    description: Changes nothing in either mode.
     support: full
   facts:
-    description: Gives facts.
+    description: Returns facts.
     support: full
 options: {}
 """
 
 EXAMPLES = r"""
-- name: Look for GPUs
+- name: Find the GPUs
   noslop.studio.gpu_facts:
 
-- name: Show what can compute
+- name: Show the usable GPUs
   ansible.builtin.debug:
     msg: "{{ ansible_facts['noslop_gpus'] | selectattr('usable') | map(attribute='name') }}"
 """
@@ -48,19 +48,19 @@ ansible_facts:
           description: C(nvidia), C(amd) or C(intel).
           type: str
         name:
-          description: What it is called.
+          description: Name of the product.
           type: str
         memory_mib:
-          description: Its memory in MiB, where that is known.
+          description: Memory in MiB, where that is known.
           type: int
         driver:
-          description: Version of the vendor's driver, or the name of the kernel driver that holds it.
+          description: Version of the vendor's driver, or the name of the kernel driver that is bound to the card.
           type: str
         usable:
           description: Whether Ollama and ComfyUI can compute on it.
           type: bool
         why:
-          description: Why it cannot be used; empty when it can.
+          description: Reason why it cannot be used; empty when it can.
           type: str
       sample:
         - vendor: nvidia
@@ -76,10 +76,10 @@ from ansible_collections.noslop.studio.plugins.module_utils.host import gpu
 
 
 def main() -> None:
-    """Give the facts."""
+    """Return the facts."""
     module = AnsibleModule(argument_spec={}, supports_check_mode=True)
-    found = gpu.find_gpus(gpu.run_program)
-    module.exit_json(changed=False, ansible_facts={"noslop_gpus": [card.as_fact() for card in found]})
+    cards = gpu.find_gpus(gpu.run_program)
+    module.exit_json(changed=False, ansible_facts={"noslop_gpus": [card.as_fact() for card in cards]})
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 #!/usr/bin/python
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Find on one host everything that stands in the way of a studio."""
+"""Check one host before a studio is deployed to it."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ DOCUMENTATION = r"""
 module: host_check
 author: The NoSlop authors (@noslop)
 version_added: 0.1.0
-short_description: Find on one host everything that stands in the way of a studio
+short_description: Check one host before a studio is deployed to it
 description:
-  - Looks in one call at the system, the accounts, addresses, ports, mount points, disks and exports of a host, before
-    anything is changed. Changes nothing and needs no package.
+  - Checks in one call the system, the accounts, addresses, ports, mount points, disks and exports of a host. Changes
+    nothing and needs no package.
   - A check that fails does not fail the module - the results are data.
 attributes:
   check_mode:
-    description: Only looks, in check mode and without.
+    description: Changes nothing in either mode.
     support: full
   diff_mode:
-    description: There is nothing to show, since nothing is changed.
+    description: Not available, since nothing is changed.
     support: none
 options:
   host:
@@ -27,7 +27,7 @@ options:
     type: str
     required: true
   provider:
-    description: Where the shares come from.
+    description: Source of the shares.
     type: str
     choices: [nfs, local, existing]
     default: nfs
@@ -44,16 +44,16 @@ options:
     type: str
     default: ""
   address:
-    description: Address of this host in the studio; not looked at when empty.
+    description: Address of this host in the studio; not checked when empty.
     type: str
     default: ""
   shares:
-    description: The shares, as the lookup P(noslop.studio.shares#lookup) gives them.
+    description: The shares, as the lookup P(noslop.studio.shares#lookup) returns them.
     type: list
     elements: dict
     required: true
   root:
-    description: Directory that the shares lie in unless they were moved.
+    description: Directory of the shares that have no path of their own.
     type: path
     default: /mnt/noslop
   studio_id:
@@ -66,7 +66,7 @@ options:
     elements: dict
     required: true
   require_own_file_system:
-    description: Whether a share on a file system that holds other things too is a failure.
+    description: Whether a share on a file system with other files is a failure.
     type: bool
     default: false
   users:
@@ -75,7 +75,7 @@ options:
     elements: str
     default: []
   min_free_gb:
-    description: Room that each share needs, in decimal gigabytes.
+    description: Free space that each share needs, in decimal gigabytes.
     type: float
     default: 50
   ollama:
@@ -83,11 +83,11 @@ options:
     type: bool
     default: false
   ollama_port:
-    description: Where Ollama is to listen.
+    description: Port of Ollama.
     type: int
     default: 11434
   ollama_units:
-    description: Units whose hold on that port is no problem, NoSlop's own and one that is taken over.
+    description: Units that may listen on that port, NoSlop's own and one that is replaced.
     type: list
     elements: str
     default: [noslop-ollama.service, ollama.service]
@@ -96,7 +96,7 @@ options:
     type: bool
     default: false
   comfyui_port:
-    description: Where ComfyUI is to listen.
+    description: Port of ComfyUI.
     type: int
     default: 8188
   comfyui_units:
@@ -109,7 +109,7 @@ options:
     type: bool
     default: false
   backend_port:
-    description: Where the backend is to listen.
+    description: Port of the backend.
     type: int
     default: 8765
   backend_units:
@@ -118,13 +118,13 @@ options:
     elements: str
     default: [noslop-backend.service]
   comfyui_existing_dir:
-    description: A ComfyUI that is taken over; its processes are no problem either.
+    description: Directory of a ComfyUI that is adopted; its processes may use the port too.
     type: str
     default: ""
 """
 
 EXAMPLES = r"""
-- name: Look for what stands in the way
+- name: Check the host
   noslop.studio.host_check:
     host: "{{ inventory_hostname }}"
     client: true
@@ -140,16 +140,16 @@ checks:
   elements: dict
   returned: always
 identity:
-  description: What tells this host from others - C(machine_id), C(hostname), C(addresses) and C(epoch), its time.
+  description: Identity of this host - C(machine_id), C(hostname), C(addresses) and C(epoch), its time.
   type: dict
   returned: always
 paths:
-  description: Where this host's variables put the shares.
+  description: Paths of the shares by this host's variables.
   type: list
   elements: str
   returned: always
 unknown_users:
-  description: Which of O(users) the host does not know.
+  description: Those of O(users) that do not exist on the host.
   type: list
   elements: str
   returned: always
@@ -162,7 +162,7 @@ from ansible_collections.noslop.studio.plugins.module_utils.checks.host_checks i
 
 
 def main() -> None:
-    """Look, and return what was seen."""
+    """Run the checks, and return their results."""
     module = AnsibleModule(
         argument_spec={
             "host": {"type": "str", "required": True},

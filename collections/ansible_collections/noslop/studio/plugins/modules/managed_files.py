@@ -6,24 +6,24 @@
 from __future__ import annotations
 
 DOCUMENTATION = r"""
-module: render
+module: managed_files
 author: The NoSlop authors (@noslop)
 version_added: 0.1.0
 short_description: Write many templates in one call
 description:
   - Renders templates on the controller and writes all of them with one remote call, where C(ansible.builtin.template)
     needs two for each. A role's configuration is one task.
-  - A file is written beside its place and renamed, so that no reader sees half of it.
+  - A file is written under a temporary name and renamed, so that no reader sees half of it.
 attributes:
   check_mode:
-    description: Says what would be written, and writes nothing.
+    description: Returns the files that would be written, and writes nothing.
     support: full
   diff_mode:
-    description: Shows each file before and after; of a secret one, only that it differs.
+    description: Shows each file before and after; of a secret file, only that it differs.
     support: full
 options:
   files:
-    description: What to write or remove.
+    description: Files to write or remove.
     type: list
     elements: dict
     required: true
@@ -33,7 +33,7 @@ options:
         type: path
         required: true
       src:
-        description: Template on the controller, looked for in the role's C(templates) directory.
+        description: Template on the controller, searched for in the role's C(templates) directory.
         type: str
       content:
         description: Text to write where there is no C(src).
@@ -43,11 +43,11 @@ options:
         type: dict
         default: {}
       owner:
-        description: Who owns the file.
+        description: Owner of the file.
         type: str
         default: root
       group:
-        description: Which group owns the file.
+        description: Group of the file.
         type: str
         default: root
       mode:
@@ -59,21 +59,21 @@ options:
         type: str
         default: "0755"
       secret:
-        description: Whether the text is shown nowhere, neither in differences nor in logs.
+        description: Whether the text is hidden in differences and in logs.
         type: bool
         default: false
       validate:
-        description: Command that must accept the new file before it takes its place; C(%s) stands for its path.
+        description: Command that must accept the new file before it replaces the old one; C(%s) is its path.
         type: str
       state:
-        description: C(absent) removes the file, but only one that carries the line with which NoSlop marks its files.
+        description: Desired state. C(absent) removes the file, but only where it has NoSlop's header.
         type: str
         choices: [present, absent]
         default: present
   secrets:
     description:
-      - Texts of the files that are C(secret), by C(dest). The controller's half fills this in from C(src) and
-        C(content), so that Ansible keeps them out of its logs on both sides.
+      - Texts of the files that are C(secret), by C(dest). The action plugin sets it from C(src) and C(content), so that
+        Ansible keeps them out of its logs on both sides.
     type: dict
     default: {}
 """
@@ -106,7 +106,7 @@ changed_files:
   elements: str
   returned: always
 kept:
-  description: Paths that were to be removed and stay, because NoSlop did not make them.
+  description: Paths that were not removed, because NoSlop did not make them.
   type: list
   elements: str
   returned: always
@@ -186,23 +186,23 @@ def _differs(module: AnsibleModule, file: dict[str, Any], diffs: list[dict[str, 
     if os.path.isdir(path):
         module.fail_json(msg=f"{path} is a directory, and a file is to be written there. Move it away and run again.")
     before = _read(path)
-    there = os.path.exists(path)
-    if not there or before != file["content"]:
+    exists = os.path.exists(path)
+    if not exists or before != file["content"]:
         diffs.append(_diff(file, before, file["content"]))
         return True
-    found = os.stat(path)
+    status = os.stat(path)
     wanted = (file["owner"], file["group"], file["mode"].zfill(4))
-    seen = (_user_name(found.st_uid), _group_name(found.st_gid), f"{stat.S_IMODE(found.st_mode):04o}")
-    if seen != wanted:
+    current = (_user_name(status.st_uid), _group_name(status.st_gid), f"{stat.S_IMODE(status.st_mode):04o}")
+    if current != wanted:
         diffs.append(
             {
                 "before_header": path,
-                "before": " ".join(seen) + "\n",
+                "before": " ".join(current) + "\n",
                 "after_header": path,
                 "after": " ".join(wanted) + "\n",
             }
         )
-    return seen != wanted
+    return current != wanted
 
 
 def _diff(file: dict[str, Any], before: str, after: str) -> dict[str, str]:

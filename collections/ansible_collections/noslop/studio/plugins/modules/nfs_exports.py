@@ -1,7 +1,7 @@
 #!/usr/bin/python
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Bring a running NFS server to what its files say, and compare what it exports with what was meant."""
+"""Apply the configuration files of a running NFS server, and compare its exports with the requested ones."""
 
 from __future__ import annotations
 
@@ -9,34 +9,34 @@ DOCUMENTATION = r"""
 module: nfs_exports
 author: The NoSlop authors (@noslop)
 version_added: 0.1.0
-short_description: Bring a running NFS server to what its files say
+short_description: Apply the configuration files of a running NFS server
 description:
-  - Reloads the exports and sets the number of threads on the running server; clients notice nothing. The unit's own
-    reload hides errors of C(exportfs), so this calls it directly, and compares the exports afterwards.
-  - The server is restarted in one case only - it still offers NFSv3, which no running server can give up, and it
+  - Reloads the exports and sets the number of threads on the running server, without interruption for its clients. The
+    unit's own reload hides errors of C(exportfs), so this calls it directly, and compares the exports afterwards.
+  - The server is restarted in one case only - it offers NFSv3, which cannot be switched off on a running server, and
     exports nothing yet.
-  - Files are written by others, before - the exports, C(/etc/nfs.conf.d) and the conditions that keep C(rpcbind) down.
+  - The files are written before - the exports, C(/etc/nfs.conf.d) and the drop-ins that keep C(rpcbind) from starting.
 attributes:
   check_mode:
-    description: Says what would be done.
+    description: Returns what would be done.
     support: full
   diff_mode:
-    description: Shows the differences between the exports as they are and as they are meant.
+    description: Shows the differences between the current and the requested exports.
     support: full
 options:
   state:
     description:
-      - C(present) applies, C(checked) only looks whether something on this host stands against it.
-      - C(absent) takes the exports out of the running server, and turns the server off when nobody else uses it.
+      - C(present) applies the files, C(checked) only checks whether this host permits that.
+      - C(absent) removes the exports from the running server, and disables the server when it has no other exports.
     type: str
     choices: [present, checked, absent]
     default: present
   exports_file:
-    description: File that holds our exports; what other files export is the administrator's.
+    description: File with NoSlop's exports; exports in other files are the administrator's.
     type: path
     default: /etc/exports.d/noslop.exports
   exports:
-    description: What that file means.
+    description: Exports in that file.
     type: list
     elements: dict
     required: true
@@ -56,11 +56,11 @@ options:
         elements: str
         required: true
   threads:
-    description: How many requests the server works on at once.
+    description: Number of requests that the server handles at once.
     type: int
     default: 16
   quiet_units:
-    description: Units of NFSv3 that must not run; a condition in a drop-in keeps them from starting again.
+    description: Units of NFSv3 that must not run; a drop-in keeps them from starting again.
     type: list
     elements: str
     default: []
@@ -80,7 +80,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 changes:
-  description: What was done, or would be.
+  description: Changes that were made, or would be.
   type: list
   elements: str
   returned: success
@@ -89,11 +89,11 @@ installed:
   type: bool
   returned: success
 exported:
-  description: What the server exports now, by path and client.
+  description: Exports of the server now, by path and client.
   type: dict
   returned: success
 foreign:
-  description: Paths that the administrator exports, and the files that do.
+  description: Paths that the administrator exports, each with the file that exports it.
   type: dict
   returned: success
 """
@@ -113,7 +113,7 @@ VERSIONS = "/proc/fs/nfsd/versions"
 
 
 class ExportsError(Exception):
-    """The server cannot be brought to what was asked. The message says what to do."""
+    """The server cannot be brought to the requested state. The message contains the next step."""
 
 
 class Server:
@@ -121,34 +121,34 @@ class Server:
 
     def __init__(self, module: AnsibleModule) -> None:
         self.module = module
-        self.asked: dict[str, Any] = module.params
+        self.params: dict[str, Any] = module.params
         self.systemd = Systemd(module)
-        self.foreign = _foreign_exports(self.asked["exports_file"])
+        self.foreign = _foreign_exports(self.params["exports_file"])
 
     @property
     def installed(self) -> bool:
-        """Whether this host has the programs of an NFS server."""
+        """Return whether this host has the programs of an NFS server."""
         return bool(self.module.get_bin_path("exportfs") and self.module.get_bin_path("rpc.nfsd"))
 
     @property
     def changes(self) -> list[str]:
-        """What was done, or in check mode would be."""
+        """Return what was changed, or in check mode would be."""
         return self.systemd.changes
 
     def check(self) -> None:
-        """Raise when something on this host stands against serving the studio."""
-        problems = exports_of.overlaps([export["path"] for export in self.asked["exports"]], self.foreign)
+        """Raise ExportsError when this host cannot serve the studio."""
+        problems = exports_of.find_overlaps([export["path"] for export in self.params["exports"]], self.foreign)
         if self.foreign and self.offers_v3():
             problems.append(self._v3_in_use())
         if problems:
             raise ExportsError(" ".join(problems))
 
     def apply(self) -> None:
-        """Bring the running server to what the files say."""
+        """Apply the files to the running server."""
         unit = self.systemd.show([SERVER])[SERVER]
         if unit.stale:
             self.systemd.reload_manager()
-        helper_daemons.stop(self.systemd, self.asked["quiet_units"])
+        helper_daemons.stop(self.systemd, self.params["quiet_units"])
         if unit.enabled not in ("enabled", "enabled-runtime", "alias"):
             self.systemd.do("enable", SERVER)
         if not unit.is_active:
@@ -163,8 +163,8 @@ class Server:
         if self.differences():
             self._reload()
 
-    def retire(self) -> None:
-        """Take our exports out of the running server; without others', turn it off."""
+    def remove(self) -> None:
+        """Remove our exports from the running server; disable it where it has no others."""
         self.systemd.reload_manager()
         if self.exported() and self.differences():
             self._reload()
@@ -172,32 +172,32 @@ class Server:
         if not self.foreign and unit.load == "loaded" and (unit.is_active or unit.enabled == "enabled"):
             self.systemd.do("disable", SERVER)
             self.systemd.do("stop", SERVER)
-        helper_daemons.restore(self.systemd, self.asked["quiet_units"])
+        helper_daemons.restore(self.systemd, self.params["quiet_units"])
 
     def differences(self) -> list[str]:
-        """How the server's exports differ from what is meant."""
-        wanted = {} if self.asked["state"] == "absent" else exports_of.meant(self.asked["exports"])
-        return exports_of.differences(wanted, self.exported(), self.foreign)
+        """Return the differences between the server's exports and the requested ones."""
+        wanted = {} if self.params["state"] == "absent" else exports_of.convert_requested(self.params["exports"])
+        return exports_of.compare(wanted, self.exported(), self.foreign)
 
     def exported(self) -> exports_of.Exports:
-        """What the server exports."""
+        """Return the exports of the server."""
         if not self.installed:
             return {}
         code, out, err = self.module.run_command(["exportfs", "-s"])
         if code != 0:
             raise ExportsError(f"exportfs -s failed: {(err or out).strip()}")
-        return exports_of.parse_shown(out)
+        return exports_of.parse_exportfs(out)
 
     def offers_v3(self) -> bool:
-        """Whether the running server would answer an NFSv3 client."""
+        """Return whether the running server accepts NFSv3 clients."""
         return _number(THREADS) > 0 and bool({"+2", "+3"} & set(_read(VERSIONS).split()))
 
     def _v3_in_use(self) -> str:
         others = ", ".join(self.foreign) or "the studio's shares"
         return (
             f"The NFS server of this host runs with NFSv3 and exports {others}. A studio's server speaks NFSv4 only. "
-            "To turn NFSv3 off it must be restarted, which stops all clients for 90 seconds and is not done by itself: "
-            "at a quiet moment put vers2=n and vers3=n under [nfsd] in a file of /etc/nfs.conf.d, run "
+            "To turn NFSv3 off it must be restarted, which stops all clients for 90 seconds and is never done "
+            "automatically: at a quiet moment put vers2=n and vers3=n under [nfsd] in a file of /etc/nfs.conf.d, run "
             f"`systemctl restart {SERVER}`, and run this again."
         )
 
@@ -211,11 +211,11 @@ class Server:
             ) from error
 
     def _set_threads(self) -> None:
-        wanted = self.asked["threads"]
-        seen = _number(THREADS)
-        if seen == wanted:
+        wanted = self.params["threads"]
+        current = _number(THREADS)
+        if current == wanted:
             return
-        self.changes.append(f"{THREADS}: {seen} -> {wanted}")
+        self.changes.append(f"{THREADS}: {current} -> {wanted}")
         if not self.module.check_mode:
             with open(THREADS, "w", encoding="ascii") as stream:
                 stream.write(f"{wanted}\n")
@@ -225,19 +225,19 @@ class Server:
         if self.module.check_mode:
             return
         code, out, err = self.module.run_command(["exportfs", "-ra"])
-        said = (err or out).strip()
+        output = (err or out).strip()
         if code != 0:
-            raise ExportsError(f"exportfs -ra refused the exports: {said}. Look at /etc/exports and /etc/exports.d.")
+            raise ExportsError(f"exportfs -ra refused the exports: {output}. Look at /etc/exports and /etc/exports.d.")
         left = self.differences()
         if left:
             raise ExportsError(
                 f"The exports were reloaded and still differ from what was meant: {'; '.join(left)}. "
-                f"exportfs said: {said or 'nothing'}. Look at /etc/exports, /etc/exports.d and `exportfs -s`."
+                f"exportfs said: {output or 'nothing'}. Look at /etc/exports, /etc/exports.d and `exportfs -s`."
             )
 
 
 def main() -> None:
-    """Do what was asked, and report what is exported."""
+    """Bring the server to the requested state, and return its exports."""
     export_spec = {
         "path": {"type": "path", "required": True},
         "clients": {"type": "list", "elements": "str", "required": True},
@@ -256,7 +256,7 @@ def main() -> None:
     server = Server(module)
     try:
         before = server.differences() if module.params["state"] != "checked" else []
-        {"present": server.apply, "checked": server.check, "absent": server.retire}[module.params["state"]]()
+        {"present": server.apply, "checked": server.check, "absent": server.remove}[module.params["state"]]()
         module.exit_json(
             changed=bool(server.changes),
             changes=server.changes,
@@ -273,12 +273,12 @@ def main() -> None:
 
 
 def _foreign_exports(ours: str) -> dict[str, str]:
-    """Path to file, for every export that is not in our file."""
-    found: dict[str, str] = {}
+    """Return the exports that are not in our file: path to the file that exports it."""
+    paths: dict[str, str] = {}
     for file in ["/etc/exports", *sorted(glob.glob("/etc/exports.d/*.exports"))]:
         if file != ours and os.path.isfile(file):
-            found.update(dict.fromkeys(exports_of.exported_paths(_read(file)), file))
-    return found
+            paths.update(dict.fromkeys(exports_of.parse_exports_file(_read(file)), file))
+    return paths
 
 
 def _read(path: str) -> str:

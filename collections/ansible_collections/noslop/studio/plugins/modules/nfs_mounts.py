@@ -1,41 +1,42 @@
 #!/usr/bin/python
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Mount a studio's shares through their units, safely, and prove that the right ones are mounted."""
+"""Mount a studio's shares through their systemd units, and check that the right ones are mounted."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
-module: share_mounts
+module: nfs_mounts
 author: The NoSlop authors (@noslop)
 version_added: 0.1.0
-short_description: Mount a studio's shares, and prove it
+short_description: Mount a studio's shares, and check the mounts
 description:
-  - Makes the mount points, lets systemd read the units, enables and starts the automounts, and uses each share once, in
-    a child that can be killed. Then compares what the kernel has mounted, and the share's marker, with what was meant.
-  - A mount whose options or server changed is taken away and made again. Before that the studio's own services are
-    stopped, and started again afterwards. When another program uses the mount, nothing is changed and it is named.
-  - A mount point that holds files, or on which something else is mounted, is refused. Nothing is ever hidden.
-  - Units of NoSlop for paths that are no share any more are taken away.
-  - The unit files are written by others, before.
+  - Makes the mount points, reloads the units, enables and starts the automounts, and accesses each share once, in a
+    worker process that can be killed. Then compares the kernel's mounts and the shares' markers with the request.
+  - A mount whose options or server changed is unmounted and mounted again. Before that the studio's own services are
+    stopped, and started again afterwards. Where another program uses the mount, nothing is changed, and the error names
+    the program.
+  - A mount point that contains files, or on which another file system is mounted, is refused. No file is ever hidden.
+  - Units of NoSlop for other paths are removed.
+  - The unit files are written before.
 attributes:
   check_mode:
-    description: Finds the same problems, and says what would be done.
+    description: Finds the same problems, and returns what would be done.
     support: full
   diff_mode:
-    description: There is no text to compare.
+    description: Not available, since there is no text to compare.
     support: none
 options:
   state:
     description:
-      - C(present) mounts, C(checked) only looks whether something on this host stands against it.
-      - C(absent) unmounts every share and removes the units and the empty mount points. Where the server is away, the
+      - C(present) mounts, C(checked) only checks whether this host permits that.
+      - C(absent) unmounts every share and removes the units and the empty mount points. Where the server is down, the
         mounts are detached by force.
     type: str
     choices: [present, checked, absent]
     default: present
   root:
-    description: Directory that holds the shares which have no place of their own; only the group may enter it.
+    description: Directory of the shares that have no path of their own; only the group may enter it.
     type: path
     required: true
   gid:
@@ -43,7 +44,7 @@ options:
     type: int
     required: true
   studio_id:
-    description: Identity of the studio, as the markers carry it.
+    description: Identity of the studio, as in the markers.
     type: str
     default: ""
   server:
@@ -51,41 +52,41 @@ options:
     type: str
     default: ""
   mounts:
-    description: What to mount.
+    description: Shares to mount.
     type: list
     elements: dict
     default: []
     suboptions:
       name:
-        description: The share's name, as its marker carries it.
+        description: Name of the share, as in its marker.
         type: str
         required: true
       path:
-        description: Where it lies, on the server and here.
+        description: Path of the share, the same on the server and here.
         type: path
         required: true
       options:
-        description: Options of nfs(5), as in the unit.
+        description: Mount options (nfs(5)), as in the unit.
         type: str
         required: true
   read_ahead_kb:
-    description: How far the kernel reads ahead on these mounts, in KiB. What is in force is raised or lowered to it.
+    description: Read-ahead of these mounts in KiB, to which the current value is raised or lowered.
     type: int
     default: 15360
   quiet_units:
     description:
-      - Units of NFSv3 that must not run; a condition in a drop-in keeps them from starting again. A mount by NFSv3,
-        which needs them, is refused. With C(state=absent), those that are enabled are started again.
+      - Units of NFSv3 that must not run; a drop-in keeps them from starting again. A mount by NFSv3, which needs them,
+        is refused. With C(state=absent), those that are enabled are started again.
     type: list
     elements: str
     default: []
   services:
-    description: Units of the studio that use the shares; those that run are stopped while a share is mounted anew.
+    description: Units of the studio that use the shares; those that run are stopped while a share is mounted again.
     type: list
     elements: str
     default: []
   timeout_s:
-    description: Seconds that a share may take to answer. A server that just started lets clients wait for 90.
+    description: Seconds that a share may take to answer. A server that was just started lets clients wait for 90.
     type: int
     default: 120
 """
@@ -105,7 +106,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 changes:
-  description: What was done, or would be.
+  description: Changes that were made, or would be.
   type: list
   elements: str
   returned: always
@@ -114,7 +115,7 @@ installed:
   type: bool
   returned: success
 mounted:
-  description: The shares as the kernel has them.
+  description: Mounts of the kernel.
   type: list
   elements: dict
   returned: when mounted
@@ -123,19 +124,19 @@ mounted:
       description: The share's name.
       type: str
     path:
-      description: Where it is mounted.
+      description: Mount point.
       type: str
     source:
-      description: What is mounted.
+      description: Source of the mount.
       type: str
     rsize:
-      description: Largest read in bytes that server and client agreed on.
+      description: Largest read in bytes that server and client negotiated.
       type: int
     read_ahead_kb:
       description: Read-ahead in force, in KiB.
       type: int
 notes:
-  description: What works, but not as was asked.
+  description: Options that are in force with less than the requested value.
   type: list
   elements: str
   returned: success
@@ -145,12 +146,12 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.noslop.studio.plugins.module_utils.host.systemd import SystemdError
-from ansible_collections.noslop.studio.plugins.module_utils.nfs.client import Keeper
+from ansible_collections.noslop.studio.plugins.module_utils.nfs.client import NfsClient
 from ansible_collections.noslop.studio.plugins.module_utils.nfs.client_state import MountError
 
 
 def main() -> None:
-    """Do what was asked, and report the mounts."""
+    """Bring the client to the requested state, and return its mounts."""
     mount_spec = {
         "name": {"type": "str", "required": True},
         "path": {"type": "path", "required": True},
@@ -175,19 +176,19 @@ def main() -> None:
         ],
         supports_check_mode=True,
     )
-    keeper = Keeper(module)
+    client = NfsClient(module)
     result: dict[str, Any] = {}
     try:
-        keeper.check()
+        client.check()
         if module.params["state"] == "absent":
-            keeper.retire()
+            client.remove()
         elif module.params["state"] == "present":
-            keeper.mount()
-            result["mounted"] = keeper.prove()
+            client.mount()
+            result["mounted"] = client.verify()
     except (MountError, SystemdError, OSError) as error:
-        module.fail_json(msg=str(error), changes=keeper.changes)
+        module.fail_json(msg=str(error), changes=client.changes)
     result["installed"] = module.get_bin_path("mount.nfs4") is not None
-    module.exit_json(changed=bool(keeper.changes), changes=keeper.changes, notes=keeper.notes, **result)
+    module.exit_json(changed=bool(client.changes), changes=client.changes, notes=client.notes, **result)
 
 
 if __name__ == "__main__":

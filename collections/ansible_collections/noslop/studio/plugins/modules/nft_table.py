@@ -1,7 +1,7 @@
 #!/usr/bin/python
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Keep one nftables table loaded through its unit, and compare what is in force with its file."""
+"""Load an nftables table through its unit, and compare the table in the kernel with its file."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ DOCUMENTATION = r"""
 module: nft_table
 author: The NoSlop authors (@noslop)
 version_added: 0.1.0
-short_description: Keep a table of nftables loaded through its unit
+short_description: Load a table of nftables through its unit
 description:
   - Enables and starts the unit that loads a table from a file, and compares the table in the kernel with that file. A
-    table that differs is loaded anew; one that differs still is an error.
-  - For the comparison the file is loaded into a network namespace of its own, which vanishes at once. So both sides are
-    written by the kernel.
-  - Says which other firewalls on this host drop what is not opened in them. A table of ours cannot override these.
+    table that differs is loaded again; one that still differs is an error.
+  - For the comparison the file is loaded into a temporary network namespace, so that the kernel prints both sides.
+  - Returns the other firewalls on this host that drop packets unless a port is opened in them, which no other table
+    can override.
 attributes:
   check_mode:
-    description: Says whether the table would be loaded.
+    description: Returns whether the table would be loaded.
     support: full
   diff_mode:
-    description: Shows the table in force, and the one that is meant.
+    description: Shows the table in the kernel, and that of the file.
     support: full
 options:
   state:
     description: >-
-      C(absent) stops and disables the unit, and deletes the table. C(checked) changes nothing.
+      Desired state. C(absent) stops and disables the unit, and deletes the table. C(checked) changes nothing.
     type: str
     choices: [present, absent, checked]
     default: present
@@ -39,18 +39,18 @@ options:
     type: path
     default: /etc/noslop/firewall.nft
   unit:
-    description: The unit that loads that file.
+    description: Unit that loads that file.
     type: str
     default: noslop-firewall.service
   bound_units:
     description: >-
-      Units that are bound to that unit. With C(present), systemd reads their files where it has not yet. With
-      C(checked), they are the units that C(listeners) are looked for in.
+      Units that are bound to that unit. With C(present), their files are reloaded where they changed. With
+      C(checked), C(listeners) contains the sockets of these units.
     type: list
     elements: str
     default: []
   missing_ok:
-    description: Where C(nft) is not installed, do nothing and say so in C(installed), instead of failing.
+    description: Whether a missing C(nft) is reported in C(installed), instead of being an error.
     type: bool
     default: false
 """
@@ -63,7 +63,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 changes:
-  description: What was done, or would be.
+  description: Changes that were made, or would be.
   type: list
   elements: str
   returned: always
@@ -72,7 +72,7 @@ installed:
   type: bool
   returned: success
 loaded:
-  description: Whether the table was in force before, or its unit ran.
+  description: Whether the table was loaded before, or its unit ran.
   type: bool
   returned: success
 listeners:
@@ -82,7 +82,7 @@ listeners:
   returned: when C(state) is C(checked)
 foreign:
   description: >-
-    Other firewalls that drop what is not opened in them - C(ufw), C(firewalld), or a table and chain of nftables.
+    Other firewalls that drop packets unless a port is opened - C(ufw), C(firewalld), or a table and chain of nftables.
   type: list
   elements: str
   returned: success
@@ -97,7 +97,7 @@ from ansible_collections.noslop.studio.plugins.module_utils.host.systemd import 
 
 
 class TableError(Exception):
-    """The table cannot be brought to what its file says. The message says why."""
+    """The table cannot be loaded as in its file. The message contains the reason."""
 
 
 class Table:
@@ -113,7 +113,7 @@ class Table:
 
     @property
     def changes(self) -> list[str]:
-        """Return what was done, or in check mode would be."""
+        """Return what was changed, or in check mode would be."""
         return self.systemd.changes
 
     @property
@@ -122,9 +122,9 @@ class Table:
         return self.module.get_bin_path("nft") is not None
 
     def load(self) -> None:
-        """Enable and start the unit, and load the file again where the kernel has something else."""
+        """Enable and start the unit, and load the file again where the kernel's table differs."""
         if not self.module.check_mode:
-            self.diff["after"] = self.meant()  # a file that cannot be loaded is refused before anything is done
+            self.diff["after"] = self.expected()  # a file that cannot be loaded is refused before anything is done
         unit = self.systemd.show([self.unit])[self.unit]
         if unit.stale or unit.load != "loaded":
             self.systemd.reload_manager()
@@ -136,10 +136,10 @@ class Table:
             self.systemd.reload_manager()
         if self.module.check_mode and (self.changes or not os.path.exists(self.file)):
             return
-        self.diff = {"before": self.in_force(), "after": self.diff["after"] or self.meant()}
+        self.diff = {"before": self.current(), "after": self.diff["after"] or self.expected()}
         if self.diff["before"] != self.diff["after"]:
             self.systemd.do("reload-or-restart", self.unit)
-        if not self.module.check_mode and self.in_force() != self.diff["after"]:
+        if not self.module.check_mode and self.current() != self.diff["after"]:
             raise TableError(
                 f"{self.file} was loaded, and `nft list table {' '.join(self.name)}` shows something else. "
                 "Another program changes the table: find it, and run again."
@@ -152,7 +152,7 @@ class Table:
             self.systemd.do("disable", self.unit)
         if unit.is_active:
             self.systemd.do("stop", self.unit)
-        before = self.in_force()
+        before = self.current()
         if before:
             self.diff["before"] = before
             self.changes.append(f"nft delete table {' '.join(self.name)}")
@@ -160,18 +160,18 @@ class Table:
                 self._nft("delete", "table", *self.name)
 
     def is_loaded(self) -> bool:
-        """Return whether the table is in force, or its unit runs."""
-        return bool(self.in_force()) or self.systemd.show([self.unit])[self.unit].is_active
+        """Return whether the table is loaded, or its unit runs."""
+        return bool(self.current()) or self.systemd.show([self.unit])[self.unit].is_active
 
-    def in_force(self) -> str:
+    def current(self) -> str:
         """Return the table in the kernel; empty where there is none."""
         if not self.installed:
             return ""
         code, out, _err = self.module.run_command(["nft", "--stateless", "list", "table", *self.name])
         return str(out) if code == 0 else ""
 
-    def meant(self) -> str:
-        """Return the table that the file makes, as the kernel writes it."""
+    def expected(self) -> str:
+        """Return the table that the file makes, as the kernel prints it."""
         script = 'nft --file "$1" && shift && nft --stateless list table "$@"'
         command = ["unshare", "--net", "sh", "-c", script, "sh", self.file, *self.name]
         code, out, err = self.module.run_command(command)
@@ -180,7 +180,7 @@ class Table:
         return str(out)
 
     def foreign(self) -> list[str]:
-        """Return other firewalls of this host that drop what is not opened in them."""
+        """Return the other firewalls of this host that drop packets unless a port is opened in them."""
         firewalls = []
         if self.module.get_bin_path("ufw") and "Status: active" in self.module.run_command(["ufw", "status"])[1]:
             firewalls.append("ufw")

@@ -1,7 +1,7 @@
 #!/usr/bin/python
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The module ``noslop.studio.package_lock``."""
+"""Run the module ``noslop.studio.package_lock``."""
 
 from __future__ import annotations
 
@@ -9,26 +9,26 @@ DOCUMENTATION = r"""
 module: package_lock
 author: The NoSlop authors (@noslop)
 version_added: 0.1.0
-short_description: Write down once which packages a studio's hosts install
+short_description: Resolve the packages of a studio's hosts once, and write them to a file
 description:
   - Resolves packages in steps, each from an index of its own, and writes versions and hashes of all of them into a file
-    beside the inventory. What an earlier step resolved stays as it is in later ones, so that a build of torch for one
-    kind of GPU is not replaced by another's.
-  - The file is resolved again only when what it was made from changes - steps, contents of requirements files, or
-    O(allow_source). Another day, another host or another content of the index changes nothing.
-  - It is called after O(name), version of Python and architecture, so that hosts of one kind share one. Ansible passes
-    over files of this kind in an inventory's directory.
-  - Where the file cannot be written a warning says so, and the host installs what was resolved now.
+    beside the inventory. Packages of an earlier step do not change in later ones, so that a build of torch for one kind
+    of GPU is not replaced by another's.
+  - The file is resolved again only when its inputs change - steps, contents of requirements files, or O(allow_source).
+    Another day, another host or new versions in the index change nothing.
+  - It is named by O(name), version of Python and architecture, so that hosts of one kind share it. Ansible ignores such
+    files in an inventory's directory.
+  - Where the file cannot be written, a warning is shown, and the host installs the packages that were resolved now.
 attributes:
   check_mode:
     description: Resolves and writes nothing.
     support: full
   diff_mode:
-    description: Not given.
+    description: Not available.
     support: none
 options:
   directory:
-    description: Directory on the controller that has the file. Empty, it is written nowhere.
+    description: Directory of the file on the controller. When empty, no file is written.
     type: str
     default: ""
   name:
@@ -36,17 +36,17 @@ options:
     type: str
     required: true
   python:
-    description: The interpreter on the host.
+    description: Interpreter on the host.
     type: str
     default: python3
   steps:
-    description: What to resolve, in this order.
+    description: Steps to resolve, in this order.
     type: list
     elements: dict
     required: true
     suboptions:
       packages:
-        description: Packages by name, with versions if need be.
+        description: Packages by name, optionally with versions.
         type: list
         elements: str
         default: []
@@ -56,34 +56,34 @@ options:
         elements: path
         default: []
       index_url:
-        description: The index. Empty takes the host's own setting for pip, or PyPI.
+        description: Package index. Empty stands for the host's setting of pip, or PyPI.
         type: str
         default: ""
   allow_source:
-    description: Packages that may be built from source, which runs their code, as O(account). Others must have a wheel.
+    description: Packages that may be built from source, which runs their code as O(account). Others need a wheel.
     type: list
     elements: str
     default: []
   reader:
-    description: Who reads the requirements files.
+    description: Account that reads the requirements files.
     type: str
     default: noslop-build
   account:
-    description: Who resolves.
+    description: Account that resolves.
     type: str
     default: noslop-build
   programs:
-    description: The directory of all programs, which holds the place to build in and the tools.
+    description: Directory of all programs, with the build directory and the tools.
     type: path
     default: /opt/noslop
   resolve:
-    description: Used by the plugin on the controller. Without it the module says only what a file would be made from.
+    description: Whether to resolve. Set by the action plugin; without it the module returns the inputs only.
     type: bool
     default: false
 """
 
 EXAMPLES = r"""
-- name: Write down which packages ComfyUI gets
+- name: Lock the packages of ComfyUI
   noslop.studio.package_lock:
     directory: "{{ inventory_dir }}"
     name: comfyui-v0.3.64-cpu
@@ -96,11 +96,11 @@ EXAMPLES = r"""
 
 RETURN = r"""
 lock:
-  description: The packages, for M(noslop.studio.python_venv). Empty in check mode where they are not known yet.
+  description: The packages, for M(noslop.studio.python_venv). Empty in check mode where they are not resolved yet.
   type: str
   returned: success
 file:
-  description: The file on the controller; empty where there is none.
+  description: Path of the file on the controller; empty where there is none.
   type: str
   returned: success
 """
@@ -118,7 +118,7 @@ REQUIREMENTS_LIMIT_CHARACTERS = 1024 * 1024
 
 
 def main() -> None:
-    """Describe what a lock is made from, or resolve it."""
+    """Return the inputs of a lock, or resolve it."""
     step_spec: dict[str, Any] = {
         "packages": {"type": "list", "elements": "str", "default": []},
         "requirements": {"type": "list", "elements": "path", "default": []},
@@ -139,7 +139,7 @@ def main() -> None:
         supports_check_mode=True,
     )
     try:
-        result = _work(module)
+        result = _describe_or_resolve(module)
     except builds.BuildError as error:
         if not module.check_mode:
             module.fail_json(msg=str(error))
@@ -149,34 +149,39 @@ def main() -> None:
     module.exit_json(changed=False, **result)
 
 
-def _work(module: AnsibleModule) -> dict[str, Any]:
-    python = uv.interpreter(module.params["python"])
+def _describe_or_resolve(module: AnsibleModule) -> dict[str, Any]:
+    python = uv.inspect_interpreter(module.params["python"])
     reader = access.share_owner(module.params["reader"])
     if reader is None:
         raise builds.BuildError(f"There is no account {module.params['reader']} here. Run the playbook storage first.")
     steps = [_step(step, reader) for step in module.params["steps"]]
     allow_source = sorted(module.params["allow_source"])
-    told = [python.version, python.architecture, [[*step.requirements, step.index_url] for step in steps], allow_source]
-    inputs = hashlib.sha256(json.dumps(told).encode()).hexdigest()
+    source = [
+        python.version,
+        python.architecture,
+        [[*step.requirements, step.index_url] for step in steps],
+        allow_source,
+    ]
+    inputs = hashlib.sha256(json.dumps(source).encode()).hexdigest()
     about = {"inputs": inputs, "python_version": python.version, "architecture": python.architecture}
     if not module.params["resolve"]:
         return about
-    account = builds.account_named(module.params["account"])
+    account = builds.find_account(module.params["account"])
     if account is None:
         raise builds.BuildError(f"There is no account {module.params['account']} here. Run the playbook storage first.")
-    uv.warn_of_clear_text([step.index_url for step in steps], module.warn)
+    uv.warn_about_plain_http([step.index_url for step in steps], module.warn)
     with builds.building(module.params["programs"], account) as build:
-        program = uv.bring(build, module.params["programs"], python, steps[-1].index_url)
+        program = uv.install_uv(build, module.params["programs"], python, steps[-1].index_url)
         return {**about, "resolved": uv.Uv(build, program, python, allow_source).resolve(steps)}
 
 
 def _step(step: dict[str, Any], reader: worker_processes.Account) -> uv.Step:
     wanted = list(step["packages"])
     for path in step["requirements"]:
-        seen = worker_processes.run_one(lambda path=path: _text(path), reader, access.SHARE_TIMEOUT_S)  # type: ignore[misc]
-        if seen.error:
-            raise builds.BuildError(f"{path} cannot be read: {seen.error}")
-        wanted += uv.requirement_lines(str(seen.value), path)
+        outcome = worker_processes.run_one(lambda path=path: _text(path), reader, access.SHARE_TIMEOUT_S)  # type: ignore[misc]
+        if outcome.error:
+            raise builds.BuildError(f"{path} cannot be read: {outcome.error}")
+        wanted += uv.parse_requirements(str(outcome.value), path)
     return uv.Step(tuple(wanted), step["index_url"])
 
 

@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Documentation of the action plugin of the same name."""
+"""Document the action plugin of the same name."""
 
 from __future__ import annotations
 
@@ -8,24 +8,24 @@ DOCUMENTATION = r"""
 module: preflight_report
 author: The NoSlop authors (@noslop)
 version_added: 0.1.0
-short_description: Say everything that stands in the way of deploying a studio
+short_description: Report the problems that prevent the deployment of a studio
 description:
-  - Gathers on the controller what M(noslop.studio.host_check) found on each host, adds what only shows when all hosts
-    are looked at together, prints what a person should know, and returns a report. Runs nothing on a host.
-  - The task itself does not fail for what the report says, so that whoever calls it decides.
+  - Collects on the controller the results of M(noslop.studio.host_check) of each host, adds checks of the studio as a
+    whole, prints the notes, and returns a report. Runs nothing on a host.
+  - The task itself does not fail when a check failed; the caller decides.
 attributes:
   check_mode:
-    description: Only looks, in check mode and without.
+    description: Changes nothing in either mode.
     support: full
   diff_mode:
-    description: There is nothing to show, since nothing is changed.
+    description: Not available, since nothing is changed.
     support: none
   action:
     description: Runs on the controller only.
     support: full
 options:
   hosts:
-    description: Every host that should have been asked.
+    description: All hosts that should have results.
     type: list
     elements: str
     required: true
@@ -34,21 +34,21 @@ options:
     type: str
     default: ""
   provider:
-    description: Where the shares come from.
+    description: Source of the shares.
     type: str
     default: nfs
   servers:
-    description: Hosts that are to serve the storage.
+    description: Hosts that serve the storage.
     type: list
     elements: str
     default: []
   clients:
-    description: Hosts that are to mount it.
+    description: Hosts that mount it.
     type: list
     elements: str
     default: []
   services:
-    description: Name of each service to the hosts that are to run it.
+    description: Name of each service to the hosts that run it.
     type: dict
     default: {}
   users:
@@ -62,13 +62,13 @@ options:
     elements: str
     default: []
   asked:
-    description: The controller's time before the hosts were asked, in seconds since 1970.
+    description: Time of the controller before the checks of the hosts, in seconds since 1970.
     type: float
     required: true
 """
 
 EXAMPLES = r"""
-- name: Say what stands in the way
+- name: Report the problems
   noslop.studio.preflight_report:
     hosts: "{{ ansible_play_hosts_all }}"
     studio_id: "{{ noslop_studio_id }}"
@@ -80,11 +80,11 @@ EXAMPLES = r"""
 
 RETURN = r"""
 report:
-  description: C(ok), C(studio_id) and C(checks), each as M(noslop.studio.host_check) gives it.
+  description: C(ok), C(studio_id) and C(checks), each as M(noslop.studio.host_check) returns it.
   type: dict
   returned: always
 message:
-  description: Every problem with what was seen, what was expected and what to do; empty when there is none.
+  description: Every problem, with what was seen, what was expected and what to do; empty when there is none.
   type: str
   returned: always
 """

@@ -1,7 +1,7 @@
 #!/usr/bin/python
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The module ``noslop.studio.python_venv``."""
+"""Run the module ``noslop.studio.python_venv``."""
 
 from __future__ import annotations
 
@@ -11,70 +11,70 @@ author: The NoSlop authors (@noslop)
 version_added: 0.1.0
 short_description: Make a virtual environment of exactly the packages in a lock
 description:
-  - Installs what a lock lists, each file compared with its hash, and nothing besides. The lock is a text, as
-    M(noslop.studio.package_lock) gives it, or lies in a wheel, which is installed after it.
+  - Installs the packages in a lock, each file compared with its hash, and no others. The lock is a text, as
+    M(noslop.studio.package_lock) returns it, or a file in a wheel, which is installed after it.
   - The environment is built as C(account) in a directory of its own and then given to root, and is never changed
-    afterwards. Another lock makes another one, which takes its place when it is whole. So no package's code ever runs
-    as root, and no service can change its own program.
-  - It is made so that it can be moved (C(uv venv --relocatable)), because it is built elsewhere. Its scripts find their
+    afterwards. For another lock a new environment is built, which replaces the old one when it is whole. So no code of
+    a package ever runs as root, and no service can change its own program.
+  - It is relocatable (C(uv venv --relocatable)), because it is built in another directory. Its scripts use the
     interpreter beside them.
-  - A stamp records what it was made from. While that is the same, no index is asked.
+  - A stamp records its inputs. While they are the same, no index is used.
 attributes:
   check_mode:
-    description: Says whether something would be installed.
+    description: Returns whether packages would be installed.
     support: full
   diff_mode:
-    description: Not given.
+    description: Not available.
     support: none
 options:
   path:
-    description: The virtual environment. Its parents are root's.
+    description: Path of the virtual environment. Its parents belong to root.
     type: path
     required: true
   python:
-    description: The interpreter to make it with.
+    description: Interpreter of the environment.
     type: str
     default: python3
   lock:
-    description: The packages, in one part a step. Empty takes them from C(wheel).
+    description: The packages, in one part for each step. When empty, C(wheel) contains them.
     type: str
     default: ""
   indexes:
-    description: The index of each step. Empty, or left out, takes the host's own setting for pip, or PyPI.
+    description: Package index of each step. Empty or omitted stands for the host's setting of pip, or PyPI.
     type: list
     elements: str
     default: []
   allow_source:
-    description: Packages that are built from their source here. All others are installed as wheels only.
+    description: Packages that may be built from source. All others are installed as wheels only.
     type: list
     elements: str
     default: []
   wheel:
-    description: A wheel on the host that is installed after what it needs.
+    description: Wheel on the host that is installed after its dependencies.
     type: path
   wheel_sha256:
-    description: The SHA-256 of C(wheel).
+    description: SHA-256 of C(wheel).
     type: str
   wheel_lock:
     description: Name of the lock in C(wheel).
     type: str
   account:
-    description: Who builds it.
+    description: Account that builds.
     type: str
     default: noslop-build
   programs:
-    description: The directory of all programs, which holds the place to build in and the tools.
+    description: Directory of all programs, with the build directory and the tools.
     type: path
     default: /opt/noslop
   prune:
     description:
-      - The directory that holds this environment's version directory and older ones, of which all but three go. Those
-        that a process runs from stay.
+      - Directory of this environment's version directory and older ones, of which all but three are removed. Those that
+        a process runs from are kept.
     type: path
 """
 
 EXAMPLES = r"""
-- name: Install what ComfyUI needs
+- name: Install the packages of ComfyUI
   noslop.studio.python_venv:
     path: /opt/noslop/comfyui/venvs/v0.3.64-cpu
     lock: "{{ packages.lock }}"
@@ -109,7 +109,7 @@ STAMP = ".noslop-venv.json"
 
 
 def main() -> None:
-    """Install what is missing."""
+    """Install the environment where it is missing or outdated."""
     module = AnsibleModule(
         argument_spec={
             "path": {"type": "path", "required": True},
@@ -137,12 +137,12 @@ def main() -> None:
 
 
 def _install(module: AnsibleModule) -> dict[str, Any]:
-    """Install unless the stamp says that everything is there."""
+    """Install the environment unless its stamp has the same inputs."""
     path: str = module.params["path"]
     result: dict[str, Any] = {"changed": False, "directory": path, "removed": []}
     stamp = release_dir.read_stamp(path, STAMP)
     try:
-        python = uv.interpreter(module.params["python"])
+        python = uv.inspect_interpreter(module.params["python"])
     except builds.BuildError:
         if not module.check_mode:
             raise
@@ -153,21 +153,21 @@ def _install(module: AnsibleModule) -> dict[str, Any]:
     result["changed"] = True
     if module.check_mode:
         return result
-    account = builds.account_named(module.params["account"])
+    account = builds.find_account(module.params["account"])
     if account is None:
         raise builds.BuildError(f"There is no account {module.params['account']} here. Run the playbook storage first.")
     if not module.params["lock"] and not module.params["wheel"]:
         raise builds.BuildError(f"Nothing says which packages belong into {path}.")
-    uv.warn_of_clear_text(module.params["indexes"], module.warn)
+    uv.warn_about_plain_http(module.params["indexes"], module.warn)
     with builds.building(module.params["programs"], account) as build:
         first_index = (module.params["indexes"] or [""])[-1]
-        program = uv.bring(build, module.params["programs"], python, first_index)
+        program = uv.install_uv(build, module.params["programs"], python, first_index)
         installer = uv.Uv(build, program, python, module.params["allow_source"])
         environment = installer.make_environment("venv")
         _fill(module.params, build, installer, environment)
-        tree = build.hand_over("venv", _interpreters(python))
+        tree = build.transfer_to_root("venv", _interpreters(python))
         release_dir.write_stamp(tree, {"digest": wanted, "python": python.version}, STAMP)
-        builds.move_in(tree, path)
+        builds.install_tree(tree, path)
     if module.params["prune"]:
         result["removed"] = release_dir.prune(
             module.params["prune"], os.path.join(_below_version(path, module.params["prune"]), STAMP)
@@ -175,66 +175,72 @@ def _install(module: AnsibleModule) -> dict[str, Any]:
     return result
 
 
-def _digest(given: dict[str, Any], python: uv.Interpreter) -> str:
-    told = [python.version, python.architecture, given["lock"], given["wheel_sha256"], sorted(given["allow_source"])]
-    return hashlib.sha256(json.dumps(told).encode()).hexdigest()
+def _digest(params: dict[str, Any], python: uv.Interpreter) -> str:
+    source = [
+        python.version,
+        python.architecture,
+        params["lock"],
+        params["wheel_sha256"],
+        sorted(params["allow_source"]),
+    ]
+    return hashlib.sha256(json.dumps(source).encode()).hexdigest()
 
 
 def _runs(path: str) -> bool:
     return os.path.exists(os.path.join(path, "bin", "python"))
 
 
-def _fill(given: dict[str, Any], build: builds.Build, installer: uv.Uv, environment: str) -> None:
-    indexes: list[str] = given["indexes"]
-    parts = uv.lock_parts(given["lock"])
+def _fill(params: dict[str, Any], build: builds.Build, installer: uv.Uv, environment: str) -> None:
+    indexes: list[str] = params["indexes"]
+    parts = uv.split_lock(params["lock"])
     content = b""
-    if given["wheel"]:
-        with open(given["wheel"], "rb") as stream:
+    if params["wheel"]:
+        with open(params["wheel"], "rb") as stream:
             content = stream.read()
-        parts = [_lock_in(given, content)]
+        parts = [_lock_in(params, content)]
     for number, part in enumerate(parts):
         if part.strip():
             installer.install(environment, part, indexes[number] if number < len(indexes) else "")
     if content:
-        name = os.path.basename(given["wheel"])
-        place = build.write(name, content)
+        name = os.path.basename(params["wheel"])
+        wheel_path = build.write(name, content)
         project = name.split("-")[0].replace("_", "-")
-        installer.install(environment, f"{project} @ file://{place} --hash=sha256:{given['wheel_sha256']}\n")
+        installer.install(environment, f"{project} @ file://{wheel_path} --hash=sha256:{params['wheel_sha256']}\n")
 
 
-def _lock_in(given: dict[str, Any], content: bytes) -> str:
-    seen = hashlib.sha256(content).hexdigest()
-    if seen != given["wheel_sha256"]:
+def _lock_in(params: dict[str, Any], content: bytes) -> str:
+    actual = hashlib.sha256(content).hexdigest()
+    if actual != params["wheel_sha256"]:
         raise builds.BuildError(
-            f"{given['wheel']} is not what was sent: its SHA-256 is {seen}, expected {given['wheel_sha256']}."
+            f"{params['wheel']} is not what was sent: its SHA-256 is {actual}, expected {params['wheel_sha256']}."
         )
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            return archive.read(given["wheel_lock"]).decode()
+            return archive.read(params["wheel_lock"]).decode()
     except (KeyError, zipfile.BadZipFile) as error:
         raise builds.BuildError(
-            f"{given['wheel']} has no {given['wheel_lock']}, which names the packages that it needs with their hashes: "
-            "it is older than this version of NoSlop, or no wheel. Build it anew."
+            f"{params['wheel']} has no {params['wheel_lock']}, which names the packages that it needs with their "
+            "hashes: it is older than this version of NoSlop, or no wheel. Build it anew."
         ) from error
 
 
 def _interpreters(python: uv.Interpreter) -> set[str]:
-    """Return what the environment's links to its interpreter may lead to."""
-    found = shutil.which(python.path) or python.path
-    return {os.path.abspath(found), os.path.realpath(found), *_chain(found)}
+    """Return the paths that the environment's links to its interpreter may lead to."""
+    program = shutil.which(python.path) or python.path
+    return {os.path.abspath(program), os.path.realpath(program), *_chain(program)}
 
 
 def _chain(path: str) -> set[str]:
-    """Return each path on the way of links from ``path``."""
-    seen: set[str] = set()
-    while os.path.islink(path) and path not in seen:
-        seen.add(path)
+    """Return each path in the chain of links from ``path``."""
+    visited: set[str] = set()
+    while os.path.islink(path) and path not in visited:
+        visited.add(path)
         path = os.path.normpath(os.path.join(os.path.dirname(path), os.readlink(path)))
-    return {*seen, path}
+    return {*visited, path}
 
 
 def _below_version(path: str, base: str) -> str:
-    """Return where the environment lies in its version directory, which is what lies directly below ``base``."""
+    """Return the path of the environment in its version directory, which lies directly below ``base``."""
     below = os.path.relpath(path, base).split("/")[1:]
     return os.path.join(*below) if below else ""
 

@@ -1,7 +1,7 @@
 #!/usr/bin/python
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The module ``noslop.studio.release_tree``."""
+"""Run the module ``noslop.studio.release_tree``."""
 
 from __future__ import annotations
 
@@ -11,40 +11,40 @@ author: The NoSlop authors (@noslop)
 version_added: 0.1.0
 short_description: Install a program's release into a version directory
 description:
-  - Downloads archives, compares their SHA-256 before anything is unpacked, unpacks them into one directory, which
-    appears under its name only when it is whole, and points a link at it.
-  - They are unpacked as C(account), in a directory of its own. What came out is looked at and given to root.
-  - Of older version directories three stay, with the one before this and any that a process runs from.
-  - A directory that is there already costs no download and no network.
-  - The checksum is the one that is given, or else the one in the release's own list of checksums, which proves only
-    that the download is what its host offers; a warning says so.
+  - Downloads archives, compares their SHA-256 before anything is unpacked, unpacks them into one directory, which gets
+    its name only when it is whole, and points a link at it.
+  - The archives are unpacked as C(account), in a directory of its own. The result is verified and given to root.
+  - Keeps three version directories, the previous one, and any that a process runs from.
+  - An existing directory needs no download and no network.
+  - The checksum is that in O(sha256), or else that in the release's own list of checksums, which only shows that the
+    download is what its host offers; a warning is shown then.
 attributes:
   check_mode:
-    description: Says what would be installed, without downloading.
+    description: Returns what would be installed, without a download.
     support: full
   diff_mode:
-    description: Not given.
+    description: Not available.
     support: none
 options:
   base:
-    description: Directory that holds the version directories.
+    description: Directory of the version directories.
     type: path
     required: true
   version:
-    description: Name of the version directory. Needed to install.
+    description: Name of the version directory. Required with C(present).
     type: str
   source:
-    description: Address of the directory that the archives are in. Needed to install.
+    description: Address of the directory of the archives. Required with C(present).
     type: str
   archives:
     description:
-      - Names of the archives that are unpacked into it, in this order. They end in C(.tar.zst), C(.tar.gz), C(.tgz) or
+      - Names of the archives that are unpacked, in this order. They end in C(.tar.zst), C(.tar.gz), C(.tgz) or
         C(.tar.xz).
     type: list
     elements: str
     default: []
   sha256:
-    description: SHA-256 by name of archive. Those that are missing or empty here are taken from C(checksums).
+    description: SHA-256 by name of archive. Those that are missing or empty are read from C(checksums).
     type: dict
     default: {}
   checksums:
@@ -52,26 +52,26 @@ options:
     type: str
     default: sha256sum.txt
   must_hold:
-    description: Paths below the version directory that the archives must have brought.
+    description: Paths below the version directory that the archives must contain.
     type: list
     elements: str
     default: []
   command:
-    description: Path of a link for people, such as C(/usr/local/bin/ollama). What somebody else put there stays.
+    description: Path of a link for users, such as C(/usr/local/bin/ollama). A file that is not NoSlop's is kept.
     type: path
   command_target:
-    description: What it leads to, below the version directory.
+    description: Target of the link, below the version directory.
     type: str
   account:
-    description: Who unpacks.
+    description: Account that unpacks.
     type: str
     default: noslop-build
   programs:
-    description: The directory of all programs, which holds the place to build in.
+    description: Directory of all programs, with the build directory.
     type: path
     default: /opt/noslop
   state:
-    description: C(absent) removes C(base) and our link.
+    description: Desired state. C(absent) removes C(base) and the link.
     type: str
     choices: [present, absent]
     default: present
@@ -101,7 +101,7 @@ installed:
   type: bool
   returned: success
 archives:
-  description: What it was made from, and what each checksum was compared with.
+  description: Archives of the version directory, and what each checksum was compared with.
   type: list
   elements: dict
   returned: success
@@ -111,7 +111,7 @@ removed:
   elements: str
   returned: success
 kept:
-  description: The path of C(command), when somebody else's program is there and was left alone.
+  description: Path of C(command), when another program has it and was kept.
   type: list
   elements: str
   returned: success
@@ -130,19 +130,19 @@ from ansible_collections.noslop.studio.plugins.module_utils.host import safe_pat
 from ansible_collections.noslop.studio.plugins.module_utils.install import builds, release_dir
 
 BLOCK_BYTES = 1024 * 1024
-#: Seconds in which a host must send something; a whole download may take as long as it likes.
-SILENCE_TIMEOUT_S = 60
+#: Timeout of one read; the whole download has no limit.
+READ_TIMEOUT_S = 60
 ATTEMPTS = 3
-#: Compressed programs take about three times their size; the archive itself is there too until it is unpacked.
+#: Unpacked programs have about three times the size of the archive, which also exists until it is unpacked.
 ROOM_FACTOR = 4
 
 
 class ReleaseError(Exception):
-    """A release cannot be installed, in words for the person who has to mend it."""
+    """A release cannot be installed. The message is for the user who has to repair it."""
 
 
 def main() -> None:
-    """Install, or remove."""
+    """Install or remove a release."""
     module = AnsibleModule(
         argument_spec={
             "base": {"type": "path", "required": True},
@@ -198,21 +198,23 @@ def _install(module: AnsibleModule) -> dict[str, Any]:
 
 
 def _is_made_from(stamp: dict[str, Any], wanted: dict[str, Any]) -> bool:
-    """Whether an installed tree has the wanted archives. Where they came from does not matter, what they hold does."""
-    had = {archive["name"]: archive["sha256"] for archive in stamp.get("archives", [])}
+    """Return whether an installed tree has the wanted archives, by content and not by address."""
+    installed = {archive["name"]: archive["sha256"] for archive in stamp.get("archives", [])}
     pinned = {name: str(wanted["sha256"].get(name) or "").lower() for name in wanted["archives"]}
-    return had.keys() == pinned.keys() and all(not sha256 or had[name] == sha256 for name, sha256 in pinned.items())
+    return installed.keys() == pinned.keys() and all(
+        not sha256 or installed[name] == sha256 for name, sha256 in pinned.items()
+    )
 
 
 def _build(module: AnsibleModule, path: str) -> list[dict[str, str]]:
-    account = builds.account_named(module.params["account"])
+    account = builds.find_account(module.params["account"])
     if account is None:
         raise ReleaseError(f"There is no account {module.params['account']} here. Run the playbook storage first.")
     with builds.building(module.params["programs"], account) as build:
         part = os.path.join(build.directory, "release")
         build.run(["mkdir", part])
         made_from = [_add(module, build, part, name) for name in module.params["archives"]]
-        tree = build.hand_over("release")
+        tree = build.transfer_to_root("release")
         missing = [name for name in module.params["must_hold"] if not os.path.exists(os.path.join(tree, name))]
         if missing:
             raise ReleaseError(
@@ -220,27 +222,27 @@ def _build(module: AnsibleModule, path: str) -> list[dict[str, str]]:
                 "release has another layout than this version of NoSlop knows."
             )
         release_dir.write_stamp(tree, {"archives": made_from})
-        builds.move_in(tree, path)
+        builds.install_tree(tree, path)
     return made_from
 
 
 def _add(module: AnsibleModule, build: builds.Build, part: str, name: str) -> dict[str, str]:
     """Download an archive, compare its checksum, and unpack it as the build account."""
-    url, file = f"{module.params['source'].rstrip('/')}/{name}", os.path.join(build.roots_directory, name)
+    url, file = f"{module.params['source'].rstrip('/')}/{name}", os.path.join(build.root_directory, name)
     pinned = str(module.params["sha256"].get(name) or "").lower()
     checksums_url = f"{module.params['source'].rstrip('/')}/{module.params['checksums']}"
     expected = pinned or _listed_sha256(checksums_url, name)
     compared_with = "the pinned checksum" if pinned else checksums_url
-    seen = _download(url, file)
-    if seen != expected:
+    actual = _download(url, file)
+    if actual != expected:
         raise ReleaseError(
-            f"{url} is not what it should be and was not unpacked: its SHA-256 is {seen}, expected {expected} "
+            f"{url} is not what it should be and was not unpacked: its SHA-256 is {actual}, expected {expected} "
             f"({compared_with}). If this is the file you want, set its checksum; else find out who changed it."
         )
     if not pinned:
         module.warn(
-            f"{url} was compared with the release's own list only ({compared_with}), which says that it "
-            f"arrived whole, and not that nobody changed both. Pin it: {seen}"
+            f"{url} was compared with the release's own list only ({compared_with}), which shows that it "
+            f"arrived whole, but not that it is the original. Pin it: {actual}"
         )
     program = {".zst": ["--zstd"], ".gz": ["--gzip"], ".tgz": ["--gzip"], ".xz": ["--xz"]}
     words = ["tar", "--extract", "--file", "-", "--directory", part, "--no-same-owner", "--no-same-permissions"]
@@ -250,13 +252,13 @@ def _add(module: AnsibleModule, build: builds.Build, part: str, name: str) -> di
     except builds.BuildError as error:
         raise ReleaseError(f"{url} cannot be unpacked: {error}") from error
     os.unlink(file)
-    return {"name": name, "url": url, "sha256": seen, "compared_with": compared_with}
+    return {"name": name, "url": url, "sha256": actual, "compared_with": compared_with}
 
 
 def _listed_sha256(url: str, name: str) -> str:
-    """The checksum that a release's own list has for an archive."""
+    """Return the checksum of an archive in the release's own list."""
     try:
-        with open_url(url, timeout=SILENCE_TIMEOUT_S) as answer:
+        with open_url(url, timeout=READ_TIMEOUT_S) as answer:
             text: str = answer.read().decode(errors="replace")
     except (OSError, ValueError) as error:
         raise ReleaseError(_unreachable(url, error)) from error
@@ -268,23 +270,23 @@ def _listed_sha256(url: str, name: str) -> str:
 
 
 def _download(url: str, file: str) -> str:
-    """Fetch a URL into a file and give its SHA-256. Tries again when the connection breaks."""
-    trouble: Exception = OSError("not tried")
+    """Download a URL to a file, and return its SHA-256. Retries when the connection breaks."""
+    last_error: Exception = OSError("not tried")
     for _ in range(ATTEMPTS):
         try:
             return _download_once(url, file)
         except urllib.error.HTTPError as error:
             raise ReleaseError(_unreachable(url, error)) from error
         except (OSError, ValueError) as error:
-            trouble = error
-    raise ReleaseError(_unreachable(url, trouble)) from trouble
+            last_error = error
+    raise ReleaseError(_unreachable(url, last_error)) from last_error
 
 
 def _download_once(url: str, file: str) -> str:
     digest = hashlib.sha256()
-    with open_url(url, timeout=SILENCE_TIMEOUT_S) as answer, open(file, "wb") as stream:
+    with open_url(url, timeout=READ_TIMEOUT_S) as answer, open(file, "wb") as stream:
         length = answer.headers.get("Content-Length", "")
-        _refuse_lack_of_room(file, int(length) if length.isdigit() else 0)
+        _require_free_space(file, int(length) if length.isdigit() else 0)
         while True:
             block = answer.read(BLOCK_BYTES)
             if not block:
@@ -296,12 +298,13 @@ def _download_once(url: str, file: str) -> str:
     return digest.hexdigest()
 
 
-def _refuse_lack_of_room(file: str, size_bytes: int) -> None:
+def _require_free_space(file: str, size_bytes: int) -> None:
     free_bytes = shutil.disk_usage(os.path.dirname(file)).free
     if size_bytes * ROOM_FACTOR > free_bytes:
         raise ReleaseError(
-            f"{os.path.dirname(os.path.dirname(file))} has {check.gigabytes(free_bytes)} free, and about "
-            f"{check.gigabytes(size_bytes * ROOM_FACTOR)} are needed to unpack {os.path.basename(file)}. Make room."
+            f"{os.path.dirname(os.path.dirname(file))} has {check.format_gigabytes(free_bytes)} free, and about "
+            f"{check.format_gigabytes(size_bytes * ROOM_FACTOR)} are needed to unpack {os.path.basename(file)}. "
+            "Make room."
         )
 
 
@@ -312,7 +315,7 @@ def _unreachable(url: str, error: Exception) -> str:
 
 
 def _link_command(module: AnsibleModule, current: str) -> tuple[bool, list[str]]:
-    """Make the link for people. Returns whether it was made, and the path when somebody else's program is there."""
+    """Make the link for users. Returns whether it was made, and the path when another program has it."""
     command = module.params["command"]
     if command is None:
         return False, []
@@ -323,7 +326,7 @@ def _link_command(module: AnsibleModule, current: str) -> tuple[bool, list[str]]
         return False, [command]
     if not module.check_mode:
         os.makedirs(os.path.dirname(command), mode=0o755, exist_ok=True)
-        release_dir.flip(command, target)
+        release_dir.replace_link(command, target)
     return True, []
 
 
@@ -334,14 +337,14 @@ def _is_ours(command: str, base: str) -> bool:
 def _remove(module: AnsibleModule) -> dict[str, Any]:
     base, command = module.params["base"], module.params["command"]
     ours = [path for path in (command,) if path and _is_ours(path, base)]
-    there = os.path.lexists(base)
+    exists = os.path.lexists(base)
     if not module.check_mode:
         for path in ours:
             os.unlink(path)
-        if there:
+        if exists:
             safe_paths.remove_tree(base)
     return {
-        "changed": bool(ours) or there,
+        "changed": bool(ours) or exists,
         "directory": base,
         "installed": False,
         "archives": [],

@@ -1,48 +1,48 @@
 #!/usr/bin/python
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Make the directories that a studio shares, and mark each as what it is."""
+"""Make the directories that a studio shares, and write a marker to each."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
-module: share_dirs
+module: share_directories
 author: The NoSlop authors (@noslop)
 version_added: 0.1.0
 short_description: Make and mark the directories that a studio shares
 description:
   - Makes the storage root, readable by members of the studio's group only, and one directory for each share, owned by
     its account and writable by that account's group.
-  - Gives what a share holds to its account where the directory still belongs to the account that owned every share
+  - Changes the owner of a share's content where the directory still belongs to the account that owned every share
     before. A file that has another name outside the share stays as it is.
-  - Puts a marker into each share that carries the studio's id and the share's name, by which every host proves that
-    it sees the right one. A directory that carries another marker is refused.
-  - Finds every problem before it changes anything, and works by descriptors, so that nobody who owns a directory can
-    turn a change towards another place with a link.
+  - Writes a marker with the studio's id and the share's name to each share, by which every host recognises the right
+    one. A directory with another marker is refused.
+  - Finds every problem before it changes anything, and works by descriptors, so that the owner of a directory cannot
+    redirect a change with a link.
 attributes:
   check_mode:
-    description: Finds the same problems, and says what would be made.
+    description: Finds the same problems, and returns what would be made.
     support: full
   diff_mode:
     description: Lists directories and markers with owner and mode.
     support: full
 options:
   root:
-    description: Directory that holds the shares which have no place of their own.
+    description: Directory of the shares that have no path of their own.
     type: path
     required: true
   shares:
-    description: What is shared.
+    description: Shares to make.
     type: list
     elements: dict
     required: true
     suboptions:
       name:
-        description: The share's name.
+        description: Name of the share.
         type: str
         required: true
       path:
-        description: Its directory.
+        description: Directory of the share.
         type: path
         required: true
       uid:
@@ -68,15 +68,15 @@ options:
     description: Number of that account's group.
     type: int
   min_free_gb:
-    description: How many gigabytes (10^9 bytes) every file system that holds a share must have free.
+    description: Free space in gigabytes (10^9 bytes) that every file system with a share must have.
     type: float
     default: 50
   require_own_file_system:
-    description: Whether to refuse shares that lie on a file system which holds other things too.
+    description: Whether to refuse shares on a file system with other files.
     type: bool
     default: false
   create:
-    description: Which missing directories to make. Others must be there already.
+    description: Missing directories that are made. Others must exist already.
     type: str
     choices: [all, below_root]
     default: all
@@ -101,25 +101,25 @@ shares:
   returned: success
   contains:
     name:
-      description: The share's name.
+      description: Name of the share.
       type: str
     path:
-      description: Its directory.
+      description: Directory of the share.
       type: str
     mount_point:
-      description: Whether something is mounted at the directory.
+      description: Whether the directory is a mount point.
       type: bool
     file_system_root:
-      description: Whether the directory is the root of a file system of its own, which no file handle leads out of.
+      description: Whether the directory is the root of a file system of its own, which no file handle can leave.
       type: bool
     own_file_system:
-      description: Whether the directory lies on a file system that holds nothing but shares.
+      description: Whether the directory lies on a file system with shares only.
       type: bool
     free_gb:
-      description: What the file system has free for ordinary accounts, in gigabytes.
+      description: Free space of the file system for ordinary accounts, in gigabytes.
       type: float
     guarded:
-      description: Whether a directory above the share keeps out accounts that are not in the studio's group.
+      description: Whether a directory above the share denies access to accounts outside the studio's group.
       type: bool
 brought_over:
   description: Shares whose content was given to their account.
@@ -132,7 +132,7 @@ made:
   elements: str
   returned: success
 problems:
-  description: Why nothing was done.
+  description: Reasons why nothing was changed.
   type: list
   elements: str
   returned: failure
@@ -161,13 +161,13 @@ MARKER_MODE = 0o444
 
 
 class Maker:
-    """Makes what is missing and corrects what differs, or in check mode says so."""
+    """Make and correct directories and markers, or in check mode record the changes."""
 
     def __init__(self, module: AnsibleModule) -> None:
         self.module = module
         self.made: list[str] = []
-        self.brought_over: list[str] = []
-        #: directories above shares that keep others out
+        self.changed_owner: list[str] = []
+        #: directories above shares that deny access to other accounts
         self.guards: set[str] = set()
         self.before: list[str] = []
         self.after: list[str] = []
@@ -177,16 +177,16 @@ class Maker:
         if self._differs(path, uid, gid, mode) and not self.module.check_mode:
             safe_paths.make_directory(path, uid, gid, mode)
 
-    def bring_over(self, path: str, previous: tuple[int | None, int | None], uid: int, gid: int) -> None:
-        """Hand what ``path`` holds to its account, where the directory is still that of the previous one."""
+    def change_owner(self, path: str, previous: tuple[int | None, int | None], uid: int, gid: int) -> None:
+        """Change the owner of ``path`` and its content, where the directory still belongs to the previous account."""
         about = _lstat(path)
         if about is None or about.st_uid != previous[0] or about.st_uid == uid:
             return
-        self.brought_over.append(path)
+        self.changed_owner.append(path)
         self._note(path, f"what {previous[0]} owns in {path}\n", f"the same, owned by {uid}\n")
         if self.module.check_mode:
             return
-        # Twice: until the top directory changed, members could still make files in it as the previous account.
+        # Twice: until the top directory is changed, members can still make files in it as the previous account.
         for _ in range(2):
             from_gids = set() if previous[1] is None else {previous[1]}
             safe_paths.change_owner_tree(path, {about.st_uid}, uid, gid, from_gids)
@@ -222,12 +222,12 @@ class Maker:
 
     @property
     def diff(self) -> dict[str, str]:
-        """What ``--diff`` shows."""
+        """Return the differences for ``--diff``."""
         return {"before": "".join(filter(None, self.before)), "after": "".join(self.after)}
 
 
 def main() -> None:
-    """Check everything, then make what is missing."""
+    """Check everything, then make the root, the shares and the markers."""
     module = AnsibleModule(
         argument_spec={
             "root": {"type": "path", "required": True},
@@ -252,15 +252,15 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
-    asked = module.params
+    params = module.params
     with open("/proc/self/mountinfo", encoding="utf-8") as stream:
         mounts = parse_mountinfo(stream.read())
-    problems = find_problems(asked, mounts)
+    problems = find_problems(params, mounts)
     if problems:
         module.fail_json(msg="The shared directories were not touched. " + " ".join(problems), problems=problems)
     maker = Maker(module)
     try:
-        make(maker, asked)
+        make(maker, params)
     except (OSError, markers.MarkerError) as error:
         module.fail_json(
             msg=f"The shared directories could not be made: {error}. Look at the file system (is it read-only, does it "
@@ -270,58 +270,58 @@ def main() -> None:
     module.exit_json(
         changed=bool(maker.made),
         made=maker.made,
-        brought_over=maker.brought_over,
+        brought_over=maker.changed_owner,
         diff=maker.diff,
-        shares=[_describe(share, asked["root"], mounts, maker.guards) for share in asked["shares"]],
+        shares=[_describe(share, params["root"], mounts, maker.guards) for share in params["shares"]],
     )
 
 
-def find_problems(asked: dict[str, Any], mounts: list[Mount]) -> list[str]:
-    """One sentence for each reason not to touch anything on this host."""
-    root, shares = asked["root"], asked["shares"]
-    problems = path_rules.path_problems(root, shares)
+def find_problems(params: dict[str, Any], mounts: list[Mount]) -> list[str]:
+    """Return one sentence for each reason not to change anything on this host."""
+    root, shares = params["root"], params["shares"]
+    problems = path_rules.find_path_problems(root, shares)
     if problems:
         return problems
     for path in [root, *(share["path"] for share in shares)]:
-        problems += markers.not_a_directory(path)
+        problems += markers.find_directory_problems(path)
         problems += _unmounted(path, mounts)
     if not problems:
-        problems += markers.strangers_in_root(root, [share["path"] for share in shares], asked["gid"])
+        problems += markers.find_foreign_entries(root, [share["path"] for share in shares], params["gid"])
         for share in shares:
             missing = not os.path.isdir(share["path"])
-            if missing and asked["create"] == "below_root" and not is_below(share["path"], root):
+            if missing and params["create"] == "below_root" and not is_below(share["path"], root):
                 problems.append(
                     f"{share['path']} does not exist and lies outside {root}: make it on the shared file system."
                 )
-            problems += _wrong_marker(share, asked["studio_id"])
-        problems += _too_full(shares, asked["min_free_gb"])
+            problems += _wrong_marker(share, params["studio_id"])
+        problems += _lack_of_space(shares, params["min_free_gb"])
         shared = [share["path"] for share in shares if not own_file_system.has_own(mounts, root, share["path"])]
-        if shared and asked["require_own_file_system"]:
+        if shared and params["require_own_file_system"]:
             problems.append(own_file_system.refusal("this host", root, shared))
     return list(dict.fromkeys(problems))
 
 
-def make(maker: Maker, asked: dict[str, Any]) -> None:
+def make(maker: Maker, params: dict[str, Any]) -> None:
     """Make the root, each share and each marker."""
-    root, gid = asked["root"], asked["gid"]
-    previous = (asked["previous_uid"], asked["previous_gid"])
+    root, gid = params["root"], params["gid"]
+    previous = (params["previous_uid"], params["previous_gid"])
     for parent in _missing_above(root, maker):
         maker.directory(parent, 0, 0, PARENT_MODE)
     maker.directory(root, 0, gid, ROOT_MODE)
     maker.guards.add(root)
-    for share in asked["shares"]:
+    for share in params["shares"]:
         path = share["path"]
         for position, parent in enumerate(_missing_above(path, maker)):
-            # Outside the root, the first directory that we make keeps others out as the root does.
+            # Outside the root, the first directory that is made denies access to others as the root does.
             guard = position == 0 and not is_below(path, root)
             if guard:
                 maker.guards.add(parent)
             maker.directory(parent, 0, gid if guard else 0, ROOT_MODE if guard else PARENT_MODE)
-        maker.bring_over(path, previous, share["uid"], share["gid"])
+        maker.change_owner(path, previous, share["uid"], share["gid"])
         maker.directory(path, share["uid"], share["gid"], SHARE_MODE)
-        composed = markers.compose(asked["studio_id"], share["name"])
+        composed = markers.compose(params["studio_id"], share["name"])
         text = maker.marker(path, composed, share["uid"], share["gid"])
-        problem = markers.problem(text, asked["studio_id"], share["name"])
+        problem = markers.find_problem(text, params["studio_id"], share["name"])
         if problem:
             raise markers.MarkerError(f"{path}: {problem}")
 
@@ -332,7 +332,7 @@ def read_marker(path: str) -> str:
 
 
 def _missing_above(path: str, maker: Maker) -> list[str]:
-    """Directories above ``path`` that are neither there nor, in check mode, promised; the uppermost first."""
+    """Return the missing directories above ``path``, in check mode without planned ones, the uppermost first."""
     above = reversed(parents(path))
     return [parent for parent in above if not os.path.isdir(parent) and parent not in maker.made]
 
@@ -354,11 +354,11 @@ def _describe(share: dict[str, Any], root: str, mounts: list[Mount], guards: set
 
 
 def _unmounted(path: str, mounts: list[Mount]) -> list[str]:
-    """Refuse to make directories where a disk should be: they would be hidden as soon as it is back."""
+    """Refuse to make directories on an unmounted mount point: the next mount would hide them."""
     return [
         f"{path} lies on {point}, which /etc/fstab names and which is not mounted. "
         f"Mount it (mount {point}), and run again."
-        for point in markers.fstab_points()
+        for point in markers.read_fstab_points()
         if is_below(path, point) and mount_at(mounts, point) is None
     ]
 
@@ -368,7 +368,7 @@ def _wrong_marker(share: dict[str, Any], studio_id: str) -> list[str]:
     if not os.path.lexists(path):
         return []
     try:
-        problem = markers.problem(read_marker(path), studio_id, share["name"])
+        problem = markers.find_problem(read_marker(path), studio_id, share["name"])
     except OSError as error:
         problem = (
             f"its marker .noslop-share cannot be read: {error}. Look at what it is, and remove it if it is no file."
@@ -376,8 +376,8 @@ def _wrong_marker(share: dict[str, Any], studio_id: str) -> list[str]:
     return [f"{share['path']}: {problem}"] if problem else []
 
 
-def _too_full(shares: list[dict[str, Any]], min_free_gb: float) -> list[str]:
-    """Ask each file system once, whatever number of shares it holds."""
+def _lack_of_space(shares: list[dict[str, Any]], min_free_gb: float) -> list[str]:
+    """Return a sentence for each file system with too little free space."""
     by_device: dict[int, list[str]] = {}
     for share in shares:
         by_device.setdefault(os.stat(_nearest(share["path"])).st_dev, []).append(share["path"])
@@ -390,7 +390,7 @@ def _too_full(shares: list[dict[str, Any]], min_free_gb: float) -> list[str]:
 
 
 def _free_bytes(path: str) -> int:
-    """What ordinary accounts may still write; the blocks reserved for root do not help a studio."""
+    """Return the free space for ordinary accounts, without the blocks reserved for root."""
     system = os.statvfs(_nearest(path))
     return system.f_bavail * system.f_frsize
 

@@ -1,7 +1,7 @@
 #!/usr/bin/python
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The module ``noslop.studio.state_directories``."""
+"""Run the module ``noslop.studio.state_directories``."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ version_added: 0.1.0
 short_description: Make the directories in which a service keeps its state
 description:
   - Makes directories with their owner, group and mode. Links in them are never followed.
-  - A directory that belongs to the account under which the service ran before is given to its new account, with all
-    in it that belonged to the old one. The service is stopped first. The directory itself comes last, so that a run
-    that was interrupted is finished by the next one.
+  - A directory that belongs to the account under which the service ran before is given to its new account, with
+    everything in it that belonged to the old one. The service is stopped first. The directory itself is changed last,
+    so that the next run completes one that was interrupted.
 attributes:
   check_mode:
-    description: Says what would be done.
+    description: Returns what would be done.
     support: full
   diff_mode:
-    description: Not given.
+    description: Not available.
     support: none
 options:
   directories:
-    description: What to make, parents first.
+    description: Directories to make, parents first.
     type: list
     elements: dict
     required: true
@@ -67,7 +67,7 @@ made:
   elements: str
   returned: success
 given:
-  description: Directories that were given to their new account with all that is in them.
+  description: Directories that were given to their new account with their content.
   type: list
   elements: str
   returned: success
@@ -89,7 +89,7 @@ class AccountMissing(Exception):  # noqa: N818  # named after what is wrong
 
 
 def main() -> None:
-    """Make each directory, and bring over what the account of before owns."""
+    """Make each directory, and change the owner of those of the previous account."""
     directory_spec: dict[str, Any] = {
         "path": {"type": "path", "required": True},
         "owner": {"type": "str", "required": True},
@@ -104,26 +104,26 @@ def main() -> None:
         supports_check_mode=True,
     )
     made: list[str] = []
-    given: list[str] = []
+    changed_owner: list[str] = []
     try:
         for directory in module.params["directories"]:
-            if _give(module, directory):
-                given.append(directory["path"])
+            if _change_owner(module, directory):
+                changed_owner.append(directory["path"])
             elif _make(module, directory):
                 made.append(directory["path"])
     except (AccountMissing, SystemdError) as error:
         module.fail_json(msg=str(error))
     except OSError as error:
         module.fail_json(msg=f"{error.filename or 'a directory'}: {error.strerror or error}")
-    module.exit_json(changed=bool(made or given), made=made, given=given)
+    module.exit_json(changed=bool(made or changed_owner), made=made, given=changed_owner)
 
 
-def _give(module: AnsibleModule, directory: dict[str, Any]) -> bool:
-    """Hand the directory to its account where it belongs to the one of before, and return whether it did."""
+def _change_owner(module: AnsibleModule, directory: dict[str, Any]) -> bool:
+    """Change the owner of a directory that belongs to the previous account, and return whether it did."""
     previous = _numbers(module.params["previous_owner"])
     owner = _numbers(directory["owner"])
-    about = _stat(directory["path"])
-    if previous is None or about is None or about.st_uid != previous[0] or owner == previous:
+    status = _stat(directory["path"])
+    if previous is None or status is None or status.st_uid != previous[0] or owner == previous:
         return False
     if module.check_mode:
         return True
@@ -139,12 +139,12 @@ def _give(module: AnsibleModule, directory: dict[str, Any]) -> bool:
 
 
 def _make(module: AnsibleModule, directory: dict[str, Any]) -> bool:
-    """Make the directory, or correct it, and return whether something changed."""
+    """Make the directory, or correct it, and return whether anything changed."""
     owner = _numbers(directory["owner"])
     mode = int(directory["mode"], 8)
     if module.check_mode:
-        about = _stat(directory["path"])
-        return about is None or (about.st_uid, about.st_gid, stat.S_IMODE(about.st_mode)) != (
+        status = _stat(directory["path"])
+        return status is None or (status.st_uid, status.st_gid, stat.S_IMODE(status.st_mode)) != (
             *(owner or (-1, -1)),
             mode,
         )

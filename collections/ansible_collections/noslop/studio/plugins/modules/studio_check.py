@@ -1,7 +1,7 @@
 #!/usr/bin/python
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Prove on one host that its part of the studio works."""
+"""Check on one host that its part of the studio works."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ DOCUMENTATION = r"""
 module: studio_check
 author: The NoSlop authors (@noslop)
 version_added: 0.1.0
-short_description: Prove on one host that its part of a studio works
+short_description: Check on one host that its part of a studio works
 description:
-  - Runs every check of one host in one call. The proof across hosts takes three - each host writes a nonce into
-    each share (C(write)), each host reads what all others wrote and checks the rest (C(read)), and each host takes
-    its files away again (C(cleanup)).
-  - Shares are touched by child processes that run as the service account and are killed when they do not answer in
-    time. A check that fails does not fail the module - the results are data.
-  - In check mode nothing is written, and the proof across hosts is left out.
+  - Runs every check of one host in one call. The check across hosts needs three calls - each host writes a nonce into
+    each share (C(write)), each host reads the nonces of all others and makes the other checks (C(read)), and each host
+    removes its files (C(cleanup)).
+  - Shares are accessed by worker processes that run as the owner of the share and are killed when they do not answer
+    in time. A check that fails does not fail the module - the results are data.
+  - In check mode nothing is written, and the check across hosts is skipped.
 attributes:
   check_mode:
-    description: Looks, and writes no nonce.
+    description: Makes the other checks, and writes no nonce.
     support: full
   diff_mode:
-    description: There is nothing to show, since nothing is changed.
+    description: Not available, since nothing is changed.
     support: none
 options:
   phase:
-    description: Which of the three parts to do.
+    description: Phase to run.
     type: str
     choices: [write, read, cleanup]
     required: true
@@ -39,22 +39,22 @@ options:
     type: str
     default: 127.0.0.1
   scope:
-    description: What to check.
+    description: Parts of the studio to check.
     type: list
     elements: str
     choices: [storage, services]
     default: [storage, services]
   shares:
-    description: The shares, as the lookup P(noslop.studio.shares#lookup) gives them.
+    description: The shares, as the lookup P(noslop.studio.shares#lookup) returns them.
     type: list
     elements: dict
     required: true
   root:
-    description: Directory that the shares lie in unless they were moved.
+    description: Directory of the shares that have no path of their own.
     type: path
     default: /mnt/noslop
   provider:
-    description: Where the shares come from.
+    description: Source of the shares.
     type: str
     choices: [nfs, local, existing]
     default: nfs
@@ -67,7 +67,7 @@ options:
     type: str
     default: ""
   server_threads:
-    description: How many threads of nfsd there should be at least.
+    description: Least number of threads of nfsd.
     type: int
     default: 8
   clients:
@@ -76,7 +76,7 @@ options:
     elements: str
     default: []
   members:
-    description: Addresses of all hosts of the studio, which the firewall lets in.
+    description: Addresses of all hosts of the studio, which the firewall accepts.
     type: list
     elements: str
     default: []
@@ -90,19 +90,19 @@ options:
     elements: dict
     required: true
   require_own_file_system:
-    description: Whether a share on a file system that holds other things too is a failure.
+    description: Whether a share on a file system with other files is a failure.
     type: bool
     default: false
   min_free_gb:
-    description: Room that each share should have left, in decimal gigabytes.
+    description: Free space that each share should have, in decimal gigabytes.
     type: float
     default: 50
   read_ahead_kb:
-    description: How far shares with models should be read ahead on clients, in KiB.
+    description: Least read-ahead of shares with models on clients, in KiB.
     type: int
     default: 15360
   firewall_enabled:
-    description: Whether the studio's firewall is meant to be loaded.
+    description: Whether the studio's firewall should be loaded.
     type: bool
     default: true
   allowed_networks:
@@ -115,7 +115,7 @@ options:
     type: bool
     default: false
   ollama_port:
-    description: Where Ollama listens.
+    description: Port of Ollama.
     type: int
     default: 11434
   ollama_unit:
@@ -127,7 +127,7 @@ options:
     type: bool
     default: false
   comfyui_port:
-    description: Where ComfyUI listens.
+    description: Port of ComfyUI.
     type: int
     default: 8188
   comfyui_unit:
@@ -139,7 +139,7 @@ options:
     type: bool
     default: false
   backend_port:
-    description: Where the backend listens.
+    description: Port of the backend.
     type: int
     default: 8765
   backend_unit:
@@ -147,11 +147,11 @@ options:
     type: str
     default: noslop-backend.service
   peers:
-    description: What C(write) returned as RV(written) on each host, by host name. Needed by C(read).
+    description: Result RV(written) of C(write) on each host, by host name. Needed by C(read).
     type: dict
     default: {}
   run_id:
-    description: What C(write) returned as C(run_id) in RV(written) on this host. Needed by C(cleanup).
+    description: C(run_id) in the result RV(written) of C(write) on this host. Needed by C(cleanup).
     type: str
     default: ""
   timeout:
@@ -175,7 +175,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 written:
-  description: What the other hosts need to know of this one, after C(write).
+  description: Data for the checks of the other hosts.
   type: dict
   returned: when O(phase=write)
 checks:
@@ -184,11 +184,11 @@ checks:
   elements: dict
   returned: when O(phase=read)
 deployed:
-  description: Whether anything of a studio was found on this host.
+  description: Whether any part of a studio is deployed on this host.
   type: bool
   returned: when O(phase=read)
 removed:
-  description: Files that were taken away again.
+  description: Files that were removed.
   type: list
   elements: str
   returned: when O(phase=cleanup)
@@ -201,7 +201,7 @@ from ansible_collections.noslop.studio.plugins.module_utils.checks.verification 
 
 
 def main() -> None:
-    """Do one phase and return its results."""
+    """Run one phase, and return its results."""
     module = AnsibleModule(
         argument_spec={
             "phase": {"type": "str", "choices": ["write", "read", "cleanup"], "required": True},

@@ -9,9 +9,9 @@ DOCUMENTATION = r"""
 module: studio_lease
 author: The NoSlop authors (@noslop)
 version_added: 0.1.0
-short_description: Keep two controllers from changing one studio at the same time
+short_description: Acquire or release the lease that allows one controller to change a studio
 description:
-  - Acquires a lease on the storage server, or fails and says who has it, since when, and what to do.
+  - Acquires a lease on the storage server, or fails with the run that has it, since when, and the next step.
   - A run is the driver's command, or one ansible-playbook. Acquiring again renews. A run whose process has ended on the
     same controller is replaced at once; on another controller its lease ends two hours after it was last renewed.
   - Never reports a change, since a lease is no part of what is deployed.
@@ -20,14 +20,14 @@ attributes:
     description: Fails when another run has the lease, and does not acquire it.
     support: full
   diff_mode:
-    description: There is nothing to show.
+    description: Not available, since there is no text to compare.
     support: none
   action:
-    description: The controller describes the run and tells whether the process of another one has ended.
+    description: The controller describes the run, and decides whether the process of another one has ended.
     support: full
 options:
   state:
-    description: Whether this run is to have the lease.
+    description: Desired state of the lease.
     type: str
     choices: [acquired, released]
     default: acquired
@@ -38,18 +38,18 @@ options:
     type: bool
     default: true
   override:
-    description: Acquire or release it whoever has it.
+    description: Whether to acquire or release the lease of another run.
     type: bool
     default: false
   directory:
-    description: Where the lease lies.
+    description: Directory of the lease.
     type: path
     default: /run/noslop-lease
   run:
-    description: The run. The action plugin fills it in.
+    description: Description of the run. Set by the action plugin.
     type: dict
   replaces:
-    description: A run whose process has ended. The action plugin fills it in.
+    description: A run whose process has ended. Set by the action plugin.
     type: str
     default: ""
 """
@@ -62,7 +62,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 lease:
-  description: The lease of the other run that is in the way.
+  description: Lease of the other run.
   returned: failure
   type: dict
 """
@@ -75,7 +75,7 @@ from ansible_collections.noslop.studio.plugins.module_utils.host import lease
 
 
 def main() -> None:
-    """Acquire or release, as the arguments say."""
+    """Acquire or release the lease."""
     module = AnsibleModule(
         argument_spec={
             "state": {"type": "str", "choices": ["acquired", "released"], "default": "acquired"},
@@ -87,20 +87,20 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
-    given = module.params
-    run, now, override = lease.Run(**given["run"]), time.time(), given["override"]
+    params = module.params
+    run, now, override = lease.Run(**params["run"]), time.time(), params["override"]
     other = None
     try:
         if module.check_mode:
-            current = lease.look(given["directory"]) if given["state"] == "acquired" and not override else None
-            if current and current.run.run not in (run.run, given["replaces"]) and current.is_valid(now):
+            current = lease.read(params["directory"]) if params["state"] == "acquired" and not override else None
+            if current and current.run.run not in (run.run, params["replaces"]) and current.is_valid(now):
                 other = current
-        elif given["state"] == "released":
-            lease.release(given["directory"], run, override=override)
+        elif params["state"] == "released":
+            lease.release(params["directory"], run, override=override)
         else:
-            other = lease.acquire(given["directory"], run, now, replaces=given["replaces"], override=override)
+            other = lease.acquire(params["directory"], run, now, replaces=params["replaces"], override=override)
     except (lease.LeaseError, OSError) as error:
-        module.fail_json(msg=f"{given['directory']}: {error}")
+        module.fail_json(msg=f"{params['directory']}: {error}")
     if other:
         module.fail_json(msg=other.refusal(now), lease=asdict(other))
     module.exit_json(changed=False)

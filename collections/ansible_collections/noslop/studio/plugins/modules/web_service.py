@@ -1,7 +1,7 @@
 #!/usr/bin/python
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The module ``noslop.studio.web_service``."""
+"""Run the module ``noslop.studio.web_service``."""
 
 from __future__ import annotations
 
@@ -9,37 +9,38 @@ DOCUMENTATION = r"""
 module: web_service
 author: The NoSlop authors (@noslop)
 version_added: 0.1.0
-short_description: Keep a systemd service running that answers over HTTP
+short_description: Start or restart a systemd service, and wait until it answers over HTTP
 description:
   - Enables a unit, starts it, restarts it where its unit file or its program changed, and waits until it answers. One
-    call does what would else be a reload, a start, a handler and a wait.
-  - A restart that an interrupted run owes is made up for by the next one.
-  - When it does not answer, the error names its state, the last lines of its journal, and who else holds the port.
+    call replaces a reload, a start, a handler and a wait.
+  - The next run makes up for a restart that an interrupted run did not make.
+  - When it does not answer, the error contains its state, the last lines of its journal, and other listeners on the
+    port.
 attributes:
   check_mode:
-    description: Says what would be done. A unit that is not written yet counts as one to start.
+    description: Returns what would be done. A unit that is not written yet counts as one to start.
     support: full
   diff_mode:
-    description: Not given.
+    description: Not available.
     support: none
 options:
   name:
-    description: The unit, with its ending.
+    description: Name of the unit, with its suffix.
     type: str
     required: true
   url:
-    description: What to ask. Any answer below 400 will do.
+    description: URL to request. Any status below 400 counts as an answer.
     type: str
   restart:
-    description: Whether what it runs from has changed.
+    description: Whether the program or its configuration has changed.
     type: bool
     default: false
   timeout_s:
-    description: Seconds that it may take until it answers.
+    description: Seconds until it must answer.
     type: int
     default: 180
   state:
-    description: C(absent) stops and disables it, and removes its unit file when NoSlop wrote it.
+    description: Desired state. C(absent) stops and disables it, and removes its unit file when NoSlop wrote it.
     type: str
     choices: [present, absent]
     default: present
@@ -55,7 +56,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 actions:
-  description: What was done, or would be.
+  description: Actions that were done, or would be.
   type: list
   elements: str
   returned: success
@@ -78,21 +79,21 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.noslop.studio.plugins.module_utils.host import processes
 
 UNITS = "/etc/systemd/system"
-#: Restarts that are owed. On a file system that forgets: after a reboot the unit runs what is there anyway.
-OWED = "/run/noslop/restart"
+#: Directory of markers of pending restarts. In memory, since a reboot starts the unit with the new program anyway.
+PENDING_RESTARTS = "/run/noslop/restart"
 HEADER = "Managed by NoSlop"
-#: A program that ended this often since it was started will not come up by waiting.
-MOST_RESTARTS = 5
+#: After so many restarts by systemd, the unit counts as failed.
+MAX_RESTARTS = 5
 JOURNAL_LINES = 15
 _POLL_S = 0.5
 
 
 class ServiceError(Exception):
-    """A service does not run, in words for the person who has to mend it."""
+    """A service does not run. The message is for the user who has to repair it."""
 
 
 def main() -> None:
-    """Make it run, or make it go."""
+    """Start the service, or remove it."""
     module = AnsibleModule(
         argument_spec={
             "name": {"type": "str", "required": True},
@@ -106,7 +107,7 @@ def main() -> None:
     )
     service = Service(module)
     try:
-        result = service.remove() if module.params["state"] == "absent" else service.keep()
+        result = service.remove() if module.params["state"] == "absent" else service.ensure_running()
     except ServiceError as error:
         module.fail_json(msg=str(error))
     except OSError as error:
@@ -121,36 +122,38 @@ class Service:
         self.module = module
         self.name: str = module.params["name"]
         self.unit_file = os.path.join(UNITS, self.name)
-        self.owed = os.path.join(OWED, self.name)
+        self.pending_restart = os.path.join(PENDING_RESTARTS, self.name)
         self.actions: list[str] = []
 
-    def keep(self) -> dict[str, Any]:
-        """Enable, start or restart it, and wait for its answer."""
+    def ensure_running(self) -> dict[str, Any]:
+        """Enable, start or restart the unit, and wait for its answer."""
         before = self.show()
-        owes_restart = self.module.params["restart"] or before["NeedDaemonReload"] == "yes" or os.path.exists(self.owed)
+        needs_restart = (
+            self.module.params["restart"] or before["NeedDaemonReload"] == "yes" or os.path.exists(self.pending_restart)
+        )
         is_active = before["ActiveState"] in ("active", "activating", "reloading")
-        if owes_restart and is_active:
-            self._owe()
+        if needs_restart and is_active:
+            self._record_restart()
         if before["NeedDaemonReload"] == "yes" or before["LoadState"] != "loaded":
             self._do("daemon-reload")
         if before["UnitFileState"] != "enabled":
             self._do("enable", self.name)
         if not is_active:
-            self._refuse_taken_port()
+            self._require_free_port()
             if before["ActiveState"] == "failed":
-                # A unit that reached its start limit is not started before.
+                # A unit that reached its start limit cannot be started without it.
                 self._do("reset-failed", self.name)
             self._do("start", self.name, may_fail=True)
-        elif owes_restart:
+        elif needs_restart:
             self._do("restart", self.name, may_fail=True)
         if not self.module.check_mode:
             self._wait()
-            if os.path.exists(self.owed):
-                os.unlink(self.owed)
+            if os.path.exists(self.pending_restart):
+                os.unlink(self.pending_restart)
         return {"changed": bool(self.actions), "actions": self.actions, "kept": []}
 
     def remove(self) -> dict[str, Any]:
-        """Stop and disable it, and take its unit file away when it is ours."""
+        """Stop and disable the unit, and remove its unit file when it is ours."""
         before = self.show()
         kept = []
         if before["UnitFileState"] == "enabled":
@@ -169,18 +172,18 @@ class Service:
         return {"changed": bool(self.actions), "actions": self.actions, "kept": kept}
 
     def show(self) -> dict[str, str]:
-        """How the unit is; a unit that does not exist is inactive."""
+        """Return the properties of the unit; a unit that does not exist is inactive."""
         names = ("LoadState", "ActiveState", "SubState", "UnitFileState", "NeedDaemonReload", "NRestarts", "Result")
         _, out, _ = self._systemctl("show", "-p", ",".join(names), self.name)
-        found = dict(line.split("=", 1) for line in out.splitlines() if "=" in line)
-        return {name: found.get(name, "") for name in names}
+        properties = dict(line.split("=", 1) for line in out.splitlines() if "=" in line)
+        return {name: properties.get(name, "") for name in names}
 
     def _do(self, *words: str, may_fail: bool = False) -> None:
         self.actions.append(words[0])
         if self.module.check_mode:
             return
         code, out, err = self._systemctl(*words)
-        # A failed start may be a share that is not back yet: Restart= tries again, and the wait below decides.
+        # A start may fail because a share is not available yet: Restart= tries again, and the wait below decides.
         if code != 0 and not may_fail:
             raise ServiceError(f"systemctl {' '.join(words)} failed: {(err or out).strip()}")
 
@@ -189,29 +192,29 @@ class Service:
         deadline = time.monotonic() + timeout_s
         restarts_before = int(self.show()["NRestarts"] or 0)
         while True:
-            trouble = ask(url)
-            if not trouble:
+            problem = ask(url)
+            if not problem:
                 return
             now = self.show()
-            gave_up = now["ActiveState"] in ("failed", "inactive")
+            has_stopped = now["ActiveState"] in ("failed", "inactive")
             restarts = int(now["NRestarts"] or 0) - restarts_before
-            if gave_up or restarts >= MOST_RESTARTS or time.monotonic() > deadline:
-                raise ServiceError(self._diagnosis(url, trouble, now))
+            if has_stopped or restarts >= MAX_RESTARTS or time.monotonic() > deadline:
+                raise ServiceError(self._diagnosis(url, problem, now))
             time.sleep(_POLL_S)
 
-    def _diagnosis(self, url: str, trouble: str, now: dict[str, str]) -> str:
+    def _diagnosis(self, url: str, problem: str, now: dict[str, str]) -> str:
         state = f"{now['ActiveState']} ({now['SubState']}, {now['NRestarts'] or 0} restarts, result {now['Result']})"
         _, journal, _ = self.module.run_command(
             ["journalctl", "--unit", self.name, "--lines", str(JOURNAL_LINES), "--no-pager", "--output", "cat"]
         )
         others = self._others_on_port()
-        holds = f"\nIts port is held by {', '.join(others)}." if others else ""
+        port_note = f"\nIts port is held by {', '.join(others)}." if others else ""
         return (
-            f"{self.name} does not answer at {url}: {trouble}. It is {state}.{holds}\nThe end of its journal "
+            f"{self.name} does not answer at {url}: {problem}. It is {state}.{port_note}\nThe end of its journal "
             f"(journalctl -u {self.name} shows all):\n{journal.strip()}"
         )
 
-    def _refuse_taken_port(self) -> None:
+    def _require_free_port(self) -> None:
         others = [] if self.module.check_mode else self._others_on_port()
         if others:
             raise ServiceError(
@@ -220,20 +223,20 @@ class Service:
             )
 
     def _others_on_port(self) -> list[str]:
-        found = processes.listeners(self._port())
+        listeners = processes.find_listeners(self._port())
         return [
             process.describe() + (f", unit {process.unit}" if process.unit else "")
-            for process in found
+            for process in listeners
             if process.unit != self.name
         ]
 
     def _port(self) -> int:
         return urllib.parse.urlsplit(self.module.params["url"]).port or 80
 
-    def _owe(self) -> None:
+    def _record_restart(self) -> None:
         if not self.module.check_mode:
-            os.makedirs(OWED, mode=0o755, exist_ok=True)
-            with open(self.owed, "w", encoding="utf-8"):
+            os.makedirs(PENDING_RESTARTS, mode=0o755, exist_ok=True)
+            with open(self.pending_restart, "w", encoding="utf-8"):
                 pass
 
     def _is_ours(self) -> bool:
@@ -248,13 +251,13 @@ class Service:
 
 
 def ask(url: str) -> str:
-    """Ask once. Returns what is wrong, or nothing."""
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # it is this host that is asked
+    """Request the URL once. Returns the problem, or an empty string."""
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # no proxy: the service is on this host
     try:
         with opener.open(url, timeout=10):
             return ""
     except urllib.error.HTTPError as error:
-        return f"it says {error.code} {error.reason}"
+        return f"it answers {error.code} {error.reason}"
     except (OSError, ValueError) as error:
         return str(getattr(error, "reason", error))
 

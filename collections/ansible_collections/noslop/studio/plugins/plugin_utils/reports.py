@@ -1,50 +1,56 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Make one report of what all hosts said, and the text of it that a person reads. Pure."""
+"""Merge the checks of all hosts into one report, and format it as text. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from ansible_collections.noslop.studio.plugins.module_utils.checks.check import NOTE, Check, area_of, is_note, shorten
+from ansible_collections.noslop.studio.plugins.module_utils.checks.check import (
+    NOTE,
+    Check,
+    is_note,
+    parse_area,
+    shorten,
+)
 
 _UNREACHABLE_TODO = "switch {host} on, see whether `ssh` reaches it, and run this again"
-_BROKEN_TODO = "look at what the run said about {host} further up, mend that, and run this again"
+_BROKEN_TODO = "look at the run's output about {host} further up, mend that, and run this again"
 
 
 def gather(hosts: Iterable[str], results: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[Check]:
-    """All checks of all hosts; a host that gave none is a failed check.
+    """Return all checks of all hosts; a host without a result becomes a failed check.
 
     Args:
-        hosts: every host that should have been asked.
+        hosts: all hosts that should have results.
         results: per host the registered results of its tasks, the one with its checks first.
     """
-    found: list[Check] = []
+    checks: list[Check] = []
     for host in hosts:
         own = [result for result in results.get(host, []) if result]
-        given = next((result["checks"] for result in own if "checks" in result), None)
-        found += given if given is not None else [_absence(host, own)]
-    return found
+        reported = next((result["checks"] for result in own if "checks" in result), None)
+        checks += reported if reported is not None else [_missing_result(host, own)]
+    return checks
 
 
-def _absence(host: str, results: Sequence[Mapping[str, Any]]) -> Check:
-    said = next((result for result in results if result.get("msg")), {})
+def _missing_result(host: str, results: Sequence[Mapping[str, Any]]) -> Check:
+    failure = next((result for result in results if result.get("msg")), {})
     unreachable = any(result.get("unreachable") for result in results)
-    nothing = "this run gave the host up before it came to this"
+    nothing = "this run ended for the host before this check"
     return Check(
         host=host,
         check="host.reachable" if unreachable else "host.answered",
         share="",
         ok=False,
-        seen=shorten(str(said.get("msg") or nothing), 300),
+        seen=shorten(str(failure.get("msg") or nothing), 300),
         expected="the host answers" if unreachable else "the host gives a list of results",
         todo=(_UNREACHABLE_TODO if unreachable else _BROKEN_TODO).format(host=host),
     )
 
 
-def not_deployed(host: str) -> Check:
-    """The one thing to say of a bare host in check mode."""
+def report_not_deployed(host: str) -> Check:
+    """Return the check that stands for a host without a deployment in check mode."""
     return Check(
         host=host,
         check="host.deployed",
@@ -56,29 +62,29 @@ def not_deployed(host: str) -> Check:
     )
 
 
-def failed(checks: Iterable[Check]) -> list[Check]:
-    """The checks that did not pass."""
+def select_failed(checks: Iterable[Check]) -> list[Check]:
+    """Return the checks that did not pass."""
     return [check for check in checks if not check["ok"]]
 
 
-def summary(checks: Sequence[Check]) -> list[tuple[str, bool]]:
-    """One line for each host and area, with whether all is well there."""
+def summarize(checks: Sequence[Check]) -> list[tuple[str, bool]]:
+    """Return one line for each host and area, with whether all its checks passed."""
     groups: dict[tuple[str, str], list[Check]] = {}
     for check in checks:
-        groups.setdefault((check["host"], area_of(check["check"])), []).append(check)
+        groups.setdefault((check["host"], parse_area(check["check"])), []).append(check)
     host_width = max((len(host) for host, _ in groups), default=0)
     area_width = max((len(area) for _, area in groups), default=0)
     lines: list[tuple[str, bool]] = []
     for (host, area), own in groups.items():
-        bad = len(failed(own))
+        bad = len(select_failed(own))
         count = f"{len(own)} check{'s' if len(own) != 1 else ''}"
         state = f"{bad} of {count} failed" if bad else f"ok, {count}"
         lines.append((f"  {host:<{host_width}}  {area:<{area_width}}  {state}", not bad))
     return lines
 
 
-def full(check: Check) -> str:
-    """One check with everything that is known about it."""
+def format_check(check: Check) -> str:
+    """Return one check as text, with all its fields."""
     share = f", share {check['share']}" if check["share"] else ""
     lines = [
         f"  {check['host']}: {check['check']}{share}",
@@ -90,13 +96,13 @@ def full(check: Check) -> str:
     return "\n".join(lines)
 
 
-def one_line(check: Check) -> str:
-    """One check in a line."""
+def format_line(check: Check) -> str:
+    """Return one check as one line."""
     return f"  {'ok    ' if check['ok'] else 'FAILED'}  {check['host']}  {_name(check)}: {check['seen']}"
 
 
-def together(checks: Iterable[Check]) -> list[tuple[list[str], Check]]:
-    """Checks that say the same of several hosts, as one with the names of these hosts."""
+def merge_hosts(checks: Iterable[Check]) -> list[tuple[list[str], Check]]:
+    """Return each group of checks that differ by host only, as the names of the hosts and one check."""
     groups: dict[tuple[str, ...], tuple[list[str], Check]] = {}
     for check in checks:
         key = (check["check"], check["share"], check["seen"], check["expected"])
@@ -104,33 +110,33 @@ def together(checks: Iterable[Check]) -> list[tuple[list[str], Check]]:
     return list(groups.values())
 
 
-def headline(checks: Sequence[Check]) -> str:
-    """What failed where, in one line; empty when nothing did."""
-    bad = failed(checks)
+def format_headline(checks: Sequence[Check]) -> str:
+    """Return the failed checks by host, in one line; empty when none failed."""
+    bad = select_failed(checks)
     if not bad:
         return ""
     hosts: dict[str, list[str]] = {}
     for check in bad:
         hosts.setdefault(check["host"], []).append(_name(check))
-    told = "; ".join(f"{host}: {', '.join(names)}" for host, names in hosts.items())
-    return f"{len(bad)} of {len(checks)} checks failed. {told}"
+    failures = "; ".join(f"{host}: {', '.join(names)}" for host, names in hosts.items())
+    return f"{len(bad)} of {len(checks)} checks failed. {failures}"
 
 
-def problems(checks: Iterable[Check]) -> list[str]:
-    """Every failed check with what to do; what several hosts have in common is told once."""
+def list_problems(checks: Iterable[Check]) -> list[str]:
+    """Return every failed check with its next step; one that several hosts share is listed once."""
     return [
         f"  {', '.join(hosts)}: {_name(check)}: {check['seen']}\n"
         f"      expected:  {check['expected']}\n"
         f"      to do:     {check['todo']}"
-        for hosts, check in together(failed(checks))
+        for hosts, check in merge_hosts(select_failed(checks))
     ]
 
 
-def notes(checks: Iterable[Check]) -> list[str]:
-    """What passed and should still be read, each once."""
+def list_notes(checks: Iterable[Check]) -> list[str]:
+    """Return the passed checks that the user should read, each once."""
     return [
         f"  {', '.join(hosts)}: {_name(check)}: {check['seen'].removeprefix(NOTE)}"
-        for hosts, check in together(check for check in checks if is_note(check))
+        for hosts, check in merge_hosts(check for check in checks if is_note(check))
     ]
 
 

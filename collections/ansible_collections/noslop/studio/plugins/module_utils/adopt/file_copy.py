@@ -1,10 +1,10 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Copy what a directory holds to a share without ever replacing anything there.
+"""Copy the content of a directory to a share without ever replacing anything there.
 
-Two steps that can each be repeated: :func:`compare` says what of a directory the share has, lacks, or has differently,
-and :func:`copy` brings over what it lacks. A file appears on the share under its name only when
-its content was read back and found equal.
+Two steps that can each be repeated: :func:`compare` sorts the entries of a directory into those that the share has,
+lacks, or has differently, and :func:`copy` copies those that it lacks. A file appears on the share under its name only
+after its content was read back and is equal.
 """
 
 from __future__ import annotations
@@ -29,19 +29,19 @@ FILE_MODE = 0o660
 DIRECTORY_MODE = 0o2770
 
 
-class CarryError(Exception):
-    """The directory cannot be carried over, in words for the person who has to decide."""
+class CopyError(Exception):
+    """The directory cannot be copied. The message is for the user who has to decide."""
 
 
-class NameTakenError(CarryError):
-    """A name on the share was taken by somebody else meanwhile."""
+class NameConflictError(CopyError):
+    """Another process made an entry with the same name on the share meanwhile."""
 
 
 @dataclass(frozen=True)
-class Hands:
-    """Who reads the directory and who writes the share; ``None`` is this process as it is.
+class Accounts:
+    """The accounts that read the directory and write to the share; ``None`` is the account of this process.
 
-    Root reads as the directory's owner: a link in it to what only root may read would else publish that.
+    Root reads as the directory's owner. Otherwise a link in it could publish a file that only root may read.
     """
 
     reader: worker_processes.Account | None = None
@@ -50,7 +50,7 @@ class Hands:
 
 @dataclass
 class Comparison:
-    """How a directory and a share relate. Every pair is an entry and its path on the share."""
+    """The differences between a directory and a share. Every pair is an entry and its path on the share."""
 
     missing: list[tuple[Entry, str]] = field(default_factory=list)
     same: list[tuple[Entry, str]] = field(default_factory=list)
@@ -58,19 +58,19 @@ class Comparison:
     kept: list[str] = field(default_factory=list)
     #: differ, and get a name of their own on the share: ``old -> new``
     renamed: list[str] = field(default_factory=list)
-    #: differ, and a person must decide
+    #: differ, and the user must decide
     conflicts: list[str] = field(default_factory=list)
 
     @property
     def missing_bytes(self) -> int:
-        """What copying takes; several names of one file count once."""
+        """Return the size of what is missing; several names of one file count once."""
         sizes = {entry.identity or entry.path: entry.size_bytes for entry, _ in self.missing}
         return sum(sizes.values())
 
 
 @dataclass(frozen=True)
 class Rules:
-    """What to do with names that match a pattern (fnmatch on the relative path)."""
+    """Patterns (fnmatch on the relative path) and the treatment of names that match them."""
 
     exclude: Sequence[str] = ()
     prefer_share: Sequence[str] = ()
@@ -78,14 +78,14 @@ class Rules:
     suffix: str = ""
 
 
-def compare(entries: Iterable[Entry], share: str, rules: Rules, hands: Hands) -> Comparison:
-    """Look on the share for each entry; files count as equal when their contents are."""
+def compare(entries: Iterable[Entry], share: str, rules: Rules, accounts: Accounts) -> Comparison:
+    """Compare each entry with the share; files count as equal when their contents are."""
     result = Comparison()
     blocked: list[str] = []
     for entry in entries:
         if any(mountinfo.is_below(entry.path, path) for path in blocked):
             continue
-        difference = _difference(entry, os.path.join(share, entry.path), hands)
+        difference = _difference(entry, os.path.join(share, entry.path), accounts)
         if difference is None:
             result.missing.append((entry, entry.path))
         elif not difference:
@@ -93,7 +93,7 @@ def compare(entries: Iterable[Entry], share: str, rules: Rules, hands: Hands) ->
         elif matches(entry.path, rules.prefer_share):
             result.kept.append(entry.path)
         elif matches(entry.path, rules.rename) and entry.kind == "file":
-            _compare_renamed(entry, share, rules, hands, result)
+            _compare_renamed(entry, share, rules, accounts, result)
         else:
             result.conflicts.append(f"{entry.path}: {difference}")
         if difference and entry.kind == "directory":
@@ -102,50 +102,50 @@ def compare(entries: Iterable[Entry], share: str, rules: Rules, hands: Hands) ->
 
 
 def compare_names(entries: Iterable[Entry], share: str, account: worker_processes.Account | None) -> Comparison:
-    """Look on the share for each entry's name only: whatever has it stays as it is, and counts as the same."""
+    """Compare the names of the entries only: an entry of the share with the same name counts as the same, and stays."""
     result = Comparison()
     with access.acting_as(account):
         for entry in entries:
-            there = os.path.lexists(os.path.join(share, entry.path))
-            (result.same if there else result.missing).append((entry, entry.path))
+            exists = os.path.lexists(os.path.join(share, entry.path))
+            (result.same if exists else result.missing).append((entry, entry.path))
     return result
 
 
-def copy(comparison: Comparison, share: str, hands: Hands, *, may_exist: bool = False) -> None:
-    """Bring over what is missing.
+def copy(comparison: Comparison, share: str, accounts: Accounts, *, may_exist: bool = False) -> None:
+    """Copy what is missing.
 
     Args:
         comparison: what is missing.
-        share: where it goes.
-        hands: who reads and who writes.
-        may_exist: whether a file of that name may have appeared meanwhile, and then stays.
+        share: directory of the share.
+        accounts: the accounts that read the directory and write to the share.
+        may_exist: whether an entry of that name may exist by now, and then stays.
 
     Raises:
-        CarryError: a file changed meanwhile, appeared on the share meanwhile, or came out different.
+        CopyError: a file changed meanwhile, appeared on the share meanwhile, or its copy is different.
         OSError: reading or writing failed.
     """
     first_names = {entry.identity: path for entry, path in comparison.same if entry.identity}
     directories = {share}
     for entry, path in comparison.missing:
-        there = os.path.join(share, path)
-        directories.add(os.path.dirname(there))
+        destination = os.path.join(share, path)
+        directories.add(os.path.dirname(destination))
         if entry.kind == "directory":
-            with access.acting_as(hands.writer), contextlib.suppress(FileExistsError):
-                os.mkdir(there, 0o700)
-                os.chmod(there, entry.mode | DIRECTORY_MODE)
+            with access.acting_as(accounts.writer), contextlib.suppress(FileExistsError):
+                os.mkdir(destination, 0o700)
+                os.chmod(destination, entry.mode | DIRECTORY_MODE)
         elif entry.kind == "link":
-            with access.acting_as(hands.writer), _accepting(FileExistsError, may_exist):
-                os.symlink(entry.target, there)
+            with access.acting_as(accounts.writer), _suppress_if(FileExistsError, may_exist):
+                os.symlink(entry.target, destination)
         elif entry.identity in first_names and _link(
-            os.path.join(share, first_names[entry.identity]), there, hands.writer
+            os.path.join(share, first_names[entry.identity]), destination, accounts.writer
         ):
             continue
         else:
-            with _accepting(NameTakenError, may_exist):
-                _copy_file(entry, there, hands)
+            with _suppress_if(NameConflictError, may_exist):
+                _copy_file(entry, destination, accounts)
             if entry.identity:
                 first_names[entry.identity] = path
-    with access.acting_as(hands.writer):
+    with access.acting_as(accounts.writer):
         for directory in sorted(directories):
             _sync_directory(directory)
 
@@ -161,28 +161,28 @@ def remove_parts(share: str, entries: Iterable[Entry], account: worker_processes
                         os.unlink(os.path.join(directory, name))
 
 
-def _difference(entry: Entry, there: str, hands: Hands) -> str | None:
-    """``None``: the share has nothing there; an empty string: the same; else what is different."""
-    with access.acting_as(hands.writer):
+def _difference(entry: Entry, destination: str, accounts: Accounts) -> str | None:
+    """Return what is different: ``None`` where the share lacks the entry, an empty string where both are the same."""
+    with access.acting_as(accounts.writer):
         try:
-            about = os.lstat(there)
+            status = os.lstat(destination)
         except FileNotFoundError:
             return None
-        target = os.readlink(there) if stat.S_ISLNK(about.st_mode) else ""
-    if _kind_of(about) != f"a {entry.kind}":
-        return f"a {entry.kind} here, {_kind_of(about)} on the share"
+        target = os.readlink(destination) if stat.S_ISLNK(status.st_mode) else ""
+    if _kind_of(status) != f"a {entry.kind}":
+        return f"a {entry.kind} here, {_kind_of(status)} on the share"
     if entry.kind == "directory":
         return ""
     if entry.kind == "link":
         return "" if target == entry.target else f"a link to {entry.target} here, to {target} on the share"
-    if about.st_size != entry.size_bytes:
-        return f"{entry.size_bytes} bytes here, {about.st_size} on the share"
-    return "" if _equal(entry.source, there, hands) else "the same size, another content"
+    if status.st_size != entry.size_bytes:
+        return f"{entry.size_bytes} bytes here, {status.st_size} on the share"
+    return "" if _equal(entry.source, destination, accounts) else "the same size, another content"
 
 
-def _compare_renamed(entry: Entry, share: str, rules: Rules, hands: Hands, result: Comparison) -> None:
+def _compare_renamed(entry: Entry, share: str, rules: Rules, accounts: Accounts, result: Comparison) -> None:
     path = entry.path + rules.suffix
-    difference = _difference(entry, os.path.join(share, path), hands)
+    difference = _difference(entry, os.path.join(share, path), accounts)
     if difference:
         result.conflicts.append(f"{entry.path}: differs from the share's, and so does {path}: {difference}")
         return
@@ -190,16 +190,16 @@ def _compare_renamed(entry: Entry, share: str, rules: Rules, hands: Hands, resul
     (result.missing if difference is None else result.same).append((entry, path))
 
 
-def _equal(here: str, there: str, hands: Hands) -> bool:
+def _equal(source: str, destination: str, accounts: Accounts) -> bool:
     with contextlib.ExitStack() as stack:
-        with access.acting_as(hands.reader):
-            ours = stack.enter_context(open(here, "rb", buffering=0))
-        with access.acting_as(hands.writer):
-            theirs = stack.enter_context(open(there, "rb", buffering=0))
+        with access.acting_as(accounts.reader):
+            ours = stack.enter_context(open(source, "rb", buffering=0))
+        with access.acting_as(accounts.writer):
+            theirs = stack.enter_context(open(destination, "rb", buffering=0))
             while True:
                 block = ours.read(BLOCK_BYTES)
-                other = _read_exactly(theirs.fileno(), len(block) or 1)
-                if block != other:
+                share_block = _read_exactly(theirs.fileno(), len(block) or 1)
+                if block != share_block:
                     return False
                 if not block:
                     return True
@@ -216,34 +216,36 @@ def _read_exactly(descriptor: int, size_bytes: int) -> bytes:
     return b"".join(parts)
 
 
-def _copy_file(entry: Entry, there: str, hands: Hands) -> None:
-    part = os.path.join(os.path.dirname(there), _part_prefix() + hashlib.sha256(there.encode()).hexdigest()[:16])
+def _copy_file(entry: Entry, destination: str, accounts: Accounts) -> None:
+    part = os.path.join(
+        os.path.dirname(destination), _part_prefix() + hashlib.sha256(destination.encode()).hexdigest()[:16]
+    )
     with contextlib.ExitStack() as stack:
-        with access.acting_as(hands.reader):
+        with access.acting_as(accounts.reader):
             source = stack.enter_context(open(entry.source, "rb", buffering=0))
-        stack.enter_context(access.acting_as(hands.writer))
+        stack.enter_context(access.acting_as(accounts.writer))
         descriptor = os.open(part, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
         try:
-            digest = _pour(source.fileno(), descriptor)
+            digest = _copy_content(source.fileno(), descriptor)
             os.fchmod(descriptor, entry.mode | FILE_MODE)
             os.utime(descriptor, ns=(entry.mtime_ns, entry.mtime_ns))
             os.fsync(descriptor)
         finally:
-            os.close(descriptor)  # raises what a network file system says only now
+            os.close(descriptor)  # a network file system reports some write errors only at close
         try:
             if _digest(part) != digest:
-                raise CarryError(f"{there}: read back from the share, its content is not what was written.")
+                raise CopyError(f"{destination}: read back from the share, its content is not what was written.")
             after = os.fstat(source.fileno())
             if (after.st_size, after.st_mtime_ns) != (entry.size_bytes, entry.mtime_ns):
-                raise CarryError(f"{entry.source} changed while it was copied. Stop what writes it, then run again.")
-            _publish(part, there)
+                raise CopyError(f"{entry.source} changed while it was copied. Stop what writes it, then run again.")
+            _publish(part, destination)
         except BaseException:
             with contextlib.suppress(OSError):
                 os.unlink(part)
             raise
 
 
-def _pour(source: int, destination: int) -> str:
+def _copy_content(source: int, destination: int) -> str:
     digest = hashlib.sha256()
     while True:
         block = memoryview(os.read(source, BLOCK_BYTES))
@@ -255,7 +257,7 @@ def _pour(source: int, destination: int) -> str:
 
 
 def _digest(path: str) -> str:
-    """The SHA-256 of what is stored, and not of what this host remembers having written."""
+    """Return the SHA-256 of the stored content, past this host's page cache."""
     digest = hashlib.sha256()
     with open(path, "rb", buffering=0) as stream:
         os.posix_fadvise(stream.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
@@ -264,27 +266,31 @@ def _digest(path: str) -> str:
     return digest.hexdigest()
 
 
-def _publish(part: str, there: str) -> None:
-    """Give a finished file its name, without taking that name from another."""
+def _publish(part: str, destination: str) -> None:
+    """Link a finished file to its name, without replacing another entry of that name."""
     try:
-        os.link(part, there)
+        os.link(part, destination)
     except FileExistsError as error:
-        # The answer to a link that did succeed can get lost on NFS: then both names are one file.
-        if not os.path.samefile(part, there):
-            raise NameTakenError(f"{there} appeared on the share meanwhile. Run again to compare it.") from error
+        # NFS can lose the reply to a link(2) that succeeded: then both names are one file.
+        if not os.path.samefile(part, destination):
+            raise NameConflictError(
+                f"{destination} appeared on the share meanwhile. Run again to compare it."
+            ) from error
     except OSError as error:
         if error.errno not in (errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EMLINK):
             raise
-        if os.path.lexists(there):  # a file system without hard links: the best that it can do
-            raise NameTakenError(f"{there} appeared on the share meanwhile. Run again to compare it.") from error
-        os.rename(part, there)
+        if os.path.lexists(destination):  # a file system without hard links has no atomic way
+            raise NameConflictError(
+                f"{destination} appeared on the share meanwhile. Run again to compare it."
+            ) from error
+        os.rename(part, destination)
         return
     os.unlink(part)
 
 
-def _link(first: str, there: str, account: worker_processes.Account | None) -> bool:
+def _link(first: str, destination: str, account: worker_processes.Account | None) -> bool:
     with access.acting_as(account), contextlib.suppress(OSError):
-        os.link(first, there)
+        os.link(first, destination)
         return True
     return False
 
@@ -292,19 +298,19 @@ def _link(first: str, there: str, account: worker_processes.Account | None) -> b
 def _sync_directory(path: str) -> None:
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        with contextlib.suppress(OSError):  # some network file systems cannot, and are synchronous anyway
+        with contextlib.suppress(OSError):  # some network file systems refuse it, and are synchronous anyway
             os.fsync(descriptor)
     finally:
         os.close(descriptor)
 
 
-def _accepting(error: type[Exception], accepted: bool) -> contextlib.AbstractContextManager[None]:
+def _suppress_if(error: type[Exception], accepted: bool) -> contextlib.AbstractContextManager[None]:
     return contextlib.suppress(error) if accepted else contextlib.nullcontext()
 
 
-def _kind_of(about: os.stat_result) -> str:
+def _kind_of(status: os.stat_result) -> str:
     kinds = {stat.S_IFDIR: "a directory", stat.S_IFREG: "a file", stat.S_IFLNK: "a link"}
-    return kinds.get(stat.S_IFMT(about.st_mode), "something special")
+    return kinds.get(stat.S_IFMT(status.st_mode), "something special")
 
 
 def _part_prefix() -> str:

@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""List what a directory holds, in the form in which it can be copied to where other hosts see it too."""
+"""List the entries of a directory in a form in which they can be copied to a file system that other hosts mount."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from ansible_collections.noslop.studio.plugins.module_utils.host import mountinf
 
 @dataclass(frozen=True)
 class Entry:
-    """One thing in a scanned directory; ``path`` is relative to it.
+    """One entry of a scanned directory; ``path`` is relative to it.
 
-    ``source`` is where the content lies: for what a link brought in from outside, that is elsewhere.
+    ``source`` is the absolute path of the content, outside the directory where a link leads there.
     """
 
     path: str
@@ -33,19 +33,19 @@ class Entry:
 
 @dataclass
 class Listing:
-    """What :func:`scan` found, and what it left out or treated specially."""
+    """The result of :func:`scan`: the entries, and those that it left out or treated specially."""
 
     entries: list[Entry] = field(default_factory=list)
-    #: links that lead out of the directory: what they lead to is taken in their place
+    #: links that lead out of the directory: their targets are copied in their place
     followed: list[str] = field(default_factory=list)
-    #: links that lead nowhere or in a circle, copied as they are
+    #: links without a target or in a loop, copied as they are
     dangling: list[str] = field(default_factory=list)
-    #: excluded by a pattern, or neither file, directory nor link: stays where it is
+    #: excluded by a pattern, or neither file, directory nor link: not copied
     left: list[str] = field(default_factory=list)
 
 
 def scan(directory: str, exclude: Sequence[str] = ()) -> Listing:
-    """List a directory. Links that lead out of it are followed: on another host they would lead nowhere."""
+    """List a directory. Links that lead out of it are followed: on another host their targets would be missing."""
     listing = Listing()
     root = os.path.realpath(directory)
     _Scanner(root, exclude, listing).scan(root, "", (root,))
@@ -53,7 +53,7 @@ def scan(directory: str, exclude: Sequence[str] = ()) -> Listing:
 
 
 def matches(path: str, patterns: Sequence[str]) -> bool:
-    """Whether a relative path, or the name at its end, fits one of the patterns."""
+    """Return whether a relative path, or its last component, matches one of the patterns."""
     name = path.rpartition("/")[2]
     return any(fnmatch.fnmatchcase(path, pattern) or fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
 
@@ -64,36 +64,36 @@ class _Scanner:
     exclude: Sequence[str]
     listing: Listing
 
-    def scan(self, directory: str, relative: str, above: tuple[str, ...]) -> None:
-        """List ``directory`` as ``relative``; ``above`` are the directories that lead there."""
+    def scan(self, directory: str, relative: str, ancestors: tuple[str, ...]) -> None:
+        """List ``directory`` as ``relative``; ``ancestors`` are the directories above it."""
         for name in sorted(os.listdir(directory)):
             source, path = os.path.join(directory, name), os.path.join(relative, name)
             if matches(path, self.exclude):
                 self.listing.left.append(path)
                 continue
             if os.path.islink(source):
-                followed = self._resolve(source, path, above)
+                followed = self._resolve(source, path, ancestors)
                 if not followed:
                     continue
                 source = followed
-            about = os.stat(source)
-            if stat.S_ISDIR(about.st_mode):
-                self.listing.entries.append(Entry(path, "directory", source, mode=stat.S_IMODE(about.st_mode)))
-                self.scan(source, path, (*above, os.path.realpath(source)))
-            elif stat.S_ISREG(about.st_mode):
-                self.listing.entries.append(_file_entry(path, source, about))
+            status = os.stat(source)
+            if stat.S_ISDIR(status.st_mode):
+                self.listing.entries.append(Entry(path, "directory", source, mode=stat.S_IMODE(status.st_mode)))
+                self.scan(source, path, (*ancestors, os.path.realpath(source)))
+            elif stat.S_ISREG(status.st_mode):
+                self.listing.entries.append(_file_entry(path, source, status))
             else:
                 self.listing.left.append(path)
 
-    def _resolve(self, source: str, path: str, above: tuple[str, ...]) -> str:
-        """Take a link as it is, or give the path outside that is taken in its place."""
+    def _resolve(self, source: str, path: str, ancestors: tuple[str, ...]) -> str:
+        """Add a link as an entry, or return the path outside that is copied in its place."""
         real, target = os.path.realpath(source), os.readlink(source)
         if mountinfo.is_below(real, self.root) and os.path.lexists(real):
             self.listing.entries.append(
                 Entry(path, "link", source, target=_inner_target(self.root, path, source, real))
             )
             return ""
-        if not os.path.exists(real) or real in above or mountinfo.is_below(self.root, real):
+        if not os.path.exists(real) or real in ancestors or mountinfo.is_below(self.root, real):
             self.listing.dangling.append(path)
             self.listing.entries.append(Entry(path, "link", source, target=target))
             return ""
@@ -101,20 +101,20 @@ class _Scanner:
         return real
 
 
-def _file_entry(path: str, source: str, about: os.stat_result) -> Entry:
+def _file_entry(path: str, source: str, status: os.stat_result) -> Entry:
     return Entry(
         path,
         "file",
         source,
-        size_bytes=about.st_size,
-        mtime_ns=about.st_mtime_ns,
-        mode=stat.S_IMODE(about.st_mode) & 0o777,
-        identity=(about.st_dev, about.st_ino) if about.st_nlink > 1 else None,
+        size_bytes=status.st_size,
+        mtime_ns=status.st_mtime_ns,
+        mode=stat.S_IMODE(status.st_mode) & 0o777,
+        identity=(status.st_dev, status.st_ino) if status.st_nlink > 1 else None,
     )
 
 
 def _inner_target(root: str, path: str, source: str, real: str) -> str:
-    """The target of a link that stays inside: as it is where that works on the share, else made relative."""
+    """Return the target of a link that stays inside: unchanged where that works on the share, else made relative."""
     target = os.readlink(source)
     within = os.path.normpath(os.path.join(os.path.dirname(path), target))
     if not os.path.isabs(target) and not within.startswith("..") and os.path.realpath(f"{root}/{within}") == real:

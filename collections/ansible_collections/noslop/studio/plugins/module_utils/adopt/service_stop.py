@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Stop units and programs that stand in the way, remember how they ran, and start them again if need be."""
+"""Stop units and programs that use a directory, record how they ran, and start them again after a failure."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from dataclasses import dataclass, field
 
 from ansible_collections.noslop.studio.plugins.module_utils.host import processes
 
-#: Runs a command with this environment added; gives exit code, output, errors (AnsibleModule.run_command).
+#: Runs a command with this environment added; returns exit code, output, errors (AnsibleModule.run_command).
 Command = Callable[[list[str], "dict[str, str] | None"], "tuple[int, str, str]"]
 
 
 class StopError(Exception):
-    """Something does not stop, in words for the person who has to stop it."""
+    """A unit or program does not stop. The message is for the user who has to stop it."""
 
 
 @dataclass(frozen=True)
@@ -30,50 +30,50 @@ class Unit:
     main_pid: int = 0
 
     def describe(self) -> str:
-        """The unit as a person would look for it."""
+        """Return the unit's name for messages."""
         return f"unit {self.name}" + (f" of {self.user}" if self.user else "")
 
 
 @dataclass
 class Stopper:
-    """Stops things and keeps the list of what it stopped."""
+    """The units and programs that were stopped, for starting them again."""
 
     run: Command
     units: list[Unit] = field(default_factory=list)
     programs: list[processes.Process] = field(default_factory=list)
 
-    def unit(self, name: str, user: str = "") -> Unit | None:
-        """How a unit is now; ``None`` where there is none of that name."""
+    def read_unit(self, name: str, user: str = "") -> Unit | None:
+        """Return the current state of a unit; ``None`` where none has that name."""
         code, out, _ = self._systemctl(user, "show", "-p", "LoadState,ActiveState,UnitFileState,MainPID", name)
-        about = dict(line.split("=", 1) for line in out.splitlines() if "=" in line)
-        if code != 0 or about.get("LoadState", "not-found") == "not-found":
+        properties = dict(line.split("=", 1) for line in out.splitlines() if "=" in line)
+        if code != 0 or properties.get("LoadState", "not-found") == "not-found":
             return None
-        active = about.get("ActiveState") in ("active", "activating", "reloading")
-        enabled = about.get("UnitFileState", "").startswith("enabled")
-        return Unit(name, user, active, enabled, int(about.get("MainPID") or 0))
+        active = properties.get("ActiveState") in ("active", "activating", "reloading")
+        enabled = properties.get("UnitFileState", "").startswith("enabled")
+        return Unit(name, user, active, enabled, int(properties.get("MainPID") or 0))
 
-    def to_stop(self, names: Iterable[str], directory: str | None) -> list[str]:
-        """What :meth:`stop` would stop or disable."""
-        units, programs = self._find(names, directory)
+    def plan_stop(self, names: Iterable[str], directory: str | None) -> list[str]:
+        """Return what :meth:`stop` would stop or disable."""
+        units, programs = self._find_running(names, directory)
         return [unit.describe() for unit in units] + [program.describe() for program in programs]
 
     def stop(self, names: Iterable[str], directory: str | None) -> list[str]:
-        """Stop and disable the named units, and whatever runs from a directory: by its unit, or else the process.
+        """Stop and disable the named units, and the programs that run from a directory: by unit where they have one.
 
-        Units stay on disk: their owner can enable them again.
+        Unit files stay on disk: their owner can enable them again.
 
         Raises:
-            StopError: one does not stop, or is started again by something.
+            StopError: one does not stop, or is started again.
         """
-        units, programs = self._find(names, directory)
+        units, programs = self._find_running(names, directory)
         for unit in units:
-            self._must_stop(unit)
+            self._stop_unit(unit)
             self.units.append(unit)
         for program in programs:
             if not processes.stop(program):
                 raise StopError(f"{program.describe()} does not end. Stop it by hand, then run again.")
             self.programs.append(program)
-        for program in processes.running_from(directory) if directory else []:
+        for program in processes.find_running_from(directory) if directory else []:
             starter = program.unit or program.user_unit
             raise StopError(
                 f"{program.describe()} was started again after it was stopped{f', by {starter}' if starter else ''}. "
@@ -82,7 +82,7 @@ class Stopper:
         return [unit.describe() for unit in units] + [program.describe() for program in programs]
 
     def start_again(self) -> list[str]:
-        """Start and enable what was stopped, as far as it goes. Returns what could not be started."""
+        """Start and enable what was stopped. Returns what could not be started."""
         failed = []
         for unit in self.units:
             for wanted, word in ((unit.enabled, "enable"), (unit.active, "start")):
@@ -96,12 +96,12 @@ class Stopper:
         self.units, self.programs = [], []
         return failed
 
-    def _find(self, names: Iterable[str], directory: str | None) -> tuple[list[Unit], list[processes.Process]]:
-        """The units to stop, and the processes that no such unit answers for."""
-        units = {(name, ""): self.unit(name) for name in names}
+    def _find_running(self, names: Iterable[str], directory: str | None) -> tuple[list[Unit], list[processes.Process]]:
+        """Return the units to stop, and the processes that belong to none of them."""
+        units = {(name, ""): self.read_unit(name) for name in names}
         programs = []
-        for process in processes.running_from(directory) if directory else []:
-            user = processes.user_name(process.account.uid) if process.user_unit else ""
+        for process in processes.find_running_from(directory) if directory else []:
+            user = processes.look_up_user_name(process.account.uid) if process.user_unit else ""
             key = (process.unit or process.user_unit, user)
             if key not in units:
                 units[key] = self._unit_of(process, directory, key)
@@ -110,8 +110,8 @@ class Stopper:
         return [unit for unit in units.values() if unit and (unit.active or unit.enabled)], programs
 
     def _unit_of(self, process: processes.Process, directory: str | None, key: tuple[str, str]) -> Unit | None:
-        """The unit that exists to run a process; ``None`` where the process only grew up in one, like a login's."""
-        unit = self.unit(*key) if key[0] else None
+        """Return the unit that exists to run a process; ``None`` where it only contains it, like a login session's."""
+        unit = self.read_unit(*key) if key[0] else None
         if unit is None or not unit.main_pid or directory is None:
             return None
         if unit.main_pid == process.pid:
@@ -119,8 +119,8 @@ class Stopper:
         main = processes.read(unit.main_pid)
         return unit if main is not None and processes.mentions(main, directory) else None
 
-    def _must_stop(self, unit: Unit) -> None:
-        self._systemctl(unit.user, "disable", unit.name)  # one that has no [Install] cannot be, and need not
+    def _stop_unit(self, unit: Unit) -> None:
+        self._systemctl(unit.user, "disable", unit.name)  # fails for a unit without [Install], and is not needed there
         code, out, err = self._systemctl(unit.user, "stop", unit.name)
         if code != 0:
             why = (err or out).strip()

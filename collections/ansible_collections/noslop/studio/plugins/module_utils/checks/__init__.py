@@ -2,5 +2,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Check a host and its part of a studio.
 
-Owns the shape of a check, and what each check expects. Reads only, but for verification's nonce on a share.
+Owns the shape of a check, and what each check expects. Reads only, except for verification's nonce on a share.
 """

@@ -1,13 +1,13 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What one check says: the shape that verification and preflight share, from the host to the report."""
+"""Define the result of one check: the shape that verification and preflight share, from the host to the report."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from typing import Any, TypedDict
 
-#: How ``seen`` begins where a check passed, and a person should still read what it saw.
+#: Prefix of ``seen`` where a check passed and the user should still read it.
 NOTE = "note: "
 
 
@@ -24,21 +24,21 @@ class Check(TypedDict):
 
 
 class Checks:
-    """Collects the checks of one host, in the order in which they were made."""
+    """The checks of one host, in the order in which they were made."""
 
     def __init__(self, host: str) -> None:
         self.host = host
         self.list: list[Check] = []
 
     def add(self, check: str, ok: bool, *, seen: str, expected: str, todo: str, share: str = "") -> bool:
-        """Add one result and give back whether it passed.
+        """Add one result and return whether it passed.
 
         Args:
             check: ``area.thing``; the report groups by the area.
             ok: whether it passed.
-            seen: what was there, with values.
-            expected: what should be there.
-            todo: the command or step that mends it; dropped when the check passed.
+            seen: what was observed, with values.
+            expected: what it should be.
+            todo: the command or step that repairs it; dropped when the check passed.
             share: name of the share that it is about, if it is about one.
         """
         self.list.append(
@@ -55,31 +55,31 @@ class Checks:
         return ok
 
     def note(self, check: str, *, seen: str, expected: str, share: str = "") -> None:
-        """Add something that is no failure, and that a person should read."""
+        """Add a passed check that the user should read."""
         self.add(check, True, seen=NOTE + seen, expected=expected, todo="", share=share)
 
 
-def area_of(check: str) -> str:
-    """The part of a check's name by which reports group it."""
+def parse_area(check: str) -> str:
+    """Return the part of a check's name by which reports group it."""
     return check.partition(".")[0]
 
 
 def is_note(check: Mapping[str, Any]) -> bool:
-    """Whether a passed check carries something to read."""
+    """Return whether a passed check is one that the user should read."""
     return bool(check["ok"]) and str(check["seen"]).startswith(NOTE)
 
 
 def enumerate_words(words: Iterable[str], nothing: str = "none") -> str:
-    """Words as a person lists them, or ``nothing``."""
+    """Return the words joined by commas, or ``nothing``."""
     return ", ".join(words) or nothing
 
 
 def shorten(text: str, limit: int = 200) -> str:
-    """One line of at most ``limit`` characters, for text that came from somewhere else."""
+    """Return ``text`` as one line of at most ``limit`` characters."""
     line = " ".join(text.split())
     return line if len(line) <= limit else line[: limit - 1] + "…"
 
 
-def gigabytes(size_bytes: float) -> str:
-    """A size for people, in the decimal gigabytes that ``noslop_min_free_gb`` counts."""
+def format_gigabytes(size_bytes: float) -> str:
+    """Return a size as text, in decimal gigabytes as in ``noslop_min_free_gb``."""
     return f"{size_bytes / 1e9:.1f} GB"

@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Every check that one host must pass before anything of a studio is put on it."""
+"""Check one host before a studio is deployed to it."""
 
 from __future__ import annotations
 
@@ -11,18 +11,22 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ansible_collections.noslop.studio.plugins.module_utils import studio
-from ansible_collections.noslop.studio.plugins.module_utils.checks.check import Checks, enumerate_words, gigabytes
+from ansible_collections.noslop.studio.plugins.module_utils.checks.check import (
+    Checks,
+    enumerate_words,
+    format_gigabytes,
+)
 from ansible_collections.noslop.studio.plugins.module_utils.host import mountinfo, processes, state
 from ansible_collections.noslop.studio.plugins.module_utils.host.worker_processes import run_one
 from ansible_collections.noslop.studio.plugins.module_utils.nfs import client_state, exports
 from ansible_collections.noslop.studio.plugins.module_utils.share import markers, own_file_system, path_rules
 
-#: Distribution to the oldest version of it that the roles were made for.
+#: Oldest supported version of each distribution.
 SYSTEMS = {"debian": (12,), "ubuntu": (22, 4)}
 ARCHITECTURES = ("x86_64", "aarch64")
 OLDEST_PYTHON = (3, 9)
 NFS_PORT = 2049
-#: How long a path may take to answer; a share of an earlier deploy hangs while its server is away.
+#: Timeout of a path; a share of an earlier deployment blocks while its server is down.
 PATH_TIMEOUT_S = 20.0
 
 
@@ -46,30 +50,30 @@ class HostChecks:
         self._ports()
         self._kernel()
         self._storage()
-        unknown = state.unknown_users(self._options["users"])
+        unknown = state.find_unknown_users(self._options["users"])
         return {
             "checks": self.checks.list,
-            "identity": state.identity(),
+            "identity": state.read_identity(),
             "paths": [share["path"] for share in self._shares],
             "unknown_users": unknown,
         }
 
     def _system(self) -> None:
-        release = state.parse_os_release(state.read("/etc/os-release"))
-        known = ", ".join(
+        release = state.parse_os_release(state.read_text("/etc/os-release"))
+        supported = ", ".join(
             f"{name.capitalize()} {'.'.join(map('{:02d}'.format, oldest))}" for name, oldest in SYSTEMS.items()
         )
         self.checks.add(
             "host.system",
             system_is_supported(release),
             seen=release.get("PRETTY_NAME", "unknown"),
-            expected=f"{known}, or newer",
+            expected=f"{supported}, or newer",
             todo="install one of these systems, or leave this host out of the studio",
         )
         self.checks.add(
             "host.systemd",
             os.path.isdir("/run/systemd/system"),
-            seen=f"process 1 is {state.read('/proc/1/comm').strip()}",
+            seen=f"process 1 is {state.read_text('/proc/1/comm').strip()}",
             expected="systemd runs the host's services",
             todo="boot this host with systemd, or leave it out of the studio",
         )
@@ -92,14 +96,14 @@ class HostChecks:
         conflicts = [
             conflict
             for account in self._accounts.values()
-            for conflict in state.account_conflicts(account.name, account.uid, account.gid)
+            for conflict in state.find_account_conflicts(account.name, account.uid, account.gid)
         ]
         numbers = enumerate_words(f"{one.name} {one.uid}:{one.gid}" for one in self._accounts.values())
         self.checks.add(
             "host.account",
             not conflicts,
             seen="; ".join(dict.fromkeys(conflicts)) or "the numbers of the studio's accounts are free, or theirs",
-            expected=f"the numbers belong to the studio's accounts, or to nobody, on every host: {numbers}",
+            expected=f"the numbers belong to the studio's accounts, or are free, on every host: {numbers}",
             todo=(
                 "choose other numbers with noslop_uid, noslop_gid and noslop_*_id, or give what has them other ones "
                 "(usermod --uid, groupmod --gid, and chown what it owns)"
@@ -112,14 +116,14 @@ class HostChecks:
             self.checks.add(
                 "host.address",
                 state.has_address(address),
-                seen=f"this host has {enumerate_words(state.addresses(), 'no address')}",
+                seen=f"this host has {enumerate_words(state.read_addresses(), 'no address')}",
                 expected=address,
                 todo=f"set noslop_address for {self.checks.host} to the address under which the other hosts reach it",
             )
         if not (self._client and self._options["server_address"]):
             return
         server = self._options["server_address"]
-        error, certain = state.route_error(server, NFS_PORT)
+        error, certain = state.find_route_error(server, NFS_PORT)
         expected = f"{server} answers, be it with a refusal"
         todo = f"see whether {server} is on, and whether `ip route get {server}` finds a way on {self.checks.host}"
         if error and not certain:
@@ -138,11 +142,11 @@ class HostChecks:
 
     def _port(self, port: int, title: str, units: tuple[str, ...]) -> None:
         listening = state.kernel_listens(port)
-        holders = processes.listeners(port) if listening else []
+        listeners = processes.find_listeners(port) if listening else []
         existing = self._options["comfyui_existing_dir"]
-        taken_over = {process.pid for process in processes.running_from(existing)} if existing else set()
-        foreign = [one.describe() for one in holders if one.unit not in units and one.pid not in taken_over]
-        if listening and not holders and port != NFS_PORT:
+        adopted_pids = {process.pid for process in processes.find_running_from(existing)} if existing else set()
+        foreign = [one.describe() for one in listeners if one.unit not in units and one.pid not in adopted_pids]
+        if listening and not listeners and port != NFS_PORT:
             foreign = ["the kernel, or a container"]
         self.checks.add(
             "host.port",
@@ -164,11 +168,11 @@ class HostChecks:
                 )
 
     def _storage(self) -> None:
-        problems = path_rules.path_problems(self._options["root"], self._shares)
+        problems = path_rules.find_path_problems(self._options["root"], self._shares)
         self._add_all("storage.paths", problems, expected="absolute, plain paths beside each other")
         if problems:
             return
-        outcome = run_one(self._look_at_paths, None, PATH_TIMEOUT_S)
+        outcome = run_one(self._check_paths, None, PATH_TIMEOUT_S)
         if outcome.error:
             self.checks.add(
                 "storage.answers",
@@ -178,26 +182,26 @@ class HostChecks:
                 todo="start the storage server that is mounted there, or unmount it (`umount --lazy`)",
             )
             return
-        for found in outcome.value:
-            self.checks.add(found.pop("check"), found.pop("ok"), **found)
+        for check in outcome.value:
+            self.checks.add(check.pop("check"), check.pop("ok"), **check)
 
     def _add_all(self, check: str, problems: Sequence[str], *, expected: str, share: str = "") -> None:
-        """Add one failed check for each problem, a sentence that says what to do in those after it."""
+        """Add one failed check for each problem: its first sentence is what was observed, the rest what to do."""
         for problem in problems:
             seen, _, todo = problem.partition(". ")
             self.checks.add(check, False, share=share, seen=seen, expected=expected, todo=todo or "mend that")
         if not problems:
             self.checks.add(check, True, share=share, seen="as expected", expected=expected, todo="")
 
-    def _look_at_paths(self) -> list[dict[str, Any]]:
-        """Runs in a child, since any of it may block. Its checks come back as data."""
+    def _check_paths(self) -> list[dict[str, Any]]:
+        """Check the paths of the shares, and return the checks. Runs in a worker process: any access may block."""
         inner = HostChecks(self._options)
-        table = state.mount_table()
+        table = state.read_mount_table()
         if self._client and not self._options["server"]:
-            ours = client_state.our_paths()
+            ours = client_state.read_managed_paths()
             for share in self._shares:
                 path = share["path"]
-                problems = client_state.occupied(path, table, path in ours)
+                problems = client_state.find_mount_point_problems(path, table, path in ours)
                 expected = f"nothing at {path} that a mount would hide"
                 inner._add_all("storage.mount_point", problems, expected=expected, share=share["name"])
         elif self._options["server"] or not self._nfs:
@@ -209,9 +213,9 @@ class HostChecks:
     def _directories(self, table: list[mountinfo.Mount]) -> None:
         root, gid = self._options["root"], self._accounts[studio.PEOPLE].gid
         paths = [share["path"] for share in self._shares]
-        strangers = markers.strangers_in_root(root, paths, gid)
-        self._add_all("storage.root", strangers, expected=f"{root} is the studio's alone")
-        waiting = [point for point in markers.fstab_points() if mountinfo.mount_at(table, point) is None]
+        foreign_entries = markers.find_foreign_entries(root, paths, gid)
+        self._add_all("storage.root", foreign_entries, expected=f"{root} is the studio's alone")
+        missing_mounts = [point for point in markers.read_fstab_points() if mountinfo.mount_at(table, point) is None]
         if self._server and self._options["require_own_file_system"]:
             inside = [path for path in paths if not own_file_system.has_own(table, root, path)]
             self.checks.add(
@@ -222,43 +226,43 @@ class HostChecks:
                 todo=f"{own_file_system.todo(root)} Or set noslop_require_own_file_system to false",
             )
         for share in self._shares:
-            self._directory(share, [point for point in waiting if mountinfo.is_below(share["path"], point)])
+            self._directory(share, [point for point in missing_mounts if mountinfo.is_below(share["path"], point)])
 
-    def _directory(self, share: Mapping[str, str], waiting: list[str]) -> None:
+    def _directory(self, share: Mapping[str, str], missing_mounts: list[str]) -> None:
         name, path = share["name"], share["path"]
-        problems = markers.not_a_directory(path)
-        for point in waiting:
-            unmounted = f"{path} lies on {point}, which /etc/fstab names and which is not mounted"
-            problems.append(f"{unmounted}. Run `mount {point}`, or take the line out of /etc/fstab")
+        problems = markers.find_directory_problems(path)
+        for point in missing_mounts:
+            sentence = f"{path} lies on {point}, which /etc/fstab names and which is not mounted"
+            problems.append(f"{sentence}. Run `mount {point}`, or take the line out of /etc/fstab")
         expected = f"{path} without a link on the way, on a disk that is mounted"
         self._add_all("storage.directory", problems, expected=expected, share=name)
         if problems:
             return
         marker = os.path.join(path, studio.MARKER)
         if os.path.lexists(marker):
-            problem = markers.problem(markers.read(marker), self._options["studio_id"], name)
+            problem = markers.find_problem(markers.read(marker), self._options["studio_id"], name)
             expected = f"no marker at {path}, or that of share {name} of studio {self._options['studio_id']}"
             self._add_all("storage.marker", [problem] if problem else [], expected=expected, share=name)
-        free = state.free_bytes(path)
+        free = state.read_free_bytes(path)
         self.checks.add(
             "storage.room",
             free >= self._options["min_free_gb"] * 1e9,
             share=name,
-            seen=f"{gigabytes(free)} free for {path}",
+            seen=f"{format_gigabytes(free)} free for {path}",
             expected=f"at least {self._options['min_free_gb']:g} GB (noslop_min_free_gb)",
             todo=f"make room, set a path on a larger disk for {name}, or lower noslop_min_free_gb",
         )
 
     def _exports(self) -> None:
-        foreign = state.foreign_exports()
-        problems = exports.overlaps([share["path"] for share in self._shares], foreign)
+        foreign = state.read_foreign_exports()
+        problems = exports.find_overlaps([share["path"] for share in self._shares], foreign)
         self._add_all("storage.exports", problems, expected="no export of others above or below a share")
         self.checks.add(
             "storage.nfs3",
             not (foreign and state.offers_nfs3()),
             seen=f"the NFS server speaks version 3 and exports {enumerate_words(foreign)}"
             if foreign
-            else "nobody needs it",
+            else "no export needs it",
             expected="NFSv4 alone, since version 3 cannot be given up without a restart",
             todo=(
                 "put vers2=n and vers3=n under [nfsd] into a file of /etc/nfs.conf.d, and at a quiet moment run "
@@ -268,7 +272,7 @@ class HostChecks:
 
 
 def system_is_supported(release: Mapping[str, str]) -> bool:
-    """Whether the roles were made for a system with this ``os-release``."""
+    """Return whether the roles support a system with this ``os-release``."""
     oldest = SYSTEMS.get(release.get("ID", ""))
     version = release.get("VERSION_ID", "")
     if oldest is None or not version.replace(".", "").isdigit():

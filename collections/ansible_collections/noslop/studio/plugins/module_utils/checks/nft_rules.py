@@ -26,7 +26,7 @@ _VERDICTS = frozenset({"accept", "drop", "reject", "return", "jump", "goto"})
 
 
 class NotUnderstoodError(Exception):
-    """The table holds something that this does not evaluate."""
+    """The table contains an expression that this module does not evaluate."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ class Table:
             established: whether the connection is open already; else its first packet is evaluated.
 
         Raises:
-            NotUnderstoodError: a rule on the way holds what this does not evaluate.
+            NotUnderstoodError: a rule that the packet reaches contains an expression that is not evaluated.
         """
         packet = Packet(ipaddress.ip_address(source), port, established)
         hooks = ("prerouting", "input")
@@ -85,7 +85,7 @@ class Table:
         return any((self._walk(chain["name"], packet) or chain.get("policy", "accept")) == "drop" for chain in bases)
 
     def _walk(self, chain: str, packet: Packet, depth: int = 0) -> str:
-        """The verdict of a chain, empty when it lets the packet go back to its caller."""
+        """Return the verdict of a chain, empty when it returns the packet to its caller."""
         if depth > 16:
             raise NotUnderstoodError(f"chains that jump in circles, at {chain}")
         for expressions in self._rules.get(chain, []):
@@ -190,7 +190,7 @@ def judge_firewall(
     members: list[str],
     allowed: list[str],
 ) -> None:
-    """Check that the loaded table drops what is sent by others than members, and passes what members send.
+    """Check that the loaded table drops packets of non-members, and passes packets of members.
 
     Args:
         checks: where the results go.

@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a storage server must export, and what it must not listen on. Pure: judges text that the module read."""
+"""Check what a storage server exports and listens on. Pure: judges text that the module read."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from ansible_collections.noslop.studio.plugins.module_utils import studio
 from ansible_collections.noslop.studio.plugins.module_utils.checks.check import Checks, enumerate_words
-from ansible_collections.noslop.studio.plugins.module_utils.checks.storage_checks import Storage, again
+from ansible_collections.noslop.studio.plugins.module_utils.checks.storage_checks import Storage, rerun_step
 from ansible_collections.noslop.studio.plugins.module_utils.host import mountinfo
 from ansible_collections.noslop.studio.plugins.module_utils.host.sockets import KERNEL, Listener, Program
 from ansible_collections.noslop.studio.plugins.module_utils.nfs.exports import Exports
@@ -21,8 +21,8 @@ RPCBIND_PORT = 111
 OLD_HELPERS = ("rpcbind", "rpc.mountd", "rpc.statd")
 
 
-def canonical_client(client: str) -> str:
-    """A client as an address where it is exactly one, else as it was written."""
+def normalize_client(client: str) -> str:
+    """Return a client as an address where it is exactly one, else as a network or as it was written."""
     try:
         network = ipaddress.ip_network(client, strict=False)
     except ValueError:
@@ -39,33 +39,33 @@ def judge_exports(
     *,
     table: list[mountinfo.Mount],
 ) -> None:
-    """Whether each share is exported to its clients and to nobody else, and nothing else leads to it."""
+    """Check that each share is exported to its clients only, and that no other export reaches it."""
     clients = {studio.as_ip(address) or address for address in addresses}
-    known = {
-        path: {canonical_client(client): options for client, options in shown.items()}
+    canonical_exports = {
+        path: {normalize_client(client): options for client, options in shown.items()}
         for path, shown in exports.items()
     }
     for share in shares:
-        asked = _asked_options(storage, share, table)
-        wrong = _export_problems(asked, clients, known.get(share["path"], {}))
+        required = _required_options(storage, share, table)
+        wrong = _export_problems(required, clients, canonical_exports.get(share["path"], {}))
         checks.add(
             "server.exports",
             not wrong,
             share=share["name"],
             seen="; ".join(wrong) or f"exported to {enumerate_words(sorted(clients))}",
             expected=(
-                f"{share['path']} exported to {enumerate_words(sorted(clients), 'nobody')} only, "
-                f"with {', '.join(asked)}"
+                f"{share['path']} exported to {enumerate_words(sorted(clients), 'no client')} only, "
+                f"with {', '.join(required)}"
             ),
-            todo=f"look into /etc/exports and /etc/exports.d for {share['path']}, then {again(checks.host)}",
+            todo=f"look into /etc/exports and /etc/exports.d for {share['path']}, then {rerun_step(checks.host)}",
         )
-    _judge_detours(checks, [share["path"] for share in shares], clients, known)
+    _judge_foreign_exports(checks, [share["path"] for share in shares], clients, canonical_exports)
 
 
-def _asked_options(storage: Storage, share: Mapping[str, str], table: list[mountinfo.Mount]) -> list[str]:
-    """Return the options without which an export of a share is wrong.
+def _required_options(storage: Storage, share: Mapping[str, str], table: list[mountinfo.Mount]) -> list[str]:
+    """Return the options that an export of a share must have.
 
-    From a share among other files the kernel has to refuse forged handles (exports(5), ``subtree_check``).
+    Where a share lies among other files, the kernel has to refuse forged handles (exports(5), ``subtree_check``).
     """
     owner = storage.owner(share)
     mode = "ro" if share.get("writers") == "server" else "rw"
@@ -76,19 +76,19 @@ def _asked_options(storage: Storage, share: Mapping[str, str], table: list[mount
     ]  # fmt: skip
 
 
-def _export_problems(asked: list[str], clients: set[str], shown: Mapping[str, frozenset[str]]) -> list[str]:
+def _export_problems(required: list[str], clients: set[str], shown: Mapping[str, frozenset[str]]) -> list[str]:
     wrong = [f"not exported to {client}" for client in sorted(clients - set(shown))]
     for client, options in shown.items():
         if client not in clients:
             wrong.append(f"exported to {client}, which is no member")
-        lacking = sorted(set(asked) - options)
+        lacking = sorted(set(required) - options)
         if lacking:
             wrong.append(f"to {client} without {enumerate_words(lacking)}")
     return wrong
 
 
-def _judge_detours(checks: Checks, paths: list[str], clients: set[str], exports: Exports) -> None:
-    detours = [
+def _judge_foreign_exports(checks: Checks, paths: list[str], clients: set[str], exports: Exports) -> None:
+    foreign_exports = [
         f"{other} to {client}"
         for other, shown in exports.items()
         if other not in paths
@@ -98,8 +98,10 @@ def _judge_detours(checks: Checks, paths: list[str], clients: set[str], exports:
     ]
     checks.add(
         "server.detours",
-        not detours,
-        seen=f"exported besides: {'; '.join(detours)}" if detours else "no other export leads to a share",
+        not foreign_exports,
+        seen=f"exported besides: {'; '.join(foreign_exports)}"
+        if foreign_exports
+        else "no other export leads to a share",
         expected="no export above or below a share that goes to others, or as another account",
         todo=(
             f"take it out of /etc/exports or /etc/exports.d on {checks.host} and run `exportfs -ra`, or move the "
@@ -111,7 +113,7 @@ def _judge_detours(checks: Checks, paths: list[str], clients: set[str], exports:
 def judge_file_systems(
     checks: Checks, storage: Storage, shares: Sequence[Mapping[str, str]], table: list[mountinfo.Mount]
 ) -> None:
-    """Judge which exports lie among other files: forged file handles lead out of those (exports(5))."""
+    """Check which exports lie among other files: forged file handles lead out of those (exports(5))."""
     inside = [share["path"] for share in shares if not own_file_system.has_own(table, storage.root, share["path"])]
     expected = "each share lies on a file system that holds nothing but shares"
     if inside and not storage.require_own_file_system:
@@ -129,7 +131,7 @@ def judge_file_systems(
 
 
 def judge_nfsd(checks: Checks, nfsd: Mapping[str, str], least_threads: int) -> None:
-    """Whether the server runs, speaks NFSv4 alone, on its own port, with enough threads.
+    """Check that the server runs, offers NFSv4 only, on its own port, with enough threads.
 
     Args:
         checks: where the results go.
@@ -142,7 +144,7 @@ def judge_nfsd(checks: Checks, nfsd: Mapping[str, str], least_threads: int) -> N
         threads >= least_threads,
         seen=f"{threads} threads" if threads else "no NFS server runs",
         expected=f"at least {least_threads} threads of nfsd",
-        todo=f"run `systemctl status nfs-server` on {checks.host}; then {again(checks.host)}",
+        todo=f"run `systemctl status nfs-server` on {checks.host}; then {rerun_step(checks.host)}",
     )
     versions = nfsd["versions"].split()
     spoken = [word[1:] for word in versions if word.startswith("+")]
@@ -152,7 +154,7 @@ def judge_nfsd(checks: Checks, nfsd: Mapping[str, str], least_threads: int) -> N
         "4.2" in spoken and not old,
         seen=f"speaks {enumerate_words(spoken)}",
         expected="4.2, and neither 2 nor 3",
-        todo=f"{again(checks.host)}, then run `systemctl restart nfs-server` there: only that changes versions",
+        todo=f"{rerun_step(checks.host)}, then run `systemctl restart nfs-server` there: only that changes versions",
     )
     ports = sorted(set(nfsd["portlist"].strip().splitlines()))
     checks.add(
@@ -160,40 +162,43 @@ def judge_nfsd(checks: Checks, nfsd: Mapping[str, str], least_threads: int) -> N
         ports == [f"tcp {NFS_PORT}"],
         seen=enumerate_words(ports, "no port"),
         expected=f"tcp {NFS_PORT} alone",
-        todo=f"look for port and udp in /etc/nfs.conf and /etc/nfs.conf.d on {checks.host}; then {again(checks.host)}",
+        todo=(
+            f"look for port and udp in /etc/nfs.conf and /etc/nfs.conf.d on {checks.host}; "
+            f"then {rerun_step(checks.host)}"
+        ),
     )
 
 
 def judge_listeners(
-    checks: Checks, listeners: Iterable[Listener], holders: Mapping[str, Program], *, client: bool = False
+    checks: Checks, listeners: Iterable[Listener], programs: Mapping[str, Program], *, client: bool = False
 ) -> None:
-    """Judge whether none of NFSv3's helpers can be reached from outside, on the server or on a client."""
-    found = sorted(
+    """Check that no helper of NFSv3 can be reached from other hosts, on the server or on a client."""
+    reachable = sorted(
         {
-            f"{holders.get(one.inode, KERNEL)} on {one}"
+            f"{programs.get(one.inode, KERNEL)} on {one}"
             for one in listeners
-            if not one.is_loopback and (one.port == RPCBIND_PORT or holders.get(one.inode, KERNEL).name in OLD_HELPERS)
+            if not one.is_loopback and (one.port == RPCBIND_PORT or programs.get(one.inode, KERNEL).name in OLD_HELPERS)
         }
     )
     checks.add(
         "storage.listening" if client else "server.listening",
-        not found,
-        seen=enumerate_words(found, "nothing of NFS" if client else f"nothing of NFS but port {NFS_PORT}"),
+        not reachable,
+        seen=enumerate_words(reachable, "nothing of NFS" if client else f"nothing of NFS but port {NFS_PORT}"),
         expected="neither rpcbind nor mountd nor statd listens",
-        todo=f"{again(checks.host)}, which stops them",
+        todo=f"{rerun_step(checks.host)}, which stops them",
     )
 
 
 def judge_loopback(checks: Checks, listeners: Iterable[Listener], ports: Iterable[int]) -> None:
-    """Whether services listen on loopback alone, which they must where the studio's firewall is off."""
-    wanted = set(ports)
-    found = sorted(
-        {str(one) for one in listeners if one.port in wanted and one.protocol == "tcp" and not one.is_loopback}
+    """Check that services listen on loopback only, which is required where the studio's firewall is off."""
+    service_ports = set(ports)
+    reachable = sorted(
+        {str(one) for one in listeners if one.port in service_ports and one.protocol == "tcp" and not one.is_loopback}
     )
     checks.add(
         "firewall.loopback",
-        not found,
-        seen=f"listening: {enumerate_words(found, 'loopback only')}",
+        not reachable,
+        seen=f"listening: {enumerate_words(reachable, 'loopback only')}",
         expected="loopback only, because noslop_firewall_enabled is false",
         todo=f"set noslop_firewall_enabled to true, or run the services playbook again for {checks.host}",
     )

@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The checks of the services that run on one host."""
+"""Check the services that run on one host."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 from ansible_collections.noslop.studio.plugins.module_utils.checks import service_probe
 from ansible_collections.noslop.studio.plugins.module_utils.checks.check import Checks, enumerate_words, shorten
-from ansible_collections.noslop.studio.plugins.module_utils.checks.storage_checks import unit_words
+from ansible_collections.noslop.studio.plugins.module_utils.checks.storage_checks import describe_unit
 from ansible_collections.noslop.studio.plugins.module_utils.host import processes
 from ansible_collections.noslop.studio.plugins.module_utils.host.processes import Process
 from ansible_collections.noslop.studio.plugins.module_utils.host.systemd import Unit
@@ -21,13 +21,13 @@ from ansible_collections.noslop.studio.plugins.module_utils.share import inspect
 START_BOUND_S = 30.0
 #: How long ComfyUI may take to list a file that another host wrote (its directory cache is 1-3 s on a client).
 LIST_BOUND_S = 15.0
-#: Answers with 200 while the backend runs, and says what is wrong.
+#: Answers with 200 while the backend runs, and lists its problems.
 HEALTH = "/api/v1/health"
 
 
 @dataclass(frozen=True)
 class Service:
-    """One service of one host, and where it is to be found."""
+    """One service of one host, with its unit, address and share."""
 
     name: str
     title: str
@@ -35,12 +35,12 @@ class Service:
     address: str
     port: int
     share: Mapping[str, str]
-    listeners: Callable[[int], Sequence[Process]] = processes.listeners
+    listeners: Callable[[int], Sequence[Process]] = processes.find_listeners
 
 
 @dataclass(frozen=True)
-class Surroundings:
-    """What the other hosts said in the phase before; ``peers`` has this host too."""
+class CheckContext:
+    """The results that all hosts returned in the phase before; ``peers`` includes this host."""
 
     host: str
     account: Account
@@ -49,12 +49,12 @@ class Surroundings:
     writes: bool
 
     def others(self) -> dict[str, Mapping[str, Any]]:
-        """The other hosts."""
+        """Return the results of the other hosts."""
         return {name: peer for name, peer in self.peers.items() if name != self.host}
 
 
-def check_ollama(checks: Checks, service: Service, around: Surroundings) -> None:
-    """Check Ollama: it runs, answers, reads the shared models, and lists what the others list."""
+def check_ollama(checks: Checks, service: Service, context: CheckContext) -> None:
+    """Check Ollama: it runs, answers, reads the shared models, and lists the models that the other hosts list."""
     process = _check_running(checks, service, "/api/version")
     if process is None:
         return
@@ -67,39 +67,39 @@ def check_ollama(checks: Checks, service: Service, around: Surroundings) -> None
         share=service.share["name"],
         seen=f"OLLAMA_MODELS={environment.get('OLLAMA_MODELS', '')} OLLAMA_NOPRUNE={noprune}",
         expected=f"OLLAMA_MODELS={path} OLLAMA_NOPRUNE=1",
-        todo=_again(checks.host) + "; without OLLAMA_NOPRUNE each start deletes what other hosts are downloading",
+        todo=_rerun_step(checks.host) + "; without OLLAMA_NOPRUNE each start deletes what other hosts are downloading",
     )
-    _check_view(checks, service, process, around)
+    _check_share_view(checks, service, process, context)
     answer = service_probe.get_json(service.address, service.port, "/api/tags")
     try:
-        models = [] if answer.error else service_probe.ollama_models(answer.data)
+        models = [] if answer.error else service_probe.parse_ollama_models(answer.data)
         problem = answer.error
     except ValueError as error:
         models, problem = [], str(error)
-    anywhere = sorted({name for peer in around.peers.values() for name in peer.get("models", [])} | set(models))
-    lacking = service_probe.missing(anywhere, models)
-    problem = problem or (f"does not list {enumerate_words(lacking)}, which another host lists" if lacking else "")
+    all_models = sorted({name for peer in context.peers.values() for name in peer.get("models", [])} | set(models))
+    missing = service_probe.find_missing(all_models, models)
+    problem = problem or (f"does not list {enumerate_words(missing)}, which another host lists" if missing else "")
     checks.add(
         "services.ollama_models",
         not problem,
         share=service.share["name"],
         seen=shorten(problem) or f"lists {len(models)} models",
-        expected=f"the models that every host lists ({len(anywhere)})",
+        expected=f"the models that every host lists ({len(all_models)})",
         todo=(
             f"mend the failed checks of share {service.share['name']} first; "
             f"then run `systemctl restart {service.unit.name}` on {checks.host}"
         ),
     )
-    _check_peers(checks, service, around, "/api/version")
+    _check_peers(checks, service, context, "/api/version")
 
 
-def check_comfyui(checks: Checks, service: Service, around: Surroundings) -> None:
-    """Check ComfyUI: it runs, answers, and lists a model that each other host put onto the share a moment ago."""
+def check_comfyui(checks: Checks, service: Service, context: CheckContext) -> None:
+    """Check ComfyUI: it runs, answers, and lists the model that each other host has just written to the share."""
     process = _check_running(checks, service, "/system_stats")
     if process is None:
         return
     answer = service_probe.get_json(service.address, service.port, "/models")
-    lacking = service_probe.missing([inspection.CHECKPOINTS], answer.data)
+    lacking = service_probe.find_missing([inspection.CHECKPOINTS], answer.data)
     checks.add(
         "services.comfyui_folders",
         not answer.error and not lacking,
@@ -107,21 +107,21 @@ def check_comfyui(checks: Checks, service: Service, around: Surroundings) -> Non
         seen=answer.error
         or (f"no folder {inspection.CHECKPOINTS}" if lacking else f"lists {len(answer.data)} folders"),
         expected=f"the folders of models, {inspection.CHECKPOINTS} among them",
-        todo=_again(checks.host),
+        todo=_rerun_step(checks.host),
     )
-    _check_view(checks, service, process, around)
-    if around.writes:
-        _check_probes(checks, service, around)
-    _check_peers(checks, service, around, "/system_stats")
+    _check_share_view(checks, service, process, context)
+    if context.writes:
+        _check_probes(checks, service, context)
+    _check_peers(checks, service, context, "/system_stats")
 
 
-def check_backend(checks: Checks, service: Service, around: Surroundings) -> None:
-    """Check the backend: it runs, its database and its share answer it, and it sees what the others wrote."""
+def check_backend(checks: Checks, service: Service, context: CheckContext) -> None:
+    """Check the backend: it runs, its database and share answer, and it reads what the other hosts wrote."""
     process = _check_running(checks, service, HEALTH)
     if process is None:
         return
     answer = service_probe.get_json(service.address, service.port, HEALTH)
-    parts = service_probe.unwell(answer.data)
+    parts = service_probe.find_health_problems(answer.data)
     checks.add(
         "services.backend_ready",
         not answer.error and not parts,
@@ -133,49 +133,49 @@ def check_backend(checks: Checks, service: Service, around: Surroundings) -> Non
             f"`journalctl -u {service.unit.name} -n 50` on {checks.host} tells why"
         ),
     )
-    _check_view(checks, service, process, around)
-    _check_peers(checks, service, around, HEALTH)
+    _check_share_view(checks, service, process, context)
+    _check_peers(checks, service, context, HEALTH)
 
 
-def check_backend_elsewhere(checks: Checks, service: Service, around: Surroundings) -> None:
-    """On a host that does not run the backend: whether it can be reached from here."""
-    _check_peers(checks, service, around, HEALTH)
+def check_backend_elsewhere(checks: Checks, service: Service, context: CheckContext) -> None:
+    """Check that the backend of another host can be reached from this one."""
+    _check_peers(checks, service, context, HEALTH)
 
 
-def _check_probes(checks: Checks, service: Service, around: Surroundings) -> None:
-    probes = {name: str(peer.get("probe") or "") for name, peer in around.peers.items()}
+def _check_probes(checks: Checks, service: Service, context: CheckContext) -> None:
+    probes = {name: str(peer.get("probe") or "") for name, peer in context.peers.items()}
     wanted = [probe for probe in probes.values() if probe]
     unwritten = [name for name, probe in probes.items() if not probe]
-    answer, took_s = service_probe.wait_for(
+    answer, waited_s = service_probe.wait_for(
         lambda: service_probe.get_json(
             service.address, service.port, service_probe.folder_path(inspection.CHECKPOINTS)
         ),
-        lambda listed: not service_probe.missing(wanted, listed),
+        lambda listed: not service_probe.find_missing(wanted, listed),
         LIST_BOUND_S,
     )
-    lacking = service_probe.missing(wanted, answer.data)
+    lacking = service_probe.find_missing(wanted, answer.data)
     late = [name for name, probe in probes.items() if probe and probe in lacking]
     in_time = [name for name in probes if name not in late + unwritten]
-    seen = f"lists what {enumerate_words(in_time)} put there ({took_s:.0f} s)"
+    observed = f"lists what {enumerate_words(in_time)} put there ({waited_s:.0f} s)"
     if unwritten:
-        seen += f"; {enumerate_words(unwritten)} could not put a file there"
+        observed += f"; {enumerate_words(unwritten)} could not put a file there"
     if late:
-        seen += f"; does not list what {enumerate_words(late)} put there within {LIST_BOUND_S:g} s"
+        observed += f"; does not list what {enumerate_words(late)} put there within {LIST_BOUND_S:g} s"
     checks.add(
         "services.comfyui_lists",
         not answer.error and not late and not unwritten,
         share=service.share["name"],
-        seen=answer.error or seen,
+        seen=answer.error or observed,
         expected=f"lists what {enumerate_words(probes)} put into {service.share['path']}/{inspection.CHECKPOINTS}",
         todo=(
-            f"mend the failed checks of share {service.share['name']} first; if there are none, {_again(checks.host)}: "
-            "ComfyUI's directory models is to be a link to the share"
+            f"mend the failed checks of share {service.share['name']} first; if there are none, "
+            f"{_rerun_step(checks.host)}: ComfyUI's directory models is to be a link to the share"
         ),
     )
 
 
 def _check_running(checks: Checks, service: Service, path: str) -> Process | None:
-    """Whether the unit is active, answers, and is who holds the port; its process when all of that is so."""
+    """Check that the unit is active, answers and listens on the port. Returns its process when all of that is so."""
     unit = service.unit
     logs = f"`journalctl -u {unit.name} -n 50` on {checks.host}"
     steps = {
@@ -185,12 +185,12 @@ def _check_running(checks: Checks, service: Service, path: str) -> Process | Non
     if not checks.add(
         f"services.{service.name}_unit",
         unit.load == "loaded" and unit.active == "active",
-        seen=unit_words(unit),
+        seen=describe_unit(unit),
         expected=f"{unit.name} is active",
-        todo=steps.get(unit.load, _again(checks.host)),
+        todo=steps.get(unit.load, _rerun_step(checks.host)),
     ):
         return None
-    answer, took_s = service_probe.wait_for(
+    answer, waited_s = service_probe.wait_for(
         lambda: service_probe.get_json(service.address, service.port, path),
         lambda data: isinstance(data, dict),
         START_BOUND_S,
@@ -199,20 +199,21 @@ def _check_running(checks: Checks, service: Service, path: str) -> Process | Non
     if not checks.add(
         f"services.{service.name}_answers",
         not answer.error and isinstance(answer.data, dict),
-        seen=shorten(answer.error) or f"{answer.url} answered{version}{f' after {took_s:.0f} s' if took_s > 2 else ''}",
+        seen=shorten(answer.error)
+        or f"{answer.url} answered{version}{f' after {waited_s:.0f} s' if waited_s > 2 else ''}",
         expected=f"{service.title} answers {answer.url}",
         todo=f"{logs} tells what {service.title} does; `ss -ltnp sport = :{service.port}` tells who listens",
     ):
         return None
-    holders = service.listeners(service.port)
-    own = next((process for process in holders if process.unit == unit.name), None)
-    others = [process.describe() for process in holders if process.unit != unit.name]
+    listeners = service.listeners(service.port)
+    own = next((process for process in listeners if process.unit == unit.name), None)
+    others = [process.describe() for process in listeners if process.unit != unit.name]
     checks.add(
         f"services.{service.name}_port",
         own is not None,
         seen=f"port {service.port} is held by {enumerate_words(others or [unit.name])}",
         expected=f"{unit.name} holds port {service.port}",
-        todo=f"stop {enumerate_words(others, 'the other program')} on {checks.host}, then {_again(checks.host)}",
+        todo=f"stop {enumerate_words(others, 'the other program')} on {checks.host}, then {_rerun_step(checks.host)}",
     )
     return own
 
@@ -225,13 +226,13 @@ def _version(data: Any) -> str:
     return f", version {version}" if version else ""
 
 
-def _check_view(checks: Checks, service: Service, process: Process, around: Surroundings) -> None:
-    """The service's own view: its mount namespace may hold an older one than the host's."""
+def _check_share_view(checks: Checks, service: Service, process: Process, context: CheckContext) -> None:
+    """Check the share in the mount namespace of the service, which may differ from the host's."""
     name = service.share["name"]
-    expected = {host: peer["nonces"][name] for host, peer in around.peers.items() if name in peer.get("nonces", {})}
-    if not expected and not around.writes:
+    expected = {host: peer["nonces"][name] for host, peer in context.peers.items() if name in peer.get("nonces", {})}
+    if not expected and not context.writes:
         return
-    work = service_probe.read_as_process(process.pid, around.account, service.share["path"], expected)
+    work = service_probe.read_as_process(process.pid, context.account, service.share["path"], expected)
     outcome = run_one(work, None, inspection.CACHE_BOUND_S + service_probe.REQUEST_TIMEOUT_S)
     bad = {host: problem for host, problem in (outcome.value or {}).items() if problem}
     checks.add(
@@ -251,15 +252,15 @@ def _check_view(checks: Checks, service: Service, process: Process, around: Surr
     )
 
 
-def _check_peers(checks: Checks, service: Service, around: Surroundings, path: str) -> None:
-    """Other hosts' services answer from here: what the backend and every person of the studio need."""
-    # Each says where its own listens: a port may be moved for one host alone.
+def _check_peers(checks: Checks, service: Service, context: CheckContext, path: str) -> None:
+    """Check that the services of other hosts answer this one, as the backend and the users need."""
+    # Each host reports its own port: a port may be changed for one host only.
     peers = {
         name: (str(peer["address"]), int(peer["ports"][service.name]))
-        for name, peer in around.others().items()
+        for name, peer in context.others().items()
         if peer.get(service.name)
     }
-    if not around.ask_peers or not peers:
+    if not context.ask_peers or not peers:
         return
     errors = {name: error for name, error in service_probe.ask_peers(peers, path).items() if error}
     closed = next((peers[name][1] for name in errors), service.port)
@@ -277,5 +278,5 @@ def _check_peers(checks: Checks, service: Service, around: Surroundings, path: s
     )
 
 
-def _again(host: str) -> str:
+def _rerun_step(host: str) -> str:
     return f"run the services playbook again for {host}"

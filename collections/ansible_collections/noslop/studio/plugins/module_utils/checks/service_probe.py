@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What verification asks the services: over their real HTTP interfaces, and of their running processes."""
+"""Request data from the services over HTTP, and read files as their running processes."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from ansible_collections.noslop.studio.plugins.module_utils.share import inspect
 
 REQUEST_TIMEOUT_S = 10.0
 POLL_S = 1.0
-#: How many hosts are asked at once.
+#: Hosts that are requested at once.
 PARALLEL = 16
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What a GET gave: the decoded JSON as ``data``, or the ``error`` why there is none."""
+    """The result of a GET: the decoded JSON as ``data``, or an ``error``."""
 
     url: str
     data: Any = None
@@ -33,7 +33,7 @@ class Answer:
 
 
 def get_json(address: str, port: int, path: str, timeout_s: float = REQUEST_TIMEOUT_S) -> Answer:
-    """GET a JSON document from a host, past any proxy that the environment names."""
+    """Request a JSON document from a host, without the proxy that the environment names."""
     host = f"[{address}]" if ":" in address else address
     url = f"http://{host}:{port}{path}"
     connection = http.client.HTTPConnection(address, port, timeout=timeout_s)
@@ -53,28 +53,28 @@ def get_json(address: str, port: int, path: str, timeout_s: float = REQUEST_TIME
 
 
 def wait_for(ask: Callable[[], Answer], enough: Callable[[Any], bool], bound_s: float) -> tuple[Answer, float]:
-    """Ask until the answer is enough or the bound is reached. Returns the last answer and the seconds it took."""
+    """Repeat a request until its answer is enough or ``bound_s`` has passed. Returns the last answer and the time."""
     began = time.monotonic()
     while True:
         answer = ask()
-        took_s = time.monotonic() - began
-        if (not answer.error and enough(answer.data)) or took_s >= bound_s:
-            return answer, took_s
+        elapsed_s = time.monotonic() - began
+        if (not answer.error and enough(answer.data)) or elapsed_s >= bound_s:
+            return answer, elapsed_s
         time.sleep(POLL_S)
 
 
 def ask_peers(peers: Mapping[str, tuple[str, int]], path: str) -> dict[str, str]:
-    """Ask one service of many hosts.
+    """Request one path from the service of many hosts.
 
-    Takes host name to address and port, returns host name to an error, empty when none.
+    Maps host name to address and port; returns host name to an error, empty when none.
     """
     with ThreadPoolExecutor(PARALLEL) as pool:
         answers = pool.map(lambda where: get_json(where[0], where[1], path).error, peers.values())
         return dict(zip(peers, answers))
 
 
-def unwell(health: Any) -> list[str]:
-    """What an answer to ``/api/v1/health`` complains of, a sentence each; empty when the backend can write."""
+def find_health_problems(health: Any) -> list[str]:
+    """Return the problems in an answer to ``/api/v1/health``, a sentence each; empty when the backend can write."""
     if not isinstance(health, dict) or "status" not in health:
         return ["its answer is not about its health"]
     if health["status"] == "ok":
@@ -82,11 +82,11 @@ def unwell(health: Any) -> list[str]:
     parts = [
         f"{name}: {part['detail']}" for name, part in health.items() if isinstance(part, dict) and part.get("detail")
     ]
-    return parts or [f"it says that it is {health['status']}"]
+    return parts or [f"its status is {health['status']}"]
 
 
-def ollama_models(tags: Any) -> list[str]:
-    """The names of the models in an answer to ``/api/tags``.
+def parse_ollama_models(tags: Any) -> list[str]:
+    """Return the names of the models in an answer to ``/api/tags``.
 
     Raises:
         ValueError: it is no such answer.
@@ -100,7 +100,7 @@ def ollama_models(tags: Any) -> list[str]:
 def read_as_process(
     pid: int, account: Account, path: str, expected: Mapping[str, Mapping[str, str]]
 ) -> Callable[[], dict[str, str]]:
-    """Work for a child: read nonces the way a running service sees its files, in its own mount namespace."""
+    """Return a function for a worker process that reads nonces in the mount namespace of a running service."""
 
     def work() -> dict[str, str]:
         root = os.open(f"/proc/{pid}/root", os.O_PATH | os.O_DIRECTORY)
@@ -111,11 +111,11 @@ def read_as_process(
 
 
 def folder_path(folder: str) -> str:
-    """The path under which ComfyUI lists a folder of models."""
+    """Return the path under which ComfyUI lists a folder of models."""
     return "/models/" + urllib.parse.quote(folder)
 
 
-def missing(wanted: Iterable[str], listed: Any) -> list[str]:
-    """Which of the wanted names a list lacks."""
+def find_missing(wanted: Iterable[str], listed: Any) -> list[str]:
+    """Return the wanted names that are not listed."""
     names = {str(name) for name in listed} if isinstance(listed, list) else set()
     return [name for name in wanted if name not in names]

@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a share must look like on a host: judges what ``share_probe`` saw. Pure: touches nothing."""
+"""Check a share on a host: judge what ``share.inspection`` returned. Pure: touches nothing."""
 
 from __future__ import annotations
 
@@ -13,31 +13,31 @@ from ansible_collections.noslop.studio.plugins.module_utils import studio
 from ansible_collections.noslop.studio.plugins.module_utils.checks.check import (
     Checks,
     enumerate_words,
-    gigabytes,
+    format_gigabytes,
     shorten,
 )
 from ansible_collections.noslop.studio.plugins.module_utils.host import mountinfo
 from ansible_collections.noslop.studio.plugins.module_utils.host.systemd import Unit
 from ansible_collections.noslop.studio.plugins.module_utils.nfs import mount_options
 
-#: nfsd grants at most a 4096th of its memory as block size; below this a mount is broken rather than small.
+#: nfsd grants at most a 4096th of its memory as block size; below this value the mount is broken.
 LEAST_BLOCK_BYTES = 64 * 1024
-ASKED_BLOCK_BYTES = 1024 * 1024
-#: ComfyUI compares directory times: a client may not keep them for longer than seconds.
+REQUESTED_BLOCK_BYTES = 1024 * 1024
+#: ComfyUI compares directory times: a client may cache them for seconds only.
 MODELS_CACHE = {"acdirmin": "1", "acdirmax": "3"}
 CLOCK_TOLERANCE_S = 5.0
 #: Below both of these a file system runs out of inodes before long.
 LEAST_FREE_INODES = 100_000
 LEAST_FREE_INODES_SHARE = 0.05
-#: The share whose files may be executed: custom nodes bring libraries.
+#: The share whose files may be executed: custom nodes contain libraries.
 EXEC_SHARES = ("comfyui_custom_nodes",)
-#: From here on a wait is told; the usual reason is the server's grace period after a restart (nfs.conf(5)).
-TELL_WAIT_S = 5.0
+#: A longer wait is reported; the usual reason is the server's grace period after a restart (nfs.conf(5)).
+REPORTED_WAIT_S = 5.0
 
 
 @dataclass(frozen=True)
 class Storage:
-    """What is meant to hold for the storage of one host."""
+    """The requested state of the storage on one host."""
 
     provider: str
     server: bool
@@ -52,12 +52,12 @@ class Storage:
 
     @property
     def is_client(self) -> bool:
-        """Whether the shares are mounted here by NoSlop."""
+        """Return whether NoSlop mounts the shares on this host."""
         return self.provider == "nfs" and not self.server
 
     @property
     def people(self) -> studio.AccountNumbers:
-        """The account whose group may enter the storage root."""
+        """Return the account whose group may enter the storage root."""
         return self.accounts[studio.PEOPLE]
 
     def owner(self, share: Mapping[str, str]) -> studio.AccountNumbers:
@@ -69,21 +69,21 @@ class Storage:
         return self.is_client and share.get("writers") == "server"
 
 
-def unit_words(unit: Unit) -> str:
-    """The state of a unit in one phrase."""
+def describe_unit(unit: Unit) -> str:
+    """Return the state of a unit in one phrase."""
     if unit.load != "loaded":
         return f"{unit.name} is {unit.load}"
     because = f" ({unit.result})" if unit.active == "failed" and unit.result else ""
     return f"{unit.name} is {unit.active}{because}"
 
 
-def again(host: str) -> str:
-    """The step that puts a host's storage right."""
+def rerun_step(host: str) -> str:
+    """Return the step that repairs the storage of a host."""
     return f"run the storage playbook again for {host}"
 
 
 def judge_units(checks: Checks, share: Mapping[str, str], automount: Unit, mount: Unit) -> str:
-    """Whether a share's units on a client are there and wait for it. Returns what to do, empty when they are."""
+    """Check that the units of a share on a client are loaded and active. Returns what to do, empty when they are."""
     todo = ""
     units = (automount, mount)
     masked = [unit for unit in units if unit.load == "masked"]
@@ -94,7 +94,7 @@ def judge_units(checks: Checks, share: Mapping[str, str], automount: Unit, mount
             f"`systemctl start {automount.name}` on {checks.host}, then verify again"
         )
     elif any(unit.load != "loaded" for unit in units):
-        todo = again(checks.host)
+        todo = rerun_step(checks.host)
     elif automount.active != "active" or mount.active == "failed":
         todo = (
             f"run `systemctl reset-failed {automount.name} {mount.name}` and `systemctl start {automount.name}` "
@@ -104,73 +104,75 @@ def judge_units(checks: Checks, share: Mapping[str, str], automount: Unit, mount
         "storage.units",
         not todo,
         share=share["name"],
-        seen="; ".join(unit_words(unit) for unit in units),
+        seen="; ".join(describe_unit(unit) for unit in units),
         expected=f"{automount.name} is active, so that {share['path']} is mounted whenever it is used",
         todo=todo,
     )
     return todo
 
 
-def mount_problem(storage: Storage, path: str, sight: Mapping[str, Any]) -> tuple[str, str, str]:
-    """Whether the right kind of file system is at a path: what was seen, what was expected, and what is wrong."""
-    mount = sight["mount"]
+def find_mount_problem(storage: Storage, path: str, inspected: Mapping[str, Any]) -> tuple[str, str, str]:
+    """Return what is mounted at a path, what should be, and the kind of problem; the last is empty when it is right."""
+    mount = inspected["mount"]
     if mount is None:
         return "no mount leads there", "a mounted file system", "nothing"
-    seen = f"{mount['fstype']} from {mount['source']} at {mount['point']}"
+    observed = f"{mount['fstype']} from {mount['source']} at {mount['point']}"
     network = mount["fstype"] in mountinfo.NETWORK_TYPES
     if storage.is_client:
         expected = f"nfs4 from {storage.server_address}:{path} at {path}"
-        if not sight["is_mount_point"] or not mount["fstype"].startswith("nfs"):
-            return seen, expected, "not mounted"
+        if not inspected["is_mount_point"] or not mount["fstype"].startswith("nfs"):
+            return observed, expected, "not mounted"
         wrong_source = mount["source"] != mount_options.source_of(storage.server_address, path)
-        wrong_device = mount["device"] != sight["device"]
+        wrong_device = mount["device"] != inspected["device"]
         if mount["fstype"] != "nfs4" or wrong_source or wrong_device:
-            return seen, expected, "another"
-        return seen, expected, ""
+            return observed, expected, "another"
+        return observed, expected, ""
     if storage.provider == "existing":
         expected = "a network file system, or another one mounted there by you"
-        return seen, expected, "" if network or mount["point"] != "/" else "not mounted"
+        return observed, expected, "" if network or mount["point"] != "/" else "not mounted"
     expected = "a file system on this host's own disks"
-    return seen, expected, "another" if network or mount["fstype"] in mountinfo.VOLATILE_TYPES else ""
+    return observed, expected, "another" if network or mount["fstype"] in mountinfo.VOLATILE_TYPES else ""
 
 
-def judge_mount(checks: Checks, storage: Storage, share: Mapping[str, str], sight: Mapping[str, Any], todo: str) -> str:
-    """Whether the right file system is mounted. ``todo`` is what the units' check said. Returns what is wrong."""
+def judge_mount(
+    checks: Checks, storage: Storage, share: Mapping[str, str], inspected: Mapping[str, Any], todo: str
+) -> str:
+    """Check that the right file system is mounted. ``todo`` comes from :func:`judge_units`. Returns the problem."""
     path = share["path"]
-    seen, expected, wrong = mount_problem(storage, path, sight)
+    observed, expected, wrong = find_mount_problem(storage, path, inspected)
     steps = {
-        "not mounted": todo or again(checks.host),
-        "another": f"{again(checks.host)}; if that refuses it, run `umount {path}` on {checks.host} first",
+        "not mounted": todo or rerun_step(checks.host),
+        "another": f"{rerun_step(checks.host)}; if that refuses it, run `umount {path}` on {checks.host} first",
     }
     if storage.provider == "existing":
         steps["not mounted"] = f"mount your file system so that it holds {path} on {checks.host}"
     elif not storage.is_client:
         steps["another"] = f"move {path} to a disk of {checks.host}, or set noslop_storage_provider to existing"
     checks.add(
-        "storage.mounted", not wrong, share=share["name"], seen=seen, expected=expected, todo=steps.get(wrong, todo)
+        "storage.mounted", not wrong, share=share["name"], seen=observed, expected=expected, todo=steps.get(wrong, todo)
     )
     return wrong
 
 
-def marker_problem(studio_id: str, share: str, marker: Mapping[str, str]) -> str:
-    """What is wrong with the marker file of a share; empty when it is the right one."""
+def find_marker_problem(studio_id: str, share: str, marker: Mapping[str, str]) -> str:
+    """Return the problem of a share's marker file; empty when it is the right one."""
     if marker["error"]:
         return f"no readable marker: {marker['error']}"
     try:
         content = json.loads(marker["text"])
-        said = (str(content["studio_id"]), str(content["share"]))
+        marked = (str(content["studio_id"]), str(content["share"]))
     except (ValueError, TypeError, KeyError):
         return f"the marker is no marker of NoSlop: {shorten(marker['text'], 80)!r}"
-    return "" if said == (studio_id, share) else f"the marker names share {said[1]} of studio {said[0]}"
+    return "" if marked == (studio_id, share) else f"the marker names share {marked[1]} of studio {marked[0]}"
 
 
-def judge_marker(checks: Checks, storage: Storage, share: Mapping[str, str], sight: Mapping[str, Any]) -> bool:
-    """Whether the share says that it is this share of this studio."""
-    problem = marker_problem(storage.studio_id, share["name"], sight["marker"])
+def judge_marker(checks: Checks, storage: Storage, share: Mapping[str, str], inspected: Mapping[str, Any]) -> bool:
+    """Check that the marker names this share of this studio."""
+    problem = find_marker_problem(storage.studio_id, share["name"], inspected["marker"])
     where = (
         checks.host if storage.provider == "local" or storage.server else f"the storage server {storage.server_address}"
     )
-    missing = bool(sight["marker"]["error"])
+    missing = bool(inspected["marker"]["error"])
     return checks.add(
         "storage.marker",
         not problem,
@@ -187,7 +189,7 @@ def judge_marker(checks: Checks, storage: Storage, share: Mapping[str, str], sig
 
 
 def judge_options(checks: Checks, storage: Storage, share: Mapping[str, str], mount: Mapping[str, Any]) -> None:
-    """Whether the kernel runs the mount with what was asked: the negotiated values, not those of a unit file."""
+    """Check the mount options in force: the values that kernel and server negotiated, not those of a unit file."""
     options: Mapping[str, str] = mount["options"]
     wanted = {"vers": "4.2"}
     if share["kind"] == "models":
@@ -202,15 +204,17 @@ def judge_options(checks: Checks, storage: Storage, share: Mapping[str, str], mo
     if not options.get("proto", "").startswith("tcp"):
         wrong.append(f"proto={options.get('proto', 'none')}")
     names = ["vers", "proto", "nconnect", "acregmin", "acregmax", "acdirmin", "acdirmax"]
-    seen = ",".join(["hard"] * ("hard" in options) + [f"{name}={options[name]}" for name in names if name in options])
+    observed = ",".join(
+        ["hard"] * ("hard" in options) + [f"{name}={options[name]}" for name in names if name in options]
+    )
     cache = ",".join(f"{name}={value}" for name, value in wanted.items() if name != "vers")
     checks.add(
         "storage.options",
         not wrong,
         share=share["name"],
-        seen=f"{seen}; wrong: {', '.join(wrong)}" if wrong else seen,
+        seen=f"{observed}; wrong: {', '.join(wrong)}" if wrong else observed,
         expected=f"vers=4.2, proto=tcp, {', '.join(flags)}{', ' if cache else ''}{cache}",
-        todo=f"{again(checks.host)}, which mounts it again",
+        todo=f"{rerun_step(checks.host)}, which mounts it again",
     )
     sizes = [int(options[name]) for name in ("rsize", "wsize") if options.get(name, "").isdigit()]
     limit = storage.max_block_bytes
@@ -219,14 +223,14 @@ def judge_options(checks: Checks, storage: Storage, share: Mapping[str, str], mo
         "storage.block_size",
         len(sizes) == 2 and min(sizes) >= LEAST_BLOCK_BYTES,
         share=share["name"],
-        seen=f"rsize={options.get('rsize')}, wsize={options.get('wsize')} ({ASKED_BLOCK_BYTES} asked{reason})",
+        seen=f"rsize={options.get('rsize')}, wsize={options.get('wsize')} ({REQUESTED_BLOCK_BYTES} asked{reason})",
         expected=f"at least {LEAST_BLOCK_BYTES}",
-        todo=f"look into /proc/fs/nfsd/max_block_size on the server; then {again(checks.host)}",
+        todo=f"look into /proc/fs/nfsd/max_block_size on the server; then {rerun_step(checks.host)}",
     )
 
 
 def judge_read_ahead(checks: Checks, storage: Storage, share: Mapping[str, str], in_force_kb: int | None) -> None:
-    """Whether models are read ahead far enough; the kernel's default for NFS is 128 KiB."""
+    """Check the read-ahead of shares with models; the kernel's default for NFS is 128 KiB."""
     checks.add(
         "storage.read_ahead",
         in_force_kb is not None and in_force_kb >= storage.read_ahead_kb,
@@ -234,26 +238,27 @@ def judge_read_ahead(checks: Checks, storage: Storage, share: Mapping[str, str],
         seen="not known" if in_force_kb is None else f"{in_force_kb} KiB",
         expected=f"at least {storage.read_ahead_kb} KiB",
         todo=(
-            f"{again(checks.host)}; if it stays, run `systemctl restart systemd-udevd` there and mount the share again"
+            f"{rerun_step(checks.host)}; if it stays, run `systemctl restart systemd-udevd` there and mount the share "
+            "again"
         ),
     )
 
 
-def judge_space(checks: Checks, storage: Storage, share: Mapping[str, str], sight: Mapping[str, Any]) -> None:
-    """Whether there is room left on the share."""
-    free_bytes = sight["free_bytes"]
+def judge_space(checks: Checks, storage: Storage, share: Mapping[str, str], inspected: Mapping[str, Any]) -> None:
+    """Check that the share has enough free space."""
+    free_bytes = inspected["free_bytes"]
     checks.add(
         "storage.free",
         free_bytes >= storage.min_free_gb * 1e9,
         share=share["name"],
-        seen=f"{gigabytes(free_bytes)} free",
+        seen=f"{format_gigabytes(free_bytes)} free",
         expected=f"at least {storage.min_free_gb:g} GB (noslop_min_free_gb)",
         todo=f"make room below {share['path']}, or lower noslop_min_free_gb",
     )
 
 
 def judge_inodes(checks: Checks, path: str, inodes: int, free_inodes: int, share: str = "") -> None:
-    """Judge whether a file system can hold more files. One that makes inodes as it needs them counts none."""
+    """Check that a file system has free inodes. One that allocates inodes on demand reports none."""
     checks.add(
         "storage.inodes",
         inodes == 0 or free_inodes >= LEAST_FREE_INODES or free_inodes >= inodes * LEAST_FREE_INODES_SHARE,
@@ -268,7 +273,7 @@ def judge_inodes(checks: Checks, path: str, inodes: int, free_inodes: int, share
 
 
 def judge_refused_write(checks: Checks, share: Mapping[str, str], written: Mapping[str, Any]) -> None:
-    """Judge whether a host that may only read a share was refused when it tried to write there."""
+    """Check that a write was refused where the host may only read the share."""
     reason = written["refused_write"]
     checks.add(
         "storage.read_only",
@@ -276,17 +281,17 @@ def judge_refused_write(checks: Checks, share: Mapping[str, str], written: Mappi
         share=share["name"],
         seen=f"a file was refused: {reason}" if reason else "a file could be made",
         expected=f"{checks.host} may read {share['path']} and not write there: only the storage server may",
-        todo=f"{again('the storage server')}, then for {checks.host}",
+        todo=f"{rerun_step('the storage server')}, then for {checks.host}",
     )
 
 
 def judge_accounts(checks: Checks, storage: Storage, present: Mapping[str, tuple[int, int, tuple[int, ...]]]) -> None:
-    """Judge whether each account has its numbers, and is in no group that it should not be in.
+    """Check that each account has its numbers, and is in no further group.
 
     Args:
         checks: where the results go.
-        storage: what is meant.
-        present: name to uid, gid and all groups of each account that the host knows.
+        storage: the requested state.
+        present: name to uid, gid and all groups of each account that exists on the host.
     """
     wrong = []
     joined = []
@@ -305,7 +310,7 @@ def judge_accounts(checks: Checks, storage: Storage, present: Mapping[str, tuple
         not wrong,
         seen="; ".join(wrong) or f"{enumerate_words(storage.accounts)} have their numbers",
         expected="each account of the studio has the same numbers on every host",
-        todo=again(checks.host),
+        todo=rerun_step(checks.host),
     )
     checks.add(
         "storage.account_groups",
@@ -317,13 +322,13 @@ def judge_accounts(checks: Checks, storage: Storage, present: Mapping[str, tuple
 
 
 def judge_written(checks: Checks, storage: Storage, share: Mapping[str, str], written: Mapping[str, Any]) -> None:
-    """Whether a file could be written as the service account, belongs to it, and what the clocks say."""
+    """Check that a file could be written as the owner of the share, and belongs to it."""
     owner = storage.owner(share)
     problem = written.get("error", "")
     waited_s = written.get("waited_s", 0.0)
     waited = (
         f", after {waited_s:.0f} s (a server that was restarted lets clients wait 90 s)"
-        if waited_s > TELL_WAIT_S
+        if waited_s > REPORTED_WAIT_S
         else ""
     )
     if not checks.add(
@@ -333,7 +338,7 @@ def judge_written(checks: Checks, storage: Storage, share: Mapping[str, str], wr
         seen=shorten(problem) + waited if problem else f"a file was written{waited}",
         expected=f"{owner.name} (uid {owner.uid}) writes a file to {share['path']}",
         todo=(
-            f"{again('the server')}, then for {checks.host}"
+            f"{rerun_step('the server')}, then for {checks.host}"
             if storage.provider == "nfs"
             else f"give the account {owner.name} (uid {owner.uid}) the right to write to {share['path']}"
         ),
@@ -345,12 +350,13 @@ def judge_written(checks: Checks, storage: Storage, share: Mapping[str, str], wr
         share=share["name"],
         seen=f"the file belongs to {written['uid']}:{written['gid']}",
         expected=f"{owner.uid}:{owner.gid}",
-        todo=again("the storage server") + ": its exports and its directories give each file to the share's account",
+        todo=rerun_step("the storage server")
+        + ": its exports and its directories give each file to the share's account",
     )
 
 
 def judge_clock(checks: Checks, differences_s: Mapping[str, float]) -> None:
-    """Whether this host and the file server agree on the time; the largest difference counts."""
+    """Check this host's clock against the file server's; the largest difference counts."""
     share, difference_s = max(differences_s.items(), key=lambda item: abs(item[1]))
     checks.add(
         "storage.clock",
@@ -365,7 +371,7 @@ def judge_clock(checks: Checks, differences_s: Mapping[str, float]) -> None:
 
 
 def judge_nonces(checks: Checks, share: Mapping[str, str], wrong: Mapping[str, str]) -> None:
-    """Whether this host reads what every other one wrote a moment ago."""
+    """Check that this host reads what every other host has just written."""
     bad = {host: problem for host, problem in wrong.items() if problem}
     checks.add(
         "storage.shared",
@@ -378,13 +384,13 @@ def judge_nonces(checks: Checks, share: Mapping[str, str], wrong: Mapping[str, s
         expected=f"the files that {enumerate_words(wrong)} wrote a moment ago",
         todo=(
             f"mend the failed storage checks of {enumerate_words(bad)} and {checks.host} first; if there are none, "
-            f"these hosts have different directories at {share['path']}: {again('all of them')}"
+            f"these hosts have different directories at {share['path']}: {rerun_step('all of them')}"
         ),
     )
 
 
 def judge_closed(checks: Checks, storage: Storage, share: Mapping[str, str], open_to_all: bool) -> None:
-    """Whether accounts outside the group are kept out: with ``all_squash`` the server cannot tell them apart."""
+    """Check that accounts outside the group have no access: with ``all_squash`` the server cannot distinguish them."""
     path = share["path"]
     if open_to_all and not mountinfo.is_below(path, storage.root):
         checks.note(
@@ -400,5 +406,5 @@ def judge_closed(checks: Checks, storage: Storage, share: Mapping[str, str], ope
         share=share["name"],
         seen=f"uid 65534 may {'write there' if open_to_all else 'not write there'}",
         expected="only the service account and its group may",
-        todo=f"{again(checks.host)}: {storage.root} is to be 0750 root:noslop",
+        todo=f"{rerun_step(checks.host)}: {storage.root} is to be 0750 root:noslop",
     )

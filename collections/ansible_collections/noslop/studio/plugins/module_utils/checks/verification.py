@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The three phases of a verification on one host: who is asked what, in which order, and for how long."""
+"""Run the three phases of a verification on one host."""
 
 from __future__ import annotations
 
@@ -33,19 +33,19 @@ from ansible_collections.noslop.studio.plugins.module_utils.host.worker_processe
 )
 from ansible_collections.noslop.studio.plugins.module_utils.nfs import exports, mount_options
 from ansible_collections.noslop.studio.plugins.module_utils.share import inspection
-from ansible_collections.noslop.studio.plugins.module_utils.share.path_rules import unit_name
+from ansible_collections.noslop.studio.plugins.module_utils.share.path_rules import make_unit_name
 
 NOBODY = Account(65534, 65534)
-#: Written while NFSv3's helpers are meant to be down on a client.
+#: The drop-in exists while NFSv3's helpers must not run on a client.
 CLIENT_QUIET = "/etc/systemd/system/rpcbind.socket.d/noslop-client.conf"
-#: For a share that is known not to answer, and for the programs that are asked.
+#: Timeout of a share that did not answer before, and of short tests.
 SHORT_S = 20.0
 CONNECT_S = 5.0
 TABLE = ("inet", "noslop_studio")
 
 
 class Verification:
-    """One host's part in the proof. ``options`` are the module's parameters."""
+    """One host's part of a verification. ``options`` are the module's parameters."""
 
     def __init__(self, options: Mapping[str, Any], *, writes: bool) -> None:
         self._options = options
@@ -69,7 +69,7 @@ class Verification:
         )
         people = self._storage.people
         self._account = account_for(people.uid, people.gid)
-        # Each share is used as the account that owns it, with the group that may pass the storage root.
+        # Each share is used as the account that owns it, with the group that may enter the storage root.
         self._owners = {share["name"]: self._owner(share) for share in self._shares}
 
     def _owner(self, share: Mapping[str, str]) -> Account:
@@ -79,9 +79,9 @@ class Verification:
     # write
 
     def write(self) -> dict[str, Any]:
-        """Leave a nonce in each share, and a model for ComfyUI; tell what the others need to know."""
+        """Write a nonce to each share, and a model for ComfyUI; return what the other hosts need for their checks."""
         run_id = secrets.token_hex(8)
-        nonce, probe = inspection.file_names(self._host, run_id)
+        nonce, probe = inspection.make_file_names(self._host, run_id)
         contents = {share["name"]: secrets.token_hex(32) for share in self._shares}
         results: dict[str, dict[str, Any]] = {}
         if self._writes:
@@ -93,7 +93,7 @@ class Verification:
             )
             for name, outcome in run_all(works, self._owners, timeout_s).items():
                 answer = dict(outcome.value or {"error": outcome.error})
-                results[name] = {**answer, "waited_s": outcome.took_s, "hung": outcome.hung}
+                results[name] = {**answer, "waited_s": outcome.elapsed_s, "hung": outcome.hung}
         return {
             "written": {
                 "host": self._host,
@@ -111,7 +111,9 @@ class Verification:
                 "results": results,
                 "probe": probe if any(result.get("probe") for result in results.values()) else "",
                 "models": self._listed_models(),
-                "max_block_bytes": int(state.read("/proc/fs/nfsd/max_block_size") or 0) if self._storage.server else 0,
+                "max_block_bytes": int(state.read_text("/proc/fs/nfsd/max_block_size") or 0)
+                if self._storage.server
+                else 0,
             }
         }
 
@@ -121,18 +123,18 @@ class Verification:
         wants_probe = share["name"] == "comfyui_models" and "services" in self._options["scope"]
 
         def work() -> dict[str, Any]:
-            sight = inspection.look(share["path"])
-            seen, expected, wrong = storage_checks.mount_problem(self._storage, share["path"], sight)
+            inspected = inspection.inspect(share["path"])
+            observed, expected, wrong = storage_checks.find_mount_problem(self._storage, share["path"], inspected)
             if wrong:
-                return {"error": f"nothing was written, since {seen} is not {expected}", "refused": True}
-            problem = storage_checks.marker_problem(self._storage.studio_id, share["name"], sight["marker"])
+                return {"error": f"nothing was written, since {observed} is not {expected}", "refused": True}
+            problem = storage_checks.find_marker_problem(self._storage.studio_id, share["name"], inspected["marker"])
             if problem:
                 return {"error": f"nothing was written: {problem}", "refused": True}
             if self._storage.is_read_only(share):
                 return inspection.try_to_write(share["path"], nonce)
-            written = inspection.leave_nonce(share["path"], nonce, content)
-            written["network"] = sight["mount"]["fstype"] in mountinfo.NETWORK_TYPES
-            written["probe"] = wants_probe and inspection.leave_probe(share["path"], probe)
+            written = inspection.write_nonce(share["path"], nonce, content)
+            written["network"] = inspected["mount"]["fstype"] in mountinfo.NETWORK_TYPES
+            written["probe"] = wants_probe and inspection.write_probe(share["path"], probe)
             return written
 
         return work
@@ -142,7 +144,7 @@ class Verification:
             return []
         answer = service_probe.get_json(self._service_address, self._options["ollama_port"], "/api/tags")
         with contextlib.suppress(ValueError):
-            return service_probe.ollama_models(answer.data)
+            return service_probe.parse_ollama_models(answer.data)
         return []
 
     # read
@@ -156,58 +158,60 @@ class Verification:
             deployed = self._read_firewall(checks) or deployed
         if "services" in self._options["scope"]:
             if not self._options["firewall_enabled"]:
-                # Not earlier: a firewall that is switched off stays until the services were moved to loopback.
+                # Not earlier: a firewall that is switched off stays loaded until the services listen on loopback.
                 server_checks.judge_loopback(checks, sockets.read_listeners(), self._service_ports)
             deployed = self._read_services(checks) or deployed
         return {"checks": checks.list, "deployed": deployed}
 
     def _read_storage(self, checks: Checks) -> bool:
-        storage_checks.judge_accounts(checks, self._storage, state.accounts(self._storage.accounts))
+        storage_checks.judge_accounts(checks, self._storage, state.read_accounts(self._storage.accounts))
         connected = not self._storage.is_client or self._check_connection(checks)
         hung = any(result.get("hung") for result in self._own.get("results", {}).values())
         timeout_s = SHORT_S if hung or not connected else self._options["timeout"]
-        looks = run_all({share["name"]: self._read_work(share) for share in self._shares}, self._owners, timeout_s)
-        # After the looks: an automount that was not used says nothing about its mount.
-        units = state.units(self._unit_names()) if self._storage.is_client else {}
-        open_to_all = self._who_may_write()
+        inspections = run_all(
+            {share["name"]: self._read_work(share) for share in self._shares}, self._owners, timeout_s
+        )
+        # After the inspections, which trigger the automounts: before its first use the mount has no state.
+        units = state.read_units(self._unit_names()) if self._storage.is_client else {}
+        open_to_all = self._test_write_access()
         counted: set[str] = set()
         deployed = False
         for share in self._shares:
             todo = ""
             if self._storage.is_client:
-                automount, mount = (units[unit_name(share["path"], kind)] for kind in ("automount", "mount"))
+                automount, mount = (units[make_unit_name(share["path"], kind)] for kind in ("automount", "mount"))
                 todo = storage_checks.judge_units(checks, share, automount, mount)
                 deployed = deployed or automount.load != "not-found"
-            outcome = looks[share["name"]]
+            outcome = inspections[share["name"]]
             if outcome.error:
-                self._report_silence(checks, share, outcome.error, todo)
+                self._add_unanswered(checks, share, outcome.error, todo)
                 continue
-            deployed = deployed or not outcome.value["sight"]["marker"]["error"]
+            deployed = deployed or not outcome.value["inspected"]["marker"]["error"]
             self._judge_share(checks, share, outcome.value, todo)
-            # The disks of the server are looked at there, each once.
-            sight = outcome.value["sight"]
-            if not self._storage.is_client and sight["device"] not in counted:
-                counted.add(sight["device"])
+            # The file systems of the server are checked on the server, each once.
+            inspected = outcome.value["inspected"]
+            if not self._storage.is_client and inspected["device"] not in counted:
+                counted.add(inspected["device"])
                 storage_checks.judge_inodes(
-                    checks, share["path"], sight["inodes"], sight["free_inodes"], share=share["name"]
+                    checks, share["path"], inspected["inodes"], inspected["free_inodes"], share=share["name"]
                 )
             if share["name"] in open_to_all:
                 storage_checks.judge_closed(checks, self._storage, share, open_to_all[share["name"]])
         system, device = os.statvfs("/"), os.stat("/").st_dev
         if f"{os.major(device)}:{os.minor(device)}" not in counted:
             storage_checks.judge_inodes(checks, "/", system.f_files, system.f_favail)
-        # A disk of this host has no other clock to compare with.
+        # A local file system has no other clock to compare with.
         clocks_s = {name: result["clock_s"] for name, result in self._written().items() if result.get("network")}
         if clocks_s:
             storage_checks.judge_clock(checks, clocks_s)
         if self._storage.server and self._storage.provider == "nfs":
             self._read_server(checks)
-        elif self._storage.is_client and state.read(CLIENT_QUIET):
+        elif self._storage.is_client and state.read_text(CLIENT_QUIET):
             self._check_listeners(checks)
         return deployed
 
     def _written(self) -> dict[str, dict[str, Any]]:
-        """What this host's own first phase did on each share; nothing in check mode."""
+        """Return what this host's first phase did on each share; nothing in check mode."""
         if not self._writes:
             return {}
         nothing = {"error": "the first part of this verification gave no result"}
@@ -222,50 +226,50 @@ class Verification:
         }
 
         def work() -> dict[str, Any]:
-            sight = inspection.look(share["path"])
-            return {"sight": sight, "nonces": inspection.read_nonces(share["path"], expected)}
+            inspected = inspection.inspect(share["path"])
+            return {"inspected": inspected, "nonces": inspection.read_nonces(share["path"], expected)}
 
         return work
 
-    def _judge_share(self, checks: Checks, share: Mapping[str, str], looked: Mapping[str, Any], todo: str) -> None:
-        storage, sight = self._storage, looked["sight"]
+    def _judge_share(self, checks: Checks, share: Mapping[str, str], outcome: Mapping[str, Any], todo: str) -> None:
+        storage, inspected = self._storage, outcome["inspected"]
         before = len(checks.list)
-        if storage_checks.judge_mount(checks, storage, share, sight, todo) == "not mounted":
+        if storage_checks.judge_mount(checks, storage, share, inspected, todo) == "not mounted":
             return
-        storage_checks.judge_marker(checks, storage, share, sight)
-        well = all(check["ok"] for check in checks.list[before:])
-        storage_checks.judge_space(checks, storage, share, sight)
+        storage_checks.judge_marker(checks, storage, share, inspected)
+        healthy = all(check["ok"] for check in checks.list[before:])
+        storage_checks.judge_space(checks, storage, share, inspected)
         if storage.is_client:
-            storage_checks.judge_options(checks, storage, share, sight["mount"])
+            storage_checks.judge_options(checks, storage, share, inspected["mount"])
             if share["kind"] == "models":
-                text = state.read(f"/sys/class/bdi/{sight['device']}/read_ahead_kb").strip()
+                text = state.read_text(f"/sys/class/bdi/{inspected['device']}/read_ahead_kb").strip()
                 storage_checks.judge_read_ahead(checks, storage, share, int(text) if text.isdigit() else None)
         written = self._written().get(share["name"])
-        # Nothing is written to the wrong share, and then what is wrong about it was told just now.
+        # Nothing is written to the wrong share, and its problem was reported just above.
         if storage.is_read_only(share):
             if written and "refused_write" in written:
                 storage_checks.judge_refused_write(checks, share, written)
-        elif written and (well or not written.get("refused")):
+        elif written and (healthy or not written.get("refused")):
             storage_checks.judge_written(checks, storage, share, written)
-        if looked["nonces"]:
-            storage_checks.judge_nonces(checks, share, looked["nonces"])
+        if outcome["nonces"]:
+            storage_checks.judge_nonces(checks, share, outcome["nonces"])
 
-    def _report_silence(self, checks: Checks, share: Mapping[str, str], error: str, todo: str) -> None:
-        step = storage_checks.again(checks.host)
+    def _add_unanswered(self, checks: Checks, share: Mapping[str, str], error: str, todo: str) -> None:
+        step = storage_checks.rerun_step(checks.host)
         if self._storage.is_client and not todo:
             step = f"see whether the storage server {self._storage.server_address} runs; if it does, {step}"
-        mount = mount_options.effective_mount(state.mount_table(), share["path"])
-        there = f"{mount.fstype} from {mount.source} is mounted" if mount else "nothing is mounted there"
+        mount = mount_options.effective_mount(state.read_mount_table(), share["path"])
+        mounted = f"{mount.fstype} from {mount.source} is mounted" if mount else "nothing is mounted there"
         checks.add(
             "storage.mounted",
             False,
             share=share["name"],
-            seen=f"{there if self._storage.is_client else share['path']}: {error}",
+            seen=f"{mounted if self._storage.is_client else share['path']}: {error}",
             expected=f"{share['path']} answers",
             todo=todo or step,
         )
 
-    def _who_may_write(self) -> dict[str, bool]:
+    def _test_write_access(self) -> dict[str, bool]:
         outcome = run_one(
             lambda: {share["name"]: inspection.may_write(share["path"]) for share in self._shares}, NOBODY, SHORT_S
         )
@@ -295,21 +299,21 @@ class Verification:
         )
 
     def _unit_names(self) -> list[str]:
-        return [unit_name(share["path"], kind) for share in self._shares for kind in ("automount", "mount")]
+        return [make_unit_name(share["path"], kind) for share in self._shares for kind in ("automount", "mount")]
 
     def _read_server(self, checks: Checks) -> None:
-        shown = exports.parse_shown(state.run("exportfs", "-s"))
-        table = state.mount_table()
+        shown = exports.parse_exportfs(state.run_program("exportfs", "-s"))
+        table = state.read_mount_table()
         server_checks.judge_exports(checks, self._storage, self._shares, self._options["clients"], shown, table=table)
         server_checks.judge_file_systems(checks, self._storage, self._shares, table)
-        nfsd = {name: state.read(f"/proc/fs/nfsd/{name}") for name in ("threads", "versions", "portlist")}
+        nfsd = {name: state.read_text(f"/proc/fs/nfsd/{name}") for name in ("threads", "versions", "portlist")}
         server_checks.judge_nfsd(checks, nfsd, self._options["server_threads"])
         self._check_listeners(checks)
 
     def _check_listeners(self, checks: Checks) -> None:
         listeners = sockets.read_listeners()
-        holders = sockets.find_programs(one.inode for one in listeners)
-        server_checks.judge_listeners(checks, listeners, holders, client=self._storage.is_client)
+        programs = sockets.find_programs(one.inode for one in listeners)
+        server_checks.judge_listeners(checks, listeners, programs, client=self._storage.is_client)
 
     # firewall and services
 
@@ -318,7 +322,7 @@ class Verification:
             return False
         listing = None
         with contextlib.suppress(ValueError):
-            listing = json.loads(state.run("nft", "--json", "list", "table", *TABLE))
+            listing = json.loads(state.run_program("nft", "--json", "list", "table", *TABLE))
         nft_rules.judge_firewall(
             checks,
             listing,
@@ -338,18 +342,18 @@ class Verification:
         return str(self._options["address"]) if self._options["firewall_enabled"] else "127.0.0.1"
 
     @staticmethod
-    def _settled_units(names: list[str]) -> dict[str, Unit]:
-        """The states of units; one that is starting, or about to be started again, is waited for."""
+    def _wait_for_units(names: list[str]) -> dict[str, Unit]:
+        """Return the states of units; wait for those that are starting or about to be restarted."""
         deadline = time.monotonic() + service_checks.START_BOUND_S
         while True:
-            units = state.units(names)
+            units = state.read_units(names)
             if not any(unit.active == "activating" for unit in units.values()) or time.monotonic() >= deadline:
                 return units
             time.sleep(service_probe.POLL_S)
 
     def _read_services(self, checks: Checks) -> bool:
-        units = self._settled_units([self._options[f"{name}_unit"] for name in ("ollama", "comfyui", "backend")])
-        around = service_checks.Surroundings(
+        units = self._wait_for_units([self._options[f"{name}_unit"] for name in ("ollama", "comfyui", "backend")])
+        context = service_checks.CheckContext(
             self._host, self._account, self._peers, self._options["firewall_enabled"], self._writes
         )
         paths = {share["name"]: share for share in self._shares}
@@ -369,16 +373,16 @@ class Verification:
                 share=paths[share],
             )
             if self._options[name]:
-                check(checks, service, around)
+                check(checks, service, context)
             elif name == "backend":
-                # A studio has one, and every host is its client.
-                service_checks.check_backend_elsewhere(checks, service, around)
+                # A studio has one backend, and every host is its client.
+                service_checks.check_backend_elsewhere(checks, service, context)
         return any(unit.load not in ("not-found", "") for unit in units.values())
 
     # cleanup
 
     def cleanup(self) -> dict[str, Any]:
-        """Take away what this verification wrote here. A share that does not answer keeps it until the next one."""
+        """Remove what this verification wrote. A share that does not answer keeps it until the next verification."""
         if not self._writes:
             return {"removed": []}
         run_id = self._options["run_id"]

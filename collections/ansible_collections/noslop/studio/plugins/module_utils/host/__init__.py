@@ -2,5 +2,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Read and change the host: files, processes, sockets, mounts, units and cards.
 
-Owns what any role needs of a Linux host. May touch files and processes. Knows nothing of shares or services.
+Owns what any role needs of a Linux host. May touch files and processes. Never refers to shares or services.
 """

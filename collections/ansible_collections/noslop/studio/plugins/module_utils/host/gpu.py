@@ -1,10 +1,10 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which graphics cards a host has, whether ComfyUI and Ollama can compute on them, and if not, why.
+"""Find the graphics cards of a host, and decide whether ComfyUI and Ollama can compute on them.
 
-Three sources, in this order: what ``nvidia-smi`` says, what ``rocm-smi`` or ``/sys/class/kfd`` says, and the PCI bus,
-which also shows cards that no driver makes usable. Everything here parses text and reads below a given root; only
-:func:`run_program` starts a process.
+Three sources, in this order: ``nvidia-smi``, ``rocm-smi`` or ``/sys/class/kfd``, and the PCI bus, which also shows
+cards without a usable driver. Everything here parses text and reads below a given root; only :func:`run_program`
+starts a process.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 MIB = 1024 * 1024
-#: Less memory than this holds no image model: an old display card, or a slice of main memory.
+#: No image model fits into less memory: an old display card, or a part of main memory.
 LEAST_MEMORY_MIB = 2048
 #: PCI classes of graphics: VGA controller, 3D controller.
 PCI_CLASSES = ("0x0300", "0x0302")
 PCI_VENDORS = {"0x10de": "nvidia", "0x1002": "amd", "0x8086": "intel"}
-#: Intel's integrated graphics always sits here.
+#: The PCI address of Intel's integrated graphics, always the same.
 INTEL_INTEGRATED_SLOT = "0000:00:02.0"
 PCI_IDS_FILES = ("usr/share/misc/pci.ids", "usr/share/hwdata/pci.ids")
 NVIDIA_SMI = (
@@ -34,16 +34,16 @@ NVIDIA_SMI = (
     "--format=csv",
 )
 ROCM_SMI = ("rocm-smi", "--showproductname", "--showmeminfo", "vram", "--showdriverversion", "--showbus", "--json")
-#: A driver that hangs must not hang the run.
+#: A driver that hangs must not block the run.
 PROGRAM_TIMEOUT_S = 30.0
 
-#: Runs a program and gives its exit code and its output, or ``None`` where there is no such program.
+#: Runs a program and returns its exit code and its output, or ``None`` where it is not installed.
 Runner = Callable[[tuple[str, ...]], "tuple[int, str] | None"]
 
 
 @dataclass
 class Gpu:
-    """One card. ``why`` says why it cannot be used, and is empty when it can."""
+    """One card. ``why`` is the reason why it cannot be used, and is empty when it can."""
 
     vendor: str
     name: str
@@ -51,38 +51,38 @@ class Gpu:
     driver: str | None = None
     usable: bool = True
     why: str = ""
-    #: PCI address, to see that two sources speak of one card. Not part of the facts.
+    #: PCI address, by which entries of two sources are recognised as one card. Not part of the facts.
     slot: str = field(default="", repr=False)
 
     def as_fact(self) -> dict[str, Any]:
-        """The card as a host's facts carry it."""
+        """Return the card as a host's facts contain it."""
         fact = asdict(self)
         del fact["slot"]
         return fact
 
 
 def find_gpus(run: Runner, root: str = "/") -> list[Gpu]:
-    """Every graphics card of NVIDIA, AMD and Intel on this host.
+    """Return every graphics card of NVIDIA, AMD and Intel on this host.
 
     Args:
         run: how to run a program; see :data:`Runner`.
         root: directory that holds ``sys``, for tests.
     """
     on_bus = read_pci(root)
-    found, nvidia_trouble = _nvidia(run)
-    found += _amd(run, root, on_bus)
-    known = {gpu.slot for gpu in found if gpu.slot}
-    # A source that does not say where its cards sit accounts for all cards of its vendor.
-    placeless = {gpu.vendor for gpu in found if not gpu.slot}
+    cards, nvidia_problem = _nvidia(run)
+    cards += _amd(run, root, on_bus)
+    listed_slots = {gpu.slot for gpu in cards if gpu.slot}
+    # A source without PCI addresses stands for all cards of its vendor.
+    vendors_without_slots = {gpu.vendor for gpu in cards if not gpu.slot}
     for gpu in on_bus:
-        if gpu.slot in known or gpu.vendor in placeless:
+        if gpu.slot in listed_slots or gpu.vendor in vendors_without_slots:
             continue
-        found.append(_judge_bare(gpu, nvidia_trouble))
-    return [_judge_memory(gpu) for gpu in found]
+        cards.append(_judge_bare(gpu, nvidia_problem))
+    return [_judge_memory(gpu) for gpu in cards]
 
 
 def run_program(command: tuple[str, ...]) -> tuple[int, str] | None:
-    """Run a vendor's tool; ``None`` when the host does not have it."""
+    """Run a vendor's tool; return ``None`` when it is not installed."""
     try:
         done = subprocess.run(
             command,
@@ -108,12 +108,12 @@ def parse_nvidia_smi(text: str) -> list[Gpu]:
         return []
     # "memory.total [MiB]": the unit is part of the column's title.
     titles = [title.split("[")[0].strip() for title in rows[head]]
-    found = []
+    cards = []
     for row in rows[head + 1 :]:
         if len(row) != len(titles):
             continue
         cell = dict(zip(titles, (value.strip() for value in row)))
-        found.append(
+        cards.append(
             Gpu(
                 vendor="nvidia",
                 name=cell["name"],
@@ -122,7 +122,7 @@ def parse_nvidia_smi(text: str) -> list[Gpu]:
                 slot=_slot(cell.get("pci.bus_id", "")),
             )
         )
-    return found
+    return cards
 
 
 def parse_rocm_smi(text: str) -> list[Gpu]:
@@ -133,12 +133,12 @@ def parse_rocm_smi(text: str) -> list[Gpu]:
     except ValueError:
         return []
     driver = str(answer.get("system", {}).get("Driver version", "")) or None
-    found = []
+    cards = []
     for card in sorted(key for key in answer if re.fullmatch(r"card\d+", key)):
         values = {key.lower(): str(value) for key, value in answer[card].items()}
         size_bytes = values.get("vram total memory (b)", "")
         names = [values.get(key, "") for key in ("card series", "card model", "card sku", "device name")]
-        found.append(
+        cards.append(
             Gpu(
                 vendor="amd",
                 name=next((name for name in names if name and not name.startswith(("0x", "N/A"))), "AMD GPU"),
@@ -147,22 +147,22 @@ def parse_rocm_smi(text: str) -> list[Gpu]:
                 slot=_slot(values.get("pci bus", "")),
             )
         )
-    return found
+    return cards
 
 
 def read_kfd(root: str) -> list[Gpu]:
-    """The GPUs that the amdgpu driver offers for computing, from ``/sys/class/kfd``."""
-    found = []
+    """Return the GPUs that the amdgpu driver offers for computing, from ``/sys/class/kfd``."""
+    cards = []
     for node in sorted(glob.glob(os.path.join(root, "sys/class/kfd/kfd/topology/nodes/*"))):
-        about = _properties(os.path.join(node, "properties"))
-        if about.get("simd_count", 0) == 0:
+        properties = _properties(os.path.join(node, "properties"))
+        if properties.get("simd_count", 0) == 0:
             continue  # a CPU
         banks = [_properties(path) for path in glob.glob(os.path.join(node, "mem_banks/*/properties"))]
         # heap types 1 and 2 are the card's own memory, visible to the processor or not (kfd_sysfs.h)
         size_bytes = sum(bank.get("size_in_bytes", 0) for bank in banks if bank.get("heap_type") in (1, 2))
-        location = about.get("location_id", 0)
-        slot = f"{about.get('domain', 0):04x}:{location >> 8 & 0xFF:02x}:{location >> 3 & 0x1F:02x}.{location & 7}"
-        found.append(
+        location = properties.get("location_id", 0)
+        slot = f"{properties.get('domain', 0):04x}:{location >> 8 & 0xFF:02x}:{location >> 3 & 0x1F:02x}.{location & 7}"
+        cards.append(
             Gpu(
                 vendor="amd",
                 name=_text(os.path.join(node, "name")) or "AMD GPU",
@@ -171,12 +171,12 @@ def read_kfd(root: str) -> list[Gpu]:
                 slot=slot,
             )
         )
-    return found
+    return cards
 
 
 def read_pci(root: str) -> list[Gpu]:
-    """Every graphics card on the PCI bus, with the kernel driver that holds it."""
-    found = []
+    """Return every graphics card on the PCI bus, with the kernel driver that is bound to it."""
+    cards = []
     for device in sorted(glob.glob(os.path.join(root, "sys/bus/pci/devices/*"))):
         vendor = PCI_VENDORS.get(_text(os.path.join(device, "vendor")))
         if vendor is None or not _text(os.path.join(device, "class")).startswith(PCI_CLASSES):
@@ -184,7 +184,7 @@ def read_pci(root: str) -> list[Gpu]:
         driver = os.path.join(device, "driver")
         size_bytes = _text(os.path.join(device, "mem_info_vram_total"))
         identity = (_text(os.path.join(device, "vendor"))[2:], _text(os.path.join(device, "device"))[2:])
-        found.append(
+        cards.append(
             Gpu(
                 vendor=vendor,
                 name=pci_name(root, *identity) or f"{vendor} {':'.join(identity)}",
@@ -193,11 +193,11 @@ def read_pci(root: str) -> list[Gpu]:
                 slot=os.path.basename(device),
             )
         )
-    return found
+    return cards
 
 
 def pci_name(root: str, vendor: str, device: str) -> str:
-    """A card's name from the host's ``pci.ids``, or an empty string."""
+    """Return a card's name from the host's ``pci.ids``, or an empty string."""
     for path in PCI_IDS_FILES:
         try:
             with open(os.path.join(root, path), encoding="utf-8", errors="replace") as stream:
@@ -220,7 +220,7 @@ def _name_in_ids(lines: Any, vendor: str, device: str) -> str:
 
 
 def _nvidia(run: Runner) -> tuple[list[Gpu], str]:
-    """The cards that NVIDIA's driver offers, and what its tool said where it offers none."""
+    """Return the cards that NVIDIA's driver offers, and the problem of a card that is not among them."""
     answer = run(NVIDIA_SMI)
     if answer is None:
         return [], "nvidia-smi is not installed"
@@ -233,34 +233,34 @@ def _nvidia(run: Runner) -> tuple[list[Gpu], str]:
 
 def _amd(run: Runner, root: str, on_bus: list[Gpu]) -> list[Gpu]:
     answer = run(ROCM_SMI)
-    found = parse_rocm_smi(answer[1]) if answer is not None and answer[0] == 0 else []
-    found = found or read_kfd(root)
+    cards = parse_rocm_smi(answer[1]) if answer is not None and answer[0] == 0 else []
+    cards = cards or read_kfd(root)
     by_slot = {gpu.slot: gpu for gpu in on_bus}
-    for gpu in found:
+    for gpu in cards:
         bare = by_slot.get(gpu.slot)
         if bare is None:
             continue
         gpu.memory_mib = gpu.memory_mib or bare.memory_mib
-        # kfd calls a card by its chip ("navi31"); the bus knows the name on the box
+        # kfd names a card by its chip ("navi31"), pci.ids by its product name
         if gpu.driver == "amdgpu" and ":" not in bare.name:
             gpu.name = bare.name
-    return found
+    return cards
 
 
-def _judge_bare(gpu: Gpu, nvidia_trouble: str) -> Gpu:
-    """Decide about a card that only the bus knows."""
+def _judge_bare(gpu: Gpu, nvidia_problem: str) -> Gpu:
+    """Decide whether a card that only the PCI bus shows can be used."""
     if gpu.vendor == "intel" and gpu.slot == INTEL_INTEGRATED_SLOT:
         gpu.why = "integrated graphics, which shares the processor's memory: the processor is used instead"
     elif gpu.vendor == "intel" and gpu.driver in ("i915", "xe"):
         return gpu
     elif gpu.driver == "vfio-pci":
-        gpu.why = "handed to virtual machines (driver vfio-pci); give it back to the host to use it here"
+        gpu.why = "assigned to virtual machines (driver vfio-pci); assign it to the host to use it here"
     elif gpu.driver == "nouveau":
         gpu.why = "driven by nouveau, which cannot compute; install NVIDIA's own driver and restart"
     elif gpu.driver is None:
         gpu.why = "hardware present, no driver; install the vendor's driver and restart"
     elif gpu.vendor == "nvidia":
-        gpu.why = f"{nvidia_trouble}; install or repair NVIDIA's driver and its tools"
+        gpu.why = f"{nvidia_problem}; install or repair NVIDIA's driver and its tools"
     elif gpu.vendor == "amd":
         gpu.why = f"driver {gpu.driver} offers it for display only (not in /sys/class/kfd); see AMD's list for ROCm"
     else:
@@ -277,7 +277,7 @@ def _judge_memory(gpu: Gpu) -> Gpu:
 
 
 def _slot(text: str) -> str:
-    """``00000000:01:00.0`` and ``0000:01:00.0`` as the kernel writes it."""
+    """Return a PCI address (``00000000:01:00.0`` or ``0000:01:00.0``) as the kernel writes it."""
     match = re.fullmatch(r"(?:0000)?([0-9a-f]{4}):([0-9a-f]{2}):([0-9a-f]{2}\.[0-7])", text.strip().lower())
     return ":".join(match.groups()) if match else ""
 

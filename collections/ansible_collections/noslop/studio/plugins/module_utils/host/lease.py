@@ -1,9 +1,9 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The lease on the storage server: which run may change the studio, seen by every controller.
+"""Acquire, renew and release the lease on the storage server, which allows one run to change the studio.
 
 One file in a directory of root's, written under a lock of the directory. Times are those of the server's clock. A run
-renews its lease at the start of each playbook; one that was not renewed for ``EXPIRY_S`` is nobody's any more.
+renews its lease at the start of each playbook; a lease that was not renewed for ``EXPIRY_S`` has expired.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 
-#: Memory that a restart of the server clears, as it ends every run's work there.
+#: In memory: a restart of the server ends every run there, and removes the lease with it.
 DIRECTORY = "/run/noslop-lease"
-#: Longer than any playbook takes: a run that lost its lease would not notice.
+#: Longer than any playbook runs: a run would not notice that its lease has expired.
 EXPIRY_S = 2 * 3600.0
 _NAME = "lease.json"
 
@@ -36,7 +36,7 @@ class Run:
     #: ``account@controller``
     holder: str
     pid: int
-    #: where the process lives and when it started, for whoever asks whether it still does
+    #: where the process runs and when it started, to decide whether it still runs
     machine: str
     boot: str
     namespace: str
@@ -45,18 +45,18 @@ class Run:
 
 @dataclass(frozen=True)
 class Lease:
-    """A run that may change the studio, and since when."""
+    """A run that may change the studio, with the times of acquisition and renewal."""
 
     run: Run
     acquired: float
     renewed: float
 
     def is_valid(self, now: float) -> bool:
-        """Return whether it still holds. One that was renewed in the future, by a wrong clock, does not."""
+        """Return whether it has not expired. One that was renewed in the future, by a wrong clock, is not valid."""
         return -EXPIRY_S < now - self.renewed < EXPIRY_S
 
     def refusal(self, now: float) -> str:
-        """Return what to tell the run that has to wait."""
+        """Return the message for the run that has to wait."""
         return (
             f"{self.run.holder} (process {self.run.pid} there) has been changing this studio since "
             f"{_time(self.acquired)}, {_minutes(now - self.acquired)} ago. Wait until that run has ended. If it is cut "
@@ -70,13 +70,13 @@ def acquire(directory: str, run: Run, now: float, *, replaces: str = "", overrid
 
     Args:
         directory: where the lease lies.
-        run: who asks.
+        run: the run that asks.
         now: the time, in seconds since 1970.
         replaces: a run that may be replaced, since its process has ended.
         override: replace any.
 
     Returns:
-        The lease of another run that is in the way; None when ``run`` has it now.
+        The lease of another run that is valid; None when ``run`` has it now.
     """
     with _locked(directory) as descriptor:
         before = _read(descriptor)
@@ -88,7 +88,7 @@ def acquire(directory: str, run: Run, now: float, *, replaces: str = "", overrid
 
 
 def release(directory: str, run: Run, *, override: bool = False) -> None:
-    """Release the lease, where it is this run's; with ``override`` whoever has it."""
+    """Release the lease where it is this run's; with ``override`` that of any run."""
     if not os.path.isdir(directory):
         return
     with _locked(directory) as descriptor:
@@ -100,8 +100,8 @@ def release(directory: str, run: Run, *, override: bool = False) -> None:
         os.rmdir(directory)
 
 
-def look(directory: str) -> Lease | None:
-    """Return the lease as it is, without changing anything."""
+def read(directory: str) -> Lease | None:
+    """Return the current lease, without changing anything."""
     try:
         descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     except FileNotFoundError:
@@ -114,7 +114,7 @@ def look(directory: str) -> Lease | None:
 
 @contextlib.contextmanager
 def _locked(directory: str) -> Iterator[int]:
-    """Lock the directory, which is made where it is missing."""
+    """Lock the directory, and make it where it is missing."""
     while True:
         with contextlib.suppress(FileExistsError):
             os.mkdir(directory, 0o700)
@@ -136,7 +136,7 @@ def _locked(directory: str) -> Iterator[int]:
 
 
 def _read(descriptor: int) -> Lease | None:
-    """Return the lease in a directory; None where there is none, or one that makes no sense."""
+    """Return the lease in a directory; None where there is none, or one that cannot be parsed."""
     try:
         with open(os.open(_NAME, os.O_RDONLY | os.O_NOFOLLOW, dir_fd=descriptor), encoding="utf-8") as file:
             data = json.load(file)

@@ -1,9 +1,9 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Who uses a mounted file system.
+"""Find the processes that use a mounted file system.
 
-Reads ``/proc`` only and never asks the file system itself, so that the answer comes even when its server is away,
-where fuser(1) and lsof(8) would block.
+Reads ``/proc`` only and never the file system itself, so that it also works while its server is down, where fuser(1)
+and lsof(8) would block.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from ansible_collections.noslop.studio.plugins.module_utils.host.mountinfo impor
 
 
 @dataclass(frozen=True)
-class Holder:
-    """One process and one thing that it has open below a mount point."""
+class MountUser:
+    """One process and one path that it uses below a mount point."""
 
     pid: int
     name: str
@@ -26,23 +26,25 @@ class Holder:
     unit: str
 
     def __str__(self) -> str:
-        """For messages."""
+        """Return a phrase for messages."""
         return f"{self.name} (pid {self.pid}) uses {self.path}"
 
 
-def holders_of(points: Sequence[str]) -> list[Holder]:
-    """Processes that work in, run from, map or have open anything on the file systems mounted at ``points``."""
+def find_mount_users(points: Sequence[str]) -> list[MountUser]:
+    """Return the processes that use the file systems at ``points``, by working directory, program, map or open file."""
     with open("/proc/self/mountinfo", encoding="utf-8") as stream:
-        ours = [mount for mount in parse_mountinfo(stream.read()) if mount.point in points and mount.fstype != "autofs"]
-    # The same file system may be mounted elsewhere in a container; (device, root) says that it is the same.
-    wanted = {(mount.device, mount.root) for mount in ours}
-    found = []
+        mounts = [
+            mount for mount in parse_mountinfo(stream.read()) if mount.point in points and mount.fstype != "autofs"
+        ]
+    # The same file system may be mounted elsewhere in a container; it has the same device and root there.
+    wanted = {(mount.device, mount.root) for mount in mounts}
+    users = []
     for pid in sorted(int(name) for name in os.listdir("/proc") if name.isdigit()):
-        with contextlib.suppress(OSError):  # it may end, or have ended, while it is looked at
+        with contextlib.suppress(OSError):  # the process may end meanwhile
             path = _first_use(pid, wanted) if wanted else ""
             if path:
-                found.append(Holder(pid, _text(pid, "comm").strip(), path, _unit(pid)))
-    return found
+                users.append(MountUser(pid, _text(pid, "comm").strip(), path, _unit(pid)))
+    return users
 
 
 def _first_use(pid: int, wanted: set[tuple[str, str]]) -> str:
@@ -66,7 +68,7 @@ def _mount_ids(text: str, mounts: list[Mount]) -> set[str]:
 
 
 def _open_file(pid: int, mount_ids: set[str]) -> str:
-    """A descriptor's mount is known by number (proc_pid_fdinfo(5)), in whatever namespace its path is told."""
+    """Return a file that a process has open, by the mount's number (proc_pid_fdinfo(5)), the same in all namespaces."""
     for number in os.listdir(f"/proc/{pid}/fdinfo"):
         with contextlib.suppress(OSError):
             for line in _text(pid, f"fdinfo/{number}").splitlines():
@@ -85,13 +87,13 @@ def _mapped_file(pid: int, mounts: list[Mount]) -> str:
 
 
 def _hexadecimal(device: str) -> str:
-    """``0:46`` as /proc/<pid>/maps writes it: ``00:2e``."""
+    """Return a device such as ``0:46`` as /proc/<pid>/maps writes it: ``00:2e``."""
     major, _, minor = device.partition(":")
     return f"{int(major):02x}:{int(minor):02x}"
 
 
 def _unit(pid: int) -> str:
-    """The systemd unit whose control group a process is in; empty when it is in none."""
+    """Return the systemd unit whose control group a process is in; empty when it is in none."""
     for line in _text(pid, "cgroup").splitlines():
         for part in reversed(line.split("/")):
             if part.endswith((".service", ".scope")):

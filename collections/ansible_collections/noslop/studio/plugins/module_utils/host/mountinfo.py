@@ -1,19 +1,19 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the kernel says is mounted where. Reads text only: to ask a mounted path itself may block for ever."""
+"""Parse the kernel's table of mounts. Text only: access to a mounted path may block for ever."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
 
-#: File systems whose data lies on another machine. A FUSE file system counts by its subtype.
+#: File systems whose data lies on another machine. A FUSE file system is named by its subtype.
 NETWORK_TYPES = frozenset(
     {"nfs", "nfs4", "cifs", "smb3", "ceph", "glusterfs", "lustre", "gpfs", "beegfs", "afs", "9p", "virtiofs"}
     | {"ocfs2", "gfs2", "orangefs", "fuse.ceph", "fuse.ceph-fuse", "fuse.juicefs", "fuse.glusterfs", "fuse.sshfs"}
     | {"fuse.rclone", "fuse.moosefs", "fuse.mfs", "fuse.lizardfs", "fuse.seaweedfs", "fuse.s3fs"}
 )
-#: File systems that forget everything when the machine restarts.
+#: File systems whose content is lost when the machine restarts.
 VOLATILE_TYPES = frozenset({"tmpfs", "ramfs"})
 
 _OCTAL = re.compile(r"\\([0-7]{3})")
@@ -21,7 +21,7 @@ _OCTAL = re.compile(r"\\([0-7]{3})")
 
 @dataclass(frozen=True)
 class Mount:
-    """One line of ``/proc/self/mountinfo``; ``options`` holds those of the mount and of the file system."""
+    """One line of ``/proc/self/mountinfo``; ``options`` are those of the mount and of the file system."""
 
     point: str
     fstype: str
@@ -32,13 +32,13 @@ class Mount:
 
     @property
     def is_network(self) -> bool:
-        """Whether the data lies on another machine."""
+        """Return whether the data lies on another machine."""
         return self.fstype in NETWORK_TYPES
 
 
 def parse_mountinfo(text: str) -> list[Mount]:
     """Parse ``/proc/<pid>/mountinfo`` (proc_pid_mountinfo(5)), in the order of mounting."""
-    found: list[Mount] = []
+    mounts: list[Mount] = []
     for line in text.splitlines():
         before, separator, after = line.partition(" - ")
         left, right = before.split(" "), after.split(" ")
@@ -46,7 +46,7 @@ def parse_mountinfo(text: str) -> list[Mount]:
             continue
         options = split_options(left[5])
         options.update(split_options(right[2]))
-        found.append(
+        mounts.append(
             Mount(
                 point=_unescape(left[4]),
                 fstype=right[0],
@@ -56,22 +56,22 @@ def parse_mountinfo(text: str) -> list[Mount]:
                 options=options,
             )
         )
-    return found
+    return mounts
 
 
 def split_options(text: str) -> dict[str, str]:
-    """``rw,vers=4.2,hard`` as a dictionary; a word alone has an empty value."""
+    """Return options such as ``rw,vers=4.2,hard`` as a dictionary; a word alone has an empty value."""
     words = (word.partition("=") for word in text.split(",") if word)
     return {name: value for name, _, value in words}
 
 
 def mount_at(mounts: list[Mount], path: str) -> Mount | None:
-    """What is mounted at exactly ``path``; the last one hides those before."""
+    """Return the mount at exactly ``path``; the last one hides those before."""
     return next((mount for mount in reversed(mounts) if mount.point == path), None)
 
 
-def mount_holding(mounts: list[Mount], path: str) -> Mount | None:
-    """The mount that ``path`` lies on: the longest mount point that leads to it, and of equals the last."""
+def mount_containing(mounts: list[Mount], path: str) -> Mount | None:
+    """Return the mount that ``path`` lies on: the one with the longest mount point above it, and of equals the last."""
     best: Mount | None = None
     for mount in mounts:
         if is_below(path, mount.point) and (best is None or len(mount.point) >= len(best.point)):
@@ -80,17 +80,17 @@ def mount_holding(mounts: list[Mount], path: str) -> Mount | None:
 
 
 def is_below(path: str, directory: str) -> bool:
-    """Whether ``path`` is ``directory`` or lies in it; both absolute and normalised."""
+    """Return whether ``path`` is ``directory`` or lies in it; both absolute and normalised."""
     return path == directory or path.startswith(directory.rstrip("/") + "/")
 
 
 def parents(path: str) -> list[str]:
-    """Every directory above ``path``, the nearest first, ``/`` last."""
-    found: list[str] = []
+    """Return every directory above ``path``, the nearest first, ``/`` last."""
+    directories: list[str] = []
     while path != "/":
         path = path.rpartition("/")[0] or "/"
-        found.append(path)
-    return found
+        directories.append(path)
+    return directories
 
 
 def _unescape(text: str) -> str:

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 
 from ansible_collections.noslop.studio.plugins.module_utils.host import mountinfo, worker_processes
 
-#: ComfyUI ends within this after a polite signal unless it is in the middle of an image.
+#: ComfyUI ends within this time after SIGTERM, except while it generates an image.
 STOP_TIMEOUT_S = 30.0
 _POLL_S = 0.1
 _INTERPRETER = re.compile(r"(python|pypy)[\d.]*$")
@@ -25,86 +25,86 @@ _UNIT = re.compile(r"([^/]+\.service)(?:/|$)")
 
 @dataclass(frozen=True)
 class Process:
-    """A running program, with all that is needed to start it again."""
+    """A running program, with everything that is needed to start it again."""
 
     pid: int
-    #: ticks since boot when it started (proc_pid_stat(5)): a number alone may be another process by now
+    #: ticks since boot when it started (proc_pid_stat(5)): another process may have the same pid later
     started: int
     account: worker_processes.Account
     arguments: tuple[str, ...]
     directory: str
     environment: dict[str, str] = field(default_factory=dict, repr=False)
-    #: the system unit that it belongs to, if it does
+    #: the system unit that it belongs to, if any
     unit: str = ""
-    #: the same for a unit of its user's own service manager
+    #: the unit of its user's own service manager that it belongs to, if any
     user_unit: str = ""
 
     def describe(self) -> str:
-        """The process as a person would look for it."""
-        return f"process {self.pid} ({' '.join(self.arguments)[:120]}) of {user_name(self.account.uid)}"
+        """Return a phrase by which the user can find the process."""
+        return f"process {self.pid} ({' '.join(self.arguments)[:120]}) of {look_up_user_name(self.account.uid)}"
 
 
-def running_from(directory: str, proc: str = "/proc") -> list[Process]:
-    """Programs whose code lies in ``directory``: an interpreter that runs a script there, or an executable there.
+def find_running_from(directory: str, proc: str = "/proc") -> list[Process]:
+    """Return the programs whose code lies in ``directory``: interpreters with a script there, and executables there.
 
-    An editor, a pager or a shell that merely sits in the directory is none.
+    An editor, a pager or a shell whose working directory is there does not count.
     """
     root = os.path.realpath(directory)
     return [process for process in _all(proc) if _runs_from(process, root)]
 
 
 def mentions(process: Process, directory: str) -> bool:
-    """Whether one of a process's words is a path in ``directory``: a start script that lies there, for example."""
+    """Return whether an argument of a process is a path in ``directory``, such as a start script."""
     root = os.path.realpath(directory)
     words = [os.path.realpath(os.path.join(process.directory, word)) for word in process.arguments]
     return any(mountinfo.is_below(word, root) and os.path.exists(word) for word in words)
 
 
 def read(pid: int, proc: str = "/proc") -> Process | None:
-    """What ``/proc`` says of a process; ``None`` for kernel threads and for what is gone meanwhile."""
+    """Return a process from ``/proc``; ``None`` for kernel threads and for one that has ended."""
     return _read(proc, pid)
 
 
-def writers_below(directories: Sequence[str], proc: str = "/proc") -> list[str]:
-    """Descriptions of processes that have a file below one of the directories open for writing."""
+def find_writers_below(directories: Sequence[str], proc: str = "/proc") -> list[str]:
+    """Return descriptions of processes that have a file below one of the directories open for writing."""
     roots = [os.path.realpath(directory) for directory in directories]
-    found = []
+    descriptions = []
     for pid in _pids(proc):
         for path in _open_for_writing(f"{proc}/{pid}"):
             if any(mountinfo.is_below(path, root) for root in roots):
                 process = _read(proc, pid)
-                found.append(f"{process.describe() if process else f'process {pid}'} writes {path}")
-    return found
+                descriptions.append(f"{process.describe() if process else f'process {pid}'} writes {path}")
+    return descriptions
 
 
-def listeners(port: int, proc: str = "/proc") -> list[Process]:
-    """Processes that listen on a TCP port."""
+def find_listeners(port: int, proc: str = "/proc") -> list[Process]:
+    """Return the processes that listen on a TCP port."""
     sockets = _listening_sockets(port, proc)
-    found = []
+    processes = []
     for pid in _pids(proc) if sockets else []:
         with contextlib.suppress(OSError):
             names = [os.readlink(f"{proc}/{pid}/fd/{fd}") for fd in os.listdir(f"{proc}/{pid}/fd")]
             if sockets.intersection(names):
                 process = _read(proc, pid)
-                found += [process] if process else []
-    return found
+                processes += [process] if process else []
+    return processes
 
 
 def stop(process: Process, timeout_s: float = STOP_TIMEOUT_S) -> bool:
-    """End a process, politely and then not. Returns whether it is gone."""
-    for number, patience_s in ((signal.SIGTERM, timeout_s), (signal.SIGKILL, 5.0)):
+    """Stop a process by SIGTERM, then by SIGKILL. Returns whether it has ended."""
+    for number, wait_s in ((signal.SIGTERM, timeout_s), (signal.SIGKILL, 5.0)):
         if not is_running(process):
             return True
         with contextlib.suppress(ProcessLookupError):
             os.kill(process.pid, number)
-        deadline = time.monotonic() + patience_s
+        deadline = time.monotonic() + wait_s
         while is_running(process) and time.monotonic() < deadline:
             time.sleep(_POLL_S)
     return not is_running(process)
 
 
 def start_again(process: Process) -> None:
-    """Start what was stopped: same words, directory, environment and account. Raises OSError."""
+    """Start a program that was stopped, with the same arguments, directory, environment and account. Raises OSError."""
     subprocess.Popen(
         process.arguments,
         cwd=process.directory,
@@ -120,13 +120,13 @@ def start_again(process: Process) -> None:
 
 
 def is_running(process: Process, proc: str = "/proc") -> bool:
-    """Whether this very process still runs; one that only waits to be collected does not."""
+    """Return whether this very process still runs; a zombie does not."""
     state, started = _state(proc, process.pid)
     return started == process.started and state not in ("Z", "X", "")
 
 
-def user_name(uid: int) -> str:
-    """The account's name, or its number where the host does not know it."""
+def look_up_user_name(uid: int) -> str:
+    """Return the name of an account, or its number where the host has no name for it."""
     try:
         return pwd.getpwuid(uid).pw_name
     except KeyError:
@@ -145,7 +145,7 @@ def _pids(proc: str) -> list[int]:
 
 
 def _read(proc: str, pid: int) -> Process | None:
-    """What ``/proc`` says of a process; ``None`` for kernel threads and for what is gone meanwhile."""
+    """Return a process from ``/proc``; ``None`` for kernel threads and for one that has ended."""
     base = f"{proc}/{pid}"
     try:
         arguments = _words(f"{base}/cmdline")
@@ -169,7 +169,7 @@ def _read(proc: str, pid: int) -> Process | None:
 def _runs_from(process: Process, root: str) -> bool:
     program = process.arguments[0]
     if "/" in program:
-        # where the program's name lies, and not where a link of that name leads: a venv's python is a link
+        # the directory of the program's name, not the target of a link of that name: a venv's python is a link
         place, name = os.path.split(os.path.join(process.directory, program))
         if mountinfo.is_below(os.path.join(os.path.realpath(place), name), root):
             return True
@@ -188,25 +188,25 @@ def _open_for_writing(base: str) -> Iterator[str]:
         with contextlib.suppress(OSError, ValueError):
             path = os.readlink(f"{base}/fd/{descriptor}")
             if path.startswith("/") and not path.startswith(("/dev/", "/proc/", "/sys/")):
-                about = dict(line.split(":", 1) for line in _text(f"{base}/fdinfo/{descriptor}").splitlines())
-                if int(about["flags"], 8) & (os.O_WRONLY | os.O_RDWR):
+                fields = dict(line.split(":", 1) for line in _text(f"{base}/fdinfo/{descriptor}").splitlines())
+                if int(fields["flags"], 8) & (os.O_WRONLY | os.O_RDWR):
                     yield path
 
 
 def _listening_sockets(port: int, proc: str) -> set[str]:
-    """``socket:[inode]`` of each TCP socket that listens on the port (proc_net(5); state 0A is LISTEN)."""
-    found = set()
+    """Return ``socket:[inode]`` of each TCP socket that listens on the port (proc_net(5); state 0A is LISTEN)."""
+    sockets = set()
     for name in ("tcp", "tcp6"):
         with contextlib.suppress(OSError):
             for line in _text(f"{proc}/net/{name}").splitlines()[1:]:
                 cells = line.split()
                 if cells[3] == "0A" and int(cells[1].rpartition(":")[2], 16) == port:
-                    found.add(f"socket:[{cells[9]}]")
-    return found
+                    sockets.add(f"socket:[{cells[9]}]")
+    return sockets
 
 
 def _units(cgroup: str) -> tuple[str, str]:
-    """The system unit and the user's unit in the text of ``/proc/<pid>/cgroup``, where there are any."""
+    """Return the system unit and the user's unit in the text of ``/proc/<pid>/cgroup``, empty where there is none."""
     for line in cgroup.splitlines():
         path = line.split(":", 2)[-1]
         names = _UNIT.findall(path)
@@ -221,7 +221,7 @@ def _units(cgroup: str) -> tuple[str, str]:
 
 def _state(proc: str, pid: int) -> tuple[str, int]:
     try:
-        # the second field is the name in parentheses, and may hold anything
+        # the second field is the name in parentheses, and may contain spaces and parentheses
         cells = _text(f"{proc}/{pid}/stat").rpartition(")")[2].split()
         return cells[0], int(cells[19])
     except (OSError, IndexError, ValueError):

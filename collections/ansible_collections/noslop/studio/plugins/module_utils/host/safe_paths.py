@@ -2,10 +2,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Change files and directories as root below directories that belong to an account.
 
-Whoever owns a directory may exchange what lies in it at any moment: a directory for a link to ``/etc``, a file for a
-hard link to ``/etc/shadow``. Everything here therefore works on descriptors, which stay what they were when they
-were opened. Owner and mode of an inode that is open with ``O_PATH`` are changed through ``/proc/self/fd``, since
-fchown(2) refuses such descriptors (open(2)).
+The owner of a directory can replace its entries at any moment: a directory by a link to ``/etc``, a file by a hard link
+to ``/etc/shadow``. Everything here therefore works on descriptors, which refer to the same inode for as long as they
+are open. Owner and mode of an inode that is open with ``O_PATH`` are changed through ``/proc/self/fd``, since fchown(2)
+refuses such descriptors (open(2)).
 
 This is the only code of the collection that changes owners, modes or entries below what an account owns.
 """
@@ -21,7 +21,7 @@ from contextlib import contextmanager
 
 #: Directories open at one time while a tree is walked, well below the usual limit of 1,024 descriptors.
 MAX_DEPTH = 200
-#: Links followed on one way, as the kernel does (path_resolution(7)).
+#: Links followed on one path, as the kernel does (path_resolution(7)).
 MAX_LINKS = 40
 
 _PATH_ONLY = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -29,30 +29,30 @@ _READ_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class UnsafePath(OSError):  # noqa: N818  # an OSError by kind and by name of its attributes
-    """A path that somebody other than root could turn towards another place."""
+    """A path that an account other than root can redirect."""
 
 
 def open_directory(path: str) -> int:
     """Return a descriptor (``O_PATH``) of the directory ``path``.
 
-    Links in directories that only root can write to are followed. From the first directory on that anybody else can
-    write to, links and ``..`` are refused. A directory like ``/tmp`` passes for root's where root owns what lies in it.
+    Links in directories that only root can write to are followed. From the first directory on that another account can
+    write to, links and ``..`` are refused. A directory like ``/tmp`` counts as root's where root owns the entry in it.
 
     Raises:
-        UnsafePath: a link lies below a directory that somebody other than root can write to.
-        OSError: the directory is not there, or cannot be opened.
+        UnsafePath: a link lies below a directory that an account other than root can write to.
+        OSError: the directory is missing, or cannot be opened.
     """
     return _walk(os.path.abspath(path), path)
 
 
 def make_directory(path: str, uid: int, gid: int, mode: int) -> bool:
-    """Make the directory ``path``, or correct its owner and mode, and return whether something changed.
+    """Make the directory ``path``, or correct its owner and mode, and return whether anything changed.
 
     Parents that are missing are made as root's, mode 0755.
 
     Raises:
-        UnsafePath: a link lies below a directory that somebody other than root can write to, or in its place.
-        OSError: something else than a directory has the name.
+        UnsafePath: a link lies below a directory that an account other than root can write to, or in its place.
+        OSError: the name belongs to an entry that is no directory.
     """
     parent_path, name = os.path.split(os.path.abspath(path))
     try:
@@ -79,40 +79,40 @@ def make_directory(path: str, uid: int, gid: int, mode: int) -> bool:
 def change_owner_tree(
     path: str, from_uids: Collection[int], uid: int, gid: int, from_gids: Collection[int] | None = None
 ) -> int:
-    """Hand what ``from_uids`` own in the tree ``path`` to ``uid``, and return the number of inodes that changed.
+    """Change the owner of what ``from_uids`` own in the tree ``path`` to ``uid``; return the number of changed inodes.
 
-    The group becomes ``gid`` where it is one of ``from_gids`` (default: the numbers in ``from_uids``). What belongs to
-    anybody else stays as it is, and so does a file that has a name outside the tree: a hard link is a way to have
-    another program's file given away. What is mounted below ``path`` is left out. The top directory comes last, so
-    that a run that was interrupted is finished by the next one.
+    The group becomes ``gid`` where it is one of ``from_gids`` (default: the numbers in ``from_uids``). Inodes of other
+    owners stay as they are, and so does a file that has a name outside the tree: by a hard link an account could get
+    another program's file. What is mounted below ``path`` is skipped. The top directory is changed last, so that the
+    next run continues one that was interrupted.
 
     Raises:
-        UnsafePath: the way to ``path`` can be turned elsewhere, or the tree is deeper than ``MAX_DEPTH``.
+        UnsafePath: a directory above ``path`` can be replaced, or the tree is deeper than ``MAX_DEPTH``.
     """
     top = open_directory(path)
     with _closing(top):
         names_inside: dict[tuple[int, int], int] = {}
         for inode in _inodes(top, path):
-            about = os.fstat(inode)
-            if about.st_nlink > 1 and not stat.S_ISDIR(about.st_mode):
-                key = (about.st_dev, about.st_ino)
+            status = os.fstat(inode)
+            if status.st_nlink > 1 and not stat.S_ISDIR(status.st_mode):
+                key = (status.st_dev, status.st_ino)
                 names_inside[key] = names_inside.get(key, 0) + 1
         change = _Change(frozenset(from_uids), frozenset(from_uids if from_gids is None else from_gids), uid, gid)
         changed = 0
         for inode in _inodes(top, path):
-            about = os.fstat(inode)
-            shared = about.st_nlink > 1 and not stat.S_ISDIR(about.st_mode)
-            if not shared or names_inside.get((about.st_dev, about.st_ino)) == about.st_nlink:
-                changed += change.apply(inode, about)
+            status = os.fstat(inode)
+            shared = status.st_nlink > 1 and not stat.S_ISDIR(status.st_mode)
+            if not shared or names_inside.get((status.st_dev, status.st_ino)) == status.st_nlink:
+                changed += change.apply(inode, status)
         return changed + change.apply(top, os.fstat(top))
 
 
 def write_file(  # noqa: PLR0917  # owner and mode in the order of chown(1) and install(1)
     directory_fd: int, name: str, data: bytes, uid: int, gid: int, mode: int
 ) -> None:
-    """Write a whole file into an open directory, under ``name`` only once it is on the disk.
+    """Write a whole file into an open directory, and give it ``name`` after it is on the disk.
 
-    Whatever had the name is replaced, a link too; it is never written through.
+    An entry of that name is replaced, even a link; a link is never written through.
 
     Raises:
         UnsafePath: ``name`` is no plain name.
@@ -144,7 +144,7 @@ def read_file(path: str, limit_bytes: int) -> bytes:
     """Return the content of the regular file ``path``, at most ``limit_bytes`` of it, without following links to it.
 
     Raises:
-        UnsafePath: the file, or a directory on the way, is a link that somebody other than root can turn elsewhere.
+        UnsafePath: the file, or a directory above it, is a link that an account other than root can change.
         OSError: it is no regular file, larger than ``limit_bytes``, or cannot be read.
     """
     parent_path, name = os.path.split(os.path.abspath(path))
@@ -157,8 +157,8 @@ def read_file(path: str, limit_bytes: int) -> bytes:
                 raise _unsafe(path, name) from None
             raise OSError(error.errno, os.strerror(error.errno or 0), path) from None
     with os.fdopen(file, "rb") as stream:
-        about = os.fstat(file)
-        if not stat.S_ISREG(about.st_mode):
+        status = os.fstat(file)
+        if not stat.S_ISREG(status.st_mode):
             raise OSError(errno.EINVAL, "is no regular file", path)
         data: bytes = stream.read(limit_bytes + 1)
     if len(data) > limit_bytes:
@@ -167,10 +167,10 @@ def read_file(path: str, limit_bytes: int) -> bytes:
 
 
 def remove_tree(path: str) -> None:
-    """Remove ``path`` and everything below it. Links are removed, never followed; what is mounted there is refused.
+    """Remove ``path`` and everything below it. Links are removed, never followed; a mount point is refused.
 
     Raises:
-        UnsafePath: the way to ``path`` can be turned elsewhere.
+        UnsafePath: a directory above ``path`` can be replaced.
         OSError: something cannot be removed, or is a mount point.
     """
     parent_path, name = os.path.split(os.path.abspath(path))
@@ -178,7 +178,7 @@ def remove_tree(path: str) -> None:
         _remove_entry(parent, name, path)
 
 
-def _walk(path: str, asked: str) -> int:
+def _walk(path: str, requested: str) -> int:
     """Open each directory of an absolute path in turn."""
     todo = [part for part in path.split("/") if part][::-1]
     current = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -189,28 +189,28 @@ def _walk(path: str, asked: str) -> int:
             parent = os.fstat(current)
             follow = trusted and _is_roots(parent)
             if name == ".." and not follow:
-                raise _unsafe(asked, name)
+                raise _unsafe(requested, name)
             try:
                 inner = os.open(name, _PATH_ONLY, dir_fd=current)
             except OSError as error:
-                raise OSError(error.errno, os.strerror(error.errno or 0), asked) from None
-            about = os.fstat(inner)
-            if stat.S_ISLNK(about.st_mode):
+                raise OSError(error.errno, os.strerror(error.errno or 0), requested) from None
+            status = os.fstat(inner)
+            if stat.S_ISLNK(status.st_mode):
                 target = os.readlink("", dir_fd=inner)
                 os.close(inner)
                 links += 1
                 if not follow or links > MAX_LINKS:
-                    raise _unsafe(asked, name)
+                    raise _unsafe(requested, name)
                 todo += [part for part in target.split("/") if part and part != "."][::-1]
                 inner = os.open("/" if target.startswith("/") else ".", _PATH_ONLY | os.O_DIRECTORY, dir_fd=current)
-            elif stat.S_ISDIR(about.st_mode):
-                trusted = follow or (trusted and _is_sticky(parent) and about.st_uid in _trusted_uids())
+            elif stat.S_ISDIR(status.st_mode):
+                trusted = follow or (trusted and _is_sticky(parent) and status.st_uid in _trusted_uids())
                 # Opened again as a directory: O_PATH alone does not make an automount appear (open(2)).
                 os.close(inner)
                 inner = os.open(name, _PATH_ONLY | os.O_DIRECTORY, dir_fd=current)
             else:
                 os.close(inner)
-                raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), asked)
+                raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), requested)
             os.close(current)
             current = inner
     except BaseException:
@@ -219,14 +219,14 @@ def _walk(path: str, asked: str) -> int:
     return current
 
 
-def _is_roots(about: os.stat_result) -> bool:
-    """Whether only root, or who runs this, can change the entries of a directory."""
-    return about.st_uid in _trusted_uids() and not about.st_mode & 0o022
+def _is_roots(status: os.stat_result) -> bool:
+    """Return whether only root and the account of this process can change the entries of a directory."""
+    return status.st_uid in _trusted_uids() and not status.st_mode & 0o022
 
 
-def _is_sticky(about: os.stat_result) -> bool:
-    """Whether the entries of a directory can be changed by their owners only, as in ``/tmp`` (inode(7))."""
-    return about.st_uid in _trusted_uids() and bool(about.st_mode & stat.S_ISVTX)
+def _is_sticky(status: os.stat_result) -> bool:
+    """Return whether only their owners can change the entries of a directory, as in ``/tmp`` (inode(7))."""
+    return status.st_uid in _trusted_uids() and bool(status.st_mode & stat.S_ISVTX)
 
 
 def _trusted_uids() -> tuple[int, int]:
@@ -234,7 +234,7 @@ def _trusted_uids() -> tuple[int, int]:
 
 
 def _mount_id(descriptor: int) -> str:
-    """Return the number of the mount that an inode was reached by: a bind mount has the device of what it shows."""
+    """Return the number of the mount of a descriptor: a bind mount has the device of the original file system."""
     with open(f"/proc/self/fdinfo/{descriptor}", encoding="ascii") as stream:
         return next((line.split()[1] for line in stream if line.startswith("mnt_id:")), "")
 
@@ -248,9 +248,9 @@ def _mkdir(name: str, parent: int) -> bool:
 
 
 def _set_owner_and_mode(inode: int, uid: int, gid: int, mode: int) -> bool:
-    about = os.fstat(inode)
+    status = os.fstat(inode)
     changed = False
-    if (about.st_uid, about.st_gid) != (uid, gid):
+    if (status.st_uid, status.st_gid) != (uid, gid):
         os.chown(f"/proc/self/fd/{inode}", uid, gid)
         changed = True
     if stat.S_IMODE(os.fstat(inode).st_mode) != mode:
@@ -265,22 +265,22 @@ class _Change:
     def __init__(self, from_uids: frozenset[int], from_gids: frozenset[int], uid: int, gid: int) -> None:
         self.from_uids, self.from_gids, self.uid, self.gid = from_uids, from_gids, uid, gid
 
-    def apply(self, inode: int, about: os.stat_result) -> int:
-        """Change one inode, and return 1 where it had to be."""
-        if about.st_uid not in (*self.from_uids, self.uid):
+    def apply(self, inode: int, status: os.stat_result) -> int:
+        """Change one inode, and return the number of changes, 0 or 1."""
+        if status.st_uid not in (*self.from_uids, self.uid):
             return 0
-        uid = self.uid if about.st_uid in self.from_uids else about.st_uid
-        gid = self.gid if about.st_gid in self.from_gids else about.st_gid
-        if (uid, gid) == (about.st_uid, about.st_gid):
+        uid = self.uid if status.st_uid in self.from_uids else status.st_uid
+        gid = self.gid if status.st_gid in self.from_gids else status.st_gid
+        if (uid, gid) == (status.st_uid, status.st_gid):
             return 0
         os.chown(f"/proc/self/fd/{inode}", uid, gid)
-        if stat.S_ISDIR(about.st_mode):  # chown(2) may clear the set-group-ID bit; of a file it should
-            os.chmod(f"/proc/self/fd/{inode}", stat.S_IMODE(about.st_mode))
+        if stat.S_ISDIR(status.st_mode):  # chown(2) may clear the set-group-ID bit, which is right for files only
+            os.chmod(f"/proc/self/fd/{inode}", stat.S_IMODE(status.st_mode))
         return 1
 
 
 def _inodes(directory: int, path: str, depth: int = 0) -> Iterator[int]:
-    """Open everything below a directory in turn, each directory after what it holds, without what is mounted there."""
+    """Open every inode below a directory in turn, each directory after its content, and skip mount points."""
     if depth >= MAX_DEPTH:
         raise UnsafePath(errno.ELOOP, f"holds directories deeper than {MAX_DEPTH}", path)
     mount = _mount_id(directory)
@@ -322,7 +322,7 @@ def _remove_entry(parent: int, name: str, path: str) -> None:
 
 
 def _empty(directory: int, top: int, depth: int, path: str) -> None:
-    """Remove what a directory holds. What lies too deep is moved up to ``top`` and left to the next round."""
+    """Remove the content of a directory. What lies too deep is moved up to ``top`` for the next round."""
     for name in _names(directory):
         inode = os.open(name, _PATH_ONLY, dir_fd=directory)
         with _closing(inode):

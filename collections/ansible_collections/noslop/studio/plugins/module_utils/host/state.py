@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Read from a host what decides whether it can become part of a studio. Changes nothing, needs no package."""
+"""Read the state of a host that decides whether it can join a studio. Changes nothing, needs no package."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ from ansible_collections.noslop.studio.plugins.module_utils.nfs import exports
 OUR_EXPORTS = "/etc/exports.d/noslop.exports"
 CONNECT_S = 3.0
 PROGRAM_TIMEOUT_S = 20.0
-#: Addresses without a scope that a host may tell others: no loopback, no link-local.
+#: The host's IPv6 addresses, one a line (proc_net(5)).
 _IF_INET6 = "/proc/net/if_inet6"
 _LOCAL_ROUTE = re.compile(r"\|-- ([0-9.]+)\n\s+/32 host LOCAL")
 
 
-def read(path: str) -> str:
-    """The text of a file, empty when there is none."""
+def read_text(path: str) -> str:
+    """Return the text of a file, empty when it cannot be read."""
     try:
         with open(path, encoding="utf-8", errors="replace") as stream:
             return stream.read()
@@ -40,8 +40,8 @@ def read(path: str) -> str:
         return ""
 
 
-def accounts(names: Iterable[str]) -> dict[str, tuple[int, int, tuple[int, ...]]]:
-    """Return uid, gid and all groups of those accounts that this host knows, by name."""
+def read_accounts(names: Iterable[str]) -> dict[str, tuple[int, int, tuple[int, ...]]]:
+    """Return uid, gid and all groups of those accounts that exist on this host, by name."""
     entries = {}
     for name in names:
         with contextlib.suppress(KeyError):
@@ -50,13 +50,13 @@ def accounts(names: Iterable[str]) -> dict[str, tuple[int, int, tuple[int, ...]]
     return entries
 
 
-def mount_table() -> list[mountinfo.Mount]:
-    """Everything that is mounted, as this process sees it."""
-    return mountinfo.parse_mountinfo(read("/proc/self/mountinfo"))
+def read_mount_table() -> list[mountinfo.Mount]:
+    """Return all mounts in the mount namespace of this process."""
+    return mountinfo.parse_mountinfo(read_text("/proc/self/mountinfo"))
 
 
-def run(*command: str) -> str:
-    """What a program prints; nothing where it is not installed, fails or does not end."""
+def run_program(*command: str) -> str:
+    """Return what a program prints; nothing where it is not installed or does not end in time."""
     program = shutil.which(command[0], path="/usr/sbin:/usr/bin:/sbin:/bin")
     if program is None:
         return ""
@@ -74,10 +74,10 @@ def run(*command: str) -> str:
     return done.stdout
 
 
-def units(names: Sequence[str]) -> dict[str, Unit]:
-    """The states of systemd's units, by name."""
+def read_units(names: Sequence[str]) -> dict[str, Unit]:
+    """Return the states of systemd units, by name."""
     properties = "LoadState,ActiveState,UnitFileState,Result"
-    return parse_show(names, run("systemctl", "show", f"--property={properties}", "--", *names))
+    return parse_show(names, run_program("systemctl", "show", f"--property={properties}", "--", *names))
 
 
 def parse_os_release(text: str) -> dict[str, str]:
@@ -86,30 +86,30 @@ def parse_os_release(text: str) -> dict[str, str]:
     return {name.strip(): value.strip().strip("\"'") for name, _, value in pairs}
 
 
-def account_conflicts(name: str, uid: int, gid: int) -> list[str]:
-    """Who stands in the way of an account with this name and these numbers."""
-    found: list[str] = []
+def find_account_conflicts(name: str, uid: int, gid: int) -> list[str]:
+    """Return the accounts and groups that conflict with an account of this name and these numbers."""
+    conflicts: list[str] = []
     with contextlib.suppress(KeyError):
-        holder = pwd.getpwuid(uid).pw_name
-        if holder != name:
-            found.append(f"the account {holder} has the uid {uid}")
+        owner = pwd.getpwuid(uid).pw_name
+        if owner != name:
+            conflicts.append(f"the account {owner} has the uid {uid}")
     with contextlib.suppress(KeyError):
         group = grp.getgrgid(gid).gr_name
         if group != name:
-            found.append(f"the group {group} has the gid {gid}")
+            conflicts.append(f"the group {group} has the gid {gid}")
     with contextlib.suppress(KeyError):
         account = pwd.getpwnam(name)
         if (account.pw_uid, account.pw_gid) != (uid, gid):
-            found.append(f"the account {name} exists with {account.pw_uid}:{account.pw_gid}")
+            conflicts.append(f"the account {name} exists with {account.pw_uid}:{account.pw_gid}")
     with contextlib.suppress(KeyError):
         own = grp.getgrnam(name)
         if own.gr_gid != gid:
-            found.append(f"the group {name} exists with the gid {own.gr_gid}")
-    return found
+            conflicts.append(f"the group {name} exists with the gid {own.gr_gid}")
+    return conflicts
 
 
-def unknown_users(names: Sequence[str]) -> list[str]:
-    """Which of these accounts the host does not know."""
+def find_unknown_users(names: Sequence[str]) -> list[str]:
+    """Return those of these accounts that do not exist on the host."""
     unknown: list[str] = []
     for name in names:
         try:
@@ -119,17 +119,17 @@ def unknown_users(names: Sequence[str]) -> list[str]:
     return unknown
 
 
-def addresses() -> list[str]:
-    """The host's own addresses that others can use, from ``/proc``."""
-    found = set(_LOCAL_ROUTE.findall(read("/proc/net/fib_trie")))
-    for line in read(_IF_INET6).splitlines():
-        found.add(str(ipaddress.ip_address(bytes.fromhex(line.split()[0]))))
-    usable = [text for text in found if not ipaddress.ip_address(text).is_loopback]
+def read_addresses() -> list[str]:
+    """Return the host's own addresses that other hosts can use, from ``/proc``."""
+    assigned = set(_LOCAL_ROUTE.findall(read_text("/proc/net/fib_trie")))
+    for line in read_text(_IF_INET6).splitlines():
+        assigned.add(str(ipaddress.ip_address(bytes.fromhex(line.split()[0]))))
+    usable = [text for text in assigned if not ipaddress.ip_address(text).is_loopback]
     return sorted(text for text in usable if not ipaddress.ip_address(text).is_link_local)
 
 
 def has_address(address: str) -> bool:
-    """Whether an address belongs to this host: only then can a socket be bound to it."""
+    """Return whether an address belongs to this host: only then can a socket be bound to it."""
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as probe:
         try:
@@ -139,8 +139,8 @@ def has_address(address: str) -> bool:
     return True
 
 
-def route_error(address: str, port: int) -> tuple[str, bool]:
-    """Why a host cannot be reached, and whether that is certain. A refused connection reaches it."""
+def find_route_error(address: str, port: int) -> tuple[str, bool]:
+    """Return why a host cannot be reached, and whether that is certain. A refused connection counts as reached."""
     try:
         socket.create_connection((address, port), timeout=CONNECT_S).close()
     except ConnectionRefusedError:
@@ -152,46 +152,48 @@ def route_error(address: str, port: int) -> tuple[str, bool]:
 
 
 def supports(file_system: str, module: str) -> bool:
-    """Whether the kernel has a file system, or can load the module of it."""
-    if any(line.split()[-1:] == [file_system] for line in read("/proc/filesystems").splitlines()):
+    """Return whether the kernel has a file system, or can load its module."""
+    if any(line.split()[-1:] == [file_system] for line in read_text("/proc/filesystems").splitlines()):
         return True
     pattern = re.compile(rf"/{re.escape(module)}\.ko(\.\w+)?(:|$)", re.MULTILINE)
     base = f"/lib/modules/{platform.release()}"
-    return any(pattern.search(read(f"{base}/{name}")) for name in ("modules.dep", "modules.builtin"))
+    return any(pattern.search(read_text(f"{base}/{name}")) for name in ("modules.dep", "modules.builtin"))
 
 
-def foreign_exports() -> dict[str, str]:
-    """What the administrator exports: path to the file that says so."""
-    found: dict[str, str] = {}
+def read_foreign_exports() -> dict[str, str]:
+    """Return the administrator's exports: path to the file that exports it."""
+    paths: dict[str, str] = {}
     for file in ["/etc/exports", *sorted(glob.glob("/etc/exports.d/*.exports"))]:
         if file != OUR_EXPORTS:
-            found.update(dict.fromkeys(exports.exported_paths(read(file)), file))
-    return found
+            paths.update(dict.fromkeys(exports.parse_exports_file(read_text(file)), file))
+    return paths
 
 
 def offers_nfs3() -> bool:
-    """Whether an NFS server runs that would answer a client of version 3."""
-    threads = read("/proc/fs/nfsd/threads").strip()
-    return threads.isdigit() and int(threads) > 0 and bool({"+2", "+3"} & set(read("/proc/fs/nfsd/versions").split()))
+    """Return whether an NFS server runs that accepts clients of version 3."""
+    threads = read_text("/proc/fs/nfsd/threads").strip()
+    return (
+        threads.isdigit() and int(threads) > 0 and bool({"+2", "+3"} & set(read_text("/proc/fs/nfsd/versions").split()))
+    )
 
 
 def kernel_listens(port: int) -> bool:
-    """Whether anything listens on a TCP port, be it a process or the kernel itself."""
+    """Return whether a process or the kernel itself listens on a TCP port."""
     return any(one.port == port and one.protocol == "tcp" for one in sockets.read_listeners())
 
 
-def free_bytes(path: str) -> int:
-    """What ordinary accounts may still write where ``path`` is, or will be."""
+def read_free_bytes(path: str) -> int:
+    """Return the space that ordinary accounts may still use where ``path`` is, or will be."""
     nearest = next(directory for directory in [path, *mountinfo.parents(path)] if os.path.isdir(directory))
     space = os.statvfs(nearest)
     return space.f_bavail * space.f_frsize
 
 
-def identity() -> dict[str, object]:
-    """What tells this host from others."""
+def read_identity() -> dict[str, object]:
+    """Return the values by which hosts are distinguished."""
     return {
-        "machine_id": read("/etc/machine-id").strip(),
+        "machine_id": read_text("/etc/machine-id").strip(),
         "hostname": platform.node(),
-        "addresses": addresses(),
+        "addresses": read_addresses(),
         "epoch": time.time(),
     }

@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Ask and command systemd for several units in one call, and keep a list of what was changed."""
+"""Read and change the state of several systemd units in one call, and record the changes."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ _PROPERTIES = ("LoadState", "ActiveState", "UnitFileState", "NeedDaemonReload", 
 
 
 class SystemdError(Exception):
-    """A command to systemd failed. The message holds the command and the answer."""
+    """A command to systemd failed. The message contains the command and its output."""
 
 
 @dataclass(frozen=True)
 class Unit:
-    """State of one unit, in systemd's own words."""
+    """State of one unit, with systemd's own values."""
 
     name: str
     load: str = "not-found"
@@ -29,19 +29,19 @@ class Unit:
 
     @property
     def is_active(self) -> bool:
-        """Whether it runs, or is about to."""
+        """Return whether it runs, or is starting."""
         return self.active in ("active", "activating", "reloading")
 
 
 class Systemd:
-    """Runs ``systemctl``; in check mode it notes what it would have done."""
+    """Run ``systemctl``, and record the changes; in check mode only record them."""
 
     def __init__(self, module: Any) -> None:
         self.module = module
         self.changes: list[str] = []
 
     def show(self, names: Sequence[str]) -> dict[str, Unit]:
-        """State of the units, by name. A unit that does not exist has ``load`` ``not-found``."""
+        """Return the state of the units, by name. A unit that does not exist has ``load`` ``not-found``."""
         if not names or not os.path.isdir("/run/systemd/system"):
             return {name: Unit(name) for name in names}
         command = ["systemctl", "show", f"--property={','.join(_PROPERTIES)}", "--", *names]
@@ -51,13 +51,13 @@ class Systemd:
         return parse_show(names, out)
 
     def do(self, verb: str, *names: str) -> None:
-        """Run ``systemctl VERB NAMES`` and note it as a change."""
+        """Run ``systemctl VERB NAMES`` and record it as a change."""
         self.changes.append(" ".join(["systemctl", verb, *names]))
         if not self.module.check_mode:
             self._run(verb, *names)
 
     def reload_manager(self) -> None:
-        """Let systemd read changed unit files. Restarts nothing, and so is no change of its own."""
+        """Reload the unit files. Restarts nothing, and so is not recorded as a change."""
         if not self.module.check_mode:
             self._run("daemon-reload")
 
@@ -68,11 +68,11 @@ class Systemd:
             raise SystemdError(f"{' '.join(command)}: {(err or out).strip()}{self._journal(names)}")
 
     def _journal(self, names: Sequence[str]) -> str:
-        said = [self.last_words(name) for name in names]
-        return "".join(f" | {words}" for words in said if words)
+        journals = [self.recent_journal(name) for name in names]
+        return "".join(f" | {words}" for words in journals if words)
 
-    def last_words(self, name: str) -> str:
-        """What the unit's programs said last, on one line."""
+    def recent_journal(self, name: str) -> str:
+        """Return the last lines of a unit's journal, as one line."""
         _code, out, _err = self.module.run_command(
             ["journalctl", "--boot", "--no-pager", "--output=cat", "--lines=6", f"--unit={name}"]
         )
@@ -80,16 +80,16 @@ class Systemd:
 
 
 def parse_show(names: Sequence[str], text: str) -> dict[str, Unit]:
-    """Read what ``systemctl show`` prints: one block for each unit, in the order asked."""
+    """Parse the output of ``systemctl show``: one block for each unit, in the order of ``names``."""
     units = {name: Unit(name) for name in names}
     for name, block in zip(names, text.strip().split("\n\n")):
-        said = {key: value for key, _, value in (line.partition("=") for line in block.splitlines())}
+        properties = {key: value for key, _, value in (line.partition("=") for line in block.splitlines())}
         units[name] = Unit(
             name,
-            load=said.get("LoadState", ""),
-            active=said.get("ActiveState", ""),
-            enabled=said.get("UnitFileState", ""),
-            stale=said.get("NeedDaemonReload") == "yes",
-            result=said.get("Result", ""),
+            load=properties.get("LoadState", ""),
+            active=properties.get("ActiveState", ""),
+            enabled=properties.get("UnitFileState", ""),
+            stale=properties.get("NeedDaemonReload") == "yes",
+            result=properties.get("Result", ""),
         )
     return units

@@ -1,10 +1,10 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Run functions as another account in child processes that can be killed.
+"""Run functions as another account in worker processes that can be killed.
 
-A path on a hard NFS mount blocks for as long as its server is away (nfs(5)). Whoever touches one therefore does it
-in a child, and nobody waits for a child longer than he said, not even to collect its exit status: a process in
-uninterruptible sleep does not die before its server answers.
+A path on a hard NFS mount blocks for as long as its server is down (nfs(5)). Code that accesses one therefore runs in a
+worker process, and the caller waits no longer than its timeout, not even for the exit status: a process in
+uninterruptible sleep does not end before its server answers.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-#: How long a killed child may take to go before it is left to the init process.
-_LAST_WORDS_S = 1.0
-#: Children that answered or were killed, and whose exit status was not there yet.
-_unburied: set[int] = set()
+#: How long a killed worker may take to end before it is left to the init process.
+_KILL_GRACE_S = 1.0
+#: Workers that answered or were killed, and whose exit status was not available yet.
+_unreaped: set[int] = set()
 
 
 @dataclass(frozen=True)
 class Account:
-    """Who a child is."""
+    """The account that a worker runs as."""
 
     uid: int
     gid: int
@@ -37,23 +37,23 @@ class Account:
 
 @dataclass
 class Outcome:
-    """What a child gave: ``value``, or the ``error`` why there is none. ``hung`` says that it had to be killed."""
+    """The result of a worker: ``value``, or an ``error``. ``hung`` is true when it had to be killed."""
 
     value: Any = None
     error: str = ""
     hung: bool = False
-    took_s: float = 0.0
+    elapsed_s: float = 0.0
 
 
 @dataclass
-class _Child:
+class _Worker:
     pid: int
     pipe: int
     received: bytes = b""
 
 
 def account_for(uid: int, gid: int) -> Account:
-    """The account with these numbers, with its further groups where the host knows it."""
+    """Return the account with these numbers, with its further groups where it exists on the host."""
     try:
         name = pwd.getpwuid(uid).pw_name
     except KeyError:
@@ -64,114 +64,114 @@ def account_for(uid: int, gid: int) -> Account:
 def run_all(
     works: Mapping[str, Callable[[], Any]], account: Account | Mapping[str, Account] | None, timeout_s: float
 ) -> dict[str, Outcome]:
-    """Run every function in a child of its own, all at once, and wait for them together.
+    """Run every function in a worker of its own, all at once, and wait for them together.
 
     Args:
-        works: name to a function without arguments that returns what JSON can carry.
-        account: who they run as, all or each by its name; ``None`` leaves the account as it is.
-        timeout_s: seconds after which those that are not done are killed.
+        works: name to a function without arguments that returns a JSON value.
+        account: the account they run as, one for all or one for each name; ``None`` does not change the account.
+        timeout_s: seconds after which unfinished workers are killed.
 
     Returns:
         One outcome for each name.
     """
     outcomes = {name: Outcome() for name in works}
-    began = time.monotonic()
+    started = time.monotonic()
     with selectors.DefaultSelector() as selector:
         for name, work in works.items():
-            child = _start(work, account[name] if isinstance(account, Mapping) else account)
-            selector.register(child.pipe, selectors.EVENT_READ, (name, child))
-        _collect(selector, outcomes, began, began + timeout_s)
+            worker = _start(work, account[name] if isinstance(account, Mapping) else account)
+            selector.register(worker.pipe, selectors.EVENT_READ, (name, worker))
+        _collect(selector, outcomes, started, started + timeout_s)
         for key in list(selector.get_map().values()):
-            name, child = key.data
+            name, worker = key.data
             outcomes[name].hung = True
             outcomes[name].error = f"no answer within {timeout_s:g} s"
-            outcomes[name].took_s = time.monotonic() - began
+            outcomes[name].elapsed_s = time.monotonic() - started
             with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(child.pid, signal.SIGKILL)
-        _bury(selector)
+                os.killpg(worker.pid, signal.SIGKILL)
+        _reap_killed(selector)
     return outcomes
 
 
 def run_one(work: Callable[[], Any], account: Account | None, timeout_s: float) -> Outcome:
-    """Run one function in a child; see :func:`run_all`."""
+    """Run one function in a worker; see :func:`run_all`."""
     return run_all({"only": work}, account, timeout_s)["only"]
 
 
-def _collect(selector: selectors.BaseSelector, outcomes: dict[str, Outcome], began: float, deadline: float) -> None:
+def _collect(selector: selectors.BaseSelector, outcomes: dict[str, Outcome], started: float, deadline: float) -> None:
     while selector.get_map():
         left_s = deadline - time.monotonic()
         if left_s <= 0:
             return
         for key, _ in selector.select(left_s):
-            name, child = key.data
-            part = os.read(child.pipe, 65536)
-            child.received += part
+            name, worker = key.data
+            part = os.read(worker.pipe, 65536)
+            worker.received += part
             if not part:
-                outcomes[name] = _decode(child.received)
-                outcomes[name].took_s = time.monotonic() - began
-                _forget(selector, child)
+                outcomes[name] = _decode(worker.received)
+                outcomes[name].elapsed_s = time.monotonic() - started
+                _release(selector, worker)
 
 
-def _bury(selector: selectors.BaseSelector) -> None:
-    """Give killed children a moment: their end of the pipe closes when they are gone."""
-    deadline = time.monotonic() + _LAST_WORDS_S
+def _reap_killed(selector: selectors.BaseSelector) -> None:
+    """Wait for killed workers for a short time: their end of the pipe closes when they end."""
+    deadline = time.monotonic() + _KILL_GRACE_S
     while selector.get_map() and deadline > time.monotonic():
         for key, _ in selector.select(deadline - time.monotonic()):
             if not os.read(key.data[1].pipe, 65536):
-                _forget(selector, key.data[1])
+                _release(selector, key.data[1])
     for key in list(selector.get_map().values()):
-        _forget(selector, key.data[1])
+        _release(selector, key.data[1])
 
 
-def _forget(selector: selectors.BaseSelector, child: _Child) -> None:
-    selector.unregister(child.pipe)
-    os.close(child.pipe)
-    _unburied.add(child.pid)
-    _collect_dead()
+def _release(selector: selectors.BaseSelector, worker: _Worker) -> None:
+    selector.unregister(worker.pipe)
+    os.close(worker.pipe)
+    _unreaped.add(worker.pid)
+    _reap_ended()
 
 
-def _collect_dead() -> None:
-    """Take the exit status of children that are gone by now; the others are asked again the next time."""
-    for pid in list(_unburied):
+def _reap_ended() -> None:
+    """Collect the exit status of workers that have ended; the others stay for the next call."""
+    for pid in list(_unreaped):
         try:
-            gone, _ = os.waitpid(pid, os.WNOHANG)
+            ended, _ = os.waitpid(pid, os.WNOHANG)
         except ChildProcessError:
-            gone = pid
-        if gone:
-            _unburied.discard(pid)
+            ended = pid
+        if ended:
+            _unreaped.discard(pid)
 
 
 def _decode(received: bytes) -> Outcome:
     try:
         value, error = json.loads(received)
     except ValueError:
-        return Outcome(error="the child process ended without an answer")
+        return Outcome(error="the worker process ended without an answer")
     return Outcome(value=value, error=error)
 
 
-def _start(work: Callable[[], Any], account: Account | None) -> _Child:
+def _start(work: Callable[[], Any], account: Account | None) -> _Worker:
     read_end, write_end = os.pipe()
     pid = os.fork()
     if pid == 0:
         try:
             os.setsid()
-            _let_go_of_files(write_end)
+            _close_inherited_files(write_end)
             answer = _answer(work, account)
             with open(write_end, "wb") as stream:
                 stream.write(answer)
         finally:
             os._exit(0)
     os.close(write_end)
-    return _Child(pid, read_end)
+    return _Worker(pid, read_end)
 
 
-def _let_go_of_files(keep: int) -> None:
-    """Close what was inherited: a child that outlives us must not hold the connection to the controller open."""
+def _close_inherited_files(kept_descriptor: int) -> None:
+    """Close inherited files: a worker that outlives its parent must not keep the controller's connection open."""
     null = os.open(os.devnull, os.O_RDWR)
     for descriptor in (0, 1, 2):
         os.dup2(null, descriptor)
     for descriptor in [int(name) for name in os.listdir("/proc/self/fd")]:
-        if descriptor > 2 and descriptor != keep:
+        if descriptor > 2 and descriptor != kept_descriptor:
             with contextlib.suppress(OSError):
                 os.close(descriptor)
     os.chdir("/")
@@ -185,12 +185,12 @@ def _answer(work: Callable[[], Any], account: Account | None) -> bytes:
     except OSError as error:
         where = f" ({error.filename})" if error.filename else ""
         return json.dumps([None, f"{error.strerror or type(error).__name__}{where}"]).encode()
-    except Exception as error:  # a child has no other way to say what went wrong
+    except Exception as error:  # the answer is the worker's only way to report an error
         return json.dumps([None, f"{type(error).__name__}: {error}"]).encode()
 
 
 def become(account: Account) -> None:
-    """Turn this process into ``account`` for good. Does nothing where it is that account already.
+    """Change the account of this process to ``account`` permanently. Does nothing where it is that account already.
 
     Raises:
         PermissionError: this process may not.

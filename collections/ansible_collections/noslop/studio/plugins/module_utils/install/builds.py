@@ -1,11 +1,11 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Build program trees as an account of their own, and give them to root before anything runs from them.
+"""Build program trees as an account of their own, and change their owner to root before anything runs from them.
 
-What builds a tree runs code of others: the set-up of a source package, git on a foreign repository. It does so as the
-build account, which has no shares and no services, in a directory that nobody else can enter. When it is done, every
-process of that account is ended, the directory is taken from it, and only then is the tree looked at and given to
-root. From that moment on nothing but root can reach it, so it is walked by its paths.
+A build runs third-party code: the set-up of a source package, git on a foreign repository. It runs as the build
+account, which has no shares and no services, in a directory that no other account can enter. Afterwards every process
+of that account is killed, the directory is given to root, and only then is the tree verified and its owner changed.
+From that moment on only root can reach it, so it is walked by its paths.
 """
 
 from __future__ import annotations
@@ -32,15 +32,15 @@ _LOCK = ".lock"
 
 
 class BuildError(Exception):
-    """A tree cannot be built or may not be used, in words for the person who has to mend it."""
+    """A tree cannot be built or may not be used. The message is for the user who has to repair it."""
 
 
 @dataclass(frozen=True)
 class Build:
-    """A directory of the build account's, and one beside it that only root enters."""
+    """A directory of the build account, and one beside it that only root can enter."""
 
     directory: str
-    roots_directory: str
+    root_directory: str
     account: worker_processes.Account
 
     def run(
@@ -55,14 +55,14 @@ class Build:
         Raises:
             BuildError: it cannot be run, or failed and ``accept_failure`` is not set.
         """
-        who: dict[str, Any] = {}
+        credentials: dict[str, Any] = {}
         prefix: list[str] = []
         if not self._is_this_account():
-            who = {"user": self.account.uid, "group": self.account.gid, "extra_groups": []}
-            # A program with the set-user-ID bit gives nothing more then (no_new_privs in prctl(2)).
+            credentials = {"user": self.account.uid, "group": self.account.gid, "extra_groups": []}
+            # A program with the set-user-ID bit gains no privilege then (no_new_privs in prctl(2)).
             prefix = ["setpriv", "--no-new-privs", "--"]
-        # Into a file: a process that is left behind would keep a pipe open, and this waiting.
-        with tempfile.TemporaryFile(dir=self.roots_directory) as output:
+        # Into a file: a background process would keep a pipe open, and subprocess.run would wait for it.
+        with tempfile.TemporaryFile(dir=self.root_directory) as output:
             try:
                 done = subprocess.run(
                     [*prefix, *command],
@@ -79,7 +79,7 @@ class Build:
                         "TMPDIR": self.directory,
                         **(environment or {}),
                     },
-                    **who,
+                    **credentials,
                 )
             except OSError as error:
                 raise BuildError(f"{command[0]} cannot be run: {error.strerror}") from error
@@ -91,7 +91,7 @@ class Build:
         return done.returncode, text
 
     def write(self, name: str, data: bytes) -> str:
-        """Write a file into the build account's directory, and return its path."""
+        """Write a file to the build account's directory, and return its path."""
         descriptor = safe_paths.open_directory(self.directory)
         try:
             safe_paths.write_file(descriptor, name, data, self.account.uid, self.account.gid, 0o644)
@@ -99,18 +99,18 @@ class Build:
             os.close(descriptor)
         return os.path.join(self.directory, name)
 
-    def hand_over(self, name: str, may_lead_to: Collection[str] = ()) -> str:
-        """Hand the tree ``name`` to root, after a look at all of it, and return its path in root's directory.
+    def transfer_to_root(self, name: str, may_lead_to: Collection[str] = ()) -> str:
+        """Verify the tree ``name``, change its owner to root, and return its path in root's directory.
 
         Args:
             name: the tree, in the build account's directory.
             may_lead_to: what links may lead to outside the tree.
 
         Raises:
-            BuildError: it holds what no program needs: a device, a socket, something of another account's, or a link
-                out of it.
+            BuildError: it contains an entry that no program needs: a device, a socket, an inode of another account, or
+                a link out of it.
         """
-        end_processes(self.account)
+        kill_processes(self.account)
         safe_paths.make_directory(self.directory, os.geteuid(), os.getegid(), 0o700)
         tree = os.path.join(self.directory, name)
         paths = [tree]
@@ -119,11 +119,11 @@ class Build:
         for path in paths:
             _verify(path, tree, self.account, may_lead_to)
         for path in paths:
-            _give_to_root(path)
-        there = os.path.join(self.roots_directory, name)
-        os.rename(tree, there)
+            _set_root_owner(path)
+        destination = os.path.join(self.root_directory, name)
+        os.rename(tree, destination)
         safe_paths.make_directory(self.directory, self.account.uid, self.account.gid, 0o700)
-        return there
+        return destination
 
     def _is_this_account(self) -> bool:
         return os.geteuid() != 0 or self.account.uid == 0
@@ -131,16 +131,16 @@ class Build:
 
 @contextlib.contextmanager
 def building(programs: str, account: worker_processes.Account) -> Iterator[Build]:
-    """Make a directory to build in below ``programs``, and remove it at the end. One build runs at a time.
+    """Make a build directory below ``programs``, and remove it at the end. One build runs at a time.
 
-    What a build left that was killed is removed first.
+    Remains of a build that was killed are removed first.
     """
     base = os.path.join(programs, BUILD)
     safe_paths.make_directory(base, os.geteuid(), os.getegid(), 0o711)
     lock = os.open(os.path.join(base, _LOCK), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        end_processes(account)
+        kill_processes(account)
         _remove_all(base)
         roots = tempfile.mkdtemp(dir=base)
         scratch = tempfile.mkdtemp(dir=base)
@@ -148,14 +148,14 @@ def building(programs: str, account: worker_processes.Account) -> Iterator[Build
         try:
             yield Build(scratch, roots, account)
         finally:
-            end_processes(account)
+            kill_processes(account)
             _remove_all(base)
     finally:
         os.close(lock)
 
 
-def account_named(name: str) -> worker_processes.Account | None:
-    """Return the account ``name`` with its own group only, or ``None`` where the host has none."""
+def find_account(name: str) -> worker_processes.Account | None:
+    """Return the account ``name`` with its own group only, or ``None`` where it does not exist."""
     try:
         entry = pwd.getpwnam(name)
     except KeyError:
@@ -163,8 +163,8 @@ def account_named(name: str) -> worker_processes.Account | None:
     return worker_processes.Account(entry.pw_uid, entry.pw_gid, (entry.pw_gid,))
 
 
-def move_in(tree: str, path: str) -> None:
-    """Put a tree of root's in its place ``path``. What had the name is removed afterwards."""
+def install_tree(tree: str, path: str) -> None:
+    """Move a tree of root's to ``path``. A tree that had this path is removed afterwards."""
     parent = os.path.dirname(path)
     safe_paths.make_directory(parent, os.geteuid(), os.getegid(), 0o755)
     release_dir.sync_tree(tree)
@@ -177,10 +177,10 @@ def move_in(tree: str, path: str) -> None:
     safe_paths.remove_tree(old)
 
 
-def end_processes(account: worker_processes.Account) -> None:
-    """Kill every process of the build account, so that nothing can write to a tree that was looked at.
+def kill_processes(account: worker_processes.Account) -> None:
+    """Kill every process of the build account, so that none can write to a tree that was verified.
 
-    Does nothing where the account is the one that this runs as, or root.
+    Does nothing where the account is root, or that of this process.
     """
     if account.uid in (0, os.geteuid()):
         return
@@ -188,7 +188,7 @@ def end_processes(account: worker_processes.Account) -> None:
         running = _processes_of(account.uid)
         if not running:
             return
-        # Stopped first: a process that forks faster than it is found would get away.
+        # Stopped first: a process could fork faster than it is killed.
         for number in (signal.SIGSTOP, signal.SIGKILL):
             for pid in running:
                 with contextlib.suppress(ProcessLookupError):
@@ -196,7 +196,7 @@ def end_processes(account: worker_processes.Account) -> None:
 
 
 def _processes_of(uid: int) -> list[int]:
-    found = []
+    pids = []
     for name in os.listdir("/proc"):
         if not name.isdigit():
             continue
@@ -206,8 +206,8 @@ def _processes_of(uid: int) -> list[int]:
         except OSError:
             continue  # ended meanwhile
         if str(uid) in fields.get("Uid", "").split() and fields.get("State", "").split()[:1] not in (["Z"], ["X"]):
-            found.append(int(name))
-    return found
+            pids.append(int(name))
+    return pids
 
 
 def _raise(error: OSError) -> None:
@@ -215,28 +215,28 @@ def _raise(error: OSError) -> None:
 
 
 def _verify(path: str, tree: str, account: worker_processes.Account, may_lead_to: Collection[str]) -> None:
-    about = os.lstat(path)
+    status = os.lstat(path)
     name = os.path.relpath(path, os.path.dirname(tree))
-    if about.st_uid != account.uid:  # a hard link to a file of root's, for one
-        raise BuildError(f"{name} belongs to another account (uid {about.st_uid}). Nothing was installed.")
-    if stat.S_ISLNK(about.st_mode):
+    if status.st_uid != account.uid:  # for example a hard link to a file of root's
+        raise BuildError(f"{name} belongs to another account (uid {status.st_uid}). Nothing was installed.")
+    if stat.S_ISLNK(status.st_mode):
         target = os.path.normpath(os.path.join(os.path.dirname(path), os.readlink(path)))
         if target != tree and not target.startswith(tree + "/") and target not in may_lead_to:
             raise BuildError(f"{name} is a link that leads out of what was built, to {target}. Nothing was installed.")
-    elif not stat.S_ISDIR(about.st_mode) and not stat.S_ISREG(about.st_mode):
+    elif not stat.S_ISDIR(status.st_mode) and not stat.S_ISREG(status.st_mode):
         raise BuildError(f"{name} is neither a file nor a directory nor a link. Nothing was installed.")
 
 
-def _give_to_root(path: str) -> None:
-    """Make root the owner, and take away what lets others write or become somebody: mode bits, access lists."""
-    about = os.lstat(path)
+def _set_root_owner(path: str) -> None:
+    """Change the owner to root, and remove what gives others access or privileges: mode bits, extended attributes."""
+    status = os.lstat(path)
     os.chown(path, os.geteuid(), os.getegid(), follow_symlinks=False)
-    if stat.S_ISLNK(about.st_mode):
+    if stat.S_ISLNK(status.st_mode):
         return
     for name in os.listxattr(path):
         os.removexattr(path, name)
-    runs = 0o111 if stat.S_ISDIR(about.st_mode) or about.st_mode & 0o111 else 0
-    os.chmod(path, 0o644 | runs)
+    execute_bits = 0o111 if stat.S_ISDIR(status.st_mode) or status.st_mode & 0o111 else 0
+    os.chmod(path, 0o644 | execute_bits)
 
 
 def _remove_all(base: str) -> None:

@@ -1,8 +1,8 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Read and write the stamps of version directories, and point links at them. All of it is root's.
+"""Read and write the stamps of version directories, and point links at them. All of them belong to root.
 
-A stamp says what a version directory was made from, so that the next run knows without asking anybody.
+A stamp records what a version directory was made from, so that the next run needs no network to compare.
 """
 
 from __future__ import annotations
@@ -18,26 +18,26 @@ from ansible_collections.noslop.studio.plugins.module_utils.host import safe_pat
 STAMP = ".noslop-release.json"
 STAMP_LIMIT_BYTES = 1024 * 1024
 CURRENT = "current"
-#: The way back: what ``current`` led to before.
+#: The link to the version before ``current``, for going back to it.
 PREVIOUS = "previous"
 #: Version directories that stay.
 KEPT = 3
 
 
 def read_stamp(directory: str, name: str = STAMP) -> dict[str, Any] | None:
-    """Return what a version directory was made from, or ``None`` when it is not there, not finished or not root's."""
+    """Return what a version directory was made from, or ``None`` when it is missing, unfinished or not root's."""
     if not is_roots(directory):
         return None
     try:
-        about = json.loads(safe_paths.read_file(os.path.join(directory, name), STAMP_LIMIT_BYTES))
+        content = json.loads(safe_paths.read_file(os.path.join(directory, name), STAMP_LIMIT_BYTES))
     except (OSError, ValueError):
         return None
-    return about if isinstance(about, dict) else None
+    return content if isinstance(content, dict) else None
 
 
-def write_stamp(directory: str, about: dict[str, Any], name: str = STAMP) -> None:
-    """Write the stamp, so that it is whole when it is there."""
-    text = json.dumps(about, indent=2, sort_keys=True) + "\n"
+def write_stamp(directory: str, content: dict[str, Any], name: str = STAMP) -> None:
+    """Write the stamp in one step, so that no reader sees half of it."""
+    text = json.dumps(content, indent=2, sort_keys=True) + "\n"
     descriptor = safe_paths.open_directory(directory)
     try:
         safe_paths.write_file(descriptor, name, text.encode(), os.geteuid(), os.getegid(), 0o644)
@@ -46,12 +46,12 @@ def write_stamp(directory: str, about: dict[str, Any], name: str = STAMP) -> Non
 
 
 def is_roots(path: str) -> bool:
-    """Return whether a tree belongs to root. One of an earlier version belongs to an account, and is not run."""
+    """Return whether a tree belongs to root. A tree of an earlier version belongs to an account, and is not used."""
     try:
-        about = os.lstat(path)
+        status = os.lstat(path)
     except OSError:
         return False
-    return stat.S_ISDIR(about.st_mode) and about.st_uid in (0, os.geteuid()) and not about.st_mode & 0o022
+    return stat.S_ISDIR(status.st_mode) and status.st_uid in (0, os.geteuid()) and not status.st_mode & 0o022
 
 
 def make_current(base: str, version: str) -> bool:
@@ -60,14 +60,14 @@ def make_current(base: str, version: str) -> bool:
     if points_at(current, version):
         return False
     if os.path.islink(current):
-        flip(os.path.join(base, PREVIOUS), os.readlink(current))
-    flip(current, version)
+        replace_link(os.path.join(base, PREVIOUS), os.readlink(current))
+    replace_link(current, version)
     return True
 
 
-def flip(link: str, target: str) -> None:
+def replace_link(link: str, target: str) -> None:
     """Point a symlink at another target in one step, whatever it pointed at before."""
-    temporary = f"{link}.noslop-new"  # always the same: what an interrupted run left is used up by the next
+    temporary = f"{link}.noslop-new"  # always the same: the next run removes what an interrupted one left
     with contextlib.suppress(FileNotFoundError):
         os.unlink(temporary)
     os.symlink(target, temporary)
@@ -75,7 +75,7 @@ def flip(link: str, target: str) -> None:
 
 
 def points_at(link: str, target: str) -> bool:
-    """Whether ``link`` is a symlink with exactly this target."""
+    """Return whether ``link`` is a symlink with exactly this target."""
     return os.path.islink(link) and os.readlink(link) == target
 
 
@@ -100,12 +100,12 @@ def sync(path: str) -> None:
 def prune(base: str, stamp: str, keep: int = KEPT) -> list[str]:
     """Remove old version directories below ``base``, and return their names.
 
-    The newest ``keep`` stay, and so do what ``current`` and ``previous`` lead to, and what a process runs from.
+    The newest ``keep`` stay, and so do those that ``current`` and ``previous`` lead to or that a process runs from.
 
     Args:
         base: the directory of the version directories.
-        stamp: path of the stamp below each. What has none is no version directory, and stays.
-        keep: how many.
+        stamp: path of the stamp below each. A directory without one is no version directory, and stays.
+        keep: number of version directories that stay.
     """
     newest_first = sorted(_versions(base, stamp), reverse=True)
     linked = [os.readlink(link) for link in _links(base)]
@@ -137,13 +137,13 @@ def is_in_use(directory: str) -> bool:
 
 def _versions(base: str, stamp: str) -> list[tuple[int, str]]:
     """Return time and name of each version directory."""
-    found = []
+    versions = []
     for name in os.listdir(base) if os.path.isdir(base) else []:
         path = os.path.join(base, name)
         with contextlib.suppress(OSError):
             if not name.startswith(".") and not os.path.islink(path):
-                found.append((os.lstat(os.path.join(path, stamp)).st_mtime_ns, name))
-    return found
+                versions.append((os.lstat(os.path.join(path, stamp)).st_mtime_ns, name))
+    return versions
 
 
 def _links(base: str) -> list[str]:

@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Fetch pinned revisions of a git repository as the build account, and export them.
 
-The copy lies in the build account's directory, and goes with it. Git reads a repository of another account only where
-its configuration names it (``safe.directory`` in git-config(1)); a repository on this host is named, and no other.
+The copy lies in the build account's directory, and is removed with it. Git reads a repository of another account only
+where its configuration names it (``safe.directory`` in git-config(1)); only a repository on this host is named.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ _ENVIRONMENT = {"GIT_TERMINAL_PROMPT": "0"}
 
 
 class RepositoryError(Exception):
-    """A revision cannot be had, in words for the person who has to mend it."""
+    """A revision cannot be fetched. The message is for the user who has to repair it."""
 
 
 def is_commit(revision: str) -> bool:
-    """Whether a revision is a commit's full SHA-1, which can mean one thing only."""
+    """Return whether a revision is a commit's full SHA-1, which never changes its meaning."""
     return _SHA1.fullmatch(revision) is not None
 
 
@@ -38,32 +38,32 @@ class Repository:
         """Fetch a revision, and return its commit.
 
         Args:
-            repo: address or path of the repository that has it.
+            repo: address or path of the repository.
             revision: a commit's full SHA-1, or a tag.
-            commit: the commit that it must be; empty accepts what it is.
+            commit: the commit that it must be; empty accepts any.
 
         Returns:
             The commit.
 
         Raises:
-            RepositoryError: it cannot be had, is a branch, or is another commit.
+            RepositoryError: it cannot be fetched, is a branch, or is another commit.
         """
-        here = repo.removeprefix("file://")
-        if here.startswith("/"):
-            real = os.path.realpath(here)
-            for path in dict.fromkeys((here, real, os.path.join(here, ".git"), os.path.join(real, ".git"))):
+        local_path = repo.removeprefix("file://")
+        if local_path.startswith("/"):
+            real = os.path.realpath(local_path)
+            for path in dict.fromkeys((local_path, real, os.path.join(local_path, ".git"), os.path.join(real, ".git"))):
                 self._run(["git", "config", "--global", "--add", "safe.directory", path])
         self._run(["git", "init", "--quiet", "--bare", self.path])
         self._download(repo, revision)
-        found = self._resolve(revision)
-        if not found:
-            raise RepositoryError(self._unknown(repo, revision))
-        if commit and found != commit:
+        resolved = self._resolve(revision)
+        if not resolved:
+            raise RepositoryError(self._explain_missing(repo, revision))
+        if commit and resolved != commit:
             raise RepositoryError(
-                f"{repo}: {revision} is commit {found}, expected {commit}. Nothing was installed. If this is the one "
-                "you want, set its commit; else find out who moved the tag."
+                f"{repo}: {revision} is commit {resolved}, expected {commit}. Nothing was installed. If this is the "
+                "one you want, set its commit; else find out who moved the tag."
             )
-        return found
+        return resolved
 
     def export(self, commit: str, directory: str) -> None:
         """Write the files of a commit into a new directory. Raises RepositoryError."""
@@ -73,7 +73,7 @@ class Repository:
         self._run(["tar", "--extract", "--file", archive, "--directory", directory, "--no-same-owner"])
 
     def _download(self, repo: str, revision: str) -> None:
-        # One revision without its history is a hundredth of everything; plain HTTP servers cannot give that.
+        # One revision without its history is a hundredth of the whole; plain HTTP servers cannot serve that.
         wanted = revision if is_commit(revision) else f"refs/tags/{revision}"
         code, _ = self._git("fetch", "--quiet", "--depth=1", "--no-tags", repo, f"{wanted}:{_FETCHED}")
         if code == 0:
@@ -89,12 +89,12 @@ class Repository:
             )
 
     def _resolve(self, revision: str) -> str:
-        """The commit of a revision in the local copy, or nothing."""
+        """Return the commit of a revision in the local copy, or an empty string."""
         name = revision if is_commit(revision) else f"refs/tags/{revision}"
         code, output = self._git("rev-parse", "--verify", "--quiet", f"{name}^{{commit}}")
         return output.strip() if code == 0 else ""
 
-    def _unknown(self, repo: str, revision: str) -> str:
+    def _explain_missing(self, repo: str, revision: str) -> str:
         if self._git("rev-parse", "--verify", "--quiet", f"refs/heads/{revision}")[0] == 0:
             return f"{revision} is a branch of {repo}, and means something else tomorrow. Set a tag or a commit."
         order = ["--sort=-creatordate", "--count=3", "--format=%(refname:short)"]

@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Resolve and install Python packages with uv, as the build account, each file compared with its hash.
 
-uv is one program. It comes as a wheel from the index that the host's pip uses, compared with a hash that stands here,
-by the pip that Python itself carries (``ensurepip``). From then on it lies below the programs' directory, as root's.
+uv is one program. The pip that is part of Python (``ensurepip``) downloads its wheel from the index that the host's pip
+uses, and compares it with a hash in this module. It is installed below the programs' directory, as root's.
 """
 
 from __future__ import annotations
@@ -27,19 +27,19 @@ SHA256 = (
     "ecb6028d79dc96fbeafffe5c8af62a7099487ebc05a701e76714eebcffd06375",
 )
 LOCK_LIMIT_BYTES = 16 * 1024 * 1024
-#: Where the programs that build lie, below the directory of all programs.
+#: Directory of the build tools, below the directory of all programs.
 TOOLS = "tools"
-#: Prints Python's version, and the path of the pip that ensurepip would install, from where ensurepip looks: the
-#: directory that Python was built to take it from (configure --with-wheel-pkg-dir, as Debian's is), or beside itself.
-_ABOUT = """
+#: Prints Python's version, and the path of the pip that ensurepip would install. Like ensurepip, it searches the
+#: directory that Python was configured with (configure --with-wheel-pkg-dir, as Debian's is), or its own package.
+_INSPECT_SCRIPT = """
 import glob, importlib.util, json, os, platform, sys, sysconfig
-found = importlib.util.find_spec("ensurepip")
-own = os.path.join(os.path.dirname(found.origin), "_bundled") if found else ""
+spec = importlib.util.find_spec("ensurepip")
+own = os.path.join(os.path.dirname(spec.origin), "_bundled") if spec else ""
 places = [place for place in (sysconfig.get_config_var("WHEEL_PKG_DIR"), own) if place]
 wheels = [path for place in places for path in sorted(glob.glob(os.path.join(glob.escape(place), "pip-*.whl")))]
 print(json.dumps(["%d.%d" % sys.version_info[:2], platform.machine(), os.path.abspath(sys.executable), wheels[:1]]))
 """
-#: pip's settings for a whole host, in the order in which later ones win (pip's documentation, "Configuration").
+#: pip's settings for a whole host; later ones override earlier ones (pip's documentation, "Configuration").
 _PIP_FILES = ("/etc/xdg/pip/pip.conf", "/etc/pip.conf")
 _PIP_NAMES = ("index-url", "extra-index-url", "find-links", "trusted-host", "cert")
 _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?")
@@ -47,7 +47,7 @@ _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?")
 
 @dataclass(frozen=True)
 class Step:
-    """Describes what is installed from one index."""
+    """The requirements that are installed from one index."""
 
     requirements: tuple[str, ...]
     index_url: str = ""
@@ -63,10 +63,12 @@ class Interpreter:
     pip_wheel: str
 
 
-def interpreter(program: str) -> Interpreter:
-    """Look at a Python of this host's. Raises BuildError when it cannot be run."""
+def inspect_interpreter(program: str) -> Interpreter:
+    """Return version, architecture and pip of a Python on this host. Raises BuildError when it cannot be run."""
     try:
-        done = subprocess.run([program, "-I", "-c", _ABOUT], stdin=subprocess.DEVNULL, capture_output=True, check=True)
+        done = subprocess.run(
+            [program, "-I", "-c", _INSPECT_SCRIPT], stdin=subprocess.DEVNULL, capture_output=True, check=True
+        )
     except OSError as error:
         raise builds.BuildError(f"{program} cannot be run: {error.strerror}") from error
     except subprocess.CalledProcessError as error:
@@ -75,11 +77,11 @@ def interpreter(program: str) -> Interpreter:
     return Interpreter(version, architecture, path, wheels[0] if wheels else "")
 
 
-def pip_settings(environment: Mapping[str, str], files: Sequence[str] = _PIP_FILES) -> dict[str, str]:
-    """Return the host's settings for pip that say where packages come from, by pip's own names."""
+def read_pip_settings(environment: Mapping[str, str], files: Sequence[str] = _PIP_FILES) -> dict[str, str]:
+    """Return the host's settings of pip for package sources, by pip's own names."""
     own = environment.get("PIP_CONFIG_FILE", "")
     read = [] if own == os.devnull else [*files, *([own] if own else [])]
-    found: dict[str, str] = {}
+    settings: dict[str, str] = {}
     for path in read:
         parser = configparser.RawConfigParser()
         try:
@@ -89,22 +91,22 @@ def pip_settings(environment: Mapping[str, str], files: Sequence[str] = _PIP_FIL
         for section in ("global", "install"):
             for name in _PIP_NAMES:
                 if parser.has_option(section, name):
-                    found[name] = parser.get(section, name)
+                    settings[name] = parser.get(section, name)
     for name in _PIP_NAMES:
         value = environment.get("PIP_" + name.upper().replace("-", "_"))
         if value:
-            found[name] = value
-    return found
+            settings[name] = value
+    return settings
 
 
-def environment_of(settings: Mapping[str, str]) -> dict[str, str]:
-    """Return uv's environment for the host's settings for pip."""
-    found = {
+def make_uv_environment(settings: Mapping[str, str]) -> dict[str, str]:
+    """Return uv's environment for the host's settings of pip."""
+    variables = {
         "UV_NO_CONFIG": "1",
         "UV_PYTHON_DOWNLOADS": "never",
         "UV_NO_PROGRESS": "1",
         "UV_SYSTEM_CERTS": "1",
-        # pip takes all its indexes for equal. What is installed is decided by hashes, and not by the index.
+        # pip treats all its indexes as equal. Hashes decide what is installed, not the index.
         "UV_INDEX_STRATEGY": "unsafe-best-match",
     }
     for name, variable, separator in (
@@ -115,50 +117,50 @@ def environment_of(settings: Mapping[str, str]) -> dict[str, str]:
         ("cert", "SSL_CERT_FILE", " "),
     ):
         if settings.get(name):
-            found[variable] = separator.join(settings[name].split())
-    return found
+            variables[variable] = separator.join(settings[name].split())
+    return variables
 
 
 class Uv:
-    """uv, ready to be run in one build."""
+    """The program uv in one build."""
 
     def __init__(self, build: builds.Build, program: str, python: Interpreter, allow_source: Sequence[str]) -> None:
         self.build, self.program, self.python = build, program, python
         self.allow_source = tuple(allow_source)
         self.environment = {
-            **environment_of(pip_settings(os.environ)),
+            **make_uv_environment(read_pip_settings(os.environ)),
             "UV_CACHE_DIR": os.path.join(build.directory, "cache"),
         }
 
     def resolve(self, steps: Sequence[Step]) -> str:
         """Return the packages of all steps with their hashes, as one text with a part for each step.
 
-        What an earlier step resolved comes from that step's index in later steps too: a build of torch for one kind of
-        GPU is not replaced by another's. Only what an earlier step merely needed and a later one asks for by name (as
-        numpy) is resolved by the later one.
+        A package that an earlier step resolved comes from that step's index in later steps too: a build of torch for
+        one kind of GPU is not replaced by another's. Only a dependency of an earlier step that a later step requests
+        by name (such as numpy) is resolved by the later one.
         """
         parts: list[dict[str, str]] = []
         named: set[str] = set()
         for number, step in enumerate(steps):
-            asked = {_plain(project_name(wanted)) for wanted in step.requirements}
+            requested = {_normalized(parse_project_name(wanted)) for wanted in step.requirements}
             fixed = {
-                name: (block.split()[0], where)
-                for where, part in enumerate(parts)
+                name: (block.split()[0], position)
+                for position, part in enumerate(parts)
                 for name, block in part.items()
-                if name in named or name not in asked
+                if name in named or name not in requested
             }
             text = self._resolve_step(steps, number, fixed) if step.requirements else ""
-            blocks = {_plain(block.split("==")[0]): block for block in _blocks(text)}
+            blocks = {_normalized(block.split("==")[0]): block for block in _blocks(text)}
             own = {name: block for name, block in blocks.items() if name not in fixed}
             parts = [{name: block for name, block in part.items() if name not in own} for part in parts]
             parts.append(own)
-            named |= asked
+            named |= requested
         return "".join(f"# step {number + 1}\n{''.join(part.values())}" for number, part in enumerate(parts))
 
     def _resolve_step(self, steps: Sequence[Step], number: int, fixed: Mapping[str, tuple[str, int]]) -> str:
         step = steps[number]
         wanted = [pin for pin, _ in fixed.values()] + list(step.requirements)
-        sources = {name: f"step-{where + 1}" for name, (_, where) in fixed.items() if steps[where].index_url}
+        sources = {name: f"step-{position + 1}" for name, (_, position) in fixed.items() if steps[position].index_url}
         project = [
             "[project]",
             'name = "noslop-resolved"',
@@ -166,9 +168,9 @@ class Uv:
             f'requires-python = ">={self.python.version}"',
             f"dependencies = {json.dumps(wanted, ensure_ascii=False)}",
         ]
-        for where in sorted({where for _, where in fixed.values() if steps[where].index_url}):
-            url = json.dumps(steps[where].index_url, ensure_ascii=False)
-            project += ["[[tool.uv.index]]", f'name = "step-{where + 1}"', f"url = {url}", "explicit = true"]
+        for position in sorted({position for _, position in fixed.values() if steps[position].index_url}):
+            url = json.dumps(steps[position].index_url, ensure_ascii=False)
+            project += ["[[tool.uv.index]]", f'name = "step-{position + 1}"', f"url = {url}", "explicit = true"]
         project.append("[tool.uv.sources]")
         project += [f'{json.dumps(name)} = {{ index = "{index}" }}' for name, index in sources.items()]
         path = self.build.write("pyproject.toml", ("\n".join(project) + "\n").encode())
@@ -185,13 +187,13 @@ class Uv:
         return safe_paths.read_file(out, LOCK_LIMIT_BYTES).decode()
 
     def make_environment(self, name: str) -> str:
-        """Make an empty environment in the build account's directory, one that may be moved, and return its path."""
+        """Make an empty, relocatable environment in the build account's directory, and return its path."""
         path = os.path.join(self.build.directory, name)
         self._run(["venv", "--quiet", "--no-project", "--relocatable", "--python", self.python.path, path])
         return path
 
     def install(self, environment: str, requirements: str, index_url: str = "") -> None:
-        """Install exactly what ``requirements`` lists, each file by its hash, and nothing besides."""
+        """Install exactly the packages in ``requirements``, each file by its hash, and no others."""
         path = self.build.write("requirements.txt", requirements.encode())
         words = ["--require-hashes", "--no-deps", "--compile-bytecode", *self._formats(), *_index(index_url)]
         self._run(["pip", "install", "--quiet", "--python", environment, *words, "--requirement", path])
@@ -207,23 +209,23 @@ class Uv:
         self.build.run([self.program, *words], self.environment)
 
 
-def bring(
+def install_uv(
     build: builds.Build, programs: str, python: Interpreter, index_url: str = "", pinned: Sequence[str] = SHA256
 ) -> str:
-    """Return the path of uv below ``programs``, after bringing it there where it is missing.
+    """Install uv below ``programs`` where it is missing, and return its path.
 
     Raises:
         BuildError: no index has the wheel with one of the ``pinned`` hashes.
     """
-    place = os.path.join(programs, TOOLS, f"uv-{VERSION}")
-    program = os.path.join(place, "uv")
+    directory = os.path.join(programs, TOOLS, f"uv-{VERSION}")
+    program = os.path.join(directory, "uv")
     if os.path.exists(program):
         return program
     if not python.pip_wheel:
         raise builds.BuildError(f"{python.path} brings no pip along. On Debian: apt install python3-venv")
     hashes = " ".join(f"--hash=sha256:{sha256}" for sha256 in pinned)
     wanted = build.write("uv.txt", f"uv=={VERSION} {hashes}\n".encode())
-    # pip foresees this: "python pip-*.whl/pip download" (pip/__main__.py).
+    # pip supports this call: "python pip-*.whl/pip download" (pip/__main__.py).
     pip = [python.path, os.path.join(python.pip_wheel, "pip"), "download", "--no-input", "--quiet", "--no-cache-dir"]
     words = ["--disable-pip-version-check", "--no-deps", "--only-binary", ":all:", "--require-hashes", "-r", wanted]
     downloads = os.path.join(build.directory, "uv-wheel")
@@ -245,17 +247,17 @@ def bring(
         "os.chmod(sys.argv[2] + '/uv', 0o755)\n"
     )
     build.run([python.path, "-c", unpack, downloads, os.path.join(build.directory, "uv")])
-    builds.move_in(build.hand_over("uv"), place)
+    builds.install_tree(build.transfer_to_root("uv"), directory)
     return program
 
 
-def requirement_lines(text: str, where: str) -> list[str]:
-    """Return the requirements in a file of pip's, without comments.
+def parse_requirements(text: str, where: str) -> list[str]:
+    """Return the requirements in a requirements file, without comments.
 
     Raises:
-        BuildError: a line is an option, such as another index, which nobody but the inventory sets.
+        BuildError: a line is an option, such as another index, which only the inventory may set.
     """
-    found = []
+    requirements = []
     for line in text.replace("\\\n", " ").splitlines():
         wanted = re.sub(r"(^|\s)#.*$", "", line).strip()
         if wanted.startswith("-") or " --" in wanted:
@@ -269,34 +271,34 @@ def requirement_lines(text: str, where: str) -> list[str]:
                 "not known. Name the package and its version in comfyui_pip_packages, or take the node out."
             )
         if wanted:
-            found.append(wanted)
-    return found
+            requirements.append(wanted)
+    return requirements
 
 
-def lock_parts(text: str) -> list[str]:
-    """Return the parts of a lock, one a step."""
+def split_lock(text: str) -> list[str]:
+    """Return the parts of a lock, one for each step."""
     return re.split(r"(?m)^# step \d+\n", text)[1:]
 
 
-def project_name(requirement: str) -> str:
+def parse_project_name(requirement: str) -> str:
     """Return the name of the package in a requirement."""
     match = _NAME.match(requirement)
     return match[0] if match else requirement
 
 
-def warn_of_clear_text(index_urls: Sequence[str], warn: Callable[[str], None]) -> None:
+def warn_about_plain_http(index_urls: Sequence[str], warn: Callable[[str], None]) -> None:
     """Warn of indexes that are read without TLS."""
     for url in dict.fromkeys(index_urls):
         if urllib.parse.urlsplit(url).scheme == "http":
-            warn(f"{url} is read without encryption: whoever is on the way can change what is resolved.")
+            warn(f"{url} is read without encryption: anyone on the network path can change what is resolved.")
 
 
 def _index(url: str) -> list[str]:
     return ["--default-index", url] if url else []
 
 
-def _plain(name: str) -> str:
-    """The form of a name in which two are compared (PEP 503)."""
+def _normalized(name: str) -> str:
+    """Return the normalized form of a name, in which names are compared (PEP 503)."""
     return re.sub(r"[-_.]+", "-", name).lower()
 
 

@@ -2,5 +2,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Read and compare exports and mounts, and mount shares through their units.
 
-Owns what exports(5), mountstats and the kernel say of NFS. Never stops an automount that is in use.
+Owns the text formats of exports(5), exportfs(8) and the kernel for NFS. Never stops an automount that is in use.
 """

@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Looks at a client's shares, and changes nothing: what is mounted, what is ours, and what stands against a mount."""
+"""Read the state of a client's mounts and units, and find reasons against a mount. Changes nothing."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from dataclasses import dataclass
 from ansible_collections.noslop.studio.plugins.module_utils.host.mountinfo import Mount, parse_mountinfo
 from ansible_collections.noslop.studio.plugins.module_utils.nfs import mount_options
 from ansible_collections.noslop.studio.plugins.module_utils.share import markers
-from ansible_collections.noslop.studio.plugins.module_utils.share.path_rules import unit_name
+from ansible_collections.noslop.studio.plugins.module_utils.share.path_rules import make_unit_name
 
-#: Where the units lie. An administrator's `systemctl mask` or a unit of his own in /etc goes before them.
+#: Directory of the units. An administrator's `systemctl mask` or their own unit in /etc overrides them.
 UNITS = "/usr/local/lib/systemd/system"
 #: First line of our units.
 HEADER = "# Managed by NoSlop (noslop.studio.nfs_client)"
 NFS_PORT = 2049
-#: How long the server may take to accept a connection before it counts as away.
+#: How long the server may take to accept a connection before it counts as down.
 CONNECT_S = 5.0
 
 
 class MountError(Exception):
-    """A share cannot be mounted or unmounted. The message says what to do."""
+    """A share cannot be mounted or unmounted. The message contains the next step."""
 
 
 @dataclass(frozen=True)
@@ -39,19 +39,19 @@ class Share:
 
     @property
     def units(self) -> tuple[str, str]:
-        """Names of its mount and of its automount."""
-        return unit_name(self.path, "mount"), unit_name(self.path, "automount")
+        """Return the names of its mount unit and its automount unit."""
+        return make_unit_name(self.path, "mount"), make_unit_name(self.path, "automount")
 
 
 def read_mounts() -> list[Mount]:
-    """What is mounted on this host, in the order of mounting."""
+    """Return the mounts of this host, in the order of mounting."""
     with open("/proc/self/mountinfo", encoding="utf-8") as stream:
         return parse_mountinfo(stream.read())
 
 
 @functools.cache
-def answers(server: str) -> bool:
-    """Whether the server takes connections for NFS. Asked once: every wait for a server that is away adds up."""
+def accepts_connections(server: str) -> bool:
+    """Return whether the server accepts connections for NFS. Tested once: each test of a server that is down waits."""
     try:
         with socket.create_connection((server, NFS_PORT), CONNECT_S):
             return True
@@ -59,8 +59,8 @@ def answers(server: str) -> bool:
         return False
 
 
-def known_servers() -> set[str]:
-    """Addresses of the servers with which the kernel's NFS client has a session, mounted or not."""
+def read_session_servers() -> set[str]:
+    """Return the addresses of the servers with which the kernel's NFS client has a session, mounted or not."""
     try:
         with open("/proc/fs/nfsfs/servers", encoding="ascii") as stream:
             return {line.split()[-1] for line in stream.read().splitlines()[1:] if line.strip()}
@@ -68,49 +68,49 @@ def known_servers() -> set[str]:
         return set()
 
 
-def our_paths() -> list[str]:
-    """Mount points of the units that carry our header."""
-    found: set[str] = set()
+def read_managed_paths() -> list[str]:
+    """Return the mount points of the units with our header."""
+    paths: set[str] = set()
     for file in glob.glob(os.path.join(UNITS, "*.mount")) + glob.glob(os.path.join(UNITS, "*.automount")):
         with open(file, encoding="utf-8", errors="replace") as stream:
             text = stream.read()
         if text.startswith(HEADER):
-            found.update(line.partition("=")[2].strip() for line in text.splitlines() if line.startswith("Where="))
-    return sorted(found)
+            paths.update(line.partition("=")[2].strip() for line in text.splitlines() if line.startswith("Where="))
+    return sorted(paths)
 
 
-def reasons_to_unmount(share: Share, mounts: list[Mount]) -> list[str]:
-    """Why a share has to be unmounted before it can be right; empty when it is right, or not mounted at all."""
+def find_reasons_to_unmount(share: Share, mounts: list[Mount]) -> list[str]:
+    """Return why a share has to be unmounted and mounted again; empty when its mount is right, or missing."""
     mount = mount_options.effective_mount(mounts, share.path)
     if mount is None:
         return []
-    reasons = mount_options.reasons_to_remount(mount, share.source, share.options)
+    reasons = mount_options.find_reasons_to_remount(mount, share.source, share.options)
     if not mount_options.waits_for_access(mounts, share.path):
-        reasons.append("its automount is gone")
+        reasons.append("its automount is missing")
     return reasons
 
 
-def occupied(path: str, mounts: list[Mount], ours: bool) -> list[str]:
-    """Problems with mounting at ``path``: somebody else's mount, or files that would be hidden.
+def find_mount_point_problems(path: str, mounts: list[Mount], ours: bool) -> list[str]:
+    """Return the problems with mounting at ``path``: a mount that is not ours, or files that would be hidden.
 
     Args:
         path: the mount point.
         mounts: what is mounted on this host.
-        ours: whether units of ours stand for it already.
+        ours: whether there are units of ours for it already.
     """
-    there = mount_options.effective_mount(mounts, path)
-    if path in markers.fstab_points(by_hand=True):
+    mount = mount_options.effective_mount(mounts, path)
+    if path in markers.read_fstab_points(include_noauto=True):
         return [f"/etc/fstab mounts something at {path}. Remove that line, and unmount it (umount {path})."]
-    if there is not None:
-        # Nothing may ask the path itself: its server may be away.
-        if ours and there.fstype in ("nfs", "nfs4"):
+    if mount is not None:
+        # The path itself must not be accessed: its server may be down.
+        if ours and mount.fstype in ("nfs", "nfs4"):
             return []
-        what = f"{there.source} ({there.fstype}) is mounted at {path}."
+        what = f"{mount.source} ({mount.fstype}) is mounted at {path}."
         return [f"{what} Unmount it (umount {path}), or choose another path."]
     if mount_options.waits_for_access(mounts, path):
         foreign = f"An automount that is not NoSlop's stands at {path}. Remove it, or choose another path."
         return [] if ours else [foreign]
-    problems = markers.not_a_directory(path)
+    problems = markers.find_directory_problems(path)
     if not problems and os.path.isdir(path) and os.listdir(path):
         shown = ", ".join(sorted(os.listdir(path))[:3])
         return [

@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Read exports, as files and as the server has them, and compare. Pure."""
+"""Parse exports, of files and of the running server, and compare them. Pure."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ Exports = dict[str, dict[str, frozenset[str]]]
 
 _OCTAL = re.compile(r"\\([0-7]{3})")
 _CLIENT = re.compile(r"([^(\s]*)\(([^)]*)\)")
-#: Words that exports(5) takes and exportfs(8) shows otherwise.
+#: Options of exports(5) that exportfs(8) shows under another name.
 _SHOWN_AS = {"mp": "mountpoint"}
 
 
-def parse_shown(text: str) -> Exports:
-    """Read what ``exportfs -s`` prints: a path, then ``client(options)``, one pair a line.
+def parse_exportfs(text: str) -> Exports:
+    """Parse the output of ``exportfs -s``: a path, then ``client(options)``, one pair a line.
 
-    ``subtree_check`` is in force where its opposite is not shown (exportfs(8) names it never), and is added.
+    ``subtree_check`` is added where its opposite is not shown: exportfs(8) never shows it.
     """
-    found: Exports = {}
+    exports: Exports = {}
     for line in text.splitlines():
         path, _, rest = line.strip().partition(" ")
         if not path.startswith("/"):
@@ -33,12 +33,12 @@ def parse_shown(text: str) -> Exports:
             words = options.split(",")
             if "no_subtree_check" not in words:
                 words.append("subtree_check")
-            found.setdefault(_unescape(path), {})[client] = frozenset(words)
-    return found
+            exports.setdefault(_unescape(path), {})[client] = frozenset(words)
+    return exports
 
 
-def exported_paths(text: str) -> list[str]:
-    """Paths that an exports file names (exports(5)): quoted, escaped, and with lines that go on."""
+def parse_exports_file(text: str) -> list[str]:
+    """Return the paths in an exports file (exports(5)): quoted, escaped, and with continued lines."""
     paths = []
     for line in map(str.strip, text.replace("\\\n", " ").splitlines()):
         if line.startswith('"'):
@@ -48,8 +48,8 @@ def exported_paths(text: str) -> list[str]:
     return paths
 
 
-def meant(exports: Sequence[Mapping[str, Any]]) -> Exports:
-    """What a role asks for, in the form of :data:`Exports`. A path without clients is not exported."""
+def convert_requested(exports: Sequence[Mapping[str, Any]]) -> Exports:
+    """Return the exports that a role requests, in the form of :data:`Exports`, without paths that have no clients."""
     return {
         export["path"]: {
             client: frozenset(_SHOWN_AS.get(option, option) for option in export["options"])
@@ -60,32 +60,32 @@ def meant(exports: Sequence[Mapping[str, Any]]) -> Exports:
     }
 
 
-def differences(wanted: Exports, shown: Exports, foreign: Iterable[str]) -> list[str]:
-    """Say how the server's exports differ from what is wanted.
+def compare(wanted: Exports, shown: Exports, foreign: Iterable[str]) -> list[str]:
+    """Return the differences between the server's exports and the wanted ones.
 
     Args:
         wanted: what should be exported; every option named must be in force, others may be.
         shown: what the server exports.
-        foreign: paths that the administrator exports, which are not ours to judge.
+        foreign: paths that the administrator exports, which are not compared.
 
     Returns:
         One sentence for each difference.
     """
-    found = []
+    sentences = []
     for path, clients in wanted.items():
         for client, options in clients.items():
             has = shown.get(path, {}).get(client)
             if has is None:
-                found.append(f"{path} is not exported to {client}")
+                sentences.append(f"{path} is not exported to {client}")
             elif options - has:
-                found.append(f"{path} is exported to {client} without {', '.join(sorted(options - has))}")
-        found += [f"{path} is exported to {client} too" for client in shown.get(path, {}) if client not in clients]
-    strangers = set(shown) - set(wanted) - set(foreign)
-    return found + [f"{path} is still exported" for path in sorted(strangers)]
+                sentences.append(f"{path} is exported to {client} without {', '.join(sorted(options - has))}")
+        sentences += [f"{path} is exported to {client} too" for client in shown.get(path, {}) if client not in clients]
+    unexpected = set(shown) - set(wanted) - set(foreign)
+    return sentences + [f"{path} is still exported" for path in sorted(unexpected)]
 
 
-def overlaps(paths: Iterable[str], foreign: Mapping[str, str]) -> list[str]:
-    """Say which exports of the administrator reach the studio's directories.
+def find_overlaps(paths: Iterable[str], foreign: Mapping[str, str]) -> list[str]:
+    """Return a sentence for each export of the administrator that reaches a directory of the studio.
 
     Args:
         paths: the studio's directories.

@@ -1,80 +1,80 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Compare an NFS mount as the kernel has it with the options that were asked for. Pure."""
+"""Compare an NFS mount of the kernel with the requested options. Pure."""
 
 from __future__ import annotations
 
 from ansible_collections.noslop.studio.plugins.module_utils.host.mountinfo import Mount, mount_at, split_options
 
-#: What the kernel leaves out of /proc/self/mountinfo because it is the default (nfs(5); fs/nfs/super.c).
+#: Defaults that the kernel omits from /proc/self/mountinfo (nfs(5); fs/nfs/super.c).
 _DEFAULTS = {"acregmin": "3", "acregmax": "60", "acdirmin": "30", "acdirmax": "60", "nconnect": "1"}
-#: A word that may be asked for, and the words that say the opposite of it.
+#: A flag that may be requested, and the flags that are its opposite.
 _FLAGS = {"hard": ("soft", "softerr"), "ro": (), "nosuid": (), "nodev": (), "noexec": (), "nocto": (), "noac": ()}
 #: The server may grant less: nfsd allows at most a 4096th of its memory for one request.
 _GRANTED = ("rsize", "wsize")
-#: One connection pool serves all mounts of a server, so the first mount after the last unmount decides.
+#: All mounts of a server share one set of connections, so the first mount after the last unmount decides.
 _SHARED = ("nconnect",)
 
 
 def source_of(server: str, path: str) -> str:
-    """What is mounted, as mount(8) and /proc/self/mountinfo write it."""
+    """Return the source of a mount, as mount(8) and /proc/self/mountinfo write it."""
     return f"[{server}]:{path}" if ":" in server else f"{server}:{path}"
 
 
 def server_of(source: str) -> str:
-    """The server's address of a source; the reverse of :func:`source_of`."""
+    """Return the server's address of a source; the reverse of :func:`source_of`."""
     return source.partition(":/")[0].strip("[]")
 
 
 def effective_mount(mounts: list[Mount], path: str) -> Mount | None:
-    """What a program that opens ``path`` sees, the automount's own file system aside."""
+    """Return the mount that a program sees at ``path``; ``None`` where there is only the automount's own."""
     mount = mount_at(mounts, path)
     return None if mount is None or mount.fstype == "autofs" else mount
 
 
 def waits_for_access(mounts: list[Mount], path: str) -> bool:
-    """Whether an automount stands at ``path``, mounted over or not."""
+    """Return whether there is an automount at ``path``, mounted over or not."""
     return any(mount.point == path and mount.fstype == "autofs" for mount in mounts)
 
 
-def reasons_to_remount(mount: Mount, source: str, options: str) -> list[str]:
-    """Say in what a mount differs from what was asked for, as far as another mount would put it right."""
+def find_reasons_to_remount(mount: Mount, source: str, options: str) -> list[str]:
+    """Return the differences between a mount and the requested one that a new mount would remove."""
     if mount.fstype != "nfs4":
         return [f"it is {mount.fstype}, not nfs4"]
-    found = [] if mount.source == source else [f"it comes from {mount.source}, not {source}"]
-    asked = split_options(options)
+    reasons = [] if mount.source == source else [f"it comes from {mount.source}, not {source}"]
+    requested = split_options(options)
     for name in (*_DEFAULTS, "vers"):
         if name in _SHARED:
             continue
-        wanted = asked.get(name, _DEFAULTS.get(name, ""))
-        seen = mount.options.get(name, _DEFAULTS.get(name, ""))
-        if wanted and wanted != seen:
-            found.append(f"{name} is {seen or 'not set'}, not {wanted}")
+        wanted = requested.get(name, _DEFAULTS.get(name, ""))
+        current = mount.options.get(name, _DEFAULTS.get(name, ""))
+        if wanted and wanted != current:
+            reasons.append(f"{name} is {current or 'not set'}, not {wanted}")
     for name in _FLAGS:
-        wanted_on = name in asked
-        seen_on = name in mount.options
-        if wanted_on != seen_on:
-            found.append(f"{name} is {'off' if wanted_on else 'on'}")
+        wanted_on = name in requested
+        is_on = name in mount.options
+        if wanted_on != is_on:
+            reasons.append(f"{name} is {'off' if wanted_on else 'on'}")
     for name in _GRANTED:
-        if name in asked and int(mount.options.get(name, "0")) > int(asked[name]):
-            found.append(f"{name} is {mount.options[name]}, not {asked[name]}")
-    return found
+        if name in requested and int(mount.options.get(name, "0")) > int(requested[name]):
+            reasons.append(f"{name} is {mount.options[name]}, not {requested[name]}")
+    return reasons
 
 
-def notes_on(mount: Mount, options: str) -> list[str]:
-    """Say what the server granted less of than was asked. No error: the mount works, only slower."""
-    asked = split_options(options)
-    found = [
-        f"{name} is {mount.options.get(name)} where {asked[name]} was asked: the limit of {server_of(mount.source)}, "
+def find_notes(mount: Mount, options: str) -> list[str]:
+    """Return the options of which the server granted less than was requested. The mount works, only slower."""
+    wanted = split_options(options)
+    notes = [
+        f"{name} is {mount.options.get(name)} where {wanted[name]} was asked: the limit of {server_of(mount.source)}, "
         "by its memory"
         for name in _GRANTED
-        if name in asked and int(mount.options.get(name, "0")) < int(asked[name])
+        if name in wanted and int(mount.options.get(name, "0")) < int(wanted[name])
     ]
     for name in _SHARED:
-        seen = mount.options.get(name, _DEFAULTS[name])
-        if name in asked and asked[name] != seen:
-            found.append(
-                f"{name} is {seen} where {asked[name]} was asked: another mount of that server decided it; "
+        current = mount.options.get(name, _DEFAULTS[name])
+        if name in wanted and wanted[name] != current:
+            notes.append(
+                f"{name} is {current} where {wanted[name]} was asked: another mount of that server decided it; "
                 "it changes when none is left, at the latest with the next start of the host"
             )
-    return found
+    return notes

@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Write to a share as the account that owns it, and only where its marker proves that it is the right one."""
+"""Write to a share as the account that owns it, and only where its marker is the right one."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ SHARE_TIMEOUT_S = 120.0
 
 
 class ShareError(Exception):
-    """A share cannot be used, in words for the person who has to mend it."""
+    """A share cannot be used. The message is for the user who has to repair it."""
 
 
 def share_owner(name: str) -> worker_processes.Account | None:
-    """Return the account ``name`` that owns a share, with the group that may pass the storage root.
+    """Return the account ``name`` that owns a share, with the group that may enter the storage root.
 
     ``None`` where the host has no such account.
     """
@@ -39,40 +39,40 @@ def share_owner(name: str) -> worker_processes.Account | None:
 
 
 def check_marker(path: str, share: str, studio_id: str, account: worker_processes.Account | None) -> None:
-    """Make sure that ``path`` is the named share of this studio.
+    """Check that ``path`` is the named share of this studio.
 
     Args:
         path: where the share is mounted or lies.
-        share: its name, as the marker carries it.
+        share: its name, as in the marker.
         studio_id: the studio's.
-        account: who looks. A share lets nobody else in.
+        account: the account that reads the marker. A share can be entered by its own accounts only.
 
     Raises:
-        ShareError: it is not there, does not answer, or is another one.
+        ShareError: it is missing, does not answer, or is another share.
     """
     marker = os.path.join(path, studio.MARKER)
-    seen = worker_processes.run_one(lambda: markers.read(marker), account, SHARE_TIMEOUT_S)
-    if seen.hung:
+    outcome = worker_processes.run_one(lambda: markers.read(marker), account, SHARE_TIMEOUT_S)
+    if outcome.hung:
         raise ShareError(
             f"{path} does not answer: {marker} could not be read within {SHARE_TIMEOUT_S:g} s. "
             "Look at the storage server, then run again."
         )
-    if seen.error:
+    if outcome.error:
         raise ShareError(
             f"{path} is not a share of the studio, or is not mounted: its marker {marker} cannot be read "
-            f"({seen.error}). Run the playbook storage first, or mount the share, then run again."
+            f"({outcome.error}). Run the playbook storage first, or mount the share, then run again."
         )
-    problem = markers.problem(seen.value, studio_id, share)
+    problem = markers.find_problem(outcome.value, studio_id, share)
     if problem:
         raise ShareError(f"{path} is not the share that belongs there: {problem}")
 
 
 @contextlib.contextmanager
 def acting_as(account: worker_processes.Account | None) -> Iterator[None]:
-    """Do what is inside as ``account`` and be root again afterwards.
+    """Run the body of the ``with`` statement as ``account``, and return to root afterwards.
 
-    Files that are open already stay usable, so that root can read what only root may read and write it as the
-    account. Does nothing where there is no account or this process is not root.
+    Open files stay usable, so that a file that was opened as root can be copied as the account. Does nothing where
+    there is no account or this process is not root.
     """
     if account is None or os.geteuid() != 0:
         yield

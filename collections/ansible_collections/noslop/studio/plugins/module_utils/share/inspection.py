@@ -1,9 +1,9 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What verification does on a share itself: look at it, leave a nonce, read the others', take its own away.
+"""Inspect a share for verification: read its state, write a nonce, read those of other hosts, remove its own.
 
-Every function here touches a path that may block for ever, so each runs in a child (see ``children``), and returns
-what JSON can carry. None of them judges what it saw: ``storage_rules`` does.
+Every function here accesses a path that may block for ever, so each runs in a worker process
+(``host.worker_processes``), and returns JSON values. None of them judges: ``checks.storage_checks`` does.
 """
 
 from __future__ import annotations
@@ -22,25 +22,25 @@ from ansible_collections.noslop.studio.plugins.module_utils.host import mountinf
 
 #: Directory on each share for the files of a verification, removed when it is empty.
 DIRECTORY = ".noslop-verify"
-#: Where ComfyUI looks for the files that its loader of checkpoints offers.
+#: Directory of the files that ComfyUI's loader of checkpoints lists.
 CHECKPOINTS = "checkpoints"
 PROBE_PREFIX = "noslop-verify-"
 #: The smallest valid safetensors file: the length of its header, and an empty header.
 PROBE_CONTENT = (2).to_bytes(8, "little") + b"{}"
-#: Files of a verification that was cut off are removed by a later one when they are this old.
+#: Files of an interrupted verification are removed by a later one when they are this old.
 STALE_S = 3600
-#: A file of another host shows up late where a client caches directories.
+#: A file of another host appears late where a client caches directories.
 CACHE_BOUND_S = 15.0
 POLL_S = 0.5
 
 
-def look(path: str) -> dict[str, Any]:
-    """Everything to know about a share without writing to it. Triggers the automount, and waits for it."""
+def inspect(path: str) -> dict[str, Any]:
+    """Return the state of a share, without writing to it. Triggers the automount, and waits for it."""
     os.stat(os.path.join(path, "."))
     with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as stream:
         table = mountinfo.parse_mountinfo(stream.read())
     status, space = os.stat(path), os.statvfs(path)
-    holding = mountinfo.mount_holding(table, os.path.realpath(path))
+    holding = mountinfo.mount_containing(table, os.path.realpath(path))
     return {
         "mount": asdict(holding) if holding else None,
         "is_mount_point": mountinfo.mount_at(table, path) is not None,
@@ -55,12 +55,12 @@ def look(path: str) -> dict[str, Any]:
     }
 
 
-def leave_nonce(path: str, name: str, content: str) -> dict[str, Any]:
-    """Write a file into the share and say who owns it, and how far the file server's clock is from ours.
+def write_nonce(path: str, name: str, content: str) -> dict[str, Any]:
+    """Write a file to the share, and return its owner and the difference between this clock and the file server's.
 
-    The difference is positive where this host is ahead. A touch without a time takes the server's (nfs(5)).
+    The difference is positive where this host is ahead. A utime(2) without a time uses the server's clock (nfs(5)).
     """
-    _look_anew(path, name)
+    _refresh_directory_cache(path, name)
     directory = os.path.join(path, DIRECTORY)
     with contextlib.suppress(FileExistsError):
         os.mkdir(directory, 0o775)
@@ -79,31 +79,31 @@ def leave_nonce(path: str, name: str, content: str) -> dict[str, Any]:
 def try_to_write(path: str, name: str) -> dict[str, Any]:
     """Try to make a file in a share that is read-only here, and return why that was refused; empty where it was not.
 
-    What could be made after all is removed.
+    A file that could be made is removed.
     """
-    passing = os.path.join(path, f"{DIRECTORY}.{name}")
+    temporary = os.path.join(path, f"{DIRECTORY}.{name}")
     try:
-        os.mkdir(passing, 0o775)
+        os.mkdir(temporary, 0o775)
     except OSError as error:
         return {"refused_write": str(error.strerror)}
-    os.rmdir(passing)
+    os.rmdir(temporary)
     return {"refused_write": ""}
 
 
-def _look_anew(path: str, name: str) -> None:
-    """Make this client forget what it remembers of a directory of its server.
+def _refresh_directory_cache(path: str, name: str) -> None:
+    """Make this client discard its cache of a directory of the server.
 
-    It may believe in entries for a minute after they went (acdirmax of nfs(5)), a marker for instance. A client that
-    changes a directory learns from the answer whether others did before, and then looks every entry up again.
+    The cache may contain entries, such as a marker, for a minute after they were removed (acdirmax of nfs(5)). A client
+    that changes a directory learns from the reply whether others did before, and then looks every entry up again.
     """
-    passing = os.path.join(path, f"{DIRECTORY}.{name}")
-    os.mkdir(passing, 0o775)
-    with contextlib.suppress(FileNotFoundError):  # another verification has just cleaned up
-        os.rmdir(passing)
+    temporary = os.path.join(path, f"{DIRECTORY}.{name}")
+    os.mkdir(temporary, 0o775)
+    with contextlib.suppress(FileNotFoundError):  # another verification has just removed it
+        os.rmdir(temporary)
 
 
-def leave_probe(models: str, name: str) -> bool:
-    """Put an empty model where ComfyUI lists checkpoints. False where there is no such directory (yet)."""
+def write_probe(models: str, name: str) -> bool:
+    """Write an empty model to ComfyUI's directory of checkpoints. Returns False where there is no such directory."""
     directory = os.path.join(models, CHECKPOINTS)
     if not os.path.isdir(directory):
         return False
@@ -121,10 +121,10 @@ def read_nonces(path: str, expected: Mapping[str, Mapping[str, str]], bound_s: f
     Args:
         path: the share.
         expected: host name to the ``file`` and the ``content`` that it wrote.
-        bound_s: how long a file may take to show up.
+        bound_s: how long a file may take to appear.
 
     Returns:
-        Host name to an empty string where its file holds what it wrote, else to what was seen instead.
+        Host name to an empty string where its file contains what it wrote, else to the problem.
     """
     deadline = time.monotonic() + bound_s
     wrong = dict.fromkeys(expected, "")
@@ -137,36 +137,36 @@ def read_nonces(path: str, expected: Mapping[str, Mapping[str, str]], bound_s: f
 
 
 def clean(path: str, token: str) -> list[str]:
-    """Remove what this verification left on a share, and what one that was cut off left long ago."""
+    """Remove the files of this verification from a share, and old ones of interrupted verifications."""
     removed: list[str] = []
     directory = os.path.join(path, DIRECTORY)
     removed += _remove_files(directory, re.compile(r".+"), token)
-    # Its own directory once it is empty, and what _look_anew left when it was cut off.
+    # Its own directory when it is empty, and the remains of an interrupted _refresh_directory_cache.
     with contextlib.suppress(FileNotFoundError):
         for name in os.listdir(path):
             if name.startswith(DIRECTORY):
-                with contextlib.suppress(OSError):  # others have files in it
+                with contextlib.suppress(OSError):  # other hosts have files in it
                     os.rmdir(os.path.join(path, name))
     probes = re.compile(re.escape(PROBE_PREFIX) + r".+\.safetensors")
     removed += _remove_files(os.path.join(path, CHECKPOINTS), probes, token)
     return removed
 
 
-def file_names(host: str, token: str) -> tuple[str, str]:
-    """The names of the nonce and of the probe of one host in one verification."""
+def make_file_names(host: str, token: str) -> tuple[str, str]:
+    """Return the names of the nonce and of the probe of one host in one verification."""
     word = re.sub(r"[^A-Za-z0-9._-]", "_", host)
     return f"{word}.{token}", f"{PROBE_PREFIX}{word}.{token}.safetensors"
 
 
 def may_write(path: str) -> bool:
-    """Whether the account that asks may write below ``path``. Writes nothing."""
+    """Return whether the account of this process may write below ``path``. Writes nothing."""
     return os.access(path, os.W_OK | os.X_OK)
 
 
 def _remove_files(directory: str, pattern: re.Pattern[str], token: str) -> list[str]:
     removed: list[str] = []
     with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-        for entry in sorted(os.scandir(directory), key=lambda found: found.name):
+        for entry in sorted(os.scandir(directory), key=lambda item: item.name):
             if not pattern.fullmatch(entry.name):
                 continue
             with contextlib.suppress(FileNotFoundError):
@@ -180,10 +180,10 @@ def _remove_files(directory: str, pattern: re.Pattern[str], token: str) -> list[
 def _nonce_problem(path: str, content: str) -> str:
     try:
         with open(path, encoding="utf-8", errors="replace") as stream:
-            seen = stream.read(4096)
+            current = stream.read(4096)
     except OSError as error:
         return f"{path}: {error.strerror}"
-    return "" if seen == content else f"{path} holds something else than was written"
+    return "" if current == content else f"{path} holds something else than was written"
 
 
 def _read_or_error(path: str) -> dict[str, str]:

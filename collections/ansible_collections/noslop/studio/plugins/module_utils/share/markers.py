@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The marker by which a share is known, and what must be true of a directory before it becomes one."""
+"""Read, compare and publish the marker of a share, and check a directory before it becomes a share."""
 
 from __future__ import annotations
 
@@ -15,37 +15,37 @@ from collections.abc import Sequence
 from ansible_collections.noslop.studio.plugins.module_utils.host.mountinfo import is_below, parents
 
 _OCTAL = re.compile(r"\\([0-7]{3})")
-#: Larger than any marker; whatever else a file of that name holds is not read.
+#: Larger than any marker; the rest of a larger file is not read.
 LIMIT_BYTES = 4096
 
 
 class MarkerError(Exception):
-    """A share is not the one it should be."""
+    """A share has the marker of another one."""
 
 
 def compose(studio_id: str, share: str) -> str:
-    """Text of a new marker, with an identity of its own for the share."""
+    """Return the text of a new marker, with an identity of its own for the share."""
     return json.dumps({"studio_id": studio_id, "share": share, "share_id": str(uuid.uuid4())}) + "\n"
 
 
-def problem(text: str, studio_id: str, share: str) -> str:
-    """Why a marker with this text does not mark this share of this studio; empty when it does."""
+def find_problem(text: str, studio_id: str, share: str) -> str:
+    """Return why a marker with this text does not mark this share of this studio; empty when it does."""
     try:
         marker = json.loads(text)
-        found_studio, found_share = marker["studio_id"], marker["share"]
+        marked_studio, marked_share = marker["studio_id"], marker["share"]
     except (ValueError, KeyError, TypeError):
         return (
             "its marker .noslop-share is not readable as one. If this really is the share "
             f"{share!r} of the studio {studio_id!r}, remove that file and run again."
         )
-    if found_studio != studio_id:
+    if marked_studio != studio_id:
         return (
-            f"it belongs to the studio {found_studio!r}, and this is the studio {studio_id!r}. "
+            f"it belongs to the studio {marked_studio!r}, and this is the studio {studio_id!r}. "
             "Choose another path, or tear that studio down and remove its marker .noslop-share."
         )
-    if found_share != share:
+    if marked_share != share:
         return (
-            f"it is the share {found_share!r} of this studio, and {share!r} is expected. "
+            f"it is the share {marked_share!r} of this studio, and {share!r} is expected. "
             "Two paths were exchanged: put them right in the studio's variables."
         )
     return ""
@@ -61,12 +61,12 @@ def read(path: str, directory_fd: int | None = None) -> str:
 def publish(  # noqa: PLR0917  # owner and mode in the order of chown(1) and install(1)
     directory_fd: int, name: str, text: str, uid: int, gid: int, mode: int
 ) -> str:
-    """Write ``text`` to ``name`` in an open directory, whole or not at all, and never over a file that is there.
+    """Write ``text`` to ``name`` in an open directory, whole or not at all, and never over an existing file.
 
-    The file is linked by its descriptor: whoever owns the directory may exchange what has its first name meanwhile.
+    The file is linked by its descriptor: the owner of the directory could replace the entry of its temporary name.
 
     Returns:
-        The text that is there now: ours, or that of whoever came first.
+        The text of the marker: ours, or that of another host that was faster.
     """
     temporary = f"{name}.{uuid.uuid4().hex}"
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -87,8 +87,8 @@ def publish(  # noqa: PLR0917  # owner and mode in the order of chown(1) and ins
     return read(name, directory_fd)
 
 
-def not_a_directory(path: str) -> list[str]:
-    """Problems with ``path`` being a directory, or becoming one, without a symlink on the way (systemd.mount(5))."""
+def find_directory_problems(path: str) -> list[str]:
+    """Return why ``path`` cannot be a directory without a symlink in its path (systemd.mount(5)); empty when it can."""
     for part in [*reversed(parents(path)), path]:
         if os.path.islink(part):
             return [
@@ -100,35 +100,35 @@ def not_a_directory(path: str) -> list[str]:
     return []
 
 
-def strangers_in_root(root: str, paths: Sequence[str], gid: int) -> list[str]:
-    """Refuse a storage root that others use: closing it to all but the studio's group would lock them out."""
+def find_foreign_entries(root: str, paths: Sequence[str], gid: int) -> list[str]:
+    """Return why a directory cannot be the storage root: others use it, and would lose access; empty when it can."""
     if not os.path.isdir(root):
         return []
-    found = os.stat(root)
-    if not found.st_mode & stat.S_IXOTH and found.st_gid == gid:
+    status = os.stat(root)
+    if not status.st_mode & stat.S_IXOTH and status.st_gid == gid:
         return []
     ours = {path[len(root) :].split("/")[1] for path in paths if is_below(path, root)} | {"lost+found"}
-    strangers = sorted(set(os.listdir(root)) - ours)
-    if not strangers:
+    foreign = sorted(set(os.listdir(root)) - ours)
+    if not foreign:
         return []
-    shown = ", ".join(strangers[:3]) + (" and more" if len(strangers) > 3 else "")
+    shown = ", ".join(foreign[:3]) + (" and more" if len(foreign) > 3 else "")
     return [
         f"{root} is to be the storage root, which only members of the studio's group may enter, and it holds "
         f"other things ({shown}). Choose a directory of its own, like {root}/noslop, as noslop_storage_root."
     ]
 
 
-def fstab_points(by_hand: bool = False) -> list[str]:
-    """Mount points that /etc/fstab lists (fstab(5)), with those that are mounted ``by_hand`` only, or without them."""
+def read_fstab_points(include_noauto: bool = False) -> list[str]:
+    """Return the mount points in /etc/fstab (fstab(5)), with or without those that have the option ``noauto``."""
     try:
         with open("/etc/fstab", encoding="utf-8", errors="surrogateescape") as stream:
-            return parse_fstab(stream.read(), by_hand)
+            return parse_fstab(stream.read(), include_noauto)
     except FileNotFoundError:
         return []
 
 
-def parse_fstab(text: str, by_hand: bool = False) -> list[str]:
-    """Mount points of an fstab's text, without ``/`` and swap; those with ``noauto`` only when ``by_hand``."""
+def parse_fstab(text: str, include_noauto: bool = False) -> list[str]:
+    """Return the mount points in an fstab's text, without ``/`` and swap."""
     points = []
     for line in text.splitlines():
         words = line.split()
@@ -136,6 +136,6 @@ def parse_fstab(text: str, by_hand: bool = False) -> list[str]:
             continue
         point = _OCTAL.sub(lambda match: chr(int(match.group(1), 8)), words[1]).rstrip("/")
         noauto = len(words) > 3 and "noauto" in words[3].split(",")
-        if point.startswith("/") and (by_hand or not noauto):
+        if point.startswith("/") and (include_noauto or not noauto):
             points.append(point)
     return points

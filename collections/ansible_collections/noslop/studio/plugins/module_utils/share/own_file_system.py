@@ -1,10 +1,10 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Whether a share lies on a file system that holds nothing but shares, and what it means where it does not. Pure.
+"""Decide whether a share lies on a file system of its own, and explain the risk where it does not. Pure.
 
-An export of a directory inside a larger file system can be left with a forged file handle (exports(5),
-``no_subtree_check``). The role exports such a share with ``subtree_check``, by which the kernel refuses what lies
-outside. And ``all_squash`` still holds: what were reached all the same, were reached as the account of the share.
+With a forged file handle a client can leave an export of a directory inside a larger file system (exports(5),
+``no_subtree_check``). The role exports such a share with ``subtree_check``, by which the kernel refuses files outside.
+``all_squash`` still applies: a file outside would be accessed as the account of the share.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from ansible_collections.noslop.studio.plugins.module_utils.host.mountinfo impor
     Mount,
     is_below,
     mount_at,
-    mount_holding,
+    mount_containing,
 )
 
 
@@ -25,7 +25,7 @@ def has_own(table: list[Mount], root: str, path: str) -> bool:
     A bind mount shows a part of another file system, and a Btrfs subvolume shares its file handles with the whole of
     it (fs/btrfs/export.c looks a handle up in every subvolume), so neither counts.
     """
-    mount = mount_holding(table, path)
+    mount = mount_containing(table, path)
     system = mount_at(table, "/")
     if mount is None or mount.point not in (root, path) or mount.root != "/":
         return False
@@ -33,7 +33,7 @@ def has_own(table: list[Mount], root: str, path: str) -> bool:
 
 
 def exposure(server: str, root: str, paths: Sequence[str]) -> str:
-    """Return the sentence that says what a hostile member could do where shares lie among other files."""
+    """Return a sentence that explains what a hostile member could do where shares lie among other files."""
     outside = [path for path in paths if not is_below(path, root)]
     named = ([root] if len(outside) < len(paths) else []) + outside
     return (
@@ -44,7 +44,7 @@ def exposure(server: str, root: str, paths: Sequence[str]) -> str:
 
 
 def todo(root: str) -> str:
-    """Return how to give the storage a file system of its own, with commands."""
+    """Return the steps, with commands, that give the storage a file system of its own."""
     return (
         f"Leave it so where members are trusted, or give the storage a file system of its own, mounted at {root} "
         "(or at each share). A disk: `mkfs.ext4 /dev/DISK`. LVM: `lvcreate --size 500G --name noslop GROUP`, then "
@@ -56,7 +56,7 @@ def todo(root: str) -> str:
 
 
 def refusal(server: str, root: str, paths: Sequence[str]) -> str:
-    """Return the sentences for where ``noslop_require_own_file_system`` is set."""
+    """Return the refusal of shares among other files where ``noslop_require_own_file_system`` is set."""
     return (
         f"{exposure(server, root, paths)} They are {', '.join(paths)}, and noslop_require_own_file_system is true. "
         f"{todo(root)} Or set that variable to false."

@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Rules for the paths of shares, and the names systemd gives to their units. Pure: nothing is looked at."""
+"""Check the paths of shares, and derive the names of their systemd units. Pure: reads no file."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from collections.abc import Mapping, Sequence
 
 from ansible_collections.noslop.studio.plugins.module_utils.host.mountinfo import is_below
 
-#: What exports(5), systemd's units, environment files and a person's shell all read the same way, unquoted.
+#: Characters that exports(5), systemd units, environment files and a shell all read the same way, unquoted.
 _PLAIN = re.compile(r"/[A-Za-z0-9@_./+-]*")
 _PLAIN_IN_UNIT_NAME = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789:_.")
 
-#: Directories that the system, or its cleaning at start, needs for itself: nothing of a studio lies in them.
+#: Directories of the system, or cleaned at its start: nothing of a studio lies in them.
 _SYSTEM = re.compile(r"/(bin|boot|dev|etc|lib(32|64|x32)?|proc|root|run|sbin|sys|tmp|usr|var/run|var/tmp)(/.*)?")
-#: Directories that many share: something of a studio may lie in them, but no share is one of them.
+#: Common directories: a share may lie in one of them, but cannot be one.
 _COMMON = re.compile(r"/((home(/[^/]+)?|media|mnt|opt|srv|var(/cache|/lib|/lib/noslop|/log)?)?)")
 
 
@@ -28,35 +28,35 @@ def escape_path(path: str) -> str:
     return "-".join(_escape_word(word, first=index == 0) for index, word in enumerate(words))
 
 
-def unit_name(path: str, suffix: str) -> str:
-    """Name of the unit of the kind ``suffix`` (``mount``, ``automount``) for ``path``."""
+def make_unit_name(path: str, suffix: str) -> str:
+    """Return the name of the unit with the suffix ``suffix`` (``mount``, ``automount``) for ``path``."""
     return f"{escape_path(path)}.{suffix}"
 
 
-def path_problems(root: str, shares: Sequence[Mapping[str, str]]) -> list[str]:
-    """Say what is wrong with the paths of a studio.
+def find_path_problems(root: str, shares: Sequence[Mapping[str, str]]) -> list[str]:
+    """Return the problems with the paths of a studio.
 
     Args:
-        root: directory that holds the shares which have no place of their own.
+        root: directory of the shares that have no path of their own.
         shares: dictionaries with ``name`` and ``path``.
 
     Returns:
         One sentence for each problem, empty when all paths can be shared.
     """
-    problems = _alone("the storage root", root)
+    problems = _find_single_path_problems("the storage root", root)
     for share in shares:
-        called = f"the share {share['name']}"
-        alone = _alone(called, share["path"])
+        label = f"the share {share['name']}"
+        alone = _find_single_path_problems(label, share["path"])
         problems += alone
         if alone:
             continue
         if is_below(root, share["path"]):
             problems.append(
-                f"{called}: {share['path']} is or holds the storage root {root}. "
+                f"{label}: {share['path']} is or holds the storage root {root}. "
                 "Give the share a directory inside the root, or one outside it."
             )
         problems += [
-            f"{called}: {share['path']} lies inside the share {other['name']} ({other['path']}). "
+            f"{label}: {share['path']} lies inside the share {other['name']} ({other['path']}). "
             "Shares are mounted one by one: give each a directory beside the others."
             for other in shares
             if other is not share and is_below(share["path"], other["path"])
@@ -64,16 +64,16 @@ def path_problems(root: str, shares: Sequence[Mapping[str, str]]) -> list[str]:
     return problems
 
 
-def _alone(called: str, path: str) -> list[str]:
+def _find_single_path_problems(label: str, path: str) -> list[str]:
     if not _PLAIN.fullmatch(path) or posixpath.normpath(path) != path:
         return [
-            f"{called}: {path!r} cannot be shared. Write an absolute path of letters, digits and . _ - + @, "
+            f"{label}: {path!r} cannot be shared. Write an absolute path of letters, digits and . _ - + @, "
             "with neither '..' nor a slash at its end."
         ]
     if _SYSTEM.fullmatch(path):
-        return [f"{called}: {path} belongs to the operating system. Choose a directory like /srv/noslop."]
+        return [f"{label}: {path} belongs to the operating system. Choose a directory like /srv/noslop."]
     if _COMMON.fullmatch(path):
-        return [f"{called}: {path} is used by others too. Choose a directory of its own inside it."]
+        return [f"{label}: {path} is used by others too. Choose a directory of its own inside it."]
     return []
 
 

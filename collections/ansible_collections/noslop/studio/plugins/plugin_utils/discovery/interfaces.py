@@ -1,8 +1,8 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What this computer already knows of its networks: its interfaces, and the neighbours it has spoken to.
+"""Read the network interfaces and the neighbour table of this computer.
 
-Nothing is sent and nothing is changed; no privilege is needed. The tables come from iproute2 as JSON, and from
+Sends no packet, changes nothing and needs no privilege. The tables come from iproute2 as JSON, or from
 ``/proc/net/arp`` where that program is missing.
 """
 
@@ -20,12 +20,12 @@ from typing import Any
 
 NetworkOf = ipaddress.IPv4Network | ipaddress.IPv6Network
 
-#: Interfaces that lead to containers, guests or elsewhere than the room. Left out unless named.
+#: Interfaces of containers, virtual machines and tunnels. Skipped unless named.
 VIRTUAL_PREFIXES = ("docker", "br-", "veth", "virbr", "vnet", "cni", "podman", "lxcbr", "lxdbr", "flannel", "cali")
 VPN_PREFIXES = ("tun", "utun", "wg", "ppp", "tailscale", "zt", "ipsec", "nordlynx", "proton")
 VPN_KINDS = ("tun", "wireguard", "ppp", "ipip", "gre", "sit", "xfrm", "vti")
 
-#: States of the kernel's neighbour table in which nobody answered.
+#: States of entries of the kernel's neighbour table that never answered.
 _UNANSWERED = {"FAILED", "INCOMPLETE", "NOARP"}
 #: Flag of /proc/net/arp: the entry is complete (linux/if_arp.h, ATF_COM).
 _ATF_COM = 0x2
@@ -35,70 +35,70 @@ _ATF_COM = 0x2
 class Interface:
     """One network interface of this computer.
 
-    ``left_out`` says why it is not searched unless it is named; empty when it is.
+    ``skip_reason`` is the reason why it is not scanned unless it is named; empty when it is scanned.
     """
 
     name: str
     networks: tuple[NetworkOf, ...]
-    left_out: str = ""
+    skip_reason: str = ""
 
 
 @dataclass(frozen=True)
 class Neighbour:
-    """An address that has answered on a network this computer is in. Link-local ones carry their zone."""
+    """An entry of the neighbour table. Link-local addresses include their zone."""
 
     address: str
     interface: str
 
 
 @dataclass(frozen=True)
-class Surroundings:
-    """Both tables. ``trouble`` says in words what could not be read; empty when all was."""
+class LocalNetworks:
+    """Interfaces and neighbour table. ``problem`` is the message when a table could not be read; empty otherwise."""
 
     interfaces: tuple[Interface, ...]
-    neighbours: tuple[Neighbour, ...]
-    trouble: str = ""
+    neighbour_table: tuple[Neighbour, ...]
+    problem: str = ""
 
     @property
     def names(self) -> list[str]:
-        """The interfaces' names, in the kernel's order."""
+        """Return the names of the interfaces, in the kernel's order."""
         return [interface.name for interface in self.interfaces]
 
 
-def look_around() -> Surroundings:
-    """Read the tables of this computer. Never raises: what cannot be read is told in ``trouble``."""
+def read_local_networks() -> LocalNetworks:
+    """Read the tables of this computer. Never raises: ``problem`` reports what cannot be read."""
     program = _iproute2()
     if not program:
         arp = Path("/proc/net/arp")
-        known = parse_arp(arp.read_text(encoding="ascii")) if arp.exists() else ()
-        return Surroundings((), known, "The program `ip` (package iproute2) is not installed on this computer.")
+        arp_entries = parse_arp(arp.read_text(encoding="ascii")) if arp.exists() else ()
+        return LocalNetworks((), arp_entries, "The program `ip` (package iproute2) is not installed on this computer.")
     try:
         interfaces = parse_interfaces(_table([program, "-details", "-json", "address", "show"]))
-        neighbours = parse_neighbours(_table([program, "-json", "neighbour", "show"]))
+        neighbour_table = parse_neighbour_table(_table([program, "-json", "neighbour", "show"]))
     except (OSError, subprocess.SubprocessError, ValueError) as error:
-        return Surroundings((), (), f"`{program}` could not list this computer's networks: {error}")
-    return Surroundings(interfaces, neighbours)
+        return LocalNetworks((), (), f"`{program}` could not list this computer's networks: {error}")
+    return LocalNetworks(interfaces, neighbour_table)
 
 
 def parse_interfaces(table: Sequence[dict[str, Any]]) -> tuple[Interface, ...]:
-    """Read what ``ip -details -json address show`` prints."""
-    found = []
+    """Parse the output of ``ip -details -json address show``."""
+    interfaces = []
     for entry in table:
         if "ifname" not in entry:
-            continue  # iproute2 prints an empty object for what a filter hid
+            continue  # iproute2 prints an empty object for an entry that a filter removed
         networks = []
         for address in entry.get("addr_info", []):
             if "local" in address:
                 network = ipaddress.ip_network(f"{address['local']}/{address['prefixlen']}", strict=False)
                 if network not in networks:
                     networks.append(network)
-        found.append(Interface(entry["ifname"], tuple(networks), _why_left_out(entry)))
-    return tuple(found)
+        interfaces.append(Interface(entry["ifname"], tuple(networks), _skip_reason(entry)))
+    return tuple(interfaces)
 
 
-def parse_neighbours(table: Sequence[dict[str, Any]]) -> tuple[Neighbour, ...]:
-    """Read what ``ip -json neighbour show`` prints, without the addresses that never answered."""
-    found = []
+def parse_neighbour_table(table: Sequence[dict[str, Any]]) -> tuple[Neighbour, ...]:
+    """Parse the output of ``ip -json neighbour show``, without the addresses that never answered."""
+    entries = []
     for entry in table:
         if "dst" not in entry or "lladdr" not in entry or _UNANSWERED.intersection(entry.get("state", [])):
             continue
@@ -106,17 +106,17 @@ def parse_neighbours(table: Sequence[dict[str, Any]]) -> tuple[Neighbour, ...]:
         if address.is_multicast:
             continue
         zone = f"%{entry['dev']}" if address.version == 6 and address.is_link_local else ""
-        found.append(Neighbour(f"{address}{zone}", entry["dev"]))
-    return tuple(found)
+        entries.append(Neighbour(f"{address}{zone}", entry["dev"]))
+    return tuple(entries)
 
 
 def parse_arp(text: str) -> tuple[Neighbour, ...]:
-    """Read ``/proc/net/arp``: address, type, flags, hardware address, mask, interface."""
+    """Parse ``/proc/net/arp``: address, type, flags, hardware address, mask, interface."""
     rows = [line.split() for line in text.splitlines()[1:]]
     return tuple(Neighbour(row[0], row[5]) for row in rows if len(row) == 6 and int(row[2], 16) & _ATF_COM)
 
 
-def _why_left_out(entry: dict[str, Any]) -> str:
+def _skip_reason(entry: dict[str, Any]) -> str:
     name, flags = entry["ifname"], entry.get("flags", [])
     if "LOOPBACK" in flags:
         return "it is the loopback interface"
@@ -125,7 +125,7 @@ def _why_left_out(entry: dict[str, Any]) -> str:
     kind = entry.get("linkinfo", {}).get("info_kind", "")
     if name.startswith(VPN_PREFIXES) or kind in VPN_KINDS or "POINTOPOINT" in flags:
         return "it is a tunnel or VPN"
-    # By name, not by kind: inside a container the only network card there is may be a veth.
+    # By name, not by kind: inside a container the only network card may be a veth.
     if name.startswith(VIRTUAL_PREFIXES):
         return "it belongs to containers or virtual machines"
     return ""

@@ -1,10 +1,10 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Finds SSH servers: connects to each address of a sweep plan once, and reads the server's greeting and public key.
+"""Find SSH servers: connect to each address of a scan plan once, and read the server's greeting and public key.
 
-No privilege, no packet but TCP's own, no attempt to log in. OpenSSH 9.8 and later counts connections that do not
-authenticate (sshd_config(5), PerSourcePenalties), so each server sees two of them: one for its greeting, one by
-``ssh-keyscan`` for its key. An answer of "nothing here" always says which kind of nothing, and what to do about it.
+Needs no privilege, sends only TCP, never logs in. OpenSSH 9.8 and later counts connections that do not authenticate
+(sshd_config(5), PerSourcePenalties), so each server gets two of them: one for its greeting, one by ``ssh-keyscan`` for
+its key. Every target without an SSH server has a status, a reason and a next step.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from ansible_collections.noslop.studio.plugins.plugin_utils.discovery.scan_targets import Limits, SweepPlan, Target
+from ansible_collections.noslop.studio.plugins.plugin_utils.discovery.scan_targets import Limits, ScanPlan, Target
 
 OPEN, CLOSED, TIMEOUT, NO_ROUTE, REFUSED, ERROR = STATUSES = (
     "open",
@@ -45,14 +45,14 @@ _FORBIDDEN = {errno.EACCES, errno.EPERM}
 
 
 class ScanError(RuntimeError):
-    """This computer could not carry the sweep through; what was seen so far would be misleading."""
+    """This computer could not complete the scan; a partial result would be misleading."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """What one target turned out to be. ``detail`` is what was seen, ``todo`` what to do (empty when open).
+    """The result of one target. ``detail`` is what was observed, ``todo`` the next step (empty when open).
 
-    ``keys`` are public keys as ``<type> <base64>``. ``addresses`` are all that showed the same key.
+    ``keys`` are public keys as ``<type> <base64>``. ``addresses`` are all addresses with the same key.
     """
 
     address: str
@@ -68,38 +68,38 @@ class Finding:
 
     @property
     def fingerprint(self) -> str:
-        """The first key's, as ``ssh-keygen -l`` prints it; empty when no key is known."""
+        """Return the fingerprint of the first key, as ``ssh-keygen -l`` prints it; empty when there is no key."""
         return fingerprint(self.keys[0]) if self.keys else ""
 
 
 @dataclass(frozen=True)
-class Sweep:
-    """The plan and what came of it: one finding a target, in the plan's order."""
+class ScanResult:
+    """The plan and its result: one finding for each target, in the plan's order."""
 
-    plan: SweepPlan
+    plan: ScanPlan
     findings: tuple[Finding, ...]
     notes: tuple[str, ...] = ()
 
     @property
     def counts(self) -> dict[str, int]:
-        """How many targets had each status; a status that none had is left out."""
+        """Return the number of targets by status, without zeros."""
         counted = Counter(finding.status for finding in self.findings)
         return {status: counted[status] for status in STATUSES if counted[status]}
 
     def machines(self) -> list[Finding]:
-        """The SSH servers, one machine once: see :func:`merge`."""
+        """Return the SSH servers, each machine once: see :func:`merge`."""
         return merge(finding for finding in self.findings if finding.status == OPEN)
 
     def describe(self) -> list[str]:
-        """What was tried, with what result, in lines for a person."""
+        """Return the targets and the results as lines of text."""
         machines = self.machines()
         merged = sum(len(machine.addresses) for machine in machines) - len(machines)
-        counts = ", ".join(f"{count} {_WORDS[status]}" for status, count in self.counts.items())
+        counts = ", ".join(f"{count} {_STATUS_TEXT[status]}" for status, count in self.counts.items())
         same = f" ({merged} of these are further addresses of a machine)" if merged else ""
         return [*self.plan.describe(), f"seen: {counts or 'nothing was tried'}{same}", *self.notes]
 
 
-_WORDS = {
+_STATUS_TEXT = {
     OPEN: "with an SSH server",
     CLOSED: "there without one",
     TIMEOUT: "gave no answer",
@@ -109,12 +109,12 @@ _WORDS = {
 }
 
 
-def scan(plan: SweepPlan, on_finding: Callable[[Finding], None] | None = None) -> Sweep:
-    """Try every target of ``plan``, once.
+def scan(plan: ScanPlan, on_finding: Callable[[Finding], None] | None = None) -> ScanResult:
+    """Try every target of ``plan`` once.
 
     Args:
-        plan: what to try and with which limits.
-        on_finding: called with each finding as it is made, keys not yet read.
+        plan: the targets and limits.
+        on_finding: called with each finding as it is made, before its keys are read.
 
     Raises:
         ScanError: this computer ran out of file descriptors, memory or room in its neighbour table.
@@ -123,15 +123,15 @@ def scan(plan: SweepPlan, on_finding: Callable[[Finding], None] | None = None) -
     servers = [finding for finding in findings if finding.status == OPEN]
     keys, notes = _keys_of(servers)
     with_keys = [replace(finding, keys=keys.get((finding.address, finding.port), ())) for finding in findings]
-    return Sweep(plan, tuple(with_keys), notes)
+    return ScanResult(plan, tuple(with_keys), notes)
 
 
 def merge(findings: Iterable[Finding]) -> list[Finding]:
-    """Make one finding of those that show the same host key on the same port.
+    """Merge the findings with the same host key on the same port.
 
-    Different ports of one key stay apart: behind one address with forwarded ports they are different machines as a
-    rule. Machines made from one image may share a key too; only their facts can tell, so whoever gathers facts
-    compares ``addresses`` with what the machine itself says.
+    Different ports with one key stay separate: behind one address with forwarded ports they are usually different
+    machines. Machines made from one image may share a key too; only their facts can distinguish them, so the code
+    that gathers facts compares ``addresses`` with the machine's own.
     """
     groups: dict[tuple[str, ...], list[Finding]] = {}
     for finding in findings:
@@ -148,13 +148,13 @@ def merge(findings: Iterable[Finding]) -> list[Finding]:
 
 
 def fingerprint(key: str) -> str:
-    """``SHA256:...`` of a public key ``<type> <base64>``, as ``ssh-keygen -l`` prints it."""
+    """Return the fingerprint (``SHA256:...``) of a public key ``<type> <base64>``, as ``ssh-keygen -l`` prints it."""
     digest = hashlib.sha256(base64.b64decode(key.split()[1])).digest()
     return "SHA256:" + base64.b64encode(digest).decode("ascii").rstrip("=")
 
 
 def parse_keys(printed: str) -> dict[str, tuple[str, ...]]:
-    """Read what ``ssh-keyscan`` prints: address to its keys. Comments and what is no key are passed over."""
+    """Parse the output of ``ssh-keyscan``: address to its keys. Comments and other lines are skipped."""
     keys: dict[str, tuple[str, ...]] = {}
     for line in printed.splitlines():
         fields = line.split()
@@ -167,14 +167,14 @@ def parse_keys(printed: str) -> dict[str, tuple[str, ...]]:
     return keys
 
 
-async def _probe_all(plan: SweepPlan, on_finding: Callable[[Finding], None]) -> list[Finding]:
+async def _probe_all(plan: ScanPlan, on_finding: Callable[[Finding], None]) -> list[Finding]:
     waiting = iter(enumerate(plan.targets))
-    found: dict[int, Finding] = {}
+    findings: dict[int, Finding] = {}
 
     async def work() -> None:
         for index, target in waiting:
-            found[index] = await _probe(target, plan.limits)
-            on_finding(found[index])
+            findings[index] = await _probe(target, plan.limits)
+            on_finding(findings[index])
 
     workers = [asyncio.ensure_future(work()) for _ in range(min(plan.limits.in_flight, len(plan.targets)))]
     try:
@@ -183,9 +183,9 @@ async def _probe_all(plan: SweepPlan, on_finding: Callable[[Finding], None]) -> 
         for worker in workers:
             worker.cancel()
         await asyncio.gather(*workers, return_exceptions=True)
-    # A name and a network may both lead to one address: the finding that carries the name stays.
+    # A name and a network may both contain one address: the finding with the name is kept.
     unique: dict[tuple[str, int], Finding] = {}
-    for _index, finding in sorted(found.items()):
+    for _index, finding in sorted(findings.items()):
         unique.setdefault((finding.address, finding.port), finding)
     return list(unique.values())
 
@@ -208,7 +208,7 @@ async def _probe(target: Target, limits: Limits) -> Finding:
             f"the name {target.hostname} could not be looked up: {reason}",
             "Check the spelling, give its address instead, or add the name to DNS or /etc/hosts.",
         )
-    # IPv4 first: it is what a studio's exports and rules are written with.
+    # IPv4 first: a studio's exports and firewall rules are usually written with it.
     addresses = dict.fromkeys(str(entry[4][0]) for entry in sorted(looked_up, key=lambda entry: entry[0]))
     tried = []
     for address in addresses:
@@ -235,8 +235,8 @@ async def _probe_address(target: Target, address: str, limits: Limits) -> Findin
     else:
         if banner.startswith("SSH-"):
             return replace(_finding(target, address, OPEN, "", ""), banner=banner)
-        said = f"said {banner!r}, which is not SSH" if banner else "hung up without a word"
-        detail = f"{where} took the connection and {said}"
+        answer = f"said {banner!r}, which is not SSH" if banner else "hung up without a word"
+        detail = f"{where} took the connection and {answer}"
     finally:
         writer.close()
     return _finding(
@@ -250,7 +250,7 @@ async def _probe_address(target: Target, address: str, limits: Limits) -> Findin
 
 
 async def _greeting(reader: asyncio.StreamReader) -> str:
-    """The line that starts with ``SSH-``, else the first line (empty when there was none)."""
+    """Return the line that starts with ``SSH-``, else the first line (empty when there was none)."""
     first = ""
     for _ in range(_GREETING_LINES):
         line = await reader.readline()
@@ -304,7 +304,7 @@ def _stop_when_exhausted(error: BaseException, limits: Limits) -> None:
         what = os.strerror(error.errno).lower()
         raise ScanError(
             f"This computer could not open more connections ({what}; {limits.in_flight} at a time were allowed), so "
-            "the sweep was stopped: what it would have shown as absent may be there. Allow more open files "
+            "the scan was stopped: addresses without an answer may have a server. Allow more open files "
             "(`ulimit -n 1024`), let fewer run at a time, or name a smaller network."
         ) from error
 
@@ -314,13 +314,13 @@ def _finding(target: Target, address: str, status: str, detail: str, todo: str) 
 
 
 def _preference(finding: Finding) -> tuple[bool, bool, int, int, int]:
-    """Which address of a machine to use: what the user named, then IPv4, then the lowest."""
+    """Return the sort key of a machine's addresses: what the user named, then IPv4, then the lowest."""
     address = ipaddress.ip_address(finding.address.partition("%")[0])
     return not finding.named, address.is_link_local, address.version, int(address), finding.port
 
 
 def _keys_of(servers: Sequence[Finding]) -> tuple[dict[tuple[str, int], tuple[str, ...]], tuple[str, ...]]:
-    """Public keys by address and port; and notes about what could not be read."""
+    """Return public keys by address and port, and notes about keys that could not be read."""
     if not servers:
         return {}, ()
     program = shutil.which("ssh-keyscan")
@@ -328,19 +328,19 @@ def _keys_of(servers: Sequence[Finding]) -> tuple[dict[tuple[str, int], tuple[st
         return {}, ("Host keys were not read: `ssh-keyscan` (package openssh-client) is not on this computer.",)
     keys: dict[tuple[str, int], tuple[str, ...]] = {}
     for port in sorted({server.port for server in servers}):
-        # One type is enough to know a machine and to pin it, and costs one connection; few servers lack ed25519.
+        # One type is enough to identify and pin a machine, and needs one connection; few servers lack ed25519.
         for types in ("ed25519", "ecdsa,rsa"):
             missing = [s.address for s in servers if s.port == port and (s.address, port) not in keys]
             if missing:
                 read = _keyscan([program, "-T", str(_KEYSCAN_S), "-p", str(port), "-t", types, "-f", "-"], missing)
-                keys.update({(address, port): found for address, found in read.items()})
+                keys.update({(address, port): read_keys for address, read_keys in read.items()})
     without = [f"{s.address} port {s.port}" for s in servers if (s.address, s.port) not in keys]
     return keys, (f"No host key could be read from {', '.join(without)}.",) if without else ()
 
 
 def _keyscan(command: list[str], addresses: list[str]) -> dict[str, tuple[str, ...]]:
     try:
-        # All addresses at once: ssh-keyscan asks them in parallel. Its exit code tells of single hosts only.
+        # All addresses at once: ssh-keyscan tries them in parallel. Its exit code reports single hosts only.
         done = subprocess.run(
             command,
             input="\n".join(addresses) + "\n",

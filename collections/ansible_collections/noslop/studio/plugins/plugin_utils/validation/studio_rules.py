@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What must be true of a studio as a whole before it is deployed: who is in it, and who is told from whom. Pure."""
+"""Check a studio as a whole before it is deployed: its members, their identities, and its variables. Pure."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from typing import Any
 
 from ansible_collections.noslop.studio.plugins.module_utils import studio
 from ansible_collections.noslop.studio.plugins.module_utils.checks.check import Checks, enumerate_words
-from ansible_collections.noslop.studio.plugins.plugin_utils.validation.misspelled_variables import near_misses
+from ansible_collections.noslop.studio.plugins.plugin_utils.validation.misspelled_variables import find_misspelled
 
-#: Under this name the report tells what is about no single host.
+#: The name in the report for checks of no single host.
 STUDIO = "studio"
 CLOCK_TOLERANCE_S = 30.0
 _STUDIO_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -22,7 +22,7 @@ _VARIABLES_FILE = "group_vars/all/studio.yml"
 
 @dataclass(frozen=True)
 class Plan:
-    """What the inventory says: hosts by part, and what each host calls itself."""
+    """The content of the inventory: hosts by role, and the address and paths of each host."""
 
     hosts: Sequence[str]
     studio_id: str
@@ -35,13 +35,13 @@ class Plan:
 
 
 def judge_plan(checks: Checks, plan: Plan) -> None:
-    """Whether the inventory describes a studio that can work."""
+    """Check that the inventory describes a studio that can work."""
     checks.add(
         "studio.id",
         bool(_STUDIO_ID.fullmatch(plan.studio_id)),
         seen=f"noslop_studio_id is {plan.studio_id!r}" if plan.studio_id else "noslop_studio_id is not set",
         expected="a name of letters, digits and . _ -",
-        todo=f"set noslop_studio_id in {_VARIABLES_FILE}; `uuidgen` makes one that nobody else has",
+        todo=f"set noslop_studio_id in {_VARIABLES_FILE}; `uuidgen` makes a unique one",
     )
     if not checks.add(
         "studio.provider",
@@ -53,7 +53,7 @@ def judge_plan(checks: Checks, plan: Plan) -> None:
         return
     _judge_server(checks, plan)
     _judge_members(checks, plan)
-    _judge_sameness(checks, "studio.addresses", "the address", plan.addresses, "set noslop_address for each of them")
+    _judge_uniqueness(checks, "studio.addresses", "the address", plan.addresses, "set noslop_address for each of them")
     missing = [host for host in plan.hosts if not studio.as_ip(plan.addresses.get(host, ""))]
     checks.add(
         "studio.address_known",
@@ -62,11 +62,11 @@ def judge_plan(checks: Checks, plan: Plan) -> None:
         expected="an IP address for each host, in noslop_address or ansible_host",
         todo=f"set noslop_address for {enumerate_words(missing)}",
     )
-    ways = {tuple(paths) for paths in plan.paths.values()}
+    path_sets = {tuple(paths) for paths in plan.paths.values()}
     checks.add(
         "studio.paths",
-        len(ways) <= 1,
-        seen=f"{len(ways)} different sets of paths" if len(ways) > 1 else "one set of paths",
+        len(path_sets) <= 1,
+        seen=f"{len(path_sets)} different sets of paths" if len(path_sets) > 1 else "one set of paths",
         expected="the same paths on every host",
         todo=f"set the noslop_*_dir variables and noslop_storage_root in {_VARIABLES_FILE}, not for single hosts",
     )
@@ -103,13 +103,15 @@ def _judge_server(checks: Checks, plan: Plan) -> None:
 
 
 def _judge_members(checks: Checks, plan: Plan) -> None:
-    apart = [host for host in plan.hosts if host not in {*plan.servers, *plan.clients}]
+    outside = [host for host in plan.hosts if host not in {*plan.servers, *plan.clients}]
     checks.add(
         "studio.members",
-        plan.provider != "nfs" or not apart,
-        seen=f"{enumerate_words(apart)} neither serve nor mount the storage" if apart else "every host has the storage",
+        plan.provider != "nfs" or not outside,
+        seen=f"{enumerate_words(outside)} neither serve nor mount the storage"
+        if outside
+        else "every host has the storage",
         expected="every host in storage_server or storage_clients",
-        todo=f"put {enumerate_words(apart)} into the group storage_clients, or take them out of the inventory",
+        todo=f"put {enumerate_words(outside)} into the group storage_clients, or take them out of the inventory",
     )
     for service, hosts in plan.services.items():
         if not hosts:
@@ -117,18 +119,18 @@ def _judge_members(checks: Checks, plan: Plan) -> None:
 
 
 def judge_identities(checks: Checks, identities: Mapping[str, Mapping[str, Any]]) -> None:
-    """Whether hosts can be told apart; clones of one disk image cannot."""
+    """Check that hosts can be distinguished; clones of one disk image cannot."""
     machine_ids = {host: str(own["machine_id"]) for host, own in identities.items()}
     todo = "on all but one of them run `rm /etc/machine-id && systemd-machine-id-setup`, and reboot"
-    _judge_sameness(checks, "studio.machine_ids", "the machine id", machine_ids, todo)
+    _judge_uniqueness(checks, "studio.machine_ids", "the machine id", machine_ids, todo)
     hostnames = {host: str(own["hostname"]) for host, own in identities.items()}
     todo = (
         "give each its own with `hostnamectl set-hostname NAME`: an NFS server takes clients of one name for one client"
     )
-    _judge_sameness(checks, "studio.hostnames", "the host name", hostnames, todo)
+    _judge_uniqueness(checks, "studio.hostnames", "the host name", hostnames, todo)
 
 
-def _judge_sameness(checks: Checks, check: str, what: str, values: Mapping[str, str], todo: str) -> None:
+def _judge_uniqueness(checks: Checks, check: str, what: str, values: Mapping[str, str], todo: str) -> None:
     owners: dict[str, list[str]] = {}
     for host, value in values.items():
         owners.setdefault(value, []).append(host)
@@ -143,19 +145,19 @@ def _judge_sameness(checks: Checks, check: str, what: str, values: Mapping[str, 
     )
 
 
-def judge_clocks(checks: Checks, epochs: Mapping[str, float], asked: float, answered: float) -> None:
-    """Whether clocks are far off, as far as the controller can tell: it knows when it asked and when it had answers.
+def judge_clocks(checks: Checks, epochs: Mapping[str, float], started: float, finished: float) -> None:
+    """Check that clocks are not far off. The controller only has the times before and after the checks of the hosts.
 
     Args:
         checks: where the results go.
-        epochs: each host's time, taken somewhere between these two moments.
-        asked: the controller's time before any host was asked.
-        answered: its time when all had answered.
+        epochs: each host's time, between these two.
+        started: the controller's time before the first check.
+        finished: its time after the last check.
     """
     wrong = {
-        host: epoch - (asked if epoch < asked else answered)
+        host: epoch - (started if epoch < started else finished)
         for host, epoch in epochs.items()
-        if not asked - CLOCK_TOLERANCE_S <= epoch <= answered + CLOCK_TOLERANCE_S
+        if not started - CLOCK_TOLERANCE_S <= epoch <= finished + CLOCK_TOLERANCE_S
     }
     checks.add(
         "studio.clocks",
@@ -167,7 +169,7 @@ def judge_clocks(checks: Checks, epochs: Mapping[str, float], asked: float, answ
 
 
 def judge_users(checks: Checks, users: Iterable[str], unknown: Mapping[str, Sequence[str]]) -> None:
-    """Whether the people who may write have accounts; where some hosts only lack one, that is told."""
+    """Check that the users who may write have accounts; an account that only some hosts lack is a note."""
     for user in users:
         without = [host for host, names in unknown.items() if user in names]
         if without and len(without) == len(unknown):
@@ -187,7 +189,7 @@ def judge_users(checks: Checks, users: Iterable[str], unknown: Mapping[str, Sequ
 
 
 def judge_networks(checks: Checks, networks: Iterable[str]) -> None:
-    """Check that the allowed networks are networks, and none of them the whole Internet."""
+    """Check that the allowed networks are valid, and none of them is too large."""
     problems = []
     for network in networks:
         try:
@@ -203,11 +205,11 @@ def judge_networks(checks: Checks, networks: Iterable[str]) -> None:
     )
 
 
-def judge_variables(checks: Checks, names: Iterable[str], known: Iterable[str], prefixes: Iterable[str]) -> None:
-    """Whether a variable was misspelled: Ansible would pass over it, and a default would hold in silence."""
-    everyone = sorted(set(names))
-    known_names = set(known)
-    wrong = near_misses(everyone, known_names, prefixes)
+def judge_variables(checks: Checks, names: Iterable[str], declared: Iterable[str], prefixes: Iterable[str]) -> None:
+    """Check for misspelled variables: Ansible would ignore them, and the default would be used without a warning."""
+    all_names = sorted(set(names))
+    declared_names = set(declared)
+    wrong = find_misspelled(all_names, declared_names, prefixes)
     checks.add(
         "studio.variables",
         not wrong,
@@ -215,12 +217,12 @@ def judge_variables(checks: Checks, names: Iterable[str], known: Iterable[str], 
         expected=enumerate_words(sorted(set(wrong.values())), "known names"),
         todo="; ".join(f"write {right} for {name}" for name, right in wrong.items()),
     )
-    strange = [
-        name for name in everyone if name.startswith("noslop_") and name not in known_names and name not in wrong
+    undeclared = [
+        name for name in all_names if name.startswith("noslop_") and name not in declared_names and name not in wrong
     ]
-    if strange:
+    if undeclared:
         checks.note(
             "studio.variables",
-            seen=f"NoSlop does not read {enumerate_words(strange)}",
+            seen=f"NoSlop does not read {enumerate_words(undeclared)}",
             expected="variables that are called noslop_ something are NoSlop's",
         )
