@@ -1,4 +1,4 @@
-"""The studio's own commands, run as a person runs them."""
+"""Run the driver and the root playbooks on the demo studio, as a user does."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ INVENTORY = ROOT / "inventories" / "demo"
 
 
 def driver(*words: str, timeout_s: float = 1800) -> subprocess.CompletedProcess[str]:
-    """Run `noslop-driver`; the caller looks at the exit code."""
+    """Run `noslop-driver`; the caller checks the exit code."""
     return _run("noslop-driver", *words, timeout_s=timeout_s)
 
 
 def driver_json(*words: str, timeout_s: float = 1800) -> tuple[int, dict[str, Any]]:
-    """Run `noslop-driver ... --json` on the demo studio, and read what it printed."""
+    """Run `noslop-driver ... --json` on the demo studio; return its exit code and its result."""
     password = ("--become-pass-file", str(LAB / "sudo_password"))
     done = driver(*words, "--inventory", str(INVENTORY), *password, "--json", timeout_s=timeout_s)
     assert done.stdout.lstrip().startswith("{"), f"no JSON: {done.stdout}{done.stderr}"
@@ -28,15 +28,15 @@ def driver_json(*words: str, timeout_s: float = 1800) -> tuple[int, dict[str, An
 
 
 def checks(result: dict[str, Any]) -> list[dict[str, Any]]:
-    """The checks of a `verify`, from what it printed as JSON."""
+    """Return the checks in the JSON result of `verify`."""
     verification = result["verification"]
     assert verification, result
-    found: list[dict[str, Any]] = verification["checks"]
-    return found
+    checks: list[dict[str, Any]] = verification["checks"]
+    return checks
 
 
 def changed_by_phase(result: dict[str, Any]) -> dict[tuple[str, str], int]:
-    """Phase and host, and how many tasks changed something there, from what `deploy` printed as JSON."""
+    """Return the number of changed tasks by phase and host, from the JSON result of `deploy`."""
     return {
         (phase["phase"], host): stats["changed"] for phase in result["phases"] for host, stats in phase["hosts"].items()
     }
@@ -51,7 +51,7 @@ def playbook(name: str, *words: str, timeout_s: float = 1800) -> subprocess.Comp
 
 
 def changed_by_host(output: str) -> dict[str, int]:
-    """How many tasks changed something, host by host, from the recap of `ansible-playbook`."""
+    """Return the number of changed tasks by host, from the recap of `ansible-playbook`."""
     return {host: int(count) for host, count in re.findall(r"^(\S+)\s+: ok=\d+\s+changed=(\d+)", output, re.MULTILINE)}
 
 

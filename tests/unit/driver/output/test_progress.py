@@ -9,8 +9,17 @@ import pytest
 from ansible_collections.noslop.studio.plugins.module_utils.checks.check import NOTE, Check
 from rich.console import Console
 
-from noslop_driver.ansible.events import Event, Failure, HostStats, Outcome, Status, failure_of, message_of, read_stats
-from noslop_driver.output.progress import Report, show_checks
+from noslop_driver.ansible.events import (
+    Event,
+    Failure,
+    HostStats,
+    Outcome,
+    Status,
+    read_failure,
+    read_message,
+    read_stats,
+)
+from noslop_driver.output.progress import Progress, print_checks
 from noslop_driver.output.terminal import Terminal
 
 
@@ -39,13 +48,13 @@ OUTCOME = Outcome(
 )
 
 
-def test_plain_lines_say_what_changed_and_what_failed_with_advice() -> None:
+def test_plain_lines_report_changes_and_failures_with_advice() -> None:
     made, text = terminal(live=False)
-    report = Report(made, advice=lambda failure: f"mend {failure.host}")
-    report.begin("1/5 storage")
+    progress = Progress(made, advice=lambda failure: f"mend {failure.host}")
+    progress.start_phase("1/5 storage")
     for step in RUN:
-        report.event(step)
-    report.end(OUTCOME)
+        progress.show_event(step)
+    progress.end_phase(OUTCOME)
     lines = text.getvalue().splitlines()
     assert lines[:4] == [
         "1/5 storage",
@@ -62,14 +71,14 @@ def test_plain_lines_say_what_changed_and_what_failed_with_advice() -> None:
     ]
 
 
-def test_live_table_shows_each_host_and_leaves_only_the_summary() -> None:
+def test_live_table_is_replaced_by_the_summary() -> None:
     made, text = terminal(live=True)
-    report = Report(made)
-    report.begin("1/5 storage")
+    progress = Progress(made)
+    progress.start_phase("1/5 storage")
     for step in RUN:
-        report.event(step)
-    report.note("Stopping.")
-    report.end(OUTCOME)
+        progress.show_event(step)
+    progress.print_note("Stopping.")
+    progress.end_phase(OUTCOME)
     shown = text.getvalue()
     assert "Export [the] directories" in shown
     assert "Stopping." in shown
@@ -78,22 +87,22 @@ def test_live_table_shows_each_host_and_leaves_only_the_summary() -> None:
     assert "host    task" not in rest
 
 
-def test_what_a_role_tells_is_shown_once() -> None:
+def test_message_of_a_role_is_printed_once() -> None:
     made, text = terminal(live=False)
-    report = Report(made)
-    report.begin("teardown")
+    progress = Progress(made)
+    progress.start_phase("teardown")
     for host in ("one", "two"):
-        report.event(event("ok", host, "Tell", {"msg": "Kept: /srv"}, action="ansible.builtin.debug"))
-    report.event(event("ok", "one", "Run", {"msg": "not for people"}, action="ansible.builtin.command"))
+        progress.show_event(event("ok", host, "Report", {"msg": "Kept: /srv"}, action="ansible.builtin.debug"))
+    progress.show_event(event("ok", "one", "Run", {"msg": "not for people"}, action="ansible.builtin.command"))
     assert text.getvalue().count("Kept: /srv") == 1
     assert "not for people" not in text.getvalue()
 
 
-def test_what_ansible_says_when_it_cannot_run_is_shown() -> None:
+def test_output_of_ansible_is_printed_when_it_cannot_run() -> None:
     made, text = terminal(live=False)
-    report = Report(made)
-    report.begin("storage")
-    report.end(Outcome(Status.ERROR, 1, output="no [playbook] there"))
+    progress = Progress(made)
+    progress.start_phase("storage")
+    progress.end_phase(Outcome(Status.ERROR, 1, output="no [playbook] there"))
     assert "no [playbook] there" in text.getvalue()
 
 
@@ -101,7 +110,7 @@ def check(host: str, name: str, *, ok: bool = True, seen: str = "it", share: str
     return Check(host=host, check=name, share=share, ok=ok, seen=seen, expected="that", todo="" if ok else "do this")
 
 
-def test_checks_are_a_table_and_what_failed_is_told_once_with_what_to_do() -> None:
+def test_checks_are_a_table_and_failed_ones_are_listed_once() -> None:
     made, text = terminal(live=False)
     checks = [
         check("one", "storage.mounted"),
@@ -109,7 +118,7 @@ def test_checks_are_a_table_and_what_failed_is_told_once_with_what_to_do() -> No
         check("two", "storage.marker", ok=False, seen="none", share="projects"),
         check("two", "services.ollama", seen=f"{NOTE}an old one"),
     ]
-    show_checks(checks, made)
+    print_checks(checks, made)
     lines = [line.rstrip() for line in text.getvalue().splitlines()]
     assert lines[1].split() == ["host", "storage", "services"]
     assert lines[2].split() == ["one", "✗", "1", "of", "2"]
@@ -136,22 +145,22 @@ def test_checks_are_a_table_and_what_failed_is_told_once_with_what_to_do() -> No
         ({}, "no message was given"),
     ],
 )
-def test_messages_of_failures(result: dict[str, Any], message: str) -> None:
-    assert message_of(result) == message
+def test_message_is_read_from_a_failed_result(result: dict[str, Any], message: str) -> None:
+    assert read_message(result) == message
 
 
-def test_ignored_failures_are_none() -> None:
-    assert failure_of(event("failed", "one", result={"msg": "no"}, ignored=True)) is None
-    assert failure_of(event("ok", "one")) is None
+def test_ignored_failures_are_not_failures() -> None:
+    assert read_failure(event("failed", "one", result={"msg": "no"}, ignored=True)) is None
+    assert read_failure(event("ok", "one")) is None
 
 
-def test_events_of_runner_that_say_nothing_to_us_are_passed_over() -> None:
+def test_unused_events_of_ansible_runner_are_dropped() -> None:
     assert Event.from_runner({"event": "playbook_on_notify", "event_data": {}}) is None
     made = Event.from_runner({"event": "runner_on_ok", "event_data": {"host": "one", "res": {"changed": True}}})
     assert made
     assert (made.kind, made.host, made.changed) == ("ok", "one", True)
 
 
-def test_recap() -> None:
+def test_read_stats_returns_counts_by_host() -> None:
     made = read_stats(event("stats", result={"ok": {"a": 3}, "changed": {"a": 1}, "dark": {"b": 1}, "processed": {}}))
     assert made == {"a": HostStats(ok=3, changed=1), "b": HostStats(unreachable=1)}

@@ -129,7 +129,7 @@ def test_no_named_network_is_larger_than_a_20(address: int, prefix: int) -> None
 def test_a_network_too_large_by_itself_may_be_named_in_parts() -> None:
     assert len(plan_sweep(HOME, ["10.0.16.0/20"]).targets) == 4094
     with pytest.raises(UsageError, match=r"Name a part of it, like 10\.0\.0\.0/20"):
-        discovery.prepare(["eth1"], surroundings=HOME)
+        discovery.plan_discovery(["eth1"], surroundings=HOME)
 
 
 def test_an_ipv6_network_is_never_swept() -> None:
@@ -211,7 +211,7 @@ def test_the_arp_table_serves_where_iproute2_is_missing() -> None:
 
 
 def test_a_computer_without_networks_says_so() -> None:
-    nothing = discovery.discover(discovery.prepare(surroundings=Surroundings((), (), "no `ip` here")))
+    nothing = discovery.discover(discovery.plan_discovery(surroundings=Surroundings((), (), "no `ip` here")))
     (problem,) = nothing.problems
     assert problem.kind == "nothing_to_try"
     assert "no `ip` here" in problem.what
