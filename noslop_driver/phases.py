@@ -184,7 +184,7 @@ class PhaseRunner:
             left = f" Tasks may still be running on {', '.join(outcome.left_running)}." if outcome.left_running else ""
             return f"Stopped in {phase.name}.{left}{rest} {done} Continue with {self.retry_command}"
         if outcome.status is Status.ERROR:
-            return f"Ansible could not run {phase.playbook}. It says: {outcome.output or 'nothing'}{rest}"
+            return f"Ansible could not run {phase.playbook}. Its message: {outcome.output or 'none'}{rest}"
         if checks and not checks.get("ok") and not outcome.failures:
             failed = [check for check in checks["checks"] if not check.get("ok")]
             what = "1 check" if len(failed) == 1 else f"{len(failed)} checks"

@@ -160,7 +160,7 @@ class _Playbook:
             send_config(connection, self._config, studio_lock.list_descriptors())
 
     def release(self) -> None:
-        """Tell the watchdog that the run has ended, and close the connection to it."""
+        """Send the watchdog the message that the run has ended, and close the connection to it."""
         for connection in self._connections:
             with contextlib.suppress(OSError):
                 connection.sendall(DONE)
@@ -282,7 +282,7 @@ def list_inventory(inventory: Path) -> dict[str, Any]:
             check=False,
         )
     if done.returncode != 0:
-        raise UsageError(f"{inventory}: Ansible cannot read this inventory. It says: {done.stderr.strip()}")
+        raise UsageError(f"{inventory}: Ansible cannot read this inventory. Its message: {done.stderr.strip()}")
     listing: dict[str, Any] = json.loads(done.stdout)
     return listing
 

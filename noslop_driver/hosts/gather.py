@@ -315,7 +315,7 @@ def _require_completion(outcome: Outcome) -> None:
     if outcome.status is Status.INTERRUPTED:
         raise KeyboardInterrupt
     if outcome.status is Status.ERROR:
-        raise DriverError(f"Ansible could not look at the hosts. It says: {outcome.output}")
+        raise DriverError(f"Ansible could not gather the facts of the hosts. Its message: {outcome.output}")
 
 
 def _uses_studio_known_hosts(member: Member) -> bool:

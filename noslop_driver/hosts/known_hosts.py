@@ -97,7 +97,8 @@ class KnownHosts:
             f"{candidate.address}: its SSH host key is not the one that was accepted before. "
             f"Pinned: {_format_fingerprints(pinned)}; seen now: {_format_fingerprints(candidate.host_keys)}. "
             f"If this machine was installed anew, or another one has its address now, remove the old key with "
-            f"'ssh-keygen -R {name} -f {self.path}' and run this again. If not, somebody may stand between you and it."
+            f"'ssh-keygen -R {name} -f {self.path}' and run this again. If not, another machine may answer in its "
+            "place."
         )
 
 

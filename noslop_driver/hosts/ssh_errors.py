@@ -29,7 +29,7 @@ _REASONS = (
         r"REMOTE HOST IDENTIFICATION HAS CHANGED",
         "{host} shows another SSH host key than the one that was pinned",
         "If it was installed anew, forget its old key: `ssh-keygen -f <studio>/.noslop/known_hosts -R {key_name}`, and "
-        "run again. If it was not, somebody may be in between: do not continue.",
+        "run again. If it was not, another machine may answer in its place: do not continue.",
     ),
     _Reason(
         "host_key_unknown",
@@ -145,8 +145,8 @@ def explain(host: str, candidate: Candidate, user: str, message: str) -> Problem
     return Problem(
         kind="failed",
         host=host,
-        what=f"{names['host']} could not be looked at: {_quote(message)}.",
-        todo=f"Try `ssh -p {candidate.port} {user}@{candidate.address}` and see what it says.",
+        what=f"The facts of {names['host']} could not be gathered: {_quote(message)}.",
+        todo=f"Try `ssh -p {candidate.port} {user}@{candidate.address}` and read its messages.",
         fatal=candidate.named,
     )
 
@@ -162,7 +162,7 @@ def explain_silence(host: str, candidate: Candidate) -> Problem:
     return Problem(
         kind="silent",
         host=host,
-        what=f"Ansible said nothing about {_format_name(host, candidate)}: the run ended before its turn.",
+        what=f"Ansible reported nothing about {_format_name(host, candidate)}: the run ended before.",
         todo="Run again; if it stays so, name this host alone (--host) and look at what Ansible prints.",
         fatal=candidate.named,
     )

@@ -170,7 +170,7 @@ class StudioDirectory:
         ]
         if not missing:
             return []
-        return [f"{self.path / STUDIO} was edited by hand and left as it is. It could also say: " + "; ".join(missing)]
+        return [f"{self.path / STUDIO} was edited by hand and left as it is. It does not have: " + "; ".join(missing)]
 
     def _write(self, name: str, text: str, result: WriteResult) -> None:
         path = self.path / name

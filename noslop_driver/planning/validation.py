@@ -56,7 +56,7 @@ def report_single_host(host: Host) -> Problem:
         kind="one_host",
         host=host.name,
         what="There is only one host, so its directories stay local, without NFS.",
-        todo="Nothing, if one machine is what you want. Add more hosts at any time and deploy again.",
+        todo="Nothing, if one machine is enough. Add more hosts at any time and deploy again.",
         fatal=False,
     )
 
@@ -92,7 +92,7 @@ def check_settings(settings: StudioSettings, members: Sequence[Host]) -> list[Pr
             kind="unknown_host",
             host=name,
             what=f"{name} was chosen for a part of the studio, but is none of its hosts ({', '.join(names)}).",
-            todo="Check the spelling; if it is right, see above why this host is not among them.",
+            todo="Check the spelling; if it is right, see above why this host was left out.",
         )
         for name in sorted({settings.server, *settings.roles} - {None, *names}, key=str)
     ]
@@ -151,7 +151,7 @@ def check_addresses(members: Sequence[Host]) -> list[Problem]:
                     host=host.name,
                     what=f"{host.name} was reached at {host.address}, but its own addresses are "
                     f"{', '.join(host.addresses)}: something translates in between.",
-                    todo="If the other hosts see it under another address, set noslop_address for it in the inventory.",
+                    todo="If the other hosts reach it at another address, set noslop_address for it in the inventory.",
                     fatal=False,
                 )
             )

@@ -132,7 +132,7 @@ def _reject_contradictions(sources: Sources, settings: StudioSettings, given: Ma
         if variable in studio.DEFAULTS and getattr(written, name) != getattr(settings, name):
             value = studio_yml.format_value(getattr(settings, name))
             raise UsageError(
-                f"{sources.edited} was edited by hand and says {variable}: "
+                f"{sources.edited} was edited by hand and has {variable}: "
                 f"{studio_yml.format_value(getattr(written, name))}; you asked for {value}. "
                 f"Write '{variable}: {value}' there, or leave that setting out."
             )

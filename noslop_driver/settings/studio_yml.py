@@ -121,12 +121,12 @@ def read(path: Path) -> dict[str, Any]:
         elif name in studio.DEFAULTS:
             if _is_template(value):
                 raise UsageError(
-                    f"{path}: {name} is a template ({value}), which the driver cannot check before it knows the hosts. "
-                    "Write the value itself."
+                    f"{path}: {name} is a template ({value}), which the driver cannot check before the hosts are "
+                    "known. Write the value itself."
                 )
             settings[name.removeprefix(PREFIX)] = None if name in _PATHS and not value else value
         elif str(name).startswith(PREFIX):
-            raise UsageError(f"{path}: {name} means nothing. {suggest(str(name), studio.DEFAULTS)}")
+            raise UsageError(f"{path}: {name} is not a setting of a studio. {suggest(str(name), studio.DEFAULTS)}")
     return settings
 
 

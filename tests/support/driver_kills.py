@@ -40,7 +40,7 @@ the end of tasks, of which the first acquires the lease."""
 
 @dataclass(frozen=True)
 class Remains:
-    """What remains of a killed driver, at most `END_TIMEOUT_S` later."""
+    """The processes, files and locks that remain of a killed driver, at most `END_TIMEOUT_S` later."""
 
     processes: list[str]
     password_files: list[str]

@@ -86,7 +86,7 @@ class FakeDeployment:
         self.record.finish(int(result.code), result.message, "test")
         return result
 
-    def read_record(self, name: str) -> Any:  # noqa: ANN401 - whatever JSON there is
+    def read_record(self, name: str) -> Any:  # noqa: ANN401 - any JSON
         assert self.record
         return json.loads((self.record.path / name).read_text(encoding="utf-8"))
 

@@ -107,9 +107,9 @@ def test_passwords_are_in_no_file_of_a_record(tmp_path: Path) -> None:
     made.finish(1, f"it was {SSH_PASSWORD}", "0.1")
     for path in made.path.rglob("*"):
         if path.is_file():
-            found = path.read_text(encoding="utf-8")
+            text = path.read_text(encoding="utf-8")
             for password in (SSH_PASSWORD, SUDO_PASSWORD, json.dumps(SUDO_PASSWORD)[1:-1], "other"):
-                assert password not in found, path
+                assert password not in text, path
 
 
 @given(PASSWORDS, PASSWORDS, DATA)
@@ -175,7 +175,7 @@ def test_last_three_records_of_each_command_are_kept(tmp_path: Path) -> None:
         path = tmp_path / f"2026-01-{day:02}T000000Z"
         (path / "inventory").mkdir(parents=True)
         (path / "outcome.json").write_text(json.dumps({"command": command}), encoding="utf-8")
-    (tmp_path / "2026-01-10T000000Z").mkdir()  # one that was cut off
+    (tmp_path / "2026-01-10T000000Z").mkdir()  # a record of a killed command
     running = Record(tmp_path, "deploy", Secrets())
     running.finish(0, "", "0.1")
     days = {path.name[8:10] for path in tmp_path.iterdir() if path != running.path}
@@ -200,16 +200,16 @@ def test_find_latest_returns_the_newest_record_with_the_requested_file(tmp_path:
         (tmp_path / name / "outcome.json").write_text(json.dumps({"command": command}), encoding="utf-8")
         for file in files:
             (tmp_path / name / file).write_text("{}", encoding="utf-8")
-    (tmp_path / "2026-01-04T000000Z").mkdir()  # one that was cut off
+    (tmp_path / "2026-01-04T000000Z").mkdir()  # a record of a killed command
 
-    def newest(**arguments: str) -> str:
-        found = records.find_latest(tmp_path, **arguments)
-        assert found
-        return found[0].name
+    def find_newest(**arguments: str) -> str:
+        record = records.find_latest(tmp_path, **arguments)
+        assert record
+        return record[0].name
 
-    assert newest() == "2026-01-03T000000Z"
-    assert newest(command="verify") == "2026-01-02T000000Z"
-    assert newest(having="verification.json") == "2026-01-01T000000Z"
+    assert find_newest() == "2026-01-03T000000Z"
+    assert find_newest(command="verify") == "2026-01-02T000000Z"
+    assert find_newest(having="verification.json") == "2026-01-01T000000Z"
     assert records.find_latest(tmp_path, command="teardown") is None
 
 

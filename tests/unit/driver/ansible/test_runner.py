@@ -117,7 +117,7 @@ def test_invalid_playbook_is_an_error_with_the_output_of_ansible(tmp_path: Path)
     assert "YAML" in outcome.output
 
 
-def test_ansible_is_found_beside_this_python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ansible_playbook_beside_this_python_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/usr/bin:/bin")
     assert run_playbook(write_playbook(tmp_path, debug("x")), local_inventory(tmp_path / "inventory")).ok
 

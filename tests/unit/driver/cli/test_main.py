@@ -143,7 +143,7 @@ def test_changed_host_key_ends_the_command_before_a_login(sshd_server: StartSshd
     (state_dir / "known_hosts").write_text(f"[{server.address}]:{server.port} {other}\n", encoding="ascii")
     done = run("deploy", "--host", server.host, "--yes")
     assert done.returncode == 3
-    for part in (server.fingerprint, "ssh-keygen -R", "somebody may stand between"):
+    for part in (server.fingerprint, "ssh-keygen -R", "another machine may answer in its place"):
         assert part in done.stderr
     assert not any("publickey" in line for line in server.complete_log()), "there was no login"
 

@@ -78,7 +78,7 @@ def fill_listen_queue(address: str, port: int) -> Iterator[None]:
         yield
 
 
-def test_ssh_servers_of_a_network_are_found_with_banner_and_key(sshd_server: StartSshd) -> None:
+def test_discovery_of_a_network_returns_banner_and_key(sshd_server: StartSshd) -> None:
     first = sshd_server("127.0.0.10")
     second = sshd_server("127.0.0.12", port=first.port)
     result = discover(networks=("127.0.0.8/29",), port=first.port)
@@ -197,7 +197,7 @@ def test_empty_result_reports_what_was_tried() -> None:
     assert [other.status for other in result.others] == ["closed"] * 6
 
 
-def test_candidates_are_reported_as_they_are_found(sshd_server: StartSshd) -> None:
+def test_candidates_are_reported_at_once(sshd_server: StartSshd) -> None:
     server = sshd_server("127.0.0.10")
     reported: list[Candidate] = []
     plan = discovery.plan_discovery(("127.0.0.8/29",), port=server.port, limits=PATIENT, surroundings=NO_NETWORKS)

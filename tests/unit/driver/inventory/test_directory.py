@@ -235,7 +235,10 @@ def test_schema_json_is_current_and_valid() -> None:
     ("text", "message"),
     [
         ("noslop_min_free_gb: many", r"noslop_min_free_gb.*number.*'many'"),
-        ("noslop_storage_roots: /x", r"noslop_storage_roots means nothing.*Did you mean noslop_storage_root\?"),
+        (
+            "noslop_storage_roots: /x",
+            r"noslop_storage_roots is not a setting of a studio.*Did you mean noslop_storage_root\?",
+        ),
         ("noslop_storage_root: x", r"noslop_storage_root.*'x' is not an absolute path"),
         ("noslop_storage_root: '{{ x }}'", r"noslop_storage_root is a template"),
         ("noslop_storage_provider: ceph", r"noslop_storage_provider.*'ceph'"),
@@ -313,7 +316,7 @@ def test_plain_ansible_accepts_the_pinned_key_only(
         studio.known_hosts.classify([candidate])
 
 
-def test_hashed_keys_are_found(studio: StudioDirectory, sshd_server: StartSshd) -> None:
+def test_hashed_keys_match(studio: StudioDirectory, sshd_server: StartSshd) -> None:
     server = sshd_server()
     candidate = pin_key(studio, server)
     subprocess.run(["ssh-keygen", "-Hq", "-f", str(studio.known_hosts.path)], check=True, capture_output=True)
