@@ -52,7 +52,7 @@ def run_json(*words: str) -> tuple[dict[str, Any], Done]:
     return output, done
 
 
-def on_terminal(*words: str) -> pexpect.spawn[str]:
+def spawn_on_terminal(*words: str) -> pexpect.spawn[str]:
     """Start the driver on a new terminal."""
     command = ["-m", "noslop_driver.cli.main", *words]
     environment = {**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT}/collections", "TERM": "xterm", "COLUMNS": "200"}

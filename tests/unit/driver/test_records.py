@@ -56,38 +56,38 @@ def member(**variables: object) -> Member:
 
 
 def test_record_has_plan_events_verification_and_outcome(tmp_path: Path) -> None:
-    made = Record(tmp_path / "records", "deploy", SECRETS)
-    made.write_plan(plan())
-    made.write_inventory([member(noslop_min_free_gb=50)])
-    made.write_event(
+    record = Record(tmp_path / "records", "deploy", SECRETS)
+    record.write_plan(plan())
+    record.write_inventory([member(noslop_min_free_gb=50)])
+    record.write_event(
         "storage", event({"changed": True, "ansible_facts": {"big": 1}, "invocation": {"module_args": {}}})
     )
     environment = base64.b64encode(b"NOSLOP_STUDIO_ID=abc\n").decode()
-    made.write_event("configure", event({"source": records.NODE_ENV, "content": environment}))
+    record.write_event("configure", event({"source": records.NODE_ENV, "content": environment}))
     outcome = Outcome(
         Status.FAILED, 2, {"one": HostStats(ok=3, failed=1)}, [Failure("one", "Mount it", "no such file")]
     )
-    made.add_phase("storage", outcome, 12.34)
-    made.write_verification({"ok": False, "checks": []})
-    made.finish(1, "storage failed", "0.1")
+    record.add_phase("storage", outcome, 12.34)
+    record.write_verification({"ok": False, "checks": []})
+    record.finish(1, "storage failed", "0.1")
 
-    assert json.loads((made.path / "plan.json").read_text())["server"] == "server"
-    storage = json.loads((made.path / "storage.json").read_text())
+    assert json.loads((record.path / "plan.json").read_text())["server"] == "server"
+    storage = json.loads((record.path / "storage.json").read_text())
     assert (storage["server"], storage["clients"], storage["provider"]) == ("server", ["one"], "nfs")
     assert {share["name"]: share["path"] for share in storage["shares"]}["projects"] == "/mnt/noslop/projects"
-    assert (made.path / "nodes/one.env").read_text() == "NOSLOP_STUDIO_ID=abc\n"
-    assert json.loads((made.path / "inventory.json").read_text()) == {
+    assert (record.path / "nodes/one.env").read_text() == "NOSLOP_STUDIO_ID=abc\n"
+    assert json.loads((record.path / "inventory.json").read_text()) == {
         "hosts": {"one": {"groups": ["comfyui"], "variables": {"noslop_min_free_gb": 50}}}
     }
-    first, second = [json.loads(line) for line in (made.path / "events.jsonl").read_text().splitlines()]
+    first, second = [json.loads(line) for line in (record.path / "events.jsonl").read_text().splitlines()]
     assert (first["phase"], first["host"], first["result"]) == ("storage", "one", {"changed": True})
     assert second["phase"] == "configure"
-    assert json.loads((made.path / "verification.json").read_text()) == {"ok": False, "checks": []}
-    ended = json.loads((made.path / "outcome.json").read_text())
+    assert json.loads((record.path / "verification.json").read_text()) == {"ok": False, "checks": []}
+    ended = json.loads((record.path / "outcome.json").read_text())
     assert (ended["command"], ended["ok"], ended["exit_code"]) == ("deploy", False, 1)
     assert ended["message"] == "storage failed"
     assert ended["phases"][0]["failures"][0]["message"] == "no such file"
-    assert {path for path in [made.path, *made.path.rglob("*")] if path.stat().st_mode & 0o077} == set()
+    assert {path for path in [record.path, *record.path.rglob("*")] if path.stat().st_mode & 0o077} == set()
 
 
 def test_records_of_the_same_second_get_different_directories(tmp_path: Path) -> None:
@@ -96,16 +96,16 @@ def test_records_of_the_same_second_get_different_directories(tmp_path: Path) ->
 
 
 def test_passwords_are_in_no_file_of_a_record(tmp_path: Path) -> None:
-    made = Record(tmp_path / "records", "deploy", SECRETS)
-    made.write_inventory([member(OPENAI_KEY="other", noslop_users=[SUDO_PASSWORD])])
-    made.write_event(
+    record = Record(tmp_path / "records", "deploy", SECRETS)
+    record.write_inventory([member(OPENAI_KEY="other", noslop_users=[SUDO_PASSWORD])])
+    record.write_event(
         "storage", event({"msg": f"sudo -S <<< {SUDO_PASSWORD}", "stdout_lines": [SSH_PASSWORD], SSH_PASSWORD: 1})
     )
     failure = Failure("one", "task", f"wrong: {SSH_PASSWORD}")
-    made.add_phase("storage", Outcome(Status.FAILED, 2, {}, [failure], output=SUDO_PASSWORD), 1)
-    made.write_verification({"checks": [{"seen": SUDO_PASSWORD}]})
-    made.finish(1, f"it was {SSH_PASSWORD}", "0.1")
-    for path in made.path.rglob("*"):
+    record.add_phase("storage", Outcome(Status.FAILED, 2, {}, [failure], output=SUDO_PASSWORD), 1)
+    record.write_verification({"checks": [{"seen": SUDO_PASSWORD}]})
+    record.finish(1, f"it was {SSH_PASSWORD}", "0.1")
+    for path in record.path.rglob("*"):
         if path.is_file():
             text = path.read_text(encoding="utf-8")
             for password in (SSH_PASSWORD, SUDO_PASSWORD, json.dumps(SUDO_PASSWORD)[1:-1], "other"):
@@ -135,8 +135,8 @@ def test_scrub_replaces_unknown_passwords_in_urls(password: str) -> None:
 
 def test_records_contain_only_listed_values(tmp_path: Path) -> None:
     secret = "hunter2"  # noqa: S105 - a test password
-    made = Record(tmp_path / "records", "deploy", Secrets())
-    made.write_inventory(
+    record = Record(tmp_path / "records", "deploy", Secrets())
+    record.write_inventory(
         [
             member(
                 ollama_environment={"AWS_SECRET_ACCESS_KEY": secret},
@@ -149,7 +149,7 @@ def test_records_contain_only_listed_values(tmp_path: Path) -> None:
     )
     environment = f'OPENAI_KEY="{secret}"\nNOSLOP_STUDIO_ID="abc"\n# {secret}\nHF={secret}\n'
     content = base64.b64encode(environment.encode()).decode()
-    made.write_event("configure", event({"source": records.NODE_ENV, "content": content}))
+    record.write_event("configure", event({"source": records.NODE_ENV, "content": content}))
     leaks = {
         "cmd": ["serve", "--api-key", secret],
         "stdout": secret,
@@ -158,12 +158,12 @@ def test_records_contain_only_listed_values(tmp_path: Path) -> None:
         "invocation": {"module_args": {"environment": secret}},
         "results": [{"item": secret, "msg": secret, "rc": 0}],
     }
-    made.write_event("services", event({**leaks, "changed": True, "rc": 0}))
-    made.write_event(
+    record.write_event("services", event({**leaks, "changed": True, "rc": 0}))
+    record.write_event(
         "services", event({"msg": "no room", "cmd": secret, "results": [{"item": secret, "rc": 1}]}, "failed")
     )
-    made.finish(0, "", "0.1")
-    files = {path.name: path.read_text(encoding="utf-8") for path in made.path.rglob("*") if path.is_file()}
+    record.finish(0, "", "0.1")
+    files = {path.name: path.read_text(encoding="utf-8") for path in record.path.rglob("*") if path.is_file()}
     assert {name for name, text in files.items() if secret in text} == set()
     assert files["one.env"] == 'NOSLOP_STUDIO_ID="abc"\n'
     assert "/mnt/noslop" in files["inventory.json"]

@@ -33,15 +33,15 @@ def _empty_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("ANSIBLE_CONFIG", raising=False)
 
 
-def debug(message: str) -> dict[str, object]:
+def debug_task(message: str) -> dict[str, object]:
     return {"name": "Print a message", "ansible.builtin.debug": {"msg": message}}
 
 
-def command(*words: str, **keywords: object) -> dict[str, object]:
+def command_task(*words: str, **keywords: object) -> dict[str, object]:
     return {"name": "Run a command", "ansible.builtin.command": {"argv": list(words)}, **keywords}
 
 
-def messages(events: list[Event]) -> list[object]:
+def list_messages(events: list[Event]) -> list[object]:
     return [event.result["msg"] for event in events if event.kind == "ok" and "msg" in event.result]
 
 
@@ -61,7 +61,7 @@ def test_defaults_equal_the_ansible_cfg_of_the_checkout() -> None:
 
 
 def test_events_arrive_in_order_in_the_calling_thread(tmp_path: Path) -> None:
-    playbook = write_playbook(tmp_path, debug("hello"), command("true"))
+    playbook = write_playbook(tmp_path, debug_task("hello"), command_task("true"))
     observed: list[tuple[str, str]] = []
     threads = set()
 
@@ -79,8 +79,12 @@ def test_events_arrive_in_order_in_the_calling_thread(tmp_path: Path) -> None:
 
 
 def test_failures_have_host_task_and_message_and_exclude_rescued_ones(tmp_path: Path) -> None:
-    rescued = {"block": [command("false")], "rescue": [debug("rescued")], "when": "inventory_hostname == 'one'"}
-    ignored = command("false", ignore_errors=True)
+    rescued = {
+        "block": [command_task("false")],
+        "rescue": [debug_task("rescued")],
+        "when": "inventory_hostname == 'one'",
+    }
+    ignored = command_task("false", ignore_errors=True)
     failing = {
         "name": "Refuse",
         "ansible.builtin.fail": {"msg": "no {{ item }}"},
@@ -102,7 +106,7 @@ def test_host_without_an_answer_is_unreachable(tmp_path: Path) -> None:
     inventory = local_inventory(
         tmp_path / "inventory", ansible_connection="ssh", ansible_host="127.0.0.1", ansible_port=1
     )
-    outcome = run_playbook(write_playbook(tmp_path, command("true")), inventory)
+    outcome = run_playbook(write_playbook(tmp_path, command_task("true")), inventory)
     assert outcome.status is Status.UNREACHABLE
     [failure] = outcome.failures
     assert failure.unreachable
@@ -119,15 +123,15 @@ def test_invalid_playbook_is_an_error_with_the_output_of_ansible(tmp_path: Path)
 
 def test_ansible_playbook_beside_this_python_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/usr/bin:/bin")
-    assert run_playbook(write_playbook(tmp_path, debug("x")), local_inventory(tmp_path / "inventory")).ok
+    assert run_playbook(write_playbook(tmp_path, debug_task("x")), local_inventory(tmp_path / "inventory")).ok
 
 
 def test_defaults_apply_without_an_ansible_cfg(tmp_path: Path) -> None:
     names = ["DEFAULT_FORKS", "DEFAULT_GATHERING", "INJECT_FACTS_AS_VARS", "HOST_KEY_CHECKING", "COLLECTIONS_PATHS"]
-    playbook = write_playbook(tmp_path, *[debug(CONFIG_LOOKUP % name) for name in names])
+    playbook = write_playbook(tmp_path, *[debug_task(CONFIG_LOOKUP % name) for name in names])
     events: list[Event] = []
     assert run_playbook(playbook, local_inventory(tmp_path / "inventory"), on_event=events.append).ok
-    forks, gathering, inject, checking, collections = messages(events)
+    forks, gathering, inject, checking, collections = list_messages(events)
     assert (str(forks), gathering, str(inject), str(checking)) == ("25", "smart", "False", "True")
     assert str(ROOT / "collections") in str(collections)
 
@@ -140,18 +144,18 @@ def test_ansible_cfg_of_the_directory_applies_but_host_keys_are_checked(
     (project / "ansible.cfg").write_text("[defaults]\nforks = 3\nhost_key_checking = False\n", encoding="utf-8")
     monkeypatch.chdir(project)
     playbook = write_playbook(
-        tmp_path, debug(CONFIG_LOOKUP % "DEFAULT_FORKS"), debug(CONFIG_LOOKUP % "HOST_KEY_CHECKING")
+        tmp_path, debug_task(CONFIG_LOOKUP % "DEFAULT_FORKS"), debug_task(CONFIG_LOOKUP % "HOST_KEY_CHECKING")
     )
     events: list[Event] = []
     run_playbook(playbook, local_inventory(tmp_path / "inventory"), on_event=events.append)
-    assert [str(value) for value in messages(events)] == ["3", "True"]
+    assert [str(value) for value in list_messages(events)] == ["3", "True"]
 
 
 def test_variables_limit_and_check_mode_are_passed_to_ansible(tmp_path: Path) -> None:
     target = tmp_path / "made"
     playbook = write_playbook(
         tmp_path,
-        debug("{{ greeting }}"),
+        debug_task("{{ greeting }}"),
         {"name": "Make a directory", "ansible.builtin.file": {"path": str(target), "state": "directory"}},
     )
     events: list[Event] = []
@@ -164,7 +168,7 @@ def test_variables_limit_and_check_mode_are_passed_to_ansible(tmp_path: Path) ->
         check=True,
     )
     assert outcome.ok
-    assert messages(events) == ['it\'s "quoted" {not} a $template']
+    assert list_messages(events) == ['it\'s "quoted" {not} a $template']
     assert set(outcome.stats) == {"two"}
     assert outcome.changed == 1
     assert not target.exists()
@@ -237,7 +241,7 @@ def test_sudo_password_reaches_sudo_and_no_other_place(tmp_path: Path, monkeypat
             leaks.extend(find_processes_with(password))
 
     outcome = run_playbook(
-        write_playbook(tmp_path, command("id"), become=True, become_flags="-H -S"),
+        write_playbook(tmp_path, command_task("id"), become=True, become_flags="-H -S"),
         inventory,
         on_event=follow,
         secrets=Secrets(become_password=password),
@@ -323,7 +327,7 @@ def make_waiting_task(directory: Path, **keywords: object) -> tuple[Path, dict[s
     """Return a pipe, and a task that writes its process id into it and then sleeps longer than any test."""
     fifo = directory / "fifo"
     os.mkfifo(fifo)
-    return fifo, command("sh", "-c", f"echo $$ > {fifo}; exec sleep 1000", **keywords)
+    return fifo, command_task("sh", "-c", f"echo $$ > {fifo}; exec sleep 1000", **keywords)
 
 
 def interrupt_at_start(fifo: Path, pids: list[int]) -> Callable[[Event], None]:

@@ -12,7 +12,7 @@ import pytest
 from noslop_driver.inventory.directory import HOSTS, STUDIO, StudioDirectory
 from noslop_driver.inventory.render import Connection
 from noslop_driver.models import Host, Plan, Proposal, StudioSettings
-from tests.support.driver_cli import on_terminal, run, run_json
+from tests.support.driver_cli import run, run_json, spawn_on_terminal
 from tests.unit.conftest import StartSshd
 
 
@@ -222,7 +222,7 @@ def test_one_of_several_studios_must_be_named(studio: StudioDirectory) -> None:
 
 def test_teardown_asks_for_the_name_of_the_studio(studio: StudioDirectory) -> None:
     assert "--yes" in run("teardown").stderr
-    child = on_terminal("teardown")
+    child = spawn_on_terminal("teardown")
     child.expect(r"Type the studio's name \(studio\)")
     child.sendline("studo")
     child.expect("nothing was changed")
@@ -235,7 +235,7 @@ def test_teardown_asks_for_the_name_of_the_studio(studio: StudioDirectory) -> No
 def test_plan_asks_for_keys_and_settings(sshd_server: StartSshd) -> None:
     server = sshd_server()
     words = ["plan", "--host", server.host, "--user", server.user, "--ssh-key", str(server.client_key)]
-    child = on_terminal(*words)
+    child = spawn_on_terminal(*words)
     child.expect_exact(server.fingerprint)
     child.expect(r"Which of them are your machines\?")
     child.sendline("2")
@@ -261,7 +261,7 @@ def test_plan_asks_for_keys_and_settings(sshd_server: StartSshd) -> None:
 
 
 def test_interrupt_at_a_question_ends_the_command(studio: StudioDirectory) -> None:
-    child = on_terminal("teardown")
+    child = spawn_on_terminal("teardown")
     child.expect("Type the studio's name")
     child.sendintr()
     child.expect("Stopped")

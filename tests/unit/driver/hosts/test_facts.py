@@ -47,11 +47,11 @@ def candidate(address: str = "10.0.0.5", **more: object) -> Candidate:
     return Candidate.model_validate({"address": address, "addresses": [address], "status": "open", **more})
 
 
-def ok(host: str, gathered: dict[str, Any]) -> Event:
+def ok_event(host: str, gathered: dict[str, Any]) -> Event:
     return Event(kind="ok", time="", host=host, result={"ansible_facts": gathered})
 
 
-def bad(host: str, message: str, kind: str = "failed") -> Event:
+def failed_event(host: str, message: str, kind: str = "failed") -> Event:
     return Event(kind=kind, time="", host=host, result={"msg": message})
 
 
@@ -60,7 +60,9 @@ def parse(candidates: list[Candidate], *events: Event) -> facts.GatheredFacts:
 
 
 def test_host_has_its_facts() -> None:
-    gathered = parse([candidate(host_key="SHA256:x")], ok("10.0.0.5", SETUP), ok("10.0.0.5", {"noslop_gpus": GPUS}))
+    gathered = parse(
+        [candidate(host_key="SHA256:x")], ok_event("10.0.0.5", SETUP), ok_event("10.0.0.5", {"noslop_gpus": GPUS})
+    )
     (host,) = gathered.hosts
     assert gathered.problems == []
     assert (host.name, host.address, host.port, host.user) == ("render1", "10.0.0.5", 22, "artist")
@@ -80,7 +82,7 @@ def test_host_has_its_facts() -> None:
 def test_missing_facts_are_none() -> None:
     invalid = {"vendor": "nvidia", "name": "Invalid", "memory_mib": "lots", "usable": True}
     partial = {"ansible_architecture": "riscv64", "ansible_memtotal_mb": "NA", "noslop_gpus": [invalid, "nonsense"]}
-    (host,) = parse([candidate()], ok("10.0.0.5", partial)).hosts
+    (host,) = parse([candidate()], ok_event("10.0.0.5", partial)).hosts
     assert (host.name, host.memory_mib, host.cpus, host.disks) == ("10.0.0.5", None, None, [])
     assert [(gpu.name, gpu.usable) for gpu in host.gpus] == [("Invalid", False)]
 
@@ -118,7 +120,7 @@ def test_missing_facts_are_none() -> None:
 )
 @pytest.mark.parametrize("named", [True, False])
 def test_failed_login_is_a_problem(kind: str, message: str, named: bool) -> None:
-    gathered = parse([candidate(named=named)], bad("10.0.0.5", message, "unreachable"))
+    gathered = parse([candidate(named=named)], failed_event("10.0.0.5", message, "unreachable"))
     assert gathered.hosts == []
     (problem,) = gathered.problems
     assert (problem.kind, problem.host, problem.fatal) == (kind, "10.0.0.5", named)
@@ -127,25 +129,25 @@ def test_failed_login_is_a_problem(kind: str, message: str, named: bool) -> None
 
 
 def test_failed_task_does_not_exclude_the_host() -> None:
-    gathered = parse([candidate(named=True)], ok("10.0.0.5", SETUP), bad("10.0.0.5", "no lspci"))
+    gathered = parse([candidate(named=True)], ok_event("10.0.0.5", SETUP), failed_event("10.0.0.5", "no lspci"))
     assert [host.name for host in gathered.hosts] == ["render1"]
     assert [(problem.host, problem.fatal) for problem in gathered.problems] == [("render1", False)]
 
 
 def test_host_without_events_is_a_problem() -> None:
-    gathered = parse([candidate(), candidate("10.0.0.6")], ok("10.0.0.5", SETUP), ok("localhost", SETUP))
+    gathered = parse([candidate(), candidate("10.0.0.6")], ok_event("10.0.0.5", SETUP), ok_event("localhost", SETUP))
     assert [problem.kind for problem in gathered.problems] == ["silent"]
     assert gathered.problems[0].host == "10.0.0.6"
 
 
 def test_hosts_with_the_same_name_get_their_addresses_appended() -> None:
-    gathered = parse([candidate(), candidate("10.0.0.6")], ok("10.0.0.6", SETUP), ok("10.0.0.5", SETUP))
+    gathered = parse([candidate(), candidate("10.0.0.6")], ok_event("10.0.0.6", SETUP), ok_event("10.0.0.5", SETUP))
     assert [host.name for host in gathered.hosts] == ["render1-10-0-0-5", "render1-10-0-0-6"]
 
 
 def test_two_ports_of_one_address_are_two_hosts() -> None:
     gathered = parse(
-        [candidate(port=2201), candidate(port=2202)], ok("10.0.0.5-2201", SETUP), ok("10.0.0.5-2202", SETUP)
+        [candidate(port=2201), candidate(port=2202)], ok_event("10.0.0.5-2201", SETUP), ok_event("10.0.0.5-2202", SETUP)
     )
     assert [(host.name, host.port) for host in gathered.hosts] == [
         ("render1-10-0-0-5-2201", 2201),
@@ -155,28 +157,28 @@ def test_two_ports_of_one_address_are_two_hosts() -> None:
 
 @pytest.mark.parametrize("group", ["all", "ollama", "storage_server"])
 def test_host_with_the_name_of_a_group_is_renamed(group: str) -> None:
-    (host,) = parse([candidate()], ok("10.0.0.5", {**SETUP, "ansible_hostname": group})).hosts
+    (host,) = parse([candidate()], ok_event("10.0.0.5", {**SETUP, "ansible_hostname": group})).hosts
     assert host.name == f"{group}-10-0-0-5"
-    (named,) = parse([candidate(hostname=group)], ok(f"{group}-host", SETUP)).hosts
+    (named,) = parse([candidate(hostname=group)], ok_event(f"{group}-host", SETUP)).hosts
     assert named.name == f"{group}-host"
 
 
 def test_given_name_is_kept() -> None:
     members = {"10.0.0.5": candidate(hostname="10.0.0.5"), "10.0.0.6": candidate("10.0.0.6")}
     same_name = {**SETUP, "ansible_hostname": "10.0.0.5"}
-    gathered = facts.parse_events(members, "artist", [ok("10.0.0.5", SETUP), ok("10.0.0.6", same_name)])
+    gathered = facts.parse_events(members, "artist", [ok_event("10.0.0.5", SETUP), ok_event("10.0.0.6", same_name)])
     assert [host.name for host in gathered.hosts] == ["10.0.0.5", "10.0.0.5-10-0-0-6"]
 
 
 def test_machines_with_the_same_host_key_are_reported() -> None:
     merged = candidate(addresses=["10.0.0.5", "fe80::5%eth0", "10.0.0.6"])
-    (problem,) = parse([merged], ok("10.0.0.5", SETUP)).problems
+    (problem,) = parse([merged], ok_event("10.0.0.5", SETUP)).problems
     assert (problem.kind, problem.host, problem.fatal) == ("cloned_host_key", "render1", True)
     assert problem.what.startswith("10.0.0.6 shows the same SSH host key as render1")
     single = candidate(addresses=["10.0.0.5", "172.17.0.1", "fe80::5%eth0"])
-    assert parse([single], ok("10.0.0.5", SETUP)).problems == []
+    assert parse([single], ok_event("10.0.0.5", SETUP)).problems == []
     behind_translation = candidate("192.0.2.1", addresses=["192.0.2.1", "192.0.2.2"])
-    assert parse([behind_translation], ok("192.0.2.1", SETUP)).problems == []
+    assert parse([behind_translation], ok_event("192.0.2.1", SETUP)).problems == []
 
 
 def test_run_over_real_hosts_finds_each_problem(

@@ -16,7 +16,7 @@ import pytest
 from noslop_driver.hosts.host_keys import parse_fingerprints, parse_numbers
 from noslop_driver.inventory import render
 from tests.support import sshd
-from tests.support.driver_cli import on_terminal, run, run_json
+from tests.support.driver_cli import run, run_json, spawn_on_terminal
 from tests.unit.conftest import StartSshd
 
 SUDO_PASSWORD = "the-sudo-password"  # noqa: S105 - a test password
@@ -119,7 +119,7 @@ def test_ssh_password_is_sent_only_to_hosts_with_listed_keys(
 
 def test_hosts_that_the_user_does_not_select_are_left_out(foreign: ForeignServers, sshd_server: StartSshd) -> None:
     own = sshd_server("127.0.0.88", port=foreign.any_key.port)
-    child = on_terminal(
+    child = spawn_on_terminal(
         "plan", *foreign.search, "--host", own.host, "--user", own.user, "--ssh-key", str(own.client_key)
     )
     for server in (own, foreign.any_key, foreign.asks_password):
@@ -138,7 +138,7 @@ def test_hosts_that_the_user_does_not_select_are_left_out(foreign: ForeignServer
 
 
 def test_no_key_is_accepted_by_default(foreign: ForeignServers) -> None:
-    child = on_terminal("plan", *foreign.search)
+    child = spawn_on_terminal("plan", *foreign.search)
     child.expect(r"Which of them are your machines\?.*none")
     child.sendline("")
     child.expect("No host key was accepted")

@@ -16,7 +16,7 @@ from noslop_driver.inventory.render import Connection
 from noslop_driver.models import Candidate, Host, Plan, Proposal, StudioSettings
 from noslop_driver.secrets import Secrets
 from tests.support import sshd
-from tests.support.driver_cli import on_terminal, run_json
+from tests.support.driver_cli import run_json, spawn_on_terminal
 from tests.support.plays import local_inventory
 from tests.unit.conftest import StartSshd
 
@@ -74,7 +74,7 @@ def test_verify_asks_once_at_a_terminal(password_studio: PasswordStudio) -> None
     (password_studio.studio.path / "group_vars/all/python.yml").write_text(
         "ansible_python_interpreter: /nowhere/python3\n", encoding="utf-8"
     )
-    child = on_terminal("verify")
+    child = spawn_on_terminal("verify")
     child.expect("sudo needs a password on far")
     child.expect("sudo password: ")
     child.sendline(PASSWORD)
@@ -90,7 +90,7 @@ def test_verify_asks_once_at_a_terminal(password_studio: PasswordStudio) -> None
 
 
 def test_plan_of_members_asks_once_at_a_terminal(password_studio: PasswordStudio) -> None:
-    child = on_terminal("plan")
+    child = spawn_on_terminal("plan")
     child.expect("sudo needs a password on far")
     child.expect("sudo password: ")
     child.sendline(PASSWORD)
@@ -116,7 +116,7 @@ def test_member_without_a_pinned_key_gets_no_password(password_studio: PasswordS
 
 
 def test_no_input_is_an_error_with_the_flag(password_studio: PasswordStudio) -> None:
-    child = on_terminal("verify", "--no-input")
+    child = spawn_on_terminal("verify", "--no-input")
     child.expect("--no-input was given. Pass --become-pass-file FILE")
     child.expect(pexpect.EOF)
     child.close()

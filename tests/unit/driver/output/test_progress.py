@@ -27,10 +27,10 @@ def event(kind: str, host: str = "", task: str = "", result: dict[str, Any] | No
     return Event(kind=kind, time="", host=host, task=task, result=result or {}, **more)
 
 
-def terminal(*, live: bool) -> tuple[Terminal, io.StringIO]:
-    made, text = Terminal(), io.StringIO()
-    made.out = made.err = Console(file=text, width=100, force_terminal=live, color_system=None, highlight=False)
-    return made, text
+def make_terminal(*, live: bool) -> tuple[Terminal, io.StringIO]:
+    result, text = Terminal(), io.StringIO()
+    result.out = result.err = Console(file=text, width=100, force_terminal=live, color_system=None, highlight=False)
+    return result, text
 
 
 RUN = [
@@ -49,8 +49,8 @@ OUTCOME = Outcome(
 
 
 def test_plain_lines_report_changes_and_failures_with_advice() -> None:
-    made, text = terminal(live=False)
-    progress = Progress(made, advice=lambda failure: f"mend {failure.host}")
+    terminal, text = make_terminal(live=False)
+    progress = Progress(terminal, advice=lambda failure: f"repair {failure.host}")
     progress.start_phase("1/5 storage")
     for step in RUN:
         progress.show_event(step)
@@ -67,13 +67,13 @@ def test_plain_lines_report_changes_and_failures_with_advice() -> None:
         "  worker1 failed: configure | Export [the] directories",
         "    no [such] file",
         "    another line",
-        "    → mend worker1",
+        "    → repair worker1",
     ]
 
 
 def test_live_table_is_replaced_by_the_summary() -> None:
-    made, text = terminal(live=True)
-    progress = Progress(made)
+    terminal, text = make_terminal(live=True)
+    progress = Progress(terminal)
     progress.start_phase("1/5 storage")
     for step in RUN:
         progress.show_event(step)
@@ -88,8 +88,8 @@ def test_live_table_is_replaced_by_the_summary() -> None:
 
 
 def test_message_of_a_role_is_printed_once() -> None:
-    made, text = terminal(live=False)
-    progress = Progress(made)
+    terminal, text = make_terminal(live=False)
+    progress = Progress(terminal)
     progress.start_phase("teardown")
     for host in ("one", "two"):
         progress.show_event(event("ok", host, "Report", {"msg": "Kept: /srv"}, action="ansible.builtin.debug"))
@@ -99,8 +99,8 @@ def test_message_of_a_role_is_printed_once() -> None:
 
 
 def test_output_of_ansible_is_printed_when_it_cannot_run() -> None:
-    made, text = terminal(live=False)
-    progress = Progress(made)
+    terminal, text = make_terminal(live=False)
+    progress = Progress(terminal)
     progress.start_phase("storage")
     progress.end_phase(Outcome(Status.ERROR, 1, output="no [playbook] there"))
     assert "no [playbook] there" in text.getvalue()
@@ -111,14 +111,14 @@ def check(host: str, name: str, *, ok: bool = True, seen: str = "it", share: str
 
 
 def test_checks_are_a_table_and_failed_ones_are_listed_once() -> None:
-    made, text = terminal(live=False)
+    terminal, text = make_terminal(live=False)
     checks = [
         check("one", "storage.mounted"),
         check("one", "storage.marker", ok=False, seen="none", share="projects"),
         check("two", "storage.marker", ok=False, seen="none", share="projects"),
         check("two", "services.ollama", seen=f"{NOTE}an old one"),
     ]
-    print_checks(checks, made)
+    print_checks(checks, terminal)
     lines = [line.rstrip() for line in text.getvalue().splitlines()]
     assert lines[1].split() == ["host", "storage", "services"]
     assert lines[2].split() == ["one", "✗", "1", "of", "2"]
@@ -156,11 +156,11 @@ def test_ignored_failures_are_not_failures() -> None:
 
 def test_unused_events_of_ansible_runner_are_dropped() -> None:
     assert Event.from_runner({"event": "playbook_on_notify", "event_data": {}}) is None
-    made = Event.from_runner({"event": "runner_on_ok", "event_data": {"host": "one", "res": {"changed": True}}})
-    assert made
-    assert (made.kind, made.host, made.changed) == ("ok", "one", True)
+    translated = Event.from_runner({"event": "runner_on_ok", "event_data": {"host": "one", "res": {"changed": True}}})
+    assert translated
+    assert (translated.kind, translated.host, translated.changed) == ("ok", "one", True)
 
 
 def test_read_stats_returns_counts_by_host() -> None:
-    made = read_stats(event("stats", result={"ok": {"a": 3}, "changed": {"a": 1}, "dark": {"b": 1}, "processed": {}}))
-    assert made == {"a": HostStats(ok=3, changed=1), "b": HostStats(unreachable=1)}
+    stats = read_stats(event("stats", result={"ok": {"a": 3}, "changed": {"a": 1}, "dark": {"b": 1}, "processed": {}}))
+    assert stats == {"a": HostStats(ok=3, changed=1), "b": HostStats(unreachable=1)}

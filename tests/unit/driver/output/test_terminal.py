@@ -24,7 +24,7 @@ from noslop_driver.planning import view
 from noslop_driver.planning.planner import make_plan
 from noslop_driver.records import NODE_ENV, Record
 from noslop_driver.secrets import Secrets
-from tests.support.driver_cli import on_terminal
+from tests.support.driver_cli import spawn_on_terminal
 from tests.support.plays import local_inventory, write_playbook
 from tests.unit.conftest import StartSshd
 
@@ -146,7 +146,7 @@ def test_messages_of_ansible_are_printed_without_control_characters(
 
 def test_banner_of_a_server_is_not_markup(sshd_server: StartSshd) -> None:
     server = sshd_server(options=["VersionAddendum [link=http://evil]click[/link]"])
-    child = on_terminal("discover", "--host", server.host)
+    child = spawn_on_terminal("discover", "--host", server.host)
     child.expect_exact("[link=http://evil]click[/link]")
     child.wait()
     child.close()

@@ -39,13 +39,13 @@ SETTING_VALUES = st.fixed_dictionaries(
 def test_flags_override_file_then_inventory_then_defaults(
     flags: dict[str, object], file: dict[str, object], previous: dict[str, object], defaults: dict[str, object]
 ) -> None:
-    made = merge_sources(Sources(flags=flags, file=file, previous=previous, defaults=defaults), NO_TERMINAL)
+    settings = merge_sources(Sources(flags=flags, file=file, previous=previous, defaults=defaults), NO_TERMINAL)
     expected = {**defaults, **previous, **file, **flags}
     for name, value in expected.items():
-        assert getattr(made, name) == value
+        assert getattr(settings, name) == value
     plain = StudioSettings(studio_id="x")
     for name in set(plain.model_dump()) - set(expected) - {"studio_id"}:
-        assert getattr(made, name) == getattr(plain, name)
+        assert getattr(settings, name) == getattr(plain, name)
 
 
 def test_new_studio_gets_an_id_and_existing_one_keeps_it() -> None:
