@@ -30,7 +30,7 @@ _GROUP_COMMENTS: dict[Role, str] = {
     "storage_clients": "Mount them over the network.",
     "ollama": "Run Ollama.",
     "comfyui": "Run ComfyUI.",
-    "backend": "Keeps the projects' files in order; best where the disks are.",
+    "backend": "Keeps the projects' files in order; best on the storage server.",
 }
 
 
@@ -71,7 +71,7 @@ def render_connection(connection: Connection, *, local: bool) -> str:
     if local:
         return "\n".join(lines) + "\n"
     lines += [
-        "# Only the host keys that were accepted when a host was first seen are good (.noslop/known_hosts).",
+        "# Only host keys that the user has accepted are valid (.noslop/known_hosts).",
         "ansible_ssh_common_args: >-",
         """  -o 'UserKnownHostsFile="{{ inventory_dir }}/.noslop/known_hosts"'""",
         "  -o GlobalKnownHostsFile=/dev/null -o StrictHostKeyChecking=yes",
@@ -79,7 +79,7 @@ def render_connection(connection: Connection, *, local: bool) -> str:
     if connection.ssh_key:
         path = str(connection.ssh_key.expanduser().absolute())
         lines += [
-            "# The private key that opens them.",
+            "# The private key for these hosts.",
             f"ansible_ssh_private_key_file: {studio_yml.format_value(path)}",
         ]
     return "\n".join(lines) + "\n"
