@@ -53,7 +53,7 @@ def return_result(name: str, **result: object) -> dict[str, object]:
 
 
 def fail(message: str = "no room") -> dict[str, object]:
-    return {"name": "look | Refuse", "ansible.builtin.fail": {"msg": message}}
+    return {"name": "check | Fail", "ansible.builtin.fail": {"msg": message}}
 
 
 class FakeDeployment:
@@ -101,10 +101,12 @@ def test_phases_run_in_order_and_leave_a_record(deployment: FakeDeployment, tmp_
     report = {"ok": True, "checks": [{**CHECK, "host": "one"}, {**CHECK, "host": "two"}]}
     result = deployment.run(
         [
-            deployment.phase(PREFLIGHT, return_result("look | Report", report={"ok": True, "checks": [CHECK]})),
+            deployment.phase(PREFLIGHT, return_result("check | Report checks", report={"ok": True, "checks": [CHECK]})),
             deployment.phase(STORAGE, touch(tmp_path / "made")),
-            deployment.phase(CONFIGURE, return_result("read | Read it back", source=NODE_ENV, content=environment)),
-            deployment.phase(VERIFY, {**return_result("report | Report", report=report), "run_once": True}),
+            deployment.phase(
+                CONFIGURE, return_result("read | Read the environment file", source=NODE_ENV, content=environment)
+            ),
+            deployment.phase(VERIFY, {**return_result("report | Report checks", report=report), "run_once": True}),
         ]
     )
     assert (result.code, result.message) == (ExitCode.OK, "")
@@ -132,8 +134,8 @@ def test_failed_preflight_changes_nothing(deployment: FakeDeployment, tmp_path: 
     assert not (tmp_path / "made").exists()
     assert not deployment.released.exists()
     for part in (
-        "one (look | Refuse)",
-        "two (look | Refuse)",
+        "one (check | Fail)",
+        "two (check | Fail)",
         "Not run: storage",
         "Nothing was changed",
         RETRY_COMMAND,
@@ -142,8 +144,8 @@ def test_failed_preflight_changes_nothing(deployment: FakeDeployment, tmp_path: 
     assert deployment.read_record("outcome.json")["exit_code"] == 3
     failures = deployment.read_record("outcome.json")["phases"][0]["failures"]
     assert sorted((failure["host"], failure["task"]) for failure in failures) == [
-        ("one", "look | Refuse"),
-        ("two", "look | Refuse"),
+        ("one", "check | Fail"),
+        ("two", "check | Fail"),
     ]
 
 
@@ -156,7 +158,7 @@ def test_failed_phase_stops_later_ones_and_can_be_run_again(deployment: FakeDepl
     result = deployment.run(phases)
     assert result.code is ExitCode.FAILED
     assert deployment.released.exists()
-    assert "two (look | Refuse)" in result.message
+    assert "two (check | Fail)" in result.message
     assert "one (" not in result.message
     assert "What is done stays done" in result.message
     assert not (tmp_path / "second").exists()
@@ -184,7 +186,7 @@ def test_failed_checks_replace_the_failure_of_the_task_that_reports_them(
         [
             deployment.phase(
                 VERIFY,
-                {**return_result("report | Report", report=report), "run_once": True},
+                {**return_result("report | Report checks", report=report), "run_once": True},
                 {**fail("1 of 2 checks failed"), "run_once": True},
             )
         ]
@@ -200,15 +202,16 @@ def test_failed_checks_replace_the_failure_of_the_task_that_reports_them(
 
 def test_failed_task_besides_failed_checks_is_reported(deployment: FakeDeployment) -> None:
     report = {"ok": False, "checks": [{**CHECK, "ok": False, "todo": "x"}]}
-    broken = {**fail("broken"), "name": "proof | Broken", "when": "inventory_hostname == 'two'"}
-    result = deployment.run([deployment.phase(VERIFY, broken, return_result("report | Report", report=report))])
-    assert "two (proof | Broken)" in result.message
+    broken = {**fail("broken"), "name": "verify | Fail", "when": "inventory_hostname == 'two'"}
+    result = deployment.run([deployment.phase(VERIFY, broken, return_result("report | Report checks", report=report))])
+    assert "two (verify | Fail)" in result.message
 
 
 def test_check_mode_changes_nothing_and_ignores_checks(deployment: FakeDeployment, tmp_path: Path) -> None:
     bare = {"ok": False, "checks": [{**CHECK, "ok": False, "todo": "deploy"}]}
     result = deployment.run(
-        [deployment.phase(STORAGE, touch(tmp_path / "made"), return_result("proof | Report", report=bare))], check=True
+        [deployment.phase(STORAGE, touch(tmp_path / "made"), return_result("verify | Report checks", report=bare))],
+        check=True,
     )
     assert result.code is ExitCode.OK
     assert result.phases[0]["changed"] == 2

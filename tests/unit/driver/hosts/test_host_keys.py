@@ -157,10 +157,7 @@ def test_no_key_is_accepted_by_default(foreign: ForeignServers) -> None:
         (" 5 1 ", [1, 5]),
         ("2-2", [2]),
         ("2,1-3", [1, 2, 3]),
-        *(
-            (answer_without_numbers, None)
-            for answer_without_numbers in ("", "0", "6", "3-1", "1-6", "y", "all 1", "-1", "1-", "1,,x", "1e0")
-        ),
+        *((invalid, None) for invalid in ("", "0", "6", "3-1", "1-6", "y", "all 1", "-1", "1-", "1,,x", "1e0")),
     ],
 )
 def test_numbers_of_an_answer_are_parsed(answer: str, numbers: list[int] | None) -> None:
