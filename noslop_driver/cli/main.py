@@ -110,7 +110,7 @@ _settings_options = _combine(
         "allowed_networks",
         metavar="NETWORK",
         multiple=True,
-        help=f"Let this network use Ollama and ComfyUI, besides the studio's hosts. {OPEN_NETWORK} Repeatable.",
+        help=f"Open Ollama and ComfyUI to networks, besides the studio's hosts. {OPEN_NETWORK} Repeatable.",
     ),
     click.option("--studio-id", metavar="ID", help="Take over a studio whose inventory was lost."),
     click.option("--artifact-mirror", metavar="URL", help="Download from this mirror."),
@@ -185,7 +185,7 @@ def deploy(**flags: object) -> int:
 @_prompt_options
 @_output_options
 def verify(**flags: object) -> int:
-    """Prove that the studio works. Changes nothing."""
+    """Check that the studio works. Changes nothing."""
     return _run_command("verify", flags)
 
 
