@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What ends a command early: a sentence for the person who reads it, and the exit code that goes with it."""
+"""Define the errors that end a command: a message for the user, and an exit code."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from enum import IntEnum
 
 
 class ExitCode(IntEnum):
-    """How `noslop-driver` ends. The same numbers in every command."""
+    """The exit codes of `noslop-driver`, the same in every command."""
 
     OK = 0
     FAILED = 1
@@ -19,24 +19,24 @@ class ExitCode(IntEnum):
 
 
 class DriverError(Exception):
-    """Something a person can act on: the message says what was tried, what was seen and what to do."""
+    """An error that a user can act on: the message says what was tried, what was seen and what to do."""
 
     code = ExitCode.FAILED
 
 
 class UsageError(DriverError):
-    """What was asked for cannot be understood, or something that is needed was not said."""
+    """A request that is invalid, or lacks something that is needed."""
 
     code = ExitCode.USAGE
 
 
 class PreflightError(DriverError):
-    """A problem that was found before anything was changed."""
+    """A problem that ended the command before anything was changed."""
 
     code = ExitCode.PREFLIGHT
 
 
 class UnreachableError(DriverError):
-    """A host did not answer, or did not let us in."""
+    """A host that did not answer, or refused the login."""
 
     code = ExitCode.UNREACHABLE

@@ -1,9 +1,9 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the driver's modules hand to each other: candidates, hosts, wishes, the plan and its problems.
+"""Define the driver's models: candidates, hosts, settings, the plan and its problems.
 
-All of it is data that can be written as JSON and read back. Sizes carry their unit in the name. Every model is
-immutable: a changed wish is a new `Wishes`, made (and validated) by `Wishes.changed`.
+Each can be written as JSON and read back. Names of sizes end with their unit. Every model is immutable:
+`StudioSettings.replace` returns new settings, which it validates.
 """
 
 from __future__ import annotations
@@ -11,44 +11,44 @@ from __future__ import annotations
 from typing import Any, Literal, Self
 
 from ansible_collections.noslop.studio.plugins.module_utils import studio
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, field_validator, model_validator
 
 CandidateStatus = Literal["open", "closed", "timeout", "no_route", "refused", "error"]
-"""open: an SSH server answered. closed: the host is there, nothing listens on the port. timeout: no answer at all.
-no_route: the network said it cannot be reached. refused: something took the connection and hung up, or speaks no
-SSH. error: this computer could not even try (a name that does not resolve, a local rule that forbids it)."""
+"""open: an SSH server answered. closed: the host answered, and nothing listens on the port. timeout: no answer.
+no_route: the network reported that the host cannot be reached. refused: a server accepted the connection and closed it,
+or does not speak SSH. error: this computer could not try (a name does not resolve, a local rule forbids it)."""
 
 Provider = Literal["nfs", "local", "existing"]
 Writers = Literal["server", "members"]
 ServiceRole = Literal["ollama", "comfyui", "backend"]
 Role = Literal["storage_server", "storage_clients", "ollama", "comfyui", "backend"]
-"""The groups of a studio's inventory; see "Who does what" in the design."""
+"""The groups of a studio's inventory."""
 
 
 class Model(BaseModel):
-    """Immutable, and refuses names it does not know: a typing mistake in a file is found, not ignored."""
+    """An immutable model that rejects unknown fields, so that a typing mistake in a file is reported."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class Problem(Model):
-    """Something a person has to know before anything is changed, and what to do about it."""
+    """A problem or a note for the user before anything is changed, and the next step."""
 
     host: str | None = None
     what: str
     todo: str
     fatal: bool = True
     kind: str = ""
-    """A short constant word for programs that read the JSON, such as `no_room` or `sudo_refused`."""
+    """A constant identifier for programs that read the JSON, such as `no_room` or `sudo_refused`."""
 
 
 class Candidate(Model):
-    """One machine that was looked for: found with its SSH banner and key, or the reason why not."""
+    """A machine of a discovery: its SSH banner and key, or the reason why it has none."""
 
     address: str
     port: int = Field(default=22, ge=1, le=65535)
     hostname: str | None = None
-    """The name the user gave for it, if he gave one."""
+    """The name that the user gave for it, if they gave one."""
     banner: str | None = None
     host_key: str | None = None
     """Fingerprint as `ssh-keygen -l` prints it: `SHA256:...`. The ed25519 key's, where the host has one."""
@@ -57,14 +57,14 @@ class Candidate(Model):
     addresses: list[str] = Field(default_factory=list)
     """Every address that showed the same host key, `address` among them."""
     named: bool = False
-    """The user asked for this very host (not for a network it lies in): if it fails, that is a failure."""
+    """True if the user named this host (not only a network that it is in): then its failure is fatal."""
     status: CandidateStatus
     detail: str = ""
     todo: str = ""
 
 
 class Gpu(Model):
-    """A graphics processor, and whether the services can use it."""
+    """A graphics processor."""
 
     vendor: str
     name: str
@@ -72,7 +72,7 @@ class Gpu(Model):
     driver: str | None = None
     usable: bool
     why: str = ""
-    """Why it cannot be used; empty when it can."""
+    """The reason why the services cannot use it; empty if they can."""
 
 
 class Disk(Model):
@@ -85,10 +85,10 @@ class Disk(Model):
 
 
 class Host(Model):
-    """A machine that let us in, as it described itself. None: it did not say."""
+    """A machine with its facts. None: the fact is missing."""
 
     name: str
-    """Its name in the inventory: unique, and no group's name."""
+    """The name in the inventory: unique, and not the name of a group."""
     address: str
     port: int = Field(default=22, ge=1, le=65535)
     user: str
@@ -96,7 +96,7 @@ class Host(Model):
     os_version: str = ""
     kernel: str = ""
     arch: str = ""
-    """As the kernel says it: x86_64, aarch64."""
+    """The architecture as the kernel reports it: x86_64, aarch64."""
     service_manager: str = ""
     cpus: int | None = Field(default=None, ge=0)
     memory_mib: int | None = Field(default=None, ge=0)
@@ -104,19 +104,19 @@ class Host(Model):
     disks: list[Disk] = Field(default_factory=list)
     machine_id: str = ""
     addresses: list[str] = Field(default_factory=list)
-    """The addresses the host itself says it has."""
+    """The host's own addresses."""
     host_key: str | None = None
     named: bool = False
-    """The user asked for this very host: if it cannot take part, that stops the plan."""
+    """True if the user named this host: then a problem that excludes it is fatal."""
 
     @property
     def gpu_memory_mib(self) -> int:
-        """Memory of the cards that can be used, added up."""
+        """Return the sum of the memory of the usable cards."""
         return sum(gpu.memory_mib or 0 for gpu in self.gpus if gpu.usable)
 
 
 class Proposal(Model):
-    """What one host is to do, and why."""
+    """The roles that are proposed for one host, and the reasons."""
 
     host: str
     score: int = Field(ge=0, le=100)
@@ -124,10 +124,10 @@ class Proposal(Model):
     reasons: list[str]
 
 
-class Wishes(Model):
-    """What the user wants of the studio. Where he said nothing, the collection's own defaults hold.
+class StudioSettings(Model):
+    """The settings of a studio. The defaults are the collection's.
 
-    A directory that is None lies below the root; `shares` tells where. The collection derives it, not the driver.
+    A directory that is None lies below the root; `shares` returns its path, which the collection derives.
     """
 
     studio_id: str = Field(min_length=1)
@@ -155,57 +155,63 @@ class Wishes(Model):
     artifact_mirror: str = studio.DEFAULTS["noslop_artifact_mirror"]
     firewall_enabled: bool = studio.DEFAULTS["noslop_firewall_enabled"]
     server: str | None = None
-    """Name of the host that is to be the storage server; None: the plan proposes one."""
+    """The name of the storage server; None: the plan proposes one."""
     roles: dict[str, list[ServiceRole]] = Field(default_factory=dict)
-    """Host name to exactly the services it is to run ([] for none); a host that is not here gets the proposal's."""
+    """The services of each host, [] for none; for other hosts the plan proposes them."""
 
     @field_validator("allowed_networks")
     @classmethod
-    def _networks(cls, values: list[str]) -> list[str]:
-        """Accept `192.168.1.7`, `192.168.1.0/24` and `192.168.1.7/24` (its network); keep the canonical text."""
-        return [_network(value) for value in values]
+    def _normalize_networks(cls, values: list[str]) -> list[str]:
+        """Return addresses and networks in canonical form; `192.168.1.7/24` becomes its network."""
+        return [_normalize_network(value) for value in values]
 
     @model_validator(mode="after")
-    def _paths_and_numbers(self) -> Self:
-        # Both raise ValueError with the variable's name and what to do.
+    def _check_paths_and_accounts(self) -> Self:
+        # Both raise ValueError with the variable's name and the next step.
         studio.shares(self.variables())
         studio.accounts(self.variables())
         return self
 
     def variables(self) -> dict[str, Any]:
-        """The wishes under the names of `group_vars/all/studio.yml`."""
+        """Return the settings under the names of `group_vars/all/studio.yml`."""
         return {name: getattr(self, name.removeprefix("noslop_")) for name in studio.DEFAULTS}
 
     def shares(self) -> list[studio.Share]:
-        """The studio's directories, each with its absolute path."""
+        """Return the studio's shared directories, each with its absolute path."""
         return studio.shares(self.variables())
 
-    def changed(self, **changes: object) -> Self:
-        """The same wishes but for `changes`, validated again (`model_copy` would not)."""
+    def replace(self, **changes: object) -> Self:
+        """Return a copy with `changes`, validated (`model_copy` would not validate)."""
         return type(self).model_validate({**self.model_dump(), **changes})
 
 
 class Plan(Model):
-    """Who does what and why, with the wishes it was made from and every problem that was seen."""
+    """The roles of the hosts with their reasons, the settings of the studio, and every problem."""
+
+    model_config = ConfigDict(serialize_by_alias=True)
 
     hosts: list[Host]
     proposals: list[Proposal]
     server: str | None
-    """None only when there is no host at all."""
-    wishes: Wishes
+    """None only if there is no host."""
+    settings: StudioSettings = Field(
+        # The key in records and in the output of `--json`, which programs read.
+        serialization_alias="wishes",
+        validation_alias=AliasChoices("wishes", "settings"),
+    )
     problems: list[Problem]
 
     @property
     def blocked(self) -> bool:
-        """True when a problem stands in the way of deploying it."""
+        """Return whether a problem prevents the deployment of the plan."""
         return any(problem.fatal for problem in self.problems)
 
     def members(self, role: Role) -> list[Host]:
-        """The hosts that have `role`, in the plan's order."""
+        """Return the hosts with `role`, in the plan's order."""
         names = {proposal.host for proposal in self.proposals if role in proposal.roles}
         return [host for host in self.hosts if host.name in names]
 
 
-def _network(value: str) -> str:
+def _normalize_network(value: str) -> str:
     network = studio.parse_network(value)
     return str(network.network_address) if network.num_addresses == 1 else str(network)

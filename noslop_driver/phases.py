@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Runs the phases of a deployment in order: each can be run again, and one that fails stops the later ones."""
+"""Run the phases of a deployment in order: each can be run again, and one that fails stops the later ones."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from noslop_driver.errors import ExitCode
 from noslop_driver.hosts import ssh_errors
 from noslop_driver.inventory.directory import Member
 from noslop_driver.models import Candidate
-from noslop_driver.output.progress import Report, short, show_checks
+from noslop_driver.output.progress import Progress, print_checks, shorten_task_name
 from noslop_driver.output.terminal import Terminal
 from noslop_driver.records import Record
 from noslop_driver.secrets import Secrets
@@ -24,17 +24,17 @@ from noslop_driver.secrets import Secrets
 
 @dataclass(frozen=True)
 class Phase:
-    """One playbook of a deployment."""
+    """A playbook of a deployment."""
 
     name: str
     title: str
     playbook: str
     code: ExitCode = ExitCode.FAILED
-    """How the command ends when a task of it fails."""
+    """The exit code of the command when a task fails."""
     changes: bool = True
-    """Whether it changes anything on the hosts."""
-    proves: bool = False
-    """Whether its checks are the verification of the studio."""
+    """True if the playbook changes hosts."""
+    verifies: bool = False
+    """True if the checks of the playbook are the verification of the studio."""
 
 
 PREFLIGHT = Phase(
@@ -47,56 +47,56 @@ PREFLIGHT = Phase(
 STORAGE = Phase("storage", "sharing the storage", "noslop.studio.storage")
 CONFIGURE = Phase("configure", "configuring the hosts", "noslop.studio.configure")
 SERVICES = Phase("services", "installing Ollama, ComfyUI and the backend", "noslop.studio.services")
-VERIFY = Phase("verify", "proving that it works", "noslop.studio.verify", changes=False, proves=True)
-TEARDOWN = Phase("teardown", "taking away what was installed", "noslop.studio.teardown")
+VERIFY = Phase("verify", "checking that the studio works", "noslop.studio.verify", changes=False, verifies=True)
+TEARDOWN = Phase("teardown", "removing what was installed", "noslop.studio.teardown")
 
-RELEASE = "noslop.studio.release_lease"
+RELEASE_LEASE = "noslop.studio.release_lease"
 
 DEPLOYMENT = (PREFLIGHT, STORAGE, CONFIGURE, SERVICES, VERIFY)
 PREDICTION = (PREFLIGHT, STORAGE, CONFIGURE, SERVICES)
-"""What `--check` runs: what is not there yet cannot be proven to work."""
+"""The phases of `--check`, without verification: what is not installed yet cannot be verified."""
 
 
 @dataclass
-class Result:
-    """How a run of phases ended."""
+class RunResult:
+    """The result of a run of phases."""
 
     code: ExitCode = ExitCode.OK
     message: str = ""
-    """What failed where, and the next step; empty when all went well."""
+    """The failed hosts and tasks and the next step; empty if all phases succeeded."""
     phases: list[dict[str, Any]] = field(default_factory=list)
     verification: dict[str, Any] | None = None
     kept: dict[str, list[str]] = field(default_factory=dict)
-    """Host to what a teardown left there because it was not the studio's."""
+    """What a teardown left because it is not the studio's, by host."""
 
-    def keep(self, host: str, names: Sequence[object]) -> None:
-        """Note what was left on a host, each thing once."""
-        known = self.kept.setdefault(host, [])
-        known += [str(name) for name in names if str(name) not in known]
+    def add_kept(self, host: str, names: Sequence[object]) -> None:
+        """Add what was left on a host, each name once."""
+        kept = self.kept.setdefault(host, [])
+        kept += [str(name) for name in names if str(name) not in kept]
 
 
 @dataclass(frozen=True)
-class Deployer:
-    """Runs phases on an inventory."""
+class PhaseRunner:
+    """Run phases on an inventory."""
 
     terminal: Terminal
     inventory: Path
     members: Sequence[Member]
     secrets: Secrets
     record: Record | None
-    again: str
-    """The command to run after something was put right."""
+    retry_command: str
+    """The command to run after the error was corrected."""
     check: bool = False
     limit: str | None = None
-    release: str = RELEASE
+    release_playbook: str = RELEASE_LEASE
     """The playbook that releases the lease after a failure."""
 
-    def run(self, phases: Sequence[Phase]) -> Result:
+    def run(self, phases: Sequence[Phase]) -> RunResult:
         """Run the phases until one fails."""
-        result = Result()
+        result = RunResult()
         for number, phase in enumerate(phases, 1):
             title = f"{number}/{len(phases)} {phase.name}: {phase.title}"
-            outcome, checks, seconds = self._run(phase, title, result)
+            outcome, checks, seconds = self._run_phase(phase, title, result)
             result.phases.append(
                 {
                     "phase": phase.name,
@@ -108,65 +108,66 @@ class Deployer:
                 }
             )
             if self.record:
-                self.record.phase(phase.name, outcome, seconds)
-            if checks and phase.proves:
+                self.record.add_phase(phase.name, outcome, seconds)
+            if checks and phase.verifies:
                 result.verification = checks
                 if self.record:
-                    self.record.verification(checks)
-            result.code = _code(phase, outcome, checks)
+                    self.record.write_verification(checks)
+            result.code = _get_exit_code(phase, outcome, checks)
             if result.code is not ExitCode.OK:
-                result.message = self._message(phase, outcome, checks, phases[number:])
-                # Where something may still run, others have to wait.
+                result.message = self._compose_message(phase, outcome, checks, phases[number:])
+                # While a task may still run, the lease stays, so that other runs wait.
                 if phase.changes and not self.check and not outcome.left_running:
-                    # What failed did not come to its end, where it releases the lease on the storage server. Where that
-                    # fails too, the lease ends with this process for this computer, and after two hours for others.
-                    run_playbook(self.release, self.inventory, secrets=self.secrets)
+                    # The failed playbook did not reach its end, where it releases the lease on the storage server. If
+                    # this fails too, the lease ends with this process for this computer, and after two hours for
+                    # others.
+                    run_playbook(self.release_playbook, self.inventory, secrets=self.secrets)
                 break
         return result
 
-    def _run(self, phase: Phase, title: str, result: Result) -> tuple[Outcome, dict[str, Any] | None, float]:
-        report = Report(self.terminal, self._advice)
+    def _run_phase(self, phase: Phase, title: str, result: RunResult) -> tuple[Outcome, dict[str, Any] | None, float]:
+        progress = Progress(self.terminal, self._find_advice)
         checks: dict[str, Any] = {}
-        said_again: set[tuple[str, str]] = set()
+        repeated: set[tuple[str, str]] = set()
 
         def follow(event: Event) -> None:
-            report.event(event)
+            progress.show_event(event)
             if self.record:
-                self.record.event(phase.name, event)
+                self.record.write_event(phase.name, event)
             if event.kind == "failed" and checks:
-                said_again.add((event.host, event.task))
-            if isinstance(found := event.result.get("report"), dict) and isinstance(found.get("checks"), list):
-                checks.update(found)
+                repeated.add((event.host, event.task))
+            if isinstance(report := event.result.get("report"), dict) and isinstance(report.get("checks"), list):
+                checks.update(report)
             if event.kind == "ok" and event.host and isinstance(kept := event.result.get("kept"), list):
-                result.keep(event.host, kept)
+                result.add_kept(event.host, kept)
 
-        begun = time.monotonic()
-        report.begin(title)
+        started = time.monotonic()
+        progress.start_phase(title)
         try:
             outcome = run_playbook(
                 phase.playbook,
                 self.inventory,
                 on_event=follow,
-                on_interrupt=report.note,
+                on_interrupt=progress.print_note,
                 secrets=self.secrets,
                 limit=self.limit,
                 check=self.check,
-                after_kill=self.release if phase.changes and not self.check else "",
+                after_kill=self.release_playbook if phase.changes and not self.check else "",
             )
         finally:
-            report.close()
-        # A task that fails because of what the checks say only says it again: they are shown as a table.
-        failures = [failure for failure in outcome.failures if (failure.host, failure.task) not in said_again]
+            progress.close()
+        # A task that fails because of failed checks only repeats them, and the table of checks shows them.
+        failures = [failure for failure in outcome.failures if (failure.host, failure.task) not in repeated]
         outcome = replace(outcome, failures=failures)
-        report.end(outcome)
+        progress.end_phase(outcome)
         if self.check and phase.changes:
-            checks.clear()  # what was only predicted cannot be proven
+            checks.clear()  # predicted changes cannot be checked
         if checks:
-            show_checks(checks["checks"], self.terminal)
-        return outcome, checks or None, time.monotonic() - begun
+            print_checks(checks["checks"], self.terminal)
+        return outcome, checks or None, time.monotonic() - started
 
-    def _advice(self, failure: Failure) -> str:
-        """The next step, where what Ansible said is known."""
+    def _find_advice(self, failure: Failure) -> str:
+        """Return the next step for a failure, if its message is a known one."""
         member = next((member for member in self.members if member.name == failure.host), None)
         if member is None:
             return ""
@@ -174,26 +175,28 @@ class Deployer:
         problem = ssh_errors.explain(member.name, candidate, member.user, failure.message)
         return problem.todo if failure.unreachable or problem.kind.startswith("sudo") else ""
 
-    def _message(self, phase: Phase, outcome: Outcome, checks: dict[str, Any] | None, later: Sequence[Phase]) -> str:
+    def _compose_message(
+        self, phase: Phase, outcome: Outcome, checks: dict[str, Any] | None, later: Sequence[Phase]
+    ) -> str:
         rest = f" Not run: {', '.join(other.name for other in later)}." if later else ""
         done = "Nothing was changed." if self.check or not phase.changes else "What is done stays done."
         if outcome.status is Status.INTERRUPTED:
             left = f" Tasks may still be running on {', '.join(outcome.left_running)}." if outcome.left_running else ""
-            return f"Stopped in {phase.name}.{left}{rest} {done} Go on with {self.again}"
+            return f"Stopped in {phase.name}.{left}{rest} {done} Continue with {self.retry_command}"
         if outcome.status is Status.ERROR:
-            return f"Ansible could not run {phase.playbook}. It says: {outcome.output or 'nothing'}{rest}"
+            return f"Ansible could not run {phase.playbook}. Its message: {outcome.output or 'none'}{rest}"
         if checks and not checks.get("ok") and not outcome.failures:
             failed = [check for check in checks["checks"] if not check.get("ok")]
             what = "1 check" if len(failed) == 1 else f"{len(failed)} checks"
-            return f"{what} did not pass: see above what to do.{rest} {done} Then run {self.again}"
+            return f"{what} did not pass: see above what to do.{rest} {done} Then run {self.retry_command}"
         hosts = "; ".join(
-            f"{failure.host} ({'unreachable' if failure.unreachable else short(failure.task)})"
+            f"{failure.host} ({'unreachable' if failure.unreachable else shorten_task_name(failure.task)})"
             for failure in outcome.failures
         )
-        return f"{phase.name} failed: {hosts or 'see above'}.{rest} {done} Correct it and run {self.again}"
+        return f"{phase.name} failed: {hosts or 'see above'}.{rest} {done} Correct it and run {self.retry_command}"
 
 
-def _code(phase: Phase, outcome: Outcome, checks: dict[str, Any] | None) -> ExitCode:
+def _get_exit_code(phase: Phase, outcome: Outcome, checks: dict[str, Any] | None) -> ExitCode:
     if outcome.status is Status.INTERRUPTED:
         return ExitCode.INTERRUPTED
     if checks is not None and not checks.get("ok"):

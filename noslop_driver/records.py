@@ -1,11 +1,11 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The deployment record: what was planned, with which inventory, what happened and what was proven.
+"""Write the record of a deployment: its plan, inventory, events, verification and outcome.
 
 `.noslop/records/<time>/` has `plan.json`, `storage.json`, `nodes/<host>.env`, `inventory.json`, `events.jsonl`,
-`verification.json` and `outcome.json`. Only what is listed here is copied from the inventory, from files of hosts and
-from the results of tasks: which of the other values are secret, nobody can know. In what is copied, the passwords of
-the run and those in URLs are replaced. The last three records of each command stay.
+`verification.json` and `outcome.json`. Only the variables and keys that are listed here are copied from the inventory,
+from files of hosts and from the results of tasks, because any other value may be secret. In the copies, the passwords
+of the run and those in URLs are replaced. The last three records of each command are kept.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from noslop_driver.secrets import Secrets, open_private
 
 NODE_ENV = "/etc/noslop/node.env"
 KEPT_RECORDS = 3
-"""How many records of each command stay."""
+"""The number of records of each command that are kept."""
 
 VARIABLES = frozenset(
     {
@@ -44,7 +44,7 @@ VARIABLES = frozenset(
         *(variable for variable, _port in studio.PORTS.values()),
     }
 )
-"""Variables of the inventory whose values are copied; of any other, not even the name."""
+"""Variables of the inventory that are copied; of any other, not even the name is."""
 
 NODE_VARIABLES = frozenset(
     {
@@ -54,7 +54,7 @@ NODE_VARIABLES = frozenset(
         *(share.env for share in studio.shares({"noslop_studio_id": "any"})),
     }
 )
-"""Lines of a host's node.env that are copied: `node_env_extra` may add any others."""
+"""Variables in a host's node.env that are copied: `node_env_extra` may add others."""
 
 _ENVIRONMENT_LINE = re.compile(r"(?P<name>\w+)=")
 
@@ -71,25 +71,25 @@ class Record:
         self._events: TextIO = _open(self.path / "events.jsonl")
         self._phases: list[dict[str, Any]] = []
 
-    def plan(self, plan: Plan) -> None:
-        """Keep who does what and why, and the storage's configuration."""
+    def write_plan(self, plan: Plan) -> None:
+        """Write the plan, and the configuration of the storage."""
         self._write("plan.json", plan.model_dump(mode="json"))
-        wishes = plan.wishes
+        settings = plan.settings
         storage = {
-            "studio_id": wishes.studio_id,
-            "provider": wishes.storage_provider,
-            "root": wishes.storage_root,
+            "studio_id": settings.studio_id,
+            "provider": settings.storage_provider,
+            "root": settings.storage_root,
             "server": plan.server,
             "clients": [host.name for host in plan.members("storage_clients")],
-            "shares": [asdict(share) for share in wishes.shares()],
-            "min_free_gb": wishes.min_free_gb,
-            "uid": wishes.uid,
-            "gid": wishes.gid,
+            "shares": [asdict(share) for share in settings.shares()],
+            "min_free_gb": settings.min_free_gb,
+            "uid": settings.uid,
+            "gid": settings.gid,
         }
         self._write("storage.json", storage)
 
-    def inventory(self, members: Sequence[Member]) -> None:
-        """Keep the hosts of the inventory, with the groups and the variables that are listed."""
+    def write_inventory(self, members: Sequence[Member]) -> None:
+        """Write the hosts of the inventory, with their groups and the listed variables."""
         hosts = {
             member.name: {
                 "groups": sorted(member.groups),
@@ -99,20 +99,20 @@ class Record:
         }
         self._write("inventory.json", {"hosts": hosts})
 
-    def event(self, phase: str, event: Event) -> None:
-        """Keep one event; a node's environment file that a task read goes into `nodes/`."""
+    def write_event(self, phase: str, event: Event) -> None:
+        """Write an event; a node's environment file that a task read is written to `nodes/`."""
         line = self._secrets.scrub({"phase": phase, **event.as_json()})
         self._events.write(json.dumps(line, default=str) + "\n")
         self._events.flush()
-        environment = node_environment(event)
+        environment = read_node_environment(event)
         if environment is not None:
             target = self.path / "nodes" / f"{event.host}.env"
             target.parent.mkdir(mode=0o700, exist_ok=True)
             with _open(target) as file:
                 file.write(self._secrets.scrub(printable(environment)))
 
-    def phase(self, name: str, outcome: Outcome, seconds: float) -> None:
-        """Keep how a phase ended."""
+    def add_phase(self, name: str, outcome: Outcome, seconds: float) -> None:
+        """Add the outcome of a phase."""
         self._phases.append(
             {
                 "phase": name,
@@ -125,12 +125,12 @@ class Record:
             }
         )
 
-    def verification(self, report: Mapping[str, Any]) -> None:
-        """Keep the list of checks."""
+    def write_verification(self, report: Mapping[str, Any]) -> None:
+        """Write the report of the checks."""
         self._write("verification.json", report)
 
     def finish(self, exit_code: int, message: str, version: str) -> None:
-        """Keep how it all ended, and close the record."""
+        """Write the outcome of the command, and close the record."""
         self._events.close()
         self._write(
             "outcome.json",
@@ -153,8 +153,8 @@ class Record:
             file.write(text)
 
 
-def node_environment(event: Event) -> str | None:
-    """Return the listed lines of /etc/noslop/node.env when the event is that of a task that read it (`slurp`)."""
+def read_node_environment(event: Event) -> str | None:
+    """Return the listed lines of /etc/noslop/node.env if the event is that of a task that read it (`slurp`)."""
     if event.kind != "ok" or event.result.get("source") != NODE_ENV:
         return None
     try:
@@ -169,33 +169,33 @@ def node_environment(event: Event) -> str | None:
     return "".join(f"{line}\n" for line in lines)
 
 
-def prune(records: Path, keep: Path) -> None:
-    """Remove all but the last records of each command, and never `keep`, the one that is being written."""
+def prune(records: Path, current: Path) -> None:
+    """Remove all but the last records of each command, except `current`, which is being written."""
     last: dict[str, int] = {}
     for path in sorted(records.glob("*/"), reverse=True):
         try:
             command = str(json.loads((path / "outcome.json").read_text(encoding="utf-8"))["command"])
         except (OSError, ValueError, KeyError):
-            command = ""  # it was cut off
+            command = ""  # the command was killed
         last[command] = last.get(command, 0) + 1
-        if path != keep and last[command] > KEPT_RECORDS:
+        if path != current and last[command] > KEPT_RECORDS:
             shutil.rmtree(path)
         else:
-            # Copies of inventory files, which earlier versions made, have secrets of any name in them.
+            # Earlier versions copied inventory files into records, with any secrets in them.
             shutil.rmtree(path / "inventory", ignore_errors=True)
 
 
-def latest(
+def find_latest(
     records: Path, command: str | None = None, having: str = "outcome.json"
 ) -> tuple[Path, dict[str, Any]] | None:
-    """The newest record that has the file `having` (of `command`, when given), and what `outcome.json` says of it."""
+    """Return the newest record with the file `having` (of `command`, if given), and its `outcome.json`."""
     for path in sorted(records.glob("*/"), reverse=True):
         outcome = path / "outcome.json"
         if not outcome.exists() or not (path / having).exists():
             continue
-        found: dict[str, Any] = json.loads(outcome.read_text(encoding="utf-8"))
-        if command is None or found.get("command") == command:
-            return path, found
+        data: dict[str, Any] = json.loads(outcome.read_text(encoding="utf-8"))
+        if command is None or data.get("command") == command:
+            return path, data
     return None
 
 
@@ -204,7 +204,7 @@ def _open(path: Path) -> TextIO:
 
 
 def _new_directory(records: Path, now: datetime) -> Path:
-    """Make `records/<time>`; a second record of the same second gets a number."""
+    """Make `records/<time>`, with a number for the second record of the same second."""
     records.mkdir(mode=0o700, parents=True, exist_ok=True)
     name = now.strftime("%Y-%m-%dT%H%M%SZ")
     number = 1

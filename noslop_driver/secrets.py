@@ -1,9 +1,10 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Passwords: how they come in, how Ansible gets them, and how they are kept out of everything that is written.
+"""Read passwords, and keep them out of everything that is written.
 
-A password is asked for on the terminal or read from a file that the person names. Ansible reads it from a pipe
-(noslop_driver.ansible.watchdog): never from a file, a command line, the environment, an event or a record.
+A password is asked for on the terminal or read from a file that the user names. Ansible reads it from a pipe
+(noslop_driver.ansible.watchdog). It is never in a file of the driver, a command line, the environment, an event or a
+record.
 """
 
 from __future__ import annotations
@@ -33,20 +34,20 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True)
 class Secrets:
-    """The passwords of one run. They show neither in `repr` nor in a traceback."""
+    """The passwords of one run. They appear neither in `repr` nor in a traceback."""
 
     ssh_password: str | None = field(default=None, repr=False)
     become_password: str | None = field(default=None, repr=False)
 
     def values(self) -> list[str]:
-        """Every password, also as JSON, YAML and shells write it; the longest first: one may contain another."""
-        found: set[str] = set()
+        """Return every password, also as JSON, YAML and shells write it, the longest first: one may contain another."""
+        forms: set[str] = set()
         for value in filter(None, (self.ssh_password, self.become_password)):
-            found |= {value, shlex.quote(value), json.dumps(value)[1:-1], json.dumps(value, ensure_ascii=False)[1:-1]}
-        return sorted(found, key=len, reverse=True)
+            forms |= {value, shlex.quote(value), json.dumps(value)[1:-1], json.dumps(value, ensure_ascii=False)[1:-1]}
+        return sorted(forms, key=len, reverse=True)
 
     def scrub(self, value: _T) -> _T:
-        """The same data with every password in it, however deep, replaced; accounts and passwords in URLs too."""
+        """Return the same data with every password in it replaced, and accounts and passwords in URLs, at any depth."""
         return _scrub(value, self.values())
 
 
@@ -68,10 +69,10 @@ def read_password_file(path: Path, flag: str) -> tuple[str, str]:
     """Read a password from the first line of a file.
 
     Returns:
-        The password, and a warning (or an empty string) when others may read the file.
+        The password, and a warning (or an empty string) if other accounts may read the file.
 
     Raises:
-        UsageError: the file cannot be read, or holds nothing.
+        UsageError: the file cannot be read, or is empty.
     """
     try:
         text = path.read_text(encoding="utf-8")
@@ -89,10 +90,10 @@ def read_password_file(path: Path, flag: str) -> tuple[str, str]:
 
 
 def ask_password(prompt: str, flag: str, file_flag: str, *, interactive: bool) -> str:
-    """Ask for a password on the terminal, without showing it.
+    """Ask for a password on the terminal, without echo.
 
     Raises:
-        UsageError: nobody can be asked, or the answer was empty.
+        UsageError: there is no terminal to ask on, or the answer was empty.
     """
     if not interactive:
         raise UsageError(
@@ -106,25 +107,25 @@ def ask_password(prompt: str, flag: str, file_flag: str, *, interactive: bool) -
 
 @contextlib.contextmanager
 def private_directory(prefix: str) -> Iterator[Path]:
-    """A directory that only this account can enter, in memory where possible, removed at the end whatever happens."""
+    """Make a directory that only this account can enter, in memory if possible, and remove it at the end."""
     parents = [os.environ.get("XDG_RUNTIME_DIR", ""), "/dev/shm"]  # noqa: S108 - 0700, made by mkdtemp
     parent = Path(
         next((path for path in parents if path and os.access(path, os.W_OK | os.X_OK)), tempfile.gettempdir())
     )
     _remove_abandoned(parent, prefix)
     name = f"{prefix}{os.getpid()}-"
-    with tempfile.TemporaryDirectory(prefix=name, dir=parent, ignore_cleanup_errors=True) as made:
-        yield Path(made)
+    with tempfile.TemporaryDirectory(prefix=name, dir=parent, ignore_cleanup_errors=True) as path:
+        yield Path(path)
 
 
 def _remove_abandoned(parent: Path, prefix: str) -> None:
-    """Remove what runs that were killed outright left behind: directories of this account whose process is gone.
+    """Remove the directories of killed runs: those of this account whose process has ended.
 
-    The watchdog of a killed run keeps its directory locked as long as it needs it.
+    The watchdog of a killed run locks its directory as long as it uses it.
     """
     for path in parent.glob(f"{prefix}*-*"):
         pid = path.name.removeprefix(prefix).partition("-")[0]
-        with contextlib.suppress(OSError):  # another run removes it at the same moment, or it is another account's
+        with contextlib.suppress(OSError):  # another run removes it at the same time, or it belongs to another account
             if pid.isdecimal() and path.lstat().st_uid == os.getuid() and not Path("/proc", pid).exists():
                 with open_locked(path, fcntl.LOCK_EX | fcntl.LOCK_NB):
                     shutil.rmtree(path)
@@ -135,7 +136,7 @@ def open_locked(directory: Path, operation: int) -> Iterator[None]:
     """Lock a directory with flock(2) for as long as the context is open.
 
     Raises:
-        BlockingIOError: it is locked already, and `operation` has LOCK_NB.
+        BlockingIOError: the directory is locked already, and `operation` has LOCK_NB.
     """
     descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     try:
@@ -146,12 +147,12 @@ def open_locked(directory: Path, operation: int) -> Iterator[None]:
 
 
 def open_private(path: str, flags: int) -> int:
-    """Open a file so that only this account can read one that is made: an `opener` for `open`."""
+    """Open a file; a new one can be read by this account only. An `opener` for `open`."""
     return os.open(path, flags, 0o600)
 
 
 def write_private(path: Path, text: str) -> Path:
-    """Write a new file that only this account can read."""
+    """Write a new file that only this account can read, and return its path."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "w", encoding="utf-8") as file:
         file.write(text)

@@ -1,9 +1,10 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The lock of a studio's directory: one driver at a time, and none while a killed one's playbook still runs.
+"""Lock a studio's directory for one driver at a time, and while the playbook of a killed driver still runs.
 
-flock(2) belongs to the open file: whoever inherited the descriptor keeps the lock until they end. Each playbook and
-its watchdog get it (`descriptors`), so that it outlives a driver that is killed until its last task has ended.
+A flock(2) belongs to the open file: each process that inherited the descriptor keeps the lock until it ends. Each
+playbook and its watchdog inherit it (`list_descriptors`), so that the lock of a killed driver stays until its last task
+has ended.
 """
 
 from __future__ import annotations
@@ -22,8 +23,8 @@ _POLL_S = 0.2
 _locked: list[int] = []
 
 
-def descriptors() -> list[int]:
-    """Return the descriptors of the locks that this process has."""
+def list_descriptors() -> list[int]:
+    """Return the descriptors of the locks of this process."""
     return list(_locked)
 
 
@@ -31,7 +32,7 @@ def descriptors() -> list[int]:
 def lock(path: Path, studio: Path, on_wait: Callable[[str], None]) -> Iterator[None]:
     """Lock a studio's directory with the file `path`.
 
-    Where its last driver was killed, wait until what that one started has ended; `on_wait` is called once before.
+    If its last driver was killed, call `on_wait` once and wait until the tasks of that driver have ended.
 
     Raises:
         UsageError: another driver has the lock.
@@ -58,9 +59,9 @@ def _acquire(descriptor: int, studio: Path, on_wait: Callable[[str], None]) -> N
         except OSError as error:
             pid = os.pread(descriptor, 32, 0).decode("ascii", "replace").strip()
             if not pid.isdecimal() or is_alive(int(pid)):
-                who = f" (process {pid})" if pid else ""
+                owner = f" (process {pid})" if pid else ""
                 raise UsageError(
-                    f"Another noslop-driver is at work on {studio}{who}. Wait until it has ended."
+                    f"Another noslop-driver is at work on {studio}{owner}. Wait until it has ended."
                 ) from error
             if deadline is None:
                 on_wait(f"The last noslop-driver on {studio} was killed. Waiting until its tasks have ended.")

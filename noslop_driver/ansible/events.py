@@ -1,8 +1,8 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What Ansible says while a playbook runs, in the driver's own words: events, failures and the outcome.
+"""Translate the events of ansible-runner into the driver's own events, failures and outcomes.
 
-Table, JSON and deployment record are all made from one stream of these.
+The live table, the JSON result and the deployment record are all made from this one stream.
 """
 
 from __future__ import annotations
@@ -29,27 +29,27 @@ _KINDS = {
     "error": "error",
 }
 RECORDED = ("attempts", "changed", "kept", "rc", "report", "skip_reason", "unreachable")
-"""What the record keeps of a task's result. What a program printed, its arguments and diffs may have secrets."""
+"""Keys of a task's result that a record keeps. Output of programs, their arguments and diffs may contain secrets."""
 RECORDED_OF_FAILURES = ("msg", "module_stderr", "reason", "stderr")
-"""And of one that failed."""
-ENDED = frozenset({"ok", "failed", "skipped", "unreachable"})
-"""Kinds that say that a host is done with a task."""
+"""Keys that a record keeps in addition for a failed task."""
+TASK_END_KINDS = frozenset({"ok", "failed", "skipped", "unreachable"})
+"""Kinds of the events that end a task on a host."""
 
 
 class Status(StrEnum):
-    """How a playbook ended."""
+    """The way a playbook ended."""
 
     OK = "ok"
     FAILED = "failed"
     UNREACHABLE = "unreachable"
     INTERRUPTED = "interrupted"
     ERROR = "error"
-    """Ansible itself could not run it: `Outcome.output` says why."""
+    """Ansible itself could not run the playbook: `Outcome.output` has its message."""
 
 
 @dataclass(frozen=True)
 class Event:
-    """One thing that happened.
+    """An event of a run.
 
     `kind` is one of start, ok, failed, skipped, unreachable, async_poll, item_failed, retry (on a host), play, task,
     no_hosts, stats, warning, error.
@@ -66,14 +66,14 @@ class Event:
     """`file:line` of the task."""
     changed: bool = False
     ignored: bool = False
-    """It failed, and the playbook says that this does not matter."""
+    """True when the task failed and the playbook ignores the failure."""
     result: Mapping[str, Any] = field(default_factory=dict)
     text: str = ""
-    """What a warning or an error says."""
+    """The text of a warning or an error."""
 
     @classmethod
     def from_runner(cls, raw: Mapping[str, Any]) -> Event | None:
-        """Translate an event of ansible-runner; None for those that the driver has no use for."""
+        """Translate an event of ansible-runner; return None for an event that the driver does not use."""
         kind = _KINDS.get(str(raw.get("event")))
         if kind is None:
             return None
@@ -94,11 +94,11 @@ class Event:
         )
 
     def as_json(self) -> dict[str, Any]:
-        """Return the event for the record, with what is listed of the task's result."""
+        """Return the event for the record, with those keys of the task's result that a record keeps."""
         failed = self.kind in ("failed", "unreachable", "item_failed", "retry")
         # The counts of `stats` are in the record's outcome.
-        result = {} if self.kind == "stats" else _listed(self.result, failed=failed)
-        found = {
+        result = {} if self.kind == "stats" else _select_recorded(self.result, failed=failed)
+        fields = {
             "time": self.time,
             "kind": self.kind,
             "host": self.host,
@@ -111,12 +111,12 @@ class Event:
             "text": self.text,
             "result": result,
         }
-        return {name: value for name, value in found.items() if value not in ("", {}, False)}
+        return {name: value for name, value in fields.items() if value not in ("", {}, False)}
 
 
 @dataclass(frozen=True)
 class Failure:
-    """A task that failed on a host, or a host that could not be reached while it was to run."""
+    """A task that failed on a host, or a host that could not be reached for a task."""
 
     host: str
     task: str
@@ -127,7 +127,7 @@ class Failure:
 
 @dataclass(frozen=True)
 class HostStats:
-    """How many tasks ended which way on one host."""
+    """Numbers of tasks on one host, by the way they ended."""
 
     ok: int = 0
     changed: int = 0
@@ -140,30 +140,30 @@ class HostStats:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How one run of a playbook ended."""
+    """The outcome of one run of a playbook."""
 
     status: Status
     rc: int
     stats: dict[str, HostStats] = field(default_factory=dict)
     failures: list[Failure] = field(default_factory=list)
     output: str = ""
-    """What Ansible printed outside of events, when it could not run at all."""
+    """The output of Ansible outside of events, when it could not run the playbook at all."""
     left_running: list[str] = field(default_factory=list)
-    """Hosts on which a task was running when we were interrupted, and could not be ended."""
+    """Hosts on which a task was running at the interrupt and could not be ended."""
 
     @property
     def ok(self) -> bool:
-        """True when every task on every host did what it should."""
+        """Return whether every task succeeded on every host."""
         return self.status is Status.OK
 
     @property
     def changed(self) -> int:
-        """Number of changed tasks on all hosts."""
+        """Return the number of changed tasks on all hosts."""
         return sum(stats.changed for stats in self.stats.values())
 
 
 def read_stats(event: Event) -> dict[str, HostStats]:
-    """The recap of a run, one entry a host."""
+    """Return the statistics of a run, one entry a host, from its `stats` event."""
     names = {
         "ok": "ok",
         "changed": "changed",
@@ -174,59 +174,59 @@ def read_stats(event: Event) -> dict[str, HostStats]:
         "ignored": "ignored",
     }
     counts: dict[str, dict[str, int]] = {}
-    for theirs, ours in names.items():
-        for host, count in (event.result.get(theirs) or {}).items():
-            counts.setdefault(host, {})[ours] = int(count)
+    for ansible_name, field_name in names.items():
+        for host, count in (event.result.get(ansible_name) or {}).items():
+            counts.setdefault(host, {})[field_name] = int(count)
     return {host: HostStats(**count) for host, count in sorted(counts.items())}
 
 
-def failure_of(event: Event) -> Failure | None:
-    """The failure that an event tells of, if it does."""
+def read_failure(event: Event) -> Failure | None:
+    """Return the failure that an event reports, or None."""
     if event.kind not in ("failed", "unreachable") or event.ignored:
         return None
     return Failure(
         host=event.host,
         task=event.task,
-        message=message_of(event.result),
+        message=read_message(event.result),
         unreachable=event.kind == "unreachable",
         path=event.path,
     )
 
 
-def message_of(result: Mapping[str, Any]) -> str:
-    """What a failed result says: its message, those of the items that failed, or what the program printed."""
+def read_message(result: Mapping[str, Any]) -> str:
+    """Return the message of a failed result, of its failed items, or the output of the program."""
     items = [item for item in result.get("results") or [] if isinstance(item, Mapping)]
-    # ansible-core 2.21 no longer says of an item that it failed, but still why.
+    # ansible-core 2.21 no longer marks an item as failed, but still adds its exception.
     failed = [item for item in items if item.get("failed") or item.get("unreachable") or "exception" in item]
     if failed:
-        return "\n".join(_unique(f"{_item_name(item)}{message_of(item)}" for item in failed))
-    message = _text(result.get("msg"))
-    details = [_text(result.get(name)) for name in ("stderr", "module_stderr", "reason")]
+        return "\n".join(_drop_duplicates(f"{_format_item_name(item)}{read_message(item)}" for item in failed))
+    message = _to_text(result.get("msg"))
+    details = [_to_text(result.get(name)) for name in ("stderr", "module_stderr", "reason")]
     detail = next((text for text in details if text and text not in message), "")
     lines = [message, *detail.splitlines()[-5:]]
-    found = "\n".join(line for line in lines if line)
-    return found or _text(result.get("stdout")) or _text(result.get("censored")) or "no message was given"
+    text = "\n".join(line for line in lines if line)
+    return text or _to_text(result.get("stdout")) or _to_text(result.get("censored")) or "no message was given"
 
 
-def _listed(result: Mapping[str, Any], *, failed: bool) -> dict[str, Any]:
+def _select_recorded(result: Mapping[str, Any], *, failed: bool) -> dict[str, Any]:
     names = (*RECORDED, *RECORDED_OF_FAILURES) if failed else RECORDED
-    listed: dict[str, Any] = {name: result[name] for name in names if name in result}
+    recorded: dict[str, Any] = {name: result[name] for name in names if name in result}
     items = [item for item in result.get("results") or [] if isinstance(item, Mapping)]
     if items:
-        listed["results"] = [_listed(item, failed=failed) for item in items]
-    return listed
+        recorded["results"] = [_select_recorded(item, failed=failed) for item in items]
+    return recorded
 
 
-def _item_name(item: Mapping[str, Any]) -> str:
+def _format_item_name(item: Mapping[str, Any]) -> str:
     label = item.get("_ansible_item_label", item.get("item"))
     return f"{label}: " if isinstance(label, (str, int)) else ""
 
 
-def _text(value: object) -> str:
+def _to_text(value: object) -> str:
     if isinstance(value, (list, tuple)):
-        return "\n".join(_text(item) for item in value)
+        return "\n".join(_to_text(item) for item in value)
     return str(value).strip() if value else ""
 
 
-def _unique(lines: Iterable[str]) -> list[str]:
+def _drop_duplicates(lines: Iterable[str]) -> list[str]:
     return list(dict.fromkeys(lines))

@@ -1,14 +1,14 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Starts ansible-playbook, gives it its passwords, and ends it when the driver is killed.
+"""Start ansible-playbook with its passwords, and end it when the driver is killed.
 
-ansible-runner starts this program in place of `ansible-playbook`. It asks the driver, over a socket in the run's
-private directory, for what it needs (`Orders`), starts a process that watches the connection, and becomes
-`ansible-playbook` itself. The connection closes when the driver ends, however it ends. Without the word `done` before
-that, the watching process ends ansible-playbook, then what it left on the hosts, and removes the private files.
+ansible-runner starts this program in place of `ansible-playbook`. It gets its configuration (`WatchdogConfig`) from the
+driver, over a socket in the run's private directory, starts a process that watches the connection, and becomes
+`ansible-playbook` itself. The connection closes when the driver ends, however it ends. If the driver has not sent
+`done` before, the watching process ends ansible-playbook, then its tasks on the hosts, and removes the private files.
 
 A password is in no file: it goes from the driver's memory through the socket into a named pipe that ansible-playbook
-reads once. The lock of the inventory is passed on, so that no second run starts before all of this has ended.
+reads once. The lock of the inventory is inherited, so that no second run starts before all of this has ended.
 """
 
 from __future__ import annotations
@@ -32,54 +32,54 @@ from noslop_driver.ansible import remote_stop
 from noslop_driver.secrets import open_locked
 
 DONE = b"done"
-"""What the driver sends when a run has ended and nothing is left to be ended."""
+"""The message of the driver that a run has ended, on the hosts too."""
 
 INTERRUPT_GRACE_S = 5.0
-"""How long ansible-playbook may clean up after the interrupt, before it is killed."""
+"""The time that ansible-playbook gets to clean up after the interrupt, before it is killed."""
 STOP_TIMEOUT_S = remote_stop.WAIT_FOR_PACKAGES_S + 60.0
-"""How long it may take to end what was left on the hosts."""
+"""The time limit for ending the tasks on the hosts."""
 
 _MAX_DESCRIPTORS = 8
 _MAX_SEGMENT_BYTES = 16384
 """The size of the shared memory in which ansible-core's SSH plugin passes a password (plugins/connection/ssh.py)."""
-_OF_RUNNER = ("ANSIBLE_CALLBACK", "ANSIBLE_STDOUT_CALLBACK", "AWX_", "RUNNER_")
-"""Variables with which ansible-runner has its own plugin print the events; nobody reads them any more."""
+_RUNNER_VARIABLES = ("ANSIBLE_CALLBACK", "ANSIBLE_STDOUT_CALLBACK", "AWX_", "RUNNER_")
+"""Variables that make ansible-runner's own plugin print events, which no process reads any more."""
 
 
 @dataclass(frozen=True)
-class Orders:
-    """What the driver wants of one run of ansible-playbook."""
+class WatchdogConfig:
+    """The configuration of the watchdog for one run of ansible-playbook."""
 
     private: str
-    """The run's private directory, removed when the driver was killed."""
+    """The run's private directory, removed after the driver was killed."""
     driver_pid: int
     started: float
-    """The time of the run's start, in seconds since 1970."""
+    """The start of the run, in seconds since 1970."""
     stop: list[str]
-    """Arguments of the ansible-playbook that ends what was left on the hosts, but for passwords and playbook."""
+    """Arguments of the ansible-playbook that ends the tasks on the hosts, without passwords and playbook."""
     after_kill: str = ""
-    """A playbook that runs when the driver was killed and nothing is left on the hosts; empty for none."""
+    """A playbook to run after the driver was killed and the tasks on the hosts have ended; empty for none."""
     passwords: dict[str, str] = field(default_factory=dict, repr=False)
-    """`ssh` and `become`, those of them that there are."""
+    """The passwords `ssh` and `become`; each may be missing."""
 
-    def options(self) -> list[str]:
-        """Return the options of ansible-playbook that name the pipes of the passwords."""
+    def password_options(self) -> list[str]:
+        """Return the options of ansible-playbook with the paths of the password pipes."""
         names = {"ssh": "--connection-password-file", "become": "--become-password-file"}
         return [word for name in self.passwords for word in (names[name], str(Path(self.private, name)))]
 
 
-def send_orders(connection: socket.socket, orders: Orders, descriptors: list[int]) -> None:
-    """Send the orders, and descriptors that are to stay open as long as the run."""
-    data = json.dumps(asdict(orders)).encode() + b"\n"
+def send_config(connection: socket.socket, config: WatchdogConfig, descriptors: list[int]) -> None:
+    """Send the configuration, and descriptors that have to stay open as long as the run."""
+    data = json.dumps(asdict(config)).encode() + b"\n"
     socket.send_fds(connection, [data[:1]], descriptors)
     connection.sendall(data[1:])
 
 
-def receive_orders(connection: socket.socket) -> tuple[Orders, list[int]]:
-    """Receive what `send_orders` sent.
+def receive_config(connection: socket.socket) -> tuple[WatchdogConfig, list[int]]:
+    """Receive the configuration and the descriptors of `send_config`.
 
     Raises:
-        EOFError: the driver ended before it had sent all.
+        EOFError: the driver ended before it had sent everything.
     """
     data, descriptors, _flags, _address = socket.recv_fds(connection, 1, _MAX_DESCRIPTORS)
     while not data.endswith(b"\n"):
@@ -87,7 +87,7 @@ def receive_orders(connection: socket.socket) -> tuple[Orders, list[int]]:
         if not part:
             raise EOFError("the driver ended before it had started the playbook")
         data += part
-    return Orders(**json.loads(data)), list(descriptors)
+    return WatchdogConfig(**json.loads(data)), list(descriptors)
 
 
 @contextlib.contextmanager
@@ -113,79 +113,79 @@ def main() -> None:
     try:
         with socket_address(Path(private)) as address:
             connection.connect(address)
-        orders, descriptors = receive_orders(connection)
+        config, descriptors = receive_config(connection)
     except (OSError, EOFError) as error:
-        sys.exit(f"The driver cannot be asked for its orders: {error}")
+        sys.exit(f"The watchdog cannot get its configuration from the driver: {error}")
     playbook = os.getpid()
-    for name in orders.passwords:
-        os.mkfifo(Path(orders.private, name), 0o600)
+    for name in config.passwords:
+        os.mkfifo(Path(config.private, name), 0o600)
     child = os.fork()
     if child == 0:
-        _watch(connection, orders, playbook)
+        _watch(connection, config, playbook)
     os.waitpid(child, 0)
     connection.close()
     for descriptor in descriptors:
         os.set_inheritable(descriptor, True)
-    command = ["ansible-playbook", *orders.options(), *arguments]
+    command = ["ansible-playbook", *config.password_options(), *arguments]
     try:
         os.execvp(command[0], command)  # noqa: S606 - there is no shell to be asked for
     except FileNotFoundError:
         sys.exit(127)
 
 
-def _watch(connection: socket.socket, orders: Orders, playbook: int) -> None:
-    """Wait for the driver's end in a process of its own, outside of the session of ansible-playbook. Never returns."""
+def _watch(connection: socket.socket, config: WatchdogConfig, playbook: int) -> None:
+    """Wait for the driver's end in a separate process, outside of the session of ansible-playbook. Never return."""
     try:
         os.setsid()
         if os.fork():
             os._exit(0)
-        nowhere = os.open(os.devnull, os.O_RDWR)
-        for descriptor in range(3):  # runner waits until nobody has its terminal open
-            os.dup2(nowhere, descriptor)
+        null = os.open(os.devnull, os.O_RDWR)
+        for descriptor in range(3):  # ansible-runner waits until no process has its terminal open
+            os.dup2(null, descriptor)
         started = start_time(playbook)
-        with open_locked(Path(orders.private), fcntl.LOCK_SH):
-            _offer(orders)
+        with open_locked(Path(config.private), fcntl.LOCK_SH):
+            _serve_passwords(config)
             with contextlib.suppress(ConnectionError):
                 if connection.recv(len(DONE)) == DONE:
                     os._exit(0)
             workers = end_playbook(playbook) if start_time(playbook) == started else []
-            stop = Path(orders.private, "stop-killed.yml")
-            stop.write_text(remote_stop.playbook(workers), encoding="utf-8")
-            if _run(orders, str(stop)) and orders.after_kill:
-                _run(orders, orders.after_kill)
-            remove_private_files(orders)
+            stop = Path(config.private, "stop-killed.yml")
+            stop.write_text(remote_stop.render_playbook(workers), encoding="utf-8")
+            if _run(config, str(stop)) and config.after_kill:
+                _run(config, config.after_kill)
+            remove_private_files(config)
     finally:
         os._exit(1)
 
 
 def end_playbook(pid: int) -> list[int]:
-    """End ansible-playbook and its workers: as Ctrl-C does first, so that it cleans up, and by force then.
+    """End ansible-playbook and its workers: first with SIGINT, so that it cleans up, then with SIGKILL.
 
     Returns:
-        The process ids that its workers had.
+        The process ids of its workers.
     """
-    workers = children(pid)
+    workers = list_workers(pid)
     _signal(pid, signal.SIGINT)
     deadline = time.monotonic() + INTERRUPT_GRACE_S
     while any(map(is_alive, [pid, *workers])) and time.monotonic() < deadline:
         time.sleep(0.05)
-    for process in dict.fromkeys([pid, *workers, *children(pid)]):
+    for process in dict.fromkeys([pid, *workers, *list_workers(pid)]):
         # Each worker leads a process group of its own.
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(process, signal.SIGKILL)
     return workers
 
 
-def children(pid: int) -> list[int]:
-    """Return the process ids of a process's children, where the system tells them (Linux)."""
+def list_workers(pid: int) -> list[int]:
+    """Return the ids of the processes that a process has started; none where the system has no /proc."""
     try:
-        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii").split()]
+        return [int(worker) for worker in Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii").split()]
     except OSError:
         return []
 
 
 def is_alive(pid: int) -> bool:
-    """Return whether a process runs; one that has ended and was not waited for does not."""
+    """Return whether a process runs; a zombie does not."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
@@ -195,15 +195,15 @@ def is_alive(pid: int) -> bool:
     try:
         return Path(f"/proc/{pid}/stat").read_bytes().rpartition(b") ")[2][:1] not in (b"Z", b"X")
     except OSError:
-        return not Path("/proc/self").exists()  # it ended meanwhile, or the system has no /proc
+        return not Path("/proc/self").exists()  # the process ended meanwhile, or the system has no /proc
 
 
 def remove_password_memory(since: float) -> None:
-    """Remove shared memory of this account, newer than `since`, in which ansible-core's SSH plugin left a password.
+    """Remove this account's shared memory, newer than `since`, in which ansible-core's SSH plugin left a password.
 
-    A worker removes its own after each connection, unless it is ended meanwhile.
+    A worker removes its segment after each connection, unless it is ended meanwhile.
     """
-    for path in Path("/dev/shm").glob("psm_*"):  # noqa: S108 - where multiprocessing.shared_memory makes them
+    for path in Path("/dev/shm").glob("psm_*"):  # noqa: S108 - the directory of multiprocessing.shared_memory
         with contextlib.suppress(OSError, ValueError):
             status = path.lstat()
             if status.st_uid == os.getuid() and status.st_size <= _MAX_SEGMENT_BYTES and status.st_mtime >= since - 1:
@@ -212,35 +212,35 @@ def remove_password_memory(since: float) -> None:
                     path.unlink()
 
 
-def remove_private_files(orders: Orders) -> None:
-    """Remove every private directory that the driver had, and passwords in shared memory."""
-    private = Path(orders.private)
-    for path in [*private.parent.glob(f"noslop-*-{orders.driver_pid}-*"), private]:
+def remove_private_files(config: WatchdogConfig) -> None:
+    """Remove every private directory of the driver, and passwords in shared memory."""
+    private = Path(config.private)
+    for path in [*private.parent.glob(f"noslop-*-{config.driver_pid}-*"), private]:
         shutil.rmtree(path, ignore_errors=True)
-    remove_password_memory(orders.started)
+    remove_password_memory(config.started)
 
 
-def _offer(orders: Orders) -> None:
-    """Write each password into its pipe as soon as ansible-playbook opens it."""
+def _serve_passwords(config: WatchdogConfig) -> None:
+    """Start a thread for each password, which writes it into its pipe as soon as ansible-playbook opens that."""
 
-    def offer(path: Path, password: str) -> None:
+    def write_password(path: Path, password: str) -> None:
         with contextlib.suppress(OSError), path.open("w", encoding="utf-8") as pipe:
             pipe.write(password)
 
-    for name, password in orders.passwords.items():
-        threading.Thread(target=offer, args=(Path(orders.private, name), password), daemon=True).start()
+    for name, password in config.passwords.items():
+        threading.Thread(target=write_password, args=(Path(config.private, name), password), daemon=True).start()
 
 
-def _run(orders: Orders, playbook: str) -> bool:
-    """Run a playbook on the hosts of the run, which prints nothing, and return whether all went well.
+def _run(config: WatchdogConfig, playbook: str) -> bool:
+    """Run a playbook on the hosts of the run without output, and return whether it succeeded.
 
-    A connection that goes away ends nothing on a host (ansible#87327), so the first is the one that ends it.
+    Closing a connection ends no process on a host (ansible#87327), so a first playbook ends them.
     """
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(_OF_RUNNER)}
-    _offer(orders)
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(_RUNNER_VARIABLES)}
+    _serve_passwords(config)
     try:
         done = subprocess.run(
-            ["ansible-playbook", *orders.stop, *orders.options(), playbook],
+            ["ansible-playbook", *config.stop, *config.password_options(), playbook],
             env=environment,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
@@ -254,7 +254,7 @@ def _run(orders: Orders, playbook: str) -> bool:
 
 
 def start_time(pid: int) -> str:
-    """Return when a process started, in ticks since boot (proc_pid_stat(5)): its number may be another's later."""
+    """Return the start time of a process in ticks since boot (proc_pid_stat(5)): a process id may be reused later."""
     try:
         return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(") ")[2].split()[19]
     except OSError:

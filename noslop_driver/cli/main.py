@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The words of the command line, and nothing else: each command is a call of `commands`."""
+"""Parse the command line and run a command of `noslop_driver.commands`."""
 
 from __future__ import annotations
 
@@ -25,8 +25,20 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
 _DIRECTORY = click.Path(path_type=Path)
 
 
-def _together(*options: Callable[[_F], _F]) -> Callable[[_F], _F]:
-    """Several options as one decorator, shown in the order they are written."""
+_DEPRECATED_CONFIG_FLAG = "--wishes"
+"""The former name of `--config`."""
+
+
+class _ConfigOption(click.Option):
+    """The option `--config`, whose help does not show the deprecated name."""
+
+    def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
+        record = super().get_help_record(ctx)
+        return record and (record[0].replace(f", {_DEPRECATED_CONFIG_FLAG}", ""), record[1])
+
+
+def _combine(*options: Callable[[_F], _F]) -> Callable[[_F], _F]:
+    """Return one decorator for several options; `--help` shows them in the same order."""
 
     def decorate(function: _F) -> _F:
         for option in reversed(options):
@@ -36,12 +48,12 @@ def _together(*options: Callable[[_F], _F]) -> Callable[[_F], _F]:
     return decorate
 
 
-_which_hosts = _together(
+_host_options = _combine(
     click.option("--network", "networks", multiple=True, help="Search this network. Repeatable."),
-    click.option("--host", "hosts", multiple=True, help="This host: name or address[:port]. Repeatable."),
+    click.option("--host", "hosts", multiple=True, help="Use this host: name or address[:port]. Repeatable."),
     click.option("--port", type=click.IntRange(1, 65535), default=22, show_default=True, help="SSH port of the hosts."),
 )
-_login = _together(
+_login_options = _combine(
     click.option("--user", metavar="ACCOUNT", help="Log in with this account. Default: yours."),
     click.option("--ssh-key", type=_FILE, help="Log in with this private key."),
     click.option("--ask-pass", is_flag=True, help="Ask for the SSH password."),
@@ -49,57 +61,74 @@ _login = _together(
     click.option("--ask-become-pass", is_flag=True, help="Ask for the sudo password."),
     click.option("--become-pass-file", type=_FILE, help="Read the sudo password from a file."),
 )
-_new_keys = _together(
+_host_key_options = _combine(
     click.option("--host-keys", type=_FILE, help="Accept new hosts whose SSH key this file lists (SHA256:...)."),
-    click.option("--accept-new-keys", is_flag=True, help="Accept every new host's SSH key, whoever it is."),
+    click.option("--accept-new-keys", is_flag=True, help="Accept the SSH key of every new host, unchecked."),
 )
-_which_studio = _together(
-    click.option("--studio", metavar="NAME", help="The studio inventories/NAME. Default: the one that is there."),
-    click.option("--inventory", type=_DIRECTORY, help="The studio's directory, wherever it is."),
+_studio_options = _combine(
+    click.option("--studio", metavar="NAME", help="Use the studio inventories/NAME. Default: the only one."),
+    click.option("--inventory", type=_DIRECTORY, help="Use the studio in this directory."),
 )
-_what = _together(
-    click.option("--local", is_flag=True, help="This computer alone is the studio."),
-    click.option("--wishes", "wishes_file", type=_FILE, help="Read wishes from a YAML file."),
-    click.option("--server", metavar="HOST", help="The storage server. Default: proposed by hardware."),
+_settings_options = _combine(
+    click.option("--local", is_flag=True, help="Make a studio of this computer alone."),
+    click.option(
+        "--config",
+        _DEPRECATED_CONFIG_FLAG,
+        "config_file",
+        cls=_ConfigOption,
+        type=_FILE,
+        help="Read the studio's settings from a YAML file.",
+    ),
+    click.option("--server", metavar="HOST", help="Use this host as storage server. Default: the best hardware."),
     click.option(
         "--role",
         "roles",
         metavar="HOST=SERVICE,...",
         multiple=True,
-        help="What runs on a host: ollama, comfyui, backend; or none. Repeatable.",
+        help="Run these services on a host: ollama, comfyui, backend; or none. Repeatable.",
     ),
-    click.option("--storage-root", metavar="DIR", help="Where the shared directories lie, on every host."),
+    click.option("--storage-root", metavar="DIR", help="Put the shared directories here, on every host."),
     *(
-        click.option(flag, name, metavar="DIR", help="One of them, when it lies elsewhere.")
+        click.option(flag, name, metavar="DIR", help="Put this shared directory elsewhere.")
         for name, flag in PATH_FLAGS.items()
     ),
-    click.option("--provider", "storage_provider", type=click.Choice(PROVIDERS), help="How they are shared."),
+    click.option(
+        "--provider", "storage_provider", type=click.Choice(PROVIDERS), help="Share the directories this way."
+    ),
     click.option(
         "--min-free-gb", type=click.FloatRange(min=0), help="Refuse a storage server that has less free space."
     ),
-    click.option("--share-user", "users", metavar="ACCOUNT", multiple=True, help="May write to them. Repeatable."),
+    click.option(
+        "--share-user",
+        "users",
+        metavar="ACCOUNT",
+        multiple=True,
+        help="Let this account write to the shared directories. Repeatable.",
+    ),
     click.option(
         "--allow",
         "allowed_networks",
         metavar="NETWORK",
         multiple=True,
-        help=f"May use Ollama and ComfyUI, besides the studio's hosts. {OPEN_NETWORK} Repeatable.",
+        help=f"Open Ollama and ComfyUI to networks, besides the studio's hosts. {OPEN_NETWORK} Repeatable.",
     ),
     click.option("--studio-id", metavar="ID", help="Take over a studio whose inventory was lost."),
-    click.option("--artifact-mirror", metavar="URL", help="Where downloads come from."),
-    click.option("--firewall/--no-firewall", "firewall_enabled", default=None, help="Make the studio's rules."),
+    click.option("--artifact-mirror", metavar="URL", help="Download from this mirror."),
+    click.option(
+        "--firewall/--no-firewall", "firewall_enabled", default=None, help="Write the studio's firewall rules, or not."
+    ),
 )
-_limit = click.option("--limit", metavar="PATTERN", help="Only these hosts of the studio.")
-_check = click.option("--check", is_flag=True, help="Predict what would be changed; change nothing.")
-_output = _together(
+_limit_option = click.option("--limit", metavar="PATTERN", help="Run on these hosts of the studio only.")
+_check_option = click.option("--check", is_flag=True, help="Predict the changes, make none.")
+_output_options = _combine(
     click.option("--json", "json_output", is_flag=True, help="Print the result as JSON on standard output."),
-    click.option("--debug", is_flag=True, help="Show where in the driver an error came from."),
+    click.option("--debug", is_flag=True, help="Print the traceback of an error."),
 )
-_asking = _together(
-    click.option("-y", "--yes", is_flag=True, help="Ask nothing: the answer is yes. Accepts no new host."),
-    click.option("--no-input", is_flag=True, help="Ask nothing: what is not said is an error."),
+_prompt_options = _combine(
+    click.option("-y", "--yes", is_flag=True, help="Answer yes to every question. Accepts no new host."),
+    click.option("--no-input", is_flag=True, help="Ask no question: a missing answer is an error."),
 )
-_WISHES = (
+_SETTING_NAMES = (
     *("server", "storage_root", *PATH_FLAGS, "storage_provider", "min_free_gb", "users", "allowed_networks"),
     *("studio_id", "artifact_mirror", "firewall_enabled"),
 )
@@ -108,88 +137,88 @@ _WISHES = (
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(__version__, prog_name="noslop-driver")
 def app() -> None:
-    """Turns the machines on a network into one generative-media studio, and proves that it works."""
+    """Turn the machines on a network into one generative-media studio, and prove that it works."""
 
 
 @app.command()
-@_which_hosts
-@_output
+@_host_options
+@_output_options
 def discover(**flags: object) -> int:
     """Find machines with an SSH server. Logs in to none."""
-    return _run("discover", flags)
+    return _run_command("discover", flags)
 
 
 @app.command()
-@_which_hosts
-@_login
-@_new_keys
-@_which_studio
-@_what
-@_limit
+@_host_options
+@_login_options
+@_host_key_options
+@_studio_options
+@_settings_options
+@_limit_option
 @click.option("--save", is_flag=True, help="Write the plan as an inventory.")
-@_asking
-@_output
+@_prompt_options
+@_output_options
 def plan(**flags: object) -> int:
-    """Look at the hosts and propose who does what, and why. Changes nothing on them."""
-    return _run("plan", flags)
+    """Look at the hosts and propose what each of them does, and why. Changes nothing on them."""
+    return _run_command("plan", flags)
 
 
 @app.command()
-@_which_hosts
-@_login
-@_new_keys
-@_which_studio
-@_what
-@_limit
-@_check
-@_asking
-@_output
+@_host_options
+@_login_options
+@_host_key_options
+@_studio_options
+@_settings_options
+@_limit_option
+@_check_option
+@_prompt_options
+@_output_options
 def deploy(**flags: object) -> int:
-    """Make the studio, or bring it up to date. Safe to run again at any time."""
-    return _run("deploy", flags)
+    """Make the studio, or update it. Safe to run again at any time."""
+    return _run_command("deploy", flags)
 
 
 @app.command()
-@_login
-@_which_studio
-@_limit
-@_asking
-@_output
+@_login_options
+@_studio_options
+@_limit_option
+@_prompt_options
+@_output_options
 def verify(**flags: object) -> int:
-    """Prove that the studio works. Changes nothing."""
-    return _run("verify", flags)
+    """Check that the studio works. Changes nothing."""
+    return _run_command("verify", flags)
 
 
 @app.command()
-@_which_studio
-@_output
+@_studio_options
+@_output_options
 def status(**flags: object) -> int:
     """Show hosts, addresses, the last deployment and the last verification. Asks no host."""
-    return _run("status", flags)
+    return _run_command("status", flags)
 
 
 @app.command()
-@_login
-@_which_studio
-@_limit
-@_check
-@_asking
-@_output
+@_login_options
+@_studio_options
+@_limit_option
+@_check_option
+@_prompt_options
+@_output_options
 def teardown(**flags: object) -> int:
-    """Take away what was installed. Data, packages and the account stay."""
-    return _run("teardown", flags)
+    """Remove what was installed. Data, packages and the account stay."""
+    return _run_command("teardown", flags)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command.
 
     Args:
-        arguments: the words after the program's name; None: those it was called with.
+        arguments: the words after the program's name; None: those of this process.
 
     Returns:
         The exit code.
     """
-    # Whoever ends us, ends what we started on the hosts too.
+    # SIGTERM and SIGHUP end the tasks on the hosts too, as Ctrl-C does.
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.default_int_handler)
     try:
@@ -205,8 +234,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return ExitCode.INTERRUPTED
 
 
-def _run(command: str, given: Mapping[str, Any]) -> int:
-    """Run a command, print what is for a program, and say in a sentence what went wrong."""
+def _run_command(command: str, given: Mapping[str, Any]) -> int:
+    """Run a command, print its error, and its result as JSON with `--json`; return its exit code."""
     flags = dict(given)
     debug = flags.pop("debug")
     terminal = Terminal(
@@ -215,14 +244,14 @@ def _run(command: str, given: Mapping[str, Any]) -> int:
         no_input=flags.pop("no_input", False),
     )
     try:
-        # Not before it is needed: Ansible takes its time to import, and `--help` needs none of it.
+        # Imported late: importing Ansible is slow, and `--help` does not need it.
         from noslop_driver.commands import COMMANDS  # noqa: PLC0415
 
-        answer = COMMANDS[command](_options(flags), terminal)
-        code, data, message = answer.code, answer.data, answer.message
+        result = COMMANDS[command](_make_options(flags), terminal)
+        code, data, message = result.code, result.data, result.message
     except DriverError as error:
         code, message, data = error.code, str(error), {}
-        _trace(debug)
+        _print_traceback(debug)
     except (KeyboardInterrupt, click.Abort, EOFError):
         code, message, data = ExitCode.INTERRUPTED, "Stopped.", {}
     except Exception as error:  # a traceback is for --debug
@@ -231,29 +260,29 @@ def _run(command: str, given: Mapping[str, Any]) -> int:
             f"The driver itself failed ({type(error).__name__}: {error}). This is a mistake in NoSlop: please report "
             f"it with what '--debug' shows."
         )
-        _trace(debug)
+        _print_traceback(debug)
     if message:
-        terminal.error(message)
+        terminal.print_error(message)
     if terminal.json_output:
-        how = {"command": command, "ok": code is ExitCode.OK, "exit_code": int(code), "error": message or None}
-        terminal.emit({**how, **data})
+        header = {"command": command, "ok": code is ExitCode.OK, "exit_code": int(code), "error": message or None}
+        terminal.print_json({**header, **data})
     return int(code)
 
 
-def _trace(debug: bool) -> None:
+def _print_traceback(debug: bool) -> None:
     if debug:
         sys.stderr.write(printable(traceback.format_exc()))
 
 
-def _options(flags: dict[str, Any]) -> Options:
-    wished = {name: flags.pop(name) for name in _WISHES if name in flags}
-    found = {name: value for name, value in wished.items() if value is not None and value != ()}
-    for name, value in found.items():
+def _make_options(flags: dict[str, Any]) -> Options:
+    values = {name: flags.pop(name) for name in _SETTING_NAMES if name in flags}
+    settings = {name: value for name, value in values.items() if value is not None and value != ()}
+    for name, value in settings.items():
         if isinstance(value, tuple):
-            found[name] = [item for item in value if item != "none"]
+            settings[name] = [item for item in value if item != "none"]
     if roles := flags.pop("roles", None):
-        found["roles"] = parse_roles(roles)
-    return Options(**flags, wishes=found)
+        settings["roles"] = parse_roles(roles)
+    return Options(**flags, settings=settings)
 
 
 if __name__ == "__main__":

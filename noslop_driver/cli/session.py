@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What was said on the command line, and what follows from it: the studio's directory and the passwords."""
+"""Open the session of a command: its options, the studio's directory and the passwords."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ DEFAULT_STUDIO = "studio"
 
 @dataclass(frozen=True)
 class Options:
-    """One command's flags. Not every command has all of them."""
+    """The options of one command. No command has all of them."""
 
     networks: Sequence[str] = ()
     hosts: Sequence[str] = ()
@@ -35,26 +35,26 @@ class Options:
     become_pass_file: Path | None = None
     accept_new_keys: bool = False
     host_keys: Path | None = None
-    """File with the fingerprints of hosts that may be new."""
+    """A file with the fingerprints of new hosts to accept."""
     inventory: Path | None = None
     studio: str | None = None
     local: bool = False
     check: bool = False
     save: bool = False
     limit: str | None = None
-    wishes_file: Path | None = None
-    wishes: Mapping[str, Any] = field(default_factory=dict)
-    """Wishes that were said as flags, under the names of `Wishes`."""
+    config_file: Path | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """The settings that were given as flags, under the names of `StudioSettings`."""
 
     @property
-    def names_targets(self) -> bool:
-        """Whether hosts to look for were named."""
+    def has_targets(self) -> bool:
+        """Return whether networks or hosts were named."""
         return bool(self.networks or self.hosts)
 
 
 @dataclass(frozen=True)
 class Session:
-    """What one command works with."""
+    """The options, terminal, passwords and studio of one command."""
 
     options: Options
     terminal: Terminal
@@ -64,34 +64,34 @@ class Session:
 
 @contextlib.contextmanager
 def open_session(options: Options, terminal: Terminal, *, must_exist: bool) -> Iterator[Session]:
-    """Find the studio, keep other drivers off it, and read the passwords.
+    """Find the studio, lock it against other drivers, and read the passwords.
 
     Raises:
-        UsageError: one of these cannot be had.
+        UsageError: there is no such studio, it is locked, or a password cannot be read.
     """
-    studio = studio_directory(options, must_exist=must_exist)
+    studio = find_studio(options, must_exist=must_exist)
     secrets = read_secrets(options, terminal)
-    studio.prepare()
-    with studio_lock.lock(studio.own / "lock", studio.path, terminal.say):
+    studio.make_state_dir()
+    with studio_lock.lock(studio.state_dir / "lock", studio.path, terminal.print):
         yield Session(options, terminal, secrets, studio)
 
 
-def studio_directory(options: Options, *, must_exist: bool) -> StudioDirectory:
-    """Find the studio that is meant.
+def find_studio(options: Options, *, must_exist: bool) -> StudioDirectory:
+    """Return the directory of the studio that the options name, or of the only one.
 
     Raises:
-        UsageError: there is none and there must be, or there are several and none was named.
+        UsageError: there is none and it must exist, or there are several and none was named.
     """
     if options.inventory:
         directory = StudioDirectory(options.inventory)
     elif options.studio:
         directory = StudioDirectory(INVENTORIES / options.studio)
     else:
-        found = _studios()
-        if len(found) > 1:
-            names = ", ".join(path.name for path in found)
+        studios = _list_studios()
+        if len(studios) > 1:
+            names = ", ".join(path.name for path in studios)
             raise UsageError(f"There are several studios in {INVENTORIES}/: {names}. Say which: --studio NAME.")
-        directory = StudioDirectory(found[0] if found else INVENTORIES / DEFAULT_STUDIO)
+        directory = StudioDirectory(studios[0] if studios else INVENTORIES / DEFAULT_STUDIO)
     if options.inventory and directory.path.exists() and not directory.path.is_dir():
         raise UsageError(f"--inventory {options.inventory}: name the studio's directory, not a file in it.")
     if must_exist and not directory.exists:
@@ -106,10 +106,12 @@ def read_secrets(options: Options, terminal: Terminal) -> Secrets:
     """Read the passwords from files, or ask for them.
 
     Raises:
-        UsageError: a file cannot be read, or there is nobody to ask.
+        UsageError: a file cannot be read, or there is no terminal to ask on.
     """
-    ssh = _password(terminal, "SSH password: ", ("--ask-pass", options.ask_pass), ("--pass-file", options.pass_file))
-    become = _password(
+    ssh = _read_password(
+        terminal, "SSH password: ", ("--ask-pass", options.ask_pass), ("--pass-file", options.pass_file)
+    )
+    become = _read_password(
         terminal,
         "sudo password: ",
         ("--ask-become-pass", options.ask_become_pass),
@@ -118,7 +120,7 @@ def read_secrets(options: Options, terminal: Terminal) -> Secrets:
     return Secrets(ssh_password=ssh, become_password=become)
 
 
-def _password(terminal: Terminal, prompt: str, ask: tuple[str, bool], file: tuple[str, Path | None]) -> str | None:
+def _read_password(terminal: Terminal, prompt: str, ask: tuple[str, bool], file: tuple[str, Path | None]) -> str | None:
     flag, wanted = ask
     file_flag, path = file
     if path and wanted:
@@ -128,11 +130,11 @@ def _password(terminal: Terminal, prompt: str, ask: tuple[str, bool], file: tupl
         if warning:
             terminal.warn(warning)
         return password
-    return ask_password(prompt, flag, file_flag, interactive=terminal.has_person) if wanted else None
+    return ask_password(prompt, flag, file_flag, interactive=terminal.has_terminal) if wanted else None
 
 
-def _studios() -> list[Path]:
-    """The directories here that a driver has made a studio in."""
+def _list_studios() -> list[Path]:
+    """Return the directories below `inventories` in which a driver has made a studio."""
     if not INVENTORIES.is_dir():
         return []
     return sorted(path for path in INVENTORIES.iterdir() if (path / ".noslop" / "written.json").exists())

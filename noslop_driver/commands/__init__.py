@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Run one command, from its options to its exit code and what `--json` prints: one file a command.
 
-Owns the order of steps and the words about them. May use phases, planning and settings. Never talks to a host itself.
+Owns the order of the steps and their messages. May use phases, planning and settings. Never connects to a host itself.
 """
 
 from noslop_driver.commands.deploy import deploy
@@ -20,4 +20,4 @@ COMMANDS = {
     "status": status,
     "teardown": teardown,
 }
-"""The commands by their names on the command line."""
+"""Name on the command line to function."""

@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Run phases on a studio, for the commands that do, and give their result."""
+"""Run phases on a studio and return their result, for the commands deploy, verify and teardown."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from noslop_driver.cli.session import Session
 from noslop_driver.errors import DriverError, ExitCode
 from noslop_driver.inventory import directory
 from noslop_driver.inventory.directory import Member, StudioDirectory
-from noslop_driver.phases import Deployer, Phase, Result
+from noslop_driver.phases import Phase, PhaseRunner, RunResult
 from noslop_driver.records import Record
 
 
@@ -26,30 +26,30 @@ def run_phases(
     command: str,
     *,
     target: StudioDirectory | None = None,
-) -> tuple[Result, list[Member]]:
-    """Run phases on the studio's inventory or a copy of it, and close the record however they end."""
+) -> tuple[RunResult, list[Member]]:
+    """Run phases on the studio's inventory or a copy of it, and close the record in every case."""
     options, studio = session.options, session.studio
     path = (target or studio).path
-    result = Result(ExitCode.FAILED, "The run ended before its end.")
+    result = RunResult(ExitCode.FAILED, "The run ended before its end.")
     try:
-        members = directory.members(list_inventory(path), options.user or getpass.getuser())
+        members = directory.read_members(list_inventory(path), options.user or getpass.getuser())
         if record:
-            record.inventory(members)
-        result = Deployer(
+            record.write_inventory(members)
+        result = PhaseRunner(
             terminal=session.terminal,
             inventory=path,
             members=members,
             secrets=session.secrets,
             record=record,
-            again=f"noslop-driver {command} --inventory {shlex.quote(str(studio.path))}",
+            retry_command=f"noslop-driver {command} --inventory {shlex.quote(str(studio.path))}",
             check=options.check,
             limit=options.limit,
         ).run(phases)
     except KeyboardInterrupt:
-        result = Result(ExitCode.INTERRUPTED, "Stopped.")
+        result = RunResult(ExitCode.INTERRUPTED, "Stopped.")
         raise
     except DriverError as error:
-        result = Result(error.code, str(error))
+        result = RunResult(error.code, str(error))
         raise
     finally:
         if record:
@@ -57,8 +57,8 @@ def run_phases(
     return result, members
 
 
-def phases_result(result: Result, studio: StudioDirectory, record: Record | None) -> dict[str, Any]:
-    """Return what `--json` prints of a run."""
+def make_result_data(result: RunResult, studio: StudioDirectory, record: Record | None) -> dict[str, Any]:
+    """Return the data of a run for `--json`."""
     return {
         "inventory": str(studio.path),
         "phases": result.phases,

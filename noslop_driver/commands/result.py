@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a command gives back: its exit code, its result for `--json`, and where the services answer."""
+"""Define the result of a command, and list the addresses of the services."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ from noslop_driver.inventory.directory import Member
 
 
 @dataclass(frozen=True)
-class Answer:
-    """How a command ended."""
+class CommandResult:
+    """The result of a command."""
 
     code: ExitCode
     data: dict[str, Any]
-    """For `--json`."""
+    """The result for `--json`."""
     message: str = ""
-    """What went wrong, for standard error."""
+    """The error, for standard error; empty for none."""
 
 
-def service_addresses(members: Sequence[Member]) -> list[dict[str, str]]:
-    """Where the services answer."""
-    found = []
-    # A service and the group of its hosts have one name.
+def list_service_addresses(members: Sequence[Member]) -> list[dict[str, str]]:
+    """Return service, host and URL of each service of the studio."""
+    addresses = []
+    # A service and the group of its hosts have the same name.
     for group, (variable, port) in studio.PORTS.items():
         for member in members:
             if group in member.groups:
                 address = member.studio_address
-                where = f"[{address}]" if ":" in address else address
-                url = f"http://{where}:{member.variables.get(variable, port)}"
-                found.append({"service": group, "host": member.name, "url": url})
-    return found
+                netloc = f"[{address}]" if ":" in address else address
+                url = f"http://{netloc}:{member.variables.get(variable, port)}"
+                addresses.append({"service": group, "host": member.name, "url": url})
+    return addresses

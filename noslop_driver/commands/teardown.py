@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Remove what was installed, and keep what people made."""
+"""Remove what was installed. Data, packages and the account stay."""
 
 from __future__ import annotations
 
@@ -8,47 +8,47 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from noslop_driver.cli.session import Options, open_session
-from noslop_driver.commands.phase_run import phases_result, run_phases
-from noslop_driver.commands.result import Answer
+from noslop_driver.commands.phase_run import make_result_data, run_phases
+from noslop_driver.commands.result import CommandResult
 from noslop_driver.errors import ExitCode, UsageError
 from noslop_driver.hosts import sudo
 from noslop_driver.inventory.directory import Member
 from noslop_driver.output.terminal import Terminal
-from noslop_driver.phases import TEARDOWN, Result
+from noslop_driver.phases import TEARDOWN, RunResult
 from noslop_driver.records import Record
 from noslop_driver.settings import studio_yml
 
 
-def teardown(options: Options, terminal: Terminal) -> Answer:
-    """Take away what was installed, and keep what people made."""
+def teardown(options: Options, terminal: Terminal) -> CommandResult:
+    """Remove what was installed; keep data, packages and the account."""
     with open_session(options, terminal, must_exist=True) as opened:
         studio = opened.studio
-        wished = studio.wishes()
+        settings = studio.read_settings()
         if not options.check:
-            terminal.say(f"This takes Ollama, ComfyUI, mounts, exports and rules off the hosts of {studio.path}.")
-            terminal.say("Data, packages and the account noslop stay.")
+            terminal.print(f"This removes Ollama, ComfyUI, mounts, exports and rules from the hosts of {studio.path}.")
+            terminal.print("Data, packages and the account noslop stay.")
             if not terminal.yes:
-                typed = terminal.ask(f"Type the studio's name ({studio.name}) to go on", flag="--yes")
+                typed = terminal.ask(f"Type the studio's name ({studio.name}) to continue", flag="--yes")
                 if typed != studio.name:
                     raise UsageError(f"{typed!r} is not {studio.name!r}: nothing was changed.")
-        session = sudo.ask_where_wanted(opened, studio.path, options.limit)
+        session = sudo.ask_where_needed(opened, studio.path, options.limit)
         record = None if options.check else Record(studio.records, "teardown", session.secrets)
         result, members = run_phases((TEARDOWN,), session, record, "teardown")
-    kept = _kept(result, members, wished)
+    kept = _list_kept(result, members, settings)
     if result.code is ExitCode.OK and not options.check:
-        terminal.say("Kept:")
-        for thing in [*kept, f"the inventory and the records in {studio.path}"]:
-            terminal.say(f"  {thing}")
-    return Answer(result.code, {**phases_result(result, studio, record), "kept": kept}, result.message)
+        terminal.print("Kept:")
+        for item in [*kept, f"the inventory and the records in {studio.path}"]:
+            terminal.print(f"  {item}")
+    return CommandResult(result.code, {**make_result_data(result, studio, record), "kept": kept}, result.message)
 
 
-def _kept(result: Result, members: Sequence[Member], wished: Mapping[str, Any]) -> list[str]:
-    """What a teardown leaves: data, packages, the account, and what a role left because it is somebody else's."""
+def _list_kept(result: RunResult, members: Sequence[Member], settings: Mapping[str, Any]) -> list[str]:
+    """Return what a teardown keeps: data, packages, the account, and what roles left because it is not the studio's."""
     kept = []
-    if wished:
+    if settings:
         server = ", ".join(member.name for member in members if "storage_server" in member.groups)
-        shares = studio_yml.validate({key: wished[key] for key in wished}, "studio.yml").shares()
+        shares = studio_yml.validate({key: settings[key] for key in settings}, "studio.yml").shares()
         kept += [f"{share.path} on {server}" for share in shares]
     kept += ["the packages and the account noslop on every host"]
-    kept += [f"{thing} on {host}" for host, things in result.kept.items() for thing in things]
+    kept += [f"{item} on {host}" for host, items in result.kept.items() for item in items]
     return list(dict.fromkeys(kept))

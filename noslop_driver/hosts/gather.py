@@ -1,8 +1,8 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Phase 0: finds the hosts, has their keys accepted, and looks at each of them.
+"""Gather the hosts of a studio: discover them, have their keys accepted, and gather the facts of each.
 
-Hosts of a studio that exists come from its inventory; `--network` and `--host` add others to them.
+The hosts of an existing studio come from its inventory; `--network` and `--host` add others.
 """
 
 from __future__ import annotations
@@ -21,141 +21,149 @@ from noslop_driver.hosts.discovery import Discovery
 from noslop_driver.inventory import directory, render
 from noslop_driver.inventory.directory import Member, StudioDirectory
 from noslop_driver.models import Candidate, Host, Problem
-from noslop_driver.output.progress import Report
+from noslop_driver.output.progress import Progress
 from noslop_driver.output.terminal import Terminal
 from noslop_driver.secrets import Secrets, private_directory, write_private
 from noslop_driver.settings import merge
 
 FACTS = "noslop.studio.facts"
-_ELSEWHERE = "192.0.2.1"
-"""An address of nobody's (RFC 5737): the way there is the way to everywhere."""
+_OUTSIDE_ADDRESS = "192.0.2.1"
+"""An address that no host has (TEST-NET-1, RFC 5737): packets to it take the default route."""
 
 
 @dataclass(frozen=True)
-class Survey:
-    """What is known of the hosts, before anything is decided."""
+class GatheredHosts:
+    """The hosts and their problems, before a plan is made."""
 
     hosts: list[Host]
     problems: list[Problem]
     members: list[Member] = field(default_factory=list)
-    """Hosts that the studio's inventory has already."""
+    """Hosts that are in the studio's inventory already."""
     secrets: Secrets = field(default_factory=Secrets)
-    """The passwords of the session, with the one for sudo where it was asked for."""
+    """The passwords of the session, with the sudo password if it was asked for."""
     local: bool = False
-    """The only host is this computer."""
+    """True when the only host is this computer."""
 
 
 @dataclass
-class Surveyor:
-    """Makes a survey; says what it does."""
+class Gatherer:
+    """Gather hosts and print progress."""
 
     session: Session
-    """Gets the sudo password when a member wants it."""
+    """Replaced by one with the sudo password when a member needs it."""
 
     @property
     def terminal(self) -> Terminal:
-        """Where to say what is done."""
+        """Return the terminal of the session."""
         return self.session.terminal
 
     @property
     def options(self) -> Options:
-        """What was asked for."""
+        """Return the options of the command."""
         return self.session.options
 
     @property
     def studio(self) -> StudioDirectory:
-        """The studio, which need not exist yet."""
+        """Return the directory of the studio, which need not exist yet."""
         return self.session.studio
 
     @property
     def user(self) -> str:
-        """The account to log in with, where the inventory does not say."""
+        """Return the account for hosts to which the inventory gives none."""
         return self.options.user or getpass.getuser()
 
-    def survey(self) -> Survey:
-        """Find hosts and look at them.
+    def gather(self) -> GatheredHosts:
+        """Discover hosts and gather their facts.
 
         Raises:
-            DriverError: the search or Ansible could not be carried out, or a host key is not the accepted one.
-            KeyboardInterrupt: it was stopped.
+            DriverError: the search or Ansible failed, or a host key is not the accepted one.
+            KeyboardInterrupt: the run was interrupted.
         """
         rule = host_keys.read_rule(accept_new_keys=self.options.accept_new_keys, file=self.options.host_keys)
-        members = self._members()
+        members = self._read_members()
         if self.options.local or (members and all(member.local for member in members)):
-            return self._survey_this_computer(members)
+            return self._gather_this_computer(members)
         problems: list[Problem] = []
         new: list[Candidate] = []
-        if self.options.names_targets or not members:
-            known = {member.address for member in members}
-            found = self.discover()
-            new = [candidate for candidate in found.candidates if not known & {candidate.address, *candidate.addresses}]
-            problems += found.problems
-        new, refused = self._accept_keys([*new, *self._unpinned(members)], members, rule)
-        problems += refused
-        hosts, seen = self._look_at_members(members)
-        more, seen_more = self._look_at_new(new, taken={member.name for member in members})
-        return Survey([*hosts, *more], [*problems, *seen, *seen_more], members, self.session.secrets)
+        if self.options.has_targets or not members:
+            addresses = {member.address for member in members}
+            discovered = self.discover()
+            new = [
+                candidate
+                for candidate in discovered.candidates
+                if not addresses & {candidate.address, *candidate.addresses}
+            ]
+            problems += discovered.problems
+        new, key_problems = self._accept_keys([*new, *self._scan_members_without_keys(members)], members, rule)
+        problems += key_problems
+        hosts, member_problems = self._gather_members(members)
+        new_hosts, new_problems = self._gather_new_hosts(new, used_names={member.name for member in members})
+        return GatheredHosts(
+            [*hosts, *new_hosts], [*problems, *member_problems, *new_problems], members, self.session.secrets
+        )
 
     def discover(self) -> Discovery:
-        """Search the networks and hosts that were named, or those this computer is in."""
-        plan = discovery.prepare(self.options.networks, self.options.hosts, port=self.options.port)
+        """Search the networks and hosts that were named, or the networks of this computer."""
+        plan = discovery.plan_discovery(self.options.networks, self.options.hosts, port=self.options.port)
         for line in plan.describe():
-            self.terminal.say(line)
+            self.terminal.print(line)
         with self.terminal.out.status("Searching"):
-            found = discovery.discover(plan)
-        counts = ", ".join(f"{count} {status}" for status, count in found.counts.items() if count)
-        self.terminal.say(f"{len(found.candidates)} with an SSH server ({counts or 'nothing tried'})")
-        for note in found.notes:
+            result = discovery.discover(plan)
+        counts = ", ".join(f"{count} {status}" for status, count in result.counts.items() if count)
+        self.terminal.print(f"{len(result.candidates)} with an SSH server ({counts or 'nothing tried'})")
+        for note in result.notes:
             self.terminal.warn(note)
-        return found
+        return result
 
-    def _members(self) -> list[Member]:
+    def _read_members(self) -> list[Member]:
         if not self.studio.exists:
             return []
-        members = directory.members(list_inventory(self.studio.path), self.user)
-        self.terminal.say(f"{self.studio.path} has {', '.join(member.name for member in members)}.")
+        members = directory.read_members(list_inventory(self.studio.path), self.user)
+        self.terminal.print(f"{self.studio.path} has {', '.join(member.name for member in members)}.")
         return members
 
-    def _survey_this_computer(self, members: Sequence[Member]) -> Survey:
+    def _gather_this_computer(self, members: Sequence[Member]) -> GatheredHosts:
         if members and not all(member.local for member in members):
             names = ", ".join(member.name for member in members if not member.local)
             raise DriverError(f"{self.studio.path} has other hosts than this computer: {names}. Leave out --local.")
         candidate = Candidate(
-            address=members[0].studio_address if members else merge.own_address(_ELSEWHERE) or "127.0.0.1",
+            address=members[0].studio_address if members else merge.find_own_address(_OUTSIDE_ADDRESS) or "127.0.0.1",
             hostname=members[0].name if members else None,
             named=True,
             status="open",
         )
-        contacts = facts.contacts([candidate])
+        candidates = facts.name_candidates([candidate])
         with private_directory("noslop-facts-") as private:
-            text = render.render_this_computer(next(iter(contacts)))
+            text = render.render_local_bootstrap_inventory(next(iter(candidates)))
             inventory_file = write_private(private / "hosts.yml", text)
             if members:
-                events = self._gather_as_root(inventory_file, contacts)
+                events = self._gather_facts_as_root(inventory_file, candidates)
             else:
-                events = self._gather(inventory_file, "Looking at this computer", Secrets(), become=False)
-        look = facts.read(contacts, self.user, events)
-        hosts = [host.model_copy(update={"user": getpass.getuser()}) for host in look.hosts]
-        return Survey(hosts, look.problems, list(members), self.session.secrets, local=True)
+                events = self._run_facts_playbook(inventory_file, "Looking at this computer", Secrets(), become=False)
+        gathered = facts.parse_events(candidates, self.user, events)
+        hosts = [host.model_copy(update={"user": getpass.getuser()}) for host in gathered.hosts]
+        return GatheredHosts(hosts, gathered.problems, list(members), self.session.secrets, local=True)
 
-    def _unpinned(self, members: Sequence[Member]) -> list[Candidate]:
-        """Members whose keys this computer has not seen yet: the inventory came from somewhere else."""
-        known = self.studio.known_hosts
-        strangers = [
-            f"{_bracketed(member.address)}:{member.port}"
+    def _scan_members_without_keys(self, members: Sequence[Member]) -> list[Candidate]:
+        """Scan the members without a pinned key: the inventory was made on another computer."""
+        known_hosts = self.studio.known_hosts
+        targets = [
+            f"{_bracket_ipv6(member.address)}:{member.port}"
             for member in members
-            if not member.local and not known.keys(member.address, member.port) and _pins(member)
+            if not member.local
+            and not known_hosts.find_keys(member.address, member.port)
+            and _uses_studio_known_hosts(member)
         ]
-        if not strangers:
+        if not targets:
             return []
-        return discovery.discover(discovery.prepare((), strangers)).candidates
+        return discovery.discover(discovery.plan_discovery((), targets)).candidates
 
     def _accept_keys(
-        self, candidates: Sequence[Candidate], members: Sequence[Member], rule: host_keys.Rule
+        self, candidates: Sequence[Candidate], members: Sequence[Member], rule: host_keys.AcceptanceRule
     ) -> tuple[list[Candidate], list[Problem]]:
-        """Pin the new keys that are accepted. Returns the new hosts with a pinned key, and what is wrong."""
-        known = self.studio.known_hosts
-        sorted_ = known.sort(candidates)
+        """Pin the new keys that are accepted. Return the new hosts with a pinned key, and problems of others."""
+        known_hosts = self.studio.known_hosts
+        classified = known_hosts.classify(candidates)
         problems = [
             Problem(
                 kind="no_host_key",
@@ -164,143 +172,156 @@ class Surveyor:
                 todo="Run again; look at the log of its SSH server if it stays so.",
                 fatal=candidate.named,
             )
-            for candidate in sorted_.without_key
+            for candidate in classified.without_key
         ]
-        decision = host_keys.decide(sorted_.new, rule, self.terminal)
+        decision = host_keys.decide(classified.new, rule, self.terminal)
         if decision.left_out and not decision.problems:
-            self.terminal.say(f"Left out: {', '.join(host_keys.label(candidate) for candidate in decision.left_out)}")
-            if not members and not decision.accepted and not sorted_.pinned:
-                raise DriverError("No host key was accepted: nothing was looked at and nothing was changed.")
+            self.terminal.print(
+                f"Left out: {', '.join(host_keys.format_label(candidate) for candidate in decision.left_out)}"
+            )
+            if not members and not decision.accepted and not classified.pinned:
+                raise DriverError("No host key was accepted: no host was looked at and nothing was changed.")
         if decision.accepted:
-            self.studio.prepare()
-            known.accept(decision.accepted)
+            self.studio.make_state_dir()
+            known_hosts.accept(decision.accepted)
         addresses = {member.address for member in members}
-        accepted = [*sorted_.pinned, *decision.accepted]
-        # Members that were left out stay in the studio: the look at them says why they cannot be reached.
+        accepted = [*classified.pinned, *decision.accepted]
+        # Members that were left out stay in the studio: gathering their facts reports why they cannot be reached.
         problems += [problem for problem in decision.problems if problem.host not in addresses]
         return [candidate for candidate in accepted if candidate.address not in addresses], problems
 
-    def _look_at_members(self, members: Sequence[Member]) -> tuple[list[Host], list[Problem]]:
-        """Look at hosts of the studio as root, whose file systems may lie where nobody else can see them."""
+    def _gather_members(self, members: Sequence[Member]) -> tuple[list[Host], list[Problem]]:
+        """Gather the facts of members as root, because other accounts may not see all file systems."""
         if not members:
             return [], []
-        contacts = {
+        candidates = {
             member.name: Candidate(
                 address=member.address, port=member.port, hostname=member.name, named=True, status="open"
             )
             for member in members
         }
         limit = self.options.limit
-        events = self._gather_as_root(self.studio.path, contacts, limit)
+        events = self._gather_facts_as_root(self.studio.path, candidates, limit)
         if limit:
-            limited = {event.host for event in events}
-            contacts = {name: candidate for name, candidate in contacts.items() if name in limited}
-        look = facts.read(contacts, self.user, events)
+            selected = {event.host for event in events}
+            candidates = {name: candidate for name, candidate in candidates.items() if name in selected}
+        gathered = facts.parse_events(candidates, self.user, events)
         by_name = {member.name: member for member in members}
         hosts = [
             host.model_copy(update={"user": by_name[host.name].user, "address": by_name[host.name].studio_address})
-            for host in look.hosts
+            for host in gathered.hosts
             if host.name in by_name
         ]
-        # Those that were left out or did not answer stay in the studio, unseen.
-        seen = {host.name for host in hosts}
+        # Members that were left out or did not answer stay in the studio, without facts.
+        names = {host.name for host in hosts}
         hosts += [
             Host(name=member.name, address=member.studio_address, port=member.port, user=member.user, named=True)
             for member in members
-            if member.name not in seen
+            if member.name not in names
         ]
-        return hosts, look.problems
+        return hosts, gathered.problems
 
-    def _look_at_new(self, candidates: Sequence[Candidate], *, taken: set[str]) -> tuple[list[Host], list[Problem]]:
-        """Look at hosts whose keys were accepted: as an ordinary user, and with a public key where that will do.
+    def _gather_new_hosts(
+        self, accepted: Sequence[Candidate], *, used_names: set[str]
+    ) -> tuple[list[Host], list[Problem]]:
+        """Gather the facts of new hosts whose keys were accepted, as an ordinary user and with a public key.
 
-        A host that refuses the key gets the SSH password, if there is one. None gets the sudo password.
+        The SSH password, if there is one, is sent to hosts that refuse the key. The sudo password is sent to none.
         """
-        if not candidates:
+        if not accepted:
             return [], []
-        contacts = facts.contacts(candidates)
-        events = self._gather_new(contacts, "Looking at the new hosts", Secrets())
-        refused = _refused_the_key(facts.read(contacts, self.user, events))
+        candidates = facts.name_candidates(accepted)
+        events = self._gather_facts_of_new_hosts(candidates, "Looking at the new hosts", Secrets())
+        refused = _list_hosts_refusing_key(facts.parse_events(candidates, self.user, events))
         password = self.session.secrets.ssh_password
         if refused and password:
-            again = {name: candidate for name, candidate in contacts.items() if name in refused}
+            with_password = {name: candidate for name, candidate in candidates.items() if name in refused}
             events = [event for event in events if event.host not in refused]
-            events += self._gather_new(again, "Logging in with the SSH password", Secrets(ssh_password=password))
-        look = facts.read(contacts, self.user, events)
-        # Hosts of the studio keep their names.
+            events += self._gather_facts_of_new_hosts(
+                with_password, "Logging in with the SSH password", Secrets(ssh_password=password)
+            )
+        gathered = facts.parse_events(candidates, self.user, events)
+        # Members keep their names.
         hosts = [
             host
-            if host.name not in taken
+            if host.name not in used_names
             else host.model_copy(update={"name": f"{host.name}-{host.address.replace('.', '-').replace(':', '-')}"})
-            for host in look.hosts
+            for host in gathered.hosts
         ]
-        return hosts, look.problems
+        return hosts, gathered.problems
 
-    def _gather_as_root(self, hosts: Path, contacts: Mapping[str, Candidate], limit: str | None = None) -> list[Event]:
-        """Look at members; where sudo wants a password that no flag gave, ask for it and look again."""
+    def _gather_facts_as_root(
+        self, hosts: Path, candidates: Mapping[str, Candidate], limit: str | None = None
+    ) -> list[Event]:
+        """Gather the facts of members; if sudo needs a password that no flag gave, ask for it and run again."""
         title = "Looking at the hosts"
-        events = self._gather(hosts, title, self.session.secrets, become=True, limit=limit)
-        problems = facts.read(contacts, self.user, events).problems
-        wanting = [problem.host for problem in problems if problem.kind == "sudo_password_missing" and problem.host]
-        if not wanting or self.session.secrets.become_password or not self.terminal.may_ask_password:
+        events = self._run_facts_playbook(hosts, title, self.session.secrets, become=True, limit=limit)
+        problems = facts.parse_events(candidates, self.user, events).problems
+        without_password = [
+            problem.host for problem in problems if problem.kind == "sudo_password_missing" and problem.host
+        ]
+        if not without_password or self.session.secrets.become_password or not self.terminal.can_ask_password:
             return events
-        self.session = sudo.ask(self.session, wanting)
-        return self._gather(hosts, title, self.session.secrets, become=True, limit=limit)
+        self.session = sudo.ask_for_password(self.session, without_password)
+        return self._run_facts_playbook(hosts, title, self.session.secrets, become=True, limit=limit)
 
-    def _gather_new(self, contacts: Mapping[str, Candidate], title: str, secrets: Secrets) -> list[Event]:
-        text = render.render_contacts(
-            [(name, candidate.address, candidate.port) for name, candidate in contacts.items()],
+    def _gather_facts_of_new_hosts(
+        self, candidates: Mapping[str, Candidate], title: str, secrets: Secrets
+    ) -> list[Event]:
+        """Gather the facts of new hosts through a bootstrap inventory."""
+        text = render.render_bootstrap_inventory(
+            [(name, candidate.address, candidate.port) for name, candidate in candidates.items()],
             self.user,
             self.options.ssh_key,
             self.studio.known_hosts.path,
             password=bool(secrets.ssh_password),
         )
         with private_directory("noslop-facts-") as private:
-            return self._gather(write_private(private / "hosts.yml", text), title, secrets, become=False)
+            return self._run_facts_playbook(write_private(private / "hosts.yml", text), title, secrets, become=False)
 
-    def _gather(
+    def _run_facts_playbook(
         self, hosts: Path, title: str, secrets: Secrets, *, become: bool, limit: str | None = None
     ) -> list[Event]:
-        """Run the playbook that looks and changes nothing."""
-        report = Report(self.terminal)
+        """Run the facts playbook, which changes nothing on the hosts, and return its events."""
+        progress = Progress(self.terminal)
         events: list[Event] = []
 
         def follow(event: Event) -> None:
             events.append(event)
-            report.event(event)
+            progress.show_event(event)
 
-        report.begin(title)
+        progress.start_phase(title)
         try:
             outcome = run_playbook(
                 FACTS,
                 hosts,
                 on_event=follow,
-                on_interrupt=report.note,
+                on_interrupt=progress.print_note,
                 secrets=secrets,
                 extra_vars={"noslop_facts_become": become},
                 limit=limit,
             )
         finally:
-            report.close()
-        _must_have_run(outcome)
+            progress.close()
+        _require_completion(outcome)
         return events
 
 
-def _refused_the_key(look: facts.Look) -> set[str]:
-    return {problem.host for problem in look.problems if problem.kind == "auth_refused" and problem.host}
+def _list_hosts_refusing_key(gathered: facts.GatheredFacts) -> set[str]:
+    return {problem.host for problem in gathered.problems if problem.kind == "auth_refused" and problem.host}
 
 
-def _must_have_run(outcome: Outcome) -> None:
+def _require_completion(outcome: Outcome) -> None:
     if outcome.status is Status.INTERRUPTED:
         raise KeyboardInterrupt
     if outcome.status is Status.ERROR:
-        raise DriverError(f"Ansible could not look at the hosts. It says: {outcome.output}")
+        raise DriverError(f"Ansible could not gather the facts of the hosts. Its message: {outcome.output}")
 
 
-def _pins(member: Member) -> bool:
-    """Whether the member is reached with the studio's own known_hosts; a person may have arranged it otherwise."""
+def _uses_studio_known_hosts(member: Member) -> bool:
+    """Return whether SSH uses the studio's known_hosts for the member; a user may have configured another file."""
     return ".noslop/known_hosts" in str(member.variables.get("ansible_ssh_common_args", ""))
 
 
-def _bracketed(address: str) -> str:
+def _bracket_ipv6(address: str) -> str:
     return f"[{address}]" if ":" in address else address

@@ -1,8 +1,8 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Decides which new SSH host keys are accepted: those that the person names, a file lists, or a flag lets in.
+"""Decide which new SSH host keys are accepted: those that the user selects, a file lists, or a flag accepts.
 
-Passwords go only to hosts whose key was accepted, so nothing is accepted by default, and never by `--yes`.
+Passwords are sent only to hosts whose key was accepted, so no key is accepted by default, or by `--yes`.
 """
 
 from __future__ import annotations
@@ -28,32 +28,32 @@ _KEY_FILES = {"ssh-ed25519": "ed25519", "ssh-rsa": "rsa"}
 
 
 @dataclass(frozen=True)
-class Rule:
-    """What accepts a new key beforehand; without either, the person is asked."""
+class AcceptanceRule:
+    """The flags that accept new keys; without any, the user is asked."""
 
     every_key: bool = False
     file: Path | None = None
     fingerprints: frozenset[str] = frozenset()
-    """Those that `file` lists."""
+    """The fingerprints in `file`."""
 
 
 @dataclass(frozen=True)
 class Decision:
-    """Hosts by what became of their new keys, and what a person has to know of those that were left out."""
+    """Hosts whose new keys were accepted, hosts that were left out, and the problems of the latter."""
 
     accepted: list[Candidate]
     left_out: list[Candidate]
     problems: list[Problem]
 
 
-def read_rule(*, accept_new_keys: bool, file: Path | None) -> Rule:
-    """Read what the flags `--accept-new-keys` and `--host-keys` say.
+def read_rule(*, accept_new_keys: bool, file: Path | None) -> AcceptanceRule:
+    """Return the rule of the flags `--accept-new-keys` and `--host-keys`.
 
     Raises:
-        UsageError: they contradict each other, or the file lists no key.
+        UsageError: the flags contradict each other, or the file lists no key.
     """
     if file is None:
-        return Rule(every_key=accept_new_keys)
+        return AcceptanceRule(every_key=accept_new_keys)
     if accept_new_keys:
         raise UsageError("--accept-new-keys and --host-keys contradict each other: pass one of them.")
     try:
@@ -66,11 +66,11 @@ def read_rule(*, accept_new_keys: bool, file: Path | None) -> Rule:
             f"--host-keys {file}: lists no key. Write a line for each host: its fingerprint (SHA256:...), as "
             "'ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub' prints it there, or a line of a known_hosts file."
         )
-    return Rule(file=file, fingerprints=fingerprints)
+    return AcceptanceRule(file=file, fingerprints=fingerprints)
 
 
 def parse_fingerprints(text: str) -> frozenset[str]:
-    """Return the fingerprints in a text: written as such, or of the keys in lines of known_hosts and `.pub` files.
+    """Return the fingerprints in a text, and those of the keys in its lines of known_hosts and `.pub` files.
 
     Comments, revoked keys and keys of certificate authorities (sshd(8), SSH_KNOWN_HOSTS FILE FORMAT) do not count.
     """
@@ -89,10 +89,10 @@ def parse_fingerprints(text: str) -> frozenset[str]:
 
 
 def parse_numbers(answer: str, count: int) -> list[int]:
-    """Return the numbers from 1 to `count` that `all`, `none` or `1,3-5` names, in order.
+    """Return the numbers from 1 to `count` that an answer like `all`, `none` or `1,3-5` selects, in order.
 
     Raises:
-        ValueError: it is none of these; the message says what to write.
+        ValueError: the answer has another form; the message says what to write.
     """
     words = answer.replace(",", " ").lower().split()
     if words in (["all"], ["none"]):
@@ -109,45 +109,45 @@ def parse_numbers(answer: str, count: int) -> list[int]:
     return sorted(numbers)
 
 
-def decide(new: Sequence[Candidate], rule: Rule, terminal: Terminal) -> Decision:
+def decide(new: Sequence[Candidate], rule: AcceptanceRule, terminal: Terminal) -> Decision:
     """Show the hosts whose keys are new, and decide which of them are accepted.
 
     Raises:
-        UsageError: nobody can be asked, and no flag says which keys are good.
+        UsageError: there is no terminal to ask on, and no flag says which keys to accept.
     """
     if not new:
         return Decision([], [], [])
-    _show(new, terminal)
+    _print_new_keys(new, terminal)
     if rule.every_key:
         return Decision(list(new), [], [])
-    accepted = [trusted for candidate in new if (trusted := _with_listed_keys(candidate, rule.fingerprints))]
-    ours = {(candidate.address, candidate.port) for candidate in accepted}
-    rest = [candidate for candidate in new if (candidate.address, candidate.port) not in ours]
+    accepted = [listed for candidate in new if (listed := _keep_listed_keys(candidate, rule.fingerprints))]
+    endpoints = {(candidate.address, candidate.port) for candidate in accepted}
+    rest = [candidate for candidate in new if (candidate.address, candidate.port) not in endpoints]
     if rule.file or terminal.yes:
-        return Decision(accepted, rest, [_not_accepted(candidate, rule) for candidate in rest])
-    chosen = _ask(new, terminal)
+        return Decision(accepted, rest, [_explain_rejection(candidate, rule) for candidate in rest])
+    chosen = _ask_for_own_hosts(new, terminal)
     return Decision(chosen, [candidate for candidate in new if candidate not in chosen], [])
 
 
-def label(candidate: Candidate) -> str:
-    """Return a host's name and address, as a person speaks of it."""
-    where = candidate.address if candidate.port == 22 else f"{candidate.address} port {candidate.port}"
-    return f"{candidate.hostname} ({where})" if candidate.hostname else where
+def format_label(candidate: Candidate) -> str:
+    """Return a host's name, address and port for a message."""
+    endpoint = candidate.address if candidate.port == 22 else f"{candidate.address} port {candidate.port}"
+    return f"{candidate.hostname} ({endpoint})" if candidate.hostname else endpoint
 
 
-def _show(new: Sequence[Candidate], terminal: Terminal) -> None:
-    terminal.say("SSH host keys that are new to this studio:")
-    width = max(len(label(candidate)) for candidate in new)
+def _print_new_keys(new: Sequence[Candidate], terminal: Terminal) -> None:
+    terminal.print("SSH host keys that are new to this studio:")
+    width = max(len(format_label(candidate)) for candidate in new)
     for number, candidate in enumerate(new, 1):
-        also = [address for address in candidate.addresses if address != candidate.address]
-        terminal.say(
-            f"{number:>4}  {label(candidate):{width}}  {'  '.join(_keys(candidate))}  {candidate.banner or ''}"
-            + (f"  (also {', '.join(also)})" if also else "")
+        other_addresses = [address for address in candidate.addresses if address != candidate.address]
+        terminal.print(
+            f"{number:>4}  {format_label(candidate):{width}}  {'  '.join(_format_keys(candidate))}  "
+            f"{candidate.banner or ''}" + (f"  (also {', '.join(other_addresses)})" if other_addresses else "")
         )
 
 
-def _ask(new: Sequence[Candidate], terminal: Terminal) -> list[Candidate]:
-    def wrong(answer: str) -> str:
+def _ask_for_own_hosts(new: Sequence[Candidate], terminal: Terminal) -> list[Candidate]:
+    def find_error(answer: str) -> str:
         try:
             parse_numbers(answer, len(new))
         except ValueError as error:
@@ -155,38 +155,39 @@ def _ask(new: Sequence[Candidate], terminal: Terminal) -> list[Candidate]:
         return ""
 
     if terminal.interactive:
-        terminal.say(f"Compare each with what '{_show_command(new[0])}' prints on the machine itself.")
-        terminal.say("Passwords are sent only to machines that you name; the others are left out.")
+        terminal.print(f"Compare each with what '{_make_keygen_command(new[0])}' prints on the machine itself.")
+        terminal.print("Passwords are sent only to machines that you name; the others are left out.")
     answer = terminal.ask(
-        "Which of them are your machines? (all, none, or numbers: 1,3-5)", flag=FLAGS, default="none", check=wrong
+        "Which of them are your machines? (all, none, or numbers: 1,3-5)", flag=FLAGS, default="none", check=find_error
     )
     return [new[number - 1] for number in parse_numbers(answer, len(new))]
 
 
-def _with_listed_keys(candidate: Candidate, fingerprints: frozenset[str]) -> Candidate | None:
-    """Return the host with those of its keys that are listed; None where none is."""
+def _keep_listed_keys(candidate: Candidate, fingerprints: frozenset[str]) -> Candidate | None:
+    """Return the candidate with only those of its keys that are listed; None if none is."""
     listed = [key for key in candidate.host_keys if ssh_scan.fingerprint(key) in fingerprints]
     return candidate.model_copy(update={"host_keys": listed}) if listed else None
 
 
-def _not_accepted(candidate: Candidate, rule: Rule) -> Problem:
+def _explain_rejection(candidate: Candidate, rule: AcceptanceRule) -> Problem:
     why = f"{rule.file} does not list it" if rule.file else "--yes accepts no key"
     add = f"add it to {rule.file}" if rule.file else "pass it in a file (--host-keys FILE)"
     return Problem(
         kind="host_key_not_accepted",
         host=candidate.hostname or candidate.address,
-        what=f"{label(candidate)} was left out: its SSH host key is new, and {why}: {', '.join(_keys(candidate))}.",
-        todo=f"If it is your machine, compare the key with what '{_show_command(candidate)}' prints there and {add}; "
-        "or run this at a terminal without --yes and name it. --accept-new-keys accepts every new key: only for a "
-        "network in which every machine is yours.",
+        what=f"{format_label(candidate)} was left out: its SSH host key is new, and {why}: "
+        f"{', '.join(_format_keys(candidate))}.",
+        todo=f"If it is your machine, compare the key with what '{_make_keygen_command(candidate)}' prints there and "
+        f"{add}; or run this at a terminal without --yes and name it. --accept-new-keys accepts every new key: only "
+        "for a network in which every machine is yours.",
         fatal=candidate.named,
     )
 
 
-def _keys(candidate: Candidate) -> list[str]:
+def _format_keys(candidate: Candidate) -> list[str]:
     return [f"{key.split()[0]} {ssh_scan.fingerprint(key)}" for key in candidate.host_keys]
 
 
-def _show_command(candidate: Candidate) -> str:
+def _make_keygen_command(candidate: Candidate) -> str:
     kind = candidate.host_keys[0].split()[0]
     return f"ssh-keygen -lf /etc/ssh/ssh_host_{_KEY_FILES.get(kind, 'ecdsa')}_key.pub"

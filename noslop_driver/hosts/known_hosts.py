@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The studio's own known_hosts: a host key is shown and accepted once, and from then on it is the only one.
+"""Manage the studio's own known_hosts: a host key is accepted once, and no other key is valid for the host later.
 
 Plain `ansible-playbook` reads the same file, through the SSH arguments in `group_vars/all/connection.yml`.
 """
@@ -23,8 +23,8 @@ _KEY = re.compile(r"(?:ssh|ecdsa|sk)-[a-z0-9@.-]+ [A-Za-z0-9+/=]+")
 
 
 @dataclass(frozen=True)
-class Sorted:
-    """Candidates by what is known of their keys."""
+class ClassifiedCandidates:
+    """Candidates by the state of their host keys."""
 
     pinned: list[Candidate]
     new: list[Candidate]
@@ -32,56 +32,56 @@ class Sorted:
 
 
 class KnownHosts:
-    """One known_hosts file. It need not exist yet."""
+    """A known_hosts file. It need not exist yet."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
-    def keys(self, address: str, port: int = SSH_PORT) -> list[str]:
-        """The keys pinned for a host, each `<type> <base64>`. Finds entries that were hashed as well.
+    def find_keys(self, address: str, port: int = SSH_PORT) -> list[str]:
+        """Return the keys pinned for a host, each `<type> <base64>`. Entries may be hashed.
 
         Raises:
             DriverError: OpenSSH's tools are missing.
         """
         if not self.path.exists():
             return []
-        command = ["ssh-keygen", "-F", _name(address, port), "-f", str(self.path)]
+        command = ["ssh-keygen", "-F", _format_host(address, port), "-f", str(self.path)]
         try:
-            found = subprocess.run(command, capture_output=True, text=True, check=False)
+            result = subprocess.run(command, capture_output=True, text=True, check=False)
         except FileNotFoundError as error:
-            told = (
+            message = (
                 "ssh-keygen is missing on this computer. Install OpenSSH's client (Debian: apt install openssh-client)."
             )
-            raise DriverError(told) from error
-        keys = [_KEY.search(line) for line in found.stdout.splitlines() if not line.startswith("#")]
+            raise DriverError(message) from error
+        keys = [_KEY.search(line) for line in result.stdout.splitlines() if not line.startswith("#")]
         return [key.group() for key in keys if key]
 
-    def sort(self, candidates: Sequence[Candidate]) -> Sorted:
-        """Tell known hosts from new ones.
+    def classify(self, candidates: Sequence[Candidate]) -> ClassifiedCandidates:
+        """Classify hosts by their keys: pinned, new, or without a key.
 
         Raises:
             PreflightError: a host shows another key than the one that was accepted.
         """
-        sorted_ = Sorted([], [], [])
+        classified = ClassifiedCandidates([], [], [])
         changed = []
         for candidate in candidates:
-            pinned = self.keys(candidate.address, candidate.port)
+            pinned = self.find_keys(candidate.address, candidate.port)
             if pinned and candidate.host_keys and not set(pinned) & set(candidate.host_keys):
-                changed.append(self._changed(candidate, pinned))
+                changed.append(self._explain_changed_key(candidate, pinned))
             elif pinned:
-                sorted_.pinned.append(candidate)
+                classified.pinned.append(candidate)
             elif candidate.host_keys:
-                sorted_.new.append(candidate)
+                classified.new.append(candidate)
             else:
-                sorted_.without_key.append(candidate)
+                classified.without_key.append(candidate)
         if changed:
             raise PreflightError("\n".join(changed))
-        return sorted_
+        return classified
 
     def accept(self, candidates: Sequence[Candidate]) -> None:
-        """Pin the keys of hosts that the user has said are his."""
+        """Pin the keys of hosts that the user has accepted."""
         lines = [
-            f"{_name(candidate.address, candidate.port)} {key}\n"
+            f"{_format_host(candidate.address, candidate.port)} {key}\n"
             for candidate in candidates
             for key in candidate.host_keys
         ]
@@ -91,20 +91,21 @@ class KnownHosts:
         with self.path.open("a", encoding="utf-8") as file:
             file.writelines(lines)
 
-    def _changed(self, candidate: Candidate, pinned: Sequence[str]) -> str:
-        name = _name(candidate.address, candidate.port)
+    def _explain_changed_key(self, candidate: Candidate, pinned: Sequence[str]) -> str:
+        name = _format_host(candidate.address, candidate.port)
         return (
             f"{candidate.address}: its SSH host key is not the one that was accepted before. "
-            f"Pinned: {_fingerprints(pinned)}; seen now: {_fingerprints(candidate.host_keys)}. "
+            f"Pinned: {_format_fingerprints(pinned)}; seen now: {_format_fingerprints(candidate.host_keys)}. "
             f"If this machine was installed anew, or another one has its address now, remove the old key with "
-            f"'ssh-keygen -R {name} -f {self.path}' and run this again. If not, somebody may stand between you and it."
+            f"'ssh-keygen -R {name} -f {self.path}' and run this again. If not, another machine may answer in its "
+            "place."
         )
 
 
-def _name(address: str, port: int) -> str:
-    """How known_hosts names a host (sshd(8), SSH_KNOWN_HOSTS FILE FORMAT)."""
+def _format_host(address: str, port: int) -> str:
+    """Return the form of a host in known_hosts (sshd(8), SSH_KNOWN_HOSTS FILE FORMAT)."""
     return address if port == SSH_PORT else f"[{address}]:{port}"
 
 
-def _fingerprints(keys: Sequence[str]) -> str:
+def _format_fingerprints(keys: Sequence[str]) -> str:
     return ", ".join(f"{ssh_scan.fingerprint(key)} ({key.split()[0]})" for key in keys)

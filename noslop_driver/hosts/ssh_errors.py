@@ -1,9 +1,9 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Why a host did not let us in: from what ssh, sudo and Ansible say to a problem with the next step.
+"""Explain why a login failed: turn the messages of ssh, sudo and Ansible into problems with the next step.
 
-The patterns are the words of OpenSSH (sshconnect2.c, sshconnect.c), sudo (its `sudoers` messages) and ansible-core
-(plugins/connection/ssh.py). What matches none is shown as it is.
+The patterns are messages of OpenSSH (sshconnect2.c, sshconnect.c), sudo (its `sudoers` messages) and ansible-core
+(plugins/connection/ssh.py). A message that matches none is shown as it is.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ class _Reason:
     todo: str
 
 
-# The first that matches counts; texts are formatted with host, address, port and user.
+# The first match counts; texts are formatted with host, address, port and user.
 _REASONS = (
     _Reason(
         "host_key_changed",
         r"REMOTE HOST IDENTIFICATION HAS CHANGED",
         "{host} shows another SSH host key than the one that was pinned",
-        "If it was installed anew, forget its old key: `ssh-keygen -f <studio>/.noslop/known_hosts -R {known_as}`, and "
-        "run again. If it was not, somebody may be in between: do not go on.",
+        "If it was installed anew, forget its old key: `ssh-keygen -f <studio>/.noslop/known_hosts -R {key_name}`, and "
+        "run again. If it was not, another machine may answer in its place: do not continue.",
     ),
     _Reason(
         "host_key_unknown",
@@ -40,9 +40,9 @@ _REASONS = (
     ),
     _Reason(
         "sudo_password_missing",
-        # The last one is what sudo-rs says to `sudo -n`.
+        # The last one is the message of sudo-rs for `sudo -n`.
         r"Missing \w+ password|a password is required|no password was provided|interactive authentication is required",
-        "{host} wants a password for sudo from {user}",
+        "sudo on {host} needs the password of {user}",
         "Give it with --ask-become-pass, or let {user} use sudo without one.",
     ),
     _Reason(
@@ -124,14 +124,14 @@ _PREFIX = (
 
 
 def explain(host: str, candidate: Candidate, user: str, message: str) -> Problem:
-    """Turn what Ansible said into a problem. It is fatal for a host that the user named."""
-    known_as = candidate.address if candidate.port == 22 else f"'[{candidate.address}]:{candidate.port}'"
+    """Return the problem for a message of Ansible. It is fatal for a host that the user named."""
+    key_name = candidate.address if candidate.port == 22 else f"'[{candidate.address}]:{candidate.port}'"
     names = {
-        "host": _who(host, candidate),
+        "host": _format_name(host, candidate),
         "address": candidate.address,
         "port": candidate.port,
         "user": user,
-        "known_as": known_as,
+        "key_name": key_name,
     }
     for reason in _REASONS:
         if re.search(reason.pattern, message):
@@ -145,35 +145,35 @@ def explain(host: str, candidate: Candidate, user: str, message: str) -> Problem
     return Problem(
         kind="failed",
         host=host,
-        what=f"{names['host']} could not be looked at: {_quote(message)}.",
-        todo=f"Try `ssh -p {candidate.port} {user}@{candidate.address}` and see what it says.",
+        what=f"The facts of {names['host']} could not be gathered: {_quote(message)}.",
+        todo=f"Try `ssh -p {candidate.port} {user}@{candidate.address}` and read its messages.",
         fatal=candidate.named,
     )
 
 
-def wants_sudo_password(message: str) -> bool:
-    """Return whether sudo failed for want of a password; sudo that speaks another language is taken to say so."""
+def is_sudo_password_missing(message: str) -> bool:
+    """Return whether sudo failed because it needs a password; any message in another language counts as that."""
     kind = next((reason.kind for reason in _REASONS if re.search(reason.pattern, message)), "")
     return kind == "sudo_password_missing" or (not kind and re.search(r"^sudo: ", message, re.MULTILINE) is not None)
 
 
-def silent(host: str, candidate: Candidate) -> Problem:
-    """A host of which the run said nothing at all."""
+def explain_silence(host: str, candidate: Candidate) -> Problem:
+    """Return the problem for a host of which the run had no event."""
     return Problem(
         kind="silent",
         host=host,
-        what=f"Ansible said nothing about {_who(host, candidate)}: the run ended before its turn.",
+        what=f"Ansible reported nothing about {_format_name(host, candidate)}: the run ended before.",
         todo="Run again; if it stays so, name this host alone (--host) and look at what Ansible prints.",
         fatal=candidate.named,
     )
 
 
-def _who(host: str, candidate: Candidate) -> str:
+def _format_name(host: str, candidate: Candidate) -> str:
     return host if host == candidate.address else f"{host} ({candidate.address})"
 
 
 def _quote(message: str, pattern: str = "") -> str:
-    """The line that says it, else all of them; without Ansible's own prefixes, cut to a readable length."""
+    """Return the line that matches, else all lines, without Ansible's prefixes and cut to a readable length."""
     lines = [line.strip() for line in message.splitlines() if line.strip()]
     line = next((line for line in lines if pattern and re.search(pattern, line)), "; ".join(lines) or "nothing")
     line = re.sub(_PREFIX, "", line).rstrip(".")

@@ -1,9 +1,9 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Asks for the sudo password where a member of the studio wants one and no flag gave it.
+"""Ask for the sudo password where a member of the studio needs one and no flag gave it.
 
-Whether one is wanted is tried with the inventory's own way of becoming root, before a phase begins: a password that is
-missing on one host of several must not end a run half-way.
+Before a phase begins, a playbook tries to become root in the way that the inventory configures: a password that is
+missing on one of several hosts must not end a run half-way.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
-from noslop_driver.ansible.events import Event, Status, message_of
+from noslop_driver.ansible.events import Event, Status, read_message
 from noslop_driver.ansible.runner import run_playbook
 from noslop_driver.cli.session import Session
 from noslop_driver.errors import UsageError
@@ -41,58 +41,58 @@ _PLAYBOOK = json.dumps(
 )
 
 
-def ask_where_wanted(session: Session, inventory: Path, limit: str | None = None) -> Session:
-    """Return a session that has the sudo password, where a member wants one and the session has none.
+def ask_where_needed(session: Session, inventory: Path, limit: str | None = None) -> Session:
+    """Return a session with the sudo password, if a member needs one and the session has none.
 
     Args:
-        session: what the command works with.
-        inventory: members, all of them agreed to.
+        session: the session of the command.
+        inventory: an inventory of members only, whose keys and roles the user has confirmed.
         limit: a host pattern.
 
     Raises:
-        UsageError: a host wants a password, and nobody can be asked.
-        KeyboardInterrupt: it was stopped.
+        UsageError: a host needs a password, and there is no terminal to ask on.
+        KeyboardInterrupt: the run was interrupted.
     """
     if session.secrets.become_password:
         return session
-    with session.terminal.out.status("Looking whether sudo wants a password"):
-        hosts = hosts_wanting_password(inventory, session.secrets, limit)
-    return ask(session, hosts) if hosts else session
+    with session.terminal.out.status("Checking whether sudo needs a password"):
+        hosts = find_hosts_needing_password(inventory, session.secrets, limit)
+    return ask_for_password(session, hosts) if hosts else session
 
 
-def ask(session: Session, hosts: Iterable[str]) -> Session:
-    """Return a session that has the password that these hosts want.
+def ask_for_password(session: Session, hosts: Iterable[str]) -> Session:
+    """Ask for the sudo password of these hosts, and return a session with it.
 
     Raises:
-        UsageError: nobody can be asked.
+        UsageError: there is no terminal to ask on.
     """
     terminal = session.terminal
     names = ", ".join(hosts)
-    if not terminal.may_ask_password:
+    if not terminal.can_ask_password:
         raise UsageError(
-            f"sudo wants a password on {names}, and {terminal.why_not}. Pass --become-pass-file FILE with the password "
-            "in a file, or let the account use sudo without one."
+            f"sudo needs a password on {names}, and {terminal.no_input_reason}. Pass --become-pass-file FILE with the "
+            "password in a file, or let the account use sudo without one."
         )
-    terminal.say(f"sudo wants a password on {names}.")
+    terminal.print(f"sudo needs a password on {names}.")
     password = ask_password("sudo password: ", "--ask-become-pass", "--become-pass-file", interactive=True)
     return replace(session, secrets=replace(session.secrets, become_password=password))
 
 
-def hosts_wanting_password(inventory: Path, secrets: Secrets, limit: str | None = None) -> list[str]:
-    """Return the hosts on which sudo refuses to work without a password; hosts that do not answer are not among them.
+def find_hosts_needing_password(inventory: Path, secrets: Secrets, limit: str | None = None) -> list[str]:
+    """Return the hosts on which sudo needs a password, without hosts that do not answer.
 
     Raises:
-        KeyboardInterrupt: it was stopped.
+        KeyboardInterrupt: the run was interrupted.
     """
-    wanting: list[str] = []
+    hosts: list[str] = []
 
     def follow(event: Event) -> None:
-        if event.kind == "failed" and ssh_errors.wants_sudo_password(message_of(event.result)):
-            wanting.append(event.host)
+        if event.kind == "failed" and ssh_errors.is_sudo_password_missing(read_message(event.result)):
+            hosts.append(event.host)
 
     with private_directory("noslop-sudo-") as private:
         playbook = write_private(private / "sudo.yml", _PLAYBOOK)
         outcome = run_playbook(playbook, inventory, on_event=follow, secrets=secrets, limit=limit)
     if outcome.status is Status.INTERRUPTED:
         raise KeyboardInterrupt
-    return sorted(wanting)
+    return sorted(hosts)

@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The text of an inventory's files, with comments for the person who edits them. Pure."""
+"""Render the files of an inventory, with comments for the user who edits them. Pure."""
 
 from __future__ import annotations
 
@@ -15,34 +15,34 @@ from noslop_driver.settings import studio_yml
 
 GROUPS: tuple[Role, ...] = get_args(Role)
 PYTHON = "/usr/bin/python3"
-"""The system's own Python on every supported system. It has the bindings for apt, which others that a search would
-find first (pyenv's, conda's) have not."""
+"""The system's own Python on every supported system. It has the bindings for apt; others that Ansible might detect
+first (pyenv's, conda's) do not."""
 
 _NO_FORWARDING = "-o ForwardAgent=no -o ForwardX11=no -o ClearAllForwardings=yes -o GSSAPIDelegateCredentials=no"
 _KEYS_ONLY = (
     "-o BatchMode=yes -o PreferredAuthentications=publickey -o PasswordAuthentication=no "
     "-o KbdInteractiveAuthentication=no -o GSSAPIAuthentication=no -o HostbasedAuthentication=no"
 )
-"""ssh_config(5), for hosts that were not agreed to yet: the person's own ~/.ssh/config may allow more."""
+"""ssh_config(5), for hosts that the user has not confirmed yet: the user's own ~/.ssh/config may allow more."""
 
 _GROUP_COMMENTS: dict[Role, str] = {
     "storage_server": "Keeps the shared directories on its disks.",
     "storage_clients": "Mount them over the network.",
     "ollama": "Run Ollama.",
     "comfyui": "Run ComfyUI.",
-    "backend": "Keeps the projects' files in order; best where the disks are.",
+    "backend": "Keeps the projects' files in order; best on the storage server.",
 }
 
 
 @dataclass(frozen=True)
 class Connection:
-    """How Ansible logs in, where that is the same for every host."""
+    """The login options that are the same for every host."""
 
     ssh_key: Path | None = None
 
 
 def render_hosts(plan: Plan, studio: str, hosts: Sequence[Host], *, local: bool) -> str:
-    """Write hosts and groups."""
+    """Render hosts and groups."""
     lines = [
         "---",
         f"# The hosts of the studio {studio}, and what each of them does. Edit it and deploy again:",
@@ -51,69 +51,74 @@ def render_hosts(plan: Plan, studio: str, hosts: Sequence[Host], *, local: bool)
         "  hosts:",
     ]
     for host in hosts:
-        lines.append(f"    {studio_yml.scalar(host.name)}:")
-        lines += [f"      {name}: {studio_yml.scalar(value)}" for name, value in _host_variables(host, local=local)]
+        lines.append(f"    {studio_yml.format_value(host.name)}:")
+        lines += [
+            f"      {name}: {studio_yml.format_value(value)}" for name, value in _list_host_variables(host, local=local)
+        ]
     lines.append("  children:")
     names = {host.name for host in hosts}
     for group in GROUPS:
-        found = [host.name for host in plan.members(group) if host.name in names]
+        members = [host.name for host in plan.members(group) if host.name in names]
         lines.append(f"    {group}:  # {_GROUP_COMMENTS[group]}")
-        lines.append("      hosts:" if found else "      hosts: {}")
-        lines += [f"        {studio_yml.scalar(name)}:" for name in found]
+        lines.append("      hosts:" if members else "      hosts: {}")
+        lines += [f"        {studio_yml.format_value(name)}:" for name in members]
     return "\n".join(lines) + "\n"
 
 
 def render_connection(connection: Connection, *, local: bool) -> str:
-    """Write how Ansible connects."""
+    """Render the variables of the connection."""
     lines = ["---", "# The system's own Python: it has the bindings for apt.", f"ansible_python_interpreter: {PYTHON}"]
     if local:
         return "\n".join(lines) + "\n"
     lines += [
-        "# Only the host keys that were accepted when a host was first seen are good (.noslop/known_hosts).",
+        "# Only host keys that the user has accepted are valid (.noslop/known_hosts).",
         "ansible_ssh_common_args: >-",
         """  -o 'UserKnownHostsFile="{{ inventory_dir }}/.noslop/known_hosts"'""",
         "  -o GlobalKnownHostsFile=/dev/null -o StrictHostKeyChecking=yes",
     ]
     if connection.ssh_key:
         path = str(connection.ssh_key.expanduser().absolute())
-        lines += ["# The private key that opens them.", f"ansible_ssh_private_key_file: {studio_yml.scalar(path)}"]
+        lines += [
+            "# The private key for these hosts.",
+            f"ansible_ssh_private_key_file: {studio_yml.format_value(path)}",
+        ]
     return "\n".join(lines) + "\n"
 
 
-def render_contacts(
-    contacts: Iterable[tuple[str, str, int]], user: str, ssh_key: Path | None, keys: Path, *, password: bool = False
+def render_bootstrap_inventory(
+    hosts: Iterable[tuple[str, str, int]], user: str, ssh_key: Path | None, known_hosts: Path, *, password: bool = False
 ) -> str:
-    """Write the inventory of a first contact: name, address and port of each host.
+    """Render the bootstrap inventory, for hosts that are no members yet: name, address and port of each host.
 
     Args:
-        contacts: hosts that are no members of a studio yet.
+        hosts: name, address and port of each host.
         user: the account to log in with.
-        ssh_key: the private key to log in with; None: what ssh itself would try.
-        keys: the known_hosts file with the keys that were accepted.
-        password: whether ssh may send a password. Without, a host is offered public keys and nothing else.
+        ssh_key: the private key to log in with; None: the default keys of ssh.
+        known_hosts: the known_hosts file with the keys that were accepted.
+        password: True if ssh may send a password. Otherwise it offers public keys only.
     """
-    ways = "" if password else f" {_KEYS_ONLY}"
+    authentication = "" if password else f" {_KEYS_ONLY}"
     variables: dict[str, Any] = {
         "ansible_user": user,
         "ansible_python_interpreter": PYTHON,
         "ansible_ssh_common_args": (
-            f"-o 'UserKnownHostsFile=\"{keys.absolute()}\"' -o GlobalKnownHostsFile=/dev/null "
-            f"-o StrictHostKeyChecking=yes {_NO_FORWARDING}{ways}"
+            f"-o 'UserKnownHostsFile=\"{known_hosts.absolute()}\"' -o GlobalKnownHostsFile=/dev/null "
+            f"-o StrictHostKeyChecking=yes {_NO_FORWARDING}{authentication}"
         ),
     }
     if ssh_key:
         variables["ansible_ssh_private_key_file"] = str(ssh_key.expanduser().absolute())
-    hosts = {name: {"ansible_host": address, "ansible_port": port} for name, address, port in contacts}
-    return json.dumps({"all": {"hosts": hosts, "vars": variables}}, indent=2)
+    entries = {name: {"ansible_host": address, "ansible_port": port} for name, address, port in hosts}
+    return json.dumps({"all": {"hosts": entries, "vars": variables}}, indent=2)
 
 
-def render_this_computer(name: str) -> str:
-    """Write the inventory of a first look at the computer that the driver runs on."""
+def render_local_bootstrap_inventory(name: str) -> str:
+    """Render the bootstrap inventory of the computer that the driver runs on."""
     variables = {"ansible_connection": "local", "ansible_python_interpreter": PYTHON}
     return json.dumps({"all": {"hosts": {name: variables}}}, indent=2)
 
 
-def _host_variables(host: Host, *, local: bool) -> list[tuple[str, Any]]:
+def _list_host_variables(host: Host, *, local: bool) -> list[tuple[str, Any]]:
     if local:
         return [("ansible_connection", "local"), ("ansible_host", host.address), ("noslop_address", host.address)]
     return [

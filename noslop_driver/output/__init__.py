@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Show runs and ask questions at the terminal.
+"""Print runs and ask questions at the terminal.
 
-Owns what is printed. May write to the terminal. Never runs anything.
+Owns all output. May write to the terminal. Never runs anything.
 """

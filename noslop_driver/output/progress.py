@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Shows a run while it runs: a live table on a terminal, plain lines elsewhere, both from the same events."""
+"""Show the progress of a run: a live table on a terminal, plain lines elsewhere, both from the same events."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from noslop_driver.ansible.events import Event, Failure, Outcome, Status
 from noslop_driver.output.terminal import Terminal
 
 Advice = Callable[[Failure], str]
-"""What to do about a failure, in a sentence; empty when nothing is known."""
+"""Returns the next step after a failure, as a sentence; empty for none."""
 
-_SAYING = ("ansible.builtin.debug", "debug")
+_DEBUG_ACTIONS = ("ansible.builtin.debug", "debug")
 _STYLES = {"changed": "yellow", "failed": "red", "unreachable": "red", "running": "cyan"}
 _MARKS = {
     Status.OK: "[green]✓[/]",
@@ -35,7 +35,7 @@ _MARKS = {
 
 @dataclass
 class _Row:
-    """How far one host has come in this phase."""
+    """The progress of one host in this phase."""
 
     task: str = ""
     state: str = ""
@@ -46,75 +46,77 @@ class _Row:
 
 
 @dataclass
-class Report:
-    """One run of playbooks, phase by phase."""
+class Progress:
+    """The progress of a run, phase by phase."""
 
     terminal: Terminal
     advice: Advice = lambda _failure: ""
     _title: str = ""
     _task: str = ""
-    _begun: float = 0.0
+    _started: float = 0.0
     _rows: dict[str, _Row] = field(default_factory=dict)
-    _said: set[str] = field(default_factory=set)
+    _shown_messages: set[str] = field(default_factory=set)
     _live: Live | None = None
 
     @property
     def _console(self) -> Console:
         return self.terminal.out
 
-    def begin(self, title: str) -> None:
-        """A phase starts."""
-        self._title, self._task, self._begun, self._rows = title, "", time.monotonic(), {}
+    def start_phase(self, title: str) -> None:
+        """Start a phase."""
+        self._title, self._task, self._started, self._rows = title, "", time.monotonic(), {}
         if self._console.is_terminal:
-            self._live = Live(get_renderable=self._table, console=self._console, refresh_per_second=8, transient=True)
+            self._live = Live(
+                get_renderable=self._render_table, console=self._console, refresh_per_second=8, transient=True
+            )
             self._live.start()
         else:
-            self.terminal.say(title)
+            self.terminal.print(title)
 
-    def event(self, event: Event) -> None:
-        """Something happened on a host."""
-        self._follow(event)
+    def show_event(self, event: Event) -> None:
+        """Show an event of the phase."""
+        self._update_rows(event)
         if self._live is None:
-            self._print(event)
+            self._print_event(event)
         message = event.result.get("msg")
-        if event.kind == "ok" and event.action in _SAYING and isinstance(message, str) and message.strip():
-            self._say(event.host, message.strip())
+        if event.kind == "ok" and event.action in _DEBUG_ACTIONS and isinstance(message, str) and message.strip():
+            self._print_message_once(event.host, message.strip())
 
-    def end(self, outcome: Outcome) -> None:
-        """The phase is over: its summary, and every failure with what to do."""
+    def end_phase(self, outcome: Outcome) -> None:
+        """End the phase: print its summary, and every failure with the next step."""
         self.close()
         changed = sum(row.changed for row in self._rows.values())
         ok = sum(row.ok for row in self._rows.values())
-        took = _duration(time.monotonic() - self._begun)
-        counts = f"{_hosts(len(self._rows))}, {ok} ok, {changed} changed"
+        duration = _format_duration(time.monotonic() - self._started)
+        counts = f"{_format_host_count(len(self._rows))}, {ok} ok, {changed} changed"
         failed = len({failure.host for failure in outcome.failures})
         if failed:
             counts += f", failed on {failed}"
         word = "" if outcome.status is Status.OK else f" {outcome.status.value}:"
-        self.terminal.show(f"{_MARKS[outcome.status]} {escape(self._title)}:{word} {counts} ({took})")
+        self.terminal.print_markup(f"{_MARKS[outcome.status]} {escape(self._title)}:{word} {counts} ({duration})")
         for failure in outcome.failures:
-            self._show(failure)
+            self._print_failure(failure)
         if outcome.status is Status.ERROR:
-            self.terminal.show(f"[red]{escape(_indent(outcome.output))}[/]")
+            self.terminal.print_markup(f"[red]{escape(_indent(outcome.output))}[/]")
 
-    def note(self, text: str) -> None:
-        """A line of its own, above the table."""
-        self.terminal.show(f"[yellow]{escape(text)}[/]")
+    def print_note(self, text: str) -> None:
+        """Print a line above the live table."""
+        self.terminal.print_markup(f"[yellow]{escape(text)}[/]")
 
     def close(self) -> None:
-        """Take the live table away, whatever happened."""
+        """Remove the live table."""
         if self._live is not None:
             self._live.stop()
             self._live = None
 
-    def _follow(self, event: Event) -> None:
+    def _update_rows(self, event: Event) -> None:
         if event.kind == "task":
-            self._task = short(event.task)
+            self._task = shorten_task_name(event.task)
         if not event.host:
             return
         row = self._rows.setdefault(event.host, _Row())
         if event.kind == "start":
-            row.task, row.state, row.since = short(event.task), "running", time.monotonic()
+            row.task, row.state, row.since = shorten_task_name(event.task), "running", time.monotonic()
         elif event.kind in ("ok", "skipped") or (event.kind == "failed" and event.ignored):
             row.ok += event.kind != "skipped"
             row.changed += event.changed
@@ -123,18 +125,18 @@ class Report:
             row.failed += 1
             row.state = event.kind
 
-    def _print(self, event: Event) -> None:
-        where = f"  {event.host}: " if event.host else "  "
+    def _print_event(self, event: Event) -> None:
+        prefix = f"  {event.host}: " if event.host else "  "
         if event.kind == "task" and not event.task.startswith("Validating arguments"):
-            self.terminal.say(f"  {self._task}")
+            self.terminal.print(f"  {self._task}")
         elif event.changed:
-            self.terminal.say(f"  {where}changed")
+            self.terminal.print(f"  {prefix}changed")
         elif event.kind in ("failed", "unreachable") and not event.ignored:
-            self.terminal.say(f"  {where}{event.kind}")
+            self.terminal.print(f"  {prefix}{event.kind}")
         elif event.kind == "retry":
-            self.terminal.say(f"  {where}trying again")
+            self.terminal.print(f"  {prefix}trying again")
 
-    def _table(self) -> RenderableType:
+    def _render_table(self) -> RenderableType:
         table = Table(box=None, padding=(0, 2, 0, 0))
         for heading in ("host", "task", "ok", "changed", "failed"):
             counts = heading in ("ok", "changed", "failed")
@@ -143,32 +145,32 @@ class Report:
         now = time.monotonic()
         for host, row in sorted(self._rows.items()):
             style = _STYLES.get(row.state, "")
-            doing = row.task
+            task = row.task
             if row.state == "running" and now - row.since > 10:
-                doing += f" ({_duration(now - row.since)})"
+                task += f" ({_format_duration(now - row.since)})"
             failed = f"[red]{row.failed}[/]" if row.failed else "0"
-            task = f"[{style}]{escape(doing)}[/]" if style else escape(doing)
-            table.add_row(escape(host), task, str(row.ok), str(row.changed), failed)
-        title = f"{escape(self._title)} [dim]{_duration(now - self._begun)}[/]"
+            cell = f"[{style}]{escape(task)}[/]" if style else escape(task)
+            table.add_row(escape(host), cell, str(row.ok), str(row.changed), failed)
+        title = f"{escape(self._title)} [dim]{_format_duration(now - self._started)}[/]"
         return Group(Spinner("dots", text=title), table) if self._rows else Spinner("dots", text=title)
 
-    def _say(self, host: str, message: str) -> None:
-        """What a role wants a person to know; of several hosts that say the same, the first."""
-        if message not in self._said:
-            self._said.add(message)
-            self.note(f"  {host}: {message}")
+    def _print_message_once(self, host: str, message: str) -> None:
+        """Print a message of a role for the user; if several hosts have the same message, only the first."""
+        if message not in self._shown_messages:
+            self._shown_messages.add(message)
+            self.print_note(f"  {host}: {message}")
 
-    def _show(self, failure: Failure) -> None:
-        kind = "cannot be reached" if failure.unreachable else f"failed: {short(failure.task)}"
-        self.terminal.show(f"  [red]{escape(failure.host)} {escape(kind)}[/]")
-        self.terminal.show(escape(_indent(failure.message)))
+    def _print_failure(self, failure: Failure) -> None:
+        kind = "cannot be reached" if failure.unreachable else f"failed: {shorten_task_name(failure.task)}"
+        self.terminal.print_markup(f"  [red]{escape(failure.host)} {escape(kind)}[/]")
+        self.terminal.print_markup(escape(_indent(failure.message)))
         advice = self.advice(failure)
         if advice:
-            self.terminal.show(f"    [bold]→[/] {escape(advice)}")
+            self.terminal.print_markup(f"    [bold]→[/] {escape(advice)}")
 
 
-def show_checks(checks: Sequence[Check], terminal: Terminal) -> None:
-    """A table of hosts and areas, then every check that did not pass with what to do, then what is worth reading."""
+def print_checks(checks: Sequence[Check], terminal: Terminal) -> None:
+    """Print a table of hosts and areas, then every failed check with the next step, then notes."""
     areas = list(dict.fromkeys(parse_area(check["check"]) for check in checks))
     table = Table(title="Checks", title_justify="left", box=None, padding=(0, 2, 0, 0))
     table.add_column("host")
@@ -177,28 +179,30 @@ def show_checks(checks: Sequence[Check], terminal: Terminal) -> None:
     for host in dict.fromkeys(check["host"] for check in checks):
         cells = []
         for area in areas:
-            own = [check for check in checks if check["host"] == host and parse_area(check["check"]) == area]
-            failed = sum(not check["ok"] for check in own)
-            passed = f"[green]✓ {len(own)}[/]" if own else ""
-            cells.append(f"[red]✗ {failed} of {len(own)}[/]" if failed else passed)
+            cell_checks = [check for check in checks if check["host"] == host and parse_area(check["check"]) == area]
+            failed = sum(not check["ok"] for check in cell_checks)
+            passed = f"[green]✓ {len(cell_checks)}[/]" if cell_checks else ""
+            cells.append(f"[red]✗ {failed} of {len(cell_checks)}[/]" if failed else passed)
         table.add_row(escape(host), *cells)
     terminal.out.print(table)
     for hosts, check in reports.merge_hosts(check for check in checks if not check["ok"]):
-        terminal.show(f"[red]✗ {escape(', '.join(hosts))}: {escape(_check_name(check))}[/]")
-        terminal.show(f"    seen:     {escape(check['seen'])}")
-        terminal.show(f"    expected: {escape(check['expected'])}")
-        terminal.show(f"    [bold]→[/] {escape(check['todo'])}")
+        terminal.print_markup(f"[red]✗ {escape(', '.join(hosts))}: {escape(_format_check_name(check))}[/]")
+        terminal.print_markup(f"    seen:     {escape(check['seen'])}")
+        terminal.print_markup(f"    expected: {escape(check['expected'])}")
+        terminal.print_markup(f"    [bold]→[/] {escape(check['todo'])}")
     for hosts, check in reports.merge_hosts(check for check in checks if is_note(check)):
-        seen = check["seen"].removeprefix(NOTE)
-        terminal.show(f"[yellow]Note:[/] {escape(', '.join(hosts))}: {escape(_check_name(check))}: {escape(seen)}")
+        note = check["seen"].removeprefix(NOTE)
+        terminal.print_markup(
+            f"[yellow]Note:[/] {escape(', '.join(hosts))}: {escape(_format_check_name(check))}: {escape(note)}"
+        )
 
 
-def _check_name(check: Check) -> str:
+def _format_check_name(check: Check) -> str:
     return f"{check['check']} ({check['share']})" if check["share"] else str(check["check"])
 
 
-def short(task: str) -> str:
-    """A task's name without the collection's, which they all have."""
+def shorten_task_name(task: str) -> str:
+    """Return a task's name without the name of the collection, which all tasks have."""
     return task.removeprefix("noslop.studio.")
 
 
@@ -206,10 +210,10 @@ def _indent(text: str) -> str:
     return "\n".join(f"    {line}" for line in text.splitlines())
 
 
-def _hosts(count: int) -> str:
+def _format_host_count(count: int) -> str:
     return "1 host" if count == 1 else f"{count} hosts"
 
 
-def _duration(seconds: float) -> str:
+def _format_duration(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes} min {rest:02} s" if minutes else f"{rest} s"

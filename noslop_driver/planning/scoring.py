@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a host can do, in numbers: the capability score, and the room it has for the studio's directories. Pure."""
+"""Score hosts by their hardware, and compute their free space for the studio's directories. Pure."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from noslop_driver.models import Disk, Host, Wishes
+from noslop_driver.models import Disk, Host, StudioSettings
 
 GB = 10**9
-"""What `noslop_min_free_gb` counts in, as disks are sold; memory is told in GiB, as it is sold."""
+"""The unit of `noslop_min_free_gb` and of disk sizes. Memory is measured in GiB."""
 
 WEIGHTS = {"memory": 40, "gpu": 30, "cpu": 20, "disk": 10}
 
@@ -20,10 +20,10 @@ _NO_STORAGE = ("autofs", "tmpfs", "ramfs", "devtmpfs", "squashfs", "iso9660", "p
 
 
 @dataclass(frozen=True)
-class Room:
-    """The file systems that would hold the studio's directories on one host, and whether they have the room.
+class FreeSpace:
+    """The file systems that would hold the studio's directories on one host, and whether they have enough free space.
 
-    `enough` is "unknown" where the host did not say which file system a directory would lie on.
+    `enough` is "unknown" if the facts of the host do not have the file system of a directory.
     """
 
     disks: tuple[Disk, ...]
@@ -31,53 +31,52 @@ class Room:
 
     @property
     def free_bytes(self) -> int:
-        """Free bytes of all of them together."""
+        """Return the sum of the free bytes of these file systems."""
         return sum(disk.free_bytes for disk in self.disks)
 
     @property
-    def tightest(self) -> Disk | None:
-        """The one with the least free."""
+    def least_free(self) -> Disk | None:
+        """Return the file system with the least free space."""
         return min(self.disks, key=lambda disk: disk.free_bytes, default=None)
 
 
-def room_of(host: Host, wishes: Wishes) -> Room:
-    """Find where the shares would lie on `host`; each of these file systems must have the least free space wanted.
+def find_free_space(host: Host, settings: StudioSettings) -> FreeSpace:
+    """Return the file systems that would hold the shares on `host`; each needs the minimum of free space.
 
-    A share that is mounted there already from another host is no room of this one's own, unless the studio is to use
-    storage that exists.
+    A share that is mounted from another host does not count, unless the storage provider is `existing`.
     """
-    usable = [disk for disk in host.disks if _holds_data(disk, remote=wishes.storage_provider == "existing")]
-    found = [disk_of(share.path, usable) for share in wishes.shares()]
-    disks = tuple({disk.mount: disk for disk in found if disk}.values())
-    if any(disk.free_bytes < wishes.min_free_gb * GB for disk in disks):
-        return Room(disks, "no")
-    return Room(disks, "unknown" if None in found else "yes")
+    usable = [disk for disk in host.disks if _holds_data(disk, remote=settings.storage_provider == "existing")]
+    matches = [find_disk(share.path, usable) for share in settings.shares()]
+    disks = tuple({disk.mount: disk for disk in matches if disk}.values())
+    if any(disk.free_bytes < settings.min_free_gb * GB for disk in disks):
+        return FreeSpace(disks, "no")
+    return FreeSpace(disks, "unknown" if None in matches else "yes")
 
 
-def disk_of(path: str, disks: Iterable[Disk]) -> Disk | None:
-    """The file system that `path` would lie on: the one with the longest mount point above it."""
-    above = [disk for disk in disks if path == disk.mount or path.startswith(disk.mount.rstrip("/") + "/")]
-    return max(above, key=lambda disk: len(disk.mount), default=None)
+def find_disk(path: str, disks: Iterable[Disk]) -> Disk | None:
+    """Return the file system of `path`: the one with the longest mount point above it."""
+    candidates = [disk for disk in disks if path == disk.mount or path.startswith(disk.mount.rstrip("/") + "/")]
+    return max(candidates, key=lambda disk: len(disk.mount), default=None)
 
 
-def largest_disk(host: Host) -> Disk | None:
-    """The host's own file system with the most free space."""
+def find_largest_disk(host: Host) -> Disk | None:
+    """Return the host's own file system with the most free space."""
     local = [disk for disk in host.disks if _holds_data(disk, remote=False)]
     return max(local, key=lambda disk: (disk.free_bytes, disk.mount), default=None)
 
 
-def scores(hosts: Sequence[Host], wishes: Wishes) -> list[int]:
-    """Score each host from 0 to 100: memory 40, GPU memory 30, CPUs 20, free room for the shares 10.
+def score_hosts(hosts: Sequence[Host], settings: StudioSettings) -> list[int]:
+    """Score each host from 0 to 100: memory 40, GPU memory 30, CPUs 20, free space for the shares 10.
 
-    Each part is measured against the best host of this studio, since the score only ever chooses between these
-    hosts: fixed sizes would age, and everything above them would look alike. What is not known counts as nothing.
+    Each part is relative to the best host of this studio, because the score only compares these hosts: fixed sizes
+    would age, and all hosts above them would get the same score. An unknown size counts as zero.
     """
     amounts = [
         {
             "memory": host.memory_mib or 0,
             "gpu": host.gpu_memory_mib,
             "cpu": host.cpus or 0,
-            "disk": room_of(host, wishes).free_bytes,
+            "disk": find_free_space(host, settings).free_bytes,
         }
         for host in hosts
     ]
@@ -88,8 +87,8 @@ def scores(hosts: Sequence[Host], wishes: Wishes) -> list[int]:
     ]
 
 
-def in_words(host: Host) -> str:
-    """The host in half a line."""
+def describe_hardware(host: Host) -> str:
+    """Return the host's memory, CPUs and usable GPUs as text."""
     memory = f"{host.memory_mib / 1024:.0f} GiB memory" if host.memory_mib else "memory not known"
     cpus = f"{host.cpus} CPU{'s' if host.cpus > 1 else ''}" if host.cpus else "CPUs not known"
     cards = [gpu for gpu in host.gpus if gpu.usable]
@@ -97,8 +96,8 @@ def in_words(host: Host) -> str:
     return f"{memory}, {cpus}, {gpus or 'no usable GPU'}"
 
 
-def gb(size_bytes: float) -> str:
-    """A size on disk for a person: `0.4 GB`, `12 GB`, `1.8 TB`."""
+def format_gb(size_bytes: float) -> str:
+    """Return a size on disk as text: `0.4 GB`, `12 GB`, `1.8 TB`."""
     if size_bytes >= 1000 * GB:
         return f"{size_bytes / (1000 * GB):.1f} TB"
     return f"{size_bytes / GB:.0f} GB" if size_bytes >= 10 * GB else f"{size_bytes / GB:.1f} GB"

@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Shows a plan with its reasons, lets the user change it, and asks for his yes before anything happens."""
+"""Print a plan with its reasons, let the user edit it, and ask for their confirmation."""
 
 from __future__ import annotations
 
@@ -10,64 +10,66 @@ from ansible_collections.noslop.studio.plugins.module_utils import studio
 from rich.markup import escape
 from rich.table import Table
 
-from noslop_driver.models import Host, Plan, Wishes
+from noslop_driver.models import Host, Plan, StudioSettings
 from noslop_driver.output.terminal import Terminal
-from noslop_driver.settings.merge import SERVICES, ask, parse_roles
+from noslop_driver.settings.merge import SERVICES, ask_settings, parse_roles
 
-_ROLE_WORDS = {"storage_server": "storage server", "storage_clients": "storage client"}
+_ROLE_LABELS = {"storage_server": "storage server", "storage_clients": "storage client"}
 
 
-def show(plan: Plan, terminal: Terminal) -> None:
-    """Print who becomes what and why, where the storage lies, and every problem."""
+def print_plan(plan: Plan, terminal: Terminal) -> None:
+    """Print the roles with their reasons, the storage, and every problem."""
     hosts = {host.name: host for host in plan.hosts}
     table = Table(title="Who does what", title_justify="left", box=None, padding=(0, 2, 0, 0))
-    for heading in ("host", "address", "system", "CPUs", "memory", "GPUs", "score", "does"):
+    for heading in ("host", "address", "system", "CPUs", "memory", "GPUs", "score", "roles"):
         table.add_column(heading, justify="right" if heading in ("CPUs", "memory", "score") else "left")
     for proposal in plan.proposals:
         host = hosts[proposal.host]
-        does = ", ".join(_ROLE_WORDS.get(role, role) for role in proposal.roles)
+        roles = ", ".join(_ROLE_LABELS.get(role, role) for role in proposal.roles)
         table.add_row(
             escape(host.name),
             escape(host.address),
             escape(f"{host.os} {host.os_version}".strip() or "?"),
             str(host.cpus or "?"),
             f"{host.memory_mib / 1024:.0f} GiB" if host.memory_mib else "?",
-            escape(_gpus(host)),
+            escape(_format_gpus(host)),
             str(proposal.score),
-            does or "nothing",
+            roles or "nothing",
         )
     if plan.proposals:
         terminal.out.print(table)
     for proposal in plan.proposals:
-        terminal.say(f"{proposal.host}:")
+        terminal.print(f"{proposal.host}:")
         for reason in proposal.reasons:
-            terminal.say(f"  - {reason}")
-    terminal.say(f"Storage ({plan.wishes.storage_provider}), the same paths on every host:")
-    for share in plan.wishes.shares():
-        terminal.say(f"  {share.name}: {share.path}")
-    opened = ", ".join(plan.wishes.allowed_networks)
-    if not plan.wishes.firewall_enabled:
-        opened = "nobody but programs on the same host (the firewall is off)"
-    terminal.say(f"Ollama and ComfyUI answer the studio's hosts{' and ' + opened if opened else ''}.")
-    if plan.wishes.allowed_networks and plan.wishes.firewall_enabled:
-        terminal.show(f"[yellow]Note:[/] {opened} in noslop_allowed_networks: {studio.OPEN_NETWORK}")
+            terminal.print(f"  - {reason}")
+    terminal.print(f"Storage ({plan.settings.storage_provider}), the same paths on every host:")
+    for share in plan.settings.shares():
+        terminal.print(f"  {share.name}: {share.path}")
+    opened = ", ".join(plan.settings.allowed_networks)
+    if not plan.settings.firewall_enabled:
+        opened = "only programs on the same host (the firewall is off)"
+    terminal.print(f"Ollama and ComfyUI answer the studio's hosts{' and ' + opened if opened else ''}.")
+    if plan.settings.allowed_networks and plan.settings.firewall_enabled:
+        terminal.print_markup(f"[yellow]Note:[/] {opened} in noslop_allowed_networks: {studio.OPEN_NETWORK}")
     for problem in plan.problems:
         style, word = ("bold red", "Problem") if problem.fatal else ("yellow", "Note")
-        terminal.show(f"[{style}]{word}:[/] {escape(problem.what)}")
-        terminal.show(f"  [bold]→[/] {escape(problem.todo)}")
+        terminal.print_markup(f"[{style}]{word}:[/] {escape(problem.what)}")
+        terminal.print_markup(f"  [bold]→[/] {escape(problem.todo)}")
 
 
-def agree(plan: Plan, remake: Callable[[Wishes], Plan], terminal: Terminal, question: str) -> Plan | None:
-    """Ask whether to go on, and let the plan be changed until the answer is yes or no.
+def confirm_or_edit(
+    plan: Plan, replan: Callable[[StudioSettings], Plan], terminal: Terminal, question: str
+) -> Plan | None:
+    """Ask for confirmation, and let the user edit the plan until the answer is yes or no.
 
     Args:
-        plan: what was shown.
-        remake: makes a plan of other wishes.
-        terminal: where to ask.
-        question: what is about to happen.
+        plan: the plan that was printed.
+        replan: returns a plan for other settings.
+        terminal: the terminal to ask on.
+        question: the question to confirm.
 
     Returns:
-        The plan as agreed, or None for a no.
+        The confirmed plan, or None for a no.
     """
     if terminal.yes:
         return plan
@@ -78,40 +80,40 @@ def agree(plan: Plan, remake: Callable[[Wishes], Plan], terminal: Terminal, ques
             return plan
         if answer == "no":
             return None
-        plan = remake(edit(plan, terminal))
-        show(plan, terminal)
+        plan = replan(edit_settings(plan, terminal))
+        print_plan(plan, terminal)
 
 
-def edit(plan: Plan, terminal: Terminal) -> Wishes:
-    """Ask who is the storage server, what runs where, and for the storage settings."""
+def edit_settings(plan: Plan, terminal: Terminal) -> StudioSettings:
+    """Ask for the storage server, the services of each host, and the storage settings."""
     names = [host.name for host in plan.hosts]
-    wishes = plan.wishes
+    settings = plan.settings
     if len(names) > 1:
         server = terminal.choose("Storage server", names, flag="--server", default=plan.server or names[0])
-        wishes = wishes.changed(server=server)
+        settings = settings.replace(server=server)
     roles = {proposal.host: proposal.roles for proposal in plan.proposals}
-    chosen = {}
+    services = {}
     for name in names:
-        has = [role for role in SERVICES if role in roles[name]]
+        present = [role for role in SERVICES if role in roles[name]]
         answer = terminal.ask(
             f"Services of {name} ({', '.join(SERVICES)}, or none)",
             flag=f"--role {name}=...",
-            default=", ".join(has) or "none",
-            check=_wrong_roles,
+            default=", ".join(present) or "none",
+            check=_find_role_error,
         )
-        chosen[name] = parse_roles([f"{name}={answer}"])[name]
-    wishes = wishes.changed(roles=chosen)
+        services[name] = parse_roles([f"{name}={answer}"])[name]
+    settings = settings.replace(roles=services)
     if terminal.confirm("Change the storage settings?", default=False):
-        wishes = ask(wishes, terminal)
-    return wishes
+        settings = ask_settings(settings, terminal)
+    return settings
 
 
-def _wrong_roles(answer: str) -> str:
+def _find_role_error(answer: str) -> str:
     unknown = [name for name in answer.replace(",", " ").split() if name not in (*SERVICES, "none")]
     return f"There is no service {', '.join(unknown)}: {', '.join(SERVICES)}, or none." if unknown else ""
 
 
-def _gpus(host: Host) -> str:
+def _format_gpus(host: Host) -> str:
     cards = []
     for gpu in host.gpus:
         memory = f" {gpu.memory_mib / 1024:.0f} GiB" if gpu.memory_mib else ""

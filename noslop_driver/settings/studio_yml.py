@@ -1,8 +1,8 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""`group_vars/all/studio.yml`: the one file that a person edits. Written with comments, read back, and its schema.
+"""Render `group_vars/all/studio.yml`, the file that users edit, read it back, and make its JSON Schema.
 
-A wishes file (`--wishes`) has the same names, and `server` and `roles` beside them.
+A `--config` file has the same variables, and `server` and `roles`.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from ansible_collections.noslop.studio.plugins.module_utils import studio
 from pydantic import ValidationError
 
 from noslop_driver.errors import UsageError
-from noslop_driver.models import Wishes
+from noslop_driver.models import StudioSettings
 
 PREFIX = "noslop_"
-CHOICES = ("server", "roles")
-"""What a wishes file may say beside the variables: who does what, which an inventory says by its groups."""
+ROLE_SETTINGS = ("server", "roles")
+"""Settings of a `--config` file that are not variables, because the groups of an inventory have them."""
 
 SCHEMA_PATH = Path(__file__).with_name("schema.json")
 
-ABOUT: dict[str, str] = {
+DESCRIPTIONS: dict[str, str] = {
     "noslop_studio_id": "Tells this studio's directories from another's. Never change it.",
     "noslop_storage_root": "Where the shared directories lie, the same path on every host.",
     "noslop_ollama_models_dir": "Ollama's models.",
@@ -66,30 +66,30 @@ ABOUT: dict[str, str] = {
     "noslop_artifact_mirror": "Where downloads come from instead of the vendors' own addresses.",
     "noslop_firewall_enabled": "false: no rules are made, and the services listen on 127.0.0.1 only.",
 }
-"""Each variable in the words of the documentation: comments of the file and descriptions of the schema."""
+"""The description of each variable, for comments of the file and for the schema."""
 
 _PATHS = frozenset(studio.PATH_VARIABLES.values())
 
 
-def render(wishes: Wishes) -> str:
-    """Write the wishes as a file that explains itself."""
+def render(settings: StudioSettings) -> str:
+    """Render the settings as YAML with comments."""
     lines = [
         "---",
         "# What this studio is. Edit it and deploy again: the driver never writes over your changes.",
         "# yaml-language-server: $schema=../../.noslop/studio.schema.json",
     ]
-    derived = {studio.PATH_VARIABLES[share.name]: share.path for share in wishes.shares()}
-    for name, value in wishes.variables().items():
-        lines += ["", *_comment(ABOUT[name])]
+    derived_paths = {studio.PATH_VARIABLES[share.name]: share.path for share in settings.shares()}
+    for name, value in settings.variables().items():
+        lines += ["", *_wrap_comment(DESCRIPTIONS[name])]
         if value is None:
-            lines += [f"# {name}: {derived[name]}"]
+            lines += [f"# {name}: {derived_paths[name]}"]
         else:
-            lines += [f"{name}: {scalar(value)}"]
+            lines += [f"{name}: {format_value(value)}"]
     return "\n".join(lines) + "\n"
 
 
-def scalar(value: object) -> str:
-    """One value as YAML, on one line."""
+def format_value(value: object) -> str:
+    """Return a value as YAML on one line."""
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     text: str = yaml.safe_dump(value, default_flow_style=True, width=10**9, allow_unicode=True)
@@ -97,12 +97,12 @@ def scalar(value: object) -> str:
 
 
 def read(path: Path) -> dict[str, Any]:
-    """Read the wishes of a studio's file, or of a wishes file, under the names of `Wishes`.
+    """Read the settings in studio.yml or in a `--config` file, under the names of `StudioSettings`.
 
-    Values of other roles' variables are left alone. What is not in the file is not in the result.
+    Variables of single roles are ignored. The result has only settings that are in the file.
 
     Raises:
-        UsageError: it is no such file, or has a name that means nothing.
+        UsageError: the file cannot be read, or has an unknown name.
     """
     try:
         data = yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -114,48 +114,48 @@ def read(path: Path) -> dict[str, Any]:
         return {}
     if not isinstance(data, dict):
         raise UsageError(f"{path}: holds {type(data).__name__}, not names with values like `noslop_min_free_gb: 50`.")
-    found: dict[str, Any] = {}
+    settings: dict[str, Any] = {}
     for name, value in data.items():
-        if name in CHOICES:
-            found[name] = value
+        if name in ROLE_SETTINGS:
+            settings[name] = value
         elif name in studio.DEFAULTS:
             if _is_template(value):
                 raise UsageError(
-                    f"{path}: {name} is a template ({value}), which the driver cannot check before it knows the hosts. "
-                    "Write the value itself."
+                    f"{path}: {name} is a template ({value}), which the driver cannot check before the hosts are "
+                    "known. Write the value itself."
                 )
-            found[name.removeprefix(PREFIX)] = None if name in _PATHS and not value else value
+            settings[name.removeprefix(PREFIX)] = None if name in _PATHS and not value else value
         elif str(name).startswith(PREFIX):
-            raise UsageError(f"{path}: {name} means nothing. {suggest(str(name), studio.DEFAULTS)}")
-    return found
+            raise UsageError(f"{path}: {name} is not a setting of a studio. {suggest(str(name), studio.DEFAULTS)}")
+    return settings
 
 
-def suggest(name: str, known: Mapping[str, object]) -> str:
-    """Say what a mistyped name may have meant."""
-    near = difflib.get_close_matches(name, known, n=1)
-    return f"Did you mean {near[0]}?" if near else f"The names are: {', '.join(known)}."
+def suggest(name: str, names: Mapping[str, object]) -> str:
+    """Return a sentence with the nearest of `names`, or with all of them."""
+    matches = difflib.get_close_matches(name, names, n=1)
+    return f"Did you mean {matches[0]}?" if matches else f"The names are: {', '.join(names)}."
 
 
-def validate(values: Mapping[str, Any], source: str = "") -> Wishes:
-    """Make wishes of values that come from `source`.
+def validate(values: Mapping[str, Any], source: str = "") -> StudioSettings:
+    """Return the settings for values from `source`.
 
     Raises:
-        UsageError: one of them is not what it must be; the message names it.
+        UsageError: a value is invalid; the message names it.
     """
     try:
-        return Wishes.model_validate(dict(values))
+        return StudioSettings.model_validate(dict(values))
     except ValidationError as error:
         raise UsageError("\n".join(f"{source}: {line}" if source else line for line in _explain(error))) from error
 
 
-def schema() -> dict[str, Any]:
-    """The JSON Schema of the file, made from the model."""
-    model = Wishes.model_json_schema()
+def make_schema() -> dict[str, Any]:
+    """Return the JSON Schema of the file, made from the model."""
+    model = StudioSettings.model_json_schema()
     properties = {}
-    for variable, about in ABOUT.items():
+    for variable, description in DESCRIPTIONS.items():
         name = variable.removeprefix(PREFIX)
-        described = {key: value for key, value in model["properties"][name].items() if key != "title"}
-        properties[variable] = {"description": about, **described}
+        keywords = {key: value for key, value in model["properties"][name].items() if key != "title"}
+        properties[variable] = {"description": description, **keywords}
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "A NoSlop studio (group_vars/all/studio.yml)",
@@ -168,26 +168,26 @@ def schema() -> dict[str, Any]:
     }
 
 
-def schema_text() -> str:
-    """The schema as it stands in `settings/schema.json`."""
-    return json.dumps(schema(), indent=2) + "\n"
+def render_schema() -> str:
+    """Return the text of `settings/schema.json`."""
+    return json.dumps(make_schema(), indent=2) + "\n"
 
 
 def _explain(error: ValidationError) -> Iterator[str]:
     for problem in error.errors():
-        place = [str(part) for part in problem["loc"]]
-        known = set(Wishes.model_fields) - set(CHOICES)
-        name = ".".join([PREFIX + place[0] if place[0] in known else place[0], *place[1:]]) if place else ""
+        parts = [str(part) for part in problem["loc"]]
+        variables = set(StudioSettings.model_fields) - set(ROLE_SETTINGS)
+        name = ".".join([PREFIX + parts[0] if parts[0] in variables else parts[0], *parts[1:]]) if parts else ""
         message = problem["msg"].removeprefix("Value error, ")
-        given = "" if problem["type"] in ("missing", "value_error") else f" (not {problem['input']!r})"
-        yield ": ".join(part for part in (name, f"{message}{given}") if part)
+        invalid = "" if problem["type"] in ("missing", "value_error") else f" (not {problem['input']!r})"
+        yield ": ".join(part for part in (name, f"{message}{invalid}") if part)
 
 
 def _is_template(value: object) -> bool:
     return isinstance(value, str) and ("{{" in value or "{%" in value)
 
 
-def _comment(text: str) -> list[str]:
+def _wrap_comment(text: str) -> list[str]:
     lines = [""]
     for word in text.split():
         if len(lines[-1]) + len(word) > 100:
@@ -197,4 +197,4 @@ def _comment(text: str) -> list[str]:
 
 
 if __name__ == "__main__":
-    SCHEMA_PATH.write_text(schema_text(), encoding="utf-8")
+    SCHEMA_PATH.write_text(render_schema(), encoding="utf-8")

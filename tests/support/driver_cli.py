@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Runs the driver's command line, without a terminal and on one."""
+"""Run the driver's command line, without a terminal or on one."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ ROOT = Path(__file__).parents[2]
 
 @dataclass(frozen=True)
 class Done:
-    """How a command ended, and what it printed."""
+    """The exit code and the output of a command."""
 
     returncode: int
     stdout: str
@@ -34,8 +34,8 @@ def run(*words: str) -> Done:
     """Run the driver without a terminal."""
     out, err = io.StringIO(), io.StringIO()
     with (
-        Path(os.devnull).open(encoding="utf-8") as nobody,
-        _stdin(nobody),
+        Path(os.devnull).open(encoding="utf-8") as null,
+        _replace_stdin(null),
         contextlib.redirect_stdout(out),
         contextlib.redirect_stderr(err),
     ):
@@ -44,23 +44,23 @@ def run(*words: str) -> Done:
 
 
 def run_json(*words: str) -> tuple[dict[str, Any], Done]:
-    """Run it and read its result: standard output must be one JSON object and nothing else."""
+    """Run the driver with `--json` and parse its output, which must be one JSON object and nothing else."""
     done = run(*words, "--json")
-    found: dict[str, Any] = json.loads(done.stdout)
-    assert found["exit_code"] == done.returncode
-    assert found["ok"] is (done.returncode == 0)
-    return found, done
+    output: dict[str, Any] = json.loads(done.stdout)
+    assert output["exit_code"] == done.returncode
+    assert output["ok"] is (done.returncode == 0)
+    return output, done
 
 
-def on_terminal(*words: str) -> pexpect.spawn[str]:
-    """Start the driver on a terminal of its own."""
+def spawn_on_terminal(*words: str) -> pexpect.spawn[str]:
+    """Start the driver on a new terminal."""
     command = ["-m", "noslop_driver.cli.main", *words]
     environment = {**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT}/collections", "TERM": "xterm", "COLUMNS": "200"}
     return pexpect.spawn(sys.executable, command, env=environment, encoding="utf-8", timeout=60)
 
 
 @contextlib.contextmanager
-def _stdin(file: IO[str]) -> Iterator[None]:
+def _replace_stdin(file: IO[str]) -> Iterator[None]:
     before, sys.stdin = sys.stdin, file
     try:
         yield

@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Real SSH servers on loopback addresses, each with its own host key, for the tests of whatever speaks to hosts."""
+"""Start real SSH servers on loopback addresses, each with its own host key, for tests that connect to hosts."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ UsePAM no
 
 FAKE_SUDO = """\
 #!/bin/sh
-# Asks for a password as sudo(8) does, writes down what it gets, and runs the command.
+# Asks for a password as sudo(8) does, logs it, and runs the command.
 prompt=
 while [ $# -gt 0 ]; do
     case "$1" in
@@ -48,7 +48,7 @@ echo "$line" >> {log}
 [ "$line" = "{password}" ] || {{ echo "Sorry, try again." >&2; exit 1; }}
 exec "$@"
 """
-"""A sudo that wants a password from root too, whom the real one asks for none."""
+"""A sudo that asks root for a password too, unlike the real one."""
 
 
 @dataclass(frozen=True)
@@ -62,9 +62,9 @@ class SshServer:
     process: subprocess.Popen[str]
     user: str = field(default_factory=getpass.getuser)
     log: list[str] = field(default_factory=list)
-    """What it has said so far, a line each; grows while it runs."""
-    arrived: threading.Condition = field(default_factory=threading.Condition, repr=False)
-    """Notified of each line of the log."""
+    """The lines of its log so far."""
+    line_added: threading.Condition = field(default_factory=threading.Condition, repr=False)
+    """The condition that is notified of each line of the log."""
 
     @property
     def address(self) -> str:
@@ -72,32 +72,32 @@ class SshServer:
 
     @property
     def public_key(self) -> str:
-        """`<type> <base64>`."""
+        """Return the public host key as `<type> <base64>`."""
         return " ".join(self.host_key.with_suffix(".pub").read_text(encoding="ascii").split()[:2])
 
     @property
     def fingerprint(self) -> str:
-        """As ssh-keygen says it."""
+        """Return the fingerprint as ssh-keygen prints it."""
         shown = subprocess.run(["ssh-keygen", "-lf", self.host_key], capture_output=True, check=True, text=True).stdout
         return shown.split()[1]
 
     @property
     def host(self) -> str:
-        """`address:port`, as the driver's --host takes it."""
+        """Return `address:port`, the form of the driver's --host."""
         return f"{self.address}:{self.port}"
 
     def complete_log(self) -> list[str]:
-        """The log with all that was written before this call: a connection is made, and awaited in it."""
+        """Return the complete log until now: make a connection, and wait until it is in the log."""
         with socket.create_connection((self.address, self.port)) as mark:
             port = mark.getsockname()[1]
-            with self.arrived:
-                self.arrived.wait_for(lambda: any(f"port {port} on" in line for line in self.log))
+            with self.line_added:
+                self.line_added.wait_for(lambda: any(f"port {port} on" in line for line in self.log))
                 return list(self.log)
 
     def stop(self) -> None:
-        """End it, and the connections that it still serves (Ansible keeps its own open for minutes)."""
-        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
-        sessions = children.read_text(encoding="ascii").split() if children.exists() else []
+        """End the server and its open connections (Ansible keeps connections open for minutes)."""
+        session_list = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
+        sessions = session_list.read_text(encoding="ascii").split() if session_list.exists() else []
         self.process.terminate()
         self.process.wait()
         for session in sessions:
@@ -106,12 +106,12 @@ class SshServer:
 
 
 def sshd_path() -> str | None:
-    """The server's full path (it wants to be called by that); None where it is not installed."""
+    """Return the full path of sshd, which it must be started with; None if it is not installed."""
     return shutil.which("sshd", path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin")
 
 
 def free_port(*addresses: str) -> int:
-    """A TCP port that nothing listens on at any of `addresses`."""
+    """Return a TCP port that is free on all `addresses`."""
     while True:
         with socket.socket() as first:
             first.bind((addresses[0], 0))
@@ -129,14 +129,14 @@ def free_port(*addresses: str) -> int:
 
 
 def make_key(path: Path, kind: str = "ed25519") -> Path:
-    """A new key pair without a passphrase at `path` (unless one is there) and `path`.pub."""
+    """Make a key pair without a passphrase at `path` and `path`.pub, unless there is one."""
     if not path.exists():
         subprocess.run(["ssh-keygen", "-q", "-t", kind, "-N", "", "-C", "test", "-f", path], check=True)
     return path
 
 
 def fake_sudo(directory: Path, accepts: str = "none is right") -> Path:
-    """Make `directory`/sudo, which takes one password for right; returns the log of what it got."""
+    """Make `directory`/sudo, which accepts one password; return the log of the passwords it got."""
     directory.mkdir(parents=True, exist_ok=True)
     log = directory / "passwords"
     log.touch()
@@ -147,12 +147,12 @@ def fake_sudo(directory: Path, accepts: str = "none is right") -> Path:
 
 
 def with_path(directory: Path) -> str:
-    """The line of sshd_config that puts a directory before the others in PATH."""
+    """Return the line of sshd_config that puts a directory first in PATH."""
     return f"SetEnv PATH={directory}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
 def accept_any_key() -> list[str]:
-    """The lines of sshd_config with which whatever key is offered opens the account."""
+    """Return the lines of sshd_config that accept any key."""
     echo = shutil.which("echo")
     return [
         "AuthorizedKeysFile none",
@@ -163,7 +163,7 @@ def accept_any_key() -> list[str]:
 
 
 def claim_systemd(directory: Path) -> list[str]:
-    """The lines of sshd_config with which a host says that systemd runs it, whatever does."""
+    """Return the lines of sshd_config that make a host's facts claim systemd as service manager."""
     directory.mkdir(parents=True, exist_ok=True)
     program = directory / "claim_systemd"
     claim = 's/("ansible_service_mgr": )"[^"]*"/\\1"systemd"/'
@@ -174,7 +174,7 @@ def claim_systemd(directory: Path) -> list[str]:
 
 
 def ask_for_passwords() -> list[str]:
-    """The lines of sshd_config with which no key opens the account, and each password that is tried is in the log."""
+    """Return the lines of sshd_config that accept no key, and log each password that is tried."""
     return ["PubkeyAuthentication no", "PasswordAuthentication yes", "PermitRootLogin yes"]
 
 
@@ -189,14 +189,14 @@ def start(
 ) -> SshServer:
     """Start a server and wait until it listens on all `addresses`.
 
-    `options` are lines of sshd_config that win over `CONFIG`. A `directory` that an earlier server used keeps its
+    `options` are lines of sshd_config that override `CONFIG`. A `directory` that an earlier server used keeps its
     host key.
     """
     program = sshd_path()
     assert program, "sshd is not installed (Debian: apt install openssh-server)"
     assert all(address.startswith("127.") for address in addresses), "tests listen on loopback only"
     if os.geteuid() == 0:
-        Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)  # sshd run by root insists on it
+        Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)  # sshd needs it when run by root
     directory.mkdir(parents=True, exist_ok=True)
     host_key = make_key(directory / "host_key", key_type)
     shutil.copy(client_key.with_suffix(".pub"), directory / "authorized_keys")
@@ -217,6 +217,6 @@ def start(
 
 def _follow(lines: Iterable[str], server: SshServer) -> None:
     for line in lines:
-        with server.arrived:
+        with server.line_added:
             server.log.append(line)
-            server.arrived.notify_all()
+            server.line_added.notify_all()

@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Fixtures that several of the driver's tests share."""
+"""Define the fixtures of several tests."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from hypothesis import settings
 
 from tests.support import sshd
 
-# How long an example takes is not what these tests are about.
+# These tests do not measure time.
 settings.register_profile("noslop", deadline=None)
 settings.load_profile("noslop")
 
 
-# A shell that starts the tests in its background has SIGINT ignored, and every child would inherit that.
+# A shell ignores SIGINT in background jobs, and the processes that the tests start would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 class StartSshd(Protocol):
-    """Starts an SSH server on loopback addresses; it is stopped when the test ends."""
+    """A function that starts an SSH server on loopback addresses, which is stopped when the test ends."""
 
     def __call__(
         self,
@@ -38,13 +38,13 @@ class StartSshd(Protocol):
 
 @pytest.fixture(scope="session")
 def client_key(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A private key that every `sshd_server` lets in."""
+    """Return a private key that every `sshd_server` accepts."""
     return sshd.make_key(tmp_path_factory.mktemp("client") / "id_ed25519")
 
 
 @pytest.fixture
 def sshd_server(tmp_path: Path, client_key: Path) -> Iterator[StartSshd]:
-    """Call it for each server: `sshd_server("127.0.0.2", "127.0.0.3")`, by default on 127.0.0.1."""
+    """Return a function that starts a server: `sshd_server("127.0.0.2", "127.0.0.3")`, by default on 127.0.0.1."""
     if not sshd.sshd_path():
         pytest.skip("sshd is not installed (Debian: apt install openssh-server)")
     servers: list[sshd.SshServer] = []

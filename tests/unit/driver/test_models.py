@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The models: what enters is checked with a message for a person, and everything survives JSON."""
+"""Test that models reject invalid values with a message, and can be written as JSON and read back."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ import pytest
 from ansible_collections.noslop.studio.plugins.module_utils import studio
 from pydantic import ValidationError
 
-from noslop_driver.models import Candidate, Disk, Gpu, Host, Plan, Problem, Proposal, Wishes
+from noslop_driver.models import Candidate, Disk, Gpu, Host, Plan, Problem, Proposal, StudioSettings
 
-WISHES = Wishes(studio_id="test")
+SETTINGS = StudioSettings(studio_id="test")
 
 
-def test_the_defaults_are_the_collections() -> None:
-    variables = WISHES.variables()
+def test_defaults_are_those_of_the_collection() -> None:
+    variables = SETTINGS.variables()
     assert {name: variables[name] for name in studio.DEFAULTS if name != "noslop_studio_id"} == {
         name: value for name, value in studio.DEFAULTS.items() if name != "noslop_studio_id"
     }
-    assert WISHES.shares() == studio.shares({})
+    assert SETTINGS.shares() == studio.shares({})
 
 
-def test_a_directory_of_its_own_moves_one_share() -> None:
-    moved = WISHES.changed(storage_root="/data/noslop", media_cache_dir="/fast/cache")
+def test_directory_setting_moves_one_share() -> None:
+    moved = SETTINGS.replace(storage_root="/data/noslop", media_cache_dir="/fast/cache")
     paths = {share.name: share.path for share in moved.shares()}
     assert paths["media_cache"] == "/fast/cache"
     assert paths["projects"] == "/data/noslop/projects"
@@ -30,7 +30,7 @@ def test_a_directory_of_its_own_moves_one_share() -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    ("changes", "message"),
     [
         ({"studio_id": ""}, "studio_id"),
         ({"storage_root": "data"}, "noslop_storage_root: 'data' is not an absolute path"),
@@ -46,25 +46,25 @@ def test_a_directory_of_its_own_moves_one_share() -> None:
         ({"storage_rot": "/data"}, "Extra inputs are not permitted"),
     ],
 )
-def test_wishes_that_make_no_sense_are_refused(changes: dict[str, object], told: str) -> None:
+def test_invalid_settings_are_rejected(changes: dict[str, object], message: str) -> None:
     with pytest.raises(ValidationError) as refused:
-        WISHES.changed(**changes)
-    assert told in str(refused.value)
+        SETTINGS.replace(**changes)
+    assert message in str(refused.value)
 
 
-def test_allowed_networks_are_kept_in_canonical_form() -> None:
-    wishes = WISHES.changed(allowed_networks=["192.168.1.7/24", "10.0.0.5", "10.0.0.6/32", "fd00:0::/64"])
-    assert wishes.allowed_networks == ["192.168.1.0/24", "10.0.0.5", "10.0.0.6", "fd00::/64"]
+def test_allowed_networks_are_normalized() -> None:
+    settings = SETTINGS.replace(allowed_networks=["192.168.1.7/24", "10.0.0.5", "10.0.0.6/32", "fd00:0::/64"])
+    assert settings.allowed_networks == ["192.168.1.0/24", "10.0.0.5", "10.0.0.6", "fd00::/64"]
 
 
-def test_a_changed_wish_leaves_the_first_as_it_was() -> None:
-    assert WISHES.changed(server="render1").server == "render1"
-    assert WISHES.server is None
+def test_replace_returns_new_settings() -> None:
+    assert SETTINGS.replace(server="render1").server == "render1"
+    assert SETTINGS.server is None
     with pytest.raises(ValidationError, match="frozen"):
-        WISHES.server = "render1"  # type: ignore[misc] # what the test is about
+        SETTINGS.server = "render1"  # type: ignore[misc] # the assignment under test
 
 
-def test_only_cards_that_can_be_used_count() -> None:
+def test_gpu_memory_counts_usable_cards_only() -> None:
     cards = [
         Gpu(vendor="nvidia", name="one", memory_mib=1000, usable=True),
         Gpu(vendor="nvidia", name="two", memory_mib=None, usable=True),
@@ -73,7 +73,7 @@ def test_only_cards_that_can_be_used_count() -> None:
     assert Host(name="a", address="10.0.0.1", user="artist", gpus=cards).gpu_memory_mib == 1000
 
 
-def test_a_plan_survives_json() -> None:
+def test_plan_round_trips_through_json() -> None:
     host = Host(
         name="render1",
         address="10.0.0.1",
@@ -83,15 +83,16 @@ def test_a_plan_survives_json() -> None:
     )
     note = Problem(what="seen", todo="do", fatal=False)
     proposal = Proposal(host="render1", score=70, roles=["storage_server", "ollama"], reasons=["it is the only host"])
-    plan = Plan(hosts=[host], proposals=[proposal], server="render1", wishes=WISHES, problems=[note])
+    plan = Plan(hosts=[host], proposals=[proposal], server="render1", settings=SETTINGS, problems=[note])
     assert Plan.model_validate_json(plan.model_dump_json()) == plan
+    assert "wishes" in plan.model_dump(), "the key of records and `--json`"
     assert not plan.blocked
     assert plan.members("ollama") == [host]
     assert plan.members("backend") == []
     assert plan.model_copy(update={"problems": [Problem(what="seen", todo="do")]}).blocked
 
 
-def test_a_candidate_has_a_known_status_and_a_real_port() -> None:
+def test_candidate_rejects_unknown_status_and_invalid_port() -> None:
     with pytest.raises(ValidationError):
         Candidate.model_validate({"address": "10.0.0.1", "status": "maybe"})
     with pytest.raises(ValidationError):

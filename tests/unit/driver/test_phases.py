@@ -17,7 +17,17 @@ import pytest
 from noslop_driver.errors import ExitCode
 from noslop_driver.inventory.directory import Member
 from noslop_driver.output.terminal import Terminal
-from noslop_driver.phases import CONFIGURE, PREFLIGHT, SERVICES, STORAGE, TEARDOWN, VERIFY, Deployer, Phase, Result
+from noslop_driver.phases import (
+    CONFIGURE,
+    PREFLIGHT,
+    SERVICES,
+    STORAGE,
+    TEARDOWN,
+    VERIFY,
+    Phase,
+    PhaseRunner,
+    RunResult,
+)
 from noslop_driver.records import NODE_ENV, Record
 from noslop_driver.secrets import Secrets
 from tests.support.plays import local_inventory, write_playbook
@@ -31,23 +41,23 @@ CHECK = {
     "expected": "nfs4",
     "todo": "",
 }
-AGAIN = "noslop-driver deploy --inventory inventories/x"
+RETRY_COMMAND = "noslop-driver deploy --inventory inventories/x"
 
 
 def touch(path: Path) -> dict[str, object]:
     return {"name": f"make | {path.name}", "ansible.builtin.file": {"path": str(path), "state": "directory"}}
 
 
-def give_back(name: str, **result: object) -> dict[str, object]:
-    return {"name": name, "give_back": {"result": result}}
+def return_result(name: str, **result: object) -> dict[str, object]:
+    return {"name": name, "return_result": {"result": result}}
 
 
-def refuse(message: str = "no room") -> dict[str, object]:
-    return {"name": "look | Refuse", "ansible.builtin.fail": {"msg": message}}
+def fail(message: str = "no room") -> dict[str, object]:
+    return {"name": "check | Fail", "ansible.builtin.fail": {"msg": message}}
 
 
-class Rehearsal:
-    """Phases with the names and places of the real ones, and playbooks of a task or two."""
+class FakeDeployment:
+    """Phases with the names of the real ones, and playbooks of one or two tasks."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
@@ -58,43 +68,45 @@ class Rehearsal:
     def phase(self, real: Phase, *tasks: dict[str, Any]) -> Phase:
         return replace(real, playbook=str(write_playbook(self.directory / real.name, *tasks)))
 
-    def run(self, phases: Sequence[Phase], *, check: bool = False, limit: str | None = None) -> Result:
+    def run(self, phases: Sequence[Phase], *, check: bool = False, limit: str | None = None) -> RunResult:
         member = Member("one", "10.0.0.1", 22, "artist", frozenset(), {})
         self.record = Record(self.directory / "records", "deploy", Secrets())
-        deployer = Deployer(
+        runner = PhaseRunner(
             terminal=Terminal(no_input=True),
             inventory=self.inventory,
             members=[member],
             secrets=Secrets(),
             record=self.record,
-            again=AGAIN,
+            retry_command=RETRY_COMMAND,
             check=check,
             limit=limit,
-            release=str(write_playbook(self.directory / "release", touch(self.released), hosts="one")),
+            release_playbook=str(write_playbook(self.directory / "release", touch(self.released), hosts="one")),
         )
-        result = deployer.run(phases)
+        result = runner.run(phases)
         self.record.finish(int(result.code), result.message, "test")
         return result
 
-    def recorded(self, name: str) -> Any:  # noqa: ANN401 - whatever JSON there is
+    def read_record(self, name: str) -> Any:  # noqa: ANN401 - any JSON
         assert self.record
         return json.loads((self.record.path / name).read_text(encoding="utf-8"))
 
 
 @pytest.fixture
-def rehearsal(tmp_path: Path) -> Rehearsal:
-    return Rehearsal(tmp_path)
+def deployment(tmp_path: Path) -> FakeDeployment:
+    return FakeDeployment(tmp_path)
 
 
-def test_phases_run_in_order_and_leave_a_record(rehearsal: Rehearsal, tmp_path: Path) -> None:
+def test_phases_run_in_order_and_leave_a_record(deployment: FakeDeployment, tmp_path: Path) -> None:
     environment = base64.b64encode(b"NOSLOP_STUDIO_ID=abc\n").decode()
     report = {"ok": True, "checks": [{**CHECK, "host": "one"}, {**CHECK, "host": "two"}]}
-    result = rehearsal.run(
+    result = deployment.run(
         [
-            rehearsal.phase(PREFLIGHT, give_back("look | Report", report={"ok": True, "checks": [CHECK]})),
-            rehearsal.phase(STORAGE, touch(tmp_path / "made")),
-            rehearsal.phase(CONFIGURE, give_back("read | Read it back", source=NODE_ENV, content=environment)),
-            rehearsal.phase(VERIFY, {**give_back("report | Report", report=report), "run_once": True}),
+            deployment.phase(PREFLIGHT, return_result("check | Report checks", report={"ok": True, "checks": [CHECK]})),
+            deployment.phase(STORAGE, touch(tmp_path / "made")),
+            deployment.phase(
+                CONFIGURE, return_result("read | Read the environment file", source=NODE_ENV, content=environment)
+            ),
+            deployment.phase(VERIFY, {**return_result("report | Report checks", report=report), "run_once": True}),
         ]
     )
     assert (result.code, result.message) == (ExitCode.OK, "")
@@ -106,70 +118,76 @@ def test_phases_run_in_order_and_leave_a_record(rehearsal: Rehearsal, tmp_path: 
     ]
     assert result.phases[1]["hosts"]["one"]["changed"] + result.phases[1]["hosts"]["two"]["changed"] >= 1
     assert result.verification == report
-    assert rehearsal.recorded("verification.json") == report
-    assert rehearsal.record
-    assert (rehearsal.record.path / "nodes/two.env").read_text(encoding="utf-8") == "NOSLOP_STUDIO_ID=abc\n"
-    events = (rehearsal.record.path / "events.jsonl").read_text(encoding="utf-8").splitlines()
+    assert deployment.read_record("verification.json") == report
+    assert deployment.record
+    assert (deployment.record.path / "nodes/two.env").read_text(encoding="utf-8") == "NOSLOP_STUDIO_ID=abc\n"
+    events = (deployment.record.path / "events.jsonl").read_text(encoding="utf-8").splitlines()
     assert [json.loads(line)["phase"] for line in events] == sorted(
         (json.loads(line)["phase"] for line in events), key=["preflight", "storage", "configure", "verify"].index
     )
-    assert rehearsal.recorded("outcome.json")["ok"] is True
+    assert deployment.read_record("outcome.json")["ok"] is True
 
 
-def test_a_problem_in_preflight_changes_nothing(rehearsal: Rehearsal, tmp_path: Path) -> None:
-    result = rehearsal.run([rehearsal.phase(PREFLIGHT, refuse()), rehearsal.phase(STORAGE, touch(tmp_path / "made"))])
+def test_failed_preflight_changes_nothing(deployment: FakeDeployment, tmp_path: Path) -> None:
+    result = deployment.run([deployment.phase(PREFLIGHT, fail()), deployment.phase(STORAGE, touch(tmp_path / "made"))])
     assert result.code is ExitCode.PREFLIGHT
     assert not (tmp_path / "made").exists()
-    assert not rehearsal.released.exists()
-    for part in ("one (look | Refuse)", "two (look | Refuse)", "Not run: storage", "Nothing was changed", AGAIN):
+    assert not deployment.released.exists()
+    for part in (
+        "one (check | Fail)",
+        "two (check | Fail)",
+        "Not run: storage",
+        "Nothing was changed",
+        RETRY_COMMAND,
+    ):
         assert part in result.message
-    assert rehearsal.recorded("outcome.json")["exit_code"] == 3
-    failures = rehearsal.recorded("outcome.json")["phases"][0]["failures"]
+    assert deployment.read_record("outcome.json")["exit_code"] == 3
+    failures = deployment.read_record("outcome.json")["phases"][0]["failures"]
     assert sorted((failure["host"], failure["task"]) for failure in failures) == [
-        ("one", "look | Refuse"),
-        ("two", "look | Refuse"),
+        ("one", "check | Fail"),
+        ("two", "check | Fail"),
     ]
 
 
-def test_a_phase_that_fails_stops_the_later_ones_and_can_be_run_again(rehearsal: Rehearsal, tmp_path: Path) -> None:
-    on_two = {**refuse("the cable is out"), "when": "inventory_hostname == 'two' and not repaired | default(false)"}
+def test_failed_phase_stops_later_ones_and_can_be_run_again(deployment: FakeDeployment, tmp_path: Path) -> None:
+    on_two = {**fail("the cable is out"), "when": "inventory_hostname == 'two' and not repaired | default(false)"}
     phases = [
-        rehearsal.phase(STORAGE, touch(tmp_path / "first"), on_two),
-        rehearsal.phase(SERVICES, touch(tmp_path / "second")),
+        deployment.phase(STORAGE, touch(tmp_path / "first"), on_two),
+        deployment.phase(SERVICES, touch(tmp_path / "second")),
     ]
-    result = rehearsal.run(phases)
+    result = deployment.run(phases)
     assert result.code is ExitCode.FAILED
-    assert rehearsal.released.exists()
-    assert "two (look | Refuse)" in result.message
+    assert deployment.released.exists()
+    assert "two (check | Fail)" in result.message
     assert "one (" not in result.message
     assert "What is done stays done" in result.message
     assert not (tmp_path / "second").exists()
 
-    local_inventory(rehearsal.inventory, ["one", "two"], repaired=True)
-    again = rehearsal.run(phases)
+    local_inventory(deployment.inventory, ["one", "two"], repaired=True)
+    again = deployment.run(phases)
     assert again.code is ExitCode.OK
     assert sum(host["changed"] for host in again.phases[0]["hosts"].values()) == 0
     assert (tmp_path / "second").exists()
 
 
-def test_a_host_that_does_not_answer_has_its_own_exit_code(rehearsal: Rehearsal) -> None:
-    local_inventory(rehearsal.inventory, ["one"], ansible_connection="ssh", ansible_host="127.0.0.1", ansible_port=1)
-    result = rehearsal.run([rehearsal.phase(STORAGE, give_back("look"))])
+def test_unreachable_host_has_its_own_exit_code(deployment: FakeDeployment) -> None:
+    local_inventory(deployment.inventory, ["one"], ansible_connection="ssh", ansible_host="127.0.0.1", ansible_port=1)
+    result = deployment.run([deployment.phase(STORAGE, return_result("look"))])
     assert result.code is ExitCode.UNREACHABLE
     assert "one (unreachable)" in result.message
 
 
-def test_checks_that_did_not_pass_are_the_failure_and_not_the_task_that_says_so(
-    rehearsal: Rehearsal, capsys: pytest.CaptureFixture[str]
+def test_failed_checks_replace_the_failure_of_the_task_that_reports_them(
+    deployment: FakeDeployment, capsys: pytest.CaptureFixture[str]
 ) -> None:
     bad = {**CHECK, "host": "two", "ok": False, "seen": "a directory", "todo": "mount it"}
     report = {"ok": False, "checks": [CHECK, bad]}
-    result = rehearsal.run(
+    result = deployment.run(
         [
-            rehearsal.phase(
+            deployment.phase(
                 VERIFY,
-                {**give_back("report | Report", report=report), "run_once": True},
-                {**refuse("1 of 2 checks failed"), "run_once": True},
+                {**return_result("report | Report checks", report=report), "run_once": True},
+                {**fail("1 of 2 checks failed"), "run_once": True},
             )
         ]
     )
@@ -182,40 +200,41 @@ def test_checks_that_did_not_pass_are_the_failure_and_not_the_task_that_says_so(
     assert "1 of 2 checks failed" not in shown
 
 
-def test_a_task_that_fails_beside_the_checks_is_told_too(rehearsal: Rehearsal) -> None:
+def test_failed_task_besides_failed_checks_is_reported(deployment: FakeDeployment) -> None:
     report = {"ok": False, "checks": [{**CHECK, "ok": False, "todo": "x"}]}
-    broken = {**refuse("broken"), "name": "proof | Broken", "when": "inventory_hostname == 'two'"}
-    result = rehearsal.run([rehearsal.phase(VERIFY, broken, give_back("report | Report", report=report))])
-    assert "two (proof | Broken)" in result.message
+    broken = {**fail("broken"), "name": "verify | Fail", "when": "inventory_hostname == 'two'"}
+    result = deployment.run([deployment.phase(VERIFY, broken, return_result("report | Report checks", report=report))])
+    assert "two (verify | Fail)" in result.message
 
 
-def test_check_mode_changes_nothing_and_expects_no_proof(rehearsal: Rehearsal, tmp_path: Path) -> None:
+def test_check_mode_changes_nothing_and_ignores_checks(deployment: FakeDeployment, tmp_path: Path) -> None:
     bare = {"ok": False, "checks": [{**CHECK, "ok": False, "todo": "deploy"}]}
-    result = rehearsal.run(
-        [rehearsal.phase(STORAGE, touch(tmp_path / "made"), give_back("proof | Report", report=bare))], check=True
+    result = deployment.run(
+        [deployment.phase(STORAGE, touch(tmp_path / "made"), return_result("verify | Report checks", report=bare))],
+        check=True,
     )
     assert result.code is ExitCode.OK
     assert result.phases[0]["changed"] == 2
     assert not (tmp_path / "made").exists()
 
 
-def test_limit_is_passed_on(rehearsal: Rehearsal) -> None:
-    result = rehearsal.run([rehearsal.phase(STORAGE, give_back("look"))], limit="two")
+def test_limit_is_passed_to_ansible(deployment: FakeDeployment) -> None:
+    result = deployment.run([deployment.phase(STORAGE, return_result("look"))], limit="two")
     assert set(result.phases[0]["hosts"]) == {"two"}
 
 
-def test_a_playbook_that_ansible_cannot_run_is_told(rehearsal: Rehearsal) -> None:
-    result = rehearsal.run([replace(STORAGE, playbook="noslop.studio.no_such_playbook")])
+def test_missing_playbook_is_reported(deployment: FakeDeployment) -> None:
+    result = deployment.run([replace(STORAGE, playbook="noslop.studio.no_such_playbook")])
     assert result.code is ExitCode.FAILED
     assert "no_such_playbook" in result.message
 
 
-def test_what_a_teardown_left_is_listed_by_host(rehearsal: Rehearsal) -> None:
-    result = rehearsal.run([rehearsal.phase(TEARDOWN, give_back("remove", kept=["/etc/exports.d/mine.exports"]))])
+def test_kept_files_of_a_teardown_are_listed_by_host(deployment: FakeDeployment) -> None:
+    result = deployment.run([deployment.phase(TEARDOWN, return_result("remove", kept=["/etc/exports.d/mine.exports"]))])
     assert result.kept == {"one": ["/etc/exports.d/mine.exports"], "two": ["/etc/exports.d/mine.exports"]}
 
 
-def test_an_interrupt_ends_the_run_and_says_how_to_go_on(rehearsal: Rehearsal, tmp_path: Path) -> None:
+def test_interrupt_ends_the_run_with_the_command_to_continue(deployment: FakeDeployment, tmp_path: Path) -> None:
     fifo = tmp_path / "fifo"
     os.mkfifo(fifo)
     waiting = {"name": "Wait", "ansible.builtin.command": {"argv": ["sh", "-c", f"echo x > {fifo}; exec sleep 1000"]}}
@@ -226,12 +245,12 @@ def test_an_interrupt_ends_the_run_and_says_how_to_go_on(rehearsal: Rehearsal, t
 
     thread = threading.Thread(target=interrupt)
     thread.start()
-    result = rehearsal.run(
-        [rehearsal.phase(STORAGE, waiting), rehearsal.phase(SERVICES, touch(tmp_path / "second"))], limit="one"
+    result = deployment.run(
+        [deployment.phase(STORAGE, waiting), deployment.phase(SERVICES, touch(tmp_path / "second"))], limit="one"
     )
     thread.join()
     assert result.code is ExitCode.INTERRUPTED
     assert "Stopped in storage" in result.message
-    assert AGAIN in result.message
+    assert RETRY_COMMAND in result.message
     assert not (tmp_path / "second").exists()
-    assert rehearsal.recorded("outcome.json")["exit_code"] == 130
+    assert deployment.read_record("outcome.json")["exit_code"] == 130

@@ -1,4 +1,4 @@
-"""The wheel carries the collection, and both ways in work from it alone."""
+"""Test that the wheel contains the collection, and that driver and Ansible work from it alone."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ def installation(tmp_path_factory: pytest.TempPathFactory) -> Installation:
     return install(tmp_path_factory.mktemp("wheel"))
 
 
-def test_the_driver_starts(installation: Installation) -> None:
+def test_driver_starts(installation: Installation) -> None:
     done = installation.run("noslop-driver", "--help")
     assert done.returncode == 0, done.stderr
     for verb in ("discover", "plan", "deploy", "verify", "status", "teardown"):
         assert verb in done.stdout
 
 
-def test_ansible_finds_every_playbook_and_role_of_the_collection(installation: Installation) -> None:
+def test_ansible_loads_every_playbook_and_role_of_the_collection(installation: Installation) -> None:
     done = installation.run("ansible-playbook", "-i", "localhost,", "noslop.studio.site", "--list-tasks")
     assert done.returncode == 0, done.stderr
     for role in ("service_account", "nfs_server", "studio_firewall", "ollama", "comfyui", "node_env", "studio_backend"):
@@ -28,7 +28,7 @@ def test_ansible_finds_every_playbook_and_role_of_the_collection(installation: I
     assert done.returncode == 0, done.stderr
 
 
-def test_the_backends_wheel_travels_along(installation: Installation) -> None:
+def test_wheel_contains_the_wheel_of_the_backend(installation: Installation) -> None:
     wheel = "{{ lookup('noslop.studio.backend_wheel').path }}"
     done = installation.run("ansible", "localhost", "-m", "ansible.builtin.debug", "-a", f"msg={wheel}")
     assert done.returncode == 0, done.stderr
@@ -38,8 +38,8 @@ def test_the_backends_wheel_travels_along(installation: Installation) -> None:
     assert "noslop_backend/migrations/script.py.mako" in contents
 
 
-def test_the_driver_uses_the_collection_of_the_wheel(installation: Installation) -> None:
-    where = "import noslop_driver as d, ansible_collections.noslop.studio as c; print(d.__file__, *c.__path__)"
-    done = installation.run("python", "-c", where)
+def test_driver_imports_the_collection_of_the_wheel(installation: Installation) -> None:
+    program = "import noslop_driver as d, ansible_collections.noslop.studio as c; print(d.__file__, *c.__path__)"
+    done = installation.run("python", "-c", program)
     assert done.returncode == 0, done.stderr
     assert all(str(installation.bin.parent) in path for path in done.stdout.split())

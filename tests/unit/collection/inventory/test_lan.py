@@ -13,7 +13,7 @@ from typing import Any
 
 from tests.support.sshd import free_port
 from tests.unit.conftest import StartSshd
-from tests.unit.driver.hosts.test_discovery import listener
+from tests.unit.driver.hosts.test_discovery import run_listener
 
 ROOT = Path(__file__).parents[4]
 
@@ -134,10 +134,10 @@ def test_file_of_another_name_starts_no_scan(tmp_path: Path, sshd_server: StartS
 def test_server_greeting_is_never_a_template(tmp_path: Path) -> None:
     port = free_port("127.0.0.10")
     write(tmp_path, hosts=[f"127.0.0.10:{port}"])
-    with listener("127.0.0.10", port, b"SSH-2.0-{{ 6 * 7 }}\r\n"):
+    with run_listener("127.0.0.10", port, b"SSH-2.0-{{ 6 * 7 }}\r\n"):
         variables = inventory(tmp_path, "--host", "127.0.0.10")
     assert variables["noslop_lan_banner"] == "SSH-2.0-{{ 6 * 7 }}"
     shown = "ansible.builtin.debug", "-a", "msg={{ noslop_lan_banner }}"
-    with listener("127.0.0.10", port, b"SSH-2.0-{{ 6 * 7 }}\r\n"):
+    with run_listener("127.0.0.10", port, b"SSH-2.0-{{ 6 * 7 }}\r\n"):
         done = ansible(tmp_path, "ansible", "-i", "lan.noslop.yml", "lan", "-m", *shown)
     assert "SSH-2.0-{{ 6 * 7 }}" in done.stdout

@@ -26,26 +26,26 @@ CONFIG_LOOKUP = "{{ lookup('ansible.builtin.config', %r) }}"
 
 
 @pytest.fixture(autouse=True)
-def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No ansible.cfg is in the way, as with a driver that was installed."""
-    (tmp_path / "elsewhere").mkdir()
-    monkeypatch.chdir(tmp_path / "elsewhere")
+def _empty_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run in a directory without an ansible.cfg, as an installed driver does."""
+    (tmp_path / "empty").mkdir()
+    monkeypatch.chdir(tmp_path / "empty")
     monkeypatch.delenv("ANSIBLE_CONFIG", raising=False)
 
 
-def debug(message: str) -> dict[str, object]:
-    return {"name": "Say it", "ansible.builtin.debug": {"msg": message}}
+def debug_task(message: str) -> dict[str, object]:
+    return {"name": "Print a message", "ansible.builtin.debug": {"msg": message}}
 
 
-def command(*words: str, **keywords: object) -> dict[str, object]:
-    return {"name": "Run it", "ansible.builtin.command": {"argv": list(words)}, **keywords}
+def command_task(*words: str, **keywords: object) -> dict[str, object]:
+    return {"name": "Run a command", "ansible.builtin.command": {"argv": list(words)}, **keywords}
 
 
-def said(events: list[Event]) -> list[object]:
+def list_messages(events: list[Event]) -> list[object]:
     return [event.result["msg"] for event in events if event.kind == "ok" and "msg" in event.result]
 
 
-def test_defaults_are_those_of_the_checkout() -> None:
+def test_defaults_equal_the_ansible_cfg_of_the_checkout() -> None:
     checkout = configparser.ConfigParser(interpolation=None)
     checkout.read(ROOT / "ansible.cfg", encoding="utf-8")
     placed_by_each_run = {"defaults": {"collections_path", "fact_caching_connection"}}
@@ -60,27 +60,31 @@ def test_defaults_are_those_of_the_checkout() -> None:
     assert values == ANSIBLE_DEFAULTS
 
 
-def test_events_come_in_order_in_the_thread_that_asked(tmp_path: Path) -> None:
-    playbook = write_playbook(tmp_path, debug("hello"), command("true"))
-    seen: list[tuple[str, str]] = []
+def test_events_arrive_in_order_in_the_calling_thread(tmp_path: Path) -> None:
+    playbook = write_playbook(tmp_path, debug_task("hello"), command_task("true"))
+    observed: list[tuple[str, str]] = []
     threads = set()
 
     def follow(event: Event) -> None:
         threads.add(threading.current_thread())
-        seen.append((event.kind, event.host))
+        observed.append((event.kind, event.host))
 
     outcome = run_playbook(playbook, local_inventory(tmp_path / "inventory"), on_event=follow)
 
     on_host = [("task", ""), ("start", "here"), ("ok", "here")]
-    assert [entry for entry in seen if entry[0] != "warning"] == [("play", ""), *on_host, *on_host, ("stats", "")]
+    assert [entry for entry in observed if entry[0] != "warning"] == [("play", ""), *on_host, *on_host, ("stats", "")]
     assert threads == {threading.current_thread()}
     assert outcome.status is Status.OK
     assert (outcome.stats["here"].ok, outcome.stats["here"].changed, outcome.changed) == (2, 1, 1)
 
 
-def test_failures_have_host_task_and_message_and_leave_out_what_was_rescued(tmp_path: Path) -> None:
-    rescued = {"block": [command("false")], "rescue": [debug("rescued")], "when": "inventory_hostname == 'one'"}
-    ignored = command("false", ignore_errors=True)
+def test_failures_have_host_task_and_message_and_exclude_rescued_ones(tmp_path: Path) -> None:
+    rescued = {
+        "block": [command_task("false")],
+        "rescue": [debug_task("rescued")],
+        "when": "inventory_hostname == 'one'",
+    }
+    ignored = command_task("false", ignore_errors=True)
     failing = {
         "name": "Refuse",
         "ansible.builtin.fail": {"msg": "no {{ item }}"},
@@ -94,22 +98,22 @@ def test_failures_have_host_task_and_message_and_leave_out_what_was_rescued(tmp_
     assert outcome.status is Status.FAILED
     [failure] = outcome.failures
     assert (failure.host, failure.task, failure.unreachable) == ("two", "Refuse", False)
-    assert failure.message.splitlines() == ["a: no a", "c: no c"], "every item that failed is told"
+    assert failure.message.splitlines() == ["a: no a", "c: no c"], "every failed item is reported"
     assert outcome.stats["one"].rescued == 1
 
 
-def test_host_that_does_not_answer_is_unreachable(tmp_path: Path) -> None:
+def test_host_without_an_answer_is_unreachable(tmp_path: Path) -> None:
     inventory = local_inventory(
         tmp_path / "inventory", ansible_connection="ssh", ansible_host="127.0.0.1", ansible_port=1
     )
-    outcome = run_playbook(write_playbook(tmp_path, command("true")), inventory)
+    outcome = run_playbook(write_playbook(tmp_path, command_task("true")), inventory)
     assert outcome.status is Status.UNREACHABLE
     [failure] = outcome.failures
     assert failure.unreachable
     assert "Connection refused" in failure.message
 
 
-def test_playbook_that_ansible_cannot_read_is_told_in_its_words(tmp_path: Path) -> None:
+def test_invalid_playbook_is_an_error_with_the_output_of_ansible(tmp_path: Path) -> None:
     playbook = tmp_path / "broken.yml"
     playbook.write_text("- hosts: [", encoding="utf-8")
     outcome = run_playbook(playbook, local_inventory(tmp_path / "inventory"))
@@ -117,22 +121,22 @@ def test_playbook_that_ansible_cannot_read_is_told_in_its_words(tmp_path: Path) 
     assert "YAML" in outcome.output
 
 
-def test_ansible_is_found_beside_this_python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ansible_playbook_beside_this_python_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/usr/bin:/bin")
-    assert run_playbook(write_playbook(tmp_path, debug("x")), local_inventory(tmp_path / "inventory")).ok
+    assert run_playbook(write_playbook(tmp_path, debug_task("x")), local_inventory(tmp_path / "inventory")).ok
 
 
-def test_settings_without_ansible_cfg(tmp_path: Path) -> None:
+def test_defaults_apply_without_an_ansible_cfg(tmp_path: Path) -> None:
     names = ["DEFAULT_FORKS", "DEFAULT_GATHERING", "INJECT_FACTS_AS_VARS", "HOST_KEY_CHECKING", "COLLECTIONS_PATHS"]
-    playbook = write_playbook(tmp_path, *[debug(CONFIG_LOOKUP % name) for name in names])
+    playbook = write_playbook(tmp_path, *[debug_task(CONFIG_LOOKUP % name) for name in names])
     events: list[Event] = []
     assert run_playbook(playbook, local_inventory(tmp_path / "inventory"), on_event=events.append).ok
-    forks, gathering, inject, checking, collections = said(events)
+    forks, gathering, inject, checking, collections = list_messages(events)
     assert (str(forks), gathering, str(inject), str(checking)) == ("25", "smart", "False", "True")
     assert str(ROOT / "collections") in str(collections)
 
 
-def test_ansible_cfg_of_the_directory_is_left_alone_but_keys_are_checked(
+def test_ansible_cfg_of_the_directory_applies_but_host_keys_are_checked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     project = tmp_path / "project"
@@ -140,19 +144,19 @@ def test_ansible_cfg_of_the_directory_is_left_alone_but_keys_are_checked(
     (project / "ansible.cfg").write_text("[defaults]\nforks = 3\nhost_key_checking = False\n", encoding="utf-8")
     monkeypatch.chdir(project)
     playbook = write_playbook(
-        tmp_path, debug(CONFIG_LOOKUP % "DEFAULT_FORKS"), debug(CONFIG_LOOKUP % "HOST_KEY_CHECKING")
+        tmp_path, debug_task(CONFIG_LOOKUP % "DEFAULT_FORKS"), debug_task(CONFIG_LOOKUP % "HOST_KEY_CHECKING")
     )
     events: list[Event] = []
     run_playbook(playbook, local_inventory(tmp_path / "inventory"), on_event=events.append)
-    assert [str(value) for value in said(events)] == ["3", "True"]
+    assert [str(value) for value in list_messages(events)] == ["3", "True"]
 
 
-def test_variables_limit_and_check_mode(tmp_path: Path) -> None:
+def test_variables_limit_and_check_mode_are_passed_to_ansible(tmp_path: Path) -> None:
     target = tmp_path / "made"
     playbook = write_playbook(
         tmp_path,
-        debug("{{ greeting }}"),
-        {"name": "Make it", "ansible.builtin.file": {"path": str(target), "state": "directory"}},
+        debug_task("{{ greeting }}"),
+        {"name": "Make a directory", "ansible.builtin.file": {"path": str(target), "state": "directory"}},
     )
     events: list[Event] = []
     outcome = run_playbook(
@@ -164,7 +168,7 @@ def test_variables_limit_and_check_mode(tmp_path: Path) -> None:
         check=True,
     )
     assert outcome.ok
-    assert said(events) == ['it\'s "quoted" {not} a $template']
+    assert list_messages(events) == ['it\'s "quoted" {not} a $template']
     assert set(outcome.stats) == {"two"}
     assert outcome.changed == 1
     assert not target.exists()
@@ -174,7 +178,7 @@ def test_facts_are_cached_with_the_studio(tmp_path: Path) -> None:
     inventory = local_inventory(tmp_path / "inventory")
     (inventory / ".noslop").mkdir()
     events: list[Event] = []
-    task = {"name": "Look", "ansible.builtin.setup": {"gather_subset": ["!all", "min"]}}
+    task = {"name": "Gather facts", "ansible.builtin.setup": {"gather_subset": ["!all", "min"]}}
     run_playbook(write_playbook(tmp_path, task), inventory, on_event=events.append)
     assert any("ansible_distribution" in event.result.get("ansible_facts", {}) for event in events)
     [cached] = (inventory / ".noslop/cache/facts").iterdir()
@@ -182,25 +186,25 @@ def test_facts_are_cached_with_the_studio(tmp_path: Path) -> None:
 
 
 def gathered_subsets() -> list[list[str]]:
-    """The subsets of facts that the collection's playbooks gather."""
-    found = []
+    """Return the subsets of facts that the collection's playbooks gather."""
+    subsets = []
     for path in (ROOT / "collections/ansible_collections/noslop/studio/playbooks").glob("*.yml"):
         for play in yaml.safe_load(path.read_text(encoding="utf-8")):
             assert play.get("gather_facts") is not True or "gather_subset" in play, path
-            found += [play["gather_subset"]] if play.get("gather_facts") else []
-            found += [
+            subsets += [play["gather_subset"]] if play.get("gather_facts") else []
+            subsets += [
                 task["ansible.builtin.setup"]["gather_subset"]
                 for task in play.get("tasks", [])
                 if "ansible.builtin.setup" in task
             ]
-    return found
+    return subsets
 
 
-def test_facts_of_the_playbooks_have_no_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_gathered_facts_exclude_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "hunter2")
     subsets = gathered_subsets()
     assert len(subsets) >= 3
-    tasks = [{"name": "Look", "ansible.builtin.setup": {"gather_subset": subset}} for subset in subsets]
+    tasks = [{"name": "Gather facts", "ansible.builtin.setup": {"gather_subset": subset}} for subset in subsets]
     inventory = local_inventory(tmp_path / "inventory")
     (inventory / ".noslop").mkdir()
     assert run_playbook(write_playbook(tmp_path, *tasks), inventory).ok
@@ -210,13 +214,13 @@ def test_facts_of_the_playbooks_have_no_environment(tmp_path: Path, monkeypatch:
     assert "hunter2" not in facts
 
 
-def test_the_sudo_password_arrives_and_is_seen_nowhere_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sudo_password_reaches_sudo_and_no_other_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     memory = tmp_path / "memory"
     memory.mkdir(mode=0o700)
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(memory))
     password = random_secrets.token_hex(12)
     sudo = tmp_path / "sudo"
-    # What sudo does with `-H -S -p PROMPT -u root COMMAND`, for whoever knows the word.
+    # Acts as sudo does with `-H -S -p PROMPT -u root COMMAND`, if the password is right.
     sudo.write_text(
         "#!/bin/sh\n"
         'while [ "$1" != "-p" ]; do shift; done\n'
@@ -228,49 +232,49 @@ def test_the_sudo_password_arrives_and_is_seen_nowhere_else(tmp_path: Path, monk
     sudo.chmod(0o755)
     (tmp_path / "expected").write_text(password, encoding="ascii")
     inventory = local_inventory(tmp_path / "inventory", ansible_become_exe=str(sudo), ansible_become_user="nobody")
-    seen: list[str] = []
+    leaks: list[str] = []
     events: list[Event] = []
 
     def follow(event: Event) -> None:
         events.append(event)
         if event.kind == "start":
-            seen.extend(processes_that_show(password))
+            leaks.extend(find_processes_with(password))
 
     outcome = run_playbook(
-        write_playbook(tmp_path, command("id"), become=True, become_flags="-H -S"),
+        write_playbook(tmp_path, command_task("id"), become=True, become_flags="-H -S"),
         inventory,
         on_event=follow,
         secrets=Secrets(become_password=password),
     )
 
     assert outcome.ok, outcome
-    assert seen == []
+    assert leaks == []
     assert password not in repr(events)
     assert list(memory.iterdir()) == []
     wrong = run_playbook(tmp_path / "play.yml", inventory, secrets=Secrets(become_password=password[::-1]))
     assert wrong.status in (Status.FAILED, Status.UNREACHABLE)
 
 
-def processes_that_show(text: str) -> Iterator[str]:
-    """The command lines and environments of all processes that have `text` in them."""
+def find_processes_with(text: str) -> Iterator[str]:
+    """Return the command lines and environments of all processes that contain `text`."""
     for process in Path("/proc").iterdir():
         if process.name.isdigit():
             for name in ("cmdline", "environ"):
                 try:
-                    found = (process / name).read_bytes()
+                    content = (process / name).read_bytes()
                 except OSError:
                     continue
-                if text.encode() in found:
-                    yield f"{process.name}: {found!r}"
+                if text.encode() in content:
+                    yield f"{process.name}: {content!r}"
 
 
-def test_interrupt_without_a_connection_ends_the_task(tmp_path: Path) -> None:
-    fifo, task = task_that_waits(tmp_path)
+def test_interrupt_ends_a_local_task(tmp_path: Path) -> None:
+    fifo, task = make_waiting_task(tmp_path)
     pids: list[int] = []
     outcome = run_playbook(
         write_playbook(tmp_path, task),
         local_inventory(tmp_path / "inventory"),
-        on_event=interrupt_when_it_runs(fifo, pids),
+        on_event=interrupt_at_start(fifo, pids),
     )
     assert outcome.status is Status.INTERRUPTED
     assert outcome.left_running == []
@@ -278,54 +282,56 @@ def test_interrupt_without_a_connection_ends_the_task(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("background", [{}, {"async": 300, "poll": 1}], ids=["in the foreground", "in the background"])
-def test_interrupt_leaves_no_remote_work(tmp_path: Path, sshd_server: StartSshd, background: dict[str, object]) -> None:
+def test_interrupt_ends_remote_tasks_only(
+    tmp_path: Path, sshd_server: StartSshd, background: dict[str, object]
+) -> None:
     inventory = ssh_inventory(tmp_path / "inventory", sshd_server(), known_hosts=tmp_path / "known_hosts")
     bystander = start_bystander(sshd_inventory=inventory, directory=tmp_path)
-    fifo, task = task_that_waits(tmp_path, **background)
+    fifo, task = make_waiting_task(tmp_path, **background)
     pids: list[int] = []
-    told: list[str] = []
+    notes: list[str] = []
     outcome = run_playbook(
         write_playbook(tmp_path, task),
         inventory,
-        on_event=interrupt_when_it_runs(fifo, pids),
-        on_interrupt=told.append,
+        on_event=interrupt_at_start(fifo, pids),
+        on_interrupt=notes.append,
     )
     assert outcome.status is Status.INTERRUPTED
     assert outcome.left_running == []
     assert not is_alive(pids[0])
-    assert "far" in told[-1]
+    assert "far" in notes[-1]
     assert is_alive(bystander), "a process that this run did not start was ended"
     os.kill(bystander, signal.SIGKILL)
 
 
-def test_second_interrupt_leaves_at_once_and_names_the_hosts(tmp_path: Path, sshd_server: StartSshd) -> None:
+def test_second_interrupt_returns_at_once_with_the_busy_hosts(tmp_path: Path, sshd_server: StartSshd) -> None:
     inventory = ssh_inventory(tmp_path / "inventory", sshd_server(), known_hosts=tmp_path / "known_hosts")
-    fifo, task = task_that_waits(tmp_path)
+    fifo, task = make_waiting_task(tmp_path)
     pids: list[int] = []
 
-    def impatient(_message: str) -> None:
+    def interrupt_again(_message: str) -> None:
         raise KeyboardInterrupt
 
     outcome = run_playbook(
         write_playbook(tmp_path, task),
         inventory,
-        on_event=interrupt_when_it_runs(fifo, pids),
-        on_interrupt=impatient,
+        on_event=interrupt_at_start(fifo, pids),
+        on_interrupt=interrupt_again,
     )
     assert outcome.status is Status.INTERRUPTED
     assert outcome.left_running == ["far"]
     os.kill(pids[0], signal.SIGKILL)
 
 
-def task_that_waits(directory: Path, **keywords: object) -> tuple[Path, dict[str, object]]:
-    """A task that writes its process id into a pipe, and then sleeps for much longer than any test."""
+def make_waiting_task(directory: Path, **keywords: object) -> tuple[Path, dict[str, object]]:
+    """Return a pipe, and a task that writes its process id into it and then sleeps longer than any test."""
     fifo = directory / "fifo"
     os.mkfifo(fifo)
-    return fifo, command("sh", "-c", f"echo $$ > {fifo}; exec sleep 1000", **keywords)
+    return fifo, command_task("sh", "-c", f"echo $$ > {fifo}; exec sleep 1000", **keywords)
 
 
-def interrupt_when_it_runs(fifo: Path, pids: list[int]) -> Callable[[Event], None]:
-    """Press Ctrl-C as soon as the task has said its process id."""
+def interrupt_at_start(fifo: Path, pids: list[int]) -> Callable[[Event], None]:
+    """Return an event handler that interrupts as soon as the task has written its process id."""
 
     def follow(event: Event) -> None:
         if event.kind == "start" and not pids:
@@ -336,10 +342,12 @@ def interrupt_when_it_runs(fifo: Path, pids: list[int]) -> Callable[[Event], Non
 
 
 def start_bystander(sshd_inventory: Path, directory: Path) -> int:
-    """A process that somebody else left on the host: a daemon, started over SSH some time ago."""
+    """Start a daemon over SSH, which does not belong to the run under test."""
     note = directory / "bystander"
     start = f"nohup setsid sleep 1000 >/dev/null 2>&1 </dev/null & echo $! > {note}"
-    playbook = write_playbook(directory, {"name": "Start it", "ansible.builtin.shell": start}, name="bystander.yml")
+    playbook = write_playbook(
+        directory, {"name": "Start a daemon", "ansible.builtin.shell": start}, name="bystander.yml"
+    )
     assert run_playbook(playbook, sshd_inventory).ok
     return int(note.read_text(encoding="ascii"))
 
@@ -358,7 +366,7 @@ def test_inventory_is_listed_with_groups_and_variables(tmp_path: Path) -> None:
     assert listing["_meta"]["hostvars"]["here"]["colour"] == "red"
 
 
-def test_inventory_that_ansible_cannot_read_is_a_usage_error(tmp_path: Path) -> None:
+def test_invalid_inventory_is_a_usage_error(tmp_path: Path) -> None:
     (tmp_path / "inventory").mkdir()
     (tmp_path / "inventory/hosts.yml").write_text("all: [", encoding="utf-8")
     with pytest.raises(UsageError, match="cannot read this inventory"):

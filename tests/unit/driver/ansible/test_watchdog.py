@@ -27,15 +27,15 @@ def test_killed_driver_leaves_nothing_and_starts_no_next_task(
     tmp_path: Path, sshd_server: StartSshd, lines: int
 ) -> None:
     studio = driver_kills.Studio(tmp_path, sshd_server())
-    left = studio.kill_after(lines)
-    assert driver_kills.is_clean(left), left
+    remains = studio.kill_after(lines)
+    assert driver_kills.is_clean(remains), remains
     assert studio.run_next() == "ok"
-    assert studio.private_files() == []
+    assert studio.list_private_files() == []
 
 
-def test_driver_after_a_killed_one_waits_for_its_tasks_and_runs(tmp_path: Path, sshd_server: StartSshd) -> None:
+def test_next_driver_waits_for_the_tasks_of_a_killed_one(tmp_path: Path, sshd_server: StartSshd) -> None:
     studio = driver_kills.Studio(tmp_path, sshd_server())
-    process = studio.drive("long.yml", {})
+    process = studio.start_driver("long.yml", {})
     assert process.stdout
     while process.stdout.readline() != "start\n":
         assert process.poll() is None
@@ -44,7 +44,7 @@ def test_driver_after_a_killed_one_waits_for_its_tasks_and_runs(tmp_path: Path, 
     assert studio.run_next() == "ok"
 
 
-def test_password_in_shared_memory_is_removed_and_nothing_else() -> None:
+def test_only_passwords_in_shared_memory_are_removed() -> None:
     contents = [{"password": "hunter2", "prompt": "assword"}, {"password": "of another program"}, ["no object"]]
     segments = [SharedMemory(create=True, size=256) for _ in contents]
     try:
@@ -65,7 +65,7 @@ def test_password_in_shared_memory_is_removed_and_nothing_else() -> None:
         resource_tracker.unregister(f"/{segments[0].name}", "shared_memory")
 
 
-def test_second_driver_is_refused_and_told_the_process(tmp_path: Path) -> None:
+def test_second_driver_is_refused_with_the_process_of_the_first(tmp_path: Path) -> None:
     lock = tmp_path / "lock"
     with (
         studio_lock.lock(lock, tmp_path, print),
@@ -74,11 +74,11 @@ def test_second_driver_is_refused_and_told_the_process(tmp_path: Path) -> None:
     ):
         pass
     with studio_lock.lock(lock, tmp_path, print):
-        assert len(studio_lock.descriptors()) == 1
-    assert studio_lock.descriptors() == []
+        assert len(studio_lock.list_descriptors()) == 1
+    assert studio_lock.list_descriptors() == []
 
 
-def test_lock_stays_with_a_process_that_inherited_it(tmp_path: Path) -> None:
+def test_inherited_lock_outlives_the_driver(tmp_path: Path) -> None:
     lock = tmp_path / "lock"
     program = "import sys; print('ready', flush=True); sys.stdin.read()"
     with studio_lock.lock(lock, tmp_path, print):
@@ -86,7 +86,7 @@ def test_lock_stays_with_a_process_that_inherited_it(tmp_path: Path) -> None:
             [sys.executable, "-c", program],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            pass_fds=studio_lock.descriptors(),
+            pass_fds=studio_lock.list_descriptors(),
         )
         assert child.stdout
         assert child.stdout.readline()

@@ -11,8 +11,8 @@ import pytest
 
 from noslop_driver.inventory.directory import HOSTS, STUDIO, StudioDirectory
 from noslop_driver.inventory.render import Connection
-from noslop_driver.models import Host, Plan, Proposal, Wishes
-from tests.support.driver_cli import on_terminal, run, run_json
+from noslop_driver.models import Host, Plan, Proposal, StudioSettings
+from tests.support.driver_cli import run, run_json, spawn_on_terminal
 from tests.unit.conftest import StartSshd
 
 
@@ -23,9 +23,9 @@ def _project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def studio() -> StudioDirectory:
-    """A studio of two hosts that nobody can reach."""
+    """Return a studio of two unreachable hosts."""
     names = {"server": ["storage_server", "ollama"], "worker": ["storage_clients", "comfyui"]}
-    made = StudioDirectory(Path("inventories/studio"))
+    directory = StudioDirectory(Path("inventories/studio"))
     plan = Plan(
         hosts=[Host(name=name, address=f"127.9.9.{n}", port=1, user="artist") for n, name in enumerate(names, 1)],
         proposals=[
@@ -33,11 +33,11 @@ def studio() -> StudioDirectory:
             for name, roles in names.items()
         ],
         server="server",
-        wishes=Wishes(studio_id="abc"),
+        settings=StudioSettings(studio_id="abc"),
         problems=[],
     )
-    made.write(plan, Connection())
-    return made
+    directory.write(plan, Connection())
+    return directory
 
 
 @pytest.mark.parametrize("command", ["discover", "plan", "deploy", "verify", "status", "teardown"])
@@ -58,7 +58,7 @@ def test_every_command_has_help(command: str) -> None:
         (["deploy", "--allow", "10.0.0.0/99"], "is no address and no network"),
         (["deploy", "--allow", "0.0.0.0/0"], "with a prefix of /8 or longer"),
         (["plan", "--allow", "::/0"], "with a prefix of /32 or longer"),
-        (["deploy", "--wishes", "nothing.yml"], "nothing.yml"),
+        (["deploy", "--config", "nothing.yml"], "nothing.yml"),
         (["deploy", "--pass-file", "nothing", "--host", "127.0.0.1"], "--pass-file nothing: cannot be read"),
         (["deploy", "--pass-file", "x", "--ask-pass"], "--ask-pass and --pass-file contradict"),
         (["deploy", "--ask-become-pass", "--host", "127.0.0.1"], "--become-pass-file FILE"),
@@ -70,22 +70,33 @@ def test_every_command_has_help(command: str) -> None:
         (["teardown", "--studio", "other"], "inventories/other has no inventory"),
     ],
 )
-def test_what_makes_no_sense_is_told_with_the_next_step(words: list[str], message: str) -> None:
+def test_invalid_command_lines_are_usage_errors(words: list[str], message: str) -> None:
     done = run(*words)
     assert done.returncode == 2
     assert message in done.stderr
     assert "Traceback" not in done.stderr
 
 
-def test_errors_are_json_too() -> None:
-    found, done = run_json("deploy", "--storage-root", "relative")
+def test_earlier_name_of_config_still_works() -> None:
+    Path("config.yml").write_text("noslop_storage_root: relative\n", encoding="utf-8")
+    for flag in ("--config", "--wishes"):
+        done = run("plan", flag, "config.yml")
+        assert done.returncode == 2
+        assert "'relative' is not an absolute path" in done.stderr
+    shown = run("plan", "--help").stdout
+    assert "--config FILE" in shown
+    assert "--wishes" not in shown
+
+
+def test_errors_are_in_the_json() -> None:
+    output, done = run_json("deploy", "--storage-root", "relative")
     assert done.returncode == 2
-    assert "not an absolute path" in found["error"]
+    assert "not an absolute path" in output["error"]
     assert "not an absolute path" in done.stderr
 
 
-def test_a_mistake_of_the_driver_is_one_sentence_unless_debugging(studio: StudioDirectory) -> None:
-    (studio.own / "written.json").write_text("[no json", encoding="utf-8")
+def test_internal_error_has_a_traceback_with_debug_only(studio: StudioDirectory) -> None:
+    (studio.state_dir / "written.json").write_text("[no json", encoding="utf-8")
     done = run("status")
     assert done.returncode == 1
     assert "please report" in done.stderr
@@ -93,17 +104,17 @@ def test_a_mistake_of_the_driver_is_one_sentence_unless_debugging(studio: Studio
     assert "Traceback" in run("status", "--debug").stderr
 
 
-def test_discover_finds_a_server_and_says_why_not_another(sshd_server: StartSshd) -> None:
+def test_discover_lists_servers_and_explains_failures(sshd_server: StartSshd) -> None:
     server = sshd_server()
-    found, done = run_json("discover", "--host", server.host)
-    assert [candidate["host_key"] for candidate in found["candidates"]] == [server.fingerprint]
+    output, done = run_json("discover", "--host", server.host)
+    assert [candidate["host_key"] for candidate in output["candidates"]] == [server.fingerprint]
     assert server.fingerprint in done.stderr
     missing, done = run_json("discover", "--host", "127.0.0.1:1")
     assert done.returncode == 4
     assert missing["problems"][0]["kind"] == "closed"
 
 
-def test_plan_pins_the_key_looks_at_the_host_and_proposes(sshd_server: StartSshd) -> None:
+def test_plan_pins_the_key_and_gathers_the_host(sshd_server: StartSshd) -> None:
     server = sshd_server()
     words = ["plan", "--host", server.host, "--user", server.user, "--ssh-key", str(server.client_key)]
 
@@ -113,68 +124,68 @@ def test_plan_pins_the_key_looks_at_the_host_and_proposes(sshd_server: StartSshd
     assert "Pass --host-keys FILE or --accept-new-keys" in done.stderr
 
     Path("keys").write_text(f"256 {server.fingerprint} root@host (ED25519)\n", encoding="ascii")
-    found, done = run_json(*words, "--yes", "--host-keys", "keys")
+    output, done = run_json(*words, "--yes", "--host-keys", "keys")
     assert server.public_key in Path("inventories/studio/.noslop/known_hosts").read_text(encoding="ascii")
     assert "Looking at the new hosts" in done.stderr
-    # What stands in the way depends on the machine that runs this test; that it was looked at does not.
-    kinds = {problem["kind"] for problem in found["plan"]["problems"]}
-    assert not kinds & {"auth_refused", "host_key_unknown", "sudo_password_missing"}, found
-    assert done.returncode == (3 if any(problem["fatal"] for problem in found["plan"]["problems"]) else 0)
-    assert found["inventory"] is None
+    # Other problems depend on the machine that runs this test.
+    kinds = {problem["kind"] for problem in output["plan"]["problems"]}
+    assert not kinds & {"auth_refused", "host_key_unknown", "sudo_password_missing"}, output
+    assert done.returncode == (3 if any(problem["fatal"] for problem in output["plan"]["problems"]) else 0)
+    assert output["inventory"] is None
     assert not Path("inventories/studio", HOSTS).exists()
 
 
-def test_a_host_whose_key_changed_stops_before_anybody_logs_in(sshd_server: StartSshd) -> None:
+def test_changed_host_key_ends_the_command_before_a_login(sshd_server: StartSshd) -> None:
     server = sshd_server()
-    own = Path("inventories/studio/.noslop")
-    own.mkdir(parents=True)
+    state_dir = Path("inventories/studio/.noslop")
+    state_dir.mkdir(parents=True)
     other = sshd_server().public_key
-    (own / "known_hosts").write_text(f"[{server.address}]:{server.port} {other}\n", encoding="ascii")
+    (state_dir / "known_hosts").write_text(f"[{server.address}]:{server.port} {other}\n", encoding="ascii")
     done = run("deploy", "--host", server.host, "--yes")
     assert done.returncode == 3
-    for part in (server.fingerprint, "ssh-keygen -R", "somebody may stand between"):
+    for part in (server.fingerprint, "ssh-keygen -R", "another machine may answer in its place"):
         assert part in done.stderr
-    assert not any("publickey" in line for line in server.complete_log()), "nobody tried to log in"
+    assert not any("publickey" in line for line in server.complete_log()), "there was no login"
 
 
-def test_status_shows_hosts_addresses_and_the_last_records(studio: StudioDirectory) -> None:
-    found, _done = run_json("status")
-    assert [host["name"] for host in found["hosts"]] == ["server", "worker"]
-    assert {address["url"] for address in found["addresses"]} == {"http://127.9.9.1:11434", "http://127.9.9.2:8188"}
-    assert found["last_deployment"] is None
+def test_status_lists_hosts_addresses_and_the_last_records(studio: StudioDirectory) -> None:
+    output, _done = run_json("status")
+    assert [host["name"] for host in output["hosts"]] == ["server", "worker"]
+    assert {address["url"] for address in output["addresses"]} == {"http://127.9.9.1:11434", "http://127.9.9.2:8188"}
+    assert output["last_deployment"] is None
     (studio.path / STUDIO).open("a", encoding="utf-8").write("# mine\n")
     record = studio.records / "2026-01-01T000000Z"
     record.mkdir(parents=True)
     outcome = {"command": "deploy", "ok": True, "exit_code": 0, "message": "", "finished": "2026-01-01T00:00:09+00:00"}
     (record / "outcome.json").write_text(json.dumps(outcome), encoding="utf-8")
-    proof = {"ok": False, "finished": "2026-01-01T00:00:08+00:00", "checks": [{"ok": True}, {"ok": False}]}
-    (record / "verification.json").write_text(json.dumps(proof), encoding="utf-8")
-    found, done = run_json("status")
-    assert found["last_deployment"]["ok"] is True
-    assert found["last_verification"]["message"] == "2 checks, 1 failed"
-    assert found["edited"] == [STUDIO]
+    verification = {"ok": False, "finished": "2026-01-01T00:00:08+00:00", "checks": [{"ok": True}, {"ok": False}]}
+    (record / "verification.json").write_text(json.dumps(verification), encoding="utf-8")
+    output, done = run_json("status")
+    assert output["last_deployment"]["ok"] is True
+    assert output["last_verification"]["message"] == "2 checks, 1 failed"
+    assert output["edited"] == [STUDIO]
     assert "last verification: failed, 2026-01-01T00:00:08+00:00: 2 checks, 1 failed" in done.stderr
 
 
-def test_verify_fails_for_hosts_that_do_not_answer_and_leaves_a_record(studio: StudioDirectory) -> None:
-    found, done = run_json("verify")
+def test_verify_of_unreachable_hosts_fails_with_a_record(studio: StudioDirectory) -> None:
+    output, done = run_json("verify")
     assert done.returncode == 1
     assert "noslop-driver verify --inventory inventories/studio" in done.stderr
-    record = Path(found["record"])
+    record = Path(output["record"])
     assert record.parent == studio.records
     assert json.loads((record / "outcome.json").read_text(encoding="utf-8"))["command"] == "verify"
     assert (record / "events.jsonl").read_text(encoding="utf-8")
 
 
-def test_deploy_of_hosts_that_do_not_answer_changes_nothing(studio: StudioDirectory) -> None:
-    # In the studio they have addresses that others can reach.
+def test_deploy_of_unreachable_hosts_changes_nothing(studio: StudioDirectory) -> None:
+    # In the studio, the hosts have addresses that are not loopback.
     before = (studio.path / HOSTS).read_text(encoding="utf-8").replace("noslop_address: 127", "noslop_address: 10")
     (studio.path / HOSTS).write_text(before, encoding="utf-8")
-    found, done = run_json("deploy", "--yes")
+    output, done = run_json("deploy", "--yes")
     assert done.returncode == 4
-    problems = found["plan"]["problems"]
+    problems = output["plan"]["problems"]
     assert {problem["host"] for problem in problems if problem["kind"] == "closed"} == {"server", "worker"}
-    assert {made["host"]: made["roles"] for made in found["plan"]["proposals"]} == {
+    assert {proposal["host"]: proposal["roles"] for proposal in output["plan"]["proposals"]} == {
         "server": ["storage_server", "ollama"],
         "worker": ["storage_clients", "comfyui"],
     }
@@ -182,7 +193,7 @@ def test_deploy_of_hosts_that_do_not_answer_changes_nothing(studio: StudioDirect
     assert not studio.records.exists()
 
 
-def test_a_flag_against_an_edited_file_stops_before_the_search(studio: StudioDirectory) -> None:
+def test_flag_that_contradicts_an_edited_file_ends_before_the_search(studio: StudioDirectory) -> None:
     (studio.path / STUDIO).open("a", encoding="utf-8").write("# mine\n")
     done = run("deploy", "--min-free-gb", "7", "--yes")
     assert done.returncode == 2
@@ -190,16 +201,16 @@ def test_a_flag_against_an_edited_file_stops_before_the_search(studio: StudioDir
     assert "Looking at the hosts" not in done.stdout
 
 
-def test_one_driver_at_a_time(studio: StudioDirectory) -> None:
-    studio.prepare()
-    with (studio.own / "lock").open("w", encoding="utf-8") as file:
+def test_second_driver_is_refused(studio: StudioDirectory) -> None:
+    studio.make_state_dir()
+    with (studio.state_dir / "lock").open("w", encoding="utf-8") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         done = run("verify")
     assert done.returncode == 2
     assert "Another noslop-driver is at work" in done.stderr
 
 
-def test_of_several_studios_one_must_be_named(studio: StudioDirectory) -> None:
+def test_one_of_several_studios_must_be_named(studio: StudioDirectory) -> None:
     other = Path("inventories/other/.noslop")
     other.mkdir(parents=True)
     (other / "written.json").write_text("{}", encoding="utf-8")
@@ -209,9 +220,9 @@ def test_of_several_studios_one_must_be_named(studio: StudioDirectory) -> None:
     assert run("status", "--studio", studio.name).returncode == 0
 
 
-def test_teardown_wants_the_name_typed(studio: StudioDirectory) -> None:
+def test_teardown_asks_for_the_name_of_the_studio(studio: StudioDirectory) -> None:
     assert "--yes" in run("teardown").stderr
-    child = on_terminal("teardown")
+    child = spawn_on_terminal("teardown")
     child.expect(r"Type the studio's name \(studio\)")
     child.sendline("studo")
     child.expect("nothing was changed")
@@ -221,10 +232,10 @@ def test_teardown_wants_the_name_typed(studio: StudioDirectory) -> None:
     assert not studio.records.exists()
 
 
-def test_questions_at_a_terminal(sshd_server: StartSshd) -> None:
+def test_plan_asks_for_keys_and_settings(sshd_server: StartSshd) -> None:
     server = sshd_server()
     words = ["plan", "--host", server.host, "--user", server.user, "--ssh-key", str(server.client_key)]
-    child = on_terminal(*words)
+    child = spawn_on_terminal(*words)
     child.expect_exact(server.fingerprint)
     child.expect(r"Which of them are your machines\?")
     child.sendline("2")
@@ -249,8 +260,8 @@ def test_questions_at_a_terminal(sshd_server: StartSshd) -> None:
     assert child.exitstatus in (0, 3)
 
 
-def test_interrupt_at_a_question(studio: StudioDirectory) -> None:
-    child = on_terminal("teardown")
+def test_interrupt_at_a_question_ends_the_command(studio: StudioDirectory) -> None:
+    child = spawn_on_terminal("teardown")
     child.expect("Type the studio's name")
     child.sendintr()
     child.expect("Stopped")

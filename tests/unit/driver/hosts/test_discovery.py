@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The search for machines, against real listeners on loopback addresses and in a network namespace of its own."""
+"""Test discovery with real listeners on loopback addresses and in a separate network namespace."""
 
 from __future__ import annotations
 
@@ -22,31 +22,31 @@ from noslop_driver.models import Candidate
 from tests.support.sshd import free_port
 from tests.unit.conftest import StartSshd
 
-NOWHERE = interfaces.LocalNetworks((), ())
+NO_NETWORKS = interfaces.LocalNetworks((), ())
 PATIENT = scan_targets.Limits(connect_s=20.0, greeting_s=20.0)
 QUICK = scan_targets.Limits(connect_s=0.5, greeting_s=0.5)
 
 
-def look(
+def discover(
     *hosts: str, networks: tuple[str, ...] = (), port: int = 22, limits: scan_targets.Limits | None = None
 ) -> discovery.Discovery:
-    plan = discovery.prepare(networks, hosts, port=port, limits=limits, surroundings=NOWHERE)
+    plan = discovery.plan_discovery(networks, hosts, port=port, limits=limits, surroundings=NO_NETWORKS)
     return discovery.discover(plan)
 
 
 @contextlib.contextmanager
-def listener(address: str, port: int, says: bytes | None) -> Iterator[None]:
-    """Take each connection, say `says` and hang up; None: say nothing and hold it."""
-    held: list[socket.socket] = []
+def run_listener(address: str, port: int, greeting: bytes | None) -> Iterator[None]:
+    """Accept each connection, send `greeting` and close it; None: send nothing and keep it open."""
+    open_connections: list[socket.socket] = []
 
     def serve() -> None:
         with contextlib.suppress(OSError):  # the socket was shut down: the test is over
             while True:
                 connection, _peer = server.accept()
-                if says is None:
-                    held.append(connection)
+                if greeting is None:
+                    open_connections.append(connection)
                 else:
-                    connection.sendall(says)
+                    connection.sendall(greeting)
                     connection.close()
 
     with socket.create_server((address, port)) as server:
@@ -57,13 +57,13 @@ def listener(address: str, port: int, says: bytes | None) -> Iterator[None]:
         finally:
             server.shutdown(socket.SHUT_RDWR)
             thread.join()
-            for connection in held:
+            for connection in open_connections:
                 connection.close()
 
 
 @contextlib.contextmanager
-def full_queue(address: str, port: int) -> Iterator[None]:
-    """A listener that never accepts, its queue filled: the kernel drops further connections without a word."""
+def fill_listen_queue(address: str, port: int) -> Iterator[None]:
+    """Fill the queue of a listener that never accepts: the kernel drops further connections silently."""
     with contextlib.ExitStack() as stack:
         server = stack.enter_context(socket.socket())
         server.bind((address, port))
@@ -78,23 +78,23 @@ def full_queue(address: str, port: int) -> Iterator[None]:
         yield
 
 
-def test_finds_ssh_servers_of_a_network_with_greeting_and_key(sshd_server: StartSshd) -> None:
+def test_discovery_of_a_network_returns_banner_and_key(sshd_server: StartSshd) -> None:
     first = sshd_server("127.0.0.10")
     second = sshd_server("127.0.0.12", port=first.port)
-    found = look(networks=("127.0.0.8/29",), port=first.port)
-    assert [(c.address, c.port, c.host_key, c.host_keys) for c in found.candidates] == [
+    result = discover(networks=("127.0.0.8/29",), port=first.port)
+    assert [(c.address, c.port, c.host_key, c.host_keys) for c in result.candidates] == [
         ("127.0.0.10", first.port, first.fingerprint, [first.public_key]),
         ("127.0.0.12", first.port, second.fingerprint, [second.public_key]),
     ]
-    assert all(candidate.banner and candidate.banner.startswith("SSH-2.0-") for candidate in found.candidates)
-    assert found.counts == {"open": 2, "closed": 4}
-    assert found.tried == ["127.0.0.8/29 (named): 6 addresses", "in all: 6 addresses"]
-    assert found.problems == []
+    assert all(candidate.banner and candidate.banner.startswith("SSH-2.0-") for candidate in result.candidates)
+    assert result.counts == {"open": 2, "closed": 4}
+    assert result.tried == ["127.0.0.8/29 (named): 6 addresses", "in all: 6 addresses"]
+    assert result.problems == []
 
 
-def test_each_server_sees_two_connections_and_no_login(sshd_server: StartSshd) -> None:
+def test_each_server_gets_two_connections_and_no_login(sshd_server: StartSshd) -> None:
     server = sshd_server("127.0.0.10")
-    look(server.host)
+    discover(server.host)
     server.stop()
     connections = [line for line in server.log if line.startswith("Connection from")]
     assert len(connections) == 2
@@ -104,45 +104,45 @@ def test_each_server_sees_two_connections_and_no_login(sshd_server: StartSshd) -
 def test_one_machine_with_two_addresses_is_one_candidate(sshd_server: StartSshd) -> None:
     machine = sshd_server("127.0.0.11", "127.0.0.9")
     other = sshd_server("127.0.0.10", port=machine.port)
-    found = look(networks=("127.0.0.8/29",), port=machine.port)
-    assert [(c.address, c.addresses) for c in found.candidates] == [
+    result = discover(networks=("127.0.0.8/29",), port=machine.port)
+    assert [(c.address, c.addresses) for c in result.candidates] == [
         ("127.0.0.9", ["127.0.0.9", "127.0.0.11"]),
         ("127.0.0.10", ["127.0.0.10"]),
     ]
-    assert other.fingerprint == found.candidates[1].host_key
+    assert other.fingerprint == result.candidates[1].host_key
 
 
-def test_a_machine_keeps_the_address_the_user_named(sshd_server: StartSshd) -> None:
+def test_named_address_of_a_machine_is_kept(sshd_server: StartSshd) -> None:
     machine = sshd_server("127.0.0.9", "127.0.0.11")
-    found = look(f"127.0.0.11:{machine.port}", networks=("127.0.0.8/29",), port=machine.port)
-    assert [(c.address, c.named) for c in found.candidates] == [("127.0.0.11", True)]
+    result = discover(f"127.0.0.11:{machine.port}", networks=("127.0.0.8/29",), port=machine.port)
+    assert [(c.address, c.named) for c in result.candidates] == [("127.0.0.11", True)]
 
 
-def test_a_server_without_an_ed25519_key_is_known_by_another(sshd_server: StartSshd) -> None:
+def test_server_without_an_ed25519_key_is_identified_by_another(sshd_server: StartSshd) -> None:
     server = sshd_server("127.0.0.10", key_type="ecdsa")
-    (candidate,) = look(server.host).candidates
+    (candidate,) = discover(server.host).candidates
     assert candidate.host_key == server.fingerprint
     assert candidate.host_keys == [server.public_key]
 
 
-def test_a_name_is_looked_up_and_kept(sshd_server: StartSshd) -> None:
+def test_host_name_is_resolved_and_kept(sshd_server: StartSshd) -> None:
     server = sshd_server("127.0.0.1")
-    (candidate,) = look(f"localhost:{server.port}").candidates
+    (candidate,) = discover(f"localhost:{server.port}").candidates
     assert (candidate.hostname, candidate.address, candidate.named) == ("localhost", "127.0.0.1", True)
 
 
-def test_lines_before_the_greeting_are_passed_over() -> None:
+def test_lines_before_the_banner_are_skipped() -> None:
     port = free_port("127.0.0.10")
-    with listener("127.0.0.10", port, b"Welcome to the studio\r\nSSH-2.0-Test_1.0\r\n"):
-        (candidate,) = look(f"127.0.0.10:{port}").candidates
+    with run_listener("127.0.0.10", port, b"Welcome to the studio\r\nSSH-2.0-Test_1.0\r\n"):
+        (candidate,) = discover(f"127.0.0.10:{port}").candidates
     assert candidate.banner == "SSH-2.0-Test_1.0"
 
 
-def one_that_failed(host: str, limits: scan_targets.Limits = PATIENT) -> Candidate:
-    found = look(host, limits=limits)
-    assert found.candidates == []
-    (other,) = found.others
-    (problem,) = found.problems
+def discover_failure(host: str, limits: scan_targets.Limits = PATIENT) -> Candidate:
+    result = discover(host, limits=limits)
+    assert result.candidates == []
+    (other,) = result.others
+    (problem,) = result.problems
     assert problem.fatal
     assert problem.kind == other.status
     assert problem.what == other.detail != ""
@@ -150,76 +150,76 @@ def one_that_failed(host: str, limits: scan_targets.Limits = PATIENT) -> Candida
     return other
 
 
-def test_closed_port() -> None:
-    seen = one_that_failed(f"127.0.0.10:{free_port('127.0.0.10')}")
-    assert seen.status == "closed"
-    assert "openssh-server" in seen.todo
+def test_closed_port_is_reported() -> None:
+    candidate = discover_failure(f"127.0.0.10:{free_port('127.0.0.10')}")
+    assert candidate.status == "closed"
+    assert "openssh-server" in candidate.todo
 
 
-def test_no_answer() -> None:
+def test_missing_answer_is_a_timeout() -> None:
     port = free_port("127.0.0.10")
-    with full_queue("127.0.0.10", port):
-        assert one_that_failed(f"127.0.0.10:{port}", QUICK).status == "timeout"
+    with fill_listen_queue("127.0.0.10", port):
+        assert discover_failure(f"127.0.0.10:{port}", QUICK).status == "timeout"
 
 
 @pytest.mark.parametrize(
-    ("says", "told"),
+    ("greeting", "detail"),
     [
-        pytest.param(b"", "hung up", id="hangs up"),
+        pytest.param(b"", "hung up", id="closes"),
         pytest.param(b"HTTP/1.1 400 Bad Request\r\n\r\n", "HTTP/1.1 400", id="web server"),
         pytest.param(b"Not allowed at this time\r\n", "Not allowed at this time", id="penalised by OpenSSH 9.8"),
-        pytest.param(b"\x1b[2J" * 3000, "took the connection", id="a flood without a line end"),
+        pytest.param(b"\x1b[2J" * 3000, "took the connection", id="endless line"),
         pytest.param(None, "said nothing for 0.5 s", id="silent"),
     ],
 )
-def test_takes_the_connection_but_speaks_no_ssh(says: bytes | None, told: str) -> None:
+def test_server_without_ssh_is_reported(greeting: bytes | None, detail: str) -> None:
     port = free_port("127.0.0.10")
-    with listener("127.0.0.10", port, says):
-        seen = one_that_failed(f"127.0.0.10:{port}", QUICK if says is None else PATIENT)
-    assert seen.status == "refused"
-    assert told in seen.detail
-    assert "\x1b" not in seen.detail
+    with run_listener("127.0.0.10", port, greeting):
+        candidate = discover_failure(f"127.0.0.10:{port}", QUICK if greeting is None else PATIENT)
+    assert candidate.status == "refused"
+    assert detail in candidate.detail
+    assert "\x1b" not in candidate.detail
 
 
-def test_a_name_that_cannot_be_looked_up() -> None:
-    seen = one_that_failed("render..1")
-    assert (seen.status, seen.address) == ("error", "render..1")
-    assert "looked up" in seen.detail
+def test_unresolvable_name_is_an_error() -> None:
+    candidate = discover_failure("render..1")
+    assert (candidate.status, candidate.address) == ("error", "render..1")
+    assert "looked up" in candidate.detail
 
 
-def test_nothing_found_says_what_was_tried_and_seen() -> None:
-    found = look(networks=("127.0.0.8/29",), port=free_port("127.0.0.9"))
-    (problem,) = found.problems
+def test_empty_result_reports_what_was_tried() -> None:
+    result = discover(networks=("127.0.0.8/29",), port=free_port("127.0.0.9"))
+    (problem,) = result.problems
     assert problem.kind == "nothing_found"
     assert "127.0.0.8/29 (named): 6 addresses" in problem.what
     assert "6 there without one" in problem.what
     assert "openssh-server" in problem.todo
-    assert [other.status for other in found.others] == ["closed"] * 6
+    assert [other.status for other in result.others] == ["closed"] * 6
 
 
-def test_findings_are_told_as_they_come(sshd_server: StartSshd) -> None:
+def test_candidates_are_reported_at_once(sshd_server: StartSshd) -> None:
     server = sshd_server("127.0.0.10")
-    told: list[Candidate] = []
-    plan = discovery.prepare(("127.0.0.8/29",), port=server.port, limits=PATIENT, surroundings=NOWHERE)
-    discovery.discover(plan, told.append)
-    assert sorted(candidate.status for candidate in told) == ["closed"] * 5 + ["open"]
+    reported: list[Candidate] = []
+    plan = discovery.plan_discovery(("127.0.0.8/29",), port=server.port, limits=PATIENT, surroundings=NO_NETWORKS)
+    discovery.discover(plan, reported.append)
+    assert sorted(candidate.status for candidate in reported) == ["closed"] * 5 + ["open"]
 
 
 TOO_FEW_FILES = """
 import resource, socket, sys
-from noslop_driver import discovery
+from noslop_driver.hosts import discovery
 from noslop_driver.errors import DriverError
 servers = [socket.create_server((f"127.0.0.{n}", 0)) for n in range(65, 95)]
 hosts = [":".join(map(str, server.getsockname())) for server in servers]
 resource.setrlimit(resource.RLIMIT_NOFILE, (50, 50))
 try:
-    discovery.discover(discovery.prepare((), hosts))
+    discovery.discover(discovery.plan_discovery((), hosts))
 except DriverError as error:
     print(error)
 """
 
 
-def test_too_few_file_descriptors_is_an_error_and_never_closed() -> None:
+def test_too_few_file_descriptors_is_an_error() -> None:
     shown = run_python(TOO_FEW_FILES)
     assert "too many open files" in shown
     assert "ulimit -n" in shown
@@ -237,7 +237,7 @@ def run_python(program: str, *before: str) -> str:
 
 OWN_NETWORKS = """
 import json, socket, subprocess, threading
-from noslop_driver import discovery
+from noslop_driver.hosts import discovery
 
 for line in '''
     link set lo up
@@ -263,8 +263,8 @@ for address in ("10.66.0.1", "10.66.0.5", "172.17.0.1"):
     server = socket.create_server((address, 22))
     threading.Thread(target=serve, args=(server,), daemon=True).start()
 
-own = discovery.discover(discovery.prepare())
-named = discovery.discover(discovery.prepare(["docker0"], ["10.99.0.1"]))
+own = discovery.discover(discovery.plan_discovery())
+named = discovery.discover(discovery.plan_discovery(["docker0"], ["10.99.0.1"]))
 print(json.dumps({"own": own.model_dump(), "named": named.model_dump()}))
 """
 
@@ -277,7 +277,7 @@ def in_namespace() -> tuple[str, ...]:
     return command
 
 
-def test_own_networks_by_themselves_and_others_when_named(in_namespace: tuple[str, ...]) -> None:
+def test_own_networks_are_searched_and_others_only_if_named(in_namespace: tuple[str, ...]) -> None:
     shown = json.loads(run_python(OWN_NETWORKS, *in_namespace))
     own = discovery.Discovery.model_validate(shown["own"])
     assert [candidate.address for candidate in own.candidates] == ["10.66.0.1", "10.66.0.5"]

@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""From the events of noslop.studio.facts to hosts and problems: with what Ansible says, and by a real run of it."""
+"""Test that events of noslop.studio.facts become hosts and problems: with given messages, and in a real run."""
 
 from __future__ import annotations
 
@@ -47,22 +47,24 @@ def candidate(address: str = "10.0.0.5", **more: object) -> Candidate:
     return Candidate.model_validate({"address": address, "addresses": [address], "status": "open", **more})
 
 
-def ok(host: str, gathered: dict[str, Any]) -> Event:
+def ok_event(host: str, gathered: dict[str, Any]) -> Event:
     return Event(kind="ok", time="", host=host, result={"ansible_facts": gathered})
 
 
-def bad(host: str, message: str, kind: str = "failed") -> Event:
+def failed_event(host: str, message: str, kind: str = "failed") -> Event:
     return Event(kind=kind, time="", host=host, result={"msg": message})
 
 
-def read(candidates: list[Candidate], *events: Event) -> facts.Look:
-    return facts.read(facts.contacts(candidates), "artist", events)
+def parse(candidates: list[Candidate], *events: Event) -> facts.GatheredFacts:
+    return facts.parse_events(facts.name_candidates(candidates), "artist", events)
 
 
-def test_a_host_is_described() -> None:
-    look = read([candidate(host_key="SHA256:x")], ok("10.0.0.5", SETUP), ok("10.0.0.5", {"noslop_gpus": GPUS}))
-    (host,) = look.hosts
-    assert look.problems == []
+def test_host_has_its_facts() -> None:
+    gathered = parse(
+        [candidate(host_key="SHA256:x")], ok_event("10.0.0.5", SETUP), ok_event("10.0.0.5", {"noslop_gpus": GPUS})
+    )
+    (host,) = gathered.hosts
+    assert gathered.problems == []
     assert (host.name, host.address, host.port, host.user) == ("render1", "10.0.0.5", 22, "artist")
     assert (host.os, host.os_version, host.kernel, host.arch) == ("Debian", "12.5", "6.1.0-18-amd64", "x86_64")
     assert (host.cpus, host.memory_mib, host.service_manager) == (16, 64215, "systemd")
@@ -77,12 +79,12 @@ def test_a_host_is_described() -> None:
     assert host.host_key == "SHA256:x"
 
 
-def test_what_a_host_does_not_say_is_not_known() -> None:
-    odd = {"vendor": "nvidia", "name": "Odd", "memory_mib": "lots", "usable": True}
-    gathered = {"ansible_architecture": "riscv64", "ansible_memtotal_mb": "NA", "noslop_gpus": [odd, "nonsense"]}
-    (host,) = read([candidate()], ok("10.0.0.5", gathered)).hosts
+def test_missing_facts_are_none() -> None:
+    invalid = {"vendor": "nvidia", "name": "Invalid", "memory_mib": "lots", "usable": True}
+    partial = {"ansible_architecture": "riscv64", "ansible_memtotal_mb": "NA", "noslop_gpus": [invalid, "nonsense"]}
+    (host,) = parse([candidate()], ok_event("10.0.0.5", partial)).hosts
     assert (host.name, host.memory_mib, host.cpus, host.disks) == ("10.0.0.5", None, None, [])
-    assert [(gpu.name, gpu.usable) for gpu in host.gpus] == [("Odd", False)]
+    assert [(gpu.name, gpu.usable) for gpu in host.gpus] == [("Invalid", False)]
 
 
 @pytest.mark.parametrize(
@@ -113,93 +115,97 @@ def test_what_a_host_does_not_say_is_not_known() -> None:
         ("no_route", "ssh: connect to host 10.0.0.5 port 22: No route to host"),
         ("refused", "kex_exchange_identification: Connection closed by remote host"),
         ("name", "ssh: Could not resolve hostname render9: Name or service not known"),
-        ("failed", "something nobody foresaw\nin two lines"),
+        ("failed", "an unknown message\nin two lines"),
     ],
 )
 @pytest.mark.parametrize("named", [True, False])
-def test_a_host_that_does_not_let_us_in_is_a_problem(kind: str, message: str, named: bool) -> None:
-    look = read([candidate(named=named)], bad("10.0.0.5", message, "unreachable"))
-    assert look.hosts == []
-    (problem,) = look.problems
+def test_failed_login_is_a_problem(kind: str, message: str, named: bool) -> None:
+    gathered = parse([candidate(named=named)], failed_event("10.0.0.5", message, "unreachable"))
+    assert gathered.hosts == []
+    (problem,) = gathered.problems
     assert (problem.kind, problem.host, problem.fatal) == (kind, "10.0.0.5", named)
     assert "10.0.0.5" in problem.what or kind == "no_sshpass"
     assert problem.todo
 
 
-def test_a_part_that_failed_does_not_hide_the_host() -> None:
-    look = read([candidate(named=True)], ok("10.0.0.5", SETUP), bad("10.0.0.5", "no lspci"))
-    assert [host.name for host in look.hosts] == ["render1"]
-    assert [(problem.host, problem.fatal) for problem in look.problems] == [("render1", False)]
+def test_failed_task_does_not_exclude_the_host() -> None:
+    gathered = parse([candidate(named=True)], ok_event("10.0.0.5", SETUP), failed_event("10.0.0.5", "no lspci"))
+    assert [host.name for host in gathered.hosts] == ["render1"]
+    assert [(problem.host, problem.fatal) for problem in gathered.problems] == [("render1", False)]
 
 
-def test_a_host_the_run_never_came_to_is_told() -> None:
-    look = read([candidate(), candidate("10.0.0.6")], ok("10.0.0.5", SETUP), ok("localhost", SETUP))
-    assert [problem.kind for problem in look.problems] == ["silent"]
-    assert look.problems[0].host == "10.0.0.6"
+def test_host_without_events_is_a_problem() -> None:
+    gathered = parse([candidate(), candidate("10.0.0.6")], ok_event("10.0.0.5", SETUP), ok_event("localhost", SETUP))
+    assert [problem.kind for problem in gathered.problems] == ["silent"]
+    assert gathered.problems[0].host == "10.0.0.6"
 
 
-def test_one_name_of_several_hosts_is_made_longer_for_each() -> None:
-    look = read([candidate(), candidate("10.0.0.6")], ok("10.0.0.6", SETUP), ok("10.0.0.5", SETUP))
-    assert [host.name for host in look.hosts] == ["render1-10-0-0-5", "render1-10-0-0-6"]
+def test_hosts_with_the_same_name_get_their_addresses_appended() -> None:
+    gathered = parse([candidate(), candidate("10.0.0.6")], ok_event("10.0.0.6", SETUP), ok_event("10.0.0.5", SETUP))
+    assert [host.name for host in gathered.hosts] == ["render1-10-0-0-5", "render1-10-0-0-6"]
 
 
-def test_one_address_with_two_ports_is_two_hosts() -> None:
-    look = read([candidate(port=2201), candidate(port=2202)], ok("10.0.0.5-2201", SETUP), ok("10.0.0.5-2202", SETUP))
-    assert [(host.name, host.port) for host in look.hosts] == [
+def test_two_ports_of_one_address_are_two_hosts() -> None:
+    gathered = parse(
+        [candidate(port=2201), candidate(port=2202)], ok_event("10.0.0.5-2201", SETUP), ok_event("10.0.0.5-2202", SETUP)
+    )
+    assert [(host.name, host.port) for host in gathered.hosts] == [
         ("render1-10-0-0-5-2201", 2201),
         ("render1-10-0-0-5-2202", 2202),
     ]
 
 
 @pytest.mark.parametrize("group", ["all", "ollama", "storage_server"])
-def test_no_host_is_called_like_a_group(group: str) -> None:
-    (itself,) = read([candidate()], ok("10.0.0.5", {**SETUP, "ansible_hostname": group})).hosts
-    assert itself.name == f"{group}-10-0-0-5"
-    (given,) = read([candidate(hostname=group)], ok(f"{group}-host", SETUP)).hosts
-    assert given.name == f"{group}-host"
+def test_host_with_the_name_of_a_group_is_renamed(group: str) -> None:
+    (host,) = parse([candidate()], ok_event("10.0.0.5", {**SETUP, "ansible_hostname": group})).hosts
+    assert host.name == f"{group}-10-0-0-5"
+    (named,) = parse([candidate(hostname=group)], ok_event(f"{group}-host", SETUP)).hosts
+    assert named.name == f"{group}-host"
 
 
-def test_a_name_that_was_given_stays() -> None:
+def test_given_name_is_kept() -> None:
     members = {"10.0.0.5": candidate(hostname="10.0.0.5"), "10.0.0.6": candidate("10.0.0.6")}
-    gathered = {**SETUP, "ansible_hostname": "10.0.0.5"}
-    look = facts.read(members, "artist", [ok("10.0.0.5", SETUP), ok("10.0.0.6", gathered)])
-    assert [host.name for host in look.hosts] == ["10.0.0.5", "10.0.0.5-10-0-0-6"]
+    same_name = {**SETUP, "ansible_hostname": "10.0.0.5"}
+    gathered = facts.parse_events(members, "artist", [ok_event("10.0.0.5", SETUP), ok_event("10.0.0.6", same_name)])
+    assert [host.name for host in gathered.hosts] == ["10.0.0.5", "10.0.0.5-10-0-0-6"]
 
 
-def test_machines_that_share_a_host_key_are_told_apart() -> None:
-    twins = candidate(addresses=["10.0.0.5", "fe80::5%eth0", "10.0.0.6"])
-    (problem,) = read([twins], ok("10.0.0.5", SETUP)).problems
+def test_machines_with_the_same_host_key_are_reported() -> None:
+    merged = candidate(addresses=["10.0.0.5", "fe80::5%eth0", "10.0.0.6"])
+    (problem,) = parse([merged], ok_event("10.0.0.5", SETUP)).problems
     assert (problem.kind, problem.host, problem.fatal) == ("cloned_host_key", "render1", True)
     assert problem.what.startswith("10.0.0.6 shows the same SSH host key as render1")
-    one = candidate(addresses=["10.0.0.5", "172.17.0.1", "fe80::5%eth0"])
-    assert read([one], ok("10.0.0.5", SETUP)).problems == []
+    single = candidate(addresses=["10.0.0.5", "172.17.0.1", "fe80::5%eth0"])
+    assert parse([single], ok_event("10.0.0.5", SETUP)).problems == []
     behind_translation = candidate("192.0.2.1", addresses=["192.0.2.1", "192.0.2.2"])
-    assert read([behind_translation], ok("192.0.2.1", SETUP)).problems == []
+    assert parse([behind_translation], ok_event("192.0.2.1", SETUP)).problems == []
 
 
-def test_real_hosts(tmp_path: Path, sshd_server: StartSshd, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One run over a host that is fine, and others that each refuse in their own way."""
+def test_run_over_real_hosts_finds_each_problem(
+    tmp_path: Path, sshd_server: StartSshd, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Run over a host that works, and others with one problem each."""
     if subprocess.run(["sudo", "-n", "true"], check=False, capture_output=True).returncode:
         pytest.skip("the account that runs the tests may not use sudo without a password")
-    monkeypatch.setenv("ANSIBLE_BECOME_ALLOW_SAME_USER", "True")  # else root's tests would never meet sudo
+    monkeypatch.setenv("ANSIBLE_BECOME_ALLOW_SAME_USER", "True")  # otherwise root's tests would not use sudo
     refusing = tmp_path / "sudo"
     refusing.write_text('#!/bin/sh\necho "$LOGNAME is not in the sudoers file." >&2\nexit 1\n', encoding="ascii")
     refusing.chmod(0o755)
     server = sshd_server("127.0.0.2")
-    (found,) = discovery.discover(discovery.prepare((), [server.host])).candidates
-    known = "".join(f"[{found.address}]:{found.port} {key}\n" for key in found.host_keys)
-    (tmp_path / "known_hosts").write_text(known, encoding="ascii")
+    (scanned,) = discovery.discover(discovery.plan_discovery((), [server.host])).candidates
+    known_hosts = "".join(f"[{scanned.address}]:{scanned.port} {key}\n" for key in scanned.host_keys)
+    (tmp_path / "known_hosts").write_text(known_hosts, encoding="ascii")
     unknown = sshd_server("127.0.0.3")
     changes: dict[str, dict[str, object]] = {
         "fine": {},
-        "stranger": {"ansible_user": "nobody-of-this-name"},
+        "no-account": {"ansible_user": "nobody-of-this-name"},
         "no-sudo": {"ansible_become_exe": str(refusing)},
         "no-python": {"ansible_python_interpreter": "/nowhere/python3"},
         "unknown-key": {"ansible_host": unknown.address, "ansible_port": unknown.port},
     }
     connection = {
-        "ansible_host": found.address,
-        "ansible_port": found.port,
+        "ansible_host": scanned.address,
+        "ansible_port": scanned.port,
         "ansible_user": server.user,
         "ansible_ssh_private_key_file": str(server.client_key),
         "ansible_ssh_common_args": f"-o UserKnownHostsFile={tmp_path}/known_hosts -o GlobalKnownHostsFile=/dev/null",
@@ -208,19 +214,19 @@ def test_real_hosts(tmp_path: Path, sshd_server: StartSshd, monkeypatch: pytest.
     hosts = {name: {**connection, **change} for name, change in changes.items()}
     inventory = tmp_path / "hosts.yml"
     inventory.write_text(json.dumps({"all": {"hosts": hosts}}), encoding="utf-8")
-    contacted = {name: found.model_copy(update={"hostname": name}) for name in changes}
+    candidates = {name: scanned.model_copy(update={"hostname": name}) for name in changes}
     events: list[Event] = []
     run_playbook("noslop.studio.facts", inventory, on_event=events.append, extra_vars={"noslop_facts_become": True})
 
-    look = facts.read(contacted, server.user, events)
-    (host,) = look.hosts
+    gathered = facts.parse_events(candidates, server.user, events)
+    (host,) = gathered.hosts
     uname = os.uname()
     assert (host.name, host.kernel, host.arch) == ("fine", uname.release, uname.machine)
     assert host.cpus
     assert host.memory_mib
     assert host.os
-    assert {problem.host: problem.kind for problem in look.problems} == {
-        "stranger": "auth_refused",
+    assert {problem.host: problem.kind for problem in gathered.problems} == {
+        "no-account": "auth_refused",
         "no-sudo": "sudo_refused",
         "no-python": "no_python",
         "unknown-key": "host_key_unknown",

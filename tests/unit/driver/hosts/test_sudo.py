@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A studio whose host wants a password for sudo, and commands that were not given it."""
+"""Test commands without a password on a studio whose host needs one for sudo."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ import pytest
 from noslop_driver.hosts import ssh_errors, sudo
 from noslop_driver.inventory.directory import StudioDirectory
 from noslop_driver.inventory.render import Connection
-from noslop_driver.models import Candidate, Host, Plan, Proposal, Wishes
+from noslop_driver.models import Candidate, Host, Plan, Proposal, StudioSettings
 from noslop_driver.secrets import Secrets
 from tests.support import sshd
-from tests.support.driver_cli import on_terminal, run_json
+from tests.support.driver_cli import run_json, spawn_on_terminal
 from tests.support.plays import local_inventory
 from tests.unit.conftest import StartSshd
 
-PASSWORD = "the-sudo-password"  # noqa: S105 - nobody's
+PASSWORD = "the-sudo-password"  # noqa: S105 - a test password
 
 
 @dataclass(frozen=True)
-class Wanting:
-    """A studio of one host, and what its sudo got."""
+class PasswordStudio:
+    """A studio of one host, and the log of its sudo."""
 
     studio: StudioDirectory
     log: Path
@@ -35,9 +35,11 @@ class Wanting:
 
 
 @pytest.fixture
-def wanting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sshd_server: StartSshd, client_key: Path) -> Wanting:
+def password_studio(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sshd_server: StartSshd, client_key: Path
+) -> PasswordStudio:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("ANSIBLE_BECOME_ALLOW_SAME_USER", "True")  # else root is not asked to become root
+    monkeypatch.setenv("ANSIBLE_BECOME_ALLOW_SAME_USER", "True")  # otherwise root does not use sudo
     log = sshd.fake_sudo(tmp_path / "bin", PASSWORD)
     server = sshd_server("127.0.0.95", options=[sshd.with_path(tmp_path / "bin")])
     studio = StudioDirectory(Path("inventories/studio"))
@@ -46,81 +48,83 @@ def wanting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sshd_server: StartS
         hosts=[host],
         proposals=[Proposal(host="far", score=50, roles=["storage_server"], reasons=[])],
         server="far",
-        wishes=Wishes(studio_id="abc", storage_provider="local"),
+        settings=StudioSettings(studio_id="abc", storage_provider="local"),
         problems=[],
     )
     studio.write(plan, Connection(client_key))
     studio.known_hosts.accept(
         [Candidate(address=server.address, port=server.port, host_keys=[server.public_key], status="open")]
     )
-    return Wanting(studio, log)
+    return PasswordStudio(studio, log)
 
 
 @pytest.mark.parametrize("words", [["verify"], ["teardown", "--yes"]])
-def test_without_a_terminal_the_error_names_host_and_flag(words: list[str], wanting: Wanting) -> None:
-    _found, done = run_json(*words)
+def test_missing_password_without_a_terminal_is_an_error_with_host_and_flag(
+    words: list[str], password_studio: PasswordStudio
+) -> None:
+    _output, done = run_json(*words)
     assert done.returncode == 2
-    assert "sudo wants a password on far" in done.stderr
+    assert "sudo needs a password on far" in done.stderr
     assert "--become-pass-file" in done.stderr
-    assert not wanting.studio.records.exists()
+    assert not password_studio.studio.records.exists()
 
 
-def test_verify_asks_once_at_a_terminal(wanting: Wanting) -> None:
-    # Nothing of the verification itself runs: it would be of the machine that runs the tests.
-    (wanting.studio.path / "group_vars/all/python.yml").write_text(
+def test_verify_asks_once_at_a_terminal(password_studio: PasswordStudio) -> None:
+    # Without Python, no check runs: it would check the machine that runs the tests.
+    (password_studio.studio.path / "group_vars/all/python.yml").write_text(
         "ansible_python_interpreter: /nowhere/python3\n", encoding="utf-8"
     )
-    child = on_terminal("verify")
-    child.expect("sudo wants a password on far")
+    child = spawn_on_terminal("verify")
+    child.expect("sudo needs a password on far")
     child.expect("sudo password: ")
     child.sendline(PASSWORD)
-    child.expect("verify: proving that it works")
+    child.expect("verify: checking that the studio works")
     child.expect(pexpect.EOF)
     child.close()
     assert child.before
     assert "sudo password" not in child.before
     assert "Missing sudo password" not in child.before
-    assert wanting.passwords() == {PASSWORD}
-    (record,) = wanting.studio.records.iterdir()
+    assert password_studio.passwords() == {PASSWORD}
+    (record,) = password_studio.studio.records.iterdir()
     assert PASSWORD not in "".join(file.read_text(encoding="utf-8") for file in record.rglob("*") if file.is_file())
 
 
-def test_plan_of_members_asks_when_it_looks_at_them(wanting: Wanting) -> None:
-    child = on_terminal("plan")
-    child.expect("sudo wants a password on far")
+def test_plan_of_members_asks_once_at_a_terminal(password_studio: PasswordStudio) -> None:
+    child = spawn_on_terminal("plan")
+    child.expect("sudo needs a password on far")
     child.expect("sudo password: ")
     child.sendline(PASSWORD)
     child.expect("Storage")
     child.expect(pexpect.EOF)
     child.close()
-    assert wanting.passwords() == {PASSWORD}
+    assert password_studio.passwords() == {PASSWORD}
     assert child.before
-    assert "wants a password for sudo" not in child.before
+    assert "needs the password of" not in child.before
 
 
-def test_member_whose_key_nobody_accepted_gets_no_password(wanting: Wanting, tmp_path: Path) -> None:
-    wanting.studio.known_hosts.path.unlink()
+def test_member_without_a_pinned_key_gets_no_password(password_studio: PasswordStudio, tmp_path: Path) -> None:
+    password_studio.studio.known_hosts.path.unlink()
     (tmp_path / "password").write_text(PASSWORD, encoding="utf-8")
     (tmp_path / "password").chmod(0o600)
-    found, done = run_json("deploy", "--yes", "--become-pass-file", str(tmp_path / "password"))
+    output, done = run_json("deploy", "--yes", "--become-pass-file", str(tmp_path / "password"))
     assert done.returncode == 4
-    assert [(problem["host"], problem["kind"]) for problem in found["plan"]["problems"] if problem["fatal"]] == [
+    assert [(problem["host"], problem["kind"]) for problem in output["plan"]["problems"] if problem["fatal"]] == [
         ("far", "host_key_unknown")
     ]
     assert "--host-keys FILE" in done.stderr
-    assert wanting.passwords() == set()
+    assert password_studio.passwords() == set()
 
 
-def test_no_input_asks_for_no_password(wanting: Wanting) -> None:
-    child = on_terminal("verify", "--no-input")
+def test_no_input_is_an_error_with_the_flag(password_studio: PasswordStudio) -> None:
+    child = spawn_on_terminal("verify", "--no-input")
     child.expect("--no-input was given. Pass --become-pass-file FILE")
     child.expect(pexpect.EOF)
     child.close()
     assert child.exitstatus == 2
-    assert wanting.passwords() == set()
+    assert password_studio.passwords() == set()
 
 
-def test_only_hosts_that_want_a_password_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_hosts_that_need_a_password_are_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ANSIBLE_BECOME_ALLOW_SAME_USER", "True")
     sshd.fake_sudo(tmp_path / "bin", PASSWORD)
     (tmp_path / "open").mkdir()
@@ -131,12 +135,12 @@ def test_only_hosts_that_want_a_password_are_named(tmp_path: Path, monkeypatch: 
     local_inventory(tmp_path / "away", ["three"], ansible_connection="ssh", ansible_host="127.0.0.1", ansible_port=1)
     for name in ("more", "away"):
         (tmp_path / name / "hosts.yml").rename(inventory / f"{name}.yml")
-    assert sudo.hosts_wanting_password(inventory, Secrets()) == ["one"]
-    assert sudo.hosts_wanting_password(inventory, Secrets(), limit="two") == []
+    assert sudo.find_hosts_needing_password(inventory, Secrets()) == ["one"]
+    assert sudo.find_hosts_needing_password(inventory, Secrets(), limit="two") == []
 
 
 @pytest.mark.parametrize(
-    ("message", "wants"),
+    ("message", "missing"),
     [
         ("Missing sudo password", True),
         ("sudo: a password is required", True),
@@ -147,5 +151,5 @@ def test_only_hosts_that_want_a_password_are_named(tmp_path: Path, monkeypatch: 
         ("no such file", False),
     ],
 )
-def test_message_of_sudo_means_that_it_wants_a_password(message: str, wants: bool) -> None:
-    assert ssh_errors.wants_sudo_password(f"non-zero return code\n{message}") is wants
+def test_messages_of_sudo_for_a_missing_password_are_recognized(message: str, missing: bool) -> None:
+    assert ssh_errors.is_sudo_password_missing(f"non-zero return code\n{message}") is missing

@@ -9,8 +9,17 @@ import pytest
 from ansible_collections.noslop.studio.plugins.module_utils.checks.check import NOTE, Check
 from rich.console import Console
 
-from noslop_driver.ansible.events import Event, Failure, HostStats, Outcome, Status, failure_of, message_of, read_stats
-from noslop_driver.output.progress import Report, show_checks
+from noslop_driver.ansible.events import (
+    Event,
+    Failure,
+    HostStats,
+    Outcome,
+    Status,
+    read_failure,
+    read_message,
+    read_stats,
+)
+from noslop_driver.output.progress import Progress, print_checks
 from noslop_driver.output.terminal import Terminal
 
 
@@ -18,10 +27,10 @@ def event(kind: str, host: str = "", task: str = "", result: dict[str, Any] | No
     return Event(kind=kind, time="", host=host, task=task, result=result or {}, **more)
 
 
-def terminal(*, live: bool) -> tuple[Terminal, io.StringIO]:
-    made, text = Terminal(), io.StringIO()
-    made.out = made.err = Console(file=text, width=100, force_terminal=live, color_system=None, highlight=False)
-    return made, text
+def make_terminal(*, live: bool) -> tuple[Terminal, io.StringIO]:
+    result, text = Terminal(), io.StringIO()
+    result.out = result.err = Console(file=text, width=100, force_terminal=live, color_system=None, highlight=False)
+    return result, text
 
 
 RUN = [
@@ -39,13 +48,13 @@ OUTCOME = Outcome(
 )
 
 
-def test_plain_lines_say_what_changed_and_what_failed_with_advice() -> None:
-    made, text = terminal(live=False)
-    report = Report(made, advice=lambda failure: f"mend {failure.host}")
-    report.begin("1/5 storage")
+def test_plain_lines_report_changes_and_failures_with_advice() -> None:
+    terminal, text = make_terminal(live=False)
+    progress = Progress(terminal, advice=lambda failure: f"repair {failure.host}")
+    progress.start_phase("1/5 storage")
     for step in RUN:
-        report.event(step)
-    report.end(OUTCOME)
+        progress.show_event(step)
+    progress.end_phase(OUTCOME)
     lines = text.getvalue().splitlines()
     assert lines[:4] == [
         "1/5 storage",
@@ -58,18 +67,18 @@ def test_plain_lines_say_what_changed_and_what_failed_with_advice() -> None:
         "  worker1 failed: configure | Export [the] directories",
         "    no [such] file",
         "    another line",
-        "    → mend worker1",
+        "    → repair worker1",
     ]
 
 
-def test_live_table_shows_each_host_and_leaves_only_the_summary() -> None:
-    made, text = terminal(live=True)
-    report = Report(made)
-    report.begin("1/5 storage")
+def test_live_table_is_replaced_by_the_summary() -> None:
+    terminal, text = make_terminal(live=True)
+    progress = Progress(terminal)
+    progress.start_phase("1/5 storage")
     for step in RUN:
-        report.event(step)
-    report.note("Stopping.")
-    report.end(OUTCOME)
+        progress.show_event(step)
+    progress.print_note("Stopping.")
+    progress.end_phase(OUTCOME)
     shown = text.getvalue()
     assert "Export [the] directories" in shown
     assert "Stopping." in shown
@@ -78,22 +87,22 @@ def test_live_table_shows_each_host_and_leaves_only_the_summary() -> None:
     assert "host    task" not in rest
 
 
-def test_what_a_role_tells_is_shown_once() -> None:
-    made, text = terminal(live=False)
-    report = Report(made)
-    report.begin("teardown")
+def test_message_of_a_role_is_printed_once() -> None:
+    terminal, text = make_terminal(live=False)
+    progress = Progress(terminal)
+    progress.start_phase("teardown")
     for host in ("one", "two"):
-        report.event(event("ok", host, "Tell", {"msg": "Kept: /srv"}, action="ansible.builtin.debug"))
-    report.event(event("ok", "one", "Run", {"msg": "not for people"}, action="ansible.builtin.command"))
+        progress.show_event(event("ok", host, "Report", {"msg": "Kept: /srv"}, action="ansible.builtin.debug"))
+    progress.show_event(event("ok", "one", "Run", {"msg": "not for people"}, action="ansible.builtin.command"))
     assert text.getvalue().count("Kept: /srv") == 1
     assert "not for people" not in text.getvalue()
 
 
-def test_what_ansible_says_when_it_cannot_run_is_shown() -> None:
-    made, text = terminal(live=False)
-    report = Report(made)
-    report.begin("storage")
-    report.end(Outcome(Status.ERROR, 1, output="no [playbook] there"))
+def test_output_of_ansible_is_printed_when_it_cannot_run() -> None:
+    terminal, text = make_terminal(live=False)
+    progress = Progress(terminal)
+    progress.start_phase("storage")
+    progress.end_phase(Outcome(Status.ERROR, 1, output="no [playbook] there"))
     assert "no [playbook] there" in text.getvalue()
 
 
@@ -101,15 +110,15 @@ def check(host: str, name: str, *, ok: bool = True, seen: str = "it", share: str
     return Check(host=host, check=name, share=share, ok=ok, seen=seen, expected="that", todo="" if ok else "do this")
 
 
-def test_checks_are_a_table_and_what_failed_is_told_once_with_what_to_do() -> None:
-    made, text = terminal(live=False)
+def test_checks_are_a_table_and_failed_ones_are_listed_once() -> None:
+    terminal, text = make_terminal(live=False)
     checks = [
         check("one", "storage.mounted"),
         check("one", "storage.marker", ok=False, seen="none", share="projects"),
         check("two", "storage.marker", ok=False, seen="none", share="projects"),
         check("two", "services.ollama", seen=f"{NOTE}an old one"),
     ]
-    show_checks(checks, made)
+    print_checks(checks, terminal)
     lines = [line.rstrip() for line in text.getvalue().splitlines()]
     assert lines[1].split() == ["host", "storage", "services"]
     assert lines[2].split() == ["one", "✗", "1", "of", "2"]
@@ -136,22 +145,22 @@ def test_checks_are_a_table_and_what_failed_is_told_once_with_what_to_do() -> No
         ({}, "no message was given"),
     ],
 )
-def test_messages_of_failures(result: dict[str, Any], message: str) -> None:
-    assert message_of(result) == message
+def test_message_is_read_from_a_failed_result(result: dict[str, Any], message: str) -> None:
+    assert read_message(result) == message
 
 
-def test_ignored_failures_are_none() -> None:
-    assert failure_of(event("failed", "one", result={"msg": "no"}, ignored=True)) is None
-    assert failure_of(event("ok", "one")) is None
+def test_ignored_failures_are_not_failures() -> None:
+    assert read_failure(event("failed", "one", result={"msg": "no"}, ignored=True)) is None
+    assert read_failure(event("ok", "one")) is None
 
 
-def test_events_of_runner_that_say_nothing_to_us_are_passed_over() -> None:
+def test_unused_events_of_ansible_runner_are_dropped() -> None:
     assert Event.from_runner({"event": "playbook_on_notify", "event_data": {}}) is None
-    made = Event.from_runner({"event": "runner_on_ok", "event_data": {"host": "one", "res": {"changed": True}}})
-    assert made
-    assert (made.kind, made.host, made.changed) == ("ok", "one", True)
+    translated = Event.from_runner({"event": "runner_on_ok", "event_data": {"host": "one", "res": {"changed": True}}})
+    assert translated
+    assert (translated.kind, translated.host, translated.changed) == ("ok", "one", True)
 
 
-def test_recap() -> None:
-    made = read_stats(event("stats", result={"ok": {"a": 3}, "changed": {"a": 1}, "dark": {"b": 1}, "processed": {}}))
-    assert made == {"a": HostStats(ok=3, changed=1), "b": HostStats(unreachable=1)}
+def test_read_stats_returns_counts_by_host() -> None:
+    stats = read_stats(event("stats", result={"ok": {"a": 3}, "changed": {"a": 1}, "dark": {"b": 1}, "processed": {}}))
+    assert stats == {"a": HostStats(ok=3, changed=1), "b": HostStats(unreachable=1)}

@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What hosts say is shown, and obeyed by no terminal."""
+"""Test that control characters in text from hosts do not reach the terminal."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ from hypothesis import strategies as st
 from noslop_driver.ansible.events import Event
 from noslop_driver.errors import ExitCode
 from noslop_driver.hosts import facts
-from noslop_driver.models import Candidate, Wishes
+from noslop_driver.models import Candidate, StudioSettings
 from noslop_driver.output.terminal import Terminal, printable
-from noslop_driver.phases import Deployer, Phase
+from noslop_driver.phases import Phase, PhaseRunner
 from noslop_driver.planning import view
 from noslop_driver.planning.planner import make_plan
 from noslop_driver.records import NODE_ENV, Record
 from noslop_driver.secrets import Secrets
-from tests.support.driver_cli import on_terminal
+from tests.support.driver_cli import spawn_on_terminal
 from tests.support.plays import local_inventory, write_playbook
 from tests.unit.conftest import StartSshd
 
-EVIL = "be\x1b[2J\x1b[31mfo\x1b]0;title\x07r\x1b]8;;http://x\x1b\\e\x9b1A\x85\u202e\x07\x08"
-"""Clears, colours, a window's title, a link, a cursor that moves up, a line that runs backwards: "before"."""
+CONTROLS = "be\x1b[2J\x1b[31mfo\x1b]0;title\x07r\x1b]8;;http://x\x1b\\e\x9b1A\x85\u202e\x07\x08"
+"""The word "before" with control sequences for clearing, colour, window title, link, cursor and text direction."""
 STYLE = re.compile(r"\x1b\[[0-9;]*m")
-"""The colours that the driver itself prints, which no host can end or forge: theirs are taken out before."""
+"""The colours that the driver itself prints. Those in text from hosts are removed before."""
 
 
 @pytest.mark.parametrize(
@@ -39,7 +39,7 @@ STYLE = re.compile(r"\x1b\[[0-9;]*m")
     [
         ("two\nlines\tand a tab", "two\nlines\tand a tab"),
         ("Grüße, 世界 🎨", "Grüße, 世界 🎨"),
-        (EVIL, "before"),
+        (CONTROLS, "before"),
         ("10 %\r20 %\r\ndone", "10 %\n20 %\ndone"),
         ("\x1b]0;never ended", "0;never ended"),
         ("\x1b]0;never ended\nnext line\x07", "0;never ended\nnext line"),
@@ -49,12 +49,12 @@ STYLE = re.compile(r"\x1b\[[0-9;]*m")
         ("\ud800", ""),
     ],
 )
-def test_control_characters_are_taken_out(text: str, shown: str) -> None:
+def test_printable_removes_control_characters(text: str, shown: str) -> None:
     assert printable(text) == shown
 
 
 @given(st.text(st.one_of(st.characters(), st.sampled_from("\x1b[]\x9b\x9c\x07\r\n;mPX^_0")), max_size=60))
-def test_no_text_has_control_characters_left(text: str) -> None:
+def test_printable_text_has_no_control_characters(text: str) -> None:
     shown = printable(text)
     assert not [char for char in shown if unicodedata.category(char) in ("Cc", "Cs") and char not in "\n\t"]
     assert printable(shown) == shown
@@ -62,77 +62,91 @@ def test_no_text_has_control_characters_left(text: str) -> None:
 
 @pytest.fixture
 def terminal(monkeypatch: pytest.MonkeyPatch) -> Terminal:
-    """One that takes standard output for a terminal, colours and all."""
+    """Return a terminal that treats standard output as a terminal with colours."""
     monkeypatch.setenv("FORCE_COLOR", "1")
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("COLUMNS", "200")
     return Terminal()
 
 
-def obeyed(output: str) -> list[str]:
-    """The control characters in an output that are neither lines nor the driver's own colours."""
+def find_control_characters(output: str) -> list[str]:
+    """Return the control characters in an output, except line ends and the driver's own colours."""
     return [char for char in STYLE.sub("", output) if unicodedata.category(char) == "Cc" and char != "\n"]
 
 
-def test_facts_of_a_host_are_shown_and_not_obeyed(terminal: Terminal, capsys: pytest.CaptureFixture[str]) -> None:
+def test_facts_are_printed_without_control_characters(terminal: Terminal, capsys: pytest.CaptureFixture[str]) -> None:
     words = {
-        "ansible_hostname": f"hostname-{EVIL}",
+        "ansible_hostname": f"hostname-{CONTROLS}",
         "ansible_distribution": "Debian",
-        "ansible_distribution_version": f"12 {EVIL}[link=http://x]",
-        "ansible_architecture": f"x86_64{EVIL[2:6]}",
+        "ansible_distribution_version": f"12 {CONTROLS}[link=http://x]",
+        "ansible_architecture": f"x86_64{CONTROLS[2:6]}",
         "ansible_service_mgr": "systemd",
     }
-    gpu = {"vendor": "nvidia", "name": f"GPU-{EVIL}\nX", "driver": EVIL, "usable": False, "why": f"why-{EVIL}"}
-    mounts = [{"mount": f"/{EVIL}", "fstype": EVIL, "size_total": 5, "size_available": 5}]
-    gathered = {**words, "noslop_gpus": [gpu], "ansible_mounts": mounts, "ansible_machine_id": EVIL}
+    gpu = {
+        "vendor": "nvidia",
+        "name": f"GPU-{CONTROLS}\nX",
+        "driver": CONTROLS,
+        "usable": False,
+        "why": f"why-{CONTROLS}",
+    }
+    mounts = [{"mount": f"/{CONTROLS}", "fstype": CONTROLS, "size_total": 5, "size_available": 5}]
+    gathered = {**words, "noslop_gpus": [gpu], "ansible_mounts": mounts, "ansible_machine_id": CONTROLS}
     events = [
         Event(kind="ok", time="", host="10.0.0.5", result={"ansible_facts": gathered}),
-        Event(kind="failed", time="", host="10.0.0.5", result={"msg": f"failed-{EVIL}"}),
+        Event(kind="failed", time="", host="10.0.0.5", result={"msg": f"failed-{CONTROLS}"}),
     ]
-    candidate = Candidate(address="10.0.0.5", status="open", banner=f"SSH-2.0-{EVIL}")
-    look = facts.read({"10.0.0.5": candidate}, "artist", events)
-    view.show(make_plan(look.hosts, Wishes(studio_id="x", storage_root="/"), look.problems), terminal)
+    candidate = Candidate(address="10.0.0.5", status="open", banner=f"SSH-2.0-{CONTROLS}")
+    gathered_facts = facts.parse_events({"10.0.0.5": candidate}, "artist", events)
+    view.print_plan(
+        make_plan(gathered_facts.hosts, StudioSettings(studio_id="x", storage_root="/"), gathered_facts.problems),
+        terminal,
+    )
     output = capsys.readouterr().out
-    assert obeyed(output) == []
+    assert find_control_characters(output) == []
     for word in ("12 before[link=http://x]", "GPU-before X", "why-before", "hostname-before"):
         assert word in output
 
 
-def test_messages_of_ansible_are_shown_and_not_obeyed(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    environment = base64.b64encode(f"NAME={EVIL}\n".encode()).decode()
+def test_messages_of_ansible_are_printed_without_control_characters(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    environment = base64.b64encode(f"NAME={CONTROLS}\n".encode()).decode()
     tasks = [
-        {"name": "look | Say", "ansible.builtin.debug": {"msg": f"said-{EVIL}"}},
-        {"name": "look | Read", "give_back": {"result": {"source": NODE_ENV, "content": environment}}},
-        {"name": f"look | Refuse {EVIL}", "ansible.builtin.fail": {"msg": f"refused-{EVIL}"}},
+        {"name": "report | Print a message", "ansible.builtin.debug": {"msg": f"said-{CONTROLS}"}},
+        {
+            "name": "report | Read the environment",
+            "return_result": {"result": {"source": NODE_ENV, "content": environment}},
+        },
+        {"name": f"report | Refuse {CONTROLS}", "ansible.builtin.fail": {"msg": f"refused-{CONTROLS}"}},
     ]
     record = Record(tmp_path / "records", "deploy", Secrets())
     terminal = Terminal()
-    deployer = Deployer(
+    runner = PhaseRunner(
         terminal=terminal,
         inventory=local_inventory(tmp_path / "inventory"),
         members=[],
         secrets=Secrets(),
         record=record,
-        again="noslop-driver deploy",
+        retry_command="noslop-driver deploy",
     )
     phase = Phase("preflight", "looking", str(write_playbook(tmp_path / "play", *tasks)))
-    result = deployer.run([phase])
+    result = runner.run([phase])
     record.finish(int(result.code), result.message, "test")
-    terminal.error(result.message)
+    terminal.print_error(result.message)
     assert result.code is ExitCode.FAILED
     output = "".join(capsys.readouterr())
-    assert obeyed(output) == []
+    assert find_control_characters(output) == []
     for word in ("said-before", "refused-before", "Refuse before"):
         assert word in output
     for file in record.path.rglob("*"):
         if file.is_file():
-            assert obeyed(file.read_text(encoding="utf-8")) == [], file
+            assert find_control_characters(file.read_text(encoding="utf-8")) == [], file
     assert json.loads((record.path / "outcome.json").read_text(encoding="utf-8"))["ok"] is False
 
 
-def test_banner_of_a_server_is_no_markup(sshd_server: StartSshd) -> None:
+def test_banner_of_a_server_is_not_markup(sshd_server: StartSshd) -> None:
     server = sshd_server(options=["VersionAddendum [link=http://evil]click[/link]"])
-    child = on_terminal("discover", "--host", server.host)
+    child = spawn_on_terminal("discover", "--host", server.host)
     child.expect_exact("[link=http://evil]click[/link]")
     child.wait()
     child.close()

@@ -9,13 +9,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from noslop_driver.errors import UsageError
-from noslop_driver.models import Wishes
+from noslop_driver.models import StudioSettings
 from noslop_driver.output.terminal import Terminal
-from noslop_driver.settings.merge import PATH_FLAGS, SERVICES, Sources, collect, own_address, parse_roles, read_file
+from noslop_driver.settings.merge import (
+    PATH_FLAGS,
+    SERVICES,
+    Sources,
+    find_own_address,
+    merge_sources,
+    parse_roles,
+    read_file,
+)
 
-NOBODY = Terminal(no_input=True)
+NO_TERMINAL = Terminal(no_input=True)
 
-SOME = st.fixed_dictionaries(
+SETTING_VALUES = st.fixed_dictionaries(
     {},
     optional={
         "storage_root": st.sampled_from(["/a", "/b", "/c"]),
@@ -27,53 +35,53 @@ SOME = st.fixed_dictionaries(
 )
 
 
-@given(SOME, SOME, SOME, SOME)
-def test_flags_win_over_the_file_over_the_previous_over_defaults(
+@given(SETTING_VALUES, SETTING_VALUES, SETTING_VALUES, SETTING_VALUES)
+def test_flags_override_file_then_inventory_then_defaults(
     flags: dict[str, object], file: dict[str, object], previous: dict[str, object], defaults: dict[str, object]
 ) -> None:
-    made = collect(Sources(flags=flags, file=file, previous=previous, defaults=defaults), NOBODY)
+    settings = merge_sources(Sources(flags=flags, file=file, previous=previous, defaults=defaults), NO_TERMINAL)
     expected = {**defaults, **previous, **file, **flags}
     for name, value in expected.items():
-        assert getattr(made, name) == value
-    plain = Wishes(studio_id="x")
+        assert getattr(settings, name) == value
+    plain = StudioSettings(studio_id="x")
     for name in set(plain.model_dump()) - set(expected) - {"studio_id"}:
-        assert getattr(made, name) == getattr(plain, name)
+        assert getattr(settings, name) == getattr(plain, name)
 
 
-def test_a_new_studio_has_an_id_of_its_own_and_an_old_one_keeps_it() -> None:
-    assert collect(Sources(), NOBODY).studio_id != collect(Sources(), NOBODY).studio_id
-    assert collect(Sources(previous={"studio_id": "abc"}), NOBODY).studio_id == "abc"
+def test_new_studio_gets_an_id_and_existing_one_keeps_it() -> None:
+    assert merge_sources(Sources(), NO_TERMINAL).studio_id != merge_sources(Sources(), NO_TERMINAL).studio_id
+    assert merge_sources(Sources(previous={"studio_id": "abc"}), NO_TERMINAL).studio_id == "abc"
 
 
-def test_a_flag_that_contradicts_an_edited_file_is_an_error_that_names_the_line() -> None:
+def test_flag_that_contradicts_an_edited_file_is_an_error_with_the_line() -> None:
     edited = Path("inventories/x/group_vars/all/studio.yml")
     previous = {"studio_id": "abc", "min_free_gb": 10}
     same = Sources(flags={"min_free_gb": 10}, previous=previous, edited=edited)
-    assert collect(same, NOBODY).min_free_gb == 10
+    assert merge_sources(same, NO_TERMINAL).min_free_gb == 10
     with pytest.raises(UsageError) as error:
-        collect(Sources(flags={"min_free_gb": 20}, previous=previous, edited=edited), NOBODY)
+        merge_sources(Sources(flags={"min_free_gb": 20}, previous=previous, edited=edited), NO_TERMINAL)
     for part in (str(edited), "noslop_min_free_gb: 10", "'noslop_min_free_gb: 20'"):
         assert part in str(error.value)
     with pytest.raises(UsageError, match="noslop_users"):
-        collect(Sources(file={"users": ["ann"]}, previous=previous, edited=edited), NOBODY)
+        merge_sources(Sources(file={"users": ["ann"]}, previous=previous, edited=edited), NO_TERMINAL)
     chosen = Sources(flags={"server": "big", "roles": {"big": []}}, previous=previous, edited=edited)
-    assert collect(chosen, NOBODY).server == "big", "who does what stands in hosts.yml"
+    assert merge_sources(chosen, NO_TERMINAL).server == "big", "roles are in hosts.yml"
 
 
 @given(st.dictionaries(st.sampled_from(["one", "two"]), st.sets(st.sampled_from(SERVICES))))
-def test_roles_are_read_as_they_are_written(roles: dict[str, set[str]]) -> None:
-    words = [f"{host}={','.join(sorted(own)) or 'none'}" for host, own in roles.items()]
-    assert {host: set(own) for host, own in parse_roles(words).items()} == roles
+def test_role_flags_are_parsed(roles: dict[str, set[str]]) -> None:
+    words = [f"{host}={','.join(sorted(own_services)) or 'none'}" for host, own_services in roles.items()]
+    assert {host: set(own_services) for host, own_services in parse_roles(words).items()} == roles
 
 
 @pytest.mark.parametrize("word", ["worker1", "=ollama", "worker1=olama", "worker1=ollama,nfs"])
-def test_roles_that_make_no_sense(word: str) -> None:
+def test_invalid_role_flags_are_usage_errors(word: str) -> None:
     with pytest.raises(UsageError, match="HOST=SERVICE"):
         parse_roles([word])
 
 
-def test_a_wishes_file_has_the_names_of_studio_yml_and_who_does_what(tmp_path: Path) -> None:
-    path = tmp_path / "wishes.yml"
+def test_config_file_has_variables_of_studio_yml_and_roles(tmp_path: Path) -> None:
+    path = tmp_path / "config.yml"
     path.write_text(
         "noslop_storage_root: /srv/noslop\nserver: big\nroles:\n  big: ollama, backend\n  small: []\n  third:\n",
         encoding="utf-8",
@@ -87,17 +95,17 @@ def test_a_wishes_file_has_the_names_of_studio_yml_and_who_does_what(tmp_path: P
         read_file(tmp_path / "nothing.yml")
 
 
-def test_every_path_has_its_flag() -> None:
+def test_each_path_has_a_flag() -> None:
     assert PATH_FLAGS["comfyui_custom_nodes_dir"] == "--comfyui-custom-nodes-dir"
     assert len(PATH_FLAGS) == 5
 
 
-def test_own_address_is_the_one_that_the_other_side_sees() -> None:
-    assert own_address("127.0.0.2") == "127.0.0.1"
-    assert own_address("::1") in ("::1", None)
+def test_own_address_is_the_source_address_of_the_route() -> None:
+    assert find_own_address("127.0.0.2") == "127.0.0.1"
+    assert find_own_address("::1") in ("::1", None)
 
 
-def test_nobody_is_asked_without_a_terminal_and_the_error_names_the_flag() -> None:
+def test_question_without_a_terminal_is_an_error_with_the_flag() -> None:
     with pytest.raises(UsageError, match="--storage-root"):
         Terminal().ask("Where", flag="--storage-root")
     with pytest.raises(UsageError, match=r"--no-input was given.*--yes"):

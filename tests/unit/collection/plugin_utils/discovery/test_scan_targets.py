@@ -129,7 +129,7 @@ def test_named_network_larger_than_a_20_is_refused(address: int, prefix: int) ->
 def test_part_of_a_too_large_network_can_be_named() -> None:
     assert len(plan_scan(HOME, ["10.0.16.0/20"]).targets) == 4094
     with pytest.raises(UsageError, match=r"Name a part of it, like 10\.0\.0\.0/20"):
-        discovery.prepare(["eth1"], surroundings=HOME)
+        discovery.plan_discovery(["eth1"], surroundings=HOME)
 
 
 def test_ipv6_network_is_never_enumerated() -> None:
@@ -215,7 +215,7 @@ def test_arp_table_is_parsed() -> None:
 
 
 def test_computer_without_networks_is_a_problem() -> None:
-    nothing = discovery.discover(discovery.prepare(surroundings=LocalNetworks((), (), "no `ip` here")))
+    nothing = discovery.discover(discovery.plan_discovery(surroundings=LocalNetworks((), (), "no `ip` here")))
     (problem,) = nothing.problems
     assert problem.kind == "nothing_to_try"
     assert "no `ip` here" in problem.what
