@@ -25,6 +25,9 @@ $(VENV)/.ready: pyproject.toml backend/pyproject.toml
 	$(BIN)/pip install --quiet --editable '.[dev]' --editable backend
 	touch $@
 
+.PHONY: venv
+venv: $(VENV)/.ready ## Create the virtual environment, .venv
+
 .PHONY: demo
 demo: lab-up backend-wheel ## Deploy and verify a studio on three virtual machines (REAL=1: the vendors' own downloads)
 	bash lab/studio/demo.sh
