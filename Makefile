@@ -61,13 +61,13 @@ test: programs backend-wheel ## Run everything that CI runs
 
 .PHONY: test-containers
 test-containers: $(VENV)/.ready
+	$(MAKE) --no-print-directory --jobs 1 test-unit
 	$(MAKE) --no-print-directory --jobs 1 test-backend
 	$(MAKE) --no-print-directory --jobs 1 test-roles
 	$(MAKE) --no-print-directory --jobs 1 test-local
 
 .PHONY: test-machines
 test-machines: $(VENV)/.ready
-	$(MAKE) --no-print-directory --jobs 1 test-unit
 	$(MAKE) --no-print-directory --jobs 1 test-mounts
 	$(MAKE) --no-print-directory --jobs 1 test-studio
 
