@@ -67,7 +67,7 @@ class RunResult:
     phases: list[dict[str, Any]] = field(default_factory=list)
     verification: dict[str, Any] | None = None
     kept: dict[str, list[str]] = field(default_factory=dict)
-    """What a teardown left because it is not the studio's, by host."""
+    """Things that a teardown kept because the studio does not own them, by host."""
 
     def add_kept(self, host: str, names: Sequence[object]) -> None:
         """Add what was left on a host, each name once."""

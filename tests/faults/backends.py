@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tests.backend.on_host import DONE, LOGS, TASK, Task
-from tests.support.lab.machines import LAB, ROOT, Machine, list_machines, reset_machines, wait_for
+from tests.support.lab.machines import LAB, ROOT, Machine, list_machines, parse_checksums, reset_machines, wait_for
 from tests.support.lab.power import read_cache_mode, select_cache_mode, switch_power, wait_until_up
 
 ENV_FILE = "/etc/noslop/backend.env"
@@ -119,8 +119,7 @@ class Backends:
             f"sync; echo 3 > /proc/sys/vm/drop_caches; cd {PROJECTS} && find . -type f -print0 | xargs -0 sha256sum",
             root=True, timeout_s=UP_WITHIN_S,
         )  # fmt: skip
-        pairs = (line.split(maxsplit=1) for line in done.splitlines())
-        return {path.removeprefix("./"): digest for digest, path in pairs}
+        return parse_checksums(done)
 
 
 def deploy_backends() -> Backends:

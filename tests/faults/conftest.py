@@ -10,7 +10,7 @@ import pytest
 
 from tests.faults.backends import Backends, deploy_backends
 from tests.support.lab.driver import INVENTORY
-from tests.support.lab.machines import LAB, ROOT, Machine, list_machines, reset_machines
+from tests.support.lab.machines import LAB, ROOT, Machine, list_machines, parse_checksums, reset_machines
 
 HOME_COMFYUI = "/home/artist/ComfyUI"
 OWN_FILES = {
@@ -42,9 +42,8 @@ class Takeover:
 
 def read_checksums(machine: Machine, directory: str) -> dict[str, str]:
     """Return the SHA-256 of every file below a directory, by relative path."""
-    lines = machine.check_output(f"cd {directory} && find . -type f -print0 | xargs -0 -r sha256sum", root=True)
-    pairs = (line.split(maxsplit=1) for line in lines.splitlines())
-    return {path.removeprefix("./"): digest for digest, path in pairs}
+    command = f"cd {directory} && find . -type f -print0 | xargs -0 -r sha256sum"
+    return parse_checksums(machine.check_output(command, root=True))
 
 
 @pytest.fixture(scope="session")

@@ -16,7 +16,7 @@ from typing import Any
 
 from tests.backend.studio import png
 from tests.support.lab.driver import INVENTORY
-from tests.support.lab.machines import LAB, ROOT, Machine, list_machines, reset_machines, wait_for
+from tests.support.lab.machines import LAB, ROOT, Machine, list_machines, parse_checksums, reset_machines, wait_for
 
 #: The last version in which one account owned every share and ran every service.
 OLD_VERSION = os.environ.get("NOSLOP_UPGRADE_FROM", "8ae3555bb4deff5228c02dbb5d6fbb1b8fea5a45")
@@ -69,10 +69,7 @@ class OldStudio:
     def read_checksums(self) -> dict[str, dict[str, str]]:
         """Return the SHA-256 of every file on the server's shares and in the workers' outputs, by host and path."""
         return {
-            name: {
-                path: digest
-                for digest, path in _parse_checksums(machine.check_output(CHECKSUM_COMMAND, root=True, timeout_s=600))
-            }
+            name: parse_checksums(machine.check_output(CHECKSUM_COMMAND, root=True, timeout_s=600))
             for name, machine in self.machines.items()
         }
 
@@ -144,7 +141,3 @@ def _render(worker: Machine) -> None:
         lambda: worker.sudo(f"ls {STATE}/output/of-before*.png").returncode == 0,
         timeout_s=120,
     )
-
-
-def _parse_checksums(output: str) -> list[tuple[str, str]]:
-    return [(digest, path) for digest, _, path in (line.partition("  ") for line in output.splitlines())]

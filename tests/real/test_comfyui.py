@@ -25,9 +25,7 @@ from __future__ import annotations
 import http.client
 import json
 import struct
-import time
 import uuid
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -38,7 +36,7 @@ from noslop_backend.models import ProjectCreate
 
 from tests.backend.studio import make_sqlite, make_studio
 from tests.support.lab.hostile_node import run_hostile_node
-from tests.support.lab.machines import Machine
+from tests.support.lab.machines import Machine, wait_for
 
 pytestmark = pytest.mark.real
 
@@ -62,15 +60,6 @@ def request(host: Machine, path: str, body: object = None) -> bytes:
     return content
 
 
-def wait_for(what: str, probe: Callable[[], Any], within_s: float = 120) -> Any:  # noqa: ANN401 (what probe returns)
-    """Call a function again and again until it returns something."""
-    deadline = time.monotonic() + within_s
-    while not (result := probe()):
-        assert time.monotonic() < deadline, f"{what}: not seen within {within_s:.0f} s"
-        time.sleep(0.2)
-    return result
-
-
 def test_installed_comfyui_is_the_real_one(installation: Machine) -> None:
     stats = json.loads(request(installation, "/system_stats"))
     assert stats["system"]["required_frontend_version"]
@@ -85,7 +74,7 @@ def render(host: Machine, prompt: dict[str, Any], **extra_data: object) -> tuple
     def read_history() -> Any:  # noqa: ANN401 (what JSON holds)
         return json.loads(request(host, f"/history/{prompt_id}")).get(prompt_id)
 
-    done = wait_for(f"the end of prompt {prompt_id}", read_history)
+    done = wait_for(f"the end of prompt {prompt_id}", read_history, timeout_s=120)
     assert done["status"]["status_str"] == "success", done["status"]
     return prompt_id, done
 
@@ -148,7 +137,7 @@ def test_file_put_on_the_share_is_listed(installation: Machine) -> None:
     assert "from-the-share.safetensors" not in list_checkpoints()
     put = f"install -o noslop-models -g noslop-models -m 0664 /dev/null {CHECKPOINTS}/from-the-share.safetensors"
     installation.check_output(put, root=True)
-    wait_for("the new checkpoint", lambda: "from-the-share.safetensors" in list_checkpoints())
+    wait_for("the new checkpoint", lambda: "from-the-share.safetensors" in list_checkpoints(), timeout_s=120)
 
 
 def test_state_is_local_and_models_are_shared(installation: Machine) -> None:

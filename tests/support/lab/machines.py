@@ -117,3 +117,9 @@ def wait_for(what: str, probe: Callable[[], T | None], *, timeout_s: float) -> T
         if time.monotonic() > end:
             raise AssertionError(f"waited {timeout_s:.0f} s in vain: {what}")
         time.sleep(0.5)
+
+
+def parse_checksums(output: str) -> dict[str, str]:
+    """Return the digest of each path in the output of `sha256sum`, without the `./` that find puts before it."""
+    pairs = (line.split(maxsplit=1) for line in output.splitlines())
+    return {path.removeprefix("./"): digest for digest, path in pairs}

@@ -232,7 +232,7 @@ class Server:
         if left:
             raise ExportsError(
                 f"The exports were reloaded and still differ from what was meant: {'; '.join(left)}. "
-                f"exportfs said: {output or 'nothing'}. Look at /etc/exports, /etc/exports.d and `exportfs -s`."
+                f"exportfs printed: {output or 'nothing'}. Look at /etc/exports, /etc/exports.d and `exportfs -s`."
             )
 
 
