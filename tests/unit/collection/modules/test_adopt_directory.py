@@ -8,6 +8,8 @@ import json
 import os
 import pwd
 import stat
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ from hypothesis import strategies as st
 
 from tests.support.module_runner import Fault, break_disk, die, run_module
 
+ROOT = Path(__file__).resolve().parents[4]
 Tree = dict[str, tuple[str, ...]]
 
 
@@ -46,6 +49,30 @@ class Studio:
                 outer[name] = more.pop(name)
         arguments = {"pairs": [{**pair, **more}], "account": getpass.getuser(), "studio_id": "here", **outer}
         return run_module("adopt_directory", arguments, check=check, fault=fault)
+
+    def adopt_read_only(self, **more: object) -> dict[str, Any]:
+        """Run the module where the share is mounted read-only, in a mount namespace of its own."""
+        pair = {"src": str(self.src), "dest": str(self.dest), "share": "comfyui_models", **more}
+        arguments = {"pairs": [pair], "account": getpass.getuser(), "studio_id": "here"}
+        program = (
+            "import json, sys\n"
+            "from tests.support.module_runner import run_module\n"
+            "print(json.dumps(run_module('adopt_directory', json.loads(sys.argv[1]))))\n"
+        )
+        mount = 'mount --bind "$DEST" "$DEST" && mount -o remount,bind,ro "$DEST"'
+        script = mount + ' && exec "$PYTHON" -c "$PROGRAM" "$ARGUMENTS"'
+        environment = {
+            **os.environ,
+            "DEST": str(self.dest),
+            "PYTHON": sys.executable,
+            "PROGRAM": program,
+            "ARGUMENTS": json.dumps(arguments),
+            "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path]),
+        }
+        namespace = ["unshare", "--mount"] if os.geteuid() == 0 else ["unshare", "--map-root-user", "--mount"]
+        done = subprocess.run([*namespace, "bash", "-c", script], env=environment, check=True, stdout=subprocess.PIPE)
+        answer: dict[str, Any] = json.loads(done.stdout)
+        return answer
 
     def renamed(self) -> list[Path]:
         return sorted(self.home.glob("models.pre-noslop-*"))
@@ -112,6 +139,30 @@ def test_check_mode_works_without_a_share(studio: Studio) -> None:
     studio.dest.rmdir()
     assert studio.adopt(check=True)["changed"]
     assert studio.src.is_dir()
+
+
+def test_read_only_share_that_lacks_files_leaves_the_directory(studio: Studio) -> None:
+    studio.write(studio.src, {"my_node/__init__.py": "code", "other.py": "mine", "own.example": "", "same.py": "1"})
+    studio.write(studio.dest, {"same.py": "1", "other.py": "your"})
+    before = snapshot(studio.home), snapshot(studio.dest)
+    answer = studio.adopt_read_only(prefer_share=["*.example"])
+    assert answer["not_adopted"] == [
+        {"src": str(studio.src), "dest": str(studio.dest), "names": ["my_node", "other.py"]}
+    ]
+    assert (answer["changed"], answer["carried"]) == (False, [])
+    assert (snapshot(studio.home), snapshot(studio.dest)) == before
+    assert not studio.adopt_read_only(prefer_share=["*.example"])["changed"]
+
+
+def test_read_only_share_that_has_every_file_replaces_the_directory(studio: Studio) -> None:
+    studio.write(studio.src, {"my_node/__init__.py": "code", "own.example": "", "empty/own.example": ""})
+    studio.write(studio.dest, {"my_node/__init__.py": "code"})
+    answer = studio.adopt_read_only(prefer_share=["*.example"])
+    assert answer["not_adopted"] == []
+    assert answer["carried"][0]["kept_on_share"] == ["empty/own.example", "own.example"]
+    assert os.readlink(studio.src) == str(studio.dest)
+    assert len(studio.renamed()) == 1
+    assert not studio.adopt_read_only(prefer_share=["*.example"])["changed"]
 
 
 def test_differing_files_are_refused_before_any_change(studio: Studio) -> None:

@@ -337,6 +337,30 @@ def test_mount_point_with_files_fails(options: dict[str, Any], root: Path) -> No
     assert "symbolic link" in bad[1]["seen"]
 
 
+def test_directories_that_a_read_only_share_keeps_from_adoption_are_noted(
+    options: dict[str, Any], root: Path, tmp_path: Path
+) -> None:
+    for name in ("models", "custom_nodes"):
+        (tmp_path / name).mkdir()
+    shares = [
+        {"name": f"comfyui_{name}", "path": f"{root}/{name}", "kind": "models", "env": "", "writers": writers}
+        for name, writers in (("models", "members"), ("custom_nodes", "server"))
+    ]
+    on_worker = {"provider": "nfs", "server": False, "client": True, "comfyui_existing_dir": str(tmp_path)}
+
+    answer, bad = run_checks(options, root, **on_worker, shares=shares)
+
+    assert bad == []
+    (note,) = [check for check in answer["checks"] if is_note(check)]
+    assert (note["check"], note["share"]) == ("storage.takeover", "comfyui_custom_nodes")
+    assert f"{tmp_path}/custom_nodes stays as it is" in note["seen"]
+    assert note["seen"].endswith("deploy once with noslop_custom_nodes_writers: members")
+    (tmp_path / "custom_nodes").rmdir()
+    (tmp_path / "custom_nodes").symlink_to(f"{root}/custom_nodes")
+    answer, _ = run_checks(options, root, **on_worker, shares=shares)
+    assert not [check for check in answer["checks"] if is_note(check)]
+
+
 def test_used_port_fails(options: dict[str, Any], root: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]

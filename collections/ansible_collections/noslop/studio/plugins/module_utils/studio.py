@@ -183,6 +183,14 @@ SHARE_VARIABLES = ("noslop_storage_root", *PATH_VARIABLES.values(), *_WRITERS)
 ACCOUNT_VARIABLES = (*(account.variable for account in ACCOUNTS.values()), PEOPLE_GROUP_VARIABLE)
 
 
+def writers_variable(share: str) -> str:
+    """Return the variable that decides which hosts may write to a share. Raises ValueError where none does."""
+    variable = _SHARES[share].writers_variable if share in _SHARES else None
+    if variable is None:
+        raise ValueError(f"no variable decides who writes to the share {share}")
+    return variable
+
+
 def shares(variables: Mapping[str, Any]) -> list[Share]:
     """List the studio's shares, in a fixed order.
 

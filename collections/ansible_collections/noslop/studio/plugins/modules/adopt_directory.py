@@ -22,6 +22,8 @@ description:
   - Links that lead out of the directory are followed, since their targets are missing on other hosts. The directory is
     read and renamed as the account that owns the first directory above it that is not root's, so that a link can
     neither publish a file that this account may not read, nor redirect the rename.
+  - Where a share is read-only on this host and lacks something that the directory has, the directory stays as it is and
+    is listed in C(not_adopted).
   - Two hosts must not adopt directories into one share at the same time, so use C(throttle=1).
 attributes:
   check_mode:
@@ -129,6 +131,15 @@ carried:
       left: []
       kept_on_share: []
       renamed_on_share: []
+not_adopted:
+  description: Directories that stay as they are, because their share is read-only on this host and lacks C(names).
+  type: list
+  elements: dict
+  returned: success
+  sample:
+    - src: /home/artist/ComfyUI/custom_nodes
+      dest: /mnt/noslop/comfyui/custom_nodes
+      names: [ComfyUI-Manager, my_node.py]
 stopped:
   description: Units and processes that were stopped, or would be.
   type: list
@@ -211,9 +222,10 @@ def _adopt(module: AnsibleModule) -> dict[str, Any]:
     missing = [pair for pair in pairs if not os.path.lexists(pair.src)]
     if not module.params["only_existing"]:
         unlinked += [pair for pair in missing if os.path.isdir(os.path.dirname(pair.src))]
-    comparable = _compare(module, unlinked)
+    comparable, unadoptable = _compare(module, unlinked)
+    unlinked = [pair for pair in unlinked if pair not in unadoptable]
     # Programs have to be stopped only where there is something to copy.
-    root = module.params["running_from"] if any(pair.has_content for pair in unlinked) else None
+    root = module.params["running_from"] if any(pair.has_content for pair in unlinked + unadoptable) else None
     stopper = service_stop.Stopper(functools.partial(_run, module))
     if module.check_mode:
         stopped = stopper.plan_stop(module.params["units"], root)
@@ -225,6 +237,7 @@ def _adopt(module: AnsibleModule) -> dict[str, Any]:
     return {
         "changed": bool(unlinked or stopped),
         "carried": [pair.as_result() for pair in unlinked],
+        "not_adopted": [{"src": pair.src, "dest": pair.dest, "names": pair.lacking} for pair in unadoptable],
         "stopped": stopped,
         "kept": [],
         "absent": [pair.src for pair in missing if pair not in unlinked],
@@ -247,8 +260,14 @@ def _pair(options: dict[str, Any], writer: worker_processes.Account | None = Non
     return replacement.Pair(src, os.path.normpath(options["dest"]), rules, accounts, rename_account)
 
 
-def _compare(module: AnsibleModule, pairs: list[replacement.Pair]) -> list[replacement.Pair]:
-    """Refuse pairs that cannot be adopted. Returns the pairs that could be compared."""
+def _compare(
+    module: AnsibleModule, pairs: list[replacement.Pair]
+) -> tuple[list[replacement.Pair], list[replacement.Pair]]:
+    """Refuse pairs that must be mended first.
+
+    Returns:
+        The pairs that could be compared, and those that a read-only share keeps from being adopted.
+    """
     names = {os.path.normpath(options["dest"]): options["share"] for options in module.params["pairs"]}
     with open("/proc/self/mountinfo", encoding="utf-8") as stream:
         mounted = mountinfo.parse_mountinfo(stream.read())
@@ -262,9 +281,11 @@ def _compare(module: AnsibleModule, pairs: list[replacement.Pair]) -> list[repla
         if pair.has_content:
             replacement.scan_and_compare(pair)
             comparable.append(pair)
+    unadoptable = replacement.find_unadoptable(comparable)
+    comparable = [pair for pair in comparable if pair not in unadoptable]
     replacement.refuse_conflicts(comparable)
     replacement.require_free_space(comparable)
-    return comparable
+    return comparable, unadoptable
 
 
 def _stop_and_swap(
@@ -312,7 +333,14 @@ def _remove(module: AnsibleModule) -> dict[str, Any]:
             restored.append(pair.as_result())
             if not module.check_mode:
                 replacement.restore(pair)
-    return {"changed": bool(restored), "carried": restored, "stopped": [], "kept": kept, "absent": []}
+    return {
+        "changed": bool(restored),
+        "carried": restored,
+        "not_adopted": [],
+        "stopped": [],
+        "kept": kept,
+        "absent": [],
+    }
 
 
 if __name__ == "__main__":

@@ -67,6 +67,16 @@ class Comparison:
         sizes = {entry.identity or entry.path: entry.size_bytes for entry, _ in self.missing}
         return sum(sizes.values())
 
+    def split_lacking(self, rules: Rules) -> tuple[list[str], list[str]]:
+        """Return what the share lacks: paths of files that ``prefer_share`` names, and top names of everything else.
+
+        Directories count only where something in them is missing, and files that differ count as missing.
+        """
+        missing = [path for entry, path in self.missing if entry.kind != "directory"]
+        own = [path for path in missing if matches(path, rules.prefer_share)]
+        lacking = [path for path in missing if path not in own] + [text.partition(":")[0] for text in self.conflicts]
+        return own, sorted({path.partition("/")[0] for path in lacking})
+
 
 @dataclass(frozen=True)
 class Rules:

@@ -44,6 +44,13 @@ class Pair:
     linked: bool = False
     copied_files: int = 0
     copied_bytes: int = 0
+    #: names in the directory that a read-only share lacks, or has with another content
+    lacking: list[str] = field(default_factory=list)
+
+    @property
+    def is_read_only(self) -> bool:
+        """Return whether the share is mounted read-only on this host. Raises OSError where the share does not exist."""
+        return bool(os.statvfs(self.dest).f_flag & os.ST_RDONLY)
 
     @property
     def is_done(self) -> bool:
@@ -94,6 +101,24 @@ def scan_and_compare(pair: Pair) -> None:
     """List the directory and compare it with the share. Raises OSError."""
     pair.listing = _scan(pair)
     pair.comparison = file_copy.compare(pair.listing.entries, pair.dest, pair.rules, pair.accounts)
+
+
+def find_unadoptable(pairs: Iterable[Pair]) -> list[Pair]:
+    """Return the compared pairs that need a copy to a share that is read-only here, and set their ``lacking``.
+
+    The pairs that stay out of the result need no copy any more: what the share lacks is of the program's own.
+    """
+    unadoptable = []
+    for pair in pairs:
+        if not pair.is_read_only:
+            continue
+        own, pair.lacking = pair.comparison.split_lacking(pair.rules)
+        if pair.lacking:
+            unadoptable.append(pair)
+        else:
+            pair.comparison.missing.clear()
+            pair.comparison.kept += own
+    return unadoptable
 
 
 def refuse_conflicts(pairs: Iterable[Pair]) -> None:

@@ -29,6 +29,9 @@ NFS_PORT = 2049
 #: Timeout of a path; a share of an earlier deployment blocks while its server is down.
 PATH_TIMEOUT_S = 20.0
 
+#: Share to the directory of an existing ComfyUI that is adopted into it.
+ADOPTED_DIRECTORIES = {"comfyui_models": "models", "comfyui_custom_nodes": "custom_nodes"}
+
 
 class HostChecks:
     """The checks of one host. ``options`` are the module's parameters."""
@@ -204,11 +207,32 @@ class HostChecks:
                 problems = client_state.find_mount_point_problems(path, table, path in ours)
                 expected = f"nothing at {path} that a mount would hide"
                 inner._add_all("storage.mount_point", problems, expected=expected, share=share["name"])
+            inner._takeover()
         elif self._options["server"] or not self._nfs:
             inner._directories(table)
         if self._server:
             inner._exports()
         return [{key: value for key, value in check.items() if key != "host"} for check in inner.checks.list]
+
+    def _takeover(self) -> None:
+        """Add a note for each directory of an existing ComfyUI that a read-only share keeps from being adopted."""
+        existing = self._options["comfyui_existing_dir"]
+        for share in self._shares if existing else []:
+            name, path = share["name"], share["path"]
+            directory = os.path.join(existing, ADOPTED_DIRECTORIES.get(name, ""))
+            if name not in ADOPTED_DIRECTORIES or share.get("writers") != "server" or not os.path.lexists(directory):
+                continue
+            if not (os.path.islink(directory) and os.readlink(directory) == path):
+                variable = studio.writers_variable(name)
+                self.checks.note(
+                    "storage.takeover",
+                    share=name,
+                    seen=(
+                        f"only the storage server writes to {path}. {directory} stays as it is if it has anything that "
+                        f"the share lacks. To adopt it, deploy once with {variable}: members"
+                    ),
+                    expected=f"{directory} is adopted, or stays as it is",
+                )
 
     def _directories(self, table: list[mountinfo.Mount]) -> None:
         root, gid = self._options["root"], self._accounts[studio.PEOPLE].gid
