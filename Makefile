@@ -161,6 +161,10 @@ test-real: programs ## Test the real ComfyUI on a CPU (COMFYUI_REPO=<url or path
 bench: demo ## Measure read-ahead over the mount, NoSlop's settings against the kernel's
 	$(BIN)/python -m bench.readahead
 
+.PHONY: bench-modules
+bench-modules: $(VENV)/.ready ## Measure writing files over SSH, managed_files against ansible.builtin.template
+	$(BIN)/python -m bench.modules
+
 BENCHES := upload reads statistics reconcile saves mixed hostile
 .PHONY: bench-backend
 bench-backend: programs ## Measure the backend's speed, both sides in one run, in about ten minutes (SIZE=full: 1,000,000 files and 2 GiB)

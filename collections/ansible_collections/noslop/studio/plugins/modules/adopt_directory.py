@@ -1,7 +1,11 @@
 #!/usr/bin/python
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Run the module ``noslop.studio.adopt_directory``."""
+"""Replace directories by links to shares, without loss of data.
+
+Ordinary modules do not compare two trees by content, act as the account that owns each side, and undo a half-made
+change.
+"""
 
 from __future__ import annotations
 

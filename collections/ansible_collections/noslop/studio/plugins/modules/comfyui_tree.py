@@ -1,7 +1,11 @@
 #!/usr/bin/python
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Run the module ``noslop.studio.comfyui_tree``."""
+"""Install ComfyUI's source beside shared models.
+
+``ansible.builtin.git`` makes a checkout, in which the links to the shares count as changes: the next update would
+fail or remove them. It also runs as root, or needs an account that may write to the program's directory.
+"""
 
 from __future__ import annotations
 

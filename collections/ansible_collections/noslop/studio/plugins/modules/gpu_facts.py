@@ -1,7 +1,10 @@
 #!/usr/bin/python
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Run the module ``noslop.studio.gpu_facts``."""
+"""Return the GPUs of a host and whether they can be used.
+
+Ansible's own facts do not contain them.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,11 @@
 #!/usr/bin/python
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Apply the configuration files of a running NFS server, and compare its exports with the requested ones."""
+"""Apply the configuration files of a running NFS server.
+
+A handler that runs ``exportfs -ra`` is lost with an interrupted run, reports errors of ``exportfs`` as success
+through the unit's reload, and does not notice exports that differ from their file.
+"""
 
 from __future__ import annotations
 

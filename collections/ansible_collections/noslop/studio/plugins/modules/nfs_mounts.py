@@ -1,7 +1,11 @@
 #!/usr/bin/python
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Mount a studio's shares through their systemd units, and check that the right ones are mounted."""
+"""Mount the shares by units of systemd.
+
+``ansible.posix.mount`` writes fstab, knows no automounts, reads no marker, and blocks on a server that is down.
+This one leaves a mount that is in use alone.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,11 @@
 #!/usr/bin/python
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Load an nftables table through its unit, and compare the table in the kernel with its file."""
+"""Load a table of nftables through its unit.
+
+``ansible.builtin.systemd_service`` sees that the unit ran, not that the kernel's table still is the file's. A table
+that another program flushed would stay open.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,10 @@
 #!/usr/bin/python
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Run the module ``noslop.studio.package_lock``."""
+"""Resolve the packages of a studio's hosts once, and write them to a file.
+
+``ansible.builtin.pip`` resolves anew on every host and every day, so that two hosts have different packages.
+"""
 
 from __future__ import annotations
 

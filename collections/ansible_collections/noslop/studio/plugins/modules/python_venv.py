@@ -1,7 +1,11 @@
 #!/usr/bin/python
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Run the module ``noslop.studio.python_venv``."""
+"""Make a virtual environment of exactly the packages in a lock.
+
+``ansible.builtin.pip`` changes an environment in place, which a service may run from, and runs the packages' code as
+the account that owns the result.
+"""
 
 from __future__ import annotations
 

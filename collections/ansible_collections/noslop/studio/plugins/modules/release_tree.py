@@ -1,7 +1,11 @@
 #!/usr/bin/python
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Run the module ``noslop.studio.release_tree``."""
+"""Install a program's release into a version directory.
+
+``ansible.builtin.unarchive`` unpacks as the account that owns the result, into the directory in use, and does not
+know which older directory a process still runs from.
+"""
 
 from __future__ import annotations
 

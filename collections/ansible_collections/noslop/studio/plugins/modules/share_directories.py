@@ -1,7 +1,11 @@
 #!/usr/bin/python
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Make the directories that a studio shares, and write a marker to each."""
+"""Make and mark the directories that a studio shares.
+
+``ansible.builtin.file`` as root follows links that the owner of a directory above can plant, and knows no marker: on
+a server whose disk is not mounted it would make empty shares below the mount point.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,10 @@
 #!/usr/bin/python
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Run the module ``noslop.studio.state_directories``."""
+"""Make the directories in which a service keeps its state.
+
+``ansible.builtin.file`` as root follows links that the service's account can plant in its own directory.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,10 @@
 #!/usr/bin/python
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Acquire or release the lease on the storage server."""
+"""Acquire or release the lease that allows one controller to change a studio.
+
+``ansible.builtin.file`` can make a lock, but not renew it, end it with the process that took it, or say who has it.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,11 @@
 #!/usr/bin/python
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Run the module ``noslop.studio.web_service``."""
+"""Start or restart a systemd service, and wait until it answers over HTTP.
+
+A handler's restart is lost with an interrupted run: the next run finds the files unchanged and leaves the old program
+running. Three ordinary tasks are three round trips, and report no journal when the service does not answer.
+"""
 
 from __future__ import annotations
 
