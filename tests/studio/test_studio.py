@@ -12,7 +12,6 @@ import pytest
 from tests.studio.conftest import Studio
 from tests.support.lab.driver import (
     INVENTORY,
-    count_changes_by_host,
     count_changes_by_phase,
     read_checks,
     run_driver_json,
@@ -47,13 +46,6 @@ def test_second_deploy_changes_nothing(studio: Studio) -> None:
     changed = count_changes_by_phase(result)
     assert {(phase, host) for phase in ("storage", "services") for host in HOSTS} <= set(changed)
     assert not any(changed.values()), changed
-
-
-def test_playbook_after_the_driver_changes_nothing(studio: Studio) -> None:
-    done = run_playbook("site")
-    assert done.returncode == 0, done.stdout + done.stderr
-    changed = count_changes_by_host(done.stdout)
-    assert {name: changed.get(name) for name in HOSTS} == dict.fromkeys(HOSTS, 0), done.stdout
 
 
 def test_tags_run_the_tasks_that_they_name(studio: Studio) -> None:
