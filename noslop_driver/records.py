@@ -29,7 +29,7 @@ from noslop_driver.models import Plan
 from noslop_driver.output.terminal import printable
 from noslop_driver.secrets import Secrets, open_private
 
-NODE_ENV = "/etc/noslop/node.env"
+NODE_ENV = studio.NODE_ENV_FILE
 KEPT_RECORDS = 3
 """The number of records of each command that are kept."""
 
@@ -41,7 +41,7 @@ VARIABLES = frozenset(
         "ansible_user",
         *studio.DEFAULTS,
         *studio.HOST_VARIABLES,
-        *(variable for variable, _port in studio.PORTS.values()),
+        *(service.port_variable for service in studio.SERVICES.values()),
     }
 )
 """Variables of the inventory that are copied; of any other, not even the name is."""

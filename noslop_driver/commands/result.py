@@ -29,11 +29,11 @@ def list_service_addresses(members: Sequence[Member]) -> list[dict[str, str]]:
     """Return service, host and URL of each service of the studio."""
     addresses = []
     # A service and the group of its hosts have the same name.
-    for group, (variable, port) in studio.PORTS.items():
+    for group, service in studio.SERVICES.items():
         for member in members:
             if group in member.groups:
                 address = member.studio_address
                 netloc = f"[{address}]" if ":" in address else address
-                url = f"http://{netloc}:{member.variables.get(variable, port)}"
+                url = f"http://{netloc}:{member.variables.get(service.port_variable, service.port)}"
                 addresses.append({"service": group, "host": member.name, "url": url})
     return addresses

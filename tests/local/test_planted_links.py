@@ -21,7 +21,7 @@ PLAY = """
   become: true
   gather_subset: ["!all", min]
   vars:  # what the playbooks hand to the roles on this one host
-    studio_firewall_members: "{{ lookup('noslop.studio.addresses', 'all') }}"
+    studio_firewall_members: "{{ lookup('noslop.studio.studio', 'addresses', 'all') }}"
     studio_backend_comfyui_hosts: "{{ {inventory_hostname: '127.0.0.1'} }}"
     comfyui_shares_are_mounted: false
     ollama_share_is_mounted: false

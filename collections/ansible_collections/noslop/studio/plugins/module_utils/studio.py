@@ -1,8 +1,8 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Define a studio's shares, accounts, ports and variables, with their defaults.
+"""Define a studio's shares, accounts, services, variables and constants, each in this one place.
 
-The roles use it through lookups such as ``noslop.studio.shares``, the driver imports it; no path is derived elsewhere.
+The roles read it through the lookup ``noslop.studio.studio``; the driver and the modules import it.
 """
 
 from __future__ import annotations
@@ -11,11 +11,30 @@ import ipaddress
 import itertools
 import posixpath
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 STORAGE_ROOT = "/mnt/noslop"
+#: The file in each share that says to which studio it belongs.
 MARKER = ".noslop-share"
+#: Directories of a host: settings, installed programs, the services' state, and the mounts' units. The last is not
+#: /etc/systemd/system, so that `systemctl mask` and `systemctl edit` work on these units as on a package's.
+SETTINGS_DIR = "/etc/noslop"
+PROGRAMS_DIR = "/opt/noslop"
+STATE_DIR = "/var/lib/noslop"
+UNITS_DIR = "/usr/local/lib/systemd/system"
+
+#: IANA's port of NFS; NFSv4 uses no other (RFC 7530, section 3.1).
+NFS_PORT = 2049
+NFS_SERVER_UNIT = "nfs-server.service"
+#: 15 MiB in KiB. With the kernel's 128, models that are read through a memory map came at 9 instead of 62 MB/s.
+READ_AHEAD_KB = 15360
+EXPORTS_FILE = "/etc/exports.d/noslop.exports"
+FIREWALL_UNIT = "noslop-firewall.service"
+FIREWALL_FILE = f"{SETTINGS_DIR}/firewall.nft"
+#: The paths of the studio, for shell and systemd.
+NODE_ENV_FILE = f"{SETTINGS_DIR}/node.env"
+
 PROVIDERS = ("nfs", "local", "existing")
 WRITERS = ("server", "members")
 
@@ -54,11 +73,46 @@ PEOPLE_GROUPS = ("noslop", "noslop-models", "noslop-nodes", "noslop-comfyui")
 #: Accounts that are members of groups besides their own.
 EXTRA_GROUPS: dict[str, tuple[str, ...]] = {"noslop-backend": ("noslop",)}
 
-#: Service to its unit.
-UNITS: dict[str, str] = {
-    "comfyui": "noslop-comfyui.service",
-    "ollama": "noslop-ollama.service",
-    "backend": "noslop-backend.service",
+#: What a role reads with ``lookup('noslop.studio.studio', 'constant', NAME)``.
+CONSTANTS: dict[str, Any] = {
+    "backend_env_file": f"{SETTINGS_DIR}/backend.env",
+    "build_account": "noslop-build",
+    "credentials_dir": f"{SETTINGS_DIR}/credentials",
+    "exports_file": EXPORTS_FILE,
+    "firewall_file": FIREWALL_FILE,
+    "firewall_unit": FIREWALL_UNIT,
+    "marker": MARKER,
+    "nfs_port": NFS_PORT,
+    "nfs_server_unit": NFS_SERVER_UNIT,
+    "node_env_file": NODE_ENV_FILE,
+    "programs_dir": PROGRAMS_DIR,
+    "state_dir": STATE_DIR,
+    "units_dir": UNITS_DIR,
+}
+
+
+@dataclass(frozen=True)
+class Service:
+    """A service that listens for the hosts of a studio, named like the group of its hosts.
+
+    ``port_variable`` is its role's variable for its port, ``port`` the default; ``account`` runs it.
+    """
+
+    name: str
+    unit: str
+    port_variable: str
+    port: int
+    account: str
+
+
+#: Each service once. Its role, the firewall, preflight, verification, the NFS client and the driver read it here.
+SERVICES: dict[str, Service] = {
+    service.name: service
+    for service in (
+        Service("comfyui", "noslop-comfyui.service", "comfyui_port", 8188, "noslop-comfyui"),
+        Service("ollama", "noslop-ollama.service", "ollama_port", 11434, "noslop-ollama"),
+        Service("backend", "noslop-backend.service", "studio_backend_port", 8765, "noslop-backend"),
+    )
 }
 
 
@@ -104,22 +158,13 @@ class _ShareDefault:
     writers_variable: str | None = None
 
 
+_MODELS_WRITERS = "noslop_models_writers"
 _SHARES: dict[str, _ShareDefault] = {
     "ollama_models": _ShareDefault(
-        "noslop_ollama_models_dir",
-        "ollama/models",
-        "models",
-        "OLLAMA_MODELS_DIR",
-        "noslop-ollama",
-        "noslop_models_writers",
+        "noslop_ollama_models_dir", "ollama/models", "models", "OLLAMA_MODELS_DIR", "noslop-ollama", _MODELS_WRITERS
     ),
     "comfyui_models": _ShareDefault(
-        "noslop_comfyui_models_dir",
-        "comfyui/models",
-        "models",
-        "COMFYUI_MODELS_DIR",
-        "noslop-models",
-        "noslop_models_writers",
+        "noslop_comfyui_models_dir", "comfyui/models", "models", "COMFYUI_MODELS_DIR", "noslop-models", _MODELS_WRITERS
     ),
     "comfyui_custom_nodes": _ShareDefault(
         "noslop_comfyui_custom_nodes_dir",
@@ -134,7 +179,7 @@ _SHARES: dict[str, _ShareDefault] = {
 }
 
 #: The default of each variable that decides who may write to a share over the network.
-_WRITERS: dict[str, str] = {"noslop_custom_nodes_writers": "server", "noslop_models_writers": "members"}
+_WRITERS: dict[str, str] = {"noslop_custom_nodes_writers": "server", _MODELS_WRITERS: "members"}
 
 #: Every variable that may be set for a whole studio, with its default. Paths are derived from the root.
 DEFAULTS: dict[str, Any] = {
@@ -154,12 +199,11 @@ DEFAULTS: dict[str, Any] = {
     "noslop_firewall_enabled": True,
 }
 
-#: Service to the role's variable of its port, and its default port. Each role's own default is the same; firewall,
-#: preflight, verification and the driver read it here.
-PORTS: dict[str, tuple[str, int]] = {
-    "comfyui": ("comfyui_port", 8188),
-    "ollama": ("ollama_port", 11434),
-    "backend": ("studio_backend_port", 8765),
+#: Variables of one role that other roles read too, with their defaults.
+SHARED_DEFAULTS: dict[str, Any] = {
+    **{service.port_variable: service.port for service in SERVICES.values()},
+    "nfs_client_read_ahead_kb": READ_AHEAD_KB,
+    "ollama_existing_units": ["ollama.service"],
 }
 
 #: The effect of an entry in noslop_allowed_networks.
@@ -250,13 +294,8 @@ def accounts(variables: Mapping[str, Any]) -> list[AccountNumbers]:
     return listed
 
 
-def accounts_as_dicts(variables: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """List the same accounts in the shape that roles receive. Raises what :func:`accounts` raises."""
-    return [{**asdict(account), "groups": list(account.groups)} for account in accounts(variables)]
-
-
 def accounts_from_dicts(listed: Iterable[Mapping[str, Any]]) -> dict[str, AccountNumbers]:
-    """Parse the result of :func:`accounts_as_dicts`, as modules receive it, by name."""
+    """Parse accounts as modules receive them from the lookup, and return them by name."""
     return {
         account["name"]: AccountNumbers(
             account["name"],
@@ -269,8 +308,8 @@ def accounts_from_dicts(listed: Iterable[Mapping[str, Any]]) -> dict[str, Accoun
     }
 
 
-def ports(variables: Mapping[str, Any]) -> dict[str, int]:
-    """Return the port of each service.
+def services(variables: Mapping[str, Any]) -> list[Service]:
+    """List the services with the ports that a host's variables give them, in a fixed order.
 
     Args:
         variables: values by name of the role's variable; absent, empty and ``None`` mean the default.
@@ -278,14 +317,28 @@ def ports(variables: Mapping[str, Any]) -> dict[str, int]:
     Raises:
         ValueError: a port is no number from 1 to 65535.
     """
-    numbers: dict[str, int] = {}
-    for service, (variable, default) in PORTS.items():
-        value = variables.get(variable)
-        text = str(default if value in (None, "") else value)
+    listed: list[Service] = []
+    for service in SERVICES.values():
+        value = variables.get(service.port_variable)
+        text = str(service.port if value in (None, "") else value)
         if not (text.isascii() and text.isdigit() and 0 < int(text) < 65536):
-            raise ValueError(f"{variable}: {text!r} is no port. Write a number from 1 to 65535, like {default}.")
-        numbers[service] = int(text)
-    return numbers
+            raise ValueError(
+                f"{service.port_variable}: {text!r} is no port. Write a number from 1 to 65535, like {service.port}."
+            )
+        listed.append(replace(service, port=int(text)))
+    return listed
+
+
+def default_of(variable: str) -> Any:
+    """Return the default of a variable that several roles read.
+
+    Raises:
+        ValueError: there is no such variable.
+    """
+    for defaults in (DEFAULTS, SHARED_DEFAULTS):
+        if variable in defaults:
+            return defaults[variable]
+    raise ValueError(f"no variable is called {variable}; there are {', '.join((*DEFAULTS, *SHARED_DEFAULTS))}")
 
 
 def address_of(host: str, variables: Mapping[str, Any]) -> str:

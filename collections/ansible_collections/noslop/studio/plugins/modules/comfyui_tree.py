@@ -144,6 +144,7 @@ import os
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.noslop.studio.plugins.module_utils import studio
 from ansible_collections.noslop.studio.plugins.module_utils.adopt import file_copy, file_tree
 from ansible_collections.noslop.studio.plugins.module_utils.host import safe_paths, worker_processes
 from ansible_collections.noslop.studio.plugins.module_utils.install import builds, release_dir, repositories
@@ -175,7 +176,7 @@ def main() -> None:
             "commit": {"type": "str", "default": ""},
             "links": {"type": "list", "elements": "dict", "default": [], "options": link_spec},
             "builder": {"type": "str", "default": "noslop-build"},
-            "programs": {"type": "path", "default": "/opt/noslop"},
+            "programs": {"type": "path", "default": studio.PROGRAMS_DIR},
             "studio_id": {"type": "str"},
             "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
         },

@@ -48,7 +48,7 @@ options:
     type: str
     default: ""
   shares:
-    description: The shares, as the lookup P(noslop.studio.shares#lookup) returns them.
+    description: The shares, as the lookup P(noslop.studio.studio#lookup) returns them.
     type: list
     elements: dict
     required: true
@@ -61,7 +61,7 @@ options:
     type: str
     default: ""
   accounts:
-    description: The accounts, as the lookup P(noslop.studio.accounts#lookup) returns them.
+    description: The accounts, as the lookup P(noslop.studio.studio#lookup) returns them.
     type: list
     elements: dict
     required: true
@@ -128,8 +128,8 @@ EXAMPLES = r"""
   noslop.studio.host_check:
     host: "{{ inventory_hostname }}"
     client: true
-    shares: "{{ lookup('noslop.studio.shares') }}"
-    accounts: "{{ lookup('noslop.studio.accounts') }}"
+    shares: "{{ lookup('noslop.studio.studio', 'shares') }}"
+    accounts: "{{ lookup('noslop.studio.studio', 'accounts') }}"
     server_address: 10.77.42.11
 """
 

@@ -107,11 +107,12 @@ import os
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.noslop.studio.plugins.module_utils import studio
 from ansible_collections.noslop.studio.plugins.module_utils.host.systemd import Systemd, SystemdError
 from ansible_collections.noslop.studio.plugins.module_utils.nfs import exports as exports_of
 from ansible_collections.noslop.studio.plugins.module_utils.nfs import helper_daemons
 
-SERVER = "nfs-server.service"
+SERVER = studio.NFS_SERVER_UNIT
 THREADS = "/proc/fs/nfsd/threads"
 VERSIONS = "/proc/fs/nfsd/versions"
 
@@ -250,7 +251,7 @@ def main() -> None:
     module = AnsibleModule(
         argument_spec={
             "state": {"type": "str", "choices": ["present", "checked", "absent"], "default": "present"},
-            "exports_file": {"type": "path", "default": "/etc/exports.d/noslop.exports"},
+            "exports_file": {"type": "path", "default": studio.EXPORTS_FILE},
             "exports": {"type": "list", "elements": "dict", "required": True, "options": export_spec},
             "threads": {"type": "int", "default": 16},
             "quiet_units": {"type": "list", "elements": "str", "default": []},

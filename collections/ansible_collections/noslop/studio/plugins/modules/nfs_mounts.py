@@ -149,6 +149,7 @@ notes:
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.noslop.studio.plugins.module_utils import studio
 from ansible_collections.noslop.studio.plugins.module_utils.host.systemd import SystemdError
 from ansible_collections.noslop.studio.plugins.module_utils.nfs.client import NfsClient
 from ansible_collections.noslop.studio.plugins.module_utils.nfs.client_state import MountError
@@ -169,7 +170,7 @@ def main() -> None:
             "studio_id": {"type": "str", "default": ""},
             "server": {"type": "str", "default": ""},
             "mounts": {"type": "list", "elements": "dict", "default": [], "options": mount_spec},
-            "read_ahead_kb": {"type": "int", "default": 15360},
+            "read_ahead_kb": {"type": "int", "default": studio.READ_AHEAD_KB},
             "services": {"type": "list", "elements": "str", "default": []},
             "quiet_units": {"type": "list", "elements": "str", "default": []},
             "timeout_s": {"type": "int", "default": 120},

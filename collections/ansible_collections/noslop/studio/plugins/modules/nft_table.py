@@ -96,6 +96,7 @@ import json
 import os
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.noslop.studio.plugins.module_utils import studio
 from ansible_collections.noslop.studio.plugins.module_utils.host import processes, sockets
 from ansible_collections.noslop.studio.plugins.module_utils.host.systemd import Systemd, SystemdError
 
@@ -228,8 +229,8 @@ def main() -> None:
         argument_spec={
             "state": {"type": "str", "choices": ["present", "absent", "checked"], "default": "present"},
             "table": {"type": "str", "default": "inet noslop_studio"},
-            "file": {"type": "path", "default": "/etc/noslop/firewall.nft"},
-            "unit": {"type": "str", "default": "noslop-firewall.service"},
+            "file": {"type": "path", "default": studio.FIREWALL_FILE},
+            "unit": {"type": "str", "default": studio.FIREWALL_UNIT},
             "bound_units": {"type": "list", "elements": "str", "default": []},
             "missing_ok": {"type": "bool", "default": False},
         },

@@ -113,6 +113,7 @@ import json
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.noslop.studio.plugins.module_utils import studio
 from ansible_collections.noslop.studio.plugins.module_utils.host import worker_processes
 from ansible_collections.noslop.studio.plugins.module_utils.install import builds, uv
 from ansible_collections.noslop.studio.plugins.module_utils.share import access
@@ -136,7 +137,7 @@ def main() -> None:
             "allow_source": {"type": "list", "elements": "str", "default": []},
             "reader": {"type": "str", "default": "noslop-build"},
             "account": {"type": "str", "default": "noslop-build"},
-            "programs": {"type": "path", "default": "/opt/noslop"},
+            "programs": {"type": "path", "default": studio.PROGRAMS_DIR},
             "resolve": {"type": "bool", "default": False},
         },
         supports_check_mode=True,

@@ -107,6 +107,7 @@ import zipfile
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.noslop.studio.plugins.module_utils import studio
 from ansible_collections.noslop.studio.plugins.module_utils.install import builds, release_dir, uv
 
 STAMP = ".noslop-venv.json"
@@ -125,7 +126,7 @@ def main() -> None:
             "wheel_sha256": {"type": "str"},
             "wheel_lock": {"type": "str"},
             "account": {"type": "str", "default": "noslop-build"},
-            "programs": {"type": "path", "default": "/opt/noslop"},
+            "programs": {"type": "path", "default": studio.PROGRAMS_DIR},
             "prune": {"type": "path"},
         },
         required_together=[("wheel", "wheel_sha256", "wheel_lock")],

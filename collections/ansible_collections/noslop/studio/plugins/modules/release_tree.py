@@ -129,6 +129,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.urls import open_url
+from ansible_collections.noslop.studio.plugins.module_utils import studio
 from ansible_collections.noslop.studio.plugins.module_utils.checks import check
 from ansible_collections.noslop.studio.plugins.module_utils.host import safe_paths
 from ansible_collections.noslop.studio.plugins.module_utils.install import builds, release_dir
@@ -159,7 +160,7 @@ def main() -> None:
             "command": {"type": "path"},
             "command_target": {"type": "str"},
             "account": {"type": "str", "default": "noslop-build"},
-            "programs": {"type": "path", "default": "/opt/noslop"},
+            "programs": {"type": "path", "default": studio.PROGRAMS_DIR},
             "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
         },
         required_if=[("state", "present", ("version", "source", "archives"))],

@@ -374,9 +374,7 @@ def _wrong_marker(share: dict[str, Any], studio_id: str) -> list[str]:
     try:
         problem = markers.find_problem(read_marker(path), studio_id, share["name"])
     except OSError as error:
-        problem = (
-            f"its marker .noslop-share cannot be read: {error}. Look at what it is, and remove it if it is no file."
-        )
+        problem = f"its marker {MARKER} cannot be read: {error}. Look at what it is, and remove it if it is no file."
     return [f"{share['path']}: {problem}"] if problem else []
 
 

@@ -45,7 +45,7 @@ options:
     choices: [storage, services]
     default: [storage, services]
   shares:
-    description: The shares, as the lookup P(noslop.studio.shares#lookup) returns them.
+    description: The shares, as the lookup P(noslop.studio.studio#lookup) returns them.
     type: list
     elements: dict
     required: true
@@ -85,7 +85,7 @@ options:
     type: str
     required: true
   accounts:
-    description: The accounts, as the lookup P(noslop.studio.accounts#lookup) returns them.
+    description: The accounts, as the lookup P(noslop.studio.studio#lookup) returns them.
     type: list
     elements: dict
     required: true
@@ -167,8 +167,8 @@ EXAMPLES = r"""
     phase: write
     host: "{{ inventory_hostname }}"
     studio_id: 3d1c8a52-7a3e-4a57-9d0a-1f0a5f6f0c55
-    shares: "{{ lookup('noslop.studio.shares') }}"
-    accounts: "{{ lookup('noslop.studio.accounts') }}"
+    shares: "{{ lookup('noslop.studio.studio', 'shares') }}"
+    accounts: "{{ lookup('noslop.studio.studio', 'accounts') }}"
     server_address: 10.77.42.11
   register: written
 """

@@ -25,7 +25,7 @@ from ansible_collections.noslop.studio.plugins.module_utils.share import markers
 SYSTEMS = {"debian": (12,), "ubuntu": (22, 4)}
 ARCHITECTURES = ("x86_64", "aarch64")
 OLDEST_PYTHON = (3, 9)
-NFS_PORT = 2049
+NFS_PORT = studio.NFS_PORT
 #: Timeout of a path; a share of an earlier deployment blocks while its server is down.
 PATH_TIMEOUT_S = 20.0
 

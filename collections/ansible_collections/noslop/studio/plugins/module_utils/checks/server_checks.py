@@ -15,7 +15,7 @@ from ansible_collections.noslop.studio.plugins.module_utils.host.sockets import 
 from ansible_collections.noslop.studio.plugins.module_utils.nfs.exports import Exports
 from ansible_collections.noslop.studio.plugins.module_utils.share import own_file_system
 
-NFS_PORT = 2049
+NFS_PORT = studio.NFS_PORT
 RPCBIND_PORT = 111
 #: NFSv3's helpers, which an NFSv4 server runs without.
 OLD_HELPERS = ("rpcbind", "rpc.mountd", "rpc.statd")

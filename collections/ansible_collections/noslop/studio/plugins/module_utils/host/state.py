@@ -19,11 +19,11 @@ import subprocess
 import time
 from collections.abc import Iterable, Sequence
 
+from ansible_collections.noslop.studio.plugins.module_utils import studio
 from ansible_collections.noslop.studio.plugins.module_utils.host import mountinfo, sockets
 from ansible_collections.noslop.studio.plugins.module_utils.host.systemd import Unit, parse_show
 from ansible_collections.noslop.studio.plugins.module_utils.nfs import exports
 
-OUR_EXPORTS = "/etc/exports.d/noslop.exports"
 CONNECT_S = 3.0
 PROGRAM_TIMEOUT_S = 20.0
 #: The host's IPv6 addresses, one a line (proc_net(5)).
@@ -164,7 +164,7 @@ def read_foreign_exports() -> dict[str, str]:
     """Return the administrator's exports: path to the file that exports it."""
     paths: dict[str, str] = {}
     for file in ["/etc/exports", *sorted(glob.glob("/etc/exports.d/*.exports"))]:
-        if file != OUR_EXPORTS:
+        if file != studio.EXPORTS_FILE:
             paths.update(dict.fromkeys(exports.parse_exports_file(read_text(file)), file))
     return paths
 

@@ -25,8 +25,6 @@ from ansible_collections.noslop.studio.plugins.module_utils.host.systemd import 
 from ansible_collections.noslop.studio.plugins.module_utils.nfs import helper_daemons, mount_options
 from ansible_collections.noslop.studio.plugins.module_utils.nfs.client_state import (
     CONNECT_S,
-    NFS_PORT,
-    UNITS,
     MountError,
     Share,
     accepts_connections,
@@ -38,7 +36,7 @@ from ansible_collections.noslop.studio.plugins.module_utils.nfs.client_state imp
 )
 from ansible_collections.noslop.studio.plugins.module_utils.share import markers
 from ansible_collections.noslop.studio.plugins.module_utils.share.path_rules import find_path_problems, make_unit_name
-from ansible_collections.noslop.studio.plugins.module_utils.studio import MARKER
+from ansible_collections.noslop.studio.plugins.module_utils.studio import MARKER, NFS_PORT, UNITS_DIR
 
 #: A clean unmount may have to write back cached data.
 UNMOUNT_S = 120.0
@@ -335,7 +333,7 @@ class NfsClient:
                 self.changes.append(f"removed {make_unit_name(path, suffix)}")
                 if not self.module.check_mode:
                     with contextlib.suppress(FileNotFoundError):
-                        os.unlink(os.path.join(UNITS, make_unit_name(path, suffix)))
+                        os.unlink(os.path.join(UNITS_DIR, make_unit_name(path, suffix)))
             if not self.module.check_mode:
                 self._remove_empty(path)
         self.systemd.reload_manager()

@@ -14,12 +14,10 @@ from ansible_collections.noslop.studio.plugins.module_utils.host.mountinfo impor
 from ansible_collections.noslop.studio.plugins.module_utils.nfs import mount_options
 from ansible_collections.noslop.studio.plugins.module_utils.share import markers
 from ansible_collections.noslop.studio.plugins.module_utils.share.path_rules import make_unit_name
+from ansible_collections.noslop.studio.plugins.module_utils.studio import NFS_PORT, UNITS_DIR
 
-#: Directory of the units. An administrator's `systemctl mask` or their own unit in /etc overrides them.
-UNITS = "/usr/local/lib/systemd/system"
 #: First line of our units.
 HEADER = "# Managed by NoSlop (noslop.studio.nfs_client)"
-NFS_PORT = 2049
 #: How long the server may take to accept a connection before it counts as down.
 CONNECT_S = 5.0
 
@@ -71,7 +69,7 @@ def read_session_servers() -> set[str]:
 def read_managed_paths() -> list[str]:
     """Return the mount points of the units with our header."""
     paths: set[str] = set()
-    for file in glob.glob(os.path.join(UNITS, "*.mount")) + glob.glob(os.path.join(UNITS, "*.automount")):
+    for file in glob.glob(os.path.join(UNITS_DIR, "*.mount")) + glob.glob(os.path.join(UNITS_DIR, "*.automount")):
         with open(file, encoding="utf-8", errors="replace") as stream:
             text = stream.read()
         if text.startswith(HEADER):

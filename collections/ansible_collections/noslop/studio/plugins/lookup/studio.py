@@ -1,0 +1,180 @@
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Provide the lookup ``noslop.studio.studio``."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+name: studio
+author: The NoSlop authors (@noslop)
+version_added: 0.1.0
+short_description: Return the shares, accounts, services, addresses, settings and constants of a studio
+description:
+  - Returns what a studio has, as the variables of the host that the task runs for decide it.
+  - Roles use it in their defaults, so that a path, a number, a port and the name of a unit is written in one place
+    only, C(module_utils/studio.py).
+  - The first term is the subject, further terms are names. A subject in the plural returns a list, of all or of the
+    named; a subject in the singular returns the one that is named.
+options:
+  _terms:
+    description:
+      - V(shares) or V(share) - the directories that all hosts share, each with C(name), C(path), C(kind) (C(models) or
+        C(work)), C(env), the name of its variable in C(/etc/noslop/node.env), C(owner), the account that owns it, and
+        C(writers), the hosts that may write to it, C(members) or C(server).
+      - V(accounts) or V(account) - each with C(name), C(uid), C(gid), C(groups), further groups that it is a member
+        of, and C(people), whether the studio's people are members of its group.
+      - V(services) or V(service) - each with C(name), which is its group in the inventory too, C(unit), C(port),
+        C(port_variable), its role's variable for the port, and C(account), which runs it.
+      - V(addresses) - the addresses in the studio of the hosts of the named groups, C(noslop_address) or else
+        C(ansible_host) when that is an IP address; each once. A group that the inventory does not have is empty.
+        Meant for playbooks, which pass addresses to roles; roles themselves use no groups.
+      - V(setting) - the value of one variable of the studio, such as C(noslop_storage_root), C(ollama_port) or
+        C(nfs_client_read_ahead_kb), or its default where it is not set or empty.
+      - V(default) - the default of such a variable.
+      - V(constant) - a name, path or number that is the same in every studio - C(backend_env_file), C(build_account),
+        C(credentials_dir), C(exports_file), C(firewall_file), C(firewall_unit), C(marker), C(nfs_port),
+        C(nfs_server_unit), C(node_env_file), C(programs_dir), C(state_dir) or C(units_dir).
+    type: list
+    elements: str
+    required: true
+"""
+
+EXAMPLES = r"""
+- name: Show the paths of all shares
+  ansible.builtin.debug:
+    msg: "{{ lookup('noslop.studio.studio', 'shares') | map(attribute='path') }}"
+
+- name: Show the path of the projects
+  ansible.builtin.debug:
+    msg: "{{ lookup('noslop.studio.studio', 'share', 'projects').path }}"
+
+- name: Show the number of ComfyUI's account
+  ansible.builtin.debug:
+    msg: "{{ lookup('noslop.studio.studio', 'account', 'noslop-comfyui').uid }}"
+
+- name: Show the ports of all services
+  ansible.builtin.debug:
+    msg: "{{ lookup('noslop.studio.studio', 'services') | map(attribute='port') }}"
+
+- name: Show the unit of Ollama
+  ansible.builtin.debug:
+    msg: "{{ lookup('noslop.studio.studio', 'service', 'ollama').unit }}"
+
+- name: Show the addresses of the storage clients
+  ansible.builtin.debug:
+    msg: "{{ lookup('noslop.studio.studio', 'addresses', 'storage_clients') }}"
+
+- name: Show the storage root
+  ansible.builtin.debug:
+    msg: "{{ lookup('noslop.studio.studio', 'setting', 'noslop_storage_root') }}"
+
+- name: Show the default port of ComfyUI
+  ansible.builtin.debug:
+    msg: "{{ lookup('noslop.studio.studio', 'default', 'comfyui_port') }}"
+
+- name: Show the directory of the installed programs
+  ansible.builtin.debug:
+    msg: "{{ lookup('noslop.studio.studio', 'constant', 'programs_dir') }}"
+"""
+
+RETURN = r"""
+_raw:
+  description: >-
+    One value - a list of dictionaries for C(shares), C(accounts) and C(services), one dictionary for C(share),
+    C(account) and C(service), a list of addresses for C(addresses), and the value itself for C(setting), C(default) and
+    C(constant).
+  type: list
+  elements: raw
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict
+from typing import Any
+
+from ansible.errors import AnsibleError
+from ansible.plugins.lookup import LookupBase
+from ansible_collections.noslop.studio.plugins.module_utils import studio
+
+#: Subject in the plural to the same in the singular.
+SINGULAR = {"shares": "share", "accounts": "account", "services": "service"}
+#: Subjects that return the one thing that is named.
+OF_ONE_NAME = (*SINGULAR.values(), "setting", "default", "constant")
+SUBJECTS = (*SINGULAR, "addresses", *OF_ONE_NAME)
+
+
+class LookupModule(LookupBase):  # type: ignore[misc]  # ansible-core has no types
+    """Return what the studio of the current host has."""
+
+    def run(self, terms: list[str], variables: Mapping[str, Any] | None = None, **kwargs: Any) -> list[Any]:
+        """Return one value in a list, so that ``lookup`` and ``query`` both keep it whole."""
+        self.set_options(var_options=variables, direct=kwargs)
+        subject, *names = terms or [""]
+        if subject not in SUBJECTS:
+            raise AnsibleError(f"{subject!r} is no subject of a studio; there are {', '.join(SUBJECTS)}")
+        if subject in OF_ONE_NAME and len(names) != 1:
+            raise AnsibleError(f"{subject} needs exactly one name, and {len(names)} were given")
+        try:
+            return [self._find(subject, names, variables or {})]
+        except ValueError as error:
+            raise AnsibleError(str(error)) from error
+
+    def _find(self, subject: str, names: list[str], variables: Mapping[str, Any]) -> Any:
+        """Return the value of a subject. Raises ValueError where a name or a variable's value is unusable."""
+        if subject == "addresses":
+            return _addresses(names, variables["groups"], variables["hostvars"])
+        if subject == "constant":
+            return _pick("constant", studio.CONSTANTS, names)[0]
+        if subject == "default":
+            return studio.default_of(names[0])
+        if subject == "setting":
+            default = studio.default_of(names[0])
+            value = self._values(names, variables).get(names[0])
+            return default if value is None or value == "" else value
+        for plural, singular in SINGULAR.items():
+            if subject == singular:
+                return self._list(plural, names, variables)[0]
+        return self._list(subject, names, variables)
+
+    def _list(self, subject: str, names: list[str], variables: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """Return all shares, accounts or services, or the named ones, in the studio's order."""
+        relevant, list_all = _LISTS[subject]
+        listed = {one.name: asdict(one) for one in list_all(self._values(relevant, variables))}
+        _pick(SINGULAR[subject], listed, names)
+        return [
+            # Ansible's templates know lists, and no tuples.
+            {key: list(value) if isinstance(value, tuple) else value for key, value in one.items()}
+            for name, one in listed.items()
+            if not names or name in names
+        ]
+
+    def _values(self, names: Iterable[str], variables: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the values of those variables that are set, which may themselves be templates."""
+        return {name: self._templar.template(variables[name]) for name in names if name in variables}
+
+
+#: Subject to the variables that decide it, and the function that lists it.
+_LISTS: dict[str, tuple[Iterable[str], Callable[[Mapping[str, Any]], list[Any]]]] = {
+    "shares": (studio.SHARE_VARIABLES, studio.shares),
+    "accounts": (studio.ACCOUNT_VARIABLES, studio.accounts),
+    "services": (tuple(service.port_variable for service in studio.SERVICES.values()), studio.services),
+}
+
+
+def _pick(kind: str, named: Mapping[str, Any], names: list[str]) -> list[Any]:
+    """Return the things with these names. Raises ValueError for a name that is none."""
+    unknown = sorted(set(names) - set(named))
+    if unknown:
+        raise ValueError(f"no {kind} is called {', '.join(unknown)}; there are {', '.join(named)}")
+    return [named[name] for name in names]
+
+
+def _addresses(
+    groups: list[str], hosts_of: Mapping[str, list[str]], hostvars: Mapping[str, Mapping[str, Any]]
+) -> list[str]:
+    """Return the addresses of the groups' hosts, in order, each once. Raises ValueError where a host has none."""
+    hosts = dict.fromkeys(host for group in groups for host in hosts_of.get(group, []))
+    addresses = [
+        studio.address_of(host, {name: hostvars[host].get(name) for name in ("noslop_address", "ansible_host")})
+        for host in hosts
+    ]
+    return list(dict.fromkeys(addresses))
