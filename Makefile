@@ -184,6 +184,10 @@ lock: $(VENV)/.ready ## Resolve the backend's packages again, with their hashes
 	uv pip compile --quiet --universal --generate-hashes --only-binary :all: --no-annotate --custom-compile-command 'make lock' \
 	  --extra postgresql --python-version 3.11 --upgrade --output-file backend/noslop_backend/requirements.lock backend/pyproject.toml
 
+.PHONY: docs
+docs: $(VENV)/.ready ## Write the roles' README.md and the defaults in their argument specs
+	$(BIN)/python tests/lint/role_docs.py
+
 .PHONY: wheel
 wheel: backend-wheel ## Build both wheels into dist/: the driver's, with the collection and the backend in it, and the backend's
 	$(BIN)/python -m build --wheel --no-isolation

@@ -17,6 +17,7 @@ DOCUMENTS = [
     *sorted((ROOT / "docs").glob("*.md")),
     *sorted((ROOT / ".github").rglob("*.md")),
     COLLECTION / "README.md",
+    *sorted((COLLECTION / "roles").glob("*/README.md")),
     ROOT / "lab/standins/README.md",
 ]
 #: The directories that a path in a document may be relative to.
