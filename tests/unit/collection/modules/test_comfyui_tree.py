@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
+from ansible_collections.noslop.studio.plugins.modules import comfyui_tree
 
 from tests.support.module_runner import run_module
 
@@ -84,6 +86,19 @@ def test_revision_is_installed_once(host: Host) -> None:
     shutil.move(host.repo, host.repo.with_name("gone"))
     assert not host.install()["changed"]
     assert host.install(revision="v2")["failed"]
+
+
+def test_documented_example_runs(host: Host) -> None:
+    text = comfyui_tree.EXAMPLES.replace("/opt/noslop", str(host.programs)).replace("v0.3.64", "v1")
+    text = text.replace("https://github.com/Comfy-Org/ComfyUI.git", str(host.repo))
+    text = text.replace("/mnt/noslop/comfyui", str(host.shares["models"].parent))
+    (task,) = yaml.safe_load(text.replace("noslop-models", host.owner).replace("{{ noslop_studio_id }}", "studio"))
+    arguments = task["noslop.studio.comfyui_tree"]
+
+    result = run_module("comfyui_tree", {**arguments, "programs": str(host.programs), "builder": host.builder})
+
+    assert result["installed"], result
+    assert sorted(os.listdir(host.shares["models"])) == [".noslop-share", "checkpoints", "configs", "loras"]
 
 
 def test_branches_and_moved_tags_are_refused(host: Host) -> None:

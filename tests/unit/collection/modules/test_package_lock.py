@@ -5,12 +5,15 @@ from __future__ import annotations
 import getpass
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import yaml
 from ansible_collections.noslop.studio.plugins.module_utils.install import uv
+from ansible_collections.noslop.studio.plugins.modules import package_lock
 from uv import find_uv_bin
 
 from tests.support.package_index import wheel
@@ -83,6 +86,26 @@ def test_one_host_resolves_for_all_hosts(studio: Studio) -> None:
     assert "changed=1" not in output
     assert "WARNING" not in output
     assert lock.read_text() == text
+
+
+def test_documented_example_runs(studio: Studio) -> None:
+    requirements = studio.programs / "comfyui/v0.3.64/requirements.txt"
+    requirements.parent.mkdir(parents=True)
+    requirements.write_text("nst-painter\n")
+    wheel(studio.index, "torch", "1.0")
+    wheel(studio.index, "nst-painter", "1.0")
+    text = re.sub(r"https://[^\s]+", studio.index.as_uri(), package_lock.EXAMPLES)
+    (task,) = yaml.safe_load(text.replace("/opt/noslop", str(studio.programs)))
+    arguments = task["noslop.studio.package_lock"]
+    arguments["steps"][1]["index_url"] = studio.index.as_uri()  # in place of PyPI
+    arguments |= {"account": getpass.getuser(), "reader": getpass.getuser(), "programs": str(studio.programs)}
+    studio.play.write_text(json.dumps([{"hosts": "all", "gather_facts": False, "tasks": [task]}]))
+
+    assert studio.run("--limit", "one").count("changed=1") == 1
+
+    (lock,) = studio.locks()
+    assert lock.name.startswith("comfyui-v0.3.64-cpu-python")
+    assert {"torch==1.0", "nst-painter==1.0"} <= set(lock.read_text().split())
 
 
 def test_unwritable_file_is_a_warning(studio: Studio) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import getpass
 import hashlib
 import os
+import re
 import shutil
 import stat
 import subprocess
@@ -12,8 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from ansible_collections.noslop.studio.plugins.action import package_lock
 from ansible_collections.noslop.studio.plugins.module_utils.install import uv
+from ansible_collections.noslop.studio.plugins.modules import python_venv
 from uv import find_uv_bin
 
 from tests.support.module_runner import run_module
@@ -111,6 +114,19 @@ def host(tmp_path: Path, tool: Path, monkeypatch: pytest.MonkeyPatch) -> Host:
     for name in ("PIP_EXTRA_INDEX_URL", "PIP_FIND_LINKS", "PIP_INDEX_URL"):
         monkeypatch.delenv(name, raising=False)
     return Host(tmp_path, tool)
+
+
+def test_documented_example_runs(host: Host) -> None:
+    text = re.sub(r"https://[^\s\]]+", host.indexes[0], python_venv.EXAMPLES)
+    text = text.replace("/opt/noslop", str(host.programs)).replace("{{ packages.lock }}", "@lock")
+    (task,) = yaml.safe_load(text)
+    steps = [{"packages": ["nst-torch"], "index_url": host.indexes[0]}]
+    arguments = {**task["noslop.studio.python_venv"], "lock": host.lock(steps=steps)["lock"]}
+
+    result = run_module("python_venv", {**arguments, "account": host.account, "programs": str(host.programs)})
+
+    assert result["changed"], result
+    assert (host.venvs / "v0.3.64-cpu/bin/python").exists()
 
 
 def test_environment_is_installed_from_its_lock_once(host: Host) -> None:

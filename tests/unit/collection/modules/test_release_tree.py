@@ -8,6 +8,7 @@ import hashlib
 import http.server
 import io
 import os
+import re
 import tarfile
 import threading
 from collections.abc import Iterator
@@ -15,6 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
+from ansible_collections.noslop.studio.plugins.modules import release_tree
 
 from tests.support.module_runner import CHANGES, Fault, die, run_module
 
@@ -90,6 +93,20 @@ def test_a_pinned_release_is_installed_once(vendor: Vendor) -> None:
     assert vendor.left_over() == []
     (vendor.files / NAME).unlink()  # no further request
     assert not vendor.install(sha256={NAME: sha256})["changed"]
+
+
+def test_documented_example_runs(vendor: Vendor) -> None:
+    sha256 = vendor.release(bin__ollama="#!/bin/sh\n")
+    text = re.sub(r"https://\S+", vendor.address, release_tree.EXAMPLES).replace("ollama-linux-amd64.tar.zst", NAME)
+    text = re.sub(r"\b[0-9a-f]{64}\b", sha256, text).replace("/usr/local/bin", str(vendor.command.parent))
+    (task,) = yaml.safe_load(text.replace("/opt/noslop", str(vendor.base.parent)))
+    accounts = {"account": getpass.getuser(), "programs": str(vendor.base.parent)}
+
+    result = run_module("release_tree", {**task["noslop.studio.release_tree"], **accounts})
+
+    assert result["installed"], result
+    assert "warnings" not in result
+    assert (vendor.command.parent / "ollama").resolve() == vendor.base.parent / "ollama/0.32.7/bin/ollama"
 
 
 def test_without_a_pin_the_releases_list_is_used_with_a_warning(vendor: Vendor) -> None:

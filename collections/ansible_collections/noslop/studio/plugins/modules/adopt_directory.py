@@ -29,13 +29,12 @@ description:
   - Where a share is read-only on this host and lacks something that the directory has, the directory stays as it is and
     is listed in C(not_adopted).
   - Two hosts must not adopt directories into one share at the same time, so use C(throttle=1).
+extends_documentation_fragment:
+  - noslop.studio.attributes
 attributes:
   check_mode:
     description: Makes the same checks, and changes nothing.
     support: full
-  diff_mode:
-    description: Not available.
-    support: none
 options:
   pairs:
     description: Directories and the shares that replace them.

@@ -23,13 +23,13 @@ description:
   - Makes the model directories on the share.
   - Keeps three version directories, the previous one, and any that a process runs from.
   - An existing version directory needs no network.
+extends_documentation_fragment:
+  - noslop.studio.attributes
+  - noslop.studio.builds
 attributes:
   check_mode:
     description: Returns what would be made, without a download. A share that does not exist yet is no failure.
     support: full
-  diff_mode:
-    description: Not available.
-    support: none
 options:
   base:
     description: Directory of the version directories.
@@ -76,10 +76,6 @@ options:
     description: Account that fetches and exports.
     type: str
     default: noslop-build
-  programs:
-    description: Directory of all programs, with the build directory.
-    type: path
-    default: /opt/noslop
   studio_id:
     description: Id of the studio in the shares' markers. Required with C(present).
     type: str
@@ -175,7 +171,7 @@ def main() -> None:
             "revision": {"type": "str"},
             "commit": {"type": "str", "default": ""},
             "links": {"type": "list", "elements": "dict", "default": [], "options": link_spec},
-            "builder": {"type": "str", "default": "noslop-build"},
+            "builder": {"type": "str", "default": studio.CONSTANTS["build_account"]},
             "programs": {"type": "path", "default": studio.PROGRAMS_DIR},
             "studio_id": {"type": "str"},
             "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},

@@ -17,10 +17,9 @@ description:
   - Finds cards of NVIDIA, AMD and Intel by C(nvidia-smi), then C(rocm-smi) or C(/sys/class/kfd), then the PCI bus,
     which also shows cards without a working driver.
   - A card that cannot be used is listed with the reason.
+extends_documentation_fragment:
+  - noslop.studio.attributes.reads
 attributes:
-  check_mode:
-    description: Changes nothing in either mode.
-    support: full
   facts:
     description: Returns facts.
     support: full

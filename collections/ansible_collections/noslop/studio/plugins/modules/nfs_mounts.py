@@ -23,13 +23,12 @@ description:
   - A mount point that contains files, or on which another file system is mounted, is refused. No file is ever hidden.
   - Units of NoSlop for other paths are removed.
   - The unit files are written before.
+extends_documentation_fragment:
+  - noslop.studio.attributes
 attributes:
   check_mode:
     description: Finds the same problems, and returns what would be done.
     support: full
-  diff_mode:
-    description: Not available, since there is no text to compare.
-    support: none
 options:
   state:
     description:

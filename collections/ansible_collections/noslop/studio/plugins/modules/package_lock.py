@@ -22,13 +22,15 @@ description:
   - It is named by O(name), version of Python and architecture, so that hosts of one kind share it. Ansible ignores such
     files in an inventory's directory.
   - Where the file cannot be written, a warning is shown, and the host installs the packages that were resolved now.
+extends_documentation_fragment:
+  - noslop.studio.attributes
+  - noslop.studio.builds
+  - noslop.studio.builds.account
+  - noslop.studio.builds.python
 attributes:
   check_mode:
     description: Resolves and writes nothing.
     support: full
-  diff_mode:
-    description: Not available.
-    support: none
 options:
   directory:
     description: Directory of the file on the controller. When empty, no file is written.
@@ -38,10 +40,6 @@ options:
     description: First part of the file's name.
     type: str
     required: true
-  python:
-    description: Interpreter on the host.
-    type: str
-    default: python3
   steps:
     description: Steps to resolve, in this order.
     type: list
@@ -62,23 +60,10 @@ options:
         description: Package index. Empty stands for the host's setting of pip, or PyPI.
         type: str
         default: ""
-  allow_source:
-    description: Packages that may be built from source, which runs their code as O(account). Others need a wheel.
-    type: list
-    elements: str
-    default: []
   reader:
     description: Account that reads the requirements files.
     type: str
     default: noslop-build
-  account:
-    description: Account that resolves.
-    type: str
-    default: noslop-build
-  programs:
-    description: Directory of all programs, with the build directory and the tools.
-    type: path
-    default: /opt/noslop
   resolve:
     description: Whether to resolve. Set by the action plugin; without it the module returns the inputs only.
     type: bool
@@ -135,8 +120,8 @@ def main() -> None:
             "python": {"type": "str", "default": "python3"},
             "steps": {"type": "list", "elements": "dict", "required": True, "options": step_spec},
             "allow_source": {"type": "list", "elements": "str", "default": []},
-            "reader": {"type": "str", "default": "noslop-build"},
-            "account": {"type": "str", "default": "noslop-build"},
+            "reader": {"type": "str", "default": studio.CONSTANTS["build_account"]},
+            "account": {"type": "str", "default": studio.CONSTANTS["build_account"]},
             "programs": {"type": "path", "default": studio.PROGRAMS_DIR},
             "resolve": {"type": "bool", "default": False},
         },

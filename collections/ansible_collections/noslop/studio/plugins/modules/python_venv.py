@@ -23,33 +23,26 @@ description:
   - It is relocatable (C(uv venv --relocatable)), because it is built in another directory. Its scripts use the
     interpreter beside them.
   - A stamp records its inputs. While they are the same, no index is used.
+extends_documentation_fragment:
+  - noslop.studio.attributes
+  - noslop.studio.builds
+  - noslop.studio.builds.account
+  - noslop.studio.builds.python
 attributes:
   check_mode:
     description: Returns whether packages would be installed.
     support: full
-  diff_mode:
-    description: Not available.
-    support: none
 options:
   path:
     description: Path of the virtual environment. Its parents belong to root.
     type: path
     required: true
-  python:
-    description: Interpreter of the environment.
-    type: str
-    default: python3
   lock:
     description: The packages, in one part for each step. When empty, C(wheel) contains them.
     type: str
     default: ""
   indexes:
     description: Package index of each step. Empty or omitted stands for the host's setting of pip, or PyPI.
-    type: list
-    elements: str
-    default: []
-  allow_source:
-    description: Packages that may be built from source. All others are installed as wheels only.
     type: list
     elements: str
     default: []
@@ -62,14 +55,6 @@ options:
   wheel_lock:
     description: Name of the lock in C(wheel).
     type: str
-  account:
-    description: Account that builds.
-    type: str
-    default: noslop-build
-  programs:
-    description: Directory of all programs, with the build directory and the tools.
-    type: path
-    default: /opt/noslop
   prune:
     description:
       - Directory of this environment's version directory and older ones, of which all but three are removed. Those that
@@ -125,7 +110,7 @@ def main() -> None:
             "wheel": {"type": "path"},
             "wheel_sha256": {"type": "str"},
             "wheel_lock": {"type": "str"},
-            "account": {"type": "str", "default": "noslop-build"},
+            "account": {"type": "str", "default": studio.CONSTANTS["build_account"]},
             "programs": {"type": "path", "default": studio.PROGRAMS_DIR},
             "prune": {"type": "path"},
         },

@@ -22,13 +22,14 @@ description:
   - An existing directory needs no download and no network.
   - The checksum is that in O(sha256), or else that in the release's own list of checksums, which only shows that the
     download is what its host offers; a warning is shown then.
+extends_documentation_fragment:
+  - noslop.studio.attributes
+  - noslop.studio.builds
+  - noslop.studio.builds.account
 attributes:
   check_mode:
     description: Returns what would be installed, without a download.
     support: full
-  diff_mode:
-    description: Not available.
-    support: none
 options:
   base:
     description: Directory of the version directories.
@@ -66,14 +67,6 @@ options:
   command_target:
     description: Target of the link, below the version directory.
     type: str
-  account:
-    description: Account that unpacks.
-    type: str
-    default: noslop-build
-  programs:
-    description: Directory of all programs, with the build directory.
-    type: path
-    default: /opt/noslop
   state:
     description: Desired state. C(absent) removes C(base) and the link.
     type: str
@@ -159,7 +152,7 @@ def main() -> None:
             "must_hold": {"type": "list", "elements": "str", "default": []},
             "command": {"type": "path"},
             "command_target": {"type": "str"},
-            "account": {"type": "str", "default": "noslop-build"},
+            "account": {"type": "str", "default": studio.CONSTANTS["build_account"]},
             "programs": {"type": "path", "default": studio.PROGRAMS_DIR},
             "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
         },

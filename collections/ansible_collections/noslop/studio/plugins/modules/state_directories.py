@@ -18,13 +18,12 @@ description:
   - A directory that belongs to the account under which the service ran before is given to its new account, with
     everything in it that belonged to the old one. The service is stopped first. The directory itself is changed last,
     so that the next run completes one that was interrupted.
+extends_documentation_fragment:
+  - noslop.studio.attributes
 attributes:
   check_mode:
     description: Returns what would be done.
     support: full
-  diff_mode:
-    description: Not available.
-    support: none
 options:
   directories:
     description: Directories to make, parents first.

@@ -18,13 +18,12 @@ description:
   - A run is the driver's command, or one ansible-playbook. Acquiring again renews. A run whose process has ended on the
     same controller is replaced at once; on another controller its lease ends two hours after it was last renewed.
   - Never reports a change, since a lease is no part of what is deployed.
+extends_documentation_fragment:
+  - noslop.studio.attributes
 attributes:
   check_mode:
     description: Fails when another run has the lease, and does not acquire it.
     support: full
-  diff_mode:
-    description: Not available, since there is no text to compare.
-    support: none
   action:
     description: The controller describes the run, and decides whether the process of another one has ended.
     support: full

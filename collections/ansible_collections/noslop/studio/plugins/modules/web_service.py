@@ -20,13 +20,12 @@ description:
   - The next run makes up for a restart that an interrupted run did not make.
   - When it does not answer, the error contains its state, the last lines of its journal, and other listeners on the
     port.
+extends_documentation_fragment:
+  - noslop.studio.attributes
 attributes:
   check_mode:
     description: Returns what would be done. A unit that is not written yet counts as one to start.
     support: full
-  diff_mode:
-    description: Not available.
-    support: none
 options:
   name:
     description: Name of the unit, with its suffix.
