@@ -23,6 +23,7 @@ LIMITS = {
     "noslop-backend.service": 2.0,
     "noslop-backend-recover.service": 2.0,
     "noslop-failure@.service": 2.0,
+    "noslop-firewall.service": 2.0,
 }
 TEMPLATES = {
     "noslop-ollama.service": "ollama/templates/noslop-ollama.service.j2",
@@ -30,6 +31,7 @@ TEMPLATES = {
     "noslop-backend.service": "studio_backend/templates/noslop-backend.service.j2",
     "noslop-backend-recover.service": "studio_backend/templates/job.service.j2",
     "noslop-failure@.service": "node_env/templates/noslop-failure@.service.j2",
+    "noslop-firewall.service": "studio_firewall/templates/noslop-firewall.service.j2",
 }
 
 
