@@ -3,6 +3,7 @@
 """Define a studio's shares, accounts, services, variables and constants, each in this one place.
 
 The roles read it through the lookup ``noslop.studio.studio``; the driver and the modules import it.
+Functions take ``variables``, values by name of the variable; absent, empty and ``None`` mean the default.
 """
 
 from __future__ import annotations
@@ -32,8 +33,12 @@ READ_AHEAD_KB = 15360
 EXPORTS_FILE = "/etc/exports.d/noslop.exports"
 FIREWALL_UNIT = "noslop-firewall.service"
 FIREWALL_FILE = f"{SETTINGS_DIR}/firewall.nft"
-#: The paths of the studio, for shell and systemd.
+#: The paths of the studio, for shell and systemd; the backend's settings; and files of secrets that only root reads.
 NODE_ENV_FILE = f"{SETTINGS_DIR}/node.env"
+BACKEND_ENV_FILE = f"{SETTINGS_DIR}/backend.env"
+CREDENTIALS_DIR = f"{SETTINGS_DIR}/credentials"
+#: The account that fetches, resolves and builds what the services run.
+BUILD_ACCOUNT = "noslop-build"
 
 PROVIDERS = ("nfs", "local", "existing")
 WRITERS = ("server", "members")
@@ -59,7 +64,7 @@ ACCOUNTS: dict[str, Account] = {
         Account("noslop-ollama", "noslop_ollama_id", 2603),
         Account("noslop-comfyui", "noslop_comfyui_id", 2604),
         Account("noslop-backend", "noslop_backend_id", 2605),
-        Account("noslop-build", "noslop_build_id", 2606),
+        Account(BUILD_ACCOUNT, "noslop_build_id", 2606),
     )
 }
 
@@ -73,30 +78,19 @@ PEOPLE_GROUPS = ("noslop", "noslop-models", "noslop-nodes", "noslop-comfyui")
 #: Accounts that are members of groups besides their own.
 EXTRA_GROUPS: dict[str, tuple[str, ...]] = {"noslop-backend": ("noslop",)}
 
-#: What a role reads with ``lookup('noslop.studio.studio', 'constant', NAME)``.
+#: What a role reads with ``lookup('noslop.studio.studio', 'constant', NAME)``, with the name in small letters.
 CONSTANTS: dict[str, Any] = {
-    "backend_env_file": f"{SETTINGS_DIR}/backend.env",
-    "build_account": "noslop-build",
-    "credentials_dir": f"{SETTINGS_DIR}/credentials",
-    "exports_file": EXPORTS_FILE,
-    "firewall_file": FIREWALL_FILE,
-    "firewall_unit": FIREWALL_UNIT,
-    "marker": MARKER,
-    "nfs_port": NFS_PORT,
-    "nfs_server_unit": NFS_SERVER_UNIT,
-    "node_env_file": NODE_ENV_FILE,
-    "programs_dir": PROGRAMS_DIR,
-    "state_dir": STATE_DIR,
-    "units_dir": UNITS_DIR,
+    name.lower(): globals()[name]
+    for name in (
+        *("BACKEND_ENV_FILE", "BUILD_ACCOUNT", "CREDENTIALS_DIR", "EXPORTS_FILE", "FIREWALL_FILE", "FIREWALL_UNIT"),
+        *("MARKER", "NFS_PORT", "NFS_SERVER_UNIT", "NODE_ENV_FILE", "PROGRAMS_DIR", "STATE_DIR", "UNITS_DIR"),
+    )
 }
 
 
 @dataclass(frozen=True)
 class Service:
-    """A service that listens for the hosts of a studio, named like the group of its hosts.
-
-    ``port_variable`` is its role's variable for its port, ``port`` the default; ``account`` runs it.
-    """
+    """A service that listens for other hosts. ``name`` is its group too, ``port_variable`` its role's for ``port``."""
 
     name: str
     unit: str
@@ -238,9 +232,6 @@ def writers_variable(share: str) -> str:
 def shares(variables: Mapping[str, Any]) -> list[Share]:
     """List the studio's shares, in a fixed order.
 
-    Args:
-        variables: values by collection-wide name; absent, empty and ``None`` mean the default.
-
     Returns:
         One share a directory, with an absolute, normalised path.
 
@@ -263,15 +254,12 @@ def shares(variables: Mapping[str, Any]) -> list[Share]:
 
 
 def shares_as_dicts(variables: Mapping[str, Any]) -> list[dict[str, str]]:
-    """List the same shares in the shape that roles receive. Raises what :func:`shares` raises."""
+    """List the same shares as roles receive them. Raises what :func:`shares` raises."""
     return [asdict(share) for share in shares(variables)]
 
 
 def accounts(variables: Mapping[str, Any]) -> list[AccountNumbers]:
     """List the studio's accounts with their numbers, in a fixed order.
-
-    Args:
-        variables: values by collection-wide name; absent, empty and ``None`` mean the default.
 
     Raises:
         ValueError: a number is unusable, or two accounts have the same.
@@ -310,9 +298,6 @@ def accounts_from_dicts(listed: Iterable[Mapping[str, Any]]) -> dict[str, Accoun
 
 def services(variables: Mapping[str, Any]) -> list[Service]:
     """List the services with the ports that a host's variables give them, in a fixed order.
-
-    Args:
-        variables: values by name of the role's variable; absent, empty and ``None`` mean the default.
 
     Raises:
         ValueError: a port is no number from 1 to 65535.

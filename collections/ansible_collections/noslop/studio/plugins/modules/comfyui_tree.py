@@ -171,7 +171,7 @@ def main() -> None:
             "revision": {"type": "str"},
             "commit": {"type": "str", "default": ""},
             "links": {"type": "list", "elements": "dict", "default": [], "options": link_spec},
-            "builder": {"type": "str", "default": studio.CONSTANTS["build_account"]},
+            "builder": {"type": "str", "default": studio.BUILD_ACCOUNT},
             "programs": {"type": "path", "default": studio.PROGRAMS_DIR},
             "studio_id": {"type": "str"},
             "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},

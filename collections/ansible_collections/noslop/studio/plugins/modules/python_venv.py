@@ -110,7 +110,7 @@ def main() -> None:
             "wheel": {"type": "path"},
             "wheel_sha256": {"type": "str"},
             "wheel_lock": {"type": "str"},
-            "account": {"type": "str", "default": studio.CONSTANTS["build_account"]},
+            "account": {"type": "str", "default": studio.BUILD_ACCOUNT},
             "programs": {"type": "path", "default": studio.PROGRAMS_DIR},
             "prune": {"type": "path"},
         },

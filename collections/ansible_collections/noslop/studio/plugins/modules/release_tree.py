@@ -152,7 +152,7 @@ def main() -> None:
             "must_hold": {"type": "list", "elements": "str", "default": []},
             "command": {"type": "path"},
             "command_target": {"type": "str"},
-            "account": {"type": "str", "default": studio.CONSTANTS["build_account"]},
+            "account": {"type": "str", "default": studio.BUILD_ACCOUNT},
             "programs": {"type": "path", "default": studio.PROGRAMS_DIR},
             "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
         },
