@@ -16,8 +16,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 STORAGE_ROOT = "/mnt/noslop"
-#: The file in each share that says to which studio it belongs.
-MARKER = ".noslop-share"
+MARKER = ".noslop-share"  # the file in each share that says to which studio it belongs
 #: Directories of a host: settings, installed programs, the services' state, and the mounts' units. The last is not
 #: /etc/systemd/system, so that `systemctl mask` and `systemctl edit` work on these units as on a package's.
 SETTINGS_DIR = "/etc/noslop"
@@ -25,11 +24,12 @@ PROGRAMS_DIR = "/opt/noslop"
 STATE_DIR = "/var/lib/noslop"
 UNITS_DIR = "/usr/local/lib/systemd/system"
 
-#: IANA's port of NFS; NFSv4 uses no other (RFC 7530, section 3.1).
-NFS_PORT = 2049
+NFS_PORT = 2049  # the only one of NFSv4 (RFC 7530, section 3.1)
 NFS_SERVER_UNIT = "nfs-server.service"
 #: 15 MiB in KiB. With the kernel's 128, models that are read through a memory map came at 9 instead of 62 MB/s.
 READ_AHEAD_KB = 15360
+#: Of NFSv3. NFSv4 does not need them, and they would listen on the network.
+NFS_HELPER_UNITS = ["rpcbind.socket", "rpcbind.service", "rpc-statd.service"]
 EXPORTS_FILE = "/etc/exports.d/noslop.exports"
 FIREWALL_UNIT = "noslop-firewall.service"
 FIREWALL_FILE = f"{SETTINGS_DIR}/firewall.nft"
@@ -37,8 +37,7 @@ FIREWALL_FILE = f"{SETTINGS_DIR}/firewall.nft"
 NODE_ENV_FILE = f"{SETTINGS_DIR}/node.env"
 BACKEND_ENV_FILE = f"{SETTINGS_DIR}/backend.env"
 CREDENTIALS_DIR = f"{SETTINGS_DIR}/credentials"
-#: The account that fetches, resolves and builds what the services run.
-BUILD_ACCOUNT = "noslop-build"
+BUILD_ACCOUNT = "noslop-build"  # fetches, resolves and builds what the services run
 
 PROVIDERS = ("nfs", "local", "existing")
 WRITERS = ("server", "members")
@@ -196,7 +195,10 @@ DEFAULTS: dict[str, Any] = {
 #: Variables of one role that other roles read too, with their defaults.
 SHARED_DEFAULTS: dict[str, Any] = {
     **{service.port_variable: service.port for service in SERVICES.values()},
+    "nfs_client_options": "vers=4.2,hard,nconnect=4,rsize=1048576,wsize=1048576,nosuid,nodev",
+    "nfs_client_models_options": "acregmin=60,acregmax=600,acdirmin=1,acdirmax=3",
     "nfs_client_read_ahead_kb": READ_AHEAD_KB,
+    **dict.fromkeys(("nfs_client_quiet_units", "nfs_server_quiet_units"), NFS_HELPER_UNITS),
     "ollama_existing_units": ["ollama.service"],
 }
 
