@@ -14,6 +14,7 @@ from typing import Any
 
 import yaml
 from ansible_collections.noslop.studio.plugins.lookup import studio as lookup
+from ansible_collections.noslop.studio.plugins.module_utils import studio
 
 REPOSITORY = Path(__file__).parents[4]
 ROLES = REPOSITORY / "collections/ansible_collections/noslop/studio/roles"
@@ -152,3 +153,10 @@ def test_role_defaults_follow_the_variables_of_the_studio(tmp_path: Path) -> Non
     variables |= {"port": 8790, "studio_backend_port": "{{ port }}", "ollama_port": 11435}
     messages = run_tasks(tmp_path, [debug(expression) for expression in expected], **variables)
     assert dict(zip(expected, messages, strict=True)) == expected
+
+
+def test_documentation_names_every_subject_and_constant() -> None:
+    (terms,) = yaml.safe_load(lookup.DOCUMENTATION)["options"].values()
+    text = " ".join(terms["description"])
+    assert {f"V({subject})" for subject in lookup.SUBJECTS} <= set(re.findall(r"V\(\w+\)", text))
+    assert set(re.findall(r"C\((\w+)\)", terms["description"][-1])) == set(studio.CONSTANTS)
