@@ -18,11 +18,13 @@ help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
 
 # The backend is a distribution of its own: an extra of the driver's would bring Ansible to every backend host.
-$(VENV)/.ready: pyproject.toml backend/pyproject.toml
+# The packages are those of the lock. No build isolation: that would download another hatchling than the lock's.
+$(VENV)/.ready: requirements-dev.lock pyproject.toml backend/pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "NoSlop needs Python 3.11 or newer: make PYTHON=python3.11 ...")'
 	$(PYTHON) -m venv --clear $(VENV) || { echo "Python's venv is missing here: installing Debian's python3-venv"; \
 	  apt-get update -q && apt-get install -qy python3-venv && $(PYTHON) -m venv --clear $(VENV); }
-	$(BIN)/pip install --quiet --editable '.[dev]' --editable backend
+	$(BIN)/pip install --quiet --require-hashes --requirement requirements-dev.lock
+	$(BIN)/pip install --quiet --no-build-isolation --no-deps --editable . --editable backend
 	touch $@
 
 .PHONY: venv
@@ -48,6 +50,7 @@ lint: $(VENV)/.ready ## Run ruff, mypy --strict, the check for files changed by 
 	ruff format --check .
 	mypy
 	$(BIN)/python tests/lint/root_paths.py
+	$(BIN)/python tests/lint/package_locks.py
 	ansible-lint
 
 # Two halves that share no host run side by side: one with containers, one with virtual machines. The linters run first,
@@ -178,11 +181,13 @@ dist/.backend: $(VENV)/.ready $(shell find backend/noslop_backend -type f -not -
 	$(BIN)/python -m build --wheel --no-isolation --outdir dist backend
 	touch $@
 
-# For all Pythons and processors that the backend supports. Hosts install exactly these packages.
+# For all Pythons that NoSlop supports. `make venv` installs the first, and hosts exactly the backend's.
+RESOLVE := uv pip compile --quiet --universal --generate-hashes --only-binary :all: --no-annotate \
+  --custom-compile-command 'make lock' --python-version 3.11 --upgrade
 .PHONY: lock
-lock: $(VENV)/.ready ## Resolve the backend's packages again, with their hashes
-	uv pip compile --quiet --universal --generate-hashes --only-binary :all: --no-annotate --custom-compile-command 'make lock' \
-	  --extra postgresql --python-version 3.11 --upgrade --output-file backend/noslop_backend/requirements.lock backend/pyproject.toml
+lock: $(VENV)/.ready ## Resolve the packages of .venv and of the backend again, with their hashes
+	$(RESOLVE) --all-extras --output-file requirements-dev.lock pyproject.toml backend/pyproject.toml
+	$(RESOLVE) --extra postgresql --output-file backend/noslop_backend/requirements.lock backend/pyproject.toml
 
 .PHONY: docs
 docs: $(VENV)/.ready ## Write the roles' README.md and the defaults in their argument specs
