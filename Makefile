@@ -51,6 +51,7 @@ lint: $(VENV)/.ready ## Run ruff, mypy --strict, the check for files changed by 
 	mypy
 	$(BIN)/python tests/lint/root_paths.py
 	$(BIN)/python tests/lint/package_locks.py
+	lint-imports
 	ansible-lint
 
 # Two halves that share no host run side by side: one with containers, one with virtual machines. The linters run first,
@@ -199,4 +200,4 @@ wheel: backend-wheel ## Build both wheels into dist/: the driver's, with the col
 
 .PHONY: clean
 clean: lab-down ## Remove everything that make made, except the cached images
-	rm -rf .venv .matrix .lab .ansible dist build .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .matrix .lab .ansible dist build .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
