@@ -33,7 +33,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core has no typ
         """Return ``report``. The task does not fail when a check failed."""
         result: dict[str, Any] = super().run(tmp, task_vars)
         strings = {"type": "list", "elements": "str", "default": []}
-        _, arguments = self.validate_argument_spec(
+        __, arguments = self.validate_argument_spec(
             argument_spec={
                 "hosts": {"type": "list", "elements": "str", "required": True},
                 "studio_id": {"type": "str", "default": ""},

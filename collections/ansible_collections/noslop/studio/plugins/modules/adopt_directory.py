@@ -233,7 +233,7 @@ def _adopt(module: AnsibleModule) -> dict[str, Any]:
     if module.check_mode:
         stopped = stopper.plan_stop(module.params["units"], root)
         for pair in comparable:
-            pair.copied_files = sum(entry.kind == "file" for entry, _ in pair.comparison.missing)
+            pair.copied_files = sum(entry.kind == "file" for entry, __ in pair.comparison.missing)
             pair.copied_bytes = pair.comparison.missing_bytes
     else:
         stopped = _stop_and_swap(stopper, module.params["units"], root, unlinked)

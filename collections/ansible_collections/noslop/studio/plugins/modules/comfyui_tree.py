@@ -317,7 +317,7 @@ class Tree:
         if not _is_writable(share, owner):
             self.read_only.append(share)
             return
-        self.made += [os.path.join(share, path) for _, path in comparison.missing]
+        self.made += [os.path.join(share, path) for __, path in comparison.missing]
         if not self.module.check_mode:
             file_copy.copy(comparison, share, file_copy.Accounts(writer=owner), may_exist=True)
 

@@ -261,7 +261,7 @@ def _listed_sha256(url: str, name: str) -> str:
     except (OSError, ValueError) as error:
         raise ReleaseError(_unreachable(url, error)) from error
     for line in text.splitlines():
-        sha256, _, listed = line.partition(" ")
+        sha256, __, listed = line.partition(" ")
         if os.path.basename(listed.strip().lstrip("*")) == name and len(sha256) == 64:
             return sha256.lower()
     raise ReleaseError(f"{url} has no line for {name}. Set its checksum yourself, or choose another version.")
@@ -270,7 +270,7 @@ def _listed_sha256(url: str, name: str) -> str:
 def _download(url: str, file: str) -> str:
     """Download a URL to a file, and return its SHA-256. Retries when the connection breaks."""
     last_error: Exception = OSError("not tried")
-    for _ in range(ATTEMPTS):
+    for __ in range(ATTEMPTS):
         try:
             return _download_once(url, file)
         except urllib.error.HTTPError as error:

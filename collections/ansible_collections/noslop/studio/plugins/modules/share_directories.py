@@ -191,7 +191,7 @@ class Maker:
         if self.module.check_mode:
             return
         # Twice: until the top directory is changed, members can still make files in it as the previous account.
-        for _ in range(2):
+        for __ in range(2):
             from_gids = set() if previous[1] is None else {previous[1]}
             safe_paths.change_owner_tree(path, {about.st_uid}, uid, gid, from_gids)
 

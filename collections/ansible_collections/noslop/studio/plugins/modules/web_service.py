@@ -177,7 +177,7 @@ class Service:
     def show(self) -> dict[str, str]:
         """Return the properties of the unit; a unit that does not exist is inactive."""
         names = ("LoadState", "ActiveState", "SubState", "UnitFileState", "NeedDaemonReload", "NRestarts", "Result")
-        _, out, _ = self._systemctl("show", "-p", ",".join(names), self.name)
+        out = self._systemctl("show", "-p", ",".join(names), self.name)[1]
         properties = dict(line.split("=", 1) for line in out.splitlines() if "=" in line)
         return {name: properties.get(name, "") for name in names}
 
@@ -207,9 +207,9 @@ class Service:
 
     def _diagnosis(self, url: str, problem: str, now: dict[str, str]) -> str:
         state = f"{now['ActiveState']} ({now['SubState']}, {now['NRestarts'] or 0} restarts, result {now['Result']})"
-        _, journal, _ = self.module.run_command(
+        journal = self.module.run_command(
             ["journalctl", "--unit", self.name, "--lines", str(JOURNAL_LINES), "--no-pager", "--output", "cat"]
-        )
+        )[1]
         others = self._others_on_port()
         port_note = f"\nIts port is held by {', '.join(others)}." if others else ""
         return (

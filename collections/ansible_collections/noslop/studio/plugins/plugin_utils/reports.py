@@ -72,8 +72,8 @@ def summarize(checks: Sequence[Check]) -> list[tuple[str, bool]]:
     groups: dict[tuple[str, str], list[Check]] = {}
     for check in checks:
         groups.setdefault((check["host"], parse_area(check["check"])), []).append(check)
-    host_width = max((len(host) for host, _ in groups), default=0)
-    area_width = max((len(area) for _, area in groups), default=0)
+    host_width = max((len(host) for host, __ in groups), default=0)
+    area_width = max((len(area) for __, area in groups), default=0)
     lines: list[tuple[str, bool]] = []
     for (host, area), own in groups.items():
         bad = len(select_failed(own))

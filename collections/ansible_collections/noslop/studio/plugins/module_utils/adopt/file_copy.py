@@ -64,7 +64,7 @@ class Comparison:
     @property
     def missing_bytes(self) -> int:
         """Return the size of what is missing; several names of one file count once."""
-        sizes = {entry.identity or entry.path: entry.size_bytes for entry, _ in self.missing}
+        sizes = {entry.identity or entry.path: entry.size_bytes for entry, __ in self.missing}
         return sum(sizes.values())
 
     def split_lacking(self, rules: Rules) -> tuple[list[str], list[str]]:

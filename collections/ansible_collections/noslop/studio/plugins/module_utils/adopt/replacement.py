@@ -161,8 +161,8 @@ def require_free_space(pairs: Iterable[Pair]) -> None:
 def copy_until_equal(pair: Pair) -> None:
     """Copy until the share has everything. Raises CopyError when the directory keeps changing, and OSError."""
     file_copy.remove_parts(pair.dest, pair.listing.entries, pair.accounts.writer)
-    for _ in range(MAX_ROUNDS):
-        pair.copied_files += sum(entry.kind == "file" for entry, _ in pair.comparison.missing)
+    for __ in range(MAX_ROUNDS):
+        pair.copied_files += sum(entry.kind == "file" for entry, __ in pair.comparison.missing)
         pair.copied_bytes += pair.comparison.missing_bytes
         file_copy.copy(pair.comparison, pair.dest, pair.accounts)
         before = pair.listing

@@ -44,7 +44,7 @@ class Stopper:
 
     def read_unit(self, name: str, user: str = "") -> Unit | None:
         """Return the current state of a unit; ``None`` where none has that name."""
-        code, out, _ = self._systemctl(user, "show", "-p", "LoadState,ActiveState,UnitFileState,MainPID", name)
+        code, out, __ = self._systemctl(user, "show", "-p", "LoadState,ActiveState,UnitFileState,MainPID", name)
         properties = dict(line.split("=", 1) for line in out.splitlines() if "=" in line)
         if code != 0 or properties.get("LoadState", "not-found") == "not-found":
             return None

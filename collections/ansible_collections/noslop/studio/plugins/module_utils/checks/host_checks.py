@@ -191,7 +191,7 @@ class HostChecks:
     def _add_all(self, check: str, problems: Sequence[str], *, expected: str, share: str = "") -> None:
         """Add one failed check for each problem: its first sentence is what was observed, the rest what to do."""
         for problem in problems:
-            seen, _, todo = problem.partition(". ")
+            seen, __, todo = problem.partition(". ")
             self.checks.add(check, False, share=share, seen=seen, expected=expected, todo=todo or "mend that")
         if not problems:
             self.checks.add(check, True, share=share, seen="as expected", expected=expected, todo="")

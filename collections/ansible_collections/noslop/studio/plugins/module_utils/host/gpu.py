@@ -129,7 +129,7 @@ def parse_rocm_smi(text: str) -> list[Gpu]:
     """Parse ``rocm-smi ... --json``; the spelling of its keys differs between releases."""
     start = text.find("{")
     try:
-        answer, _ = json.JSONDecoder().raw_decode(text[start:]) if start >= 0 else ({}, 0)
+        answer, __ = json.JSONDecoder().raw_decode(text[start:]) if start >= 0 else ({}, 0)
     except ValueError:
         return []
     driver = str(answer.get("system", {}).get("Driver version", "")) or None

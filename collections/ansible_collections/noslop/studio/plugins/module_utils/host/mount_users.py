@@ -88,7 +88,7 @@ def _mapped_file(pid: int, mounts: list[Mount]) -> str:
 
 def _hexadecimal(device: str) -> str:
     """Return a device such as ``0:46`` as /proc/<pid>/maps writes it: ``00:2e``."""
-    major, _, minor = device.partition(":")
+    major, __, minor = device.partition(":")
     return f"{int(major):02x}:{int(minor):02x}"
 
 

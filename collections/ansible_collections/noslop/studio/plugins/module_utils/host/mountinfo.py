@@ -62,7 +62,7 @@ def parse_mountinfo(text: str) -> list[Mount]:
 def split_options(text: str) -> dict[str, str]:
     """Return options such as ``rw,vers=4.2,hard`` as a dictionary; a word alone has an empty value."""
     words = (word.partition("=") for word in text.split(",") if word)
-    return {name: value for name, _, value in words}
+    return {name: value for name, __, value in words}
 
 
 def mount_at(mounts: list[Mount], path: str) -> Mount | None:

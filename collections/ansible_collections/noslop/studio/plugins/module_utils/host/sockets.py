@@ -57,7 +57,7 @@ def parse_listeners(protocol: str, text: str) -> list[Listener]:
     for line in text.splitlines()[1:]:
         words = line.split()
         if len(words) > 9 and words[3] == _STATES[protocol]:
-            address, _, port = words[1].partition(":")
+            address, __, port = words[1].partition(":")
             listeners.append(Listener(protocol.rstrip("6"), _decode(address), int(port, 16), words[9]))
     return listeners
 

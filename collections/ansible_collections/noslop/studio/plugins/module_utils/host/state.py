@@ -83,7 +83,7 @@ def read_units(names: Sequence[str]) -> dict[str, Unit]:
 def parse_os_release(text: str) -> dict[str, str]:
     """Parse ``/etc/os-release`` (os-release(5))."""
     pairs = (line.partition("=") for line in text.splitlines() if "=" in line and not line.startswith("#"))
-    return {name.strip(): value.strip().strip("\"'") for name, _, value in pairs}
+    return {name.strip(): value.strip().strip("\"'") for name, __, value in pairs}
 
 
 def find_account_conflicts(name: str, uid: int, gid: int) -> list[str]:

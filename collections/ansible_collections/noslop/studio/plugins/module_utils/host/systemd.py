@@ -83,7 +83,7 @@ def parse_show(names: Sequence[str], text: str) -> dict[str, Unit]:
     """Parse the output of ``systemctl show``: one block for each unit, in the order of ``names``."""
     units = {name: Unit(name) for name in names}
     for name, block in zip(names, text.strip().split("\n\n")):
-        properties = {key: value for key, _, value in (line.partition("=") for line in block.splitlines())}
+        properties = {key: value for key, __, value in (line.partition("=") for line in block.splitlines())}
         units[name] = Unit(
             name,
             load=properties.get("LoadState", ""),

@@ -102,7 +102,7 @@ def _collect(selector: selectors.BaseSelector, outcomes: dict[str, Outcome], sta
         left_s = deadline - time.monotonic()
         if left_s <= 0:
             return
-        for key, _ in selector.select(left_s):
+        for key, __ in selector.select(left_s):
             name, worker = key.data
             part = os.read(worker.pipe, 65536)
             worker.received += part
@@ -116,7 +116,7 @@ def _reap_killed(selector: selectors.BaseSelector) -> None:
     """Wait for killed workers for a short time: their end of the pipe closes when they end."""
     deadline = time.monotonic() + _KILL_GRACE_S
     while selector.get_map() and deadline > time.monotonic():
-        for key, _ in selector.select(deadline - time.monotonic()):
+        for key, __ in selector.select(deadline - time.monotonic()):
             if not os.read(key.data[1].pipe, 65536):
                 _release(selector, key.data[1])
     for key in list(selector.get_map().values()):
@@ -134,7 +134,7 @@ def _reap_ended() -> None:
     """Collect the exit status of workers that have ended; the others stay for the next call."""
     for pid in list(_unreaped):
         try:
-            ended, _ = os.waitpid(pid, os.WNOHANG)
+            ended, __ = os.waitpid(pid, os.WNOHANG)
         except ChildProcessError:
             ended = pid
         if ended:

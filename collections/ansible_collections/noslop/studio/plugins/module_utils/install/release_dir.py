@@ -81,7 +81,7 @@ def points_at(link: str, target: str) -> bool:
 
 def sync_tree(directory: str) -> None:
     """Write all files below a directory to disk, so that a power cut leaves no empty ones behind a rename."""
-    for path, _, files in os.walk(directory):
+    for path, __, files in os.walk(directory):
         for name in files:
             if not os.path.islink(os.path.join(path, name)):
                 sync(os.path.join(path, name))
@@ -110,7 +110,7 @@ def prune(base: str, stamp: str, keep: int = KEPT) -> list[str]:
     newest_first = sorted(_versions(base, stamp), reverse=True)
     linked = [os.readlink(link) for link in _links(base)]
     removed = []
-    for _, name in newest_first[keep:]:
+    for __, name in newest_first[keep:]:
         path = os.path.join(base, name)
         if name not in linked and not is_in_use(path):
             safe_paths.remove_tree(path)

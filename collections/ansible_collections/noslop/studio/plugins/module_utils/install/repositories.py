@@ -75,7 +75,7 @@ class Repository:
     def _download(self, repo: str, revision: str) -> None:
         # One revision without its history is a hundredth of the whole; plain HTTP servers cannot serve that.
         wanted = revision if is_commit(revision) else f"refs/tags/{revision}"
-        code, _ = self._git("fetch", "--quiet", "--depth=1", "--no-tags", repo, f"{wanted}:{_FETCHED}")
+        code, __ = self._git("fetch", "--quiet", "--depth=1", "--no-tags", repo, f"{wanted}:{_FETCHED}")
         if code == 0:
             if not is_commit(revision):
                 self._run(["git", "--git-dir", self.path, "update-ref", wanted, _FETCHED])
@@ -98,7 +98,7 @@ class Repository:
         if self._git("rev-parse", "--verify", "--quiet", f"refs/heads/{revision}")[0] == 0:
             return f"{revision} is a branch of {repo}, and means something else tomorrow. Set a tag or a commit."
         order = ["--sort=-creatordate", "--count=3", "--format=%(refname:short)"]
-        _, output = self._git("for-each-ref", *order, "refs/tags")
+        __, output = self._git("for-each-ref", *order, "refs/tags")
         return f"{repo} has no tag or commit {revision}. Its newest tags: {', '.join(output.split()) or 'none'}."
 
     def _git(self, *words: str) -> tuple[int, str]:

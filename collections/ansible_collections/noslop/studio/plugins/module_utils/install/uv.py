@@ -159,8 +159,8 @@ class Uv:
 
     def _resolve_step(self, steps: Sequence[Step], number: int, fixed: Mapping[str, tuple[str, int]]) -> str:
         step = steps[number]
-        wanted = [pin for pin, _ in fixed.values()] + list(step.requirements)
-        sources = {name: f"step-{position + 1}" for name, (_, position) in fixed.items() if steps[position].index_url}
+        wanted = [pin for pin, __ in fixed.values()] + list(step.requirements)
+        sources = {name: f"step-{position + 1}" for name, (__, position) in fixed.items() if steps[position].index_url}
         project = [
             "[project]",
             'name = "noslop-resolved"',
@@ -168,7 +168,7 @@ class Uv:
             f'requires-python = ">={self.python.version}"',
             f"dependencies = {json.dumps(wanted, ensure_ascii=False)}",
         ]
-        for position in sorted({position for _, position in fixed.values() if steps[position].index_url}):
+        for position in sorted({position for __, position in fixed.values() if steps[position].index_url}):
             url = json.dumps(steps[position].index_url, ensure_ascii=False)
             project += ["[[tool.uv.index]]", f'name = "step-{position + 1}"', f"url = {url}", "explicit = true"]
         project.append("[tool.uv.sources]")

@@ -26,7 +26,7 @@ def parse_exportfs(text: str) -> Exports:
     """
     exports: Exports = {}
     for line in text.splitlines():
-        path, _, rest = line.strip().partition(" ")
+        path, __, rest = line.strip().partition(" ")
         if not path.startswith("/"):
             continue
         for client, options in _CLIENT.findall(rest):

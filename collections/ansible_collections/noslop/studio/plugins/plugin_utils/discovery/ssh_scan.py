@@ -176,7 +176,7 @@ async def _probe_all(plan: ScanPlan, on_finding: Callable[[Finding], None]) -> l
             findings[index] = await _probe(target, plan.limits)
             on_finding(findings[index])
 
-    workers = [asyncio.ensure_future(work()) for _ in range(min(plan.limits.in_flight, len(plan.targets)))]
+    workers = [asyncio.ensure_future(work()) for __ in range(min(plan.limits.in_flight, len(plan.targets)))]
     try:
         await asyncio.gather(*workers)
     finally:
@@ -252,7 +252,7 @@ async def _probe_address(target: Target, address: str, limits: Limits) -> Findin
 async def _greeting(reader: asyncio.StreamReader) -> str:
     """Return the line that starts with ``SSH-``, else the first line (empty when there was none)."""
     first = ""
-    for _ in range(_GREETING_LINES):
+    for __ in range(_GREETING_LINES):
         line = await reader.readline()
         text = "".join(char for char in line.decode("utf-8", "replace") if char.isprintable())[:_GREETING_BYTES]
         if text.startswith("SSH-"):
