@@ -25,7 +25,9 @@ ROOT = Path(__file__).parents[2]
 #: What is read, by room. The backend, its tests and its benchmarks are not here yet.
 ROOMS: dict[str, tuple[str, ...]] = {
     "driver": ("noslop_driver", "hatch_build.py", "tests/unit/driver"),
-    "collection": ("collections/ansible_collections/noslop/studio/plugins", "tests/unit/collection"),
+    "collection": (
+        *("collections/ansible_collections/noslop/studio/plugins", "tests/unit/collection", "tests/collection"),
+    ),
     "lab": ("lab", "molecule", "tests/unit/lab"),
     "tests on the lab": (
         *("tests/faults", "tests/studio", "tests/local", "tests/real", "tests/lab", "tests/support/lab"),
