@@ -13,6 +13,9 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export NOSLOP_LAB_CACHE ?= $(HOME)/.cache/noslop-lab
 export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 
+# Tests of one file run in one process, because they share fixtures.
+PARALLEL := --numprocesses 2 --dist loadfile
+
 .PHONY: help
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -44,15 +47,36 @@ lab-down: $(VENV)/.ready ## Remove the lab: machines, containers, bridge, rules
 	ansible-playbook molecule/default/destroy.yml
 	rm -rf inventories/demo
 
+# All of them run, side by side, before the first failure ends it.
 .PHONY: lint
-lint: $(VENV)/.ready ## Run ruff, mypy --strict, the check for files changed by path as root, ansible-lint
+lint: $(VENV)/.ready ## Run the linters: ruff, mypy --strict, import contracts, locks, changelog, ansible-lint and more
+	$(MAKE) --no-print-directory --jobs 3 --keep-going --output-sync=target lint-python lint-types lint-ansible
+
+.PHONY: lint-python
+lint-python: $(VENV)/.ready
 	ruff check .
 	ruff format --check .
-	mypy
 	$(BIN)/python tests/lint/root_paths.py
 	$(BIN)/python tests/lint/package_locks.py
+	$(BIN)/python tests/lint/changelog.py
 	lint-imports
+
+.PHONY: lint-types
+lint-types: $(VENV)/.ready
+	mypy
+
+.PHONY: lint-ansible
+lint-ansible: $(VENV)/.ready
 	ansible-lint
+
+# Without root and without a network: tests that need one or the other are left out or skipped, and `make test` runs them.
+.PHONY: check
+check: $(VENV)/.ready ## Run what a change needs first: the linters and the quick unit tests, in under three minutes
+	$(MAKE) --no-print-directory --jobs 4 --keep-going --output-sync=target lint-python lint-types lint-ansible check-units
+
+.PHONY: check-units
+check-units: $(VENV)/.ready
+	pytest $(PARALLEL) -m 'not network and not slow' tests/unit
 
 # Two halves that share no host run side by side: one with containers, one with virtual machines. The linters run first,
 # while the machines boot, and end the run if they fail.
@@ -66,6 +90,7 @@ test: programs backend-wheel ## Run everything that CI runs
 .PHONY: test-containers
 test-containers: $(VENV)/.ready
 	$(MAKE) --no-print-directory --jobs 1 test-unit
+	$(MAKE) --no-print-directory --jobs 1 test-collection
 	$(MAKE) --no-print-directory --jobs 1 test-backend
 	$(MAKE) --no-print-directory --jobs 1 test-roles
 	$(MAKE) --no-print-directory --jobs 1 test-local
@@ -84,7 +109,11 @@ test-units: test-unit test-backend ## Run the tests that need no hosts
 
 .PHONY: test-unit
 test-unit: programs ## Test the driver, the collection and the lab's own code, without hosts
-	pytest tests/unit
+	pytest $(PARALLEL) tests/unit
+
+.PHONY: test-collection
+test-collection: $(VENV)/.ready ## Test the collection's tarball as Galaxy does: its importer, ansible-test sanity, documentation, lint
+	pytest $(PARALLEL) tests/collection
 
 .PHONY: test-backend
 test-backend: programs ## Test the backend, on SQLite and PostgreSQL

@@ -63,6 +63,7 @@ def controllers(tmp_path: Path, sshd_server: StartSshd) -> Controllers:
     return Controllers(tmp_path, own_inventory, other_inventory)
 
 
+@pytest.mark.slow
 def test_second_controller_fails_with_owner_and_start_of_the_lease(controllers: Controllers) -> None:
     acquire = controllers.make_playbook()
     outcome = run_playbook(acquire, controllers.own_inventory)

@@ -112,6 +112,7 @@ def test_passwords_are_in_no_file_of_a_record(tmp_path: Path) -> None:
                 assert password not in text, path
 
 
+@pytest.mark.slow
 @given(PASSWORDS, PASSWORDS, DATA)
 def test_scrub_replaces_passwords_at_any_depth(one: str, two: str, data: object) -> None:
     secrets = Secrets(one, two)
@@ -122,6 +123,7 @@ def test_scrub_replaces_passwords_at_any_depth(one: str, two: str, data: object)
     assert not any(word in rest for word in written if not set(word) <= punctuation)
 
 
+@pytest.mark.slow
 @given(DATA)
 def test_scrub_keeps_data_without_passwords(data: object) -> None:
     assert Secrets("\ue000 no text has this \ue001").scrub(data) == data

@@ -6,6 +6,8 @@ import pytest
 
 from tests.support.lab.wheel import Installation, install
 
+pytestmark = [pytest.mark.network, pytest.mark.slow]
+
 
 @pytest.fixture(scope="module")
 def installation(tmp_path_factory: pytest.TempPathFactory) -> Installation:

@@ -192,6 +192,7 @@ def test_removal_leaves_no_file_of_ours(vendor: Vendor) -> None:
     assert not vendor.install(state="absent")["changed"]
 
 
+@pytest.mark.slow
 def test_run_killed_at_any_change_leaves_no_partial_release(vendor: Vendor) -> None:
     sha256 = vendor.release(bin__program="1", lib__data="x" * 1000)
     events = CHANGES | {"open"}

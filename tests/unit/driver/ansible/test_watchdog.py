@@ -22,6 +22,7 @@ from tests.support import driver_kills
 from tests.unit.conftest import StartSshd
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lines", [1, 8, driver_kills.MOMENTS], ids=["before Ansible", "between tasks", "in a task"])
 def test_killed_driver_leaves_nothing_and_starts_no_next_task(
     tmp_path: Path, sshd_server: StartSshd, lines: int
@@ -33,6 +34,7 @@ def test_killed_driver_leaves_nothing_and_starts_no_next_task(
     assert studio.list_private_files() == []
 
 
+@pytest.mark.slow
 def test_next_driver_waits_for_the_tasks_of_a_killed_one(tmp_path: Path, sshd_server: StartSshd) -> None:
     studio = driver_kills.Studio(tmp_path, sshd_server())
     process = studio.start_driver("long.yml", {})

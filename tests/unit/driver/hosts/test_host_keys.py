@@ -84,6 +84,7 @@ def test_discovered_server_gets_no_password(
     assert not any("Accepted publickey" in line for line in foreign.any_key.complete_log()), "there was no login"
 
 
+@pytest.mark.slow
 def test_sudo_password_is_sent_only_after_confirmation(
     foreign: ForeignServers, passwords: list[str], client_key: Path
 ) -> None:
