@@ -166,11 +166,11 @@ def test_ipv6_address_in_a_source_has_brackets(checks: Checks) -> None:
 @pytest.mark.parametrize(
     ("text", "seen"),
     [
-        ('{"studio_id": "other", "share": "projects"}', "the marker names share projects of studio other"),
-        ('{"studio_id": "atelier", "share": "media_cache"}', "the marker names share media_cache of studio atelier"),
-        ('{"studio_id": "atelier"}', "the marker is no marker of NoSlop"),
-        ("[]", "the marker is no marker of NoSlop"),
-        ("not json", "the marker is no marker of NoSlop"),
+        ('{"studio_id": "other", "share": "projects"}', "it belongs to the studio 'other', and this is the studio"),
+        ('{"studio_id": "atelier", "share": "media_cache"}', "it is the share 'media_cache' of this studio"),
+        ('{"studio_id": "atelier"}', "its marker .noslop-share is not readable as one"),
+        ("[]", "its marker .noslop-share is not readable as one"),
+        ("not json", "its marker .noslop-share is not readable as one"),
     ],
 )
 def test_wrong_marker_fails(checks: Checks, text: str, seen: str) -> None:

@@ -272,8 +272,7 @@ def _compare(
         The pairs that could be compared, and those that a read-only share keeps from being adopted.
     """
     names = {os.path.normpath(options["dest"]): options["share"] for options in module.params["pairs"]}
-    with open("/proc/self/mountinfo", encoding="utf-8") as stream:
-        mounted = mountinfo.parse_mountinfo(stream.read())
+    mounted = mountinfo.read_mounts()
     comparable = []
     for pair in pairs:
         replacement.refuse_mounts(pair, mounted)

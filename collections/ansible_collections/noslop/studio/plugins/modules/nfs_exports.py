@@ -102,12 +102,11 @@ foreign:
   returned: success
 """
 
-import glob
-import os
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.noslop.studio.plugins.module_utils import studio
+from ansible_collections.noslop.studio.plugins.module_utils.host import state
 from ansible_collections.noslop.studio.plugins.module_utils.host.systemd import Systemd, SystemdError
 from ansible_collections.noslop.studio.plugins.module_utils.nfs import exports as exports_of
 from ansible_collections.noslop.studio.plugins.module_utils.nfs import helper_daemons
@@ -128,7 +127,7 @@ class Server:
         self.module = module
         self.params: dict[str, Any] = module.params
         self.systemd = Systemd(module)
-        self.foreign = _foreign_exports(self.params["exports_file"])
+        self.foreign = state.read_foreign_exports(self.params["exports_file"])
 
     @property
     def installed(self) -> bool:
@@ -275,15 +274,6 @@ def main() -> None:
         )
     except (ExportsError, SystemdError, OSError) as error:
         module.fail_json(msg=str(error), changes=server.changes)
-
-
-def _foreign_exports(ours: str) -> dict[str, str]:
-    """Return the exports that are not in our file: path to the file that exports it."""
-    paths: dict[str, str] = {}
-    for file in ["/etc/exports", *sorted(glob.glob("/etc/exports.d/*.exports"))]:
-        if file != ours and os.path.isfile(file):
-            paths.update(dict.fromkeys(exports_of.parse_exports_file(_read(file)), file))
-    return paths
 
 
 def _read(path: str) -> str:

@@ -153,7 +153,7 @@ from ansible_collections.noslop.studio.plugins.module_utils.host.mountinfo impor
     is_below,
     mount_at,
     parents,
-    parse_mountinfo,
+    read_mounts,
 )
 from ansible_collections.noslop.studio.plugins.module_utils.share import markers, own_file_system, path_rules
 from ansible_collections.noslop.studio.plugins.module_utils.studio import MARKER
@@ -257,8 +257,7 @@ def main() -> None:
         supports_check_mode=True,
     )
     params = module.params
-    with open("/proc/self/mountinfo", encoding="utf-8") as stream:
-        mounts = parse_mountinfo(stream.read())
+    mounts = read_mounts()
     problems = find_problems(params, mounts)
     if problems:
         module.fail_json(msg="The shared directories were not touched. " + " ".join(problems), problems=problems)

@@ -80,6 +80,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.noslop.studio.plugins.module_utils.host import processes
+from ansible_collections.noslop.studio.plugins.module_utils.host.systemd import parse_properties
 
 UNITS = "/etc/systemd/system"
 #: Directory of markers of pending restarts. In memory, since a reboot starts the unit with the new program anyway.
@@ -178,7 +179,7 @@ class Service:
         """Return the properties of the unit; a unit that does not exist is inactive."""
         names = ("LoadState", "ActiveState", "SubState", "UnitFileState", "NeedDaemonReload", "NRestarts", "Result")
         out = self._systemctl("show", "-p", ",".join(names), self.name)[1]
-        properties = dict(line.split("=", 1) for line in out.splitlines() if "=" in line)
+        properties = parse_properties(out)
         return {name: properties.get(name, "") for name in names}
 
     def _do(self, *words: str, may_fail: bool = False) -> None:

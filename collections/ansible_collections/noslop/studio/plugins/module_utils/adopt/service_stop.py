@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from ansible_collections.noslop.studio.plugins.module_utils.host import processes
+from ansible_collections.noslop.studio.plugins.module_utils.host.systemd import parse_properties
 
 #: Runs a command with this environment added; returns exit code, output, errors (AnsibleModule.run_command).
 Command = Callable[[list[str], "dict[str, str] | None"], "tuple[int, str, str]"]
@@ -45,7 +46,7 @@ class Stopper:
     def read_unit(self, name: str, user: str = "") -> Unit | None:
         """Return the current state of a unit; ``None`` where none has that name."""
         code, out, __ = self._systemctl(user, "show", "-p", "LoadState,ActiveState,UnitFileState,MainPID", name)
-        properties = dict(line.split("=", 1) for line in out.splitlines() if "=" in line)
+        properties = parse_properties(out)
         if code != 0 or properties.get("LoadState", "not-found") == "not-found":
             return None
         active = properties.get("ActiveState") in ("active", "activating", "reloading")

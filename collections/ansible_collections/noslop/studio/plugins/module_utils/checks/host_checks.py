@@ -199,7 +199,7 @@ class HostChecks:
     def _check_paths(self) -> list[dict[str, Any]]:
         """Check the paths of the shares, and return the checks. Runs in a worker process: any access may block."""
         inner = HostChecks(self._options)
-        table = state.read_mount_table()
+        table = mountinfo.read_mounts()
         if self._client and not self._options["server"]:
             ours = client_state.read_managed_paths()
             for share in self._shares:

@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +18,7 @@ from ansible_collections.noslop.studio.plugins.module_utils.checks.check import 
 from ansible_collections.noslop.studio.plugins.module_utils.host import mountinfo
 from ansible_collections.noslop.studio.plugins.module_utils.host.systemd import Unit
 from ansible_collections.noslop.studio.plugins.module_utils.nfs import mount_options
+from ansible_collections.noslop.studio.plugins.module_utils.share import markers
 
 #: nfsd grants at most a 4096th of its memory as block size; below this value the mount is broken.
 LEAST_BLOCK_BYTES = 64 * 1024
@@ -155,15 +155,10 @@ def judge_mount(
 
 
 def find_marker_problem(studio_id: str, share: str, marker: Mapping[str, str]) -> str:
-    """Return the problem of a share's marker file; empty when it is the right one."""
+    """Return the problem of a marker that was read, without the next step; empty when it is the right one."""
     if marker["error"]:
         return f"no readable marker: {marker['error']}"
-    try:
-        content = json.loads(marker["text"])
-        marked = (str(content["studio_id"]), str(content["share"]))
-    except (ValueError, TypeError, KeyError):
-        return f"the marker is no marker of NoSlop: {shorten(marker['text'], 80)!r}"
-    return "" if marked == (studio_id, share) else f"the marker names share {marked[1]} of studio {marked[0]}"
+    return markers.find_problem(marker["text"], studio_id, share).partition(". ")[0]
 
 
 def judge_marker(checks: Checks, storage: Storage, share: Mapping[str, str], inspected: Mapping[str, Any]) -> bool:

@@ -258,7 +258,7 @@ class Verification:
         step = storage_checks.rerun_step(checks.host)
         if self._storage.is_client and not todo:
             step = f"see whether the storage server {self._storage.server_address} runs; if it does, {step}"
-        mount = mount_options.effective_mount(state.read_mount_table(), share["path"])
+        mount = mount_options.effective_mount(mountinfo.read_mounts(), share["path"])
         mounted = f"{mount.fstype} from {mount.source} is mounted" if mount else "nothing is mounted there"
         checks.add(
             "storage.mounted",
@@ -303,7 +303,7 @@ class Verification:
 
     def _read_server(self, checks: Checks) -> None:
         shown = exports.parse_exportfs(state.run_program("exportfs", "-s"))
-        table = state.read_mount_table()
+        table = mountinfo.read_mounts()
         server_checks.judge_exports(checks, self._storage, self._shares, self._options["clients"], shown, table=table)
         server_checks.judge_file_systems(checks, self._storage, self._shares, table)
         nfsd = {name: state.read_text(f"/proc/fs/nfsd/{name}") for name in ("threads", "versions", "portlist")}

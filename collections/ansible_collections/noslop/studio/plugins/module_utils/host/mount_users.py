@@ -13,7 +13,12 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ansible_collections.noslop.studio.plugins.module_utils.host.mountinfo import Mount, is_below, parse_mountinfo
+from ansible_collections.noslop.studio.plugins.module_utils.host.mountinfo import (
+    Mount,
+    is_below,
+    parse_mountinfo,
+    read_mounts,
+)
 
 
 @dataclass(frozen=True)
@@ -32,10 +37,7 @@ class MountUser:
 
 def find_mount_users(points: Sequence[str]) -> list[MountUser]:
     """Return the processes that use the file systems at ``points``, by working directory, program, map or open file."""
-    with open("/proc/self/mountinfo", encoding="utf-8") as stream:
-        mounts = [
-            mount for mount in parse_mountinfo(stream.read()) if mount.point in points and mount.fstype != "autofs"
-        ]
+    mounts = [mount for mount in read_mounts() if mount.point in points and mount.fstype != "autofs"]
     # The same file system may be mounted elsewhere in a container; it has the same device and root there.
     wanted = {(mount.device, mount.root) for mount in mounts}
     users = []
@@ -48,8 +50,7 @@ def find_mount_users(points: Sequence[str]) -> list[MountUser]:
 
 
 def _first_use(pid: int, wanted: set[tuple[str, str]]) -> str:
-    text = _text(pid, "mountinfo")
-    mounts = [mount for mount in parse_mountinfo(text) if (mount.device, mount.root) in wanted]
+    mounts = [mount for mount in parse_mountinfo(_text(pid, "mountinfo")) if (mount.device, mount.root) in wanted]
     if not mounts:
         return ""
     points = [mount.point for mount in mounts]
@@ -58,13 +59,7 @@ def _first_use(pid: int, wanted: set[tuple[str, str]]) -> str:
             path = os.readlink(f"/proc/{pid}/{link}")
             if any(is_below(path, point) for point in points):
                 return path
-    return _open_file(pid, _mount_ids(text, mounts)) or _mapped_file(pid, mounts)
-
-
-def _mount_ids(text: str, mounts: list[Mount]) -> set[str]:
-    keys = {(mount.device, mount.root) for mount in mounts}
-    rows = [line.split(" ") for line in text.splitlines()]
-    return {row[0] for row in rows if len(row) > 3 and (row[2], row[3]) in keys}
+    return _open_file(pid, {mount.number for mount in mounts}) or _mapped_file(pid, mounts)
 
 
 def _open_file(pid: int, mount_ids: set[str]) -> str:

@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Parse the kernel's table of mounts. Text only: access to a mounted path may block for ever."""
+"""Read and parse the kernel's table of mounts. Accesses no mounted path, which may block for ever."""
 
 from __future__ import annotations
 
@@ -29,11 +29,19 @@ class Mount:
     device: str
     root: str = "/"
     options: dict[str, str] = field(default_factory=dict)
+    #: the kernel's number of the mount, the same in all namespaces; a mount that was made again has another
+    number: str = field(default="", compare=False)
 
     @property
     def is_network(self) -> bool:
         """Return whether the data lies on another machine."""
         return self.fstype in NETWORK_TYPES
+
+
+def read_mounts() -> list[Mount]:
+    """Return the mounts in the mount namespace of this process, in the order of mounting."""
+    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as stream:
+        return parse_mountinfo(stream.read())
 
 
 def parse_mountinfo(text: str) -> list[Mount]:
@@ -48,12 +56,13 @@ def parse_mountinfo(text: str) -> list[Mount]:
         options.update(split_options(right[2]))
         mounts.append(
             Mount(
-                point=_unescape(left[4]),
+                point=unescape_octal(left[4]),
                 fstype=right[0],
-                source=_unescape(right[1]),
+                source=unescape_octal(right[1]),
                 device=left[2],
-                root=_unescape(left[3]),
+                root=unescape_octal(left[3]),
                 options=options,
+                number=left[0],
             )
         )
     return mounts
@@ -93,5 +102,6 @@ def parents(path: str) -> list[str]:
     return directories
 
 
-def _unescape(text: str) -> str:
+def unescape_octal(text: str) -> str:
+    r"""Return ``text`` with each ``\040`` of mountinfo, fstab(5) and exports(5) as its character."""
     return _OCTAL.sub(lambda match: chr(int(match.group(1), 8)), text)

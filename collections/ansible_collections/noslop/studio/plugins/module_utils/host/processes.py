@@ -14,7 +14,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from ansible_collections.noslop.studio.plugins.module_utils.host import mountinfo, worker_processes
+from ansible_collections.noslop.studio.plugins.module_utils.host import mountinfo, sockets, worker_processes
 
 #: ComfyUI ends within this time after SIGTERM, except while it generates an image.
 STOP_TIMEOUT_S = 30.0
@@ -77,15 +77,16 @@ def find_writers_below(directories: Sequence[str], proc: str = "/proc") -> list[
     return descriptions
 
 
-def find_listeners(port: int, proc: str = "/proc") -> list[Process]:
+def find_listeners(port: int) -> list[Process]:
     """Return the processes that listen on a TCP port."""
-    sockets = _listening_sockets(port, proc)
+    listeners = sockets.read_listeners()
+    links = {f"socket:[{one.inode}]" for one in listeners if one.port == port and one.protocol == "tcp"}
     processes = []
-    for pid in _pids(proc) if sockets else []:
+    for pid in _pids("/proc") if links else []:
         with contextlib.suppress(OSError):
-            names = [os.readlink(f"{proc}/{pid}/fd/{fd}") for fd in os.listdir(f"{proc}/{pid}/fd")]
-            if sockets.intersection(names):
-                process = _read(proc, pid)
+            names = [os.readlink(f"/proc/{pid}/fd/{fd}") for fd in os.listdir(f"/proc/{pid}/fd")]
+            if links.intersection(names):
+                process = _read("/proc", pid)
                 processes += [process] if process else []
     return processes
 
@@ -191,18 +192,6 @@ def _open_for_writing(base: str) -> Iterator[str]:
                 fields = dict(line.split(":", 1) for line in _text(f"{base}/fdinfo/{descriptor}").splitlines())
                 if int(fields["flags"], 8) & (os.O_WRONLY | os.O_RDWR):
                     yield path
-
-
-def _listening_sockets(port: int, proc: str) -> set[str]:
-    """Return ``socket:[inode]`` of each TCP socket that listens on the port (proc_net(5); state 0A is LISTEN)."""
-    sockets = set()
-    for name in ("tcp", "tcp6"):
-        with contextlib.suppress(OSError):
-            for line in _text(f"{proc}/net/{name}").splitlines()[1:]:
-                cells = line.split()
-                if cells[3] == "0A" and int(cells[1].rpartition(":")[2], 16) == port:
-                    sockets.add(f"socket:[{cells[9]}]")
-    return sockets
 
 
 def _units(cgroup: str) -> tuple[str, str]:

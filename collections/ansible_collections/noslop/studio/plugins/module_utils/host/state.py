@@ -21,7 +21,7 @@ from collections.abc import Iterable, Sequence
 
 from ansible_collections.noslop.studio.plugins.module_utils import studio
 from ansible_collections.noslop.studio.plugins.module_utils.host import mountinfo, sockets
-from ansible_collections.noslop.studio.plugins.module_utils.host.systemd import Unit, parse_show
+from ansible_collections.noslop.studio.plugins.module_utils.host.systemd import PROPERTIES, Unit, parse_show
 from ansible_collections.noslop.studio.plugins.module_utils.nfs import exports
 
 CONNECT_S = 3.0
@@ -50,11 +50,6 @@ def read_accounts(names: Iterable[str]) -> dict[str, tuple[int, int, tuple[int, 
     return entries
 
 
-def read_mount_table() -> list[mountinfo.Mount]:
-    """Return all mounts in the mount namespace of this process."""
-    return mountinfo.parse_mountinfo(read_text("/proc/self/mountinfo"))
-
-
 def run_program(*command: str) -> str:
     """Return what a program prints; nothing where it is not installed or does not end in time."""
     program = shutil.which(command[0], path="/usr/sbin:/usr/bin:/sbin:/bin")
@@ -76,8 +71,7 @@ def run_program(*command: str) -> str:
 
 def read_units(names: Sequence[str]) -> dict[str, Unit]:
     """Return the states of systemd units, by name."""
-    properties = "LoadState,ActiveState,UnitFileState,Result"
-    return parse_show(names, run_program("systemctl", "show", f"--property={properties}", "--", *names))
+    return parse_show(names, run_program("systemctl", "show", f"--property={','.join(PROPERTIES)}", "--", *names))
 
 
 def parse_os_release(text: str) -> dict[str, str]:
@@ -160,11 +154,11 @@ def supports(file_system: str, module: str) -> bool:
     return any(pattern.search(read_text(f"{base}/{name}")) for name in ("modules.dep", "modules.builtin"))
 
 
-def read_foreign_exports() -> dict[str, str]:
-    """Return the administrator's exports: path to the file that exports it."""
+def read_foreign_exports(ours: str = studio.EXPORTS_FILE) -> dict[str, str]:
+    """Return the administrator's exports, which are not in the file ``ours``: path to the file that exports it."""
     paths: dict[str, str] = {}
     for file in ["/etc/exports", *sorted(glob.glob("/etc/exports.d/*.exports"))]:
-        if file != studio.EXPORTS_FILE:
+        if file != ours:
             paths.update(dict.fromkeys(exports.parse_exports_file(read_text(file)), file))
     return paths
 

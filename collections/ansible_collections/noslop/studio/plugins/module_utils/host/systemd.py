@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-_PROPERTIES = ("LoadState", "ActiveState", "UnitFileState", "NeedDaemonReload", "Result")
+#: The properties of ``systemctl show`` that :func:`parse_show` reads.
+PROPERTIES = ("LoadState", "ActiveState", "UnitFileState", "NeedDaemonReload", "Result")
 
 
 class SystemdError(Exception):
@@ -44,7 +45,7 @@ class Systemd:
         """Return the state of the units, by name. A unit that does not exist has ``load`` ``not-found``."""
         if not names or not os.path.isdir("/run/systemd/system"):
             return {name: Unit(name) for name in names}
-        command = ["systemctl", "show", f"--property={','.join(_PROPERTIES)}", "--", *names]
+        command = ["systemctl", "show", f"--property={','.join(PROPERTIES)}", "--", *names]
         code, out, err = self.module.run_command(command)
         if code != 0:
             raise SystemdError(f"{' '.join(command)}: {(err or out).strip()}")
@@ -79,11 +80,16 @@ class Systemd:
         return " / ".join(dict.fromkeys(line.strip() for line in out.splitlines() if line.strip()))
 
 
+def parse_properties(block: str) -> dict[str, str]:
+    """Return the properties in one unit's block of the output of ``systemctl show``."""
+    return {name: value for name, equals, value in (line.partition("=") for line in block.splitlines()) if equals}
+
+
 def parse_show(names: Sequence[str], text: str) -> dict[str, Unit]:
     """Parse the output of ``systemctl show``: one block for each unit, in the order of ``names``."""
     units = {name: Unit(name) for name in names}
     for name, block in zip(names, text.strip().split("\n\n")):
-        properties = {key: value for key, __, value in (line.partition("=") for line in block.splitlines())}
+        properties = parse_properties(block)
         units[name] = Unit(
             name,
             load=properties.get("LoadState", ""),

@@ -20,7 +20,7 @@ from typing import Any
 
 from ansible_collections.noslop.studio.plugins.module_utils.host import safe_paths, worker_processes
 from ansible_collections.noslop.studio.plugins.module_utils.host.mount_users import find_mount_users
-from ansible_collections.noslop.studio.plugins.module_utils.host.mountinfo import Mount, is_below, parents
+from ansible_collections.noslop.studio.plugins.module_utils.host.mountinfo import Mount, is_below, parents, read_mounts
 from ansible_collections.noslop.studio.plugins.module_utils.host.systemd import Systemd, Unit
 from ansible_collections.noslop.studio.plugins.module_utils.nfs import helper_daemons, mount_options
 from ansible_collections.noslop.studio.plugins.module_utils.nfs.client_state import (
@@ -31,7 +31,6 @@ from ansible_collections.noslop.studio.plugins.module_utils.nfs.client_state imp
     find_mount_point_problems,
     find_reasons_to_unmount,
     read_managed_paths,
-    read_mounts,
     read_session_servers,
 )
 from ansible_collections.noslop.studio.plugins.module_utils.share import markers

@@ -10,7 +10,7 @@ import os
 import socket
 from dataclasses import dataclass
 
-from ansible_collections.noslop.studio.plugins.module_utils.host.mountinfo import Mount, parse_mountinfo
+from ansible_collections.noslop.studio.plugins.module_utils.host.mountinfo import Mount
 from ansible_collections.noslop.studio.plugins.module_utils.nfs import mount_options
 from ansible_collections.noslop.studio.plugins.module_utils.share import markers
 from ansible_collections.noslop.studio.plugins.module_utils.share.path_rules import make_unit_name
@@ -39,12 +39,6 @@ class Share:
     def units(self) -> tuple[str, str]:
         """Return the names of its mount unit and its automount unit."""
         return make_unit_name(self.path, "mount"), make_unit_name(self.path, "automount")
-
-
-def read_mounts() -> list[Mount]:
-    """Return the mounts of this host, in the order of mounting."""
-    with open("/proc/self/mountinfo", encoding="utf-8") as stream:
-        return parse_mountinfo(stream.read())
 
 
 @functools.cache

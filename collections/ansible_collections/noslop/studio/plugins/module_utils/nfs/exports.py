@@ -8,12 +8,11 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from ansible_collections.noslop.studio.plugins.module_utils.host.mountinfo import is_below
+from ansible_collections.noslop.studio.plugins.module_utils.host.mountinfo import is_below, unescape_octal
 
 #: Path to client to options.
 Exports = dict[str, dict[str, frozenset[str]]]
 
-_OCTAL = re.compile(r"\\([0-7]{3})")
 _CLIENT = re.compile(r"([^(\s]*)\(([^)]*)\)")
 #: Options of exports(5) that exportfs(8) shows under another name.
 _SHOWN_AS = {"mp": "mountpoint"}
@@ -33,7 +32,7 @@ def parse_exportfs(text: str) -> Exports:
             words = options.split(",")
             if "no_subtree_check" not in words:
                 words.append("subtree_check")
-            exports.setdefault(_unescape(path), {})[client] = frozenset(words)
+            exports.setdefault(unescape_octal(path), {})[client] = frozenset(words)
     return exports
 
 
@@ -42,9 +41,9 @@ def parse_exports_file(text: str) -> list[str]:
     paths = []
     for line in map(str.strip, text.replace("\\\n", " ").splitlines()):
         if line.startswith('"'):
-            paths.append(_unescape(line[1:].partition('"')[0]))
+            paths.append(unescape_octal(line[1:].partition('"')[0]))
         elif line.startswith("/"):
-            paths.append(_unescape(line.split()[0]))
+            paths.append(unescape_octal(line.split()[0]))
     return paths
 
 
@@ -98,7 +97,3 @@ def find_overlaps(paths: Iterable[str], foreign: Mapping[str, str]) -> list[str]
         for other, file in foreign.items()
         if is_below(path, other) or is_below(other, path)
     ]
-
-
-def _unescape(text: str) -> str:
-    return _OCTAL.sub(lambda match: chr(int(match.group(1), 8)), text)

@@ -19,6 +19,7 @@ from typing import Any
 
 from ansible_collections.noslop.studio.plugins.module_utils import studio
 from ansible_collections.noslop.studio.plugins.module_utils.host import mountinfo
+from ansible_collections.noslop.studio.plugins.module_utils.share import markers
 
 #: Directory on each share for the files of a verification, removed when it is empty.
 DIRECTORY = ".noslop-verify"
@@ -37,8 +38,7 @@ POLL_S = 0.5
 def inspect(path: str) -> dict[str, Any]:
     """Return the state of a share, without writing to it. Triggers the automount, and waits for it."""
     os.stat(os.path.join(path, "."))
-    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as stream:
-        table = mountinfo.parse_mountinfo(stream.read())
+    table = mountinfo.read_mounts()
     status, space = os.stat(path), os.statvfs(path)
     holding = mountinfo.mount_containing(table, os.path.realpath(path))
     return {
@@ -51,7 +51,7 @@ def inspect(path: str) -> dict[str, Any]:
         "free_bytes": space.f_bavail * space.f_frsize,
         "inodes": space.f_files,
         "free_inodes": space.f_favail,
-        "marker": _read_or_error(os.path.join(path, studio.MARKER)),
+        "marker": _read_marker(os.path.join(path, studio.MARKER)),
     }
 
 
@@ -186,9 +186,8 @@ def _nonce_problem(path: str, content: str) -> str:
     return "" if current == content else f"{path} holds something else than was written"
 
 
-def _read_or_error(path: str) -> dict[str, str]:
+def _read_marker(path: str) -> dict[str, str]:
     try:
-        with open(path, encoding="utf-8", errors="replace") as stream:
-            return {"text": stream.read(4096), "error": ""}
+        return {"text": markers.read(path), "error": ""}
     except OSError as error:
         return {"text": "", "error": str(error.strerror)}

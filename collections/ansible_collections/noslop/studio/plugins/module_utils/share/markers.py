@@ -7,14 +7,12 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import re
 import stat
 import uuid
 from collections.abc import Sequence
 
-from ansible_collections.noslop.studio.plugins.module_utils.host.mountinfo import is_below, parents
+from ansible_collections.noslop.studio.plugins.module_utils.host.mountinfo import is_below, parents, unescape_octal
 
-_OCTAL = re.compile(r"\\([0-7]{3})")
 #: Larger than any marker; the rest of a larger file is not read.
 LIMIT_BYTES = 4096
 
@@ -134,7 +132,7 @@ def parse_fstab(text: str, include_noauto: bool = False) -> list[str]:
         words = line.split()
         if len(words) < 3 or words[0].startswith("#"):
             continue
-        point = _OCTAL.sub(lambda match: chr(int(match.group(1), 8)), words[1]).rstrip("/")
+        point = unescape_octal(words[1]).rstrip("/")
         noauto = len(words) > 3 and "noauto" in words[3].split(",")
         if point.startswith("/") and (include_noauto or not noauto):
             points.append(point)
