@@ -26,6 +26,8 @@ CLIENT = Storage(
     read_ahead_kb=15360,
     root="/mnt/noslop",
     max_block_bytes=262144,
+    mount_options="vers=4.2,hard,nconnect=4,rsize=1048576,wsize=1048576,nosuid,nodev",
+    models_options="acregmin=60,acregmax=600,acdirmin=1,acdirmax=3",
 )
 SERVER = dataclasses.replace(CLIENT, server=True)
 LOCAL = dataclasses.replace(CLIENT, provider="local", server=True)
@@ -202,17 +204,21 @@ def test_right_marker_passes(checks: Checks) -> None:
     [
         (PROJECTS, OPTIONS, ""),
         (MODELS, MODELS_OPTIONS, ""),
-        (MODELS, OPTIONS, "acdirmin=default, acdirmax=default"),
-        (PROJECTS, OPTIONS.replace("hard", "soft"), "soft, no hard"),
-        (PROJECTS, OPTIONS.replace("vers=4.2", "vers=4.0"), "vers=4.0"),
-        (PROJECTS, OPTIONS.replace("proto=tcp", "proto=rdma"), "proto=rdma"),
+        (
+            MODELS,
+            OPTIONS,
+            "acregmin is 3, not 60, acregmax is 60, not 600, acdirmin is 30, not 1, acdirmax is 60, not 3",
+        ),
+        (PROJECTS, OPTIONS.replace("hard", "soft"), "hard is off, soft is on"),
+        (PROJECTS, OPTIONS.replace("vers=4.2", "vers=4.0"), "vers is 4.0, not 4.2"),
+        (PROJECTS, OPTIONS.replace("proto=tcp", "proto=rdma"), "proto is rdma, not tcp"),
         (PROJECTS, OPTIONS.replace("proto=tcp", "proto=tcp6"), ""),
-        (PROJECTS, OPTIONS.replace("nosuid,", ""), "no nosuid"),
-        (PROJECTS, OPTIONS + ",nocto", "nocto"),
-        (PROJECTS, OPTIONS.replace("noexec,", ""), "no noexec"),
-        (MODELS, MODELS_OPTIONS.replace("rw,", "ro,"), "ro"),
+        (PROJECTS, OPTIONS.replace("nosuid,", ""), "nosuid is off"),
+        (PROJECTS, OPTIONS + ",nocto", "nocto is on"),
+        (PROJECTS, OPTIONS.replace("noexec,", ""), "noexec is off"),
+        (MODELS, MODELS_OPTIONS.replace("rw,", "ro,"), "ro is on"),
         (NODES, NODES_OPTIONS, ""),
-        (NODES, NODES_OPTIONS.replace("ro,", "rw,"), "no ro"),
+        (NODES, NODES_OPTIONS.replace("ro,", "rw,"), "ro is off"),
         ({**NODES, "writers": "members"}, NODES_OPTIONS.replace("ro,", "rw,"), ""),
     ],
 )
@@ -222,6 +228,47 @@ def test_negotiated_options_are_checked(checks: Checks, share: dict[str, str], o
     check = only(checks, "storage.options")
     assert check["ok"] == (not wrong)
     assert check["seen"].endswith(f"wrong: {wrong}" if wrong else "")
+
+
+TUNED = dataclasses.replace(
+    CLIENT,
+    mount_options="vers=4.1,nconnect=8,rsize=32768,wsize=32768,nosuid,nodev,noac",
+    models_options="acdirmin=2,acdirmax=5",
+    read_ahead_kb=4096,
+)
+
+
+@pytest.mark.parametrize(
+    ("options", "wrong"),
+    [
+        ("rw,nosuid,nodev,noexec,vers=4.1,rsize=32768,wsize=32768,acdirmin=2,acdirmax=5,hard,noac,proto=tcp", ""),
+        (
+            "rw,nosuid,nodev,noexec,vers=4.2,rsize=32768,wsize=32768,acdirmin=2,acdirmax=3,hard,noac,proto=tcp",
+            "acdirmax is 3, not 5, vers is 4.2, not 4.1",
+        ),
+        (
+            "rw,nosuid,nodev,noexec,vers=4.1,rsize=32768,wsize=32768,acdirmin=2,acdirmax=5,softerr,noac,proto=tcp",
+            "hard is off, softerr is on",
+        ),
+    ],
+)
+def test_tuned_mount_is_compared_with_the_roles_own_options(checks: Checks, options: str, wrong: str) -> None:
+    storage_checks.judge_options(checks, TUNED, MODELS, inspected(options=options)["mount"])
+    storage_checks.judge_read_ahead(checks, TUNED, MODELS, 4096)
+
+    assert {check["check"]: check["seen"].partition("wrong: ")[2] for check in checks.list if not check["ok"]} == (
+        {"storage.options": wrong} if wrong else {}
+    )
+
+
+@pytest.mark.parametrize("flag", ["nosuid", "nodev"])
+def test_safe_flags_are_required_even_where_the_role_does_not_request_them(checks: Checks, flag: str) -> None:
+    storage = dataclasses.replace(CLIENT, mount_options=CLIENT.mount_options.replace(f",{flag}", ""))
+    options = OPTIONS.replace(f"{flag},", "")
+
+    storage_checks.judge_options(checks, storage, PROJECTS, inspected(options=options)["mount"])
+
+    assert only(checks, "storage.options")["seen"].endswith(f"wrong: {flag} is off")
 
 
 @pytest.mark.parametrize(("rsize", "ok"), [("262144", True), ("65536", True), ("32768", False)])

@@ -33,7 +33,7 @@ def test_listening_sockets_are_parsed(protocol: str, state: str, address: str, s
     assert ", ".join(map(str, sockets.parse_listeners(protocol, text))) == shown
 
 
-def test_processes_are_found_by_their_port() -> None:
+def test_find_listeners_returns_the_processes_of_a_port() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
         holder = subprocess.Popen(["sleep", "600"], pass_fds=[server.fileno()])

@@ -31,6 +31,23 @@ def test_right_mount_stays() -> None:
     assert mount_options.find_reasons_to_remount(mount(), SOURCE, MODELS) == []
 
 
+def test_hard_is_the_default() -> None:
+    assert mount_options.find_reasons_to_remount(mount(), SOURCE, MODELS.replace("hard,", "")) == []
+
+
+def test_options_depend_on_the_kind_and_the_writers_of_a_share() -> None:
+    nodes = {"name": "comfyui_custom_nodes", "kind": "models", "writers": "server"}
+    projects = {"name": "projects", "kind": "work", "writers": "members"}
+
+    assert mount_options.compose(nodes, "hard", "acdirmax=5") == "hard,acdirmax=5,ro"
+    assert mount_options.compose(projects, "hard", "acdirmax=5") == "hard,noexec"
+
+
+@pytest.mark.parametrize(("options", "seconds"), [("acdirmax=5", 5), ("hard", 60)])
+def test_time_of_cached_listings_follows_the_options(options: str, seconds: int) -> None:
+    assert mount_options.directory_cache_s(options) == seconds
+
+
 def test_smaller_block_size_is_noted() -> None:
     notes = mount_options.find_notes(mount(), MODELS)
 
@@ -56,6 +73,7 @@ def test_fewer_connections_are_noted() -> None:
         (LINE.replace("vers=4.2", "vers=4.1"), MODELS, "vers is 4.1, not 4.2"),
         (LINE.replace("nosuid,", ""), MODELS, "nosuid is off"),
         (LINE.replace("hard,", "hard,nocto,"), MODELS, "nocto is on"),
+        (LINE, f"{MODELS},noexec".replace("hard", "softerr"), "hard is on"),
         (LINE, f"{MODELS},noexec", "noexec is off"),
         (LINE, f"{MODELS},ro", "ro is off"),
         (LINE.replace("models rw,nosuid", "models ro,nosuid"), MODELS, "ro is on"),

@@ -101,6 +101,19 @@ options:
     description: Least read-ahead of shares with models on clients, in KiB.
     type: int
     default: 15360
+  mount_options:
+    description: Mount options of every share on clients, as the role C(nfs_client) requests them.
+    type: str
+    default: ""
+  models_options:
+    description: Further mount options of shares with models on clients.
+    type: str
+    default: ""
+  quiet_units:
+    description: Helper units of NFSv3 that must not listen; nothing is checked when empty.
+    type: list
+    elements: str
+    default: []
   firewall_enabled:
     description: Whether the studio's firewall should be loaded.
     type: bool
@@ -226,6 +239,9 @@ def main() -> None:
             "require_own_file_system": {"type": "bool", "default": False},
             "min_free_gb": {"type": "float", "default": 50},
             "read_ahead_kb": {"type": "int", "default": 15360},
+            "mount_options": {"type": "str", "default": ""},
+            "models_options": {"type": "str", "default": ""},
+            "quiet_units": {"type": "list", "elements": "str", "default": []},
             "firewall_enabled": {"type": "bool", "default": True},
             "allowed_networks": {"type": "list", "elements": "str", "default": []},
             "ollama": {"type": "bool", "default": False},

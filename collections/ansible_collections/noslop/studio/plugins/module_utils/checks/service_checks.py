@@ -19,7 +19,7 @@ from ansible_collections.noslop.studio.plugins.module_utils.share import inspect
 
 #: How long a service that was just started may take to answer.
 START_BOUND_S = 30.0
-#: How long ComfyUI may take to list a file that another host wrote (its directory cache is 1-3 s on a client).
+#: How long ComfyUI may take to list a file of another host, beside the time that a client caches directories.
 LIST_BOUND_S = 15.0
 #: Answers with 200 while the backend runs, and lists its problems.
 HEALTH = "/api/v1/health"
@@ -47,6 +47,7 @@ class CheckContext:
     peers: Mapping[str, Mapping[str, Any]]
     ask_peers: bool
     writes: bool
+    list_bound_s: float = LIST_BOUND_S
 
     def others(self) -> dict[str, Mapping[str, Any]]:
         """Return the results of the other hosts."""
@@ -151,7 +152,7 @@ def _check_probes(checks: Checks, service: Service, context: CheckContext) -> No
             service.address, service.port, service_probe.folder_path(inspection.CHECKPOINTS)
         ),
         lambda listed: not service_probe.find_missing(wanted, listed),
-        LIST_BOUND_S,
+        context.list_bound_s,
     )
     lacking = service_probe.find_missing(wanted, answer.data)
     late = [name for name, probe in probes.items() if probe and probe in lacking]
@@ -160,7 +161,7 @@ def _check_probes(checks: Checks, service: Service, context: CheckContext) -> No
     if unwritten:
         observed += f"; {enumerate_words(unwritten)} could not put a file there"
     if late:
-        observed += f"; does not list what {enumerate_words(late)} put there within {LIST_BOUND_S:g} s"
+        observed += f"; does not list what {enumerate_words(late)} put there within {context.list_bound_s:g} s"
     checks.add(
         "services.comfyui_lists",
         not answer.error and not late and not unwritten,

@@ -22,15 +22,14 @@ from ansible_collections.noslop.studio.plugins.module_utils.share import markers
 
 #: nfsd grants at most a 4096th of its memory as block size; below this value the mount is broken.
 LEAST_BLOCK_BYTES = 64 * 1024
-REQUESTED_BLOCK_BYTES = 1024 * 1024
-#: ComfyUI compares directory times: a client may cache them for seconds only.
-MODELS_CACHE = {"acdirmin": "1", "acdirmax": "3"}
+#: Flags without which a mount loses data or grants rights, whatever the role's options are.
+SAFE_FLAGS = ("hard", "nosuid", "nodev")
+#: Flags that lose data (nfs(5)).
+UNSAFE_FLAGS = ("soft", "softerr", "softreval", "nocto")
 CLOCK_TOLERANCE_S = 5.0
 #: Below both of these a file system runs out of inodes before long.
 LEAST_FREE_INODES = 100_000
 LEAST_FREE_INODES_SHARE = 0.05
-#: The share whose files may be executed: custom nodes contain libraries.
-EXEC_SHARES = ("comfyui_custom_nodes",)
 #: A longer wait is reported; the usual reason is the server's grace period after a restart (nfs.conf(5)).
 REPORTED_WAIT_S = 5.0
 
@@ -49,6 +48,8 @@ class Storage:
     root: str
     max_block_bytes: int = 0
     require_own_file_system: bool = False
+    mount_options: str = ""
+    models_options: str = ""
 
     @property
     def is_client(self) -> bool:
@@ -184,42 +185,42 @@ def judge_marker(checks: Checks, storage: Storage, share: Mapping[str, str], ins
 
 
 def judge_options(checks: Checks, storage: Storage, share: Mapping[str, str], mount: Mapping[str, Any]) -> None:
-    """Check the mount options in force: the values that kernel and server negotiated, not those of a unit file."""
+    """Check the mount options in force, which kernel and server negotiated, against those that the role requests."""
     options: Mapping[str, str] = mount["options"]
-    wanted = {"vers": "4.2"}
-    if share["kind"] == "models":
-        wanted.update(MODELS_CACHE)
-    wrong = [f"{name}={options.get(name, 'default')}" for name in wanted if options.get(name) != wanted[name]]
-    flags = ["hard", "nosuid", "nodev"]
-    flags += [] if share["name"] in EXEC_SHARES else ["noexec"]
-    flags += ["ro"] if storage.is_read_only(share) else []
-    unwanted = ["soft", "softerr", "softreval", "nocto"] + ([] if "ro" in flags else ["ro"])
-    wrong += [name for name in unwanted if name in options]
-    wrong += [f"no {name}" for name in flags if name not in options]
-    if not options.get("proto", "").startswith("tcp"):
-        wrong.append(f"proto={options.get('proto', 'none')}")
+    requested = mount_options.compose(share, storage.mount_options, storage.models_options)
+    wanted = mountinfo.split_options(requested)
+    if "vers" not in wanted:
+        requested = f"vers=4.2,{requested}"
+    wrong = mount_options.find_reasons_to_remount(mountinfo.Mount(**mount), mount["source"], requested)
+    wrong += [f"{name} is on" for name in UNSAFE_FLAGS if name in options and f"{name} is on" not in wrong]
+    wrong += [f"{name} is off" for name in SAFE_FLAGS if name not in options and f"{name} is off" not in wrong]
+    protocol = wanted.get("proto", "tcp")
+    if not options.get("proto", "").startswith(protocol):
+        wrong.append(f"proto is {options.get('proto', 'not set')}, not {protocol}")
     names = ["vers", "proto", "nconnect", "acregmin", "acregmax", "acdirmin", "acdirmax"]
     observed = ",".join(
         ["hard"] * ("hard" in options) + [f"{name}={options[name]}" for name in names if name in options]
     )
-    cache = ",".join(f"{name}={value}" for name, value in wanted.items() if name != "vers")
     checks.add(
         "storage.options",
         not wrong,
         share=share["name"],
         seen=f"{observed}; wrong: {', '.join(wrong)}" if wrong else observed,
-        expected=f"vers=4.2, proto=tcp, {', '.join(flags)}{', ' if cache else ''}{cache}",
+        expected=f"{requested}, as nfs_client_options and nfs_client_models_options request",
         todo=f"{rerun_step(checks.host)}, which mounts it again",
     )
     sizes = [int(options[name]) for name in ("rsize", "wsize") if options.get(name, "").isdigit()]
+    asked = [int(wanted[name]) for name in ("rsize", "wsize") if wanted.get(name, "").isdigit()]
+    least = min([LEAST_BLOCK_BYTES, *asked])
     limit = storage.max_block_bytes
-    reason = f", the server's limit is {limit}" if limit else ""
+    reasons = [f"{min(asked)} asked"] * bool(asked) + [f"the server's limit is {limit}"] * bool(limit)
     checks.add(
         "storage.block_size",
-        len(sizes) == 2 and min(sizes) >= LEAST_BLOCK_BYTES,
+        len(sizes) == 2 and min(sizes) >= least,
         share=share["name"],
-        seen=f"rsize={options.get('rsize')}, wsize={options.get('wsize')} ({REQUESTED_BLOCK_BYTES} asked{reason})",
-        expected=f"at least {LEAST_BLOCK_BYTES}",
+        seen=f"rsize={options.get('rsize')}, wsize={options.get('wsize')}"
+        + (f" ({', '.join(reasons)})" if reasons else ""),
+        expected=f"at least {least}",
         todo=f"look into /proc/fs/nfsd/max_block_size on the server; then {rerun_step(checks.host)}",
     )
 

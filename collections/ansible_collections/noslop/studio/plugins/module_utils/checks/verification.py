@@ -36,8 +36,6 @@ from ansible_collections.noslop.studio.plugins.module_utils.share import inspect
 from ansible_collections.noslop.studio.plugins.module_utils.share.path_rules import make_unit_name
 
 NOBODY = Account(65534, 65534)
-#: The drop-in exists while NFSv3's helpers must not run on a client.
-CLIENT_QUIET = "/etc/systemd/system/rpcbind.socket.d/noslop-client.conf"
 #: Timeout of a share that did not answer before, and of short tests.
 SHORT_S = 20.0
 CONNECT_S = 5.0
@@ -66,6 +64,8 @@ class Verification:
             root=options["root"],
             max_block_bytes=max(limits, default=0),
             require_own_file_system=options["require_own_file_system"],
+            mount_options=options["mount_options"],
+            models_options=options["models_options"],
         )
         people = self._storage.people
         self._account = account_for(people.uid, people.gid)
@@ -206,7 +206,7 @@ class Verification:
             storage_checks.judge_clock(checks, clocks_s)
         if self._storage.server and self._storage.provider == "nfs":
             self._read_server(checks)
-        elif self._storage.is_client and state.read_text(CLIENT_QUIET):
+        elif self._storage.is_client:
             self._check_listeners(checks)
         return deployed
 
@@ -311,6 +311,8 @@ class Verification:
         self._check_listeners(checks)
 
     def _check_listeners(self, checks: Checks) -> None:
+        if not self._options["quiet_units"]:
+            return
         listeners = sockets.read_listeners()
         programs = sockets.find_programs(one.inode for one in listeners)
         server_checks.judge_listeners(checks, listeners, programs, client=self._storage.is_client)
@@ -353,10 +355,19 @@ class Verification:
 
     def _read_services(self, checks: Checks) -> bool:
         units = self._wait_for_units([self._options[f"{name}_unit"] for name in ("ollama", "comfyui", "backend")])
-        context = service_checks.CheckContext(
-            self._host, self._account, self._peers, self._options["firewall_enabled"], self._writes
-        )
         paths = {share["name"]: share for share in self._shares}
+        requested = mount_options.compose(
+            paths["comfyui_models"], self._storage.mount_options, self._storage.models_options
+        )
+        cache_s = mount_options.directory_cache_s(requested) if self._storage.is_client else 0.0
+        context = service_checks.CheckContext(
+            self._host,
+            self._account,
+            self._peers,
+            self._options["firewall_enabled"],
+            self._writes,
+            service_checks.LIST_BOUND_S + cache_s,
+        )
         kinds = {
             "ollama": ("Ollama", "ollama_models", service_checks.check_ollama),
             "comfyui": ("ComfyUI", "comfyui_models", service_checks.check_comfyui),

@@ -1,8 +1,10 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Compare an NFS mount of the kernel with the requested options. Pure."""
+"""Compose the options of an NFS mount, and compare a mount of the kernel with them. Pure."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
 
 from ansible_collections.noslop.studio.plugins.module_utils.host.mountinfo import Mount, mount_at, split_options
 
@@ -14,6 +16,30 @@ _FLAGS = {"hard": ("soft", "softerr"), "ro": (), "nosuid": (), "nodev": (), "noe
 _GRANTED = ("rsize", "wsize")
 #: All mounts of a server share one set of connections, so the first mount after the last unmount decides.
 _SHARED = ("nconnect",)
+
+
+#: Shares whose files may be executed: custom nodes contain libraries.
+EXEC_SHARES = ("comfyui_custom_nodes",)
+
+
+def compose(share: Mapping[str, str], options: str, models_options: str) -> str:
+    """Return the options with which the role ``nfs_client`` mounts a share.
+
+    Args:
+        share: a share as the lookup ``noslop.studio.shares`` returns it.
+        options: the role's options of every share, ``nfs_client_options``.
+        models_options: its further options of shares with models, ``nfs_client_models_options``.
+    """
+    words = [options, models_options if share["kind"] == "models" else ""]
+    words += [] if share["name"] in EXEC_SHARES else ["noexec"]
+    words += ["ro"] if share.get("writers") == "server" else []
+    return ",".join(word for word in words if word)
+
+
+def directory_cache_s(options: str) -> float:
+    """Return how long a client may show an old listing of a directory (``acdirmax`` of nfs(5))."""
+    value = split_options(options).get("acdirmax", "")
+    return float(value if value.isdigit() else _DEFAULTS["acdirmax"])
 
 
 def source_of(server: str, path: str) -> str:
@@ -50,8 +76,9 @@ def find_reasons_to_remount(mount: Mount, source: str, options: str) -> list[str
         current = mount.options.get(name, _DEFAULTS.get(name, ""))
         if wanted and wanted != current:
             reasons.append(f"{name} is {current or 'not set'}, not {wanted}")
-    for name in _FLAGS:
-        wanted_on = name in requested
+    for name, opposites in _FLAGS.items():
+        # nfs(5): a mount is hard unless one of the other flags is requested.
+        wanted_on = name in requested or (name == "hard" and not set(opposites) & set(requested))
         is_on = name in mount.options
         if wanted_on != is_on:
             reasons.append(f"{name} is {'off' if wanted_on else 'on'}")
