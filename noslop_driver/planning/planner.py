@@ -61,7 +61,7 @@ def make_plan(hosts: Iterable[Host], settings: StudioSettings, problems: Sequenc
     ]
     members = [scored.host for scored in scored_hosts]
     all_problems += validation.check_settings(settings, members)
-    all_problems += validation.check_addresses(members)
+    all_problems += validation.check_studio(settings, server.host, members, services)
     all_problems += validation.check_free_space(server.host, server.free_space, members, settings)
     all_problems += validation.check_file_systems(server.host, settings)
     all_problems += validation.check_services(members, services)
@@ -81,9 +81,6 @@ def _drop_duplicates(hosts: Iterable[Host], settings: StudioSettings) -> tuple[l
         if duplicate:
             problems.append(validation.report_same_machine(duplicate, host))
             continue
-        clone = next((other for other in kept if host.machine_id and other.machine_id == host.machine_id), None)
-        if clone:
-            problems.append(validation.report_cloned_machine(clone, host))
         kept.append(host)
     return kept, problems
 

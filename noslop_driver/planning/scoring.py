@@ -8,6 +8,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from ansible_collections.noslop.studio.plugins.module_utils.checks import host_rules
+from ansible_collections.noslop.studio.plugins.module_utils.host import mountinfo
+
 from noslop_driver.models import Disk, Host, StudioSettings
 
 GB = 10**9
@@ -15,8 +18,7 @@ GB = 10**9
 
 WEIGHTS = {"memory": 40, "gpu": 30, "cpu": 20, "disk": 10}
 
-_REMOTE = ("nfs", "nfs4", "cifs", "smb3", "ceph", "glusterfs", "9p")
-_NO_STORAGE = ("autofs", "tmpfs", "ramfs", "devtmpfs", "squashfs", "iso9660", "proc", "sysfs", "efivarfs")
+_NO_STORAGE = (*mountinfo.VOLATILE_TYPES, "autofs", "devtmpfs", "squashfs", "iso9660", "proc", "sysfs", "efivarfs")
 
 
 @dataclass(frozen=True)
@@ -48,14 +50,14 @@ def find_free_space(host: Host, settings: StudioSettings) -> FreeSpace:
     usable = [disk for disk in host.disks if _holds_data(disk, remote=settings.storage_provider == "existing")]
     matches = [find_disk(share.path, usable) for share in settings.shares()]
     disks = tuple({disk.mount: disk for disk in matches if disk}.values())
-    if any(disk.free_bytes < settings.min_free_gb * GB for disk in disks):
+    if not all(host_rules.is_enough_space(disk.free_bytes, settings.min_free_gb) for disk in disks):
         return FreeSpace(disks, "no")
     return FreeSpace(disks, "unknown" if None in matches else "yes")
 
 
 def find_disk(path: str, disks: Iterable[Disk]) -> Disk | None:
     """Return the file system of `path`: the one with the longest mount point above it."""
-    candidates = [disk for disk in disks if path == disk.mount or path.startswith(disk.mount.rstrip("/") + "/")]
+    candidates = [disk for disk in disks if mountinfo.is_below(path, disk.mount)]
     return max(candidates, key=lambda disk: len(disk.mount), default=None)
 
 
@@ -106,4 +108,4 @@ def format_gb(size_bytes: float) -> str:
 def _holds_data(disk: Disk, *, remote: bool) -> bool:
     if disk.fstype in _NO_STORAGE:
         return False
-    return remote or not (disk.fstype in _REMOTE or disk.fstype.startswith("fuse."))
+    return remote or not (disk.fstype in mountinfo.NETWORK_TYPES or disk.fstype.startswith("fuse."))

@@ -1,32 +1,48 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Check a plan: return problems that prevent its deployment, and notes, each with the next step. Pure."""
+"""Check a plan by the collection's rules, which preflight applies too, and by those of a new studio. Pure.
+
+The result is problems that prevent its deployment, and notes, each with the next step.
+"""
 
 from __future__ import annotations
 
-import ipaddress
-import posixpath
 from collections.abc import Mapping, Sequence
 
+from ansible_collections.noslop.studio.plugins.module_utils.checks import host_rules
+from ansible_collections.noslop.studio.plugins.module_utils.checks.check import NOTE, Check, Checks, is_note
+from ansible_collections.noslop.studio.plugins.module_utils.host import mountinfo
 from ansible_collections.noslop.studio.plugins.module_utils.share import own_file_system
+from ansible_collections.noslop.studio.plugins.plugin_utils.validation import studio_rules
 
 from noslop_driver.models import Host, Problem, ServiceRole, StudioSettings
 from noslop_driver.planning.scoring import GB, FreeSpace, find_disk, find_largest_disk, format_gb
 
-SUPPORTED_OS = {"Debian": (12,), "Ubuntu": (22, 4)}
-"""The oldest version of each distribution that the roles support."""
-SERVICE_ARCHES = ("x86_64", "amd64", "aarch64", "arm64")
-"""The architectures of Ollama's releases and PyTorch's wheels."""
-_SYSTEM_DIRECTORIES = """
-/ /bin /boot /dev /etc /home /lib /lib64 /media /mnt /opt /proc /root /run /sbin /srv /sys /tmp
-/usr /usr/bin /usr/lib /usr/local /usr/sbin /usr/share /var /var/cache /var/lib /var/log /var/spool /var/tmp
-"""
-"""Directories that other programs use: changing the owner of one would break them."""
+_KINDS = {
+    "host.architecture": "arch",
+    "host.system": "unsupported_os",
+    "host.systemd": "no_systemd",
+    "storage.own_file_system": "shared_file_system",
+    "storage.paths": "path",
+    "storage.room": "no_room",
+    "studio.address_families": "mixed_addresses",
+    "studio.address_known": "address",
+    "studio.address_reachable": "address",
+    "studio.address_translated": "translated_address",
+    "studio.addresses": "address_clash",
+    "studio.backend": "many_backends",
+    "studio.id": "studio_id",
+    "studio.local": "local_with_many",
+    "studio.machine_ids": "cloned_machine_id",
+    "studio.services": "no_service",
+}
+"""The kind of the problem for each check of the collection; for another check, its name."""
+_SERVICE_NAMES = ("ollama", "comfyui", "backend")
 
 
 def can_run_services(host: Host) -> bool:
     """Return whether there are Ollama and PyTorch for the host's architecture; an unknown one counts as supported."""
-    return not host.arch or host.arch in SERVICE_ARCHES
+    return not host.arch or host.arch in host_rules.ARCHITECTURES
 
 
 def split_unfit_hosts(hosts: Sequence[Host]) -> tuple[list[Host], list[Problem]]:
@@ -72,20 +88,8 @@ def report_same_machine(kept: Host, dropped: Host) -> Problem:
     )
 
 
-def report_cloned_machine(one: Host, other: Host) -> Problem:
-    """Return the note that two machines have the same machine-id."""
-    return Problem(
-        kind="cloned_machine_id",
-        host=other.name,
-        what=f"{_format_name(other)} has the same machine-id as {_format_name(one)}, as copies of one image do.",
-        todo=f"If they are one machine, name only one of them. If not, give {other.name} an id of its own, as root "
-        "there: `rm /etc/machine-id /var/lib/dbus/machine-id; systemd-machine-id-setup; reboot`.",
-        fatal=False,
-    )
-
-
 def check_settings(settings: StudioSettings, members: Sequence[Host]) -> list[Problem]:
-    """Check the settings: unknown hosts, unsuitable directories, and local storage for several hosts."""
+    """Check the settings: hosts that are no members, and directories that cannot be shared."""
     names = [host.name for host in members]
     problems = [
         Problem(
@@ -96,95 +100,35 @@ def check_settings(settings: StudioSettings, members: Sequence[Host]) -> list[Pr
         )
         for name in sorted({settings.server, *settings.roles} - {None, *names}, key=str)
     ]
-    if settings.storage_provider == "local" and len(members) > 1:
-        problems.append(
-            Problem(
-                kind="local_with_many",
-                what=f"Local storage is for one machine, and there are {len(members)}, which would share nothing.",
-                todo="Use the storage provider nfs (or existing, for a file system that all of them mount already), "
-                "or name one host.",
-            )
-        )
-    shares = settings.shares()
-    directories = {"the storage root": settings.storage_root, **{share.name: share.path for share in shares}}
-    problems += [
-        Problem(
-            kind="system_directory",
-            what=f"{path} is a directory of the system; the studio would change who owns it and who may read it.",
-            todo=f"Choose a directory of its own for {name}, like {posixpath.join(path, 'noslop')}.",
-        )
-        for name, path in directories.items()
-        if posixpath.normpath(path) in _SYSTEM_DIRECTORIES.split()
-    ]
-    for share in shares:
-        inside = next((other for other in shares if share.path.startswith(other.path.rstrip("/") + "/")), None)
-        if inside:
-            problems.append(
-                Problem(
-                    kind="nested_directories",
-                    what=f"{share.path} ({share.name}) lies inside {inside.path} ({inside.name}), which is mounted on "
-                    "its own.",
-                    todo="Choose directories that lie beside each other.",
-                )
-            )
-    return problems
+    checks = Checks(studio_rules.STUDIO)
+    shares = [{"name": share.name, "path": share.path} for share in settings.shares()]
+    host_rules.judge_paths(checks, settings.storage_root, shares)
+    return problems + list_problems(checks)
 
 
-def check_addresses(members: Sequence[Host]) -> list[Problem]:
-    """Check the addresses of the members for each other. A single host needs none."""
-    if len(members) == 1:
-        return []
-    problems = []
-    addresses = {host.name: _parse_address(host) for host in members}
-    for host in members:
-        address = addresses[host.name]
-        if address is None:
-            what, todo = "a name, and exports and firewall rules are written with addresses", "Name its address."
-        elif address.is_loopback:
-            what, todo = "an address that other hosts cannot reach", "Name its address in the studio's network."
-        elif address.is_link_local:
-            what, todo = "an address that is valid on one link only", "Name its IPv4 or its routable address."
-        elif host.addresses and host.address not in host.addresses:
-            problems.append(
-                Problem(
-                    kind="translated_address",
-                    host=host.name,
-                    what=f"{host.name} was reached at {host.address}, but its own addresses are "
-                    f"{', '.join(host.addresses)}: something translates in between.",
-                    todo="If the other hosts reach it at another address, set noslop_address for it in the inventory.",
-                    fatal=False,
-                )
-            )
-            continue
-        else:
-            continue
-        problems.append(Problem(kind="address", host=host.name, what=f"{_format_name(host)} has {what}.", todo=todo))
-    by_address: dict[str, list[str]] = {}
-    for host in members:
-        by_address.setdefault(host.address, []).append(host.name)
-    problems += [
-        Problem(
-            kind="address_clash",
-            host=names[-1],
-            what=f"{', '.join(names)} have one address, {address}: exports and firewall rules cannot tell them apart.",
-            todo="Name each by an address of its own that the others can reach.",
-        )
-        for address, names in sorted(by_address.items())
-        if len(names) > 1
-    ]
-    versions = {address.version for address in addresses.values() if address}
-    if len(versions) > 1:
-        ipv6_hosts = sorted(name for name, address in addresses.items() if address and address.version == 6)
-        problems.append(
-            Problem(
-                kind="mixed_addresses",
-                host=ipv6_hosts[0],
-                what=f"{', '.join(ipv6_hosts)} would be in the studio by IPv6 and the others by IPv4: they could not "
-                "connect to each other.",
-                todo="Name the IPv4 address of each of these.",
-            )
-        )
-    return problems
+def check_studio(
+    settings: StudioSettings, server: Host, members: Sequence[Host], services: Mapping[str, Sequence[ServiceRole]]
+) -> list[Problem]:
+    """Check the studio as a whole: its identity, its hosts and their addresses, and its services."""
+    checks = Checks(studio_rules.STUDIO)
+    studio_rules.judge_plan(
+        checks,
+        studio_rules.Plan(
+            hosts=[host.name for host in members],
+            studio_id=settings.studio_id,
+            provider=settings.storage_provider,
+            servers=[server.name],
+            clients=[host.name for host in members if host is not server],
+            services={
+                service: [host.name for host in members if service in services[host.name]] for service in _SERVICE_NAMES
+            },
+            addresses={host.name: host.address for host in members},
+            own_addresses={host.name: host.addresses for host in members},
+        ),
+    )
+    identities = {host.name: {"machine_id": host.machine_id, "hostname": ""} for host in members}
+    studio_rules.judge_identities(checks, identities)
+    return list_problems(checks)
 
 
 def check_free_space(
@@ -202,26 +146,26 @@ def check_free_space(
                 fatal=False,
             )
         ]
-    disk_with_least = free_space.least_free
-    if free_space.enough == "yes" or disk_with_least is None:
-        return []
+    checks = Checks(server.name)
+    by_mount: dict[str, list[str]] = {}
+    for share in settings.shares():
+        if disk := find_disk(share.path, free_space.disks):
+            by_mount.setdefault(disk.mount, []).append(share.path)
+    for disk in free_space.disks:
+        paths = by_mount.get(disk.mount, [])
+        host_rules.judge_free_space(checks, paths, disk.free_bytes, settings.min_free_gb, check="storage.room")
     others = [
         f"{host.name} has {format_gb(disk.free_bytes)} on {disk.mount}"
         for host in members
-        if (disk := find_largest_disk(host)) and disk.free_bytes >= settings.min_free_gb * GB
+        if (disk := find_largest_disk(host)) and host_rules.is_enough_space(disk.free_bytes, settings.min_free_gb)
     ]
-    hint = f" There is room: {'; '.join(others)}." if others else ""
     chosen = server.name == settings.server
-    reason = f"{server.name} was chosen as storage server, but" if chosen else f"No host has {min_free} free:"
+    reason = f"{server.name} was chosen as storage server." if chosen else f"No host has {min_free} free."
+    hint = " You may choose another host too." if chosen and len(members) > 1 else ""
+    hint += f" There is room: {'; '.join(others)}." if others else ""
     return [
-        Problem(
-            kind="no_room",
-            host=server.name,
-            what=f"{reason} {server.name} has {format_gb(disk_with_least.free_bytes)} on {disk_with_least.mount}, "
-            f"where shares would lie, and {min_free} are needed.",
-            todo=f"Make room, put the storage root or single directories on a larger disk, "
-            f"{'choose another host, ' if chosen and len(members) > 1 else ''}or lower noslop_min_free_gb.{hint}",
-        )
+        problem.model_copy(update={"what": f"{reason} {problem.what}", "todo": problem.todo + hint})
+        for problem in list_problems(checks)
     ]
 
 
@@ -229,41 +173,39 @@ def check_file_systems(server: Host, settings: StudioSettings) -> list[Problem]:
     """Check for shares on a file system with other data, which members can read with forged file handles."""
     if settings.storage_provider != "nfs":
         return []
-    inside = []
-    for share in settings.shares():
-        disk = find_disk(share.path, server.disks)
-        if disk is not None and disk.mount not in (settings.storage_root, share.path):
-            inside.append(share.path)
+    # Ansible's facts have no numbers of devices. Each mount counts as a device of its own, as most are.
+    table = [mountinfo.Mount(disk.mount, disk.fstype, "", device=disk.mount) for disk in server.disks]
+    inside = [
+        share.path
+        for share in settings.shares()
+        if mountinfo.mount_containing(table, share.path)
+        and not own_file_system.has_own(table, settings.storage_root, share.path)
+    ]
     if not inside:
         return []
+    checks = Checks(server.name)
+    host_rules.judge_own_file_systems(
+        checks,
+        settings.storage_root,
+        inside,
+        required=settings.require_own_file_system,
+        check="storage.own_file_system",
+    )
+    todo = own_file_system.todo(settings.storage_root)
     return [
-        Problem(
-            kind="shared_file_system",
-            host=server.name,
-            what=own_file_system.exposure(server.name, settings.storage_root, inside),
-            todo=own_file_system.todo(settings.storage_root),
-            fatal=settings.require_own_file_system,
-        )
+        problem if problem.fatal else problem.model_copy(update={"todo": todo}) for problem in list_problems(checks)
     ]
 
 
 def check_services(members: Sequence[Host], services: Mapping[str, Sequence[ServiceRole]]) -> list[Problem]:
-    """Check for services on unsupported architectures, unusable cards, and more than one backend."""
+    """Check for services on unsupported architectures, and for unusable cards."""
     problems = []
     for host in members:
         compute = [role for role in services[host.name] if role != "backend"]
-        if not can_run_services(host):
-            problems.append(
-                Problem(
-                    kind="arch",
-                    host=host.name,
-                    what=f"There is no Ollama and no PyTorch for {host.arch}, which {host.name} has.",
-                    todo=f"Remove {' and '.join(compute)} from it."
-                    if compute
-                    else "Nothing: it stores and shares only.",
-                    fatal=bool(compute),
-                )
-            )
+        checks = Checks(host.name)
+        if host.arch:
+            host_rules.judge_architecture(checks, host.arch, compute)
+        problems += list_problems(checks)
         problems += [
             Problem(
                 kind="gpu",
@@ -275,55 +217,36 @@ def check_services(members: Sequence[Host], services: Mapping[str, Sequence[Serv
             for gpu in host.gpus
             if not gpu.usable
         ]
-    backends = sorted(name for name, roles in services.items() if "backend" in roles)
-    if len(backends) > 1:
-        problems.append(
-            Problem(
-                kind="many_backends",
-                host=backends[-1],
-                what=f"The backend was chosen for {', '.join(backends)}; a studio has one, which owns the database.",
-                todo="Choose one of them.",
-            )
-        )
     return problems
 
 
+def list_problems(checks: Checks) -> list[Problem]:
+    """Return a problem for each failed check, and a note for each that the user should read."""
+    return [_make_problem(check) for check in checks.list if not check["ok"] or is_note(check)]
+
+
+def _make_problem(check: Check) -> Problem:
+    host = None if check["host"] == studio_rules.STUDIO else check["host"]
+    observed = check["seen"].removeprefix(NOTE)
+    subject = f"{host}: {observed}" if host else observed[:1].upper() + observed[1:]
+    todo = check["todo"][:1].upper() + check["todo"][1:] or "Nothing, if this is intended"
+    return Problem(
+        kind=_KINDS.get(check["check"], check["check"]),
+        host=host,
+        what=f"{subject.rstrip('.')}. Expected: {check['expected']}.",
+        todo=f"{todo.rstrip('.')}.",
+        fatal=not check["ok"],
+    )
+
+
 def _find_exclusion(host: Host) -> Problem | None:
-    if host.service_manager and host.service_manager != "systemd":
-        return Problem(
-            kind="no_systemd",
-            host=host.name,
-            what=f"{_format_name(host)} is run by {host.service_manager}; services and mounts of a studio are systemd "
-            "units.",
-            todo="Leave it out, or install a system with systemd.",
-            fatal=host.named,
-        )
-    oldest = SUPPORTED_OS.get(host.os)
-    if host.os and (oldest is None or _parse_version(host.os_version, oldest) < oldest):
-        supported = ", ".join(
-            f"{name} {'.'.join(f'{n:02}' for n in version)}" for name, version in SUPPORTED_OS.items()
-        )
-        return Problem(
-            kind="unsupported_os",
-            host=host.name,
-            what=f"{_format_name(host)} has {host.os} {host.os_version}, which the roles are not written for.",
-            todo=f"Leave it out, or install one of these or newer: {supported}.",
-            fatal=host.named,
-        )
-    return None
-
-
-def _parse_version(text: str, oldest: tuple[int, ...]) -> tuple[int, ...]:
-    """Return a version as numbers; one without any (Debian's testing) counts as supported."""
-    numbers = [part for part in text.split(".") if part.isdigit()]
-    return tuple(int(part) for part in numbers) or oldest
-
-
-def _parse_address(host: Host) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    try:
-        return ipaddress.ip_address(host.address.partition("%")[0])
-    except ValueError:
-        return None
+    checks = Checks(host.name)
+    if host.service_manager:
+        host_rules.judge_service_manager(checks, host.service_manager)
+    if host.os:
+        host_rules.judge_system(checks, host.os, host.os_version)
+    problems = list_problems(checks)
+    return problems[0].model_copy(update={"fatal": host.named}) if problems else None
 
 
 def _format_name(host: Host) -> str:

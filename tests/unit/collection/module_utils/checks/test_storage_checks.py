@@ -293,7 +293,7 @@ def test_free_space_is_checked(checks: Checks) -> None:
 
     enough, short = checks.list
     assert enough["ok"]
-    assert (short["ok"], short["seen"]) == (False, "49.9 GB free")
+    assert (short["ok"], short["seen"]) == (False, "the file system of /mnt/noslop/comfyui/models has 49.9 GB free")
 
 
 def test_failed_write_fails(checks: Checks) -> None:

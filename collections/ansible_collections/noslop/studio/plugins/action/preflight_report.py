@@ -62,6 +62,12 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core has no typ
                 services=arguments["services"],
                 addresses={host: _address(hostvars, host) for host in arguments["hosts"]},
                 paths={host: own["paths"] for host, own in answers.items()},
+                # A wrong noslop_address fails the host's own check of it.
+                own_addresses={
+                    host: own["identity"]["addresses"]
+                    for host, own in answers.items()
+                    if not hostvars[host].get("noslop_address")
+                },
             ),
         )
         identities = {host: own["identity"] for host, own in answers.items()}

@@ -147,7 +147,9 @@ import stat
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.noslop.studio.plugins.module_utils.host import safe_paths
+from ansible_collections.noslop.studio.plugins.module_utils.checks import host_rules
+from ansible_collections.noslop.studio.plugins.module_utils.checks.check import Checks
+from ansible_collections.noslop.studio.plugins.module_utils.host import safe_paths, state
 from ansible_collections.noslop.studio.plugins.module_utils.host.mountinfo import (
     Mount,
     is_below,
@@ -287,7 +289,7 @@ def find_problems(params: dict[str, Any], mounts: list[Mount]) -> list[str]:
         return problems
     for path in [root, *(share["path"] for share in shares)]:
         problems += markers.find_directory_problems(path)
-        problems += _unmounted(path, mounts)
+        problems += markers.find_missing_mounts(path, mounts)
     if not problems:
         problems += markers.find_foreign_entries(root, [share["path"] for share in shares], params["gid"])
         for share in shares:
@@ -297,7 +299,14 @@ def find_problems(params: dict[str, Any], mounts: list[Mount]) -> list[str]:
                     f"{share['path']} does not exist and lies outside {root}: make it on the shared file system."
                 )
             problems += _wrong_marker(share, params["studio_id"])
-        problems += _lack_of_space(shares, params["min_free_gb"])
+        checks = Checks("")
+        for paths, free_bytes in state.read_free_space(share["path"] for share in shares):
+            host_rules.judge_free_space(checks, paths, free_bytes, params["min_free_gb"], check="storage.room")
+        problems += [
+            f"{one['seen']}, and {params['min_free_gb']:g} GB are needed: {one['todo']}."
+            for one in checks.list
+            if not one["ok"]
+        ]
         shared = [share["path"] for share in shares if not own_file_system.has_own(mounts, root, share["path"])]
         if shared and params["require_own_file_system"]:
             problems.append(own_file_system.refusal("this host", root, shared))
@@ -351,19 +360,9 @@ def _describe(share: dict[str, Any], root: str, mounts: list[Mount], guards: set
         "mount_point": mount_at(mounts, path) is not None,
         "own_file_system": own_file_system.has_own(mounts, root, path),
         "file_system_root": own_file_system.has_own(mounts, path, path),
-        "free_gb": round(_free_bytes(path) / 1e9, 1),
+        "free_gb": round(state.read_free_bytes(path) / 1e9, 1),
         "guarded": bool((guards | closed).intersection(parents(path))),
     }
-
-
-def _unmounted(path: str, mounts: list[Mount]) -> list[str]:
-    """Refuse to make directories on an unmounted mount point: the next mount would hide them."""
-    return [
-        f"{path} lies on {point}, which /etc/fstab names and which is not mounted. "
-        f"Mount it (mount {point}), and run again."
-        for point in markers.read_fstab_points()
-        if is_below(path, point) and mount_at(mounts, point) is None
-    ]
 
 
 def _wrong_marker(share: dict[str, Any], studio_id: str) -> list[str]:
@@ -375,29 +374,6 @@ def _wrong_marker(share: dict[str, Any], studio_id: str) -> list[str]:
     except OSError as error:
         problem = f"its marker {MARKER} cannot be read: {error}. Look at what it is, and remove it if it is no file."
     return [f"{share['path']}: {problem}"] if problem else []
-
-
-def _lack_of_space(shares: list[dict[str, Any]], min_free_gb: float) -> list[str]:
-    """Return a sentence for each file system with too little free space."""
-    by_device: dict[int, list[str]] = {}
-    for share in shares:
-        by_device.setdefault(os.stat(_nearest(share["path"])).st_dev, []).append(share["path"])
-    return [
-        f"The file system of {', '.join(paths)} has {_free_bytes(paths[0]) / 1e9:.1f} GB free, and {min_free_gb:g} GB "
-        "are needed. Make room, choose a path on a larger disk, or lower noslop_min_free_gb."
-        for paths in by_device.values()
-        if _free_bytes(paths[0]) < min_free_gb * 1e9
-    ]
-
-
-def _free_bytes(path: str) -> int:
-    """Return the free space for ordinary accounts, without the blocks reserved for root."""
-    system = os.statvfs(_nearest(path))
-    return system.f_bavail * system.f_frsize
-
-
-def _nearest(path: str) -> str:
-    return next(directory for directory in [path, *parents(path)] if os.path.isdir(directory))
 
 
 def _lstat(path: str) -> os.stat_result | None:

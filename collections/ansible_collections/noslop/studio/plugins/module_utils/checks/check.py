@@ -30,7 +30,9 @@ class Checks:
         self.host = host
         self.list: list[Check] = []
 
-    def add(self, check: str, ok: bool, *, seen: str, expected: str, todo: str, share: str = "") -> bool:
+    def add(
+        self, check: str, ok: bool, *, seen: str, expected: str, todo: str, share: str = "", host: str = ""
+    ) -> bool:
         """Add one result and return whether it passed.
 
         Args:
@@ -40,10 +42,11 @@ class Checks:
             expected: what it should be.
             todo: the command or step that repairs it; dropped when the check passed.
             share: name of the share that it is about, if it is about one.
+            host: name of the host that it is about, if it is about another one than the others.
         """
         self.list.append(
             Check(
-                host=self.host,
+                host=host or self.host,
                 check=check,
                 share=share,
                 ok=ok,
@@ -54,9 +57,9 @@ class Checks:
         )
         return ok
 
-    def note(self, check: str, *, seen: str, expected: str, share: str = "") -> None:
+    def note(self, check: str, *, seen: str, expected: str, share: str = "", host: str = "") -> None:
         """Add a passed check that the user should read."""
-        self.add(check, True, seen=NOTE + seen, expected=expected, todo="", share=share)
+        self.add(check, True, seen=NOTE + seen, expected=expected, todo="", share=share, host=host)
 
 
 def parse_area(check: str) -> str:

@@ -7,23 +7,17 @@ from __future__ import annotations
 import os
 import platform
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from ansible_collections.noslop.studio.plugins.module_utils import studio
-from ansible_collections.noslop.studio.plugins.module_utils.checks.check import (
-    Checks,
-    enumerate_words,
-    format_gigabytes,
-)
+from ansible_collections.noslop.studio.plugins.module_utils.checks import host_rules
+from ansible_collections.noslop.studio.plugins.module_utils.checks.check import Checks, enumerate_words
 from ansible_collections.noslop.studio.plugins.module_utils.host import mountinfo, processes, state
 from ansible_collections.noslop.studio.plugins.module_utils.host.worker_processes import run_one
 from ansible_collections.noslop.studio.plugins.module_utils.nfs import client_state, exports
-from ansible_collections.noslop.studio.plugins.module_utils.share import markers, own_file_system, path_rules
+from ansible_collections.noslop.studio.plugins.module_utils.share import markers, own_file_system
 
-#: Oldest supported version of each distribution.
-SYSTEMS = {"debian": (12,), "ubuntu": (22, 4)}
-ARCHITECTURES = ("x86_64", "aarch64")
 OLDEST_PYTHON = (3, 9)
 NFS_PORT = studio.NFS_PORT
 #: Timeout of a path; a share of an earlier deployment blocks while its server is down.
@@ -63,23 +57,9 @@ class HostChecks:
 
     def _system(self) -> None:
         release = state.parse_os_release(state.read_text("/etc/os-release"))
-        supported = ", ".join(
-            f"{name.capitalize()} {'.'.join(map('{:02d}'.format, oldest))}" for name, oldest in SYSTEMS.items()
-        )
-        self.checks.add(
-            "host.system",
-            system_is_supported(release),
-            seen=release.get("PRETTY_NAME", "unknown"),
-            expected=f"{supported}, or newer",
-            todo="install one of these systems, or leave this host out of the studio",
-        )
-        self.checks.add(
-            "host.systemd",
-            os.path.isdir("/run/systemd/system"),
-            seen=f"process 1 is {state.read_text('/proc/1/comm').strip()}",
-            expected="systemd runs the host's services",
-            todo="boot this host with systemd, or leave it out of the studio",
-        )
+        host_rules.judge_system(self.checks, release.get("ID", ""), release.get("VERSION_ID", ""))
+        first = state.read_text("/proc/1/comm").strip()
+        host_rules.judge_service_manager(self.checks, "systemd" if os.path.isdir("/run/systemd/system") else first)
         self.checks.add(
             "host.python",
             sys.version_info >= OLDEST_PYTHON,
@@ -87,13 +67,8 @@ class HostChecks:
             expected="Python 3.9 or newer",
             todo="install a newer Python, and name it in ansible_python_interpreter",
         )
-        self.checks.add(
-            "host.architecture",
-            platform.machine() in ARCHITECTURES or not (self._options["ollama"] or self._options["comfyui"]),
-            seen=platform.machine(),
-            expected=enumerate_words(ARCHITECTURES),
-            todo="take this host out of the groups ollama and comfyui",
-        )
+        services = [name for name in ("ollama", "comfyui") if self._options[name]]
+        host_rules.judge_architecture(self.checks, platform.machine(), services)
 
     def _account(self) -> None:
         conflicts = [
@@ -171,9 +146,7 @@ class HostChecks:
                 )
 
     def _storage(self) -> None:
-        problems = path_rules.find_path_problems(self._options["root"], self._shares)
-        self._add_all("storage.paths", problems, expected="absolute, plain paths beside each other")
-        if problems:
+        if not host_rules.judge_paths(self.checks, self._options["root"], self._shares):
             return
         outcome = run_one(self._check_paths, None, PATH_TIMEOUT_S)
         if outcome.error:
@@ -188,14 +161,6 @@ class HostChecks:
         for check in outcome.value:
             self.checks.add(check.pop("check"), check.pop("ok"), **check)
 
-    def _add_all(self, check: str, problems: Sequence[str], *, expected: str, share: str = "") -> None:
-        """Add one failed check for each problem: its first sentence is what was observed, the rest what to do."""
-        for problem in problems:
-            seen, __, todo = problem.partition(". ")
-            self.checks.add(check, False, share=share, seen=seen, expected=expected, todo=todo or "mend that")
-        if not problems:
-            self.checks.add(check, True, share=share, seen="as expected", expected=expected, todo="")
-
     def _check_paths(self) -> list[dict[str, Any]]:
         """Check the paths of the shares, and return the checks. Runs in a worker process: any access may block."""
         inner = HostChecks(self._options)
@@ -206,7 +171,9 @@ class HostChecks:
                 path = share["path"]
                 problems = client_state.find_mount_point_problems(path, table, path in ours)
                 expected = f"nothing at {path} that a mount would hide"
-                inner._add_all("storage.mount_point", problems, expected=expected, share=share["name"])
+                host_rules.add_problems(
+                    inner.checks, "storage.mount_point", problems, expected=expected, share=share["name"]
+                )
             inner._takeover()
         elif self._options["server"] or not self._nfs:
             inner._directories(table)
@@ -238,49 +205,40 @@ class HostChecks:
         root, gid = self._options["root"], self._accounts[studio.PEOPLE].gid
         paths = [share["path"] for share in self._shares]
         foreign_entries = markers.find_foreign_entries(root, paths, gid)
-        self._add_all("storage.root", foreign_entries, expected=f"{root} is the studio's alone")
-        missing_mounts = [point for point in markers.read_fstab_points() if mountinfo.mount_at(table, point) is None]
-        if self._server and self._options["require_own_file_system"]:
+        host_rules.add_problems(self.checks, "storage.root", foreign_entries, expected=f"{root} is the studio's alone")
+        if self._server:
             inside = [path for path in paths if not own_file_system.has_own(table, root, path)]
-            self.checks.add(
-                "storage.own_file_system",
-                not inside,
-                seen=own_file_system.exposure(self.checks.host, root, inside) if inside else "each share has its own",
-                expected="file systems that hold nothing but shares (noslop_require_own_file_system)",
-                todo=f"{own_file_system.todo(root)} Or set noslop_require_own_file_system to false",
+            required = self._options["require_own_file_system"]
+            host_rules.judge_own_file_systems(
+                self.checks, root, inside, required=required, check="storage.own_file_system"
             )
-        for share in self._shares:
-            self._directory(share, [point for point in missing_mounts if mountinfo.is_below(share["path"], point)])
+        usable = [share["path"] for share in self._shares if self._directory(share, table)]
+        for on_one, free_bytes in state.read_free_space(usable):
+            host_rules.judge_free_space(
+                self.checks, on_one, free_bytes, self._options["min_free_gb"], check="storage.room"
+            )
 
-    def _directory(self, share: Mapping[str, str], missing_mounts: list[str]) -> None:
+    def _directory(self, share: Mapping[str, str], table: list[mountinfo.Mount]) -> bool:
+        """Check the directory of a share and its marker. Returns whether the directory can be used."""
         name, path = share["name"], share["path"]
-        problems = markers.find_directory_problems(path)
-        for point in missing_mounts:
-            sentence = f"{path} lies on {point}, which /etc/fstab names and which is not mounted"
-            problems.append(f"{sentence}. Run `mount {point}`, or take the line out of /etc/fstab")
+        problems = markers.find_directory_problems(path) + markers.find_missing_mounts(path, table)
         expected = f"{path} without a link on the way, on a disk that is mounted"
-        self._add_all("storage.directory", problems, expected=expected, share=name)
-        if problems:
-            return
+        if not host_rules.add_problems(self.checks, "storage.directory", problems, expected=expected, share=name):
+            return False
         marker = os.path.join(path, studio.MARKER)
         if os.path.lexists(marker):
             problem = markers.find_problem(markers.read(marker), self._options["studio_id"], name)
             expected = f"no marker at {path}, or that of share {name} of studio {self._options['studio_id']}"
-            self._add_all("storage.marker", [problem] if problem else [], expected=expected, share=name)
-        free = state.read_free_bytes(path)
-        self.checks.add(
-            "storage.room",
-            free >= self._options["min_free_gb"] * 1e9,
-            share=name,
-            seen=f"{format_gigabytes(free)} free for {path}",
-            expected=f"at least {self._options['min_free_gb']:g} GB (noslop_min_free_gb)",
-            todo=f"make room, set a path on a larger disk for {name}, or lower noslop_min_free_gb",
-        )
+            wrong = [problem] if problem else []
+            host_rules.add_problems(self.checks, "storage.marker", wrong, expected=expected, share=name)
+        return True
 
     def _exports(self) -> None:
         foreign = state.read_foreign_exports()
         problems = exports.find_overlaps([share["path"] for share in self._shares], foreign)
-        self._add_all("storage.exports", problems, expected="no export of others above or below a share")
+        host_rules.add_problems(
+            self.checks, "storage.exports", problems, expected="no export of others above or below a share"
+        )
         self.checks.add(
             "storage.nfs3",
             not (foreign and state.offers_nfs3()),
@@ -293,12 +251,3 @@ class HostChecks:
                 "`systemctl restart nfs-server`"
             ),
         )
-
-
-def system_is_supported(release: Mapping[str, str]) -> bool:
-    """Return whether the roles support a system with this ``os-release``."""
-    oldest = SYSTEMS.get(release.get("ID", ""))
-    version = release.get("VERSION_ID", "")
-    if oldest is None or not version.replace(".", "").isdigit():
-        return False
-    return tuple(int(word) for word in version.split(".")) >= oldest

@@ -8,6 +8,7 @@ import ipaddress
 from collections.abc import Iterable, Mapping, Sequence
 
 from ansible_collections.noslop.studio.plugins.module_utils import studio
+from ansible_collections.noslop.studio.plugins.module_utils.checks import host_rules
 from ansible_collections.noslop.studio.plugins.module_utils.checks.check import Checks, enumerate_words
 from ansible_collections.noslop.studio.plugins.module_utils.checks.storage_checks import Storage, rerun_step
 from ansible_collections.noslop.studio.plugins.module_utils.host import mountinfo
@@ -115,18 +116,8 @@ def judge_file_systems(
 ) -> None:
     """Check which exports lie among other files: forged file handles lead out of those (exports(5))."""
     inside = [share["path"] for share in shares if not own_file_system.has_own(table, storage.root, share["path"])]
-    expected = "each share lies on a file system that holds nothing but shares"
-    if inside and not storage.require_own_file_system:
-        checks.note(
-            "server.file_systems", seen=own_file_system.exposure(checks.host, storage.root, inside), expected=expected
-        )
-        return
-    checks.add(
-        "server.file_systems",
-        not inside,
-        seen=own_file_system.exposure(checks.host, storage.root, inside) if inside else expected,
-        expected=f"{expected} (noslop_require_own_file_system)",
-        todo=own_file_system.todo(storage.root),
+    host_rules.judge_own_file_systems(
+        checks, storage.root, inside, required=storage.require_own_file_system, check="server.file_systems"
     )
 
 

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from ansible_collections.noslop.studio.plugins.module_utils import studio
+from ansible_collections.noslop.studio.plugins.module_utils.checks import host_rules
 from ansible_collections.noslop.studio.plugins.module_utils.checks.check import (
     Checks,
     enumerate_words,
-    format_gigabytes,
     shorten,
 )
 from ansible_collections.noslop.studio.plugins.module_utils.host import mountinfo
@@ -242,14 +242,13 @@ def judge_read_ahead(checks: Checks, storage: Storage, share: Mapping[str, str],
 
 def judge_space(checks: Checks, storage: Storage, share: Mapping[str, str], inspected: Mapping[str, Any]) -> None:
     """Check that the share has enough free space."""
-    free_bytes = inspected["free_bytes"]
-    checks.add(
-        "storage.free",
-        free_bytes >= storage.min_free_gb * 1e9,
+    host_rules.judge_free_space(
+        checks,
+        [share["path"]],
+        inspected["free_bytes"],
+        storage.min_free_gb,
+        check="storage.free",
         share=share["name"],
-        seen=f"{format_gigabytes(free_bytes)} free",
-        expected=f"at least {storage.min_free_gb:g} GB (noslop_min_free_gb)",
-        todo=f"make room below {share['path']}, or lower noslop_min_free_gb",
     )
 
 

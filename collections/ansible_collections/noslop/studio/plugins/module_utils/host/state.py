@@ -178,9 +178,21 @@ def kernel_listens(port: int) -> bool:
 
 def read_free_bytes(path: str) -> int:
     """Return the space that ordinary accounts may still use where ``path`` is, or will be."""
-    nearest = next(directory for directory in [path, *mountinfo.parents(path)] if os.path.isdir(directory))
-    space = os.statvfs(nearest)
+    space = os.statvfs(_find_existing(path))
     return space.f_bavail * space.f_frsize
+
+
+def read_free_space(paths: Iterable[str]) -> list[tuple[list[str], int]]:
+    """Return, for each file system, those of ``paths`` that are or will be on it, and its free bytes."""
+    by_device: dict[int, list[str]] = {}
+    for path in paths:
+        by_device.setdefault(os.stat(_find_existing(path)).st_dev, []).append(path)
+    return [(on_one, read_free_bytes(on_one[0])) for on_one in by_device.values()]
+
+
+def _find_existing(path: str) -> str:
+    """Return ``path``, or the nearest directory above it that exists."""
+    return next(directory for directory in [path, *mountinfo.parents(path)] if os.path.isdir(directory))
 
 
 def read_identity() -> dict[str, object]:

@@ -11,7 +11,13 @@ import stat
 import uuid
 from collections.abc import Sequence
 
-from ansible_collections.noslop.studio.plugins.module_utils.host.mountinfo import is_below, parents, unescape_octal
+from ansible_collections.noslop.studio.plugins.module_utils.host.mountinfo import (
+    Mount,
+    is_below,
+    mount_at,
+    parents,
+    unescape_octal,
+)
 
 #: Larger than any marker; the rest of a larger file is not read.
 LIMIT_BYTES = 4096
@@ -96,6 +102,16 @@ def find_directory_problems(path: str) -> list[str]:
         if os.path.lexists(part) and not os.path.isdir(part):
             return [f"{path}: {part} is there and is not a directory. Move it away, or choose another path."]
     return []
+
+
+def find_missing_mounts(path: str, mounts: list[Mount]) -> list[str]:
+    """Return a sentence for each mount point above ``path`` in /etc/fstab that is not mounted: it would hide files."""
+    return [
+        f"{path} lies on {point}, which /etc/fstab names and which is not mounted. "
+        f"Run `mount {point}`, or remove the line from /etc/fstab."
+        for point in read_fstab_points()
+        if is_below(path, point) and mount_at(mounts, point) is None
+    ]
 
 
 def find_foreign_entries(root: str, paths: Sequence[str], gid: int) -> list[str]:

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -32,6 +33,8 @@ class Plan:
     services: Mapping[str, Sequence[str]] = field(default_factory=dict)
     addresses: Mapping[str, str] = field(default_factory=dict)
     paths: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    own_addresses: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """The addresses that a host's interfaces have, for hosts that are addressed as Ansible connects to them."""
 
 
 def judge_plan(checks: Checks, plan: Plan) -> None:
@@ -53,15 +56,7 @@ def judge_plan(checks: Checks, plan: Plan) -> None:
         return
     _judge_server(checks, plan)
     _judge_members(checks, plan)
-    _judge_uniqueness(checks, "studio.addresses", "the address", plan.addresses, "set noslop_address for each of them")
-    missing = [host for host in plan.hosts if not studio.as_ip(plan.addresses.get(host, ""))]
-    checks.add(
-        "studio.address_known",
-        not missing or len(plan.hosts) == 1,
-        seen=f"no address is known for {enumerate_words(missing)}" if missing else "every host has an address",
-        expected="an IP address for each host, in noslop_address or ansible_host",
-        todo=f"set noslop_address for {enumerate_words(missing)}",
-    )
+    _judge_addresses(checks, plan)
     path_sets = {tuple(paths) for paths in plan.paths.values()}
     checks.add(
         "studio.paths",
@@ -116,12 +111,77 @@ def _judge_members(checks: Checks, plan: Plan) -> None:
     for service, hosts in plan.services.items():
         if not hosts:
             checks.note("studio.services", seen=f"no host runs {service}", expected=f"at least one host in {service}")
+    backends = plan.services.get("backend", ())
+    if len(backends) > 1:
+        checks.add(
+            "studio.backend",
+            False,
+            seen=f"the backend is to run on {enumerate_words(backends)}",
+            expected="one backend, which owns the database",
+            todo="leave it on one of them",
+            host=backends[-1],
+        )
+
+
+def _judge_addresses(checks: Checks, plan: Plan) -> None:
+    """Check the addresses of several hosts: exports and firewall rules are written with them."""
+    if len(plan.hosts) < 2:
+        return
+    todo = "set noslop_address for each of them; for a new studio, name each host by an address of its own"
+    _judge_uniqueness(checks, "studio.addresses", "the address", plan.addresses, todo)
+    parsed = {host: _parse_address(plan.addresses.get(host, "")) for host in plan.hosts}
+    for host, address in parsed.items():
+        if address is None:
+            check, observed = "studio.address_known", "no IP address is known"
+        elif address.is_loopback:
+            check, observed = "studio.address_reachable", f"other hosts cannot reach {address}"
+        elif address.is_link_local:
+            check, observed = "studio.address_reachable", f"{address} is valid on one link only"
+        else:
+            own = plan.own_addresses.get(host, ())
+            if own and str(address) not in own:
+                checks.note(
+                    "studio.address_translated",
+                    seen=f"{address} is none of the host's own addresses ({enumerate_words(own)}): something "
+                    "translates in between; if the other hosts reach it at another address, set noslop_address for it",
+                    expected="one of the host's own addresses",
+                    host=host,
+                )
+            continue
+        checks.add(
+            check,
+            False,
+            seen=observed,
+            expected="an IP address that the other hosts reach: exports and firewall rules are written with it",
+            todo=f"set noslop_address for {host}; for a new studio, name it by its address",
+            host=host,
+        )
+    versions = {number: [host for host, one in parsed.items() if one and one.version == number] for number in (6, 4)}
+    if all(versions.values()):
+        checks.add(
+            "studio.address_families",
+            False,
+            seen="; ".join(f"{enumerate_words(hosts)} by IPv{number}" for number, hosts in versions.items()),
+            expected="one version of IP, since hosts of two could not connect to each other",
+            todo=f"set noslop_address for {enumerate_words(versions[6])} to an IPv4 address",
+            host=min(versions[6]),
+        )
+
+
+def _parse_address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    try:
+        return ipaddress.ip_address(text.partition("%")[0])
+    except ValueError:
+        return None
 
 
 def judge_identities(checks: Checks, identities: Mapping[str, Mapping[str, Any]]) -> None:
     """Check that hosts can be distinguished; clones of one disk image cannot."""
     machine_ids = {host: str(own["machine_id"]) for host, own in identities.items()}
-    todo = "on all but one of them run `rm /etc/machine-id && systemd-machine-id-setup`, and reboot"
+    todo = (
+        "name one of them only, if they are one machine; if not, give all but one an id of its own: as root there, "
+        "`rm /etc/machine-id /var/lib/dbus/machine-id; systemd-machine-id-setup; reboot`"
+    )
     _judge_uniqueness(checks, "studio.machine_ids", "the machine id", machine_ids, todo)
     hostnames = {host: str(own["hostname"]) for host, own in identities.items()}
     todo = (
@@ -142,6 +202,7 @@ def _judge_uniqueness(checks: Checks, check: str, what: str, values: Mapping[str
         or "all different",
         expected=f"each host has {what} for itself",
         todo=todo,
+        host=max((hosts[-1] for hosts in shared.values()), default=""),
     )
 
 

@@ -1,0 +1,134 @@
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Judge what a host must be, by facts of it. Pure.
+
+Preflight judges what it reads on the host, the driver's plan what Ansible gathered there: by these rules, so that both
+have one severity and one text. Rules of the studio as a whole are in ``plugin_utils.validation``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from ansible_collections.noslop.studio.plugins.module_utils.checks.check import (
+    Checks,
+    enumerate_words,
+    format_gigabytes,
+)
+from ansible_collections.noslop.studio.plugins.module_utils.share import own_file_system, path_rules
+
+#: Oldest supported version of each distribution, by the ``ID`` of os-release(5).
+SYSTEMS = {"debian": (12,), "ubuntu": (22, 4)}
+#: Architectures of Ollama's releases and PyTorch's wheels, as the kernel names them.
+ARCHITECTURES = ("x86_64", "aarch64")
+
+
+def judge_system(checks: Checks, name: str, version: str) -> bool:
+    """Check the distribution. One without a version in numbers, such as Debian's testing, is not supported.
+
+    Args:
+        checks: where the result goes.
+        name: the distribution, in any case: ``ID`` of os-release(5), or Ansible's name.
+        version: its version, such as ``12``, ``12.5`` or ``22.04``.
+    """
+    numbers = version.split(".") if version.replace(".", "").isdigit() else []
+    oldest = SYSTEMS.get(name.lower())
+    supported = ", ".join(
+        f"{system.capitalize()} {'.'.join(map('{:02d}'.format, least))}" for system, least in SYSTEMS.items()
+    )
+    return checks.add(
+        "host.system",
+        oldest is not None and bool(numbers) and tuple(map(int, filter(None, numbers))) >= oldest,
+        seen=f"{name.capitalize()} {version if numbers else 'without a version number'}" if name else "unknown",
+        expected=f"{supported}, or newer",
+        todo="install one of these systems, or leave this host out of the studio",
+    )
+
+
+def judge_service_manager(checks: Checks, name: str) -> bool:
+    """Check that systemd is the first process: services and mounts of a studio are its units."""
+    return checks.add(
+        "host.systemd",
+        name == "systemd",
+        seen=f"process 1 is {name}",
+        expected="systemd runs the host's services",
+        todo="boot this host with systemd, or leave it out of the studio",
+    )
+
+
+def judge_architecture(checks: Checks, machine: str, services: Sequence[str]) -> None:
+    """Check that there are Ollama and PyTorch for a host that runs ``services``; for another host it is a note."""
+    expected = f"{enumerate_words(ARCHITECTURES)}, for which there are Ollama and PyTorch"
+    if machine not in ARCHITECTURES and not services:
+        observed = f"{machine}, on which neither Ollama nor ComfyUI can run; the host can store and share files"
+        checks.note("host.architecture", seen=observed, expected=expected)
+        return
+    checks.add(
+        "host.architecture",
+        machine in ARCHITECTURES,
+        seen=machine,
+        expected=expected,
+        todo=f"remove this host from {enumerate_words(services)}",
+    )
+
+
+def judge_paths(checks: Checks, root: str, shares: Sequence[Mapping[str, str]]) -> bool:
+    """Check the storage root and the paths of the shares. Returns whether all of them can be shared."""
+    problems = path_rules.find_path_problems(root, shares)
+    return add_problems(checks, "storage.paths", problems, expected="absolute, plain paths beside each other")
+
+
+def is_enough_space(free_bytes: float, min_free_gb: float) -> bool:
+    """Return whether a file system has the minimum of free space; the minimum is in decimal gigabytes."""
+    return free_bytes >= min_free_gb * 1e9
+
+
+def judge_free_space(
+    checks: Checks, paths: Sequence[str], free_bytes: float, min_free_gb: float, *, check: str, share: str = ""
+) -> bool:
+    """Check the free space of the file system on which ``paths`` lie; the minimum is in decimal gigabytes."""
+    return checks.add(
+        check,
+        is_enough_space(free_bytes, min_free_gb),
+        share=share,
+        seen=f"the file system of {enumerate_words(paths)} has {format_gigabytes(free_bytes)} free",
+        expected=f"at least {min_free_gb:g} GB (noslop_min_free_gb)",
+        todo="make room there, choose a path on a larger disk, or lower noslop_min_free_gb",
+    )
+
+
+def judge_own_file_systems(checks: Checks, root: str, inside: Sequence[str], *, required: bool, check: str) -> None:
+    """Check that exports lie on file systems of their own: forged file handles lead out of others (exports(5)).
+
+    Args:
+        checks: where the result goes.
+        root: the storage root.
+        inside: paths of the shares that lie among other files.
+        required: whether that is a failure (``noslop_require_own_file_system``), and no note.
+        check: name of the check.
+    """
+    expected = "each share lies on a file system that holds nothing but shares"
+    observed = own_file_system.exposure(checks.host, root, inside) if inside else expected
+    if inside and not required:
+        checks.note(check, seen=observed, expected=expected)
+        return
+    checks.add(
+        check,
+        not inside,
+        seen=observed,
+        expected=f"{expected} (noslop_require_own_file_system)",
+        todo=f"{own_file_system.todo(root)} Or set noslop_require_own_file_system to false",
+    )
+
+
+def add_problems(checks: Checks, check: str, problems: Sequence[str], *, expected: str, share: str = "") -> bool:
+    """Add one failed check for each problem: its first sentence is what was observed, the rest what to do.
+
+    Returns whether there is none.
+    """
+    for problem in problems:
+        observed, _, todo = problem.partition(". ")
+        checks.add(check, False, share=share, seen=observed, expected=expected, todo=todo or "mend that")
+    if not problems:
+        checks.add(check, True, share=share, seen="as expected", expected=expected, todo="")
+    return not problems
