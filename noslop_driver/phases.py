@@ -10,6 +10,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from ansible_collections.noslop.studio.plugins.plugin_utils import reports
+
 from noslop_driver.ansible.events import Event, Failure, Outcome, Status
 from noslop_driver.ansible.runner import run_playbook
 from noslop_driver.errors import ExitCode
@@ -136,7 +138,7 @@ class PhaseRunner:
                 self.record.write_event(phase.name, event)
             if event.kind == "failed" and checks:
                 repeated.add((event.host, event.task))
-            if isinstance(report := event.result.get("report"), dict) and isinstance(report.get("checks"), list):
+            if report := reports.read_report(event.result):
                 checks.update(report)
             if event.kind == "ok" and event.host and isinstance(kept := event.result.get("kept"), list):
                 result.add_kept(event.host, kept)

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from ansible_collections.noslop.studio.plugins.plugin_utils import reports
+
 _TASK_ENDS = {"runner_on_ok": "ok", "runner_on_failed": "failed", "runner_on_skipped": "skipped"}
 _KINDS = {
     **_TASK_ENDS,
@@ -28,7 +30,7 @@ _KINDS = {
     "deprecated": "warning",
     "error": "error",
 }
-RECORDED = ("attempts", "changed", "kept", "rc", "report", "skip_reason", "unreachable")
+RECORDED = ("attempts", "changed", "kept", "rc", reports.KEY, "skip_reason", "unreachable")
 """Keys of a task's result that a record keeps. Output of programs, their arguments and diffs may contain secrets."""
 RECORDED_OF_FAILURES = ("msg", "module_stderr", "reason", "stderr")
 """Keys that a record keeps in addition for a failed task."""

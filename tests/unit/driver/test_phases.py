@@ -52,6 +52,10 @@ def return_result(name: str, **result: object) -> dict[str, object]:
     return {"name": name, "return_result": {"result": result}}
 
 
+def return_report(report: dict[str, object]) -> dict[str, object]:
+    return return_result("report | Report checks", noslop_report=report)
+
+
 def fail(message: str = "no room") -> dict[str, object]:
     return {"name": "check | Fail", "ansible.builtin.fail": {"msg": message}}
 
@@ -98,15 +102,18 @@ def deployment(tmp_path: Path) -> FakeDeployment:
 
 def test_phases_run_in_order_and_leave_a_record(deployment: FakeDeployment, tmp_path: Path) -> None:
     environment = base64.b64encode(b"NOSLOP_STUDIO_ID=abc\n").decode()
-    report = {"ok": True, "checks": [{**CHECK, "host": "one"}, {**CHECK, "host": "two"}]}
+    report = {"version": 1, "ok": True, "checks": [{**CHECK, "host": "one"}, {**CHECK, "host": "two"}]}
     result = deployment.run(
         [
-            deployment.phase(PREFLIGHT, return_result("check | Report checks", report={"ok": True, "checks": [CHECK]})),
+            deployment.phase(
+                PREFLIGHT,
+                return_report({"version": 1, "ok": True, "checks": [CHECK]}),
+            ),
             deployment.phase(STORAGE, touch(tmp_path / "made")),
             deployment.phase(
                 CONFIGURE, return_result("read | Read the environment file", source=NODE_ENV, content=environment)
             ),
-            deployment.phase(VERIFY, {**return_result("report | Report checks", report=report), "run_once": True}),
+            deployment.phase(VERIFY, {**return_report(report), "run_once": True}),
         ]
     )
     assert (result.code, result.message) == (ExitCode.OK, "")
@@ -181,12 +188,12 @@ def test_failed_checks_replace_the_failure_of_the_task_that_reports_them(
     deployment: FakeDeployment, capsys: pytest.CaptureFixture[str]
 ) -> None:
     bad = {**CHECK, "host": "two", "ok": False, "seen": "a directory", "todo": "mount it"}
-    report = {"ok": False, "checks": [CHECK, bad]}
+    report = {"version": 1, "ok": False, "checks": [CHECK, bad]}
     result = deployment.run(
         [
             deployment.phase(
                 VERIFY,
-                {**return_result("report | Report checks", report=report), "run_once": True},
+                {**return_report(report), "run_once": True},
                 {**fail("1 of 2 checks failed"), "run_once": True},
             )
         ]
@@ -201,16 +208,16 @@ def test_failed_checks_replace_the_failure_of_the_task_that_reports_them(
 
 
 def test_failed_task_besides_failed_checks_is_reported(deployment: FakeDeployment) -> None:
-    report = {"ok": False, "checks": [{**CHECK, "ok": False, "todo": "x"}]}
+    report = {"version": 1, "ok": False, "checks": [{**CHECK, "ok": False, "todo": "x"}]}
     broken = {**fail("broken"), "name": "verify | Fail", "when": "inventory_hostname == 'two'"}
-    result = deployment.run([deployment.phase(VERIFY, broken, return_result("report | Report checks", report=report))])
+    result = deployment.run([deployment.phase(VERIFY, broken, return_report(report))])
     assert "two (verify | Fail)" in result.message
 
 
 def test_check_mode_changes_nothing_and_ignores_checks(deployment: FakeDeployment, tmp_path: Path) -> None:
-    bare = {"ok": False, "checks": [{**CHECK, "ok": False, "todo": "deploy"}]}
+    bare = {"version": 1, "ok": False, "checks": [{**CHECK, "ok": False, "todo": "deploy"}]}
     result = deployment.run(
-        [deployment.phase(STORAGE, touch(tmp_path / "made"), return_result("verify | Report checks", report=bare))],
+        [deployment.phase(STORAGE, touch(tmp_path / "made"), return_report(bare))],
         check=True,
     )
     assert result.code is ExitCode.OK

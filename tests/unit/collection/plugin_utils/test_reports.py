@@ -8,6 +8,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -103,15 +104,25 @@ def test_foreign_text_becomes_one_short_line() -> None:
     assert len(shorten("x" * 1000)) == 200
 
 
-def play(tmp_path: Path, hosts: dict[str, Any], *arguments: str) -> tuple[int, str, dict[str, Any]]:
+VERIFICATION = {"stage": "verification"}
+
+
+def play(
+    tmp_path: Path, hosts: dict[str, Any], *arguments: str, options: dict[str, Any] | None = None
+) -> tuple[int, str, dict[str, Any]]:
     """Run the action on the controller, with results as hosts would register them."""
     inventory, playbook, report = tmp_path / "hosts.yml", tmp_path / "play.yml", tmp_path / "out" / "report.json"
     (tmp_path / "ansible.cfg").touch()
     inventory.write_text(yaml.safe_dump({"all": {"hosts": hosts}}))
-    action = {"hosts": list(hosts), "studio_id": "atelier", "path": str(report)}
+    action = {"hosts": list(hosts), "studio_id": "atelier", "path": str(report), **(options or VERIFICATION)}
     tasks = [
-        {"noslop.studio.verification_report": action, "register": "verification"},
-        {"ansible.builtin.assert": {"that": "verification.report.ok", "fail_msg": "{{ verification.headline }}"}},
+        {"noslop.studio.check_report": action, "register": "result"},
+        {
+            "ansible.builtin.assert": {
+                "that": "result.noslop_report.ok",
+                "fail_msg": "{{ result.headline }}",
+            }
+        },
     ]
     playbook.write_text(yaml.safe_dump([{"hosts": "localhost", "gather_facts": False, "tasks": tasks}]))
     environment = {**os.environ, "ANSIBLE_COLLECTIONS_PATH": str(REPOSITORY / "collections"), "ANSIBLE_NOCOLOR": "1"}
@@ -167,3 +178,42 @@ def test_check_mode_reports_a_host_without_deployment_in_one_line(tmp_path: Path
 
     assert [(one["check"], one["seen"]) for one in report["checks"]] == [("host.deployed", "not deployed yet")]
     assert "not deployed yet" in output
+
+
+def test_preflight_report_has_the_checks_of_the_studio_and_of_its_hosts(tmp_path: Path) -> None:
+    now = time.time()
+    hosts: dict[str, Any] = {
+        name: {
+            "ansible_host": address,
+            "studio_preflight_result": {
+                "checks": [check(name, "host.system")],
+                "paths": ["/mnt/noslop/projects"],
+                "unknown_users": [],
+                "identity": {"machine_id": "1", "hostname": name, "addresses": [address], "epoch": now},
+            },
+        }
+        for name, address in (("server", "10.0.0.1"), ("worker1", "10.0.0.2"))
+    }
+    hosts["worker2"] = {"ansible_host": "10.0.0.3"}
+    options = {"stage": "preflight", "servers": ["server"], "clients": ["worker1", "worker2"], "asked": now}
+
+    code, output, report = play(tmp_path, hosts, options=options)
+
+    assert code == 2
+    assert [one["check"] for one in report["checks"] if not one["ok"]] == ["studio.machine_ids", "host.answered"]
+    assert "worker1: studio.machine_ids" in output
+    assert {"studio.id", "studio.server", "studio.variables"} <= {one["check"] for one in report["checks"]}
+
+
+@pytest.mark.parametrize(
+    ("result", "handed_over"),
+    [
+        ({reports.KEY: {"version": reports.VERSION, "checks": []}}, True),
+        ({reports.KEY: {"version": reports.VERSION + 1, "checks": []}}, False),
+        ({reports.KEY: "text"}, False),
+        ({"report": {"version": reports.VERSION, "checks": []}}, False),
+        ({}, False),
+    ],
+)
+def test_report_is_read_from_its_declared_key_only(result: dict[str, Any], handed_over: bool) -> None:
+    assert (reports.read_report(result) is not None) == handed_over

@@ -78,13 +78,13 @@ def test_facts_are_printed_without_control_characters(terminal: Terminal, capsys
     words = {
         "ansible_hostname": f"hostname-{CONTROLS}",
         "ansible_distribution": "Debian",
-        "ansible_distribution_version": f"12 {CONTROLS}[link=http://x]",
+        "ansible_distribution_version": "12",
         "ansible_architecture": f"x86_64{CONTROLS[2:6]}",
         "ansible_service_mgr": "systemd",
     }
     gpu = {
         "vendor": "nvidia",
-        "name": f"GPU-{CONTROLS}\nX",
+        "name": f"GPU-{CONTROLS}[link=http://x]\nX",
         "driver": CONTROLS,
         "usable": False,
         "why": f"why-{CONTROLS}",
@@ -103,7 +103,7 @@ def test_facts_are_printed_without_control_characters(terminal: Terminal, capsys
     )
     output = capsys.readouterr().out
     assert find_control_characters(output) == []
-    for word in ("12 before[link=http://x]", "GPU-before X", "why-before", "hostname-before"):
+    for word in ("GPU-before[link=http://x] X", "why-before", "hostname-before"):
         assert word in output
 
 

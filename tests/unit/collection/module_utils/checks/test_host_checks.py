@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.noslop.studio.plugins.action import preflight_report
 from ansible_collections.noslop.studio.plugins.module_utils import studio
 from ansible_collections.noslop.studio.plugins.module_utils.checks import host_checks, host_rules
 from ansible_collections.noslop.studio.plugins.module_utils.checks.check import Check, Checks, is_note
 from ansible_collections.noslop.studio.plugins.module_utils.host import state
 from ansible_collections.noslop.studio.plugins.plugin_utils.validation import studio_rules
+from ansible_collections.noslop.studio.plugins.plugin_utils.validation.declared_variables import list_declared_variables
 from ansible_collections.noslop.studio.plugins.plugin_utils.validation.misspelled_variables import find_misspelled
 from hypothesis import assume, given
 from hypothesis import strategies as st
@@ -142,7 +142,7 @@ def test_too_large_allowed_networks_are_refused(checks: Checks) -> None:
 
 
 def test_misspelled_variables_are_named(checks: Checks) -> None:
-    declared, prefixes = preflight_report.declared_variables()
+    declared, prefixes = list_declared_variables()
     names = ["noslop_user", "studio_verify_scop", "noslop_studio_id", "noslop_party", "ansible_host", "ollama_verion"]
 
     studio_rules.judge_variables(checks, names, {*declared, "ollama_version"}, {*prefixes, "ollama_"})
@@ -158,7 +158,7 @@ def test_misspelled_variables_are_named(checks: Checks) -> None:
 
 
 def test_every_variable_of_the_collection_is_declared() -> None:
-    declared, prefixes = preflight_report.declared_variables()
+    declared, prefixes = list_declared_variables()
 
     assert {"noslop_uid", "studio_preflight_root", "studio_verify_scope"} <= declared
     assert {"noslop_", "studio_verify_", "studio_preflight_"} <= prefixes

@@ -1,7 +1,7 @@
 #!/usr/bin/python
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Check on one host that its part of the studio works."""
+"""Check one host of a studio: before it is deployed, and that it works."""
 
 from __future__ import annotations
 
@@ -9,11 +9,13 @@ DOCUMENTATION = r"""
 module: studio_check
 author: The NoSlop authors (@noslop)
 version_added: 0.1.0
-short_description: Check on one host that its part of a studio works
+short_description: Check one host of a studio, before it is deployed or that it works
 description:
-  - Runs every check of one host in one call. The check across hosts needs three calls - each host writes a nonce into
-    each share (C(write)), each host reads the nonces of all others and makes the other checks (C(read)), and each host
-    removes its files (C(cleanup)).
+  - Runs every check of one host in one call. With C(preflight) it checks the system, the accounts, addresses, ports,
+    mount points, disks and exports of a host before a studio is deployed to it, changes nothing, and needs no package.
+  - The check across hosts that a studio works needs three calls - each host writes a nonce into each share (C(write)),
+    each host reads the nonces of all others and makes the other checks (C(read)), and each host removes its files
+    (C(cleanup)).
   - Shares are accessed by worker processes that run as the owner of the share and are killed when they do not answer
     in time. A check that fails does not fail the module - the results are data.
   - In check mode nothing is written, and the check across hosts is skipped.
@@ -28,16 +30,17 @@ options:
   phase:
     description: Phase to run.
     type: str
-    choices: [write, read, cleanup]
+    choices: [preflight, write, read, cleanup]
     required: true
   host:
     description: Name of this host in the inventory.
     type: str
     required: true
   address:
-    description: Address of this host in the studio.
+    description: >-
+      Address of this host in the studio. When it is empty, C(preflight) checks none, and the other phases use loopback.
     type: str
-    default: 127.0.0.1
+    default: ""
   scope:
     description: Parts of the studio to check.
     type: list
@@ -62,6 +65,10 @@ options:
     description: Whether this host is the storage server.
     type: bool
     default: false
+  client:
+    description: Whether this host mounts the shares. Used by C(preflight).
+    type: bool
+    default: false
   server_address:
     description: Address of the storage server.
     type: str
@@ -81,9 +88,9 @@ options:
     elements: str
     default: []
   studio_id:
-    description: Identity of the studio, which each share's marker names.
+    description: Identity of the studio, which each share's marker names. Only C(preflight) works without it.
     type: str
-    required: true
+    default: ""
   accounts:
     description: The accounts, as the lookup P(noslop.studio.studio#lookup) returns them.
     type: list
@@ -93,6 +100,11 @@ options:
     description: Whether a share on a file system with other files is a failure.
     type: bool
     default: false
+  users:
+    description: Accounts of people who may write to the shares. Used by C(preflight).
+    type: list
+    elements: str
+    default: []
   min_free_gb:
     description: Free space that each share should have, in decimal gigabytes.
     type: float
@@ -159,6 +171,25 @@ options:
     description: The systemd unit of the backend.
     type: str
     default: noslop-backend.service
+  ollama_units:
+    description: Units that may listen on that port in C(preflight), NoSlop's own and one that is replaced.
+    type: list
+    elements: str
+    default: [noslop-ollama.service, ollama.service]
+  comfyui_units:
+    description: Units that may listen on that port in C(preflight).
+    type: list
+    elements: str
+    default: [noslop-comfyui.service]
+  backend_units:
+    description: Units that may listen on that port in C(preflight).
+    type: list
+    elements: str
+    default: [noslop-backend.service]
+  comfyui_existing_dir:
+    description: Directory of a ComfyUI that is adopted; its processes may use the port in C(preflight) too.
+    type: str
+    default: ""
   peers:
     description: Result RV(written) of C(write) on each host, by host name. Needed by C(read).
     type: dict
@@ -175,6 +206,15 @@ options:
 """
 
 EXAMPLES = r"""
+- name: Check the host before the deployment
+  noslop.studio.studio_check:
+    phase: preflight
+    host: "{{ inventory_hostname }}"
+    client: true
+    shares: "{{ lookup('noslop.studio.studio', 'shares') }}"
+    accounts: "{{ lookup('noslop.studio.studio', 'accounts') }}"
+    server_address: 10.77.42.11
+
 - name: Write a nonce into each share
   noslop.studio.studio_check:
     phase: write
@@ -195,7 +235,21 @@ checks:
   description: One dictionary a check, with C(host), C(check), C(share), C(ok), C(seen), C(expected) and C(todo).
   type: list
   elements: dict
-  returned: when O(phase=read)
+  returned: when O(phase=read) or O(phase=preflight)
+identity:
+  description: Identity of this host - C(machine_id), C(hostname), C(addresses) and C(epoch), its time.
+  type: dict
+  returned: when O(phase=preflight)
+paths:
+  description: Paths of the shares by this host's variables.
+  type: list
+  elements: str
+  returned: when O(phase=preflight)
+unknown_users:
+  description: Those of O(users) that do not exist on the host.
+  type: list
+  elements: str
+  returned: when O(phase=preflight)
 deployed:
   description: Whether any part of a studio is deployed on this host.
   type: bool
@@ -210,6 +264,8 @@ removed:
 import os
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.noslop.studio.plugins.module_utils import studio
+from ansible_collections.noslop.studio.plugins.module_utils.checks.host_checks import HostChecks
 from ansible_collections.noslop.studio.plugins.module_utils.checks.verification import Verification
 
 
@@ -217,9 +273,9 @@ def main() -> None:
     """Run one phase, and return its results."""
     module = AnsibleModule(
         argument_spec={
-            "phase": {"type": "str", "choices": ["write", "read", "cleanup"], "required": True},
+            "phase": {"type": "str", "choices": ["preflight", "write", "read", "cleanup"], "required": True},
             "host": {"type": "str", "required": True},
-            "address": {"type": "str", "default": "127.0.0.1"},
+            "address": {"type": "str", "default": ""},
             "scope": {
                 "type": "list",
                 "elements": "str",
@@ -227,43 +283,58 @@ def main() -> None:
                 "default": ["storage", "services"],
             },
             "shares": {"type": "list", "elements": "dict", "required": True},
-            "root": {"type": "path", "default": "/mnt/noslop"},
-            "provider": {"type": "str", "choices": ["nfs", "local", "existing"], "default": "nfs"},
+            "root": {"type": "path", "default": studio.STORAGE_ROOT},
+            "provider": {"type": "str", "choices": list(studio.PROVIDERS), "default": "nfs"},
             "server": {"type": "bool", "default": False},
+            "client": {"type": "bool", "default": False},
             "server_address": {"type": "str", "default": ""},
             "server_threads": {"type": "int", "default": 8},
             "clients": {"type": "list", "elements": "str", "default": []},
             "members": {"type": "list", "elements": "str", "default": []},
-            "studio_id": {"type": "str", "required": True},
+            "studio_id": {"type": "str", "default": ""},
             "accounts": {"type": "list", "elements": "dict", "required": True},
             "require_own_file_system": {"type": "bool", "default": False},
+            "users": {"type": "list", "elements": "str", "default": []},
             "min_free_gb": {"type": "float", "default": 50},
-            "read_ahead_kb": {"type": "int", "default": 15360},
+            "read_ahead_kb": {"type": "int", "default": studio.READ_AHEAD_KB},
             "mount_options": {"type": "str", "default": ""},
             "models_options": {"type": "str", "default": ""},
             "quiet_units": {"type": "list", "elements": "str", "default": []},
             "firewall_enabled": {"type": "bool", "default": True},
             "allowed_networks": {"type": "list", "elements": "str", "default": []},
             "ollama": {"type": "bool", "default": False},
-            "ollama_port": {"type": "int", "default": 11434},
-            "ollama_unit": {"type": "str", "default": "noslop-ollama.service"},
+            "ollama_port": {"type": "int", "default": studio.SERVICES["ollama"].port},
+            "ollama_unit": {"type": "str", "default": studio.SERVICES["ollama"].unit},
             "comfyui": {"type": "bool", "default": False},
-            "comfyui_port": {"type": "int", "default": 8188},
-            "comfyui_unit": {"type": "str", "default": "noslop-comfyui.service"},
+            "comfyui_port": {"type": "int", "default": studio.SERVICES["comfyui"].port},
+            "comfyui_unit": {"type": "str", "default": studio.SERVICES["comfyui"].unit},
             "backend": {"type": "bool", "default": False},
-            "backend_port": {"type": "int", "default": 8765},
-            "backend_unit": {"type": "str", "default": "noslop-backend.service"},
+            "backend_port": {"type": "int", "default": studio.SERVICES["backend"].port},
+            "backend_unit": {"type": "str", "default": studio.SERVICES["backend"].unit},
+            "ollama_units": {
+                "type": "list",
+                "elements": "str",
+                "default": [studio.SERVICES["ollama"].unit, "ollama.service"],
+            },
+            "comfyui_units": {"type": "list", "elements": "str", "default": [studio.SERVICES["comfyui"].unit]},
+            "backend_units": {"type": "list", "elements": "str", "default": [studio.SERVICES["backend"].unit]},
+            "comfyui_existing_dir": {"type": "str", "default": ""},
             "peers": {"type": "dict", "default": {}},
             "run_id": {"type": "str", "default": ""},
             "timeout": {"type": "float", "default": 120},
         },
+        required_if=[("phase", phase, ["studio_id"]) for phase in ("write", "read", "cleanup")],
         supports_check_mode=True,
     )
     if os.geteuid() != 0:
         module.fail_json(msg="the checks run as several accounts and read other processes: run this with become")
-    verification = Verification(module.params, writes=not module.check_mode)
+    params = module.params
+    if params["phase"] == "preflight":
+        module.exit_json(changed=False, **HostChecks(params).run())
+    options = {**params, "address": params["address"] or "127.0.0.1"}
+    verification = Verification(options, writes=not module.check_mode)
     phases = {"write": verification.write, "read": verification.read, "cleanup": verification.cleanup}
-    module.exit_json(changed=False, **phases[module.params["phase"]]())
+    module.exit_json(changed=False, **phases[params["phase"]]())
 
 
 if __name__ == "__main__":

@@ -1,6 +1,9 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Merge the checks of all hosts into one report, and format it as text. Pure."""
+"""Merge the checks of all hosts into one report, hand it to the driver, and format it as text. Pure.
+
+A task hands a report over in its result, under :data:`KEY`, and with a version: the driver reads nothing else of it.
+"""
 
 from __future__ import annotations
 
@@ -15,8 +18,30 @@ from ansible_collections.noslop.studio.plugins.module_utils.checks.check import 
     shorten,
 )
 
+#: The key of a task's result that contains a report.
+KEY = "noslop_report"
+#: The version of a report's content. It is raised when a key is removed or means something else.
+VERSION = 1
+
 _UNREACHABLE_TODO = "switch {host} on, see whether `ssh` reaches it, and run this again"
 _BROKEN_TODO = "look at the run's output about {host} further up, mend that, and run this again"
+
+
+def make_report(studio_id: str, checks: Sequence[Check], finished: str) -> dict[str, Any]:
+    """Return the report of ``checks``, which ended at ``finished`` (ISO 8601)."""
+    return {
+        "version": VERSION,
+        "ok": not select_failed(checks),
+        "studio_id": studio_id,
+        "finished": finished,
+        "checks": list(checks),
+    }
+
+
+def read_report(result: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return the report in the result of a task; ``None`` where there is none of this version."""
+    report = result.get(KEY)
+    return dict(report) if isinstance(report, Mapping) and report.get("version") == VERSION else None
 
 
 def gather(hosts: Iterable[str], results: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[Check]:

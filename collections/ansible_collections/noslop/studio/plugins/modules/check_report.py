@@ -5,17 +5,18 @@
 from __future__ import annotations
 
 DOCUMENTATION = r"""
-module: preflight_report
+module: check_report
 author: The NoSlop authors (@noslop)
 version_added: 0.1.0
-short_description: Report the problems that prevent the deployment of a studio
+short_description: Make one report of the checks of all hosts of a studio
 description:
-  - Collects on the controller the results of M(noslop.studio.host_check) of each host, adds checks of the studio as a
-    whole, prints the notes, and returns a report. Runs nothing on a host.
-  - The task itself does not fail when a check failed; the caller decides.
+  - Collects on the controller the results of M(noslop.studio.studio_check) of each host, prints what a user should
+    read, and returns a report. Runs nothing on a host.
+  - Before a deployment it also checks the studio as a whole.
+  - A host without a result is a failed check. The task itself does not fail when a check failed; the caller decides.
 attributes:
   check_mode:
-    description: Changes nothing in either mode.
+    description: A host where nothing is deployed yet is reported in one line by the stage C(verification).
     support: full
   diff_mode:
     description: Not available, since nothing is changed.
@@ -24,6 +25,11 @@ attributes:
     description: Runs on the controller only.
     support: full
 options:
+  stage:
+    description: Whether the checks were made before a deployment, or verify a studio.
+    type: str
+    choices: [preflight, verification]
+    required: true
   hosts:
     description: All hosts that should have results.
     type: list
@@ -33,8 +39,12 @@ options:
     description: Identity of the studio.
     type: str
     default: ""
+  path:
+    description: File for the report as JSON on the controller, none when empty.
+    type: str
+    default: ""
   provider:
-    description: Source of the shares.
+    description: Source of the shares. Used by C(preflight), as all options below.
     type: str
     default: nfs
   servers:
@@ -62,26 +72,41 @@ options:
     elements: str
     default: []
   asked:
-    description: Time of the controller before the checks of the hosts, in seconds since 1970.
+    description: Time of the controller before the checks of the hosts, in seconds since 1970. C(preflight) needs it.
     type: float
-    required: true
 """
 
 EXAMPLES = r"""
-- name: Report the problems
-  noslop.studio.preflight_report:
+- name: Report what prevents a deployment
+  noslop.studio.check_report:
+    stage: preflight
     hosts: "{{ ansible_play_hosts_all }}"
     studio_id: "{{ noslop_studio_id }}"
     servers: "{{ groups['storage_server'] }}"
     clients: "{{ groups['storage_clients'] }}"
     asked: "{{ began }}"
   run_once: true
+
+- name: Report whether the studio works
+  noslop.studio.check_report:
+    stage: verification
+    hosts: "{{ ansible_play_hosts_all }}"
+    studio_id: "{{ noslop_studio_id }}"
+    path: report.json
+  run_once: true
+  register: verification
 """
 
 RETURN = r"""
-report:
-  description: C(ok), C(studio_id) and C(checks), each as M(noslop.studio.host_check) returns it.
+noslop_report:
+  description: >-
+    C(version) of the report's content, C(ok), C(studio_id), C(finished) (ISO 8601) and C(checks), each as
+    M(noslop.studio.studio_check) returns it. The driver reads it.
   type: dict
+  returned: always
+headline:
+  description: Failed checks by host, in one line; empty when none failed.
+  type: str
   returned: always
 message:
   description: Every problem, with what was seen, what was expected and what to do; empty when there is none.
