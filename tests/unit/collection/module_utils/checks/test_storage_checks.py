@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.noslop.studio.plugins.module_utils import studio
-from ansible_collections.noslop.studio.plugins.module_utils.checks import storage_checks
+from ansible_collections.noslop.studio.plugins.module_utils.checks import host_rules, storage_checks
 from ansible_collections.noslop.studio.plugins.module_utils.checks.check import Check, Checks, is_note
 from ansible_collections.noslop.studio.plugins.module_utils.checks.storage_checks import Storage
 from ansible_collections.noslop.studio.plugins.module_utils.host import mountinfo
@@ -382,7 +382,7 @@ def test_write_to_a_read_only_share_must_be_refused(checks: Checks, reason: str,
     ],
 )
 def test_free_inodes_are_checked(checks: Checks, inodes: int, free: int, ok: bool) -> None:
-    storage_checks.judge_inodes(checks, "/mnt/noslop/projects", inodes, free)
+    host_rules.judge_inodes(checks, "/mnt/noslop/projects", inodes, free)
 
     assert only(checks, "storage.inodes")["ok"] == ok
 

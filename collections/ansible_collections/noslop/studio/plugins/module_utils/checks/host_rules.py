@@ -22,6 +22,10 @@ SYSTEMS = {"debian": (12,), "ubuntu": (22, 4)}
 #: Architectures of Ollama's releases and PyTorch's wheels, as the kernel names them.
 ARCHITECTURES = ("x86_64", "aarch64")
 
+#: Below both of these a file system runs out of inodes before long.
+LEAST_FREE_INODES = 100_000
+LEAST_FREE_INODES_SHARE = 0.05
+
 
 def judge_system(checks: Checks, name: str, version: str) -> bool:
     """Check the distribution. One without a version in numbers, such as Debian's testing, is not supported.
@@ -94,6 +98,21 @@ def judge_free_space(
         seen=f"the file system of {enumerate_words(paths)} has {format_gigabytes(free_bytes)} free",
         expected=f"at least {min_free_gb:g} GB (noslop_min_free_gb)",
         todo="make room there, choose a path on a larger disk, or lower noslop_min_free_gb",
+    )
+
+
+def judge_inodes(checks: Checks, path: str, inodes: int, free_inodes: int, share: str = "") -> None:
+    """Check that a file system has free inodes. One that allocates inodes on demand reports none."""
+    checks.add(
+        "storage.inodes",
+        inodes == 0 or free_inodes >= LEAST_FREE_INODES or free_inodes >= inodes * LEAST_FREE_INODES_SHARE,
+        share=share,
+        seen=f"{free_inodes:,} of {inodes:,} inodes are free for {path}" if inodes else f"{path} has no fixed number",
+        expected=f"at least {LEAST_FREE_INODES:,}, or {LEAST_FREE_INODES_SHARE:.0%} of them",
+        todo=(
+            f"remove files that are not needed on {checks.host}: `du --inodes --one-file-system --max-depth=3 {path} | "
+            "sort --numeric-sort` shows where they are"
+        ),
     )
 
 

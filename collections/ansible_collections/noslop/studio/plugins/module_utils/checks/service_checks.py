@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 from ansible_collections.noslop.studio.plugins.module_utils.checks import service_probe
 from ansible_collections.noslop.studio.plugins.module_utils.checks.check import Checks, enumerate_words, shorten
 from ansible_collections.noslop.studio.plugins.module_utils.checks.storage_checks import describe_unit
-from ansible_collections.noslop.studio.plugins.module_utils.host import processes
+from ansible_collections.noslop.studio.plugins.module_utils.host import processes, state
 from ansible_collections.noslop.studio.plugins.module_utils.host.processes import Process
 from ansible_collections.noslop.studio.plugins.module_utils.host.systemd import Unit
 from ansible_collections.noslop.studio.plugins.module_utils.host.worker_processes import Account, run_one
@@ -52,6 +53,16 @@ class CheckContext:
     def others(self) -> dict[str, Mapping[str, Any]]:
         """Return the results of the other hosts."""
         return {name: peer for name, peer in self.peers.items() if name != self.host}
+
+
+def wait_for_units(names: list[str]) -> dict[str, Unit]:
+    """Return the states of units; wait for those that are starting or about to be restarted."""
+    deadline = time.monotonic() + START_BOUND_S
+    while True:
+        units = state.read_units(names)
+        if not any(unit.active == "activating" for unit in units.values()) or time.monotonic() >= deadline:
+            return units
+        time.sleep(service_probe.POLL_S)
 
 
 def check_ollama(checks: Checks, service: Service, context: CheckContext) -> None:

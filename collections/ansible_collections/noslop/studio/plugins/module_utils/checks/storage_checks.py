@@ -27,9 +27,6 @@ SAFE_FLAGS = ("hard", "nosuid", "nodev")
 #: Flags that lose data (nfs(5)).
 UNSAFE_FLAGS = ("soft", "softerr", "softreval", "nocto")
 CLOCK_TOLERANCE_S = 5.0
-#: Below both of these a file system runs out of inodes before long.
-LEAST_FREE_INODES = 100_000
-LEAST_FREE_INODES_SHARE = 0.05
 #: A longer wait is reported; the usual reason is the server's grace period after a restart (nfs.conf(5)).
 REPORTED_WAIT_S = 5.0
 
@@ -249,21 +246,6 @@ def judge_space(checks: Checks, storage: Storage, share: Mapping[str, str], insp
         storage.min_free_gb,
         check="storage.free",
         share=share["name"],
-    )
-
-
-def judge_inodes(checks: Checks, path: str, inodes: int, free_inodes: int, share: str = "") -> None:
-    """Check that a file system has free inodes. One that allocates inodes on demand reports none."""
-    checks.add(
-        "storage.inodes",
-        inodes == 0 or free_inodes >= LEAST_FREE_INODES or free_inodes >= inodes * LEAST_FREE_INODES_SHARE,
-        share=share,
-        seen=f"{free_inodes:,} of {inodes:,} inodes are free for {path}" if inodes else f"{path} has no fixed number",
-        expected=f"at least {LEAST_FREE_INODES:,}, or {LEAST_FREE_INODES_SHARE:.0%} of them",
-        todo=(
-            f"remove files that are not needed on {checks.host}: `du --inodes --one-file-system --max-depth=3 {path} | "
-            "sort --numeric-sort` shows where they are"
-        ),
     )
 
 

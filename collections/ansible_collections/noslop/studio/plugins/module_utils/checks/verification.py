@@ -9,12 +9,12 @@ import json
 import os
 import secrets
 import socket
-import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from ansible_collections.noslop.studio.plugins.module_utils import studio
 from ansible_collections.noslop.studio.plugins.module_utils.checks import (
+    host_rules,
     nft_rules,
     server_checks,
     service_checks,
@@ -24,7 +24,6 @@ from ansible_collections.noslop.studio.plugins.module_utils.checks import (
 from ansible_collections.noslop.studio.plugins.module_utils.checks.check import Checks
 from ansible_collections.noslop.studio.plugins.module_utils.checks.storage_checks import Storage
 from ansible_collections.noslop.studio.plugins.module_utils.host import mountinfo, sockets, state
-from ansible_collections.noslop.studio.plugins.module_utils.host.systemd import Unit
 from ansible_collections.noslop.studio.plugins.module_utils.host.worker_processes import (
     Account,
     account_for,
@@ -192,14 +191,14 @@ class Verification:
             inspected = outcome.value["inspected"]
             if not self._storage.is_client and inspected["device"] not in counted:
                 counted.add(inspected["device"])
-                storage_checks.judge_inodes(
+                host_rules.judge_inodes(
                     checks, share["path"], inspected["inodes"], inspected["free_inodes"], share=share["name"]
                 )
             if share["name"] in open_to_all:
                 storage_checks.judge_closed(checks, self._storage, share, open_to_all[share["name"]])
         system, device = os.statvfs("/"), os.stat("/").st_dev
         if f"{os.major(device)}:{os.minor(device)}" not in counted:
-            storage_checks.judge_inodes(checks, "/", system.f_files, system.f_favail)
+            host_rules.judge_inodes(checks, "/", system.f_files, system.f_favail)
         # A local file system has no other clock to compare with.
         clocks_s = {name: result["clock_s"] for name, result in self._written().items() if result.get("network")}
         if clocks_s:
@@ -343,23 +342,14 @@ class Verification:
     def _service_address(self) -> str:
         return str(self._options["address"]) if self._options["firewall_enabled"] else "127.0.0.1"
 
-    @staticmethod
-    def _wait_for_units(names: list[str]) -> dict[str, Unit]:
-        """Return the states of units; wait for those that are starting or about to be restarted."""
-        deadline = time.monotonic() + service_checks.START_BOUND_S
-        while True:
-            units = state.read_units(names)
-            if not any(unit.active == "activating" for unit in units.values()) or time.monotonic() >= deadline:
-                return units
-            time.sleep(service_probe.POLL_S)
-
     def _read_services(self, checks: Checks) -> bool:
-        units = self._wait_for_units([self._options[f"{name}_unit"] for name in ("ollama", "comfyui", "backend")])
-        paths = {share["name"]: share for share in self._shares}
-        requested = mount_options.compose(
-            paths["comfyui_models"], self._storage.mount_options, self._storage.models_options
+        units = service_checks.wait_for_units(
+            [self._options[f"{name}_unit"] for name in ("ollama", "comfyui", "backend")]
         )
-        cache_s = mount_options.directory_cache_s(requested) if self._storage.is_client else 0.0
+        paths = {share["name"]: share for share in self._shares}
+        storage = self._storage
+        requested = mount_options.compose(paths["comfyui_models"], storage.mount_options, storage.models_options)
+        cache_s = mount_options.directory_cache_s(requested) if storage.is_client else 0.0
         context = service_checks.CheckContext(
             self._host,
             self._account,
