@@ -33,13 +33,11 @@ ENVIRONMENT = {
 }
 #: Modules whose example changes the kernel or systemd of the host, or judges a whole studio, and what runs them.
 RUN_ON_THE_LAB = {
-    "host_check": "molecule/studio_preflight",
+    "check_report": "molecule/studio_verify",
     "nfs_exports": "molecule/nfs_server",
     "nfs_mounts": "molecule/nfs_client",
     "nft_table": "molecule/studio_firewall",
-    "preflight_report": "molecule/studio_preflight",
     "studio_check": "molecule/studio_verify",
-    "verification_report": "molecule/studio_verify",
     "web_service": "molecule/ollama",
 }
 #: A value of each type, in place of a template in an example.

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 import pytest
@@ -88,7 +89,7 @@ def test_paths(variables: dict[str, str]) -> None:
         "users": [],
         "min_free_gb": 0,
         "studio_id": "atelier",
-        "accounts": studio.accounts_as_dicts({}),
+        "accounts": [asdict(account) for account in studio.accounts({})],
         "require_own_file_system": False,
     }
     answer = HostChecks({**options, "root": settings.storage_root, "shares": shares}).run()

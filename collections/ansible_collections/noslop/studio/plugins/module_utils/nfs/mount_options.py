@@ -26,7 +26,7 @@ def compose(share: Mapping[str, str], options: str, models_options: str) -> str:
     """Return the options with which the role ``nfs_client`` mounts a share.
 
     Args:
-        share: a share as the lookup ``noslop.studio.shares`` returns it.
+        share: a share as the lookup ``noslop.studio.studio`` returns it.
         options: the role's options of every share, ``nfs_client_options``.
         models_options: its further options of shares with models, ``nfs_client_models_options``.
     """
