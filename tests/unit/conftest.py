@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import signal
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -34,6 +35,13 @@ class StartSshd(Protocol):
         options: Sequence[str] = (),
         key_type: str = "ed25519",
     ) -> sshd.SshServer: ...
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _open_directories_of_workers(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Let other accounts reach the directories of tests where pytest-xdist puts a worker's one level deeper."""
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        tmp_path_factory.getbasetemp().parent.parent.chmod(0o755)
 
 
 @pytest.fixture(scope="session")
