@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import Any, Literal, Self
 
 from ansible_collections.noslop.studio.plugins.module_utils import studio
+from ansible_collections.noslop.studio.plugins.plugin_utils.discovery.scan_targets import SSH_PORT
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, field_validator, model_validator
 
 CandidateStatus = Literal["open", "closed", "timeout", "no_route", "refused", "error"]
@@ -46,7 +47,7 @@ class Candidate(Model):
     """A machine of a discovery: its SSH banner and key, or the reason why it has none."""
 
     address: str
-    port: int = Field(default=22, ge=1, le=65535)
+    port: int = Field(default=SSH_PORT, ge=1, le=65535)
     hostname: str | None = None
     """The name that the user gave for it, if they gave one."""
     banner: str | None = None
@@ -90,7 +91,7 @@ class Host(Model):
     name: str
     """The name in the inventory: unique, and not the name of a group."""
     address: str
-    port: int = Field(default=22, ge=1, le=65535)
+    port: int = Field(default=SSH_PORT, ge=1, le=65535)
     user: str
     os: str = ""
     os_version: str = ""

@@ -26,8 +26,7 @@ from typing import Any
 
 import ansible_runner
 
-from noslop_driver import studio_lock
-from noslop_driver.ansible import remote_stop
+from noslop_driver.ansible import remote_stop, studio_lock
 from noslop_driver.ansible.config import make_environment
 from noslop_driver.ansible.events import (
     TASK_END_KINDS,

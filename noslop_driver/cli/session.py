@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from noslop_driver import studio_lock
+from noslop_driver.ansible import studio_lock
 from noslop_driver.errors import UsageError
 from noslop_driver.inventory.directory import StudioDirectory
 from noslop_driver.output.terminal import Terminal

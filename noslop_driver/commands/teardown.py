@@ -12,11 +12,11 @@ from noslop_driver.commands.phase_run import make_result_data, run_phases
 from noslop_driver.commands.result import CommandResult
 from noslop_driver.errors import ExitCode, UsageError
 from noslop_driver.hosts import sudo
+from noslop_driver.inventory import studio_yml
 from noslop_driver.inventory.directory import Member
 from noslop_driver.output.terminal import Terminal
 from noslop_driver.phases import TEARDOWN, RunResult
 from noslop_driver.records import Record
-from noslop_driver.settings import studio_yml
 
 
 def teardown(options: Options, terminal: Terminal) -> CommandResult:

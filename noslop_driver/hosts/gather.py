@@ -18,6 +18,7 @@ from noslop_driver.cli.session import Options, Session
 from noslop_driver.errors import DriverError
 from noslop_driver.hosts import discovery, facts, host_keys, sudo
 from noslop_driver.hosts.discovery import Discovery
+from noslop_driver.hosts.known_hosts import KnownHosts
 from noslop_driver.inventory import directory, render
 from noslop_driver.inventory.directory import Member, StudioDirectory
 from noslop_driver.models import Candidate, Host, Problem
@@ -146,7 +147,7 @@ class Gatherer:
 
     def _scan_members_without_keys(self, members: Sequence[Member]) -> list[Candidate]:
         """Scan the members without a pinned key: the inventory was made on another computer."""
-        known_hosts = self.studio.known_hosts
+        known_hosts = KnownHosts(self.studio.known_hosts)
         targets = [
             f"{_bracket_ipv6(member.address)}:{member.port}"
             for member in members
@@ -162,7 +163,7 @@ class Gatherer:
         self, candidates: Sequence[Candidate], members: Sequence[Member], rule: host_keys.AcceptanceRule
     ) -> tuple[list[Candidate], list[Problem]]:
         """Pin the new keys that are accepted. Return the new hosts with a pinned key, and problems of others."""
-        known_hosts = self.studio.known_hosts
+        known_hosts = KnownHosts(self.studio.known_hosts)
         classified = known_hosts.classify(candidates)
         problems = [
             Problem(
@@ -273,7 +274,7 @@ class Gatherer:
             [(name, candidate.address, candidate.port) for name, candidate in candidates.items()],
             self.user,
             self.options.ssh_key,
-            self.studio.known_hosts.path,
+            self.studio.known_hosts,
             password=bool(secrets.ssh_password),
         )
         with private_directory("noslop-facts-") as private:

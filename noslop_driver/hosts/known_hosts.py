@@ -14,11 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ansible_collections.noslop.studio.plugins.plugin_utils.discovery import ssh_scan
+from ansible_collections.noslop.studio.plugins.plugin_utils.discovery.scan_targets import SSH_PORT
 
 from noslop_driver.errors import DriverError, PreflightError
 from noslop_driver.models import Candidate
 
-SSH_PORT = 22
 _KEY = re.compile(r"(?:ssh|ecdsa|sk)-[a-z0-9@.-]+ [A-Za-z0-9+/=]+")
 
 

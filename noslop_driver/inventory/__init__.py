@@ -2,5 +2,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Write and read a studio as an ordinary Ansible inventory.
 
-Owns the files of the studio directory. May write below it. Never overwrites a file that a user has edited.
+Owns the files of the studio directory, studio.yml and its schema. May write below it. Never overwrites a file that a
+user has edited.
 """

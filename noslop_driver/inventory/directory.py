@@ -20,12 +20,12 @@ from pathlib import Path
 from typing import Any, get_args
 
 import yaml
+from ansible_collections.noslop.studio.plugins.plugin_utils.discovery.scan_targets import SSH_PORT
 
 from noslop_driver.errors import UsageError
-from noslop_driver.hosts.known_hosts import SSH_PORT, KnownHosts
+from noslop_driver.inventory import studio_yml
 from noslop_driver.inventory.render import GROUPS, Connection, render_connection, render_hosts
 from noslop_driver.models import Host, Plan, ServiceRole, StudioSettings
-from noslop_driver.settings import studio_yml
 
 HOSTS = "hosts.yml"
 MORE_HOSTS = "more_hosts.yml"
@@ -86,9 +86,9 @@ class StudioDirectory:
         )
 
     @property
-    def known_hosts(self) -> KnownHosts:
-        """Return the studio's known_hosts, with the accepted keys."""
-        return KnownHosts(self.state_dir / "known_hosts")
+    def known_hosts(self) -> Path:
+        """Return the path of the studio's known_hosts, with the accepted keys. The file need not exist yet."""
+        return self.state_dir / "known_hosts"
 
     @property
     def records(self) -> Path:

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
+from noslop_driver.inventory import studio_yml
 from noslop_driver.models import Host, Plan, Role
-from noslop_driver.settings import studio_yml
 
 GROUPS: tuple[Role, ...] = get_args(Role)
 PYTHON = "/usr/bin/python3"

@@ -14,14 +14,14 @@ from ansible_collections.noslop.studio.plugins.module_utils import studio as col
 from noslop_driver.cli.session import Session
 from noslop_driver.errors import DriverError, PreflightError, UnreachableError, UsageError
 from noslop_driver.hosts.gather import GatheredHosts, Gatherer
-from noslop_driver.inventory import directory
+from noslop_driver.inventory import directory, studio_yml
 from noslop_driver.inventory.directory import Member, StudioDirectory
 from noslop_driver.inventory.render import Connection
 from noslop_driver.models import Plan, StudioSettings
 from noslop_driver.output.terminal import Terminal
 from noslop_driver.planning import view
 from noslop_driver.planning.planner import make_plan
-from noslop_driver.settings import merge, studio_yml
+from noslop_driver.settings import merge
 
 _UNREACHABLE_KINDS = frozenset(
     {"auth_refused", "closed", "error", "host_key_changed", "host_key_unknown", "name", "no_route", "nothing_found"}

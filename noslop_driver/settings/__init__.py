@@ -2,5 +2,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Merge the settings of a studio from flags, files, questions and defaults.
 
-Owns the settings of a studio, studio.yml and its schema. May read files. Never writes an inventory.
+Owns the order of the sources and the questions. May read files. Never writes an inventory.
 """

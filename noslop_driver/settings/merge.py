@@ -14,9 +14,9 @@ from typing import Any, get_args
 from ansible_collections.noslop.studio.plugins.module_utils import studio
 
 from noslop_driver.errors import UsageError
+from noslop_driver.inventory import studio_yml
 from noslop_driver.models import Provider, ServiceRole, StudioSettings
 from noslop_driver.output.terminal import Terminal
-from noslop_driver.settings import studio_yml
 
 SERVICES: tuple[ServiceRole, ...] = get_args(ServiceRole)
 PROVIDERS: tuple[Provider, ...] = get_args(Provider)

@@ -21,7 +21,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from noslop_driver import studio_lock
+from noslop_driver.ansible import studio_lock
 from noslop_driver.ansible.events import Event
 from noslop_driver.ansible.runner import run_playbook
 from noslop_driver.secrets import Secrets

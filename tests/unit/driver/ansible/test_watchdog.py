@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from noslop_driver import studio_lock
+from noslop_driver.ansible import studio_lock
 from noslop_driver.ansible.watchdog import remove_password_memory
 from noslop_driver.errors import UsageError
 from tests.support import driver_kills

@@ -11,6 +11,7 @@ import pexpect
 import pytest
 
 from noslop_driver.hosts import ssh_errors, sudo
+from noslop_driver.hosts.known_hosts import KnownHosts
 from noslop_driver.inventory.directory import StudioDirectory
 from noslop_driver.inventory.render import Connection
 from noslop_driver.models import Candidate, Host, Plan, Proposal, StudioSettings
@@ -52,7 +53,7 @@ def password_studio(
         problems=[],
     )
     studio.write(plan, Connection(client_key))
-    studio.known_hosts.accept(
+    KnownHosts(studio.known_hosts).accept(
         [Candidate(address=server.address, port=server.port, host_keys=[server.public_key], status="open")]
     )
     return PasswordStudio(studio, log)
@@ -103,7 +104,7 @@ def test_plan_of_members_asks_once_at_a_terminal(password_studio: PasswordStudio
 
 
 def test_member_without_a_pinned_key_gets_no_password(password_studio: PasswordStudio, tmp_path: Path) -> None:
-    password_studio.studio.known_hosts.path.unlink()
+    password_studio.studio.known_hosts.unlink()
     (tmp_path / "password").write_text(PASSWORD, encoding="utf-8")
     (tmp_path / "password").chmod(0o600)
     output, done = run_json("deploy", "--yes", "--become-pass-file", str(tmp_path / "password"))

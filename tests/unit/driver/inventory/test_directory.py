@@ -18,11 +18,11 @@ from jsonschema import Draft202012Validator
 from noslop_driver.ansible.events import Status
 from noslop_driver.ansible.runner import list_inventory, run_playbook
 from noslop_driver.errors import PreflightError, UsageError
-from noslop_driver.inventory import directory, render
+from noslop_driver.hosts.known_hosts import KnownHosts
+from noslop_driver.inventory import directory, render, studio_yml
 from noslop_driver.inventory.directory import CONNECTION, HOSTS, MORE_HOSTS, STUDIO, StudioDirectory
 from noslop_driver.inventory.render import Connection
 from noslop_driver.models import Candidate, Host, Plan, Proposal, Role, StudioSettings
-from noslop_driver.settings import studio_yml
 from tests.support import sshd
 from tests.support.plays import write_playbook
 from tests.unit.conftest import StartSshd
@@ -228,7 +228,7 @@ def test_each_variable_has_a_description() -> None:
 def test_schema_json_is_current_and_valid() -> None:
     Draft202012Validator.check_schema(studio_yml.make_schema())
     written = studio_yml.SCHEMA_PATH.read_text(encoding="utf-8")
-    assert written == studio_yml.render_schema(), "run `python -m noslop_driver.settings.studio_yml`"
+    assert written == studio_yml.render_schema(), "run `python -m noslop_driver.inventory.studio_yml`"
 
 
 @pytest.mark.parametrize(
@@ -283,9 +283,9 @@ def pin_key(studio: StudioDirectory, server: sshd.SshServer) -> Candidate:
     candidate = Candidate(
         address=server.address, port=server.port, host_keys=[server.public_key], named=True, status="open"
     )
-    assert studio.known_hosts.classify([candidate]).new == [candidate]
+    assert KnownHosts(studio.known_hosts).classify([candidate]).new == [candidate]
     studio.make_state_dir()
-    studio.known_hosts.accept([candidate])
+    KnownHosts(studio.known_hosts).accept([candidate])
     return candidate
 
 
@@ -302,29 +302,29 @@ def test_plain_ansible_accepts_the_pinned_key_only(
     os.environ["ANSIBLE_SSH_ARGS"] = "-o ControlMaster=no -o ControlPath=none"
     try:
         assert run_playbook(playbook, studio.path).ok
-        assert studio.known_hosts.classify([candidate]).pinned == [candidate]
+        assert KnownHosts(studio.known_hosts).classify([candidate]).pinned == [candidate]
 
-        text = studio.known_hosts.path.read_text(encoding="ascii")
+        text = studio.known_hosts.read_text(encoding="ascii")
         other = sshd.make_key(tmp_path / "other").with_suffix(".pub").read_text(encoding="ascii").split()[1]
-        studio.known_hosts.path.write_text(text.replace(server.public_key.split()[1], other), encoding="ascii")
+        studio.known_hosts.write_text(text.replace(server.public_key.split()[1], other), encoding="ascii")
         outcome = run_playbook(playbook, studio.path)
     finally:
         del os.environ["ANSIBLE_SSH_ARGS"]
     assert outcome.status is Status.UNREACHABLE
     assert "HOST IDENTIFICATION HAS CHANGED" in outcome.failures[0].message
     with pytest.raises(PreflightError, match=r"ssh-keygen -R \[127.0.0.1\]:\d+ -f .*known_hosts"):
-        studio.known_hosts.classify([candidate])
+        KnownHosts(studio.known_hosts).classify([candidate])
 
 
 def test_hashed_keys_match(studio: StudioDirectory, sshd_server: StartSshd) -> None:
     server = sshd_server()
     candidate = pin_key(studio, server)
-    subprocess.run(["ssh-keygen", "-Hq", "-f", str(studio.known_hosts.path)], check=True, capture_output=True)
-    assert server.address not in studio.known_hosts.path.read_text(encoding="ascii")
-    assert studio.known_hosts.find_keys(server.address, server.port) == [server.public_key]
-    assert studio.known_hosts.classify([candidate]).pinned == [candidate]
+    subprocess.run(["ssh-keygen", "-Hq", "-f", str(studio.known_hosts)], check=True, capture_output=True)
+    assert server.address not in studio.known_hosts.read_text(encoding="ascii")
+    assert KnownHosts(studio.known_hosts).find_keys(server.address, server.port) == [server.public_key]
+    assert KnownHosts(studio.known_hosts).classify([candidate]).pinned == [candidate]
 
 
 def test_host_without_a_key_is_classified(studio: StudioDirectory) -> None:
     silent = Candidate(address="10.0.0.9", status="open")
-    assert studio.known_hosts.classify([silent]).without_key == [silent]
+    assert KnownHosts(studio.known_hosts).classify([silent]).without_key == [silent]

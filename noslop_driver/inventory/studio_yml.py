@@ -169,7 +169,7 @@ def make_schema() -> dict[str, Any]:
 
 
 def render_schema() -> str:
-    """Return the text of `settings/schema.json`."""
+    """Return the text of `inventory/schema.json`."""
     return json.dumps(make_schema(), indent=2) + "\n"
 
 
