@@ -43,6 +43,14 @@ class Problem(Model):
     """A constant identifier for programs that read the JSON, such as `no_room` or `sudo_refused`."""
 
 
+class Endpoint(Model):
+    """The SSH server of a host, and the host's name in the inventory."""
+
+    name: str
+    address: str
+    port: int = Field(default=SSH_PORT, ge=1, le=65535)
+
+
 class Candidate(Model):
     """A machine of a discovery: its SSH banner and key, or the reason why it has none."""
 

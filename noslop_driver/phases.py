@@ -8,16 +8,17 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NotRequired, TypedDict, cast
 
+from ansible_collections.noslop.studio.plugins.module_utils.checks.check import Check
 from ansible_collections.noslop.studio.plugins.plugin_utils import reports
 
-from noslop_driver.ansible.events import Event, Failure, Outcome, Status
+from noslop_driver.ansible.events import Event, Failure, HostStats, Outcome, Status
 from noslop_driver.ansible.runner import run_playbook
 from noslop_driver.errors import ExitCode
 from noslop_driver.hosts import ssh_errors
 from noslop_driver.inventory.directory import Member
-from noslop_driver.models import Candidate
+from noslop_driver.models import Endpoint
 from noslop_driver.output.progress import Progress, print_checks, shorten_task_name
 from noslop_driver.output.terminal import Terminal
 from noslop_driver.records import Record
@@ -59,6 +60,29 @@ PREDICTION = (PREFLIGHT, STORAGE, CONFIGURE, SERVICES)
 """The phases of `--check`, without verification: what is not installed yet cannot be verified."""
 
 
+class Report(TypedDict):
+    """The report of the checks of a playbook, as the collection returns it."""
+
+    ok: bool
+    checks: list[Check]
+    studio_id: NotRequired[str]
+    finished: NotRequired[str]
+    """ISO 8601, UTC."""
+
+
+@dataclass(frozen=True)
+class PhaseResult:
+    """The result of one phase. Its fields are the keys in the output of `--json`."""
+
+    phase: str
+    status: Status
+    changed: int
+    """The number of changed tasks on all hosts."""
+    seconds: float
+    hosts: dict[str, HostStats]
+    failures: list[Failure]
+
+
 @dataclass
 class RunResult:
     """The result of a run of phases."""
@@ -66,8 +90,8 @@ class RunResult:
     code: ExitCode = ExitCode.OK
     message: str = ""
     """The failed hosts and tasks and the next step; empty if all phases succeeded."""
-    phases: list[dict[str, Any]] = field(default_factory=list)
-    verification: dict[str, Any] | None = None
+    phases: list[PhaseResult] = field(default_factory=list)
+    verification: Report | None = None
     kept: dict[str, list[str]] = field(default_factory=dict)
     """Things that a teardown kept because the studio does not own them, by host."""
 
@@ -98,26 +122,26 @@ class PhaseRunner:
         result = RunResult()
         for number, phase in enumerate(phases, 1):
             title = f"{number}/{len(phases)} {phase.name}: {phase.title}"
-            outcome, checks, seconds = self._run_phase(phase, title, result)
+            outcome, report, seconds = self._run_phase(phase, title, result)
             result.phases.append(
-                {
-                    "phase": phase.name,
-                    "status": outcome.status.value,
-                    "changed": outcome.changed,
-                    "seconds": round(seconds, 1),
-                    "hosts": {host: vars(stats) for host, stats in outcome.stats.items()},
-                    "failures": [vars(failure) for failure in outcome.failures],
-                }
+                PhaseResult(
+                    phase=phase.name,
+                    status=outcome.status,
+                    changed=outcome.changed,
+                    seconds=round(seconds, 1),
+                    hosts=outcome.stats,
+                    failures=outcome.failures,
+                )
             )
             if self.record:
                 self.record.add_phase(phase.name, outcome, seconds)
-            if checks and phase.verifies:
-                result.verification = checks
+            if report and phase.verifies:
+                result.verification = report
                 if self.record:
-                    self.record.write_verification(checks)
-            result.code = _get_exit_code(phase, outcome, checks)
+                    self.record.write_verification(report)
+            result.code = _get_exit_code(phase, outcome, report)
             if result.code is not ExitCode.OK:
-                result.message = self._compose_message(phase, outcome, checks, phases[number:])
+                result.message = self._compose_message(phase, outcome, report, phases[number:])
                 # While a task may still run, the lease stays, so that other runs wait.
                 if phase.changes and not self.check and not outcome.left_running:
                     # The failed playbook did not reach its end, where it releases the lease on the storage server. If
@@ -127,19 +151,19 @@ class PhaseRunner:
                 break
         return result
 
-    def _run_phase(self, phase: Phase, title: str, result: RunResult) -> tuple[Outcome, dict[str, Any] | None, float]:
+    def _run_phase(self, phase: Phase, title: str, result: RunResult) -> tuple[Outcome, Report | None, float]:
         progress = Progress(self.terminal, self._find_advice)
-        checks: dict[str, Any] = {}
+        report: Report | None = None
         repeated: set[tuple[str, str]] = set()
 
         def follow(event: Event) -> None:
+            nonlocal report
             progress.show_event(event)
             if self.record:
                 self.record.write_event(phase.name, event)
-            if event.kind == "failed" and checks:
+            if event.kind == "failed" and report:
                 repeated.add((event.host, event.task))
-            if report := reports.read_report(event.result):
-                checks.update(report)
+            report = cast("Report | None", reports.read_report(event.result)) or report
             if event.kind == "ok" and event.host and isinstance(kept := event.result.get("kept"), list):
                 result.add_kept(event.host, kept)
 
@@ -163,23 +187,21 @@ class PhaseRunner:
         outcome = replace(outcome, failures=failures)
         progress.end_phase(outcome)
         if self.check and phase.changes:
-            checks.clear()  # predicted changes cannot be checked
-        if checks:
-            print_checks(checks["checks"], self.terminal)
-        return outcome, checks or None, time.monotonic() - started
+            report = None  # predicted changes cannot be checked
+        if report:
+            print_checks(report["checks"], self.terminal)
+        return outcome, report, time.monotonic() - started
 
     def _find_advice(self, failure: Failure) -> str:
         """Return the next step for a failure, if its message is a known one."""
         member = next((member for member in self.members if member.name == failure.host), None)
         if member is None:
             return ""
-        candidate = Candidate(address=member.address, port=member.port, hostname=member.name, status="open")
-        problem = ssh_errors.explain(member.name, candidate, member.user, failure.message)
+        endpoint = Endpoint(name=member.name, address=member.address, port=member.port)
+        problem = ssh_errors.explain(endpoint, member.user, failure.message)
         return problem.todo if failure.unreachable or problem.kind.startswith("sudo") else ""
 
-    def _compose_message(
-        self, phase: Phase, outcome: Outcome, checks: dict[str, Any] | None, later: Sequence[Phase]
-    ) -> str:
+    def _compose_message(self, phase: Phase, outcome: Outcome, report: Report | None, later: Sequence[Phase]) -> str:
         rest = f" Not run: {', '.join(other.name for other in later)}." if later else ""
         done = "Nothing was changed." if self.check or not phase.changes else "What is done stays done."
         if outcome.status is Status.INTERRUPTED:
@@ -187,8 +209,8 @@ class PhaseRunner:
             return f"Stopped in {phase.name}.{left}{rest} {done} Continue with {self.retry_command}"
         if outcome.status is Status.ERROR:
             return f"Ansible could not run {phase.playbook}. Its message: {outcome.output or 'none'}{rest}"
-        if checks and not checks.get("ok") and not outcome.failures:
-            failed = [check for check in checks["checks"] if not check.get("ok")]
+        if report and not report.get("ok") and not outcome.failures:
+            failed = [check for check in report["checks"] if not check.get("ok")]
             what = "1 check" if len(failed) == 1 else f"{len(failed)} checks"
             return f"{what} did not pass: see above what to do.{rest} {done} Then run {self.retry_command}"
         hosts = "; ".join(
@@ -198,10 +220,10 @@ class PhaseRunner:
         return f"{phase.name} failed: {hosts or 'see above'}.{rest} {done} Correct it and run {self.retry_command}"
 
 
-def _get_exit_code(phase: Phase, outcome: Outcome, checks: dict[str, Any] | None) -> ExitCode:
+def _get_exit_code(phase: Phase, outcome: Outcome, report: Report | None) -> ExitCode:
     if outcome.status is Status.INTERRUPTED:
         return ExitCode.INTERRUPTED
-    if checks is not None and not checks.get("ok"):
+    if report and not report.get("ok"):
         return phase.code
     if outcome.ok:
         return ExitCode.OK

@@ -6,75 +6,94 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from noslop_driver.cli.session import Options, open_session
-from noslop_driver.commands.phase_run import make_result_data, run_phases
-from noslop_driver.commands.result import CommandResult, list_service_addresses
+from noslop_driver.commands.draft import PlanDraft, confirm_plan, draft_plan, find_blocking_error, write_inventory
+from noslop_driver.commands.login import read_login
+from noslop_driver.commands.options import Options
+from noslop_driver.commands.phase_run import make_run_data, run_phases
+from noslop_driver.commands.result import (
+    BlockedPlanData,
+    CommandResult,
+    DeployData,
+    ServiceAddress,
+    list_service_addresses,
+)
+from noslop_driver.commands.studio import find_studio, lock_studio
 from noslop_driver.errors import ExitCode
 from noslop_driver.hosts import sudo
-from noslop_driver.hosts.gather import GatheredHosts
 from noslop_driver.inventory.directory import StudioDirectory
-from noslop_driver.models import Plan
 from noslop_driver.output.terminal import Terminal
 from noslop_driver.phases import DEPLOYMENT, PREDICTION
 from noslop_driver.planning import view
-from noslop_driver.planning.draft import confirm_plan, draft_plan, find_blocking_error, write_inventory
 from noslop_driver.records import Record
 from noslop_driver.secrets import private_directory
 
 
 def deploy(options: Options, terminal: Terminal) -> CommandResult:
     """Make the studio, or update it."""
-    with open_session(options, terminal, must_exist=False) as opened, contextlib.ExitStack() as stack:
-        draft = draft_plan(opened)
-        session = replace(opened, secrets=draft.gathered.secrets)
+    studio = find_studio(inventory=options.inventory, name=options.studio, must_exist=False)
+    login = read_login(options, terminal)
+    with lock_studio(studio, terminal), contextlib.ExitStack() as stack:
+        draft = draft_plan(options, studio, login, terminal)
+        login = replace(login, secrets=draft.gathered.secrets)
         view.print_plan(draft.plan, terminal)
-        plan = draft.plan
-        new = _list_new_hosts(plan, draft.gathered)
-        question = "Make the studio like this?"
-        if options.check:
-            question = f"Become root on {', '.join(new)}, to predict what would be changed?"
-        # A plan that is blocked can still be edited.
-        if (new or not options.check) and (terminal.interactive or not plan.blocked):
-            plan = confirm_plan(draft, session, question)
-        if error := find_blocking_error(plan):
-            return CommandResult(error.code, {"plan": plan.model_dump(mode="json")}, str(error))
-        target = session.studio
+        draft = _confirm(draft, terminal, check=options.check)
+        if error := find_blocking_error(draft.plan):
+            blocked: BlockedPlanData = {"plan": draft.plan.model_dump(mode="json")}
+            return CommandResult(error.code, blocked, str(error))
+        copy = None
         if options.check:
             # The studio's own files stay as they are: the prediction runs on a copy.
-            target = _copy_studio(session.studio, stack.enter_context(private_directory("noslop-check-")))
-        write_inventory(target, plan, draft.gathered, session)
-        if new := _list_new_hosts(plan, draft.gathered):
-            pattern = ",".join(new) + (f",&{options.limit}" if options.limit else "")
-            session = sudo.ask_where_needed(session, target.path, pattern)
-        record = None if options.check else Record(session.studio.records, "deploy", session.secrets)
+            copy = _copy_studio(studio, stack.enter_context(private_directory("noslop-check-")))
+        write_inventory(copy or studio, draft, login.ssh_key, terminal, announce=not options.check)
+        if draft.new_hosts:
+            pattern = ",".join(draft.new_hosts) + (f",&{options.limit}" if options.limit else "")
+            secrets = sudo.ask_where_needed((copy or studio).path, login.secrets, terminal, pattern)
+            login = replace(login, secrets=secrets)
+        record = None if options.check else Record(studio.records, "deploy", login.secrets)
         if record:
-            record.write_plan(plan)
-        phases = PREDICTION if options.check else DEPLOYMENT
-        result, members = run_phases(phases, session, record, "deploy", target=target)
+            record.write_plan(draft.plan)
+        result, members = run_phases(
+            "deploy",
+            PREDICTION if options.check else DEPLOYMENT,
+            studio,
+            login=login,
+            terminal=terminal,
+            record=record,
+            limit=options.limit,
+            check=options.check,
+            copy=copy,
+        )
     addresses = list_service_addresses(members)
     if result.code is ExitCode.OK and options.check:
         terminal.print("This is what a deployment would do. Nothing was changed.")
     elif result.code is ExitCode.OK:
-        _print_addresses(terminal, addresses, firewall_enabled=plan.settings.firewall_enabled)
+        _print_addresses(terminal, addresses, firewall_enabled=draft.plan.settings.firewall_enabled)
     if record:
         terminal.print(f"Record: {record.path}")
-    data = make_result_data(result, session.studio, record)
-    return CommandResult(
-        result.code, {**data, "plan": plan.model_dump(mode="json"), "addresses": addresses}, result.message
-    )
+    data: DeployData = {
+        **make_run_data(result, studio, record),
+        "plan": draft.plan.model_dump(mode="json"),
+        "addresses": addresses,
+    }
+    return CommandResult(result.code, data, result.message)
 
 
-def _list_new_hosts(plan: Plan, gathered: GatheredHosts) -> list[str]:
-    """Return the names of the planned hosts that were not in the inventory before."""
-    members = {member.name for member in gathered.members}
-    return [host.name for host in plan.hosts if host.name not in members]
+def _confirm(draft: PlanDraft, terminal: Terminal, *, check: bool) -> PlanDraft:
+    """Have the plan confirmed, if hosts would be changed or get a password for the first time."""
+    question = "Make the studio like this?"
+    if check:
+        question = f"Become root on {', '.join(draft.new_hosts)}, to predict what would be changed?"
+    # A plan that is blocked can still be edited.
+    if (draft.new_hosts or not check) and (terminal.interactive or not draft.plan.blocked):
+        return confirm_plan(draft, terminal, question)
+    return draft
 
 
-def _print_addresses(terminal: Terminal, addresses: Sequence[Mapping[str, str]], *, firewall_enabled: bool) -> None:
+def _print_addresses(terminal: Terminal, addresses: Sequence[ServiceAddress], *, firewall_enabled: bool) -> None:
     if addresses:
         terminal.print("Open:")
     for address in addresses:
@@ -84,7 +103,7 @@ def _print_addresses(terminal: Terminal, addresses: Sequence[Mapping[str, str]],
 
 
 def _copy_studio(studio: StudioDirectory, private: Path) -> StudioDirectory:
-    target = StudioDirectory(private / studio.name)
+    copy = StudioDirectory(private / studio.name)
     if studio.path.is_dir():
-        shutil.copytree(studio.path, target.path, ignore=shutil.ignore_patterns("records", "cache", "lock"))
-    return target
+        shutil.copytree(studio.path, copy.path, ignore=shutil.ignore_patterns("records", "cache", "lock"))
+    return copy

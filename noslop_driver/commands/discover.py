@@ -4,25 +4,19 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from rich.markup import escape
 from rich.table import Table
 
-from noslop_driver.cli.session import Options, Session
+from noslop_driver.commands.options import Options
 from noslop_driver.commands.result import CommandResult
 from noslop_driver.errors import ExitCode
-from noslop_driver.hosts.discovery import Discovery
-from noslop_driver.hosts.gather import Gatherer
-from noslop_driver.inventory.directory import StudioDirectory
+from noslop_driver.hosts.discovery import Discovery, SearchTargets, search
 from noslop_driver.output.terminal import Terminal
-from noslop_driver.secrets import Secrets
 
 
 def discover(options: Options, terminal: Terminal) -> CommandResult:
     """Find machines with an SSH server, without logging in."""
-    session = Session(options, terminal, Secrets(), StudioDirectory(Path()))
-    discovery = Gatherer(session).discover()
+    discovery = search(SearchTargets(options.networks, options.hosts, options.port), terminal)
     _print_discovery(discovery, terminal)
     message = "\n".join(f"{problem.what} {problem.todo}" for problem in discovery.problems)
     code = ExitCode.UNREACHABLE if discovery.problems else ExitCode.OK

@@ -4,46 +4,65 @@
 
 from __future__ import annotations
 
-import getpass
 import shlex
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import asdict
+from typing import cast
 
 from noslop_driver import __version__
-from noslop_driver.ansible.runner import list_inventory
-from noslop_driver.cli.session import Session
+from noslop_driver.commands.result import PhaseData, RunData
+from noslop_driver.commands.studio import read_members
 from noslop_driver.errors import DriverError, ExitCode
-from noslop_driver.inventory import directory
+from noslop_driver.hosts.login import Login
 from noslop_driver.inventory.directory import Member, StudioDirectory
+from noslop_driver.output.terminal import Terminal
 from noslop_driver.phases import Phase, PhaseRunner, RunResult
 from noslop_driver.records import Record
 
 
 def run_phases(
-    phases: Sequence[Phase],
-    session: Session,
-    record: Record | None,
     command: str,
+    phases: Sequence[Phase],
+    studio: StudioDirectory,
     *,
-    target: StudioDirectory | None = None,
+    login: Login,
+    terminal: Terminal,
+    record: Record | None,
+    limit: str | None = None,
+    check: bool = False,
+    copy: StudioDirectory | None = None,
 ) -> tuple[RunResult, list[Member]]:
-    """Run phases on the studio's inventory or a copy of it, and close the record in every case."""
-    options, studio = session.options, session.studio
-    path = (target or studio).path
+    """Run phases on a studio, and close the record in every case.
+
+    Args:
+        command: the command, for the advice to run it again.
+        phases: the phases, in order.
+        studio: the directory of the studio.
+        login: the passwords, and the account for hosts to which the inventory gives none.
+        terminal: the terminal for progress.
+        record: the record of the run, if there is to be one.
+        limit: a host pattern.
+        check: predict changes and make none.
+        copy: a copy of the studio's inventory, to run on in its place.
+
+    Returns:
+        The result, and the hosts of the inventory.
+    """
+    inventory = (copy or studio).path
     result = RunResult(ExitCode.FAILED, "The run ended before its end.")
     try:
-        members = directory.read_members(list_inventory(path), options.user or getpass.getuser())
+        members = read_members(inventory, login.user)
         if record:
             record.write_inventory(members)
         result = PhaseRunner(
-            terminal=session.terminal,
-            inventory=path,
+            terminal=terminal,
+            inventory=inventory,
             members=members,
-            secrets=session.secrets,
+            secrets=login.secrets,
             record=record,
             retry_command=f"noslop-driver {command} --inventory {shlex.quote(str(studio.path))}",
-            check=options.check,
-            limit=options.limit,
+            check=check,
+            limit=limit,
         ).run(phases)
     except KeyboardInterrupt:
         result = RunResult(ExitCode.INTERRUPTED, "Stopped.")
@@ -57,11 +76,11 @@ def run_phases(
     return result, members
 
 
-def make_result_data(result: RunResult, studio: StudioDirectory, record: Record | None) -> dict[str, Any]:
+def make_run_data(result: RunResult, studio: StudioDirectory, record: Record | None) -> RunData:
     """Return the data of a run for `--json`."""
     return {
         "inventory": str(studio.path),
-        "phases": result.phases,
+        "phases": [cast(PhaseData, asdict(phase)) for phase in result.phases],
         "verification": result.verification,
         "record": str(record.path) if record else None,
     }

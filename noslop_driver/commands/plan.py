@@ -4,26 +4,31 @@
 
 from __future__ import annotations
 
-from noslop_driver.cli.session import Options, open_session
-from noslop_driver.commands.result import CommandResult
+from noslop_driver.commands.draft import confirm_plan, draft_plan, find_blocking_error, write_inventory
+from noslop_driver.commands.login import read_login
+from noslop_driver.commands.options import Options
+from noslop_driver.commands.result import CommandResult, PlanData
+from noslop_driver.commands.studio import find_studio, lock_studio
 from noslop_driver.errors import ExitCode
 from noslop_driver.output.terminal import Terminal
 from noslop_driver.planning import view
-from noslop_driver.planning.draft import confirm_plan, draft_plan, find_blocking_error, write_inventory
 
 
 def plan(options: Options, terminal: Terminal) -> CommandResult:
     """Gather the hosts and make a plan; with `--save`, write it as an inventory."""
-    save = options.save
-    with open_session(options, terminal, must_exist=False) as session:
-        draft = draft_plan(session)
+    studio = find_studio(inventory=options.inventory, name=options.studio, must_exist=False)
+    login = read_login(options, terminal)
+    with lock_studio(studio, terminal):
+        draft = draft_plan(options, studio, login, terminal)
         view.print_plan(draft.plan, terminal)
-        confirmed = draft.plan
-        if save and terminal.interactive:
-            confirmed = confirm_plan(draft, session, f"Write this to {session.studio.path}?")
-        data = {"plan": confirmed.model_dump(mode="json"), "inventory": str(session.studio.path) if save else None}
-        if error := find_blocking_error(confirmed):
+        if options.save and terminal.interactive:
+            draft = confirm_plan(draft, terminal, f"Write this to {studio.path}?")
+        data: PlanData = {
+            "plan": draft.plan.model_dump(mode="json"),
+            "inventory": str(studio.path) if options.save else None,
+        }
+        if error := find_blocking_error(draft.plan):
             return CommandResult(error.code, data, str(error))
-        if save:
-            write_inventory(session.studio, confirmed, draft.gathered, session)
+        if options.save:
+            write_inventory(studio, draft, login.ssh_key, terminal)
     return CommandResult(ExitCode.OK, data)

@@ -1,17 +1,21 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Define the result of a command, and list the addresses of the services."""
+"""Define the results of commands, which are what `--json` prints, and list the addresses of the services."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import NotRequired, TypedDict
 
 from ansible_collections.noslop.studio.plugins.module_utils import studio
 
 from noslop_driver.errors import ExitCode
 from noslop_driver.inventory.directory import Member
+from noslop_driver.phases import Report
+
+JsonObject = Mapping[str, object]
+"""A model as `model_dump(mode="json")` returns it: noslop_driver.models has its keys."""
 
 
 @dataclass(frozen=True)
@@ -19,15 +23,124 @@ class CommandResult:
     """The result of a command."""
 
     code: ExitCode
-    data: dict[str, Any]
-    """The result for `--json`."""
+    data: JsonObject
+    """The result for `--json`: one of the types of this module."""
     message: str = ""
     """The error, for standard error; empty for none."""
 
 
-def list_service_addresses(members: Sequence[Member]) -> list[dict[str, str]]:
-    """Return service, host and URL of each service of the studio."""
-    addresses = []
+class ServiceAddress(TypedDict):
+    """The address of a service on one host."""
+
+    service: str
+    host: str
+    url: str
+
+
+class PlanData(TypedDict):
+    """The result of `plan`."""
+
+    plan: JsonObject
+    inventory: str | None
+    """The directory of the studio, if the plan was to be written."""
+
+
+class BlockedPlanData(TypedDict):
+    """The result of a `deploy` whose plan was blocked."""
+
+    plan: JsonObject
+
+
+class HostStatsData(TypedDict):
+    """Numbers of tasks on one host, by the way they ended."""
+
+    ok: int
+    changed: int
+    failed: int
+    unreachable: int
+    skipped: int
+    rescued: int
+    ignored: int
+
+
+class FailureData(TypedDict):
+    """A task that failed on a host."""
+
+    host: str
+    task: str
+    message: str
+    unreachable: bool
+    path: str
+
+
+class PhaseData(TypedDict):
+    """The result of one phase."""
+
+    phase: str
+    status: str
+    changed: int
+    seconds: float
+    hosts: dict[str, HostStatsData]
+    failures: list[FailureData]
+
+
+class RunData(TypedDict):
+    """The result of `verify`, and of every run of phases."""
+
+    inventory: str
+    phases: list[PhaseData]
+    verification: Report | None
+    record: str | None
+    """The directory of the record."""
+
+
+class DeployData(RunData):
+    """The result of `deploy`."""
+
+    plan: JsonObject
+    addresses: list[ServiceAddress]
+
+
+class TeardownData(RunData):
+    """The result of `teardown`."""
+
+    kept: list[str]
+
+
+class MemberData(TypedDict):
+    """A host of the studio, in the result of `status`."""
+
+    name: str
+    address: str
+    groups: list[str]
+
+
+class OutcomeData(TypedDict):
+    """The last deployment, teardown or verification, in the result of `status`."""
+
+    ok: bool | None
+    exit_code: NotRequired[int | None]
+    message: str | None
+    started: NotRequired[str | None]
+    finished: str | None
+    record: str
+
+
+class StatusData(TypedDict):
+    """The result of `status`."""
+
+    inventory: str
+    hosts: list[MemberData]
+    addresses: list[ServiceAddress]
+    last_deployment: OutcomeData | None
+    last_teardown: OutcomeData | None
+    last_verification: OutcomeData | None
+    edited: list[str]
+
+
+def list_service_addresses(members: Sequence[Member]) -> list[ServiceAddress]:
+    """Return the address of each service of the studio."""
+    addresses: list[ServiceAddress] = []
     # A service and the group of its hosts have the same name.
     for group, service in studio.SERVICES.items():
         for member in members:

@@ -6,15 +6,14 @@ from __future__ import annotations
 
 import getpass
 import json
-from typing import Any
 
 from rich.markup import escape
 from rich.table import Table
 
 from noslop_driver import records
-from noslop_driver.ansible.runner import list_inventory
-from noslop_driver.cli.session import Options, find_studio
-from noslop_driver.commands.result import CommandResult, list_service_addresses
+from noslop_driver.commands.options import Options
+from noslop_driver.commands.result import CommandResult, OutcomeData, StatusData, list_service_addresses
+from noslop_driver.commands.studio import find_studio, read_members
 from noslop_driver.errors import ExitCode
 from noslop_driver.inventory import directory
 from noslop_driver.inventory.directory import StudioDirectory
@@ -24,8 +23,8 @@ from noslop_driver.output.terminal import Terminal
 
 def status(options: Options, terminal: Terminal) -> CommandResult:
     """Show the hosts and their roles, the services, and the last deployment, teardown and verification."""
-    studio = find_studio(options, must_exist=True)
-    members = directory.read_members(list_inventory(studio.path), options.user or getpass.getuser())
+    studio = find_studio(inventory=options.inventory, name=options.studio, must_exist=True)
+    members = read_members(studio.path, options.user or getpass.getuser())
     addresses = list_service_addresses(members)
     outcomes = {name: _read_last_outcome(studio, name) for name in ("deploy", "teardown")}
     verification = _read_last_verification(studio)
@@ -47,7 +46,7 @@ def status(options: Options, terminal: Terminal) -> CommandResult:
     )
     if edited:
         terminal.print(f"edited by hand: {', '.join(edited)}")
-    data = {
+    data: StatusData = {
         "inventory": str(studio.path),
         "hosts": [
             {"name": member.name, "address": member.studio_address, "groups": sorted(member.groups)}
@@ -62,16 +61,22 @@ def status(options: Options, terminal: Terminal) -> CommandResult:
     return CommandResult(ExitCode.OK, data)
 
 
-def _read_last_outcome(studio: StudioDirectory, command: str) -> dict[str, Any] | None:
+def _read_last_outcome(studio: StudioDirectory, command: str) -> OutcomeData | None:
     record = records.find_latest(studio.records, command)
     if record is None:
         return None
     path, outcome = record
-    shown = ("ok", "exit_code", "message", "started", "finished")
-    return {**{name: outcome.get(name) for name in shown}, "record": str(path)}
+    return {
+        "ok": outcome.get("ok"),
+        "exit_code": outcome.get("exit_code"),
+        "message": outcome.get("message"),
+        "started": outcome.get("started"),
+        "finished": outcome.get("finished"),
+        "record": str(path),
+    }
 
 
-def _read_last_verification(studio: StudioDirectory) -> dict[str, Any] | None:
+def _read_last_verification(studio: StudioDirectory) -> OutcomeData | None:
     record = records.find_latest(studio.records, having="verification.json")
     if record is None:
         return None
@@ -87,7 +92,7 @@ def _read_last_verification(studio: StudioDirectory) -> dict[str, Any] | None:
     }
 
 
-def _format_outcome(title: str, outcome: dict[str, Any]) -> str:
+def _format_outcome(title: str, outcome: OutcomeData) -> str:
     status = "ok" if outcome["ok"] else "failed"
     message = f": {outcome['message']}" if outcome.get("message") else ""
     return f"{title}: {status}, {outcome['finished']}{message} ({outcome['record']})"

@@ -5,11 +5,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
-from noslop_driver.cli.session import Options, open_session
-from noslop_driver.commands.phase_run import make_result_data, run_phases
-from noslop_driver.commands.result import CommandResult
+from noslop_driver.commands.login import read_login
+from noslop_driver.commands.options import Options
+from noslop_driver.commands.phase_run import make_run_data, run_phases
+from noslop_driver.commands.result import CommandResult, TeardownData
+from noslop_driver.commands.studio import find_studio, lock_studio
 from noslop_driver.errors import ExitCode, UsageError
 from noslop_driver.hosts import sudo
 from noslop_driver.inventory import studio_yml
@@ -21,8 +24,9 @@ from noslop_driver.records import Record
 
 def teardown(options: Options, terminal: Terminal) -> CommandResult:
     """Remove what was installed; keep data, packages and the account."""
-    with open_session(options, terminal, must_exist=True) as opened:
-        studio = opened.studio
+    studio = find_studio(inventory=options.inventory, name=options.studio, must_exist=True)
+    login = read_login(options, terminal)
+    with lock_studio(studio, terminal):
         settings = studio.read_settings()
         if not options.check:
             terminal.print(f"This removes Ollama, ComfyUI, mounts, exports and rules from the hosts of {studio.path}.")
@@ -31,15 +35,26 @@ def teardown(options: Options, terminal: Terminal) -> CommandResult:
                 typed = terminal.ask(f"Type the studio's name ({studio.name}) to continue", flag="--yes")
                 if typed != studio.name:
                     raise UsageError(f"{typed!r} is not {studio.name!r}: nothing was changed.")
-        session = sudo.ask_where_needed(opened, studio.path, options.limit)
-        record = None if options.check else Record(studio.records, "teardown", session.secrets)
-        result, members = run_phases((TEARDOWN,), session, record, "teardown")
+        secrets = sudo.ask_where_needed(studio.path, login.secrets, terminal, options.limit)
+        login = replace(login, secrets=secrets)
+        record = None if options.check else Record(studio.records, "teardown", secrets)
+        result, members = run_phases(
+            "teardown",
+            (TEARDOWN,),
+            studio,
+            login=login,
+            terminal=terminal,
+            record=record,
+            limit=options.limit,
+            check=options.check,
+        )
     kept = _list_kept(result, members, settings)
     if result.code is ExitCode.OK and not options.check:
         terminal.print("Kept:")
         for item in [*kept, f"the inventory and the records in {studio.path}"]:
             terminal.print(f"  {item}")
-    return CommandResult(result.code, {**make_result_data(result, studio, record), "kept": kept}, result.message)
+    data: TeardownData = {**make_run_data(result, studio, record), "kept": kept}
+    return CommandResult(result.code, data, result.message)
 
 
 def _list_kept(result: RunResult, members: Sequence[Member], settings: Mapping[str, Any]) -> list[str]:
@@ -47,7 +62,7 @@ def _list_kept(result: RunResult, members: Sequence[Member], settings: Mapping[s
     kept = []
     if settings:
         server = ", ".join(member.name for member in members if "storage_server" in member.groups)
-        shares = studio_yml.validate({key: settings[key] for key in settings}, "studio.yml").shares()
+        shares = studio_yml.validate(settings, "studio.yml").shares()
         kept += [f"{share.path} on {server}" for share in shares]
     kept += ["the packages and the account noslop on every host"]
     kept += [f"{item} on {host}" for host, items in result.kept.items() for item in items]

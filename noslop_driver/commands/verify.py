@@ -4,9 +4,13 @@
 
 from __future__ import annotations
 
-from noslop_driver.cli.session import Options, open_session
-from noslop_driver.commands.phase_run import make_result_data, run_phases
+from dataclasses import replace
+
+from noslop_driver.commands.login import read_login
+from noslop_driver.commands.options import Options
+from noslop_driver.commands.phase_run import make_run_data, run_phases
 from noslop_driver.commands.result import CommandResult
+from noslop_driver.commands.studio import find_studio, lock_studio
 from noslop_driver.errors import ExitCode
 from noslop_driver.hosts import sudo
 from noslop_driver.output.terminal import Terminal
@@ -16,11 +20,15 @@ from noslop_driver.records import Record
 
 def verify(options: Options, terminal: Terminal) -> CommandResult:
     """Run the checks of the studio; change nothing."""
-    with open_session(options, terminal, must_exist=True) as opened:
-        session = sudo.ask_where_needed(opened, opened.studio.path, options.limit)
-        record = Record(session.studio.records, "verify", session.secrets)
-        result, _members = run_phases((VERIFY,), session, record, "verify")
+    studio = find_studio(inventory=options.inventory, name=options.studio, must_exist=True)
+    login = read_login(options, terminal)
+    with lock_studio(studio, terminal):
+        secrets = sudo.ask_where_needed(studio.path, login.secrets, terminal, options.limit)
+        record = Record(studio.records, "verify", secrets)
+        login = replace(login, secrets=secrets)
+        result, _members = run_phases(
+            "verify", (VERIFY,), studio, login=login, terminal=terminal, record=record, limit=options.limit
+        )
     # A host that cannot be reached is a check that did not pass.
-    if result.code is ExitCode.UNREACHABLE:
-        result.code = ExitCode.FAILED
-    return CommandResult(result.code, make_result_data(result, session.studio, record), result.message)
+    code = ExitCode.FAILED if result.code is ExitCode.UNREACHABLE else result.code
+    return CommandResult(code, make_run_data(result, studio, record), result.message)

@@ -2,18 +2,35 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Discover machines: named hosts, named networks, or the networks of this computer.
 
-`plan_discovery` selects the addresses, so that they can be shown first; `discover` scans them. The scan is the
-collection's, which the inventory plugin noslop.studio.lan uses too.
+`plan_discovery` selects the addresses, so that they can be shown first; `discover` scans them; `search` does both and
+prints what it does. The scan is the collection's, which the inventory plugin noslop.studio.lan uses too.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import socket
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 from ansible_collections.noslop.studio.plugins.plugin_utils.discovery import interfaces, scan_targets, ssh_scan
 
 from noslop_driver.errors import DriverError, UsageError
 from noslop_driver.models import Candidate, Model, Problem
+from noslop_driver.output.terminal import Terminal
+
+
+@dataclass(frozen=True)
+class SearchTargets:
+    """The networks and hosts to search. Without any, the networks of this computer are searched."""
+
+    networks: Sequence[str] = ()
+    hosts: Sequence[str] = ()
+    port: int = scan_targets.SSH_PORT
+
+    @property
+    def named(self) -> bool:
+        """Return whether networks or hosts were named."""
+        return bool(self.networks or self.hosts)
 
 
 class Discovery(Model):
@@ -29,6 +46,25 @@ class Discovery(Model):
     """Number of addresses by status."""
     notes: list[str]
     problems: list[Problem]
+
+
+def search(targets: SearchTargets, terminal: Terminal) -> Discovery:
+    """Search the networks and hosts that were named, or the networks of this computer, and print progress.
+
+    Raises:
+        UsageError: a network is too large, or a name is unknown.
+        DriverError: this computer could not complete the scan.
+    """
+    plan = plan_discovery(targets.networks, targets.hosts, port=targets.port)
+    for line in plan.describe():
+        terminal.print(line)
+    with terminal.out.status("Searching"):
+        result = discover(plan)
+    counts = ", ".join(f"{count} {status}" for status, count in result.counts.items() if count)
+    terminal.print(f"{len(result.candidates)} with an SSH server ({counts or 'nothing tried'})")
+    for note in result.notes:
+        terminal.warn(note)
+    return result
 
 
 def plan_discovery(
@@ -57,23 +93,14 @@ def plan_discovery(
         raise UsageError(str(error)) from error
 
 
-def discover(plan: scan_targets.ScanPlan, on_candidate: Callable[[Candidate], None] | None = None) -> Discovery:
+def discover(plan: scan_targets.ScanPlan) -> Discovery:
     """Scan the addresses of `plan_discovery`, each once.
-
-    Args:
-        plan: from `plan_discovery`.
-        on_candidate: called as soon as an address has answered or failed, before keys are read and addresses merged.
 
     Raises:
         DriverError: this computer could not complete the scan.
     """
-
-    def report_candidate(finding: ssh_scan.Finding) -> None:
-        if on_candidate:
-            on_candidate(_make_candidate(finding))
-
     try:
-        result = ssh_scan.scan(plan, report_candidate)
+        result = ssh_scan.scan(plan)
     except ssh_scan.ScanError as error:
         raise DriverError(str(error)) from error
     candidates = [_make_candidate(machine) for machine in result.machines()]
@@ -93,6 +120,17 @@ def discover(plan: scan_targets.ScanPlan, on_candidate: Callable[[Candidate], No
         notes=list(result.notes),
         problems=problems,
     )
+
+
+def find_own_address(destination: str) -> str | None:
+    """Return the address from which this computer reaches another one, or None if there is no route."""
+    family = socket.AF_INET6 if ":" in destination else socket.AF_INET
+    with socket.socket(family, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect((destination, 9))  # a datagram socket: nothing is sent
+        except OSError:
+            return None
+        return str(probe.getsockname()[0])
 
 
 def _is_worth_showing(finding: ssh_scan.Finding) -> bool:

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Parse the events of the playbook noslop.studio.facts into hosts, and into problems of those without facts.
 
-Pure: `name_candidates` names the candidates for the bootstrap inventory, the caller runs the playbook on it, and
+Pure: `make_targets` names the candidates for the bootstrap inventory, the caller runs the playbook on it, and
 `parse_events` turns the events of that run into hosts and problems.
 """
 
@@ -10,84 +10,110 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, get_args
 
 from pydantic import ValidationError
 
 from noslop_driver.ansible.events import Event, read_failure
 from noslop_driver.hosts import ssh_errors
-from noslop_driver.models import Candidate, Disk, Gpu, Host, Problem, Role
+from noslop_driver.models import Candidate, Disk, Endpoint, Gpu, Host, Problem, Role
 from noslop_driver.output.terminal import printable
 
 _GROUPS = {*get_args(Role), "all", "ungrouped"}
 
 
 @dataclass(frozen=True)
+class Target:
+    """A host whose facts are gathered."""
+
+    endpoint: Endpoint
+    keep_name: bool = True
+    """False if the host gets the name that its facts have."""
+    named: bool = True
+    """True if the user or the inventory named this host: then its problems are fatal."""
+    host_key: str | None = None
+    addresses: Sequence[str] = field(default_factory=tuple)
+    """Every address that showed the same host key."""
+
+
+@dataclass(frozen=True)
 class GatheredFacts:
-    """Hosts and problems, in the order of the candidates."""
+    """Hosts and problems, in the order of the targets."""
 
     hosts: list[Host]
     problems: list[Problem]
 
 
-def name_candidates(candidates: Iterable[Candidate]) -> dict[str, Candidate]:
-    """Return each candidate by its name in the bootstrap inventory: its host name, else its address.
+def make_targets(candidates: Iterable[Candidate]) -> list[Target]:
+    """Return each candidate under its name in the bootstrap inventory: its host name, else its address.
 
     Candidates with the same name and different ports get the port as well; a host with the name of a group, which
     Ansible would confuse with it, becomes `<name>-host`.
     """
     named = [(candidate.hostname or candidate.address, candidate) for candidate in candidates]
     counts = Counter(name for name, _candidate in named)
-    return {
-        (f"{name}-host" if name in _GROUPS else name) if counts[name] == 1 else f"{name}-{candidate.port}": candidate
-        for name, candidate in named
-    }
+    targets = []
+    for name, candidate in named:
+        unique_name = f"{name}-host" if name in _GROUPS else name
+        if counts[name] > 1:
+            unique_name = f"{name}-{candidate.port}"
+        targets.append(
+            Target(
+                Endpoint(name=unique_name, address=candidate.address, port=candidate.port),
+                keep_name=bool(candidate.hostname),
+                named=candidate.named,
+                host_key=candidate.host_key,
+                addresses=candidate.addresses,
+            )
+        )
+    return targets
 
 
-def parse_events(candidates: Mapping[str, Candidate], user: str, events: Iterable[Event]) -> GatheredFacts:
+def parse_events(targets: Iterable[Target], user: str, events: Iterable[Event]) -> GatheredFacts:
     """Parse the events of a run of noslop.studio.facts.
 
     Args:
-        candidates: candidates by their inventory names, from `name_candidates` or a studio's inventory. The name of a
-            candidate with a `hostname` stays; any other host gets the host name of its facts.
+        targets: the hosts of that run, from `make_targets` or a studio's inventory.
         user: the account of the login.
         events: every event of the run.
     """
+    by_name = {target.endpoint.name: target for target in targets}
     facts: dict[str, dict[str, Any]] = {}
-    problems: dict[str, list[Problem]] = {name: [] for name in candidates}
+    problems: dict[str, list[Problem]] = {name: [] for name in by_name}
     for event in events:
-        if event.host not in candidates:
+        if event.host not in by_name:
             continue
         if event.kind == "ok":
             facts.setdefault(event.host, {}).update(event.result.get("ansible_facts") or {})
         failure = read_failure(event)
         if failure:
-            candidate = candidates[event.host]
-            problems[event.host].append(ssh_errors.explain(event.host, candidate, user, failure.message))
+            target = by_name[event.host]
+            problems[event.host].append(ssh_errors.explain(target.endpoint, user, failure.message, fatal=target.named))
     hosts: dict[str, Host] = {}
-    for name, candidate in candidates.items():
+    for name, target in by_name.items():
         host_facts = facts.get(name)
         if host_facts and "ansible_architecture" in host_facts:
-            hosts[name] = _make_host(name, candidate, user, host_facts)
+            hosts[name] = _make_host(target, user, host_facts)
         elif not problems[name]:
-            problems[name].append(ssh_errors.explain_silence(name, candidate))
-    hosts = _make_names_unique(hosts, candidates)
+            problems[name].append(ssh_errors.explain_silence(target.endpoint, fatal=target.named))
+    hosts = _make_names_unique(hosts, by_name)
     for name, host in hosts.items():
         # The login succeeded and there are facts: a task that failed is reported and does not stop the command.
         changes = {"fatal": False, "host": host.name}
         problems[name] = [problem.model_copy(update=changes) for problem in problems[name]]
-        problems[name] += _find_cloned_host_keys(host, candidates[name])
+        problems[name] += _find_cloned_host_keys(host, by_name[name])
     return GatheredFacts(list(hosts.values()), [problem for of_host in problems.values() for problem in of_host])
 
 
-def _make_host(name: str, candidate: Candidate, user: str, facts: Mapping[str, Any]) -> Host:
+def _make_host(target: Target, user: str, facts: Mapping[str, Any]) -> Host:
+    endpoint = target.endpoint
     own_name = _to_line(facts.get("ansible_hostname")).lower()
     return Host(
-        name=name if candidate.hostname or own_name in ("", "localhost") else own_name,
-        address=candidate.address,
-        port=candidate.port,
+        name=endpoint.name if target.keep_name or own_name in ("", "localhost") else own_name,
+        address=endpoint.address,
+        port=endpoint.port,
         user=user,
         os=_to_line(facts.get("ansible_distribution")),
         os_version=_to_line(facts.get("ansible_distribution_version")),
@@ -100,8 +126,8 @@ def _make_host(name: str, candidate: Candidate, user: str, facts: Mapping[str, A
         disks=list(_parse_disks(facts.get("ansible_mounts"))),
         machine_id=str(facts.get("ansible_machine_id") or ""),
         addresses=_list_addresses(facts),
-        host_key=candidate.host_key,
-        named=candidate.named,
+        host_key=target.host_key,
+        named=target.named,
     )
 
 
@@ -133,15 +159,15 @@ def _list_addresses(facts: Mapping[str, Any]) -> list[str]:
     return list(dict.fromkeys(str(address) for address in addresses))
 
 
-def _find_cloned_host_keys(host: Host, candidate: Candidate) -> list[Problem]:
+def _find_cloned_host_keys(host: Host, target: Target) -> list[Problem]:
     """Find machines that were merged into one candidate because they show the same host key.
 
     An address that is not among the host's own addresses belongs to another machine. Where the address of the login is
     not among them either (behind address translation), the two cases cannot be told apart.
     """
-    if candidate.address not in host.addresses:
+    if target.endpoint.address not in host.addresses:
         return []
-    foreign_addresses = [address for address in candidate.addresses if address.partition("%")[0] not in host.addresses]
+    foreign_addresses = [address for address in target.addresses if address.partition("%")[0] not in host.addresses]
     if not foreign_addresses:
         return []
     return [
@@ -157,7 +183,7 @@ def _find_cloned_host_keys(host: Host, candidate: Candidate) -> list[Problem]:
     ]
 
 
-def _make_names_unique(hosts: Mapping[str, Host], candidates: Mapping[str, Candidate]) -> dict[str, Host]:
+def _make_names_unique(hosts: Mapping[str, Host], targets: Mapping[str, Target]) -> dict[str, Host]:
     """Return the hosts with names from their facts that are unique and not those of groups.
 
     Each of several hosts with the same name gets its address appended: if one of them kept the name, which one would
@@ -167,7 +193,7 @@ def _make_names_unique(hosts: Mapping[str, Host], candidates: Mapping[str, Candi
     named = {}
     for inventory_name, host in hosts.items():
         name = host.name
-        if not candidates[inventory_name].hostname and name != inventory_name:
+        if not targets[inventory_name].keep_name and name != inventory_name:
             name = re.sub(r"[^a-z0-9_.-]", "-", name)
             if counts[host.name] > 1 or name in _GROUPS:
                 name += re.sub(r"[^0-9a-zA-Z]", "-", f"-{inventory_name}")

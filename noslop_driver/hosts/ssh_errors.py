@@ -11,7 +11,9 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from noslop_driver.models import Candidate, Problem
+from ansible_collections.noslop.studio.plugins.plugin_utils.discovery.scan_targets import SSH_PORT
+
+from noslop_driver.models import Endpoint, Problem
 
 
 @dataclass(frozen=True)
@@ -123,13 +125,20 @@ _PREFIX = (
 )
 
 
-def explain(host: str, candidate: Candidate, user: str, message: str) -> Problem:
-    """Return the problem for a message of Ansible. It is fatal for a host that the user named."""
-    key_name = candidate.address if candidate.port == 22 else f"'[{candidate.address}]:{candidate.port}'"
+def explain(endpoint: Endpoint, user: str, message: str, *, fatal: bool = False) -> Problem:
+    """Return the problem of a login for a message of Ansible.
+
+    Args:
+        endpoint: the host that `user` logged in to.
+        user: the account of the login.
+        message: the message of the failed task, or of the host that could not be reached.
+        fatal: True if the command cannot continue without this host.
+    """
+    key_name = endpoint.address if endpoint.port == SSH_PORT else f"'[{endpoint.address}]:{endpoint.port}'"
     names = {
-        "host": _format_name(host, candidate),
-        "address": candidate.address,
-        "port": candidate.port,
+        "host": _format_name(endpoint),
+        "address": endpoint.address,
+        "port": endpoint.port,
         "user": user,
         "key_name": key_name,
     }
@@ -137,17 +146,17 @@ def explain(host: str, candidate: Candidate, user: str, message: str) -> Problem
         if re.search(reason.pattern, message):
             return Problem(
                 kind=reason.kind,
-                host=host,
+                host=endpoint.name,
                 what=f"{reason.what.format(**names)} ({_quote(message, reason.pattern)}).",
                 todo=reason.todo.format(**names),
-                fatal=candidate.named,
+                fatal=fatal,
             )
     return Problem(
         kind="failed",
-        host=host,
+        host=endpoint.name,
         what=f"The facts of {names['host']} could not be gathered: {_quote(message)}.",
-        todo=f"Try `ssh -p {candidate.port} {user}@{candidate.address}` and read its messages.",
-        fatal=candidate.named,
+        todo=f"Try `ssh -p {endpoint.port} {user}@{endpoint.address}` and read its messages.",
+        fatal=fatal,
     )
 
 
@@ -157,19 +166,19 @@ def is_sudo_password_missing(message: str) -> bool:
     return kind == "sudo_password_missing" or (not kind and re.search(r"^sudo: ", message, re.MULTILINE) is not None)
 
 
-def explain_silence(host: str, candidate: Candidate) -> Problem:
+def explain_silence(endpoint: Endpoint, *, fatal: bool) -> Problem:
     """Return the problem for a host of which the run had no event."""
     return Problem(
         kind="silent",
-        host=host,
-        what=f"Ansible reported nothing about {_format_name(host, candidate)}: the run ended before.",
+        host=endpoint.name,
+        what=f"Ansible reported nothing about {_format_name(endpoint)}: the run ended before.",
         todo="Run again; if it stays so, name this host alone (--host) and look at what Ansible prints.",
-        fatal=candidate.named,
+        fatal=fatal,
     )
 
 
-def _format_name(host: str, candidate: Candidate) -> str:
-    return host if host == candidate.address else f"{host} ({candidate.address})"
+def _format_name(endpoint: Endpoint) -> str:
+    return endpoint.name if endpoint.name == endpoint.address else f"{endpoint.name} ({endpoint.address})"
 
 
 def _quote(message: str, pattern: str = "") -> str:

@@ -15,9 +15,9 @@ from pathlib import Path
 
 from noslop_driver.ansible.events import Event, Status, read_message
 from noslop_driver.ansible.runner import run_playbook
-from noslop_driver.cli.session import Session
 from noslop_driver.errors import UsageError
 from noslop_driver.hosts import ssh_errors
+from noslop_driver.output.terminal import Terminal
 from noslop_driver.secrets import Secrets, ask_password, private_directory, write_private
 
 _PLAYBOOK = json.dumps(
@@ -41,32 +41,32 @@ _PLAYBOOK = json.dumps(
 )
 
 
-def ask_where_needed(session: Session, inventory: Path, limit: str | None = None) -> Session:
-    """Return a session with the sudo password, if a member needs one and the session has none.
+def ask_where_needed(inventory: Path, secrets: Secrets, terminal: Terminal, limit: str | None = None) -> Secrets:
+    """Return the passwords with the one for sudo, which is asked for if a member needs it and it is missing.
 
     Args:
-        session: the session of the command.
         inventory: an inventory of members only, whose keys and roles the user has confirmed.
+        secrets: the passwords that flags gave.
+        terminal: the terminal to ask on.
         limit: a host pattern.
 
     Raises:
         UsageError: a host needs a password, and there is no terminal to ask on.
         KeyboardInterrupt: the run was interrupted.
     """
-    if session.secrets.become_password:
-        return session
-    with session.terminal.out.status("Checking whether sudo needs a password"):
-        hosts = find_hosts_needing_password(inventory, session.secrets, limit)
-    return ask_for_password(session, hosts) if hosts else session
+    if secrets.become_password:
+        return secrets
+    with terminal.out.status("Checking whether sudo needs a password"):
+        hosts = find_hosts_needing_password(inventory, secrets, limit)
+    return ask_for_password(hosts, secrets, terminal) if hosts else secrets
 
 
-def ask_for_password(session: Session, hosts: Iterable[str]) -> Session:
-    """Ask for the sudo password of these hosts, and return a session with it.
+def ask_for_password(hosts: Iterable[str], secrets: Secrets, terminal: Terminal) -> Secrets:
+    """Ask for the sudo password of these hosts, and return the passwords with it.
 
     Raises:
         UsageError: there is no terminal to ask on.
     """
-    terminal = session.terminal
     names = ", ".join(hosts)
     if not terminal.can_ask_password:
         raise UsageError(
@@ -75,7 +75,7 @@ def ask_for_password(session: Session, hosts: Iterable[str]) -> Session:
         )
     terminal.print(f"sudo needs a password on {names}.")
     password = ask_password("sudo password: ", "--ask-become-pass", "--become-pass-file", interactive=True)
-    return replace(session, secrets=replace(session.secrets, become_password=password))
+    return replace(secrets, become_password=password)
 
 
 def find_hosts_needing_password(inventory: Path, secrets: Secrets, limit: str | None = None) -> list[str]:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from noslop_driver.inventory import studio_yml
-from noslop_driver.models import Host, Plan, Role
+from noslop_driver.models import Endpoint, Host, Plan, Role
 
 GROUPS: tuple[Role, ...] = get_args(Role)
 PYTHON = "/usr/bin/python3"
@@ -86,12 +86,12 @@ def render_connection(connection: Connection, *, local: bool) -> str:
 
 
 def render_bootstrap_inventory(
-    hosts: Iterable[tuple[str, str, int]], user: str, ssh_key: Path | None, known_hosts: Path, *, password: bool = False
+    hosts: Iterable[Endpoint], user: str, ssh_key: Path | None, known_hosts: Path, *, password: bool = False
 ) -> str:
-    """Render the bootstrap inventory, for hosts that are no members yet: name, address and port of each host.
+    """Render the bootstrap inventory, for hosts that are no members yet.
 
     Args:
-        hosts: name, address and port of each host.
+        hosts: the hosts.
         user: the account to log in with.
         ssh_key: the private key to log in with; None: the default keys of ssh.
         known_hosts: the known_hosts file with the keys that were accepted.
@@ -108,7 +108,7 @@ def render_bootstrap_inventory(
     }
     if ssh_key:
         variables["ansible_ssh_private_key_file"] = str(ssh_key.expanduser().absolute())
-    entries = {name: {"ansible_host": address, "ansible_port": port} for name, address, port in hosts}
+    entries = {host.name: {"ansible_host": host.address, "ansible_port": host.port} for host in hosts}
     return json.dumps({"all": {"hosts": entries, "vars": variables}}, indent=2)
 
 

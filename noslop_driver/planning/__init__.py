@@ -2,5 +2,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Plan a studio: propose the roles of its hosts.
 
-Owns the planner, its scores and problems, and the view of a plan. Pure, except for `draft` and `view`.
+Owns the planner, its scores and problems, and the view of a plan. Pure, except for `view`, which prints.
 """

@@ -37,18 +37,13 @@ def make_plan(hosts: Iterable[Host], settings: StudioSettings, problems: Sequenc
         problems: the problems of discovery and facts, which are listed with the plan's own.
 
     Returns:
-        A plan with a proposal for each host that can be a member, the storage server first. With a single host, the
-        storage provider in its settings is `local`.
+        A plan with a proposal for each host that can be a member, the storage server first.
     """
-    machines, duplicate_problems = _drop_duplicates(hosts, settings)
-    members, unfit_problems = validation.split_unfit_hosts(machines)
-    all_problems = [*problems, *duplicate_problems, *unfit_problems]
+    members, unfit_problems = select_members(hosts, settings)
+    all_problems = [*problems, *unfit_problems]
     if not members:
         all_problems.append(validation.report_no_hosts())
         return Plan(hosts=[], proposals=[], server=None, settings=settings, problems=all_problems)
-    if len(members) == 1 and settings.storage_provider == "nfs":
-        settings = settings.replace(storage_provider="local")
-        all_problems.append(validation.report_single_host(members[0]))
     scored_hosts = [
         _ScoredHost(host, score, find_free_space(host, settings))
         for host, score in zip(members, score_hosts(members, settings), strict=True)
@@ -66,6 +61,13 @@ def make_plan(hosts: Iterable[Host], settings: StudioSettings, problems: Sequenc
     all_problems += validation.check_file_systems(server.host, settings)
     all_problems += validation.check_services(members, services)
     return Plan(hosts=members, proposals=proposals, server=server.host.name, settings=settings, problems=all_problems)
+
+
+def select_members(hosts: Iterable[Host], settings: StudioSettings) -> tuple[list[Host], list[Problem]]:
+    """Return the hosts that can be members, each machine once, and the problems of the others."""
+    machines, duplicate_problems = _drop_duplicates(hosts, settings)
+    members, unfit_problems = validation.split_unfit_hosts(machines)
+    return members, [*duplicate_problems, *unfit_problems]
 
 
 def _drop_duplicates(hosts: Iterable[Host], settings: StudioSettings) -> tuple[list[Host], list[Problem]]:

@@ -1,18 +1,15 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Print a plan with its reasons, let the user edit it, and ask for their confirmation."""
+"""Print a plan with its reasons and problems."""
 
 from __future__ import annotations
-
-from collections.abc import Callable
 
 from ansible_collections.noslop.studio.plugins.module_utils import studio
 from rich.markup import escape
 from rich.table import Table
 
-from noslop_driver.models import Host, Plan, StudioSettings
+from noslop_driver.models import Host, Plan
 from noslop_driver.output.terminal import Terminal
-from noslop_driver.settings.merge import SERVICES, ask_settings, parse_roles
 
 _ROLE_LABELS = {"storage_server": "storage server", "storage_clients": "storage client"}
 
@@ -55,62 +52,6 @@ def print_plan(plan: Plan, terminal: Terminal) -> None:
         style, word = ("bold red", "Problem") if problem.fatal else ("yellow", "Note")
         terminal.print_markup(f"[{style}]{word}:[/] {escape(problem.what)}")
         terminal.print_markup(f"  [bold]→[/] {escape(problem.todo)}")
-
-
-def confirm_or_edit(
-    plan: Plan, replan: Callable[[StudioSettings], Plan], terminal: Terminal, question: str
-) -> Plan | None:
-    """Ask for confirmation, and let the user edit the plan until the answer is yes or no.
-
-    Args:
-        plan: the plan that was printed.
-        replan: returns a plan for other settings.
-        terminal: the terminal to ask on.
-        question: the question to confirm.
-
-    Returns:
-        The confirmed plan, or None for a no.
-    """
-    if terminal.yes:
-        return plan
-    while True:
-        choices = ["yes", "edit", "no"] if not plan.blocked else ["edit", "no"]
-        answer = terminal.choose(question, choices, flag="--yes", default=choices[0])
-        if answer == "yes":
-            return plan
-        if answer == "no":
-            return None
-        plan = replan(edit_settings(plan, terminal))
-        print_plan(plan, terminal)
-
-
-def edit_settings(plan: Plan, terminal: Terminal) -> StudioSettings:
-    """Ask for the storage server, the services of each host, and the storage settings."""
-    names = [host.name for host in plan.hosts]
-    settings = plan.settings
-    if len(names) > 1:
-        server = terminal.choose("Storage server", names, flag="--server", default=plan.server or names[0])
-        settings = settings.replace(server=server)
-    roles = {proposal.host: proposal.roles for proposal in plan.proposals}
-    services = {}
-    for name in names:
-        present = [role for role in SERVICES if role in roles[name]]
-        answer = terminal.ask(
-            f"Services of {name} ({', '.join(SERVICES)}, or none)",
-            flag=f"--role {name}=...",
-            default=", ".join(present) or "none",
-            check=_find_role_error,
-        )
-        services[name] = parse_roles([f"{name}={answer}"])[name]
-    settings = settings.replace(roles=services)
-    if terminal.confirm("Change the storage settings?", default=False):
-        settings = ask_settings(settings, terminal)
-    return settings
-
-
-def _find_role_error(answer: str) -> str:
-    unknown = [name for name in answer.replace(",", " ").split() if name not in (*SERVICES, "none")]
-    return f"There is no service {', '.join(unknown)}: {', '.join(SERVICES)}, or none." if unknown else ""
 
 
 def _format_gpus(host: Host) -> str:

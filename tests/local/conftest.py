@@ -4,16 +4,15 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from tests.support.lab.containers import GATEWAY, running_containers
+from tests.support.lab.driver import PrintedRun, parse_run
 from tests.support.lab.machines import LAB, MIRROR_PORT, ROOT, Machine
 from tests.support.lab.wheel import build
 
@@ -33,12 +32,10 @@ class Solo:
         command = " ".join(("venv/bin/noslop-driver", *words, "--become-pass-file .password </dev/null"))
         return self.host.run(command, timeout_s=TIMEOUT_S)
 
-    def run_driver_json(self, *words: str) -> tuple[int, dict[str, Any]]:
+    def run_driver_json(self, *words: str) -> tuple[int, PrintedRun]:
         """Run `noslop-driver ... --json` on the host. Return the exit code and the printed object."""
         done = self.run_driver(*words, "--json")
-        assert done.stdout.lstrip().startswith("{"), f"no JSON: {done.stdout}{done.stderr}"
-        result: dict[str, Any] = json.loads(done.stdout)
-        return done.returncode, result
+        return done.returncode, parse_run(done)
 
 
 @pytest.fixture(scope="session")

@@ -6,11 +6,26 @@ import json
 import os
 import re
 import subprocess
-from typing import Any
+from typing import NotRequired, cast
 
+from ansible_collections.noslop.studio.plugins.module_utils.checks.check import Check
+
+from noslop_driver.commands.result import JsonObject, RunData, ServiceAddress
 from tests.support.lab.machines import LAB, ROOT
 
 INVENTORY = ROOT / "inventories" / "demo"
+
+
+class PrintedRun(RunData):
+    """The object that `deploy`, `verify` and `teardown` print with `--json`."""
+
+    command: str
+    ok: bool
+    exit_code: int
+    error: str | None
+    plan: NotRequired[JsonObject]
+    addresses: NotRequired[list[ServiceAddress]]
+    kept: NotRequired[list[str]]
 
 
 def run_driver(*words: str, timeout_s: float = 1800) -> subprocess.CompletedProcess[str]:
@@ -18,24 +33,27 @@ def run_driver(*words: str, timeout_s: float = 1800) -> subprocess.CompletedProc
     return _run("noslop-driver", *words, timeout_s=timeout_s)
 
 
-def run_driver_json(*words: str, timeout_s: float = 1800) -> tuple[int, dict[str, Any]]:
+def run_driver_json(*words: str, timeout_s: float = 1800) -> tuple[int, PrintedRun]:
     """Run `noslop-driver ... --json` on the demo studio. Return the exit code and the printed object."""
     password = ("--become-pass-file", str(LAB / "sudo_password"))
     done = run_driver(*words, "--inventory", str(INVENTORY), *password, "--json", timeout_s=timeout_s)
+    return done.returncode, parse_run(done)
+
+
+def parse_run(done: subprocess.CompletedProcess[str]) -> PrintedRun:
+    """Parse what the driver printed with `--json`."""
     assert done.stdout.lstrip().startswith("{"), f"no JSON: {done.stdout}{done.stderr}"
-    result: dict[str, Any] = json.loads(done.stdout)
-    return done.returncode, result
+    return cast(PrintedRun, json.loads(done.stdout))
 
 
-def read_checks(result: dict[str, Any]) -> list[dict[str, Any]]:
+def read_checks(result: RunData) -> list[Check]:
     """Return the checks of a `verify`, from what it printed as JSON."""
     verification = result["verification"]
     assert verification, result
-    checks: list[dict[str, Any]] = verification["checks"]
-    return checks
+    return verification["checks"]
 
 
-def count_changes_by_phase(result: dict[str, Any]) -> dict[tuple[str, str], int]:
+def count_changes_by_phase(result: RunData) -> dict[tuple[str, str], int]:
     """Return how many tasks changed something, by phase and host, from what `deploy` printed as JSON."""
     return {
         (phase["phase"], host): stats["changed"] for phase in result["phases"] for host, stats in phase["hosts"].items()

@@ -117,13 +117,13 @@ def test_phases_run_in_order_and_leave_a_record(deployment: FakeDeployment, tmp_
         ]
     )
     assert (result.code, result.message) == (ExitCode.OK, "")
-    assert [(phase["phase"], phase["status"]) for phase in result.phases] == [
+    assert [(phase.phase, phase.status) for phase in result.phases] == [
         ("preflight", "ok"),
         ("storage", "ok"),
         ("configure", "ok"),
         ("verify", "ok"),
     ]
-    assert result.phases[1]["hosts"]["one"]["changed"] + result.phases[1]["hosts"]["two"]["changed"] >= 1
+    assert result.phases[1].hosts["one"].changed + result.phases[1].hosts["two"].changed >= 1
     assert result.verification == report
     assert deployment.read_record("verification.json") == report
     assert deployment.record
@@ -173,7 +173,7 @@ def test_failed_phase_stops_later_ones_and_can_be_run_again(deployment: FakeDepl
     local_inventory(deployment.inventory, ["one", "two"], repaired=True)
     again = deployment.run(phases)
     assert again.code is ExitCode.OK
-    assert sum(host["changed"] for host in again.phases[0]["hosts"].values()) == 0
+    assert sum(host.changed for host in again.phases[0].hosts.values()) == 0
     assert (tmp_path / "second").exists()
 
 
@@ -201,7 +201,7 @@ def test_failed_checks_replace_the_failure_of_the_task_that_reports_them(
     assert result.code is ExitCode.FAILED
     assert "1 check did not pass" in result.message
     assert result.verification == report
-    assert result.phases[0]["failures"] == []
+    assert result.phases[0].failures == []
     shown = capsys.readouterr().out
     assert "mount it" in shown
     assert "1 of 2 checks failed" not in shown
@@ -221,13 +221,13 @@ def test_check_mode_changes_nothing_and_ignores_checks(deployment: FakeDeploymen
         check=True,
     )
     assert result.code is ExitCode.OK
-    assert result.phases[0]["changed"] == 2
+    assert result.phases[0].changed == 2
     assert not (tmp_path / "made").exists()
 
 
 def test_limit_is_passed_to_ansible(deployment: FakeDeployment) -> None:
     result = deployment.run([deployment.phase(STORAGE, return_result("look"))], limit="two")
-    assert set(result.phases[0]["hosts"]) == {"two"}
+    assert set(result.phases[0].hosts) == {"two"}
 
 
 def test_missing_playbook_is_reported(deployment: FakeDeployment) -> None:

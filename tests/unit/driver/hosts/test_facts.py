@@ -16,7 +16,7 @@ import pytest
 from noslop_driver.ansible.events import Event
 from noslop_driver.ansible.runner import run_playbook
 from noslop_driver.hosts import discovery, facts
-from noslop_driver.models import Candidate, Disk, Gpu
+from noslop_driver.models import Candidate, Disk, Endpoint, Gpu
 from tests.unit.conftest import StartSshd
 
 SETUP = {
@@ -56,7 +56,7 @@ def failed_event(host: str, message: str, kind: str = "failed") -> Event:
 
 
 def parse(candidates: list[Candidate], *events: Event) -> facts.GatheredFacts:
-    return facts.parse_events(facts.name_candidates(candidates), "artist", events)
+    return facts.parse_events(facts.make_targets(candidates), "artist", events)
 
 
 def test_host_has_its_facts() -> None:
@@ -164,9 +164,9 @@ def test_host_with_the_name_of_a_group_is_renamed(group: str) -> None:
 
 
 def test_given_name_is_kept() -> None:
-    members = {"10.0.0.5": candidate(hostname="10.0.0.5"), "10.0.0.6": candidate("10.0.0.6")}
+    targets = facts.make_targets([candidate(hostname="10.0.0.5"), candidate("10.0.0.6")])
     same_name = {**SETUP, "ansible_hostname": "10.0.0.5"}
-    gathered = facts.parse_events(members, "artist", [ok_event("10.0.0.5", SETUP), ok_event("10.0.0.6", same_name)])
+    gathered = facts.parse_events(targets, "artist", [ok_event("10.0.0.5", SETUP), ok_event("10.0.0.6", same_name)])
     assert [host.name for host in gathered.hosts] == ["10.0.0.5", "10.0.0.5-10-0-0-6"]
 
 
@@ -214,11 +214,14 @@ def test_run_over_real_hosts_finds_each_problem(
     hosts = {name: {**connection, **change} for name, change in changes.items()}
     inventory = tmp_path / "hosts.yml"
     inventory.write_text(json.dumps({"all": {"hosts": hosts}}), encoding="utf-8")
-    candidates = {name: scanned.model_copy(update={"hostname": name}) for name in changes}
+    targets = [
+        facts.Target(Endpoint(name=name, address=scanned.address, port=scanned.port), named=scanned.named)
+        for name in changes
+    ]
     events: list[Event] = []
     run_playbook("noslop.studio.facts", inventory, on_event=events.append, extra_vars={"noslop_facts_become": True})
 
-    gathered = facts.parse_events(candidates, server.user, events)
+    gathered = facts.parse_events(targets, server.user, events)
     (host,) = gathered.hosts
     uname = os.uname()
     assert (host.name, host.kernel, host.arch) == ("fine", uname.release, uname.machine)

@@ -15,6 +15,7 @@ import pytest
 
 from noslop_driver.hosts.host_keys import parse_fingerprints, parse_numbers
 from noslop_driver.inventory import render
+from noslop_driver.models import Endpoint
 from tests.support import sshd
 from tests.support.driver_cli import run, run_json, spawn_on_terminal
 from tests.unit.conftest import StartSshd
@@ -191,7 +192,9 @@ def test_bootstrap_inventory_overrides_the_users_ssh_config(tmp_path: Path) -> N
         " GSSAPIDelegateCredentials yes\n HostbasedAuthentication yes\n PreferredAuthentications password\n",
         encoding="ascii",
     )
-    text = render.render_bootstrap_inventory([("far", "10.0.0.1", 22)], "artist", None, tmp_path / "known_hosts")
+    text = render.render_bootstrap_inventory(
+        [Endpoint(name="far", address="10.0.0.1")], "artist", None, tmp_path / "known_hosts"
+    )
     arguments = shlex.split(json.loads(text)["all"]["vars"]["ansible_ssh_common_args"])
     shown = subprocess.run(
         ["ssh", "-F", tmp_path / "config", *arguments, "-G", "10.0.0.1"], capture_output=True, check=True, text=True

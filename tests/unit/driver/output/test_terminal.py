@@ -96,7 +96,7 @@ def test_facts_are_printed_without_control_characters(terminal: Terminal, capsys
         Event(kind="failed", time="", host="10.0.0.5", result={"msg": f"failed-{CONTROLS}"}),
     ]
     candidate = Candidate(address="10.0.0.5", status="open", banner=f"SSH-2.0-{CONTROLS}")
-    gathered_facts = facts.parse_events({"10.0.0.5": candidate}, "artist", events)
+    gathered_facts = facts.parse_events(facts.make_targets([candidate]), "artist", events)
     view.print_plan(
         make_plan(gathered_facts.hosts, StudioSettings(studio_id="x", storage_root="/"), gathered_facts.problems),
         terminal,

@@ -124,7 +124,7 @@ def test_plan_of_any_studio_is_consistent(data: st.DataObject) -> None:
     reported = {problem.host for problem in plan.problems}
     assert all(member.name in reported for member in hosts if member.name not in names)
     assert names or plan.blocked
-    assert len(names) < 2 or plan.settings.storage_provider == settings.storage_provider
+    assert plan.settings == settings
 
 
 @given(st.data())
@@ -278,16 +278,6 @@ def test_unknown_free_space_is_a_note() -> None:
     assert not get_problem(plan, "room_unknown").fatal
 
 
-def test_single_host_keeps_its_storage_local() -> None:
-    plan = make_plan([host(1, address="127.0.0.1")], SETTINGS)
-    assert plan.settings.storage_provider == "local"
-    assert not get_problem(plan, "one_host").fatal
-    assert get_proposal(plan, "render1").roles == ["storage_server", "ollama", "comfyui", "backend"]
-    assert not plan.blocked
-    existing = make_plan([host(1)], SETTINGS.replace(storage_provider="existing"))
-    assert existing.settings.storage_provider == "existing"
-
-
 def test_local_storage_of_several_hosts_is_refused() -> None:
     assert get_problem(
         make_plan([host(1), host(2)], SETTINGS.replace(storage_provider="local")), "local_with_many"
@@ -408,10 +398,6 @@ def test_shares_on_a_file_system_with_other_data_are_reported(disks: list[Disk],
             assert words in notes[0].what
             assert "render1" in notes[0].what
             assert "lvcreate" in notes[0].todo
-
-
-def test_single_host_has_no_file_system_problem() -> None:
-    assert "shared_file_system" not in {one.kind for one in make_plan([host(1)], SETTINGS).problems}
 
 
 def test_plan_prints_the_note_on_allowed_networks(capsys: pytest.CaptureFixture[str]) -> None:

@@ -15,13 +15,10 @@ from noslop_driver.settings.merge import (
     PATH_FLAGS,
     SERVICES,
     Sources,
-    find_own_address,
-    merge_sources,
+    merge,
     parse_roles,
     read_file,
 )
-
-NO_TERMINAL = Terminal(no_input=True)
 
 SETTING_VALUES = st.fixed_dictionaries(
     {},
@@ -39,7 +36,7 @@ SETTING_VALUES = st.fixed_dictionaries(
 def test_flags_override_file_then_inventory_then_defaults(
     flags: dict[str, object], file: dict[str, object], previous: dict[str, object], defaults: dict[str, object]
 ) -> None:
-    settings = merge_sources(Sources(flags=flags, file=file, previous=previous, defaults=defaults), NO_TERMINAL)
+    settings = merge(Sources(flags=flags, file=file, previous=previous, defaults=defaults))
     expected = {**defaults, **previous, **file, **flags}
     for name, value in expected.items():
         assert getattr(settings, name) == value
@@ -49,23 +46,23 @@ def test_flags_override_file_then_inventory_then_defaults(
 
 
 def test_new_studio_gets_an_id_and_existing_one_keeps_it() -> None:
-    assert merge_sources(Sources(), NO_TERMINAL).studio_id != merge_sources(Sources(), NO_TERMINAL).studio_id
-    assert merge_sources(Sources(previous={"studio_id": "abc"}), NO_TERMINAL).studio_id == "abc"
+    assert merge(Sources()).studio_id != merge(Sources()).studio_id
+    assert merge(Sources(previous={"studio_id": "abc"})).studio_id == "abc"
 
 
 def test_flag_that_contradicts_an_edited_file_is_an_error_with_the_line() -> None:
     edited = Path("inventories/x/group_vars/all/studio.yml")
     previous = {"studio_id": "abc", "min_free_gb": 10}
     same = Sources(flags={"min_free_gb": 10}, previous=previous, edited=edited)
-    assert merge_sources(same, NO_TERMINAL).min_free_gb == 10
+    assert merge(same).min_free_gb == 10
     with pytest.raises(UsageError) as error:
-        merge_sources(Sources(flags={"min_free_gb": 20}, previous=previous, edited=edited), NO_TERMINAL)
+        merge(Sources(flags={"min_free_gb": 20}, previous=previous, edited=edited))
     for part in (str(edited), "noslop_min_free_gb: 10", "'noslop_min_free_gb: 20'"):
         assert part in str(error.value)
     with pytest.raises(UsageError, match="noslop_users"):
-        merge_sources(Sources(file={"users": ["ann"]}, previous=previous, edited=edited), NO_TERMINAL)
+        merge(Sources(file={"users": ["ann"]}, previous=previous, edited=edited))
     chosen = Sources(flags={"server": "big", "roles": {"big": []}}, previous=previous, edited=edited)
-    assert merge_sources(chosen, NO_TERMINAL).server == "big", "roles are in hosts.yml"
+    assert merge(chosen).server == "big", "roles are in hosts.yml"
 
 
 @given(st.dictionaries(st.sampled_from(["one", "two"]), st.sets(st.sampled_from(SERVICES))))
@@ -98,11 +95,6 @@ def test_config_file_has_variables_of_studio_yml_and_roles(tmp_path: Path) -> No
 def test_each_path_has_a_flag() -> None:
     assert PATH_FLAGS["comfyui_custom_nodes_dir"] == "--comfyui-custom-nodes-dir"
     assert len(PATH_FLAGS) == 5
-
-
-def test_own_address_is_the_source_address_of_the_route() -> None:
-    assert find_own_address("127.0.0.2") == "127.0.0.1"
-    assert find_own_address("::1") in ("::1", None)
 
 
 def test_question_without_a_terminal_is_an_error_with_the_flag() -> None:

@@ -19,7 +19,7 @@ import shutil
 import socket
 import subprocess
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from ansible_collections.noslop.studio.plugins.plugin_utils.discovery.scan_targets import Limits, ScanPlan, Target
@@ -109,17 +109,13 @@ _STATUS_TEXT = {
 }
 
 
-def scan(plan: ScanPlan, on_finding: Callable[[Finding], None] | None = None) -> ScanResult:
+def scan(plan: ScanPlan) -> ScanResult:
     """Try every target of ``plan`` once.
-
-    Args:
-        plan: the targets and limits.
-        on_finding: called with each finding as it is made, before its keys are read.
 
     Raises:
         ScanError: this computer ran out of file descriptors, memory or room in its neighbour table.
     """
-    findings = asyncio.run(_probe_all(plan, on_finding or (lambda _finding: None)))
+    findings = asyncio.run(_probe_all(plan))
     servers = [finding for finding in findings if finding.status == OPEN]
     keys, notes = _keys_of(servers)
     with_keys = [replace(finding, keys=keys.get((finding.address, finding.port), ())) for finding in findings]
@@ -167,14 +163,13 @@ def parse_keys(printed: str) -> dict[str, tuple[str, ...]]:
     return keys
 
 
-async def _probe_all(plan: ScanPlan, on_finding: Callable[[Finding], None]) -> list[Finding]:
+async def _probe_all(plan: ScanPlan) -> list[Finding]:
     waiting = iter(enumerate(plan.targets))
     findings: dict[int, Finding] = {}
 
     async def work() -> None:
         for index, target in waiting:
             findings[index] = await _probe(target, plan.limits)
-            on_finding(findings[index])
 
     workers = [asyncio.ensure_future(work()) for __ in range(min(plan.limits.in_flight, len(plan.targets)))]
     try:

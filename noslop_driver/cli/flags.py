@@ -1,0 +1,158 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Define the commands of the command line and the flags of each, in the order of `--help`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+from ansible_collections.noslop.studio.plugins.module_utils.studio import OPEN_NETWORK
+
+from noslop_driver.settings.merge import PATH_FLAGS, PROVIDERS
+
+_FILE = click.Path(path_type=Path, dir_okay=False)
+_DIRECTORY = click.Path(path_type=Path)
+
+_DEPRECATED_CONFIG_FLAG = "--wishes"
+"""The former name of `--config`."""
+
+SETTING_NAMES = (
+    *("server", "storage_root", *PATH_FLAGS, "storage_provider", "min_free_gb", "users", "allowed_networks"),
+    *("studio_id", "artifact_mirror", "firewall_enabled"),
+)
+"""The flags that are settings of the studio, under the names of `StudioSettings`."""
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command of the command line."""
+
+    name: str
+    help: str
+    flags: Sequence[click.Option]
+
+
+class _ConfigOption(click.Option):
+    """The option `--config`, whose help does not show the deprecated name."""
+
+    def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
+        record = super().get_help_record(ctx)
+        return record and (record[0].replace(f", {_DEPRECATED_CONFIG_FLAG}", ""), record[1])
+
+
+def _switch(flag: str, help_text: str, *names: str) -> click.Option:
+    """Return a flag without a value."""
+    return click.Option([flag, *names], is_flag=True, help=help_text)
+
+
+_HOSTS = (
+    click.Option(["--network", "networks"], multiple=True, help="Search this network. Repeatable."),
+    click.Option(["--host", "hosts"], multiple=True, help="Use this host: name or address[:port]. Repeatable."),
+    click.Option(
+        ["--port"], type=click.IntRange(1, 65535), default=22, show_default=True, help="SSH port of the hosts."
+    ),
+)
+_LOGIN = (
+    click.Option(["--user"], metavar="ACCOUNT", help="Log in with this account. Default: yours."),
+    click.Option(["--ssh-key"], type=_FILE, help="Log in with this private key."),
+    _switch("--ask-pass", "Ask for the SSH password."),
+    click.Option(["--pass-file"], type=_FILE, help="Read the SSH password from a file."),
+    _switch("--ask-become-pass", "Ask for the sudo password."),
+    click.Option(["--become-pass-file"], type=_FILE, help="Read the sudo password from a file."),
+)
+_HOST_KEYS = (
+    click.Option(["--host-keys"], type=_FILE, help="Accept new hosts whose SSH key this file lists (SHA256:...)."),
+    _switch("--accept-new-keys", "Accept the SSH key of every new host, unchecked."),
+)
+_STUDIO = (
+    click.Option(["--studio"], metavar="NAME", help="Use the studio inventories/NAME. Default: the only one."),
+    click.Option(["--inventory"], type=_DIRECTORY, help="Use the studio in this directory."),
+)
+_SETTINGS = (
+    _switch("--local", "Make a studio of this computer alone."),
+    _ConfigOption(
+        ["--config", _DEPRECATED_CONFIG_FLAG, "config_file"],
+        type=_FILE,
+        help="Read the studio's settings from a YAML file.",
+    ),
+    click.Option(["--server"], metavar="HOST", help="Use this host as storage server. Default: the best hardware."),
+    click.Option(
+        ["--role", "roles"],
+        metavar="HOST=SERVICE,...",
+        multiple=True,
+        help="Run these services on a host: ollama, comfyui, backend; or none. Repeatable.",
+    ),
+    click.Option(["--storage-root"], metavar="DIR", help="Put the shared directories here, on every host."),
+    *(
+        click.Option([flag, name], metavar="DIR", help="Put this shared directory elsewhere.")
+        for name, flag in PATH_FLAGS.items()
+    ),
+    click.Option(
+        ["--provider", "storage_provider"], type=click.Choice(PROVIDERS), help="Share the directories this way."
+    ),
+    click.Option(
+        ["--min-free-gb"], type=click.FloatRange(min=0), help="Refuse a storage server that has less free space."
+    ),
+    click.Option(
+        ["--share-user", "users"],
+        metavar="ACCOUNT",
+        multiple=True,
+        help="Let this account write to the shared directories. Repeatable.",
+    ),
+    click.Option(
+        ["--allow", "allowed_networks"],
+        metavar="NETWORK",
+        multiple=True,
+        help=f"Open Ollama and ComfyUI to networks, besides the studio's hosts. {OPEN_NETWORK} Repeatable.",
+    ),
+    click.Option(["--studio-id"], metavar="ID", help="Take over a studio whose inventory was lost."),
+    click.Option(["--artifact-mirror"], metavar="URL", help="Download from this mirror."),
+    click.Option(
+        ["--firewall/--no-firewall", "firewall_enabled"],
+        default=None,
+        help="Write the studio's firewall rules, or not.",
+    ),
+)
+_LIMIT = click.Option(["--limit"], metavar="PATTERN", help="Run on these hosts of the studio only.")
+_CHECK = _switch("--check", "Predict the changes, make none.")
+_SAVE = _switch("--save", "Write the plan as an inventory.")
+_OUTPUT = (
+    _switch("--json", "Print the result as JSON on standard output.", "json_output"),
+    _switch("--debug", "Print the traceback of an error."),
+)
+_PROMPTS = (
+    _switch("-y", "Answer yes to every question. Accepts no new host.", "--yes"),
+    _switch("--no-input", "Ask no question: a missing answer is an error."),
+)
+
+COMMANDS = (
+    Command("discover", "Find machines with an SSH server. Logs in to none.", (*_HOSTS, *_OUTPUT)),
+    Command(
+        "plan",
+        "Look at the hosts and propose what each of them does, and why. Changes nothing on them.",
+        (*_HOSTS, *_LOGIN, *_HOST_KEYS, *_STUDIO, *_SETTINGS, _LIMIT, _SAVE, *_PROMPTS, *_OUTPUT),
+    ),
+    Command(
+        "deploy",
+        "Make the studio, or update it. Safe to run again at any time.",
+        (*_HOSTS, *_LOGIN, *_HOST_KEYS, *_STUDIO, *_SETTINGS, _LIMIT, _CHECK, *_PROMPTS, *_OUTPUT),
+    ),
+    Command(
+        "verify",
+        "Check that the studio works. Changes nothing.",
+        (*_LOGIN, *_STUDIO, _LIMIT, *_PROMPTS, *_OUTPUT),
+    ),
+    Command(
+        "status",
+        "Show hosts, addresses, the last deployment and the last verification. Asks no host.",
+        (*_STUDIO, *_OUTPUT),
+    ),
+    Command(
+        "teardown",
+        "Remove what was installed. Data, packages and the account stay.",
+        (*_LOGIN, *_STUDIO, _LIMIT, _CHECK, *_PROMPTS, *_OUTPUT),
+    ),
+)

@@ -1,0 +1,37 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Define the options of a command, as the command line or another program gives them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Options:
+    """The options of one command. No command has all of them; only commands read them."""
+
+    networks: Sequence[str] = ()
+    hosts: Sequence[str] = ()
+    port: int = 22
+    user: str | None = None
+    ssh_key: Path | None = None
+    ask_pass: bool = False
+    ask_become_pass: bool = False
+    pass_file: Path | None = None
+    become_pass_file: Path | None = None
+    accept_new_keys: bool = False
+    host_keys: Path | None = None
+    """A file with the fingerprints of new hosts to accept."""
+    inventory: Path | None = None
+    studio: str | None = None
+    local: bool = False
+    check: bool = False
+    save: bool = False
+    limit: str | None = None
+    config_file: Path | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """The settings that were given as flags, under the names of `StudioSettings`."""

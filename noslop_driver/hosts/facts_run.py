@@ -1,0 +1,151 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Run the playbook noslop.studio.facts, which changes nothing on the hosts, with the privileges that they may give.
+
+Members are looked at as root. A new host is looked at as an ordinary user, with a public key; the SSH password is sent
+only where the key was refused, and the sudo password is not sent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from noslop_driver.ansible.events import Event, Outcome, Status
+from noslop_driver.ansible.runner import run_playbook
+from noslop_driver.errors import DriverError
+from noslop_driver.hosts import facts, sudo
+from noslop_driver.hosts.login import Login
+from noslop_driver.inventory import render
+from noslop_driver.output.progress import Progress
+from noslop_driver.output.terminal import Terminal
+from noslop_driver.secrets import Secrets, private_directory, write_private
+
+PLAYBOOK = "noslop.studio.facts"
+
+
+def run_as_root(
+    inventory: Path, targets: Sequence[facts.Target], login: Login, terminal: Terminal, *, limit: str | None = None
+) -> tuple[list[Event], Login]:
+    """Look at members as root; if sudo needs a password that no flag gave, ask for it and run again.
+
+    Returns:
+        The events, and the login with the sudo password if it was asked for.
+
+    Raises:
+        DriverError: Ansible failed.
+        KeyboardInterrupt: the run was interrupted.
+    """
+    title = "Looking at the hosts"
+    events = _run(inventory, title, login.secrets, terminal, become=True, limit=limit)
+    problems = facts.parse_events(targets, login.user, events).problems
+    without_password = [
+        problem.host for problem in problems if problem.kind == "sudo_password_missing" and problem.host
+    ]
+    if not without_password or login.secrets.become_password or not terminal.can_ask_password:
+        return events, login
+    login = replace(login, secrets=sudo.ask_for_password(without_password, login.secrets, terminal))
+    return _run(inventory, title, login.secrets, terminal, become=True, limit=limit), login
+
+
+def run_on_new_hosts(
+    targets: Sequence[facts.Target], login: Login, known_hosts: Path, terminal: Terminal
+) -> list[Event]:
+    """Look at new hosts whose keys were accepted, as an ordinary user.
+
+    Args:
+        targets: the new hosts.
+        login: the account, the key, and the SSH password for hosts that refuse the key.
+        known_hosts: the file with the accepted keys.
+        terminal: the terminal for progress.
+
+    Raises:
+        DriverError: Ansible failed.
+        KeyboardInterrupt: the run was interrupted.
+    """
+    events = _run_on_bootstrap_inventory(
+        targets, replace(login, secrets=Secrets()), known_hosts, "Looking at the new hosts", terminal
+    )
+    problems = facts.parse_events(targets, login.user, events).problems
+    refused = {problem.host for problem in problems if problem.kind == "auth_refused" and problem.host}
+    password = login.secrets.ssh_password
+    if refused and password:
+        events = [event for event in events if event.host not in refused]
+        events += _run_on_bootstrap_inventory(
+            [target for target in targets if target.endpoint.name in refused],
+            replace(login, secrets=Secrets(ssh_password=password)),
+            known_hosts,
+            "Logging in with the SSH password",
+            terminal,
+        )
+    return events
+
+
+def run_on_this_computer(
+    target: facts.Target, login: Login, terminal: Terminal, *, member: bool
+) -> tuple[list[Event], Login]:
+    """Look at the computer that the driver runs on: as root if it is a member.
+
+    Returns:
+        The events, and the login with the sudo password if it was asked for.
+
+    Raises:
+        DriverError: Ansible failed.
+        KeyboardInterrupt: the run was interrupted.
+    """
+    with private_directory("noslop-facts-") as private:
+        text = render.render_local_bootstrap_inventory(target.endpoint.name)
+        inventory = write_private(private / "hosts.yml", text)
+        if member:
+            return run_as_root(inventory, [target], login, terminal)
+        return _run(inventory, "Looking at this computer", Secrets(), terminal, become=False), login
+
+
+def _run_on_bootstrap_inventory(
+    targets: Sequence[facts.Target], login: Login, known_hosts: Path, title: str, terminal: Terminal
+) -> list[Event]:
+    text = render.render_bootstrap_inventory(
+        [target.endpoint for target in targets],
+        login.user,
+        login.ssh_key,
+        known_hosts,
+        password=bool(login.secrets.ssh_password),
+    )
+    with private_directory("noslop-facts-") as private:
+        return _run(write_private(private / "hosts.yml", text), title, login.secrets, terminal, become=False)
+
+
+def _run(
+    inventory: Path, title: str, secrets: Secrets, terminal: Terminal, *, become: bool, limit: str | None = None
+) -> list[Event]:
+    """Run the playbook and return its events."""
+    progress = Progress(terminal)
+    events: list[Event] = []
+
+    def follow(event: Event) -> None:
+        events.append(event)
+        progress.show_event(event)
+
+    progress.start_phase(title)
+    try:
+        outcome = run_playbook(
+            PLAYBOOK,
+            inventory,
+            on_event=follow,
+            on_interrupt=progress.print_note,
+            secrets=secrets,
+            extra_vars={"noslop_facts_become": become},
+            limit=limit,
+        )
+    finally:
+        progress.close()
+    _require_completion(outcome)
+    return events
+
+
+def _require_completion(outcome: Outcome) -> None:
+    if outcome.status is Status.INTERRUPTED:
+        raise KeyboardInterrupt
+    if outcome.status is Status.ERROR:
+        raise DriverError(f"Ansible could not gather the facts of the hosts. Its message: {outcome.output}")
