@@ -152,7 +152,7 @@ class PhaseRunner:
         return result
 
     def _run_phase(self, phase: Phase, title: str, result: RunResult) -> tuple[Outcome, Report | None, float]:
-        progress = Progress(self.terminal, self._find_advice)
+        progress = Progress(self.terminal, self._find_advice, self.secrets)
         report: Report | None = None
         repeated: set[tuple[str, str]] = set()
 
@@ -175,9 +175,12 @@ class PhaseRunner:
                 self.inventory,
                 on_event=follow,
                 on_interrupt=progress.print_note,
+                on_output=progress.show_output,
                 secrets=self.secrets,
                 limit=self.limit,
                 check=self.check,
+                verbosity=self.terminal.verbosity,
+                diff=self.terminal.diff,
                 after_kill=self.release_playbook if phase.changes and not self.check else "",
             )
         finally:

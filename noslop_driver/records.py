@@ -3,9 +3,10 @@
 """Write the record of a deployment: its plan, inventory, events, verification and outcome.
 
 `.noslop/records/<time>/` has `plan.json`, `storage.json`, `nodes/<host>.env`, `inventory.json`, `events.jsonl`,
-`verification.json` and `outcome.json`. Only the variables and keys that are listed here are copied from the inventory,
-from files of hosts and from the results of tasks, because any other value may be secret. In the copies, the passwords
-of the run and those in URLs are replaced. The last three records of each command are kept.
+`verification.json`, `outcome.json`, and the log `run.log`, which noslop_driver.output.run_log writes. Only the
+variables and keys that are listed here are copied from the inventory, from files of hosts and from the results of
+tasks, because any other value may be secret. In the copies, the passwords of the run and those in URLs are replaced.
+The last three records of each command are kept.
 """
 
 from __future__ import annotations
@@ -26,9 +27,10 @@ from ansible_collections.noslop.studio.plugins.module_utils import studio
 from noslop_driver.ansible.events import Event, Outcome
 from noslop_driver.inventory.directory import Member
 from noslop_driver.models import Plan
-from noslop_driver.output.terminal import printable
+from noslop_driver.output.printable import printable
 from noslop_driver.secrets import Secrets, open_private
 
+LOG = "run.log"
 NODE_ENV = studio.NODE_ENV_FILE
 KEPT_RECORDS = 3
 """The number of records of each command that are kept."""
@@ -70,6 +72,11 @@ class Record:
         self.path = _new_directory(records, self._started)
         self._events: TextIO = _open(self.path / "events.jsonl")
         self._phases: list[dict[str, Any]] = []
+
+    @property
+    def log(self) -> Path:
+        """Return the path of the run's log."""
+        return self.path / LOG
 
     def write_plan(self, plan: Plan) -> None:
         """Write the plan, and the configuration of the storage."""

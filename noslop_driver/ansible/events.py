@@ -34,6 +34,8 @@ RECORDED = ("attempts", "changed", "kept", "rc", reports.KEY, "skip_reason", "un
 """Keys of a task's result that a record keeps. Output of programs, their arguments and diffs may contain secrets."""
 RECORDED_OF_FAILURES = ("msg", "module_stderr", "reason", "stderr")
 """Keys that a record keeps in addition for a failed task."""
+DIFF_EVENT = "runner_on_file_diff"
+"""The event of ansible-runner with a diff. It is shown and never recorded: a diff may contain secrets."""
 TASK_END_KINDS = frozenset({"ok", "failed", "skipped", "unreachable"})
 """Kinds of the events that end a task on a host."""
 

@@ -19,7 +19,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ import ansible_runner
 from noslop_driver.ansible import remote_stop, studio_lock
 from noslop_driver.ansible.config import make_environment
 from noslop_driver.ansible.events import (
+    DIFF_EVENT,
     TASK_END_KINDS,
     Event,
     Failure,
@@ -52,6 +53,8 @@ from noslop_driver.secrets import Secrets, private_directory, write_private
 STOP_GRACE_S = 20.0
 """The time that ansible-playbook gets to end after the interrupt, before it is killed."""
 
+_MAX_MESSAGES = 20
+"""The number of Ansible's last messages outside of events that are kept, for a playbook that could not be run."""
 _RC_CANCELLED = 254
 _RC_NO_PROGRAM = 127
 
@@ -109,7 +112,7 @@ class _RunState:
             status = Status.FAILED
         else:
             status = Status.ERROR
-        output = "\n".join(dict.fromkeys(self.output)) if status is Status.ERROR else ""
+        output = "\n".join(dict.fromkeys(self.output[-_MAX_MESSAGES:])) if status is Status.ERROR else ""
         if rc == _RC_NO_PROGRAM and status is Status.ERROR:
             output = output or "ansible-playbook was not found beside this Python. Install ansible-core there."
         return Outcome(status=status, rc=rc, stats=self.stats, failures=failures, output=output)
@@ -118,9 +121,18 @@ class _RunState:
 class _Playbook:
     """An `ansible-playbook` process, its thread and its queue."""
 
-    def __init__(self, arguments: dict[str, Any], config: WatchdogConfig) -> None:
-        """Start the process; its watchdog asks for `config`."""
+    def __init__(
+        self,
+        arguments: dict[str, Any],
+        config: WatchdogConfig,
+        on_output: Callable[[Mapping[str, Any]], None] = lambda _raw: None,
+    ) -> None:
+        """Start the process; its watchdog asks for `config`.
+
+        `on_output` is called with each event of ansible-runner, in the thread that follows.
+        """
         self.state = _RunState()
+        self._on_output = on_output
         self._config = config
         self._connections: list[socket.socket] = []
         self._messages: queue.SimpleQueue[Mapping[str, Any] | None] = queue.SimpleQueue()
@@ -182,6 +194,7 @@ class _Playbook:
             if raw is None:
                 break
             event = self.state.update(raw)
+            self._on_output(raw)
             if event is not None:
                 on_event(event)
         self._thread.join()
@@ -225,10 +238,13 @@ def run_playbook(
     *,
     on_event: Callable[[Event], None] = lambda _event: None,
     on_interrupt: Callable[[str], None] = lambda _message: None,
+    on_output: Callable[[str], None] = lambda _text: None,
     secrets: Secrets | None = None,
     extra_vars: Mapping[str, Any] | None = None,
     limit: str | None = None,
     check: bool = False,
+    verbosity: int = 0,
+    diff: bool = False,
     after_kill: str = "",
 ) -> Outcome:
     """Run a playbook to its end and return its outcome.
@@ -238,10 +254,14 @@ def run_playbook(
         inventory: an inventory directory or file; facts are cached in its `.noslop/cache/facts` when it has one.
         on_event: called for each event, in the thread of the caller.
         on_interrupt: called after Ctrl-C with a sentence for each step that is taken.
+        on_output: called with each text that Ansible prints, if `verbosity` is above 0, or with its diffs only. Results
+            of tasks with `no_log` are not in it.
         secrets: passwords for SSH and sudo.
         extra_vars: variables that override the inventory's. No secrets: they go into a file that Ansible reads.
         limit: a host pattern.
         check: predict changes and make none.
+        verbosity: the number of Ansible's own `-v`.
+        diff: let Ansible show the differences of the files that it changes.
         after_kill: a playbook to run if this process is killed meanwhile, after the tasks on the hosts have ended.
 
     Returns:
@@ -249,9 +269,16 @@ def run_playbook(
     """
     secrets = secrets or Secrets()
     with private_directory("noslop-run-") as private:
-        arguments = _arguments(playbook, inventory, private, extra_vars=extra_vars or {}, limit=limit, check=check)
+        options = [*(["--check"] if check else []), *(["--diff"] if diff else []), *["-v"] * verbosity]
+        arguments = _arguments(playbook, inventory, private, extra_vars=extra_vars or {}, limit=limit, options=options)
         config = _make_watchdog_config(inventory, private, secrets, limit, after_kill)
-        run = _Playbook(arguments, config)
+
+        def pass_output(raw: Mapping[str, Any]) -> None:
+            text = str(raw.get("stdout") or "").strip()
+            if text and (verbosity or (diff and raw.get("event") == DIFF_EVENT)):
+                on_output(text)
+
+        run = _Playbook(arguments, config, pass_output)
         try:
             run.follow(on_event)
             return run.state.outcome(interrupted=False)
@@ -306,7 +333,7 @@ def _stop(
         with private_directory("noslop-stop-") as private:
             playbook = write_private(private / "stop.yml", remote_stop.render_playbook(workers))
             limit = ",".join(busy)
-            arguments = _arguments(playbook, inventory, private, extra_vars={}, limit=limit, check=False)
+            arguments = _arguments(playbook, inventory, private, extra_vars={}, limit=limit, options=())
             stop = _Playbook(arguments, _make_watchdog_config(inventory, private, secrets, limit))
             stop.follow(lambda _event: None)
         stats = stop.state.stats
@@ -353,15 +380,13 @@ def _arguments(
     *,
     extra_vars: Mapping[str, Any],
     limit: str | None,
-    check: bool,
+    options: Sequence[str],
 ) -> dict[str, Any]:
-    """Return the arguments for ansible-runner."""
+    """Return the arguments for ansible-runner; `options` are those of ansible-playbook."""
     # -P: a file in the current directory is not imported as a module.
     command = ["-P", "-m", "noslop_driver.ansible.watchdog", str(private)]
     if extra_vars:
         command += ["--extra-vars", f"@{write_private(private / 'vars.json', json.dumps(dict(extra_vars)))}"]
-    if check:
-        command.append("--check")
     runner_directory = private / "runner"
     runner_directory.mkdir(mode=0o700)
     return {
@@ -373,7 +398,7 @@ def _arguments(
         "binary": sys.executable,
         "inventory": str(inventory.resolve()),
         "limit": limit,
-        "cmdline": shlex.join([*command, str(playbook)]),
+        "cmdline": shlex.join([*command, *options, str(playbook)]),
         "envvars": make_environment(inventory, private),
         "quiet": True,
         # Files of an earlier run would win over what is passed here, and passwords would be written in clear

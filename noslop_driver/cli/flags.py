@@ -118,6 +118,12 @@ _SETTINGS = (
 )
 _LIMIT = click.Option(["--limit"], metavar="PATTERN", help="Run on these hosts of the studio only.")
 _CHECK = _switch("--check", "Predict the changes, make none.")
+_DIFF = _switch("--diff", "Show the differences of the files that are changed.")
+_VERBOSE = click.Option(
+    ["-v", "--verbose", "verbosity"],
+    count=True,
+    help="Print what Ansible prints about each task. Repeatable: -vv, -vvv.",
+)
 _SAVE = _switch("--save", "Write the plan as an inventory.")
 _OUTPUT = (
     _switch("--json", "Print the result as JSON on standard output.", "json_output"),
@@ -133,17 +139,17 @@ COMMANDS = (
     Command(
         "plan",
         "Look at the hosts and propose what each of them does, and why. Changes nothing on them.",
-        (*_HOSTS, *_LOGIN, *_HOST_KEYS, *_STUDIO, *_SETTINGS, _LIMIT, _SAVE, *_PROMPTS, *_OUTPUT),
+        (*_HOSTS, *_LOGIN, *_HOST_KEYS, *_STUDIO, *_SETTINGS, _LIMIT, _SAVE, *_PROMPTS, _VERBOSE, *_OUTPUT),
     ),
     Command(
         "deploy",
         "Make the studio, or update it. Safe to run again at any time.",
-        (*_HOSTS, *_LOGIN, *_HOST_KEYS, *_STUDIO, *_SETTINGS, _LIMIT, _CHECK, *_PROMPTS, *_OUTPUT),
+        (*_HOSTS, *_LOGIN, *_HOST_KEYS, *_STUDIO, *_SETTINGS, _LIMIT, _CHECK, _DIFF, *_PROMPTS, _VERBOSE, *_OUTPUT),
     ),
     Command(
         "verify",
         "Check that the studio works. Changes nothing.",
-        (*_LOGIN, *_STUDIO, _LIMIT, *_PROMPTS, *_OUTPUT),
+        (*_LOGIN, *_STUDIO, _LIMIT, *_PROMPTS, _VERBOSE, *_OUTPUT),
     ),
     Command(
         "status",
@@ -153,6 +159,6 @@ COMMANDS = (
     Command(
         "teardown",
         "Remove what was installed. Data, packages and the account stay.",
-        (*_LOGIN, *_STUDIO, _LIMIT, _CHECK, *_PROMPTS, *_OUTPUT),
+        (*_LOGIN, *_STUDIO, _LIMIT, _CHECK, *_PROMPTS, _VERBOSE, *_OUTPUT),
     ),
 )

@@ -18,7 +18,8 @@ from noslop_driver import __version__
 from noslop_driver.cli import flags
 from noslop_driver.commands.options import Options
 from noslop_driver.errors import DriverError, ExitCode
-from noslop_driver.output.terminal import Terminal, printable
+from noslop_driver.output.printable import printable
+from noslop_driver.output.terminal import Terminal
 from noslop_driver.settings.merge import parse_roles
 
 if TYPE_CHECKING:
@@ -64,6 +65,8 @@ def _run_command(command: str, **given: Any) -> int:  # noqa: ANN401 - click pas
         json_output=values.pop("json_output"),
         yes=values.pop("yes", False),
         no_input=values.pop("no_input", False),
+        verbosity=values.pop("verbosity", 0),
+        diff=values.pop("diff", False),
     )
     data: Mapping[str, object] = {}
     try:

@@ -33,6 +33,6 @@ def _print_discovery(discovery: Discovery, terminal: Terminal) -> None:
             *map(escape, (endpoint, candidate.hostname or "", candidate.banner or "", candidate.host_key or ""))
         )
     if discovery.candidates:
-        terminal.out.print(table)
+        terminal.print_table(table)
     for other in discovery.others:
         terminal.print(f"{other.hostname or other.address}: {other.detail} {other.todo}")

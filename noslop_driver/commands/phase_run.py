@@ -32,7 +32,7 @@ def run_phases(
     check: bool = False,
     copy: StudioDirectory | None = None,
 ) -> tuple[RunResult, list[Member]]:
-    """Run phases on a studio, and close the record in every case.
+    """Run phases on a studio, and close the record and the log in every case. Print the log's path after a failure.
 
     Args:
         command: the command, for the advice to run it again.
@@ -40,7 +40,7 @@ def run_phases(
         studio: the directory of the studio.
         login: the passwords, and the account for hosts to which the inventory gives none.
         terminal: the terminal for progress.
-        record: the record of the run, if there is to be one.
+        record: the record of the run, if there is to be one; the log lies in it.
         limit: a host pattern.
         check: predict changes and make none.
         copy: a copy of the studio's inventory, to run on in its place.
@@ -51,6 +51,9 @@ def run_phases(
     inventory = (copy or studio).path
     result = RunResult(ExitCode.FAILED, "The run ended before its end.")
     try:
+        if record:
+            terminal.log.start(record.log, login.secrets)
+            terminal.log.add(f"noslop-driver {__version__} {command}")
         members = read_members(inventory, login.user)
         if record:
             record.write_inventory(members)
@@ -73,6 +76,10 @@ def run_phases(
     finally:
         if record:
             record.finish(int(result.code), result.message, __version__)
+            terminal.log.add(result.message or "The run succeeded.")
+            terminal.log.stop()
+            if result.code is not ExitCode.OK:
+                terminal.print(f"Log of this run: {record.log}")
     return result, members
 
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import getpass
 import json
+from pathlib import Path
 
 from rich.markup import escape
 from rich.table import Table
@@ -37,13 +38,15 @@ def status(options: Options, terminal: Terminal) -> CommandResult:
         roles = ", ".join(group for group in GROUPS if group in member.groups)
         urls = "\n".join(address["url"] for address in addresses if address["host"] == member.name)
         table.add_row(escape(member.name), escape(member.studio_address), roles or "nothing", escape(urls))
-    terminal.out.print(table)
-    for name, outcome in outcomes.items():
+    terminal.print_table(table)
+    for title, outcome in (*outcomes.items(), ("verification", verification)):
         if outcome:
-            terminal.print(_format_outcome(f"last {name}", outcome))
-    terminal.print(
-        _format_outcome("last verification", verification) if verification else "last verification: none yet"
-    )
+            terminal.print(_format_outcome(f"last {title}", outcome))
+            log = Path(outcome["record"], records.LOG)
+            if log.exists():
+                terminal.print(f"  log: {log}")
+    if not verification:
+        terminal.print("last verification: none yet")
     if edited:
         terminal.print(f"edited by hand: {', '.join(edited)}")
     data: StatusData = {

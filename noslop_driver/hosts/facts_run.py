@@ -120,7 +120,7 @@ def _run(
     inventory: Path, title: str, secrets: Secrets, terminal: Terminal, *, become: bool, limit: str | None = None
 ) -> list[Event]:
     """Run the playbook and return its events."""
-    progress = Progress(terminal)
+    progress = Progress(terminal, secrets=secrets)
     events: list[Event] = []
 
     def follow(event: Event) -> None:
@@ -134,9 +134,11 @@ def _run(
             inventory,
             on_event=follow,
             on_interrupt=progress.print_note,
+            on_output=progress.show_output,
             secrets=secrets,
             extra_vars={"noslop_facts_become": become},
             limit=limit,
+            verbosity=terminal.verbosity,
         )
     finally:
         progress.close()

@@ -17,7 +17,9 @@ from rich.spinner import Spinner
 from rich.table import Table
 
 from noslop_driver.ansible.events import Event, Failure, Outcome, Status
+from noslop_driver.output.printable import printable
 from noslop_driver.output.terminal import Terminal
+from noslop_driver.secrets import Secrets
 
 Advice = Callable[[Failure], str]
 """Returns the next step after a failure, as a sentence; empty for none."""
@@ -51,6 +53,8 @@ class Progress:
 
     terminal: Terminal
     advice: Advice = lambda _failure: ""
+    secrets: Secrets = field(default_factory=Secrets)
+    """The passwords that must not be shown."""
     _title: str = ""
     _task: str = ""
     _started: float = 0.0
@@ -70,14 +74,21 @@ class Progress:
                 get_renderable=self._render_table, console=self._console, refresh_per_second=8, transient=True
             )
             self._live.start()
+            self.terminal.log.add(title)
         else:
             self.terminal.print(title)
 
     def show_event(self, event: Event) -> None:
         """Show an event of the phase."""
         self._update_rows(event)
-        if self._live is None:
-            self._print_event(event)
+        for line in self._describe_event(event):
+            # The live table shows it, and so does Ansible's own output.
+            if self._live or self.terminal.verbosity:
+                self.terminal.log.add(line)
+            else:
+                self.terminal.print(line)
+        if event.kind in ("warning", "error") and event.text:
+            self.terminal.log.add(event.text)
         message = event.result.get("msg")
         if event.kind == "ok" and event.action in _DEBUG_ACTIONS and isinstance(message, str) and message.strip():
             self._print_message_once(event.host, message.strip())
@@ -103,6 +114,11 @@ class Progress:
         """Print a line above the live table."""
         self.terminal.print_markup(f"[yellow]{escape(text)}[/]")
 
+    def show_output(self, text: str) -> None:
+        """Show what Ansible prints itself, with `-v` and `--diff`; the passwords of the run are replaced."""
+        # A password may contain control characters, and one may appear when they are removed.
+        self.terminal.print_ansible_output(self.secrets.scrub(printable(self.secrets.scrub(text))))
+
     def close(self) -> None:
         """Remove the live table."""
         if self._live is not None:
@@ -125,16 +141,16 @@ class Progress:
             row.failed += 1
             row.state = event.kind
 
-    def _print_event(self, event: Event) -> None:
-        prefix = f"  {event.host}: " if event.host else "  "
+    def _describe_event(self, event: Event) -> list[str]:
+        """Return the lines that stand for an event where there is no live table."""
+        prefix = f"    {event.host}: " if event.host else "    "
         if event.kind == "task" and not event.task.startswith("Validating arguments"):
-            self.terminal.print(f"  {self._task}")
-        elif event.changed:
-            self.terminal.print(f"  {prefix}changed")
-        elif event.kind in ("failed", "unreachable") and not event.ignored:
-            self.terminal.print(f"  {prefix}{event.kind}")
-        elif event.kind == "retry":
-            self.terminal.print(f"  {prefix}trying again")
+            return [f"  {self._task}"]
+        if event.changed:
+            return [f"{prefix}changed"]
+        if event.kind in ("failed", "unreachable") and not event.ignored:
+            return [f"{prefix}{event.kind}"]
+        return [f"{prefix}trying again"] if event.kind == "retry" else []
 
     def _render_table(self) -> RenderableType:
         table = Table(box=None, padding=(0, 2, 0, 0))
@@ -163,7 +179,7 @@ class Progress:
     def _print_failure(self, failure: Failure) -> None:
         kind = "cannot be reached" if failure.unreachable else f"failed: {shorten_task_name(failure.task)}"
         self.terminal.print_markup(f"  [red]{escape(failure.host)} {escape(kind)}[/]")
-        self.terminal.print_markup(escape(_indent(failure.message)))
+        self.terminal.print_markup(escape(_indent(self.secrets.scrub(failure.message))))
         advice = self.advice(failure)
         if advice:
             self.terminal.print_markup(f"    [bold]→[/] {escape(advice)}")
@@ -184,7 +200,7 @@ def print_checks(checks: Sequence[Check], terminal: Terminal) -> None:
             passed = f"[green]✓ {len(cell_checks)}[/]" if cell_checks else ""
             cells.append(f"[red]✗ {failed} of {len(cell_checks)}[/]" if failed else passed)
         table.add_row(escape(host), *cells)
-    terminal.out.print(table)
+    terminal.print_table(table)
     for hosts, check in reports.merge_hosts(check for check in checks if not check["ok"]):
         terminal.print_markup(f"[red]✗ {escape(', '.join(hosts))}: {escape(_format_check_name(check))}[/]")
         terminal.print_markup(f"    seen:     {escape(check['seen'])}")

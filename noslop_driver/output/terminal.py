@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Print to the user and ask questions with defaults at the terminal.
 
-Names, banners and messages come from hosts, so their control characters are not printed: see `printable`.
+Names, banners and messages come from hosts, so their control characters are not printed: see
+noslop_driver.output.printable.
 
 Results go to standard output. With `--json` that is one JSON object and nothing else; text for the user then goes to
 standard error, as errors always do. Without a terminal no question is asked: the error names the flag.
@@ -10,8 +11,8 @@ standard error, as errors always do. Without a terminal no question is asked: th
 
 from __future__ import annotations
 
+import io
 import json
-import re
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -21,27 +22,17 @@ from rich.console import Console, ConsoleOptions, RenderableType
 from rich.markup import escape
 from rich.prompt import Confirm, Prompt
 from rich.segment import Segment
+from rich.table import Table
+from rich.text import Text
 
 from noslop_driver.errors import UsageError
+from noslop_driver.output.printable import printable
+from noslop_driver.output.run_log import RunLog
 
 PLAIN_WIDTH = 120
 """Width of output into a file or a pipe, in columns."""
-
-
-# ECMA-48: control sequences, then control strings up to their end, each in its 7-bit and its 8-bit form.
-_SEQUENCE = re.compile(
-    r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]"
-    r"|(?:\x1b[PX\]^_]|[\x90\x98\x9d-\x9f])[^\x07\x1b\x9c\n]*(?:\x07|\x1b\\|\x9c)"
-    r"|\x1b[ -/]*[0-~]"
-)
-# C0 except tab and newline, DEL, C1; characters that reorder or break lines (Unicode's bidirectional controls and
-# separators); surrogates, which cannot be written.
-_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
-
-
-def printable(text: str) -> str:
-    """Return text from a host without control characters and escape sequences. Newlines and tabs stay."""
-    return _CONTROL.sub("", _SEQUENCE.sub("", text).replace("\r\n", "\n").replace("\r", "\n"))
+_LOG_WIDTH = 10_000
+"""Width of tables in the log, in columns: no cell is broken into lines."""
 
 
 class _SafeConsole(Console):
@@ -65,6 +56,12 @@ class Terminal:
     yes: bool = False
     """Answer yes to every question that allows it."""
     no_input: bool = False
+    verbosity: int = 0
+    """The number of Ansible's own `-v`: from 1 on, what it prints about tasks is shown."""
+    diff: bool = False
+    """Show the differences of the files that Ansible changes."""
+    log: RunLog = field(default_factory=RunLog)
+    """What is printed goes into it too, except questions, answers and what Ansible prints itself."""
     out: Console = field(init=False)
     """Results and progress for the user."""
     err: Console = field(init=False)
@@ -100,18 +97,34 @@ class Terminal:
 
     def print(self, text: str = "") -> None:
         """Print a line for the user."""
+        self.log.add(text)
         self.out.print(printable(text), markup=False, soft_wrap=True)
 
     def print_markup(self, markup: str) -> None:
         """Print text with Rich's markup for the user; the terminal wraps long lines."""
+        self.log.add(Text.from_markup(printable(markup)).plain)
         self.out.print(printable(markup), soft_wrap=True)
+
+    def print_table(self, table: Table) -> None:
+        """Print a table for the user."""
+        plain = Console(file=io.StringIO(), width=_LOG_WIDTH, no_color=True, highlight=False)
+        with plain.capture() as capture:
+            plain.print(table)
+        self.log.add("\n".join(line.rstrip() for line in capture.get().splitlines()))
+        self.out.print(table)
+
+    def print_ansible_output(self, text: str) -> None:
+        """Print what Ansible prints itself, without passwords in it. It is not in the log."""
+        self.out.print(printable(text), markup=False, soft_wrap=True)
 
     def warn(self, text: str) -> None:
         """Print a note, which does not end the command."""
+        self.log.add(f"Note: {text}")
         self.err.print(f"[yellow]Note:[/] {escape(printable(text))}", soft_wrap=True)
 
     def print_error(self, text: str) -> None:
         """Print the error that ends the command."""
+        self.log.add(f"Error: {text}")
         self.err.print(f"[bold red]Error:[/] {escape(printable(text))}", soft_wrap=True)
 
     def print_json(self, data: dict[str, Any]) -> None:

@@ -34,7 +34,7 @@ def print_plan(plan: Plan, terminal: Terminal) -> None:
             roles or "nothing",
         )
     if plan.proposals:
-        terminal.out.print(table)
+        terminal.print_table(table)
     for proposal in plan.proposals:
         terminal.print(f"{proposal.host}:")
         for reason in proposal.reasons:

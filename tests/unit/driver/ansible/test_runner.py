@@ -9,6 +9,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -172,6 +173,35 @@ def test_variables_limit_and_check_mode_are_passed_to_ansible(tmp_path: Path) ->
     assert set(outcome.stats) == {"two"}
     assert outcome.changed == 1
     assert not target.exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "shown", "hidden"),
+    [
+        ({}, [], ["+new", "TASK", "printed"]),
+        ({"diff": True}, ["+new"], ["PLAY", "printed", "secret"]),
+        ({"verbosity": 1}, ["TASK [Run a command]", "printed"], ["+new", "secret"]),
+        ({"verbosity": 2, "diff": True, "check": True}, ["+new", "task path:"], ["printed", "secret"]),
+    ],
+    ids=str,
+)
+def test_output_of_ansible_is_passed_on_request(
+    tmp_path: Path, options: dict[str, Any], shown: list[str], hidden: list[str]
+) -> None:
+    copy = {"dest": str(tmp_path / "file"), "content": "new\n"}
+    copy_secret = {"dest": str(tmp_path / "hidden"), "content": "secret\n"}
+    playbook = write_playbook(
+        tmp_path,
+        {"name": "Write a file", "ansible.builtin.copy": copy},
+        {"name": "Write another", "ansible.builtin.copy": copy_secret, "no_log": True},
+        command_task("echo", "printed"),
+    )
+    texts: list[str] = []
+    outcome = run_playbook(playbook, local_inventory(tmp_path / "inventory"), on_output=texts.append, **options)
+    assert outcome.ok
+    output = "\n".join(texts)
+    assert [part for part in shown if part not in output] == []
+    assert [part for part in hidden if part in output] == []
 
 
 def test_facts_are_cached_with_the_studio(tmp_path: Path) -> None:

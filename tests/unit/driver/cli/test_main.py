@@ -175,6 +175,10 @@ def test_verify_of_unreachable_hosts_fails_with_a_record(studio: StudioDirectory
     assert record.parent == studio.records
     assert json.loads((record / "outcome.json").read_text(encoding="utf-8"))["command"] == "verify"
     assert (record / "events.jsonl").read_text(encoding="utf-8")
+    log = record / "run.log"
+    assert f"Log of this run: {log}" in done.stderr
+    assert "verify failed: server (unreachable)" in log.read_text(encoding="utf-8")
+    assert f"log: {log}" in run("status").stdout
 
 
 def test_deploy_of_unreachable_hosts_changes_nothing(studio: StudioDirectory) -> None:

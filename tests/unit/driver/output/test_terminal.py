@@ -18,7 +18,8 @@ from noslop_driver.ansible.events import Event
 from noslop_driver.errors import ExitCode
 from noslop_driver.hosts import facts
 from noslop_driver.models import Candidate, StudioSettings
-from noslop_driver.output.terminal import Terminal, printable
+from noslop_driver.output.printable import printable
+from noslop_driver.output.terminal import Terminal
 from noslop_driver.phases import Phase, PhaseRunner
 from noslop_driver.planning import view
 from noslop_driver.planning.planner import make_plan
