@@ -15,7 +15,6 @@ import queue
 import shlex
 import signal
 import socket
-import subprocess
 import sys
 import threading
 import time
@@ -47,7 +46,6 @@ from noslop_driver.ansible.watchdog import (
     send_config,
     socket_address,
 )
-from noslop_driver.errors import UsageError
 from noslop_driver.secrets import Secrets, private_directory, write_private
 
 STOP_GRACE_S = 20.0
@@ -291,26 +289,6 @@ def run_playbook(
         finally:
             remove_password_memory(config.started)
             run.release()
-
-
-def list_inventory(inventory: Path) -> dict[str, Any]:
-    """Return the output of `ansible-inventory --list`: groups, hosts and their variables.
-
-    Raises:
-        UsageError: Ansible cannot read the inventory.
-    """
-    with private_directory("noslop-list-") as private:
-        done = subprocess.run(
-            ["ansible-inventory", "--inventory", str(inventory.resolve()), "--list"],
-            env={**os.environ, **make_environment(inventory, private), "ANSIBLE_INVENTORY_UNPARSED_FAILED": "True"},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-    if done.returncode != 0:
-        raise UsageError(f"{inventory}: Ansible cannot read this inventory. Its message: {done.stderr.strip()}")
-    listing: dict[str, Any] = json.loads(done.stdout)
-    return listing
 
 
 def _stop(

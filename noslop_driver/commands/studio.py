@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from noslop_driver.ansible import studio_lock
-from noslop_driver.ansible.runner import list_inventory
+from noslop_driver.ansible.inventory_list import list_inventory
 from noslop_driver.errors import UsageError
 from noslop_driver.inventory import directory
 from noslop_driver.inventory.directory import Member, StudioDirectory

@@ -16,7 +16,8 @@ import yaml
 
 from noslop_driver.ansible.config import ANSIBLE_DEFAULTS
 from noslop_driver.ansible.events import Event, Status
-from noslop_driver.ansible.runner import list_inventory, run_playbook
+from noslop_driver.ansible.inventory_list import list_inventory
+from noslop_driver.ansible.runner import run_playbook
 from noslop_driver.errors import UsageError
 from noslop_driver.secrets import Secrets
 from tests.support.plays import local_inventory, ssh_inventory, write_playbook

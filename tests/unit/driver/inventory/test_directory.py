@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
 from noslop_driver.ansible.events import Status
-from noslop_driver.ansible.runner import list_inventory, run_playbook
+from noslop_driver.ansible.inventory_list import list_inventory
+from noslop_driver.ansible.runner import run_playbook
 from noslop_driver.errors import PreflightError, UsageError
 from noslop_driver.hosts.known_hosts import KnownHosts
 from noslop_driver.inventory import directory, render, studio_yml

@@ -1,0 +1,35 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Let Ansible read an inventory, with everything that it may have in it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from noslop_driver.ansible.config import make_environment
+from noslop_driver.errors import UsageError
+from noslop_driver.secrets import private_directory
+
+
+def list_inventory(inventory: Path) -> dict[str, Any]:
+    """Return the output of `ansible-inventory --list`: groups, hosts and their variables.
+
+    Raises:
+        UsageError: Ansible cannot read the inventory.
+    """
+    with private_directory("noslop-list-") as private:
+        done = subprocess.run(
+            ["ansible-inventory", "--inventory", str(inventory.resolve()), "--list"],
+            env={**os.environ, **make_environment(inventory, private), "ANSIBLE_INVENTORY_UNPARSED_FAILED": "True"},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    if done.returncode != 0:
+        raise UsageError(f"{inventory}: Ansible cannot read this inventory. Its message: {done.stderr.strip()}")
+    listing: dict[str, Any] = json.loads(done.stdout)
+    return listing
