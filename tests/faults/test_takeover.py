@@ -27,8 +27,8 @@ def assert_adopted(takeover: Takeover, tree: str) -> None:
     assert read_checksums(worker, renamed[0]) == own
 
 
-def deploy_with_writers(writers: str) -> dict[str, object]:
-    """Set who may write to the share of custom nodes, as a user would, and deploy. Return the printed object."""
+def deploy_with_writers(writers: str) -> None:
+    """Set who may write to the share of custom nodes, as a user would, and deploy."""
     lines = STUDIO_FILE.read_text().splitlines()
     settings = [line for line in lines if line.startswith("noslop_custom_nodes_writers:")]
     assert len(settings) == 1
@@ -36,7 +36,6 @@ def deploy_with_writers(writers: str) -> dict[str, object]:
     STUDIO_FILE.write_text("\n".join(lines) + "\n")
     code, result = run_driver_json("deploy", "--yes")
     assert code == 0, result
-    return result
 
 
 def is_writable(machine: Machine, share: str) -> bool:

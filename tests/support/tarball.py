@@ -40,10 +40,6 @@ def build(directory: Path) -> Path:
     """Build the tarball into a directory. Return its path."""
     source = directory / "source"
     shutil.copytree(COLLECTION, source, ignore=shutil.ignore_patterns("__pycache__"))
-    for role in (source / "roles").iterdir():
-        # Galaxy refuses a role without a README. Remove this once every role has a generated one.
-        if not (role / "README.md").exists():
-            (role / "README.md").write_text(f"# {role.name}\n", "utf-8")
     command = ("ansible-galaxy", "collection", "build", "--output-path", str(directory))
     done = _run(*command, cwd=source, home=directory, collections=directory)
     assert done.returncode == 0, done.stdout
