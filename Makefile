@@ -109,11 +109,11 @@ test-units: test-unit test-backend ## Run the tests that need no hosts
 
 .PHONY: test-unit
 test-unit: programs ## Test the driver, the collection and the lab's own code, without hosts
-	pytest $(PARALLEL) tests/unit
+	pytest tests/unit
 
 .PHONY: test-collection
 test-collection: $(VENV)/.ready ## Test the collection's tarball as Galaxy does: its importer, ansible-test sanity, documentation, lint
-	pytest $(PARALLEL) tests/collection
+	pytest tests/collection
 
 .PHONY: test-backend
 test-backend: programs ## Test the backend, on SQLite and PostgreSQL

@@ -19,10 +19,11 @@ ip netns exec taken bash -c {attempts}
 """
 ATTEMPTS = """
 set -u
-shared() {{
-    timeout 60 mount -t nfs4 -o vers=4.2,soft,timeo=50,retrans=1,retry=0 {server}:$1 /tmp/taken && mountpoint -q /tmp/taken
+shared() {{ timeout 60 mount -t nfs4 -o vers=4.2,soft,timeo=50,retrans=1,retry=0 {server}:$1 /tmp/taken; }}
+shared /mnt/noslop/projects && {{
+    mountpoint -q /tmp/taken && touch /tmp/taken/foreign && rm /tmp/taken/foreign && echo PROJECTS
+    umount /tmp/taken
 }}
-shared /mnt/noslop/projects && {{ touch /tmp/taken/foreign && rm /tmp/taken/foreign && echo PROJECTS; umount /tmp/taken; }}
 shared /mnt/noslop/comfyui/custom_nodes && {{
     test -e /tmp/taken/.noslop-share && {{ touch /tmp/taken/foreign 2>/dev/null || echo NODES_READ_ONLY; }}
     umount /tmp/taken
