@@ -8,8 +8,6 @@ import re
 import tarfile
 from pathlib import Path
 
-import pytest
-
 from tests.support.tarball import COLLECTION, Installation
 
 PLAYBOOKS = sorted(path.stem for path in (COLLECTION / "playbooks").glob("*.yml"))
@@ -21,11 +19,6 @@ def test_galaxy_imports_the_tarball_without_an_error_or_a_warning(installation: 
     assert done.returncode == 0, done.stdout
     assert "Importer processing completed successfully" in done.stdout
     assert re.findall(r"^(?:WARNING|ERROR|CRITICAL).*", done.stdout, re.MULTILINE) == []
-
-
-def test_ansible_lint_has_nothing_to_say_about_the_tarball(installation: Installation) -> None:
-    done = installation.run("ansible-lint", "--profile", "production", "--strict", "--offline", "--nocolor", "-q")
-    assert (done.returncode, done.stdout) == (0, "")
 
 
 def test_documentation_of_every_plugin_is_correct(installation: Installation) -> None:
@@ -41,10 +34,11 @@ def test_tarball_has_no_file_that_a_build_or_a_test_made(tarball: Path) -> None:
     assert [name for name in names if re.search(r"(^|/)\.|\.pyc$|^tests/output|^plugins/.*\.md$|\.whl$", name)] == []
 
 
-@pytest.mark.parametrize("playbook", PLAYBOOKS)
-def test_ansible_reads_every_playbook_by_its_full_name(installation: Installation, playbook: str) -> None:
-    done = installation.run("ansible-playbook", "-i", "localhost,", "--syntax-check", f"noslop.studio.{playbook}")
+def test_ansible_reads_every_playbook_by_its_full_name(installation: Installation) -> None:
+    names = [f"noslop.studio.{playbook}" for playbook in PLAYBOOKS]
+    done = installation.run("ansible-playbook", "-i", "localhost,", "--syntax-check", *names)
     assert done.returncode == 0, done.stdout
+    assert done.stdout.count("playbook: ") == len(PLAYBOOKS) > 5
 
 
 def test_role_runs_in_check_mode(installation: Installation) -> None:

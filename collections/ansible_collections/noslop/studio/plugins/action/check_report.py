@@ -39,7 +39,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core has no typ
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         """Return the report. The task does not fail when a check failed."""
         result: dict[str, Any] = super().run(tmp, task_vars)
-        _, arguments = self.validate_argument_spec(
+        __, arguments = self.validate_argument_spec(
             argument_spec={
                 "stage": {"type": "str", "choices": list(REGISTERED), "required": True},
                 "hosts": {"type": "list", "elements": "str", "required": True},

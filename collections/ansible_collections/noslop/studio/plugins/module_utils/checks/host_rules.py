@@ -146,7 +146,7 @@ def add_problems(checks: Checks, check: str, problems: Sequence[str], *, expecte
     Returns whether there is none.
     """
     for problem in problems:
-        observed, _, todo = problem.partition(". ")
+        observed, __, todo = problem.partition(". ")
         checks.add(check, False, share=share, seen=observed, expected=expected, todo=todo or "mend that")
     if not problems:
         checks.add(check, True, share=share, seen="as expected", expected=expected, todo="")
