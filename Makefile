@@ -26,8 +26,8 @@ $(VENV)/.ready: requirements-dev.lock pyproject.toml backend/pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "NoSlop needs Python 3.11 or newer: make PYTHON=python3.11 ...")'
 	$(PYTHON) -m venv --clear $(VENV) || { echo "Python's venv is missing here: installing Debian's python3-venv"; \
 	  apt-get update -q && apt-get install -qy python3-venv && $(PYTHON) -m venv --clear $(VENV); }
-	$(BIN)/pip install --quiet --require-hashes --requirement requirements-dev.lock
-	$(BIN)/pip install --quiet --no-build-isolation --no-deps --editable . --editable backend
+	$(BIN)/pip install --quiet --no-compile --require-hashes --requirement requirements-dev.lock
+	$(BIN)/pip install --quiet --no-compile --no-build-isolation --no-deps --editable . --editable backend
 	touch $@
 
 .PHONY: venv
