@@ -61,7 +61,7 @@ class Terminal:
     diff: bool = False
     """Show the differences of the files that Ansible changes."""
     log: RunLog = field(default_factory=RunLog)
-    """What is printed goes into it too, except questions, answers and what Ansible prints itself."""
+    """Printed text goes into it too, except questions, answers and what Ansible prints itself."""
     out: Console = field(init=False)
     """Results and progress for the user."""
     err: Console = field(init=False)

@@ -16,9 +16,7 @@ _FLAGS = {"hard": ("soft", "softerr"), "ro": (), "nosuid": (), "nodev": (), "noe
 _GRANTED = ("rsize", "wsize")
 #: All mounts of a server share one set of connections, so the first mount after the last unmount decides.
 _SHARED = ("nconnect",)
-
-
-#: Shares whose files may be executed: custom nodes contain libraries.
+#: Shares whose files may be executed: custom nodes bring libraries (.so), and mmap(2) with PROT_EXEC needs exec.
 EXEC_SHARES = ("comfyui_custom_nodes",)
 
 
