@@ -15,10 +15,11 @@ from typing import Annotated
 
 from fastapi import Depends, FastAPI, HTTPException, Request
 from noslop_backend.api import limits
-from noslop_backend.cli.serving import Server, configured, listening
-from noslop_backend.database import Database
-from noslop_backend.models import ProjectModel, ProjectPublic
-from noslop_backend.settings import Settings
+from noslop_backend.cli.uvicorn_config import Server, configured, listening
+from noslop_backend.core.database import Database
+from noslop_backend.core.settings import Settings
+from noslop_backend.models import ProjectModel
+from noslop_backend.schemas import ProjectPublic
 from sqlmodel import Session
 
 BATCH_BYTES = 4 * 1024 * 1024

@@ -26,11 +26,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
-from noslop_backend import layout, migrations
-from noslop_backend.auth import Tokens
-from noslop_backend.models import TokenScope
-from noslop_backend.settings import Settings
-from noslop_backend.storage import ProjectStorage
+from noslop_backend import migrations
+from noslop_backend.core.enums import TokenScope
+from noslop_backend.core.settings import Settings
+from noslop_backend.services import ProjectStorage
+from noslop_backend.services.tokens import Tokens
+from noslop_backend.share import layout
 
 STUDIO = "bench"
 MIB = 1024 * 1024
@@ -184,8 +185,8 @@ class Client:
         answer = b""
         while (end := answer.find(b"\r\n\r\n")) < 0:
             answer += self._more(method, path)
-        told = _LENGTH.search(answer, 0, end)
-        whole = end + 4 + (int(told[1]) if told else 0)
+        text = _LENGTH.search(answer, 0, end)
+        whole = end + 4 + (int(text[1]) if text else 0)
         while len(answer) < whole:
             answer += self._more(method, path)
         if answer[9:10] != b"2":
@@ -224,8 +225,8 @@ class Rounds:
                 found[name] = sides[name]()
                 made.cpu.setdefault(name, []).append(_cpu_s() - busy)
             made.seen.append(found)
-            told = ", ".join(f"{name} {value:.4g}" for name, value in found.items())
-            print(f"round {number + 1} of {count}: {told}", file=sys.stderr, flush=True)
+            text = ", ".join(f"{name} {value:.4g}" for name, value in found.items())
+            print(f"round {number + 1} of {count}: {text}", file=sys.stderr, flush=True)
         return made
 
     def median(self, name: str, digits: int = 3) -> float:

@@ -7,11 +7,12 @@ import secrets
 from datetime import UTC, datetime
 
 from blake3 import blake3
-from noslop_backend import layout
-from noslop_backend.crud import ProjectCRUD, StoreCRUD
-from noslop_backend.layout import FileKind
-from noslop_backend.models import ProjectModel, ProjectState
-from noslop_backend.storage import ProjectStorage
+from noslop_backend.core.enums import ProjectState
+from noslop_backend.models import ProjectModel
+from noslop_backend.repositories import ProjectRepository, StoreRepository
+from noslop_backend.services import ProjectStorage
+from noslop_backend.share import layout
+from noslop_backend.share.layout import FileKind
 from sqlalchemy import text
 
 _EMPTY = blake3().hexdigest()
@@ -45,12 +46,12 @@ def fill(storage: ProjectStorage, files: int, *, first: int, on_disk: bool) -> s
     with storage.database.write() as session:
         row = ProjectModel(id=project_id, name="Bench", folder_path=project_id, created_at=now, updated_at=now)
         row.state = ProjectState.PRESENT
-        ProjectCRUD(session).add(row)
+        ProjectRepository(session).add(row)
         created = now.replace(tzinfo=None).isoformat(" ")
         values = {"files": files, "first": first, "project_id": project_id, "directory": directory}
         session.connection().execute(_ROWS, {**values, "blake3": _EMPTY, "mtime_ns": _MTIME_NS, "created_at": created})
-        ProjectCRUD(session).update_storage_stats(project_id)
-        StoreCRUD(session).update_storage_stats()
+        ProjectRepository(session).update_storage_stats(project_id)
+        StoreRepository(session).update_storage_stats()
     if on_disk:
         _touch(storage, project_id, first, files)
     return project_id

@@ -24,8 +24,9 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from multiprocessing.synchronize import Event
 
-from noslop_backend.auth import Tokens
-from noslop_backend.models import ProjectCreate, TokenScope
+from noslop_backend.core.enums import TokenScope
+from noslop_backend.schemas import ProjectCreate
+from noslop_backend.services.tokens import Tokens
 
 from bench.backend_common import MIB, Client, Rounds, Server, parser, serving, studio, tell
 from bench.backend_saves import workflow

@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 
-from noslop_backend.models import ProjectCreate
+from noslop_backend.schemas import ProjectCreate
 
 from bench.backend_common import Client, Rounds, Server, parser, percentiles_ms, serving, studio, tell
 from bench.backend_saves import workflow
@@ -21,7 +21,7 @@ READERS = 16
 
 
 @dataclass
-class Seen:
+class FileContent:
     """How long each request of a kind took, and how long requests were made at all."""
 
     seconds_each: list[float] = field(default_factory=list)
@@ -41,8 +41,8 @@ class Load:
         self._saves = saves
         self._writers = writers
         self._turn = 0
-        self.saves = {0: Seen(), READERS: Seen()}
-        self.reads = Seen()
+        self.saves = {0: FileContent(), READERS: FileContent()}
+        self.reads = FileContent()
 
     def turn(self, readers: int) -> float:
         """Let the writers save, beside so many readers; gives saves a second."""
@@ -64,7 +64,7 @@ class Load:
             self.reads.turns_s += took
         return done / took
 
-    def _write(self, writer: int, seen: Seen) -> int:
+    def _write(self, writer: int, seen: FileContent) -> int:
         each = self._saves // self._writers
         with Client(self._server) as client:
             for number in range(each):

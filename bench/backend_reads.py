@@ -11,7 +11,8 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 
-from noslop_backend.models import ProjectCreate, TokenScope
+from noslop_backend.core.enums import TokenScope
+from noslop_backend.schemas import ProjectCreate
 
 from bench.backend_common import Client, Rounds, Server, parser, seconds, serving, serving_bare, studio, tell
 

@@ -12,9 +12,9 @@ import subprocess
 import sys
 from collections.abc import Callable
 
-from noslop_backend.files import walk
-from noslop_backend.reconcile import reconcile
-from noslop_backend.storage import ProjectStorage
+from noslop_backend.maintenance.reconcile import reconcile
+from noslop_backend.services import ProjectStorage
+from noslop_backend.share import scan
 
 from bench.backend_common import Rounds, parser, seconds, studio, tell
 from bench.backend_filled import fill
@@ -27,8 +27,8 @@ def walked(storage: ProjectStorage, projects: list[str]) -> int:
     count = 0
     with storage.share() as share:
         for project_id in projects:
-            for place in walk.PLACES:
-                for piece in walk.pieces(share, project_id, place):
+            for place in scan.PLACES:
+                for piece in scan.pieces(share, project_id, place):
                     count += len(piece.entries)
     return count
 

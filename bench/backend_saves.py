@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from noslop_backend.models import ProjectCreate
+from noslop_backend.schemas import ProjectCreate
 
 from bench.backend_common import Rounds, Studio, parser, percentiles_ms, studio, tell
 

@@ -12,7 +12,7 @@ import uuid
 from collections.abc import Iterator
 from contextlib import ExitStack
 
-from noslop_backend.models import ProjectCreate
+from noslop_backend.schemas import ProjectCreate
 
 from bench.backend_common import MIB, Client, Rounds, parser, seconds, serving, serving_bare, studio, tell
 

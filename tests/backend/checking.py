@@ -7,9 +7,10 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 
-from noslop_backend import layout
-from noslop_backend.layout import FileKind
-from noslop_backend.models import DocumentModel, IntentModel, IntentState
+from noslop_backend.core.enums import IntentState
+from noslop_backend.models import DocumentModel, IntentModel
+from noslop_backend.share import layout
+from noslop_backend.share.layout import FileKind
 from sqlalchemy import update
 from sqlmodel import col, select
 

@@ -19,13 +19,13 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-from noslop_backend import jobs
-from noslop_backend.auth import Tokens
-from noslop_backend.backup import backup
-from noslop_backend.errors import BackendError
-from noslop_backend.models import TokenScope
-from noslop_backend.reconcile import reconcile
-from noslop_backend.storage import ProjectStorage
+from noslop_backend.core.enums import TokenScope
+from noslop_backend.core.errors import BackendError
+from noslop_backend.maintenance import retention
+from noslop_backend.maintenance.backup import backup
+from noslop_backend.maintenance.reconcile import reconcile
+from noslop_backend.services import ProjectStorage
+from noslop_backend.services.tokens import Tokens
 
 from tests.backend.api.serving import serving
 from tests.backend.studio import Studio
@@ -99,8 +99,8 @@ def _token(storage: ProjectStorage, name: str, days: float) -> dict[str, Any]:
 
 
 JOBS: dict[str, Callable[..., dict[str, Any]]] = {
-    "recover": lambda storage: asdict(jobs.expire_intents(storage)),
-    "retention": lambda storage, **arguments: asdict(jobs.apply_retention(storage, **arguments)),
+    "recover": lambda storage: asdict(retention.expire_intents(storage)),
+    "retention": lambda storage, **arguments: asdict(retention.apply_retention(storage, **arguments)),
     "reconcile": lambda storage: asdict(reconcile(storage, apply=True)),
     "backup": lambda storage, **arguments: asdict(backup(storage, **arguments)),
     "token": _token,

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from noslop_backend.models import FilePublic, IngestReport
-from noslop_backend.storage import ProjectStorage
+from noslop_backend.schemas import FilePublic, IngestReport
+from noslop_backend.services import ProjectStorage
 
 from tests.support.daemons import STANDINS, Daemon
 

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 from hypothesis import settings
-from noslop_backend.models import ProjectCreate
-from noslop_backend.storage import ProjectStorage
+from noslop_backend.schemas import ProjectCreate
+from noslop_backend.services import ProjectStorage
 
 from tests.backend.comfyui import StandIn, standin
 from tests.backend.hostile import Server, hostile

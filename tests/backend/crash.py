@@ -23,8 +23,8 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from blake3 import blake3
-from noslop_backend import layout
-from noslop_backend.models import ProjectCreate
+from noslop_backend.schemas import ProjectCreate
+from noslop_backend.share import layout
 
 from tests.backend.memory import in_memory
 from tests.backend.operations import OPERATIONS, Operation

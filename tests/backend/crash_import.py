@@ -15,11 +15,11 @@ import tempfile
 from contextlib import ExitStack
 from pathlib import Path
 
-from noslop_backend import layout
 from noslop_backend.archive import export, import_from
-from noslop_backend.files import beside
-from noslop_backend.models import ProjectCreate, ProjectState
-from noslop_backend.storage import ProjectStorage
+from noslop_backend.core.enums import ProjectState
+from noslop_backend.schemas import ProjectCreate
+from noslop_backend.services import ProjectStorage
+from noslop_backend.share import hidden_dirs, layout
 
 from tests.backend.crash import Bench
 from tests.backend.memory import in_memory
@@ -77,7 +77,7 @@ class ImportBench(Bench):
         for project in {*there, again}:
             studio.check(project)
         assert studio.storage.get_store_stats().reserved_bytes == 0
-        assert list((studio.root / beside.IMPORTS).iterdir()) == []
+        assert list((studio.root / hidden_dirs.IMPORTS).iterdir()) == []
         studio.close()
         shutil.rmtree(studio.root.parent)
 

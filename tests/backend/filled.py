@@ -7,10 +7,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from noslop_backend import layout
-from noslop_backend.layout import FileKind
-from noslop_backend.models import DocumentModel, FileModel, FilePublic, ProjectCreate, ReferenceModel
-from noslop_backend.storage import ProjectStorage
+from noslop_backend.models import DocumentModel, FileModel, ReferenceModel
+from noslop_backend.schemas import FilePublic, ProjectCreate
+from noslop_backend.services import ProjectStorage
+from noslop_backend.share import layout
+from noslop_backend.share.layout import FileKind
 from sqlmodel import select
 
 from tests.backend.studio import Studio, png

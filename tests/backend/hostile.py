@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from noslop_backend.hosts import ComfyHost
+from noslop_backend.core.comfyui_hosts import ComfyHost
 
 PROMPT_ID = "0b9c2a4e-6a11-4a63-9d3c-2d3f0f8c7a55"
 

@@ -49,7 +49,7 @@ class Passing:
         """Let everything wait, descriptors that are open too, as on a hard mount whose server is away."""
         self._signal(signal.SIGSTOP)
 
-    def go_on(self) -> None:
+    def resume(self) -> None:
         """Let it answer again; what waited goes on."""
         self._signal(signal.SIGCONT)
 

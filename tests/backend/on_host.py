@@ -20,8 +20,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from blake3 import blake3
-from noslop_backend import settings
-from noslop_backend.storage import ProjectStorage
+from noslop_backend.core import settings
+from noslop_backend.services import ProjectStorage
 
 from tests.backend.checking import check_writes
 from tests.backend.studio import Studio

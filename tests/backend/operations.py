@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from noslop_backend import layout
-from noslop_backend.layout import FileKind
-from noslop_backend.storage import ProjectStorage
+from noslop_backend.services import ProjectStorage
+from noslop_backend.share import layout
+from noslop_backend.share.layout import FileKind
 
 from tests.backend.studio import png
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import psycopg
 from noslop_backend import migrations
-from noslop_backend.database import Database
+from noslop_backend.core.database import Database
 from sqlalchemy import make_url
 
 from tests.backend.memory import MEMORY

@@ -62,9 +62,9 @@ def main() -> int:
             url = stack.enter_context(Cluster.started()).new_database()
         else:
             url = f"sqlite:///{make_sqlite(directory / 'backend.sqlite3')}"
-        begun = time.monotonic()
+        started = time.monotonic()
         done = run(make_studio(directory, url), wanted.operations, wanted.processes, wanted.kills, wanted.seed)
-        took = time.monotonic() - begun
+        took = time.monotonic() - started
         print(
             f"{wanted.processes} processes on {wanted.database}: {done.operations} of {wanted.operations} operations "
             f"right, {done.kills} of {wanted.kills} kills, {done.gaps} gaps, {took:.0f} s",

@@ -12,12 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from blake3 import blake3
-from noslop_backend import layout, migrations
-from noslop_backend.crud import ProjectCRUD, StoreCRUD
-from noslop_backend.database import Database
-from noslop_backend.models import FileModel, FileState, IntentModel, IntentState
-from noslop_backend.settings import Settings
-from noslop_backend.storage import ProjectStorage
+from noslop_backend import migrations
+from noslop_backend.core.database import Database
+from noslop_backend.core.enums import FileState, IntentState
+from noslop_backend.core.settings import Settings
+from noslop_backend.models import FileModel, IntentModel
+from noslop_backend.repositories import ProjectRepository, StoreRepository
+from noslop_backend.services import ProjectStorage
+from noslop_backend.share import layout
 from PIL import Image, PngImagePlugin
 from sqlmodel import select
 
@@ -112,8 +114,8 @@ class Studio:
     def drift(self, project_id: str) -> list[str]:
         """What counters differ from what the rows say."""
         with self.storage.database.write() as session:
-            found = ProjectCRUD(session).update_storage_stats(project_id)
-            return found + StoreCRUD(session).update_storage_stats()
+            found = ProjectRepository(session).update_storage_stats(project_id)
+            return found + StoreRepository(session).update_storage_stats()
 
     def check(self, project_id: str) -> None:
         """Assert what holds whenever nothing is being written.

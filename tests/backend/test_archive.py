@@ -14,11 +14,12 @@ from pathlib import Path
 
 import pytest
 from blake3 import blake3
-from noslop_backend import rebuild
 from noslop_backend.archive import export, export_to, import_from
-from noslop_backend.errors import ConflictError, NotFoundError, QuotaExceededError, ShareUnavailableError
-from noslop_backend.files import beside
-from noslop_backend.models import ProjectCreate, ProjectState, ProjectUpdate
+from noslop_backend.core.enums import ProjectState
+from noslop_backend.core.errors import ConflictError, NotFoundError, QuotaExceededError, ShareUnavailableError
+from noslop_backend.maintenance import rebuild
+from noslop_backend.schemas import ProjectCreate, ProjectUpdate
+from noslop_backend.share import hidden_dirs
 
 from tests.backend.filled import facts, fill
 from tests.backend.studio import Studio, make_studio
@@ -47,7 +48,7 @@ def projects_of(studio: Studio) -> list[str]:
 
 def assert_nothing_came(studio: Studio) -> None:
     """No project, no row, no byte reserved, and nothing on the share."""
-    assert [path for path in studio.root.rglob("*") if path.name not in {".noslop-share", beside.IMPORTS}] == []
+    assert [path for path in studio.root.rglob("*") if path.name not in {".noslop-share", hidden_dirs.IMPORTS}] == []
     assert all(studio.storage.list_projects(state=state).items == [] for state in ProjectState)
     stats = studio.storage.get_store_stats()
     assert (stats.used_bytes, stats.reserved_bytes) == (0, 0)

@@ -7,8 +7,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from noslop_backend.files.beside import BACKUPS
-from noslop_backend.models import FileState
+from noslop_backend.core.enums import FileState
+from noslop_backend.share.hidden_dirs import BACKUPS
 
 from tests.backend.filled import facts, fill
 from tests.backend.studio import STUDIO, Studio

@@ -17,12 +17,12 @@ from pathlib import Path
 
 import pytest
 from noslop_backend.archive import export, import_from
-from noslop_backend.errors import LeaseLostError
-from noslop_backend.files import beside
-from noslop_backend.models import ProjectState
-from noslop_backend.storage import ProjectStorage
-from noslop_backend.storage.begun import Begun
-from noslop_backend.storage.intents import Apply
+from noslop_backend.core.enums import ProjectState
+from noslop_backend.core.errors import LeaseLostError
+from noslop_backend.journal.intent import IntentHandle
+from noslop_backend.journal.journal import Apply
+from noslop_backend.services import ProjectStorage
+from noslop_backend.share import hidden_dirs
 
 from tests.backend.crash_import import run_all
 from tests.backend.filled import facts, fill
@@ -82,7 +82,7 @@ def test_killed_while_it_reads(studio: Studio, origin: tuple[Studio, str, bytes]
     report = studio.storage.recover()
     assert (report.finished, report.failed) == ([], {})
     assert_nothing_came(studio)
-    assert list((studio.root / beside.IMPORTS).rglob("*")) == []
+    assert list((studio.root / hidden_dirs.IMPORTS).rglob("*")) == []
     import_from(studio.storage, io.BytesIO(archive))
     studio.check(project)
     assert facts(studio, project) == facts(source, project)
@@ -91,7 +91,7 @@ def test_killed_while_it_reads(studio: Studio, origin: tuple[Studio, str, bytes]
 class Dies(ProjectStorage):
     """A service whose process ends before the last transaction."""
 
-    def finish(self, begun: Begun, apply: Apply) -> dict[str, object]:
+    def finish(self, handle: IntentHandle, apply: Apply) -> dict[str, object]:
         raise KeyboardInterrupt
 
 
@@ -107,7 +107,7 @@ def test_dead_between_the_rename_and_the_last_transaction(studio: Studio, origin
     assert (len(report.finished), report.released, report.failed) == (1, [], {})
     studio.check(project)
     assert facts(studio, project) == facts(source, project)
-    assert list((studio.root / beside.IMPORTS).iterdir()) == []
+    assert list((studio.root / hidden_dirs.IMPORTS).iterdir()) == []
 
 
 class Overtaken(ProjectStorage):
@@ -115,8 +115,8 @@ class Overtaken(ProjectStorage):
 
     meanwhile: Callable[[], object]
 
-    def settle_plan(self, begun: Begun, plan: dict[str, object], need_bytes: int) -> None:
-        super().settle_plan(begun, plan, need_bytes)
+    def record_plan(self, handle: IntentHandle, plan: dict[str, object], need_bytes: int) -> None:
+        super().record_plan(handle, plan, need_bytes)
         self.meanwhile()
 
 
@@ -143,9 +143,9 @@ class Late(ProjectStorage):
 
     meanwhile: Callable[[], object]
 
-    def finish(self, begun: Begun, apply: Apply) -> dict[str, object]:
+    def finish(self, handle: IntentHandle, apply: Apply) -> dict[str, object]:
         self.meanwhile()
-        return super().finish(begun, apply)
+        return super().finish(handle, apply)
 
 
 def test_a_late_owner_gives_the_answer_of_whoever_finished(studio: Studio, origin: tuple[Studio, str, bytes]) -> None:

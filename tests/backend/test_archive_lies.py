@@ -15,8 +15,8 @@ from blake3 import blake3
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from noslop_backend.archive import ArchiveError, export, import_from
-from noslop_backend.archive.tape import Player, Recorder, header
-from noslop_backend.errors import BackendError
+from noslop_backend.archive.tar import Player, Recorder, header
+from noslop_backend.core.errors import BackendError
 
 from tests.backend.filled import fill
 from tests.backend.studio import Studio, make_sqlite, make_studio

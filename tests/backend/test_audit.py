@@ -11,17 +11,20 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from noslop_backend import archive, audit
-from noslop_backend.audit import LISTED, Actor, ActorKind, Refusals
-from noslop_backend.auth import Tokens
-from noslop_backend.crud.audit import AuditCRUD
-from noslop_backend.database import Database, clock
-from noslop_backend.errors import QuotaExceededError
-from noslop_backend.jobs import apply_retention
-from noslop_backend.layout import FileKind
-from noslop_backend.models import AuditModel, ProjectCreate, ProjectUpdate, TokenScope
-from noslop_backend.reconcile import reconcile
-from noslop_backend.storage import ProjectStorage
+from noslop_backend import archive
+from noslop_backend.core.database import Database, clock
+from noslop_backend.core.enums import TokenScope
+from noslop_backend.core.errors import QuotaExceededError
+from noslop_backend.journal import audit
+from noslop_backend.journal.audit import LISTED, Actor, ActorKind, Refusals
+from noslop_backend.maintenance.reconcile import reconcile
+from noslop_backend.maintenance.retention import apply_retention
+from noslop_backend.models import AuditModel
+from noslop_backend.repositories.audit import AuditRepository
+from noslop_backend.schemas import ProjectCreate, ProjectUpdate
+from noslop_backend.services import ProjectStorage
+from noslop_backend.services.tokens import Tokens
+from noslop_backend.share.layout import FileKind
 from sqlalchemy import update
 
 from tests.backend.studio import Studio, png
@@ -31,7 +34,7 @@ ANNA = Actor(ActorKind.TOKEN, "0123456789abc", "Anna's", "192.0.2.7")
 
 def rows(database: Database, **only: Any) -> list[AuditModel]:  # noqa: ANN401 - filters
     with database.read() as session:
-        logged = AuditCRUD(session).latest(limit=1000, **only)
+        logged = AuditRepository(session).latest(limit=1000, **only)
         session.expunge_all()
     return logged
 
@@ -177,7 +180,7 @@ def test_rows_are_found_by_project_token_and_time(storage: ProjectStorage, proje
     assert [row.operation for row in rows(storage.database, project_id=project)] == ["create_project", "save_workflow"]
     assert rows(storage.database, since=later) == []
     with storage.database.read() as session:
-        assert [row.operation for row in AuditCRUD(session).latest(limit=1)] == ["save_workflow"]
+        assert [row.operation for row in AuditRepository(session).latest(limit=1)] == ["save_workflow"]
 
 
 def test_retention_forgets_what_is_older_than_the_setting(studio: Studio, project: str) -> None:

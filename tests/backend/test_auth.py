@@ -8,10 +8,12 @@ import hashlib
 from datetime import timedelta
 
 import pytest
-from noslop_backend.auth import ANYBODY, USED_STEP, Caller, ForbiddenError, Tokens, UnauthenticatedError
-from noslop_backend.database import clock
-from noslop_backend.errors import ConflictError, InvalidRequestError, NotFoundError
-from noslop_backend.models import ProjectCreate, TokenModel, TokenScope
+from noslop_backend.core.database import clock
+from noslop_backend.core.enums import TokenScope
+from noslop_backend.core.errors import ConflictError, InvalidRequestError, NotFoundError
+from noslop_backend.models import TokenModel
+from noslop_backend.schemas import ProjectCreate
+from noslop_backend.services.tokens import ANYBODY, USED_STEP, Caller, ForbiddenError, Tokens, UnauthenticatedError
 from sqlalchemy import update
 
 from tests.backend.studio import Studio

@@ -15,8 +15,7 @@ from pathlib import Path
 
 import pytest
 from blake3 import blake3
-from noslop_backend.backup import CHECKSUM, MAC, Key, backup, copies, own_key, program, restore
-from noslop_backend.errors import (
+from noslop_backend.core.errors import (
     ConfigurationError,
     ConflictError,
     ContentMismatchError,
@@ -24,8 +23,9 @@ from noslop_backend.errors import (
     InvalidRequestError,
     NotFoundError,
 )
-from noslop_backend.reconcile import reconcile
-from noslop_backend.settings import Settings
+from noslop_backend.core.settings import Settings
+from noslop_backend.maintenance.backup import CHECKSUM, MAC, Key, backup, copies, own_key, program, restore
+from noslop_backend.maintenance.reconcile import reconcile
 from pydantic import ValidationError
 
 from tests.backend.filled import facts, fill

@@ -76,7 +76,7 @@ def test_a_benchmark_prints_its_figures(name: str, place: Path) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    told: dict[str, Any] = json.loads(done.stdout)
-    assert (told["benchmark"], set(told)) == (name, keys)
+    report: dict[str, Any] = json.loads(done.stdout)
+    assert (report["benchmark"], set(report)) == (name, keys)
     # What was made is gone.
     assert list(place.iterdir()) == []

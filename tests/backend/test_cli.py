@@ -22,11 +22,11 @@ from typing import Any
 
 import httpx
 import pytest
-from noslop_backend import audit
-from noslop_backend.audit import Actor, ActorKind
 from noslop_backend.cli import main
-from noslop_backend.cli.serving import listening
-from noslop_backend.layout import FileKind
+from noslop_backend.cli.uvicorn_config import listening
+from noslop_backend.journal import audit
+from noslop_backend.journal.audit import Actor, ActorKind
+from noslop_backend.share.layout import FileKind
 
 from tests.backend.postgresql import Cluster
 from tests.backend.studio import STUDIO, Studio, make_studio, png

@@ -11,9 +11,10 @@ from typing import Any
 
 import pytest
 from noslop_backend.cli import main
-from noslop_backend.database import clock
-from noslop_backend.layout import FileKind
-from noslop_backend.models import FileModel, ProjectUpdate
+from noslop_backend.core.database import clock
+from noslop_backend.models import FileModel
+from noslop_backend.schemas import ProjectUpdate
+from noslop_backend.share.layout import FileKind
 from sqlalchemy import update
 from sqlmodel import col
 

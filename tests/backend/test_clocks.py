@@ -13,11 +13,11 @@ from typing import Any
 
 import httpx
 import pytest
-from noslop_backend import layout
-from noslop_backend.crud import JobCRUD
-from noslop_backend.database import clock
+from noslop_backend.core.database import clock
+from noslop_backend.maintenance.reconcile import JOB
 from noslop_backend.models import JobModel
-from noslop_backend.reconcile import JOB
+from noslop_backend.repositories import JobRepository
+from noslop_backend.share import layout
 from sqlalchemy import delete
 
 from tests.backend.clocks import Clock, Stepped
@@ -220,7 +220,7 @@ def test_reconcile_waits_for_no_run_from_ahead(stepped: Stepped, project: str) -
         now = clock(session)
         ahead = (now + 5 * DAY).isoformat()
         state: dict[str, Any] = {"owner": "dead", "lease": ahead, "started": ahead, "apply": True}
-        JobCRUD(session).remember(JOB, now + 5 * DAY, state | {"after": project, "places": 0, "report": {}})
+        JobRepository(session).remember(JOB, now + 5 * DAY, state | {"after": project, "places": 0, "report": {}})
     report = stepped.job("reconcile")
     assert (report["resumed"], report["projects_count"]) == (False, len(storage.list_projects().items))
 

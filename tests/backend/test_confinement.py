@@ -274,7 +274,7 @@ def _state(pid: int) -> str | None:
 
 def test_a_child_whose_parent_is_gone_does_not_begin() -> None:
     words = ["1", "image/png", str(1 << 31), "60", "30"]
-    command = [sys.executable, "-I", "-m", "noslop_backend.decoding.child", *words]
+    command = [sys.executable, "-I", "-m", "noslop_backend.media.probe.child", *words]
     done = subprocess.run(command, input=png(), capture_output=True, check=False)
     assert done.returncode == 1
     assert b"the process 1, which asked for this, is gone" in done.stderr

@@ -18,12 +18,13 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from noslop_backend import migrations
-from noslop_backend.auth import Tokens
-from noslop_backend.crud import StoreCRUD
-from noslop_backend.database import Database, clock, filesystem_type, protect_files
-from noslop_backend.errors import ConfigurationError, DatabaseUnavailableError, NewerDatabaseError
-from noslop_backend.models import JobModel, ProjectModel, StoreModel, TokenScope, metadata
-from noslop_backend.settings import ENV_FILE, load
+from noslop_backend.core.database import Database, clock, filesystem_type, protect_files
+from noslop_backend.core.enums import TokenScope
+from noslop_backend.core.errors import ConfigurationError, DatabaseUnavailableError, NewerDatabaseError
+from noslop_backend.core.settings import ENV_FILE, load
+from noslop_backend.models import JobModel, ProjectModel, StoreModel, metadata
+from noslop_backend.repositories import StoreRepository
+from noslop_backend.services.tokens import Tokens
 from sqlalchemy import inspect, text
 from sqlalchemy.exc import IntegrityError, StatementError
 from sqlmodel import SQLModel, select
@@ -206,13 +207,13 @@ def test_times_come_back_as_they_went_in(database: Database) -> None:
 def test_a_transaction_that_fails_changes_nothing(database: Database) -> None:
     def fail() -> None:
         with database.write() as session:
-            StoreCRUD(session).set_quota(5)
+            StoreRepository(session).set_quota(5)
             raise KeyError
 
     with pytest.raises(KeyError):
         fail()
     with database.read() as session:
-        assert StoreCRUD(session).seen().quota_bytes is None
+        assert StoreRepository(session).seen().quota_bytes is None
 
 
 def test_sqlite_is_durable_and_checks_keys(studio: Studio) -> None:
@@ -338,7 +339,7 @@ class TestFiles:
         path.chmod(0o644)
         made = Database(f"sqlite:///{path}")
         with made.write() as session:
-            StoreCRUD(session).get()
+            StoreRepository(session).get()
         yield made
         made.close()
 
@@ -352,7 +353,7 @@ class TestFiles:
         assert before["backend.sqlite3-wal"] == before["backend.sqlite3-shm"] == before["backend.sqlite3"] == 0o644
         # Not even while this process writes: closing a descriptor of the file would end its locks.
         with served.write() as session:
-            StoreCRUD(session).get()
+            StoreRepository(session).get()
             protect_files(served)
             assert "database is locked" in _begins_elsewhere(Path(served.url.database or ""))
         assert _begins_elsewhere(Path(served.url.database or "")) == ""

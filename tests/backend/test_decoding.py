@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from noslop_backend import decoding
-from noslop_backend.decoding import Limits
-from noslop_backend.media_types import sniff
+from noslop_backend.media import probe
+from noslop_backend.media.probe import Limits
+from noslop_backend.media.types import sniff
 from PIL import Image
 
 from tests.backend.studio import png
@@ -34,7 +34,7 @@ def looked(content: bytes, limits: Limits = PATIENT, alive: Callable[[], None] =
     with tempfile.TemporaryFile() as stream:
         stream.write(content)
         stream.flush()
-        return decoding.facts(stream, found.content_type, limits, alive)
+        return probe.facts(stream, found.content_type, limits, alive)
 
 
 def picture(width: int, height: int, rows: bytes, depth: int = 8, color: int = 0) -> bytes:
@@ -141,7 +141,7 @@ def test_who_is_not_wanted_any_more_leaves_no_child_behind(others: set[int]) -> 
 
 
 def test_nobody_but_the_child_loads_decoders() -> None:
-    top = Path(decoding.__file__).parents[1]
+    top = Path(probe.__file__).parents[1]
     found: dict[str, str] = {}
     for path in top.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):

@@ -14,9 +14,9 @@ import av
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from noslop_backend import embedded
-from noslop_backend.embedded.limits import ITEMS_LIMIT
-from noslop_backend.media_types import sniff
+from noslop_backend.media import tags
+from noslop_backend.media.tags.limits import ITEMS_LIMIT
+from noslop_backend.media.types import sniff
 
 from tests.backend.studio import Studio, png
 
@@ -66,7 +66,7 @@ def test_tags_of_video_and_audio_are_read(container: str, codec: str, video: boo
     found = sniff(content[:4096])
     assert found is not None
     assert found.kind == ("video" if video else "audio")
-    read = embedded.read(io.BytesIO(content), found.content_type)
+    read = tags.read(io.BytesIO(content), found.content_type)
     assert read["prompt"] == PROMPT
     assert read["workflow"] == json.loads(TAGS["workflow"])
 
@@ -92,14 +92,14 @@ def test_every_kind_of_text_in_a_png_is_read() -> None:
         chunk(b"zTXt", b"f\0\0nonsense"),
     ]
     content = plain[:33] + b"".join(texts) + plain[33:]
-    read = embedded.read(io.BytesIO(content), "image/png")
+    read = tags.read(io.BytesIO(content), "image/png")
     assert read == {"a": "café", "b": "é", "c": "packed", "d": "ü", "e": {}}
 
 
 def test_a_text_that_claims_to_be_enormous_is_left_out() -> None:
     bomb = zlib.compress(b"\0" * (64 * 1024 * 1024))
     content = png()[:33] + chunk(b"zTXt", b"bomb\0\0" + bomb) + chunk(b"tEXt", b"a\0b") + png()[33:]
-    assert embedded.read(io.BytesIO(content), "image/png") == {"a": "b"}
+    assert tags.read(io.BytesIO(content), "image/png") == {"a": "b"}
 
 
 class _Counted(io.BytesIO):
@@ -124,7 +124,7 @@ class _Counted(io.BytesIO):
 )
 def test_a_file_of_nothing_but_items_is_not_read_to_its_end(content_type: str, start: bytes, item: bytes) -> None:
     stream = _Counted(start + item * (2_000_000 // len(item)))
-    assert embedded.read(stream, content_type) == {}
+    assert tags.read(stream, content_type) == {}
     assert stream.reads <= 2 * ITEMS_LIMIT + 10
 
 
@@ -137,7 +137,7 @@ def test_files_that_lie_are_read_without_an_error(data: st.DataObject) -> None:
     for at, value in data.draw(st.lists(st.tuples(st.integers(4, len(content) - 1), st.integers(0, 255)), max_size=20)):
         content[at] = value
     cut = data.draw(st.integers(0, len(content)))
-    read = embedded.read(io.BytesIO(bytes(content[:cut])), found.content_type)
+    read = tags.read(io.BytesIO(bytes(content[:cut])), found.content_type)
     json.dumps(read)
 
 
@@ -151,5 +151,5 @@ def test_anything_is_read_without_an_error(content: bytes, content_type: str) ->
         "audio/ogg": b"OggS" + b"\0" * 22 + b"\3",
         "audio/flac": b"fLaC\x84\0\1\0",
     }
-    json.dumps(embedded.read(io.BytesIO(starts.get(content_type, b"") + content), content_type))
+    json.dumps(tags.read(io.BytesIO(starts.get(content_type, b"") + content), content_type))
     sniff(content)

@@ -7,19 +7,19 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from noslop_backend import hosts, settings
-from noslop_backend.errors import ConfigurationError
-from noslop_backend.hosts import ComfyHost
+from noslop_backend.core import comfyui_hosts, settings
+from noslop_backend.core.comfyui_hosts import ComfyHost
+from noslop_backend.core.errors import ConfigurationError
 
 
 def test_names_with_addresses_are_read() -> None:
-    assert hosts.parse(" render1=10.0.0.7:9000, render-2.lan=[fd00::7]:8188 ,here=127.0.0.1,six=[::1],") == {
+    assert comfyui_hosts.parse(" render1=10.0.0.7:9000, render-2.lan=[fd00::7]:8188 ,here=127.0.0.1,six=[::1],") == {
         "render1": ComfyHost("render1", "10.0.0.7", 9000),
         "render-2.lan": ComfyHost("render-2.lan", "fd00::7", 8188),
         "here": ComfyHost("here", "127.0.0.1", 8188),
         "six": ComfyHost("six", "::1", 8188),
     }
-    assert hosts.parse("") == {}
+    assert comfyui_hosts.parse("") == {}
 
 
 @pytest.mark.parametrize(
@@ -33,7 +33,7 @@ def test_names_with_addresses_are_read() -> None:
 )
 def test_anything_else_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r"write NAME=ADDRESS|address|port"):
-        hosts.parse(text)
+        comfyui_hosts.parse(text)
 
 
 def test_they_are_a_setting(tmp_path: Path) -> None:

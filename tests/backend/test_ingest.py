@@ -11,17 +11,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from noslop_backend import rebuild
-from noslop_backend.errors import (
-    InProgressError,
-    InvalidRequestError,
-    KeyReusedError,
-    NotFoundError,
-)
-from noslop_backend.ingest import ingest
-from noslop_backend.layout import FileKind
-from noslop_backend.models import FileState, IntentModel, ProjectCreate
-from noslop_backend.storage import ProjectStorage
+from noslop_backend.comfyui import ingest
+from noslop_backend.core.enums import FileState
+from noslop_backend.core.errors import InProgressError, InvalidRequestError, KeyReusedError, NotFoundError
+from noslop_backend.maintenance import rebuild
+from noslop_backend.models import IntentModel
+from noslop_backend.schemas import ProjectCreate
+from noslop_backend.services import ProjectStorage
+from noslop_backend.share.layout import FileKind
 from sqlmodel import delete
 
 from tests.backend.comfyui import IMAGE, WORKFLOW, StandIn, content, making, names, shown

@@ -9,9 +9,9 @@ import itertools
 import socket
 
 import pytest
-from noslop_backend.errors import BackendError, ComfyAnswerError, ComfyUnavailableError
-from noslop_backend.hosts import ComfyHost
-from noslop_backend.ingest.client import ComfyUI, FileAnswerError
+from noslop_backend.comfyui.client import ComfyUI, FileAnswerError
+from noslop_backend.core.comfyui_hosts import ComfyHost
+from noslop_backend.core.errors import BackendError, ComfyAnswerError, ComfyUnavailableError
 
 from tests.backend.hostile import Answer, Handler, Server, giving, hostile
 

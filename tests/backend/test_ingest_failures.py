@@ -13,12 +13,13 @@ import threading
 from pathlib import Path
 
 import pytest
-from noslop_backend.database import clock
-from noslop_backend.errors import ComfyAnswerError, ComfyUnavailableError, QuotaExceededError
-from noslop_backend.ingest import ingest
-from noslop_backend.layout import FileKind
-from noslop_backend.models import IntentModel, ProjectUpdate
-from noslop_backend.storage import ProjectStorage
+from noslop_backend.comfyui import ingest
+from noslop_backend.core.database import clock
+from noslop_backend.core.errors import ComfyAnswerError, ComfyUnavailableError, QuotaExceededError
+from noslop_backend.models import IntentModel
+from noslop_backend.schemas import ProjectUpdate
+from noslop_backend.services import ProjectStorage
+from noslop_backend.share.layout import FileKind
 from sqlalchemy import update
 
 from tests.backend.comfyui import WORKFLOW, content, names, shown

@@ -9,7 +9,7 @@ from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
-from noslop_backend.ingest import graph, history
+from noslop_backend.comfyui import graph, history
 
 # The example that ComfyUI starts with, and a second sampler that is not upstream of its image.
 GRAPH: graph.Graph = {

@@ -8,12 +8,13 @@ import os
 from datetime import timedelta
 
 import pytest
-from noslop_backend import jobs
-from noslop_backend.database import clock
-from noslop_backend.errors import ConfirmationNeededError, ShareUnavailableError
-from noslop_backend.layout import FileKind
-from noslop_backend.models import FileModel, JobModel, ProjectModel, ProjectUpdate
-from noslop_backend.storage import ProjectStorage
+from noslop_backend.core.database import clock
+from noslop_backend.core.errors import ConfirmationNeededError, ShareUnavailableError
+from noslop_backend.maintenance import retention
+from noslop_backend.models import FileModel, JobModel, ProjectModel
+from noslop_backend.schemas import ProjectUpdate
+from noslop_backend.services import ProjectStorage
+from noslop_backend.share.layout import FileKind
 from sqlalchemy import update
 from sqlmodel import col
 
@@ -33,9 +34,9 @@ def fill(storage: ProjectStorage, project: str, old: int, new: int) -> None:
 
 def test_retention_removes_what_is_old_and_no_more(studio: Studio, project: str) -> None:
     fill(studio.storage, project, 2, 8)
-    dry = jobs.apply_retention(studio.storage, dry_run=True)
+    dry = retention.apply_retention(studio.storage, dry_run=True)
     assert (dry.freed_bytes, dry.asks) == (200, {})
-    report = jobs.apply_retention(studio.storage)
+    report = retention.apply_retention(studio.storage)
     assert (report.intermediates_count, report.freed_bytes, report.asks, report.failed) == (2, 200, {}, {})
     assert studio.storage.get_storage_stats(project).intermediate_count == 8
     studio.check(project)
@@ -43,11 +44,11 @@ def test_retention_removes_what_is_old_and_no_more(studio: Studio, project: str)
 
 def test_retention_that_would_remove_much_stops_and_asks(studio: Studio, project: str) -> None:
     fill(studio.storage, project, 3, 7)
-    report = jobs.apply_retention(studio.storage)
+    report = retention.apply_retention(studio.storage)
     assert (report.intermediates_count, list(report.asks)) == (0, [project])
     assert studio.storage.get_storage_stats(project).intermediate_count == 10
     assert studio.storage.get_store_stats().questions == [f"{project}: {report.asks[project]}"]
-    assert jobs.apply_retention(studio.storage, confirmed=True).intermediates_count == 3
+    assert retention.apply_retention(studio.storage, confirmed=True).intermediates_count == 3
     assert studio.storage.get_store_stats().questions == []
     studio.check(project)
 
@@ -56,52 +57,52 @@ def test_retention_that_would_remove_much_stops_and_asks(studio: Studio, project
 def test_a_clock_that_jumped_stops_retention(studio: Studio, project: str, gap: timedelta) -> None:
     storage = studio.storage
     fill(storage, project, 1, 9)
-    jobs.apply_retention(storage)
+    retention.apply_retention(storage)
     fill(storage, project, 1, 0)
     with storage.database.write() as session:
         session.exec(update(JobModel).values(last_run_at=clock(session) - gap))
     with pytest.raises(ConfirmationNeededError):
-        jobs.apply_retention(storage, dry_run=True)
+        retention.apply_retention(storage, dry_run=True)
     assert storage.get_store_stats().questions == []
     for _ in range(2):
         with pytest.raises(ConfirmationNeededError) as asked:
-            jobs.apply_retention(storage)
+            retention.apply_retention(storage)
         assert storage.get_store_stats().questions == [asked.value.message]
     assert "run: noslop-backend retention --confirmed" in asked.value.message
     assert storage.get_storage_stats(project).intermediate_count == 10
-    assert jobs.apply_retention(storage, confirmed=True).intermediates_count == 1
+    assert retention.apply_retention(storage, confirmed=True).intermediates_count == 1
     assert storage.get_store_stats().questions == []
-    assert jobs.apply_retention(storage).intermediates_count == 0
+    assert retention.apply_retention(storage).intermediates_count == 0
 
 
 def test_who_believes_the_clock_has_not_said_that_much_may_go(studio: Studio, project: str) -> None:
     storage = studio.storage
-    jobs.apply_retention(storage)
+    retention.apply_retention(storage)
     fill(storage, project, 3, 7)
     with storage.database.write() as session:
         session.exec(update(JobModel).values(last_run_at=clock(session) - timedelta(days=3)))
     with pytest.raises(ConfirmationNeededError):
-        jobs.apply_retention(storage)
-    assert list(jobs.apply_retention(storage, confirmed=True, dry_run=True).asks) == [project]
-    report = jobs.apply_retention(storage, confirmed=True)
+        retention.apply_retention(storage)
+    assert list(retention.apply_retention(storage, confirmed=True, dry_run=True).asks) == [project]
+    report = retention.apply_retention(storage, confirmed=True)
     assert (report.intermediates_count, list(report.asks)) == (0, [project])
     assert storage.get_store_stats().questions == [f"{project}: {report.asks[project]}"]
-    assert jobs.apply_retention(storage, confirmed=True).intermediates_count == 3
+    assert retention.apply_retention(storage, confirmed=True).intermediates_count == 3
     assert storage.get_store_stats().questions == []
     studio.check(project)
 
 
 def test_a_clock_that_is_set_right_is_an_answer(studio: Studio, project: str) -> None:
     storage = studio.storage
-    jobs.apply_retention(storage)
+    retention.apply_retention(storage)
     with storage.database.write() as session:
         ran = clock(session)
         session.exec(update(JobModel).values(last_run_at=ran + timedelta(days=2)))
     with pytest.raises(ConfirmationNeededError):
-        jobs.apply_retention(storage)
+        retention.apply_retention(storage)
     with storage.database.write() as session:
         session.exec(update(JobModel).values(last_run_at=ran))
-    jobs.apply_retention(storage)
+    retention.apply_retention(storage)
     assert storage.get_store_stats().questions == []
 
 
@@ -113,17 +114,17 @@ def test_retention_empties_the_trash_after_its_days(studio: Studio, project: str
     with storage.database.write() as session:
         past = clock(session) - timedelta(days=6)
         session.exec(update(FileModel).where(col(FileModel.id) == files[0].id).values(trashed_at=past))
-    report = jobs.apply_retention(storage)
+    report = retention.apply_retention(storage)
     assert (report.purged_count, report.freed_bytes) == (1, 100)
     studio.check(project)
 
 
 def test_counters_are_repaired_and_the_drift_is_told(studio: Studio, project: str) -> None:
     fill(studio.storage, project, 0, 2)
-    assert jobs.repair_counters(studio.storage) == []
+    assert retention.repair_counters(studio.storage) == []
     with studio.storage.database.write() as session:
         session.exec(update(ProjectModel).values(used_bytes=0))
-    drift = jobs.repair_counters(studio.storage)
+    drift = retention.repair_counters(studio.storage)
     assert drift[0] == f"{project}: used_bytes: 0 -> 200"
     studio.check(project)
 
@@ -132,7 +133,7 @@ def test_the_media_cache_is_trimmed_to_its_size(studio: Studio) -> None:
     storage = studio.another(media_cache_bytes=250)
     cache = storage.settings.media_cache_dir
     with pytest.raises(ShareUnavailableError):
-        jobs.apply_retention(storage)
+        retention.apply_retention(storage)
     (cache / "a").mkdir(parents=True)
     write_marker(cache, share="media_cache")
     for number in range(4):
@@ -142,8 +143,8 @@ def test_the_media_cache_is_trimmed_to_its_size(studio: Studio) -> None:
     outside = studio.root.parent / "outside"
     outside.write_bytes(b"x" * 1000)
     (cache / "link").symlink_to(outside)
-    assert jobs.apply_retention(storage, dry_run=True).cache_freed_bytes == 200
-    assert jobs.apply_retention(storage).cache_freed_bytes == 200
+    assert retention.apply_retention(storage, dry_run=True).cache_freed_bytes == 200
+    assert retention.apply_retention(storage).cache_freed_bytes == 200
     assert sorted(path.name for path in (cache / "a").iterdir()) == ["2.jpg", "3.jpg"]
     assert outside.exists()
     assert (cache / ".noslop-share").exists()

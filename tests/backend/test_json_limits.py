@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from noslop_backend import json_limits
-from noslop_backend.json_limits import TooLargeError, check, loads
+from noslop_backend.core import json_depth
+from noslop_backend.core.json_depth import TooLargeError, check, loads
 
 _TEXTS = st.text(alphabet='[]{}",:\\/a\né\ud83d', max_size=12)
 _VALUES = st.recursive(
@@ -91,10 +91,10 @@ def test_another_encoding_than_utf_8_is_refused() -> None:
 
 def test_a_value_is_too_deep_where_its_text_is() -> None:
     value: list[object] = []
-    for _ in range(json_limits.LIMIT - 1):
+    for _ in range(json_depth.LIMIT - 1):
         value = [value]
-    assert not json_limits.is_too_deep(value)
+    assert not json_depth.is_too_deep(value)
     assert loads(json.dumps(value)) == value
-    assert json_limits.is_too_deep([value])
+    assert json_depth.is_too_deep([value])
     with pytest.raises(TooLargeError):
         loads(json.dumps([value]))

@@ -10,8 +10,8 @@ import re
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from noslop_backend import layout
-from noslop_backend.layout import DOCUMENTS, INTERMEDIATE, FileKind
+from noslop_backend.share import layout
+from noslop_backend.share.layout import DOCUMENTS, INTERMEDIATE, FileKind
 
 from tests.backend.attacks import hostile_names
 

@@ -21,9 +21,10 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
-from noslop_backend.errors import NotFoundError, QuotaExceededError, ReferencedError
-from noslop_backend.layout import FileKind
-from noslop_backend.models import FileState, ProjectCreate, ProjectUpdate
+from noslop_backend.core.enums import FileState
+from noslop_backend.core.errors import NotFoundError, QuotaExceededError, ReferencedError
+from noslop_backend.schemas import ProjectCreate, ProjectUpdate
+from noslop_backend.share.layout import FileKind
 
 from tests.backend.memory import MEMORY
 from tests.backend.postgresql import Cluster
@@ -33,7 +34,7 @@ NAMES = st.sampled_from(["a", "A", "../x", "con", "日本"])
 
 
 @dataclass
-class Known:
+class Sidecar:
     """What the model knows of a file."""
 
     kind: FileKind
@@ -63,7 +64,7 @@ class ServiceMachine(RuleBasedStateMachine):
         self.services = [self.studio.another(), self.studio.another()]
         self.turn = 0
         self.project = self.storage.create_project_structure(ProjectCreate(name="p")).id
-        self.known: dict[str, Known] = {}
+        self.known: dict[str, Sidecar] = {}
         self.last: dict[tuple[FileKind, str], int] = {}
         self.answers: dict[str, tuple[tuple[Any, ...], str]] = {}
         self.number = 0
@@ -73,7 +74,7 @@ class ServiceMachine(RuleBasedStateMachine):
         self.turn += 1
         return self.services[self.turn % 2]
 
-    def present(self) -> dict[str, Known]:
+    def present(self) -> dict[str, Sidecar]:
         return {name: file for name, file in self.known.items() if file.state == FileState.PRESENT}
 
     def needed(self, file_id: str, but: set[str] = frozenset()) -> bool:  # type: ignore[assignment]  # a constant
@@ -100,7 +101,7 @@ class ServiceMachine(RuleBasedStateMachine):
         self.last[kind, name] = self.last.get((kind, name), 0) + 1
         assert saved.version == self.last[kind, name]
         body = (self.studio.root / self.project / saved.path).read_bytes()
-        self.known[saved.id] = Known(kind, body, needs=set(wanted), document=name, version=saved.version)
+        self.known[saved.id] = Sidecar(kind, body, needs=set(wanted), document=name, version=saved.version)
         return str(saved.id)
 
     @rule(target=files, name=NAMES, inputs=st.lists(files, max_size=2), key=st.booleans())
@@ -111,7 +112,7 @@ class ServiceMachine(RuleBasedStateMachine):
         saved = self.storage.save_generated_media(self.project, name, body, inputs=wanted, key=used)
         if used:
             assert self.storage.save_generated_media(self.project, name, body, inputs=wanted, key=used) == saved
-        self.known[saved.id] = Known(FileKind.IMAGE, body, needs=set(wanted))
+        self.known[saved.id] = Sidecar(FileKind.IMAGE, body, needs=set(wanted))
         return str(saved.id)
 
     @rule(
@@ -119,7 +120,7 @@ class ServiceMachine(RuleBasedStateMachine):
     )
     def save_intermediate(self, kind: FileKind, size: int) -> str:
         saved = self.storage.save_intermediate(self.project, kind, "i", b"x" * size)
-        self.known[saved.id] = Known(kind, b"x" * size)
+        self.known[saved.id] = Sidecar(kind, b"x" * size)
         return str(saved.id)
 
     @rule(target=tickets)
@@ -132,7 +133,7 @@ class ServiceMachine(RuleBasedStateMachine):
     @rule(target=files, ticket=consumes(tickets))
     def adopt(self, ticket: str) -> str:
         saved = self.storage.adopt(self.project, ticket)
-        self.known[saved.id] = Known(FileKind.IMAGE, (self.studio.root / self.project / saved.path).read_bytes())
+        self.known[saved.id] = Sidecar(FileKind.IMAGE, (self.studio.root / self.project / saved.path).read_bytes())
         return str(saved.id)
 
     @rule(ticket=consumes(tickets))
@@ -145,7 +146,7 @@ class ServiceMachine(RuleBasedStateMachine):
         if known is None or known.state != FileState.PRESENT or known.kind in {FileKind.WORKFLOW, FileKind.PROMPT}:
             return file
         saved = self.storage.promote_to_final(self.project, file, name=name)
-        self.known[saved.id] = Known(FileKind.FINAL, known.body)
+        self.known[saved.id] = Sidecar(FileKind.FINAL, known.body)
         return str(saved.id)
 
     @rule(file=files, inputs=st.lists(files, max_size=1))
@@ -213,7 +214,7 @@ class ServiceMachine(RuleBasedStateMachine):
         self.storage.update_project_metadata(self.project, ProjectUpdate(quota_bytes=used + held + 5))
         _refused(QuotaExceededError, lambda: self.storage.save_intermediate(self.project, FileKind.MASK, "m", b"x" * 6))
         saved = self.storage.save_intermediate(self.project, FileKind.MASK, "m", b"x" * 5)
-        self.known[saved.id] = Known(FileKind.MASK, b"x" * 5)
+        self.known[saved.id] = Sidecar(FileKind.MASK, b"x" * 5)
         self.storage.update_project_metadata(self.project, ProjectUpdate(quota_bytes=None))
 
     def _forget(self, gone: set[str]) -> None:

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from noslop_backend.errors import QuotaExceededError
-from noslop_backend.layout import FileKind
-from noslop_backend.models import ProjectUpdate
+from noslop_backend.core.errors import QuotaExceededError
+from noslop_backend.schemas import ProjectUpdate
+from noslop_backend.share.layout import FileKind
 
 from tests.backend.on_host import DONE, LOGS, TASK, Task
 from tests.backend.postgresql import Cluster

@@ -9,12 +9,14 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 
 import pytest
-from noslop_backend import layout, rebuild
-from noslop_backend.crud import JobCRUD
-from noslop_backend.errors import ConflictError, NotFoundError, ShareUnavailableError
-from noslop_backend.layout import FileKind
-from noslop_backend.models import FileState, ProjectCreate
-from noslop_backend.storage import ProjectStorage
+from noslop_backend.core.enums import FileState
+from noslop_backend.core.errors import ConflictError, NotFoundError, ShareUnavailableError
+from noslop_backend.maintenance import rebuild
+from noslop_backend.repositories import JobRepository
+from noslop_backend.schemas import ProjectCreate
+from noslop_backend.services import ProjectStorage
+from noslop_backend.share import layout
+from noslop_backend.share.layout import FileKind
 
 from tests.backend.filled import facts, fill
 from tests.backend.studio import Studio, png, write_marker
@@ -172,7 +174,7 @@ def test_a_rebuild_that_was_killed_is_begun_anew(studio: Studio, lose: Lose) -> 
     fresh = lose()
     rebuild.rebuild(fresh.storage)
     with fresh.storage.database.write() as session:
-        JobCRUD(session).remember(rebuild.JOB, datetime.now(UTC), {"unfinished": True})
+        JobRepository(session).remember(rebuild.JOB, datetime.now(UTC), {"unfinished": True})
     assert rebuild.rebuild(fresh.storage).projects == 1
     assert facts(fresh, filled.project_id, rebuilt=True) == before
     with pytest.raises(ConflictError):

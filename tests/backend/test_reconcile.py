@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 from blake3 import blake3
-from noslop_backend import layout
-from noslop_backend.errors import ConfirmationNeededError, NotFoundError, ShareUnavailableError
-from noslop_backend.layout import FileKind
-from noslop_backend.models import FileState
-from noslop_backend.reconcile import HANDFUL, ReconcileReport, reconcile
-from noslop_backend.storage import ProjectStorage
+from noslop_backend.core.enums import FileState
+from noslop_backend.core.errors import ConfirmationNeededError, NotFoundError, ShareUnavailableError
+from noslop_backend.maintenance.reconcile import HANDFUL, ReconcileReport, reconcile
+from noslop_backend.services import ProjectStorage
+from noslop_backend.share import layout
+from noslop_backend.share.layout import FileKind
 
 from tests.backend.filled import Filled, facts, fill
 from tests.backend.studio import STUDIO, Studio, png, write_marker

@@ -12,11 +12,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
-from noslop_backend.errors import InProgressError
-from noslop_backend.files import Share
-from noslop_backend.models import FileState
-from noslop_backend.reconcile import ReconcileReport, reconcile
-from noslop_backend.storage import ProjectStorage
+from noslop_backend.core.enums import FileState
+from noslop_backend.core.errors import InProgressError
+from noslop_backend.maintenance.reconcile import ReconcileReport, reconcile
+from noslop_backend.services import ProjectStorage
+from noslop_backend.share import Share
 
 from tests.backend.filled import Filled, fill
 from tests.backend.studio import STUDIO, Studio, png

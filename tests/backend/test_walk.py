@@ -7,10 +7,10 @@ from __future__ import annotations
 import os
 
 import pytest
-from noslop_backend.errors import UnsafePathError
-from noslop_backend.files import walk
-from noslop_backend.reconcile import reconcile
-from noslop_backend.storage import ProjectStorage
+from noslop_backend.core.errors import UnsafePathError
+from noslop_backend.maintenance.reconcile import reconcile
+from noslop_backend.services import ProjectStorage
+from noslop_backend.share import scan
 
 from tests.backend.studio import Studio, png
 
@@ -26,7 +26,7 @@ def test_every_file_is_seen_once_whatever_the_pieces(
         (top / f"{number}.png").write_bytes(b"x" * number)
     os.link(top / "3.png", top / "again.png")
     with storage.share() as share:
-        pieces = list(walk.pieces(share, project, IMAGES, size))
+        pieces = list(scan.pieces(share, project, IMAGES, size))
     assert [len(piece.entries) for piece in pieces] == [size] * (8 // size) + ([8 % size] if 8 % size else [])
     seen = {entry.name: entry for piece in pieces for entry in piece.entries}
     assert len(seen) == 8
@@ -44,14 +44,14 @@ def test_what_is_no_file_is_a_stranger_and_leads_nowhere(storage: ProjectStorage
     os.mkfifo(top / "pipe.png")
     (top / ".nfs00012").write_bytes(b"x")
     with storage.share() as share:
-        (piece,) = walk.pieces(share, project, IMAGES)
+        (piece,) = scan.pieces(share, project, IMAGES)
         assert (piece.entries, sorted(piece.strangers)) == ([], ["deeper", "link.png", "pipe.png"])
-        assert list(walk.pieces(share, project, "final")) == []
+        assert list(scan.pieces(share, project, "final")) == []
         (top.parent / "audio").rmdir()
-        assert list(walk.pieces(share, project, "generated/audio")) == []
+        assert list(scan.pieces(share, project, "generated/audio")) == []
         (top.parent / "audio").symlink_to("images")
         with pytest.raises(UnsafePathError, match="generated/audio"):
-            list(walk.pieces(share, project, "generated/audio"))
+            list(scan.pieces(share, project, "generated/audio"))
 
 
 def test_a_name_that_is_not_utf8_stops_nobody(studio: Studio, project: str) -> None:

@@ -17,16 +17,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from blake3 import blake3
-from noslop_backend.errors import (
+from noslop_backend.core.errors import (
     BackendError,
     DatabaseUnavailableError,
     InProgressError,
     LeaseLostError,
     ShareUnavailableError,
 )
-from noslop_backend.layout import FileKind
-from noslop_backend.models import FilePublic, ProjectCreate
-from noslop_backend.storage import ProjectStorage
+from noslop_backend.schemas import FilePublic, ProjectCreate
+from noslop_backend.services import ProjectStorage
+from noslop_backend.share.layout import FileKind
 
 from tests.backend.studio import png
 

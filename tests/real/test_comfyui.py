@@ -31,8 +31,8 @@ from typing import Any
 from urllib.parse import urlencode
 
 import pytest
-from noslop_backend.ingest import ingest
-from noslop_backend.models import ProjectCreate
+from noslop_backend.comfyui import ingest
+from noslop_backend.schemas import ProjectCreate
 
 from tests.backend.studio import make_sqlite, make_studio
 from tests.support.lab.hostile_node import run_hostile_node

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The web interface. Thin: a route checks what came in, calls a method of `ProjectStorage`, and gives what it gave."""
 
-from .app import create_app
-from .limits import Limits
+from noslop_backend.api.app import create_app
+from noslop_backend.api.limits import Limits
 
 __all__ = ["Limits", "create_app"]

@@ -19,14 +19,13 @@ import anyio.to_thread
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from noslop_backend.audit import Actor, ActorKind
-from noslop_backend.auth import ANYBODY, Caller, UnauthenticatedError, require_no_token
-from noslop_backend.errors import BackendError, TooManyRequestsError
-
-from . import incoming, problems
-from .connections import Connections
-from .rates import AddressRate, network_of
-from .state import State
+from noslop_backend.api import incoming, problems
+from noslop_backend.api.connections import Connections
+from noslop_backend.api.deps import State
+from noslop_backend.api.rates import AddressRate, network_of
+from noslop_backend.core.errors import BackendError, TooManyRequestsError
+from noslop_backend.journal.audit import Actor, ActorKind
+from noslop_backend.services.tokens import ANYBODY, Caller, UnauthenticatedError, require_no_token
 
 CALLER = "noslop.caller"
 #: Whether something works may be asked without a token.

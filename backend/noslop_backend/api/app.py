@@ -16,13 +16,13 @@ from fastapi.openapi.utils import get_openapi
 from fastapi.routing import APIRoute
 
 from noslop_backend import __version__
-from noslop_backend.storage import ProjectStorage
-
-from . import adoptions, documents, files, ingest, metrics, problems, projects, removal, store, uploads
-from .admission import Admission
-from .incoming import BodyLimit
-from .limits import Limits
-from .state import State
+from noslop_backend.api import problems
+from noslop_backend.api.admission import Admission
+from noslop_backend.api.deps import State
+from noslop_backend.api.incoming import BodyLimit
+from noslop_backend.api.limits import Limits
+from noslop_backend.api.routes import adoptions, documents, files, ingest, metrics, projects, store, trash, uploads
+from noslop_backend.services import ProjectStorage
 
 PREFIX = "/api/v1"
 #: For routes that only ask the database.
@@ -30,7 +30,7 @@ _OTHER_THREADS = 40
 #: What every operation may be answered with. 408: its body came too slowly; 429: too much at once.
 _ANSWERS = (400, 401, 403, 408, 422, 429, 500, 503, 507)
 _ROUTERS = (
-    *(projects.router, documents.router, uploads.router, removal.router, files.router, adoptions.router, store.router),
+    *(projects.router, documents.router, uploads.router, trash.router, files.router, adoptions.router, store.router),
     *(ingest.router, metrics.router),
 )
 

@@ -11,7 +11,7 @@ import time
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from .limits import MIB, Limits
+from noslop_backend.api.limits import MIB, Limits
 
 _KEY = "noslop.body"
 #: Of a body that nobody wants, this much is read and thrown away, so that the client reads its answer before the end of

@@ -9,8 +9,8 @@ from pathlib import Path
 from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from noslop_backend.errors import ConfigurationError
-from noslop_backend.settings import ENV_FILE
+from noslop_backend.core.errors import ConfigurationError
+from noslop_backend.core.settings import ENV_FILE
 
 MIB = 1024 * 1024
 

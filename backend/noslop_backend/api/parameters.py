@@ -24,11 +24,10 @@ from pydantic import (
 )
 from pydantic.json_schema import SkipJsonSchema
 
-from noslop_backend import layout
-from noslop_backend.errors import InvalidRequestError, NotFoundError, RevisionConflictError
-from noslop_backend.layout import FileKind
-from noslop_backend.models import JsonObject
-from noslop_backend.models.edges import Title
+from noslop_backend.core.errors import InvalidRequestError, NotFoundError, RevisionConflictError
+from noslop_backend.schemas import JsonObject, Title
+from noslop_backend.share import layout
+from noslop_backend.share.layout import FileKind
 
 #: A parameter in the query has to fit into a request line; what is longer goes through `saveMetadata`.
 QUERY_JSON_LIMIT = 16_384

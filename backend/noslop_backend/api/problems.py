@@ -18,8 +18,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
-from noslop_backend import errors
-from noslop_backend.auth import ForbiddenError, UnauthenticatedError
+from noslop_backend.core import errors
+from noslop_backend.services.tokens import ForbiddenError, UnauthenticatedError
 
 MEDIA_TYPE = "application/problem+json"
 _LOG = logging.getLogger(__name__)
@@ -123,8 +123,8 @@ def install(app: FastAPI) -> None:
             }
             for problem in error.errors()
         ]
-        told = "; ".join(f"{'.'.join(str(part) for part in one['where'])}: {one['what']}" for one in found[:5])
-        return problem(422, "invalid_request", f"The request is not understood: {told}.", errors=found)
+        reasons = "; ".join(f"{'.'.join(str(part) for part in one['where'])}: {one['what']}" for one in found[:5])
+        return problem(422, "invalid_request", f"The request is not understood: {reasons}.", errors=found)
 
     @app.exception_handler(HTTPException)
     def http(request: Request, error: HTTPException) -> JSONResponse:

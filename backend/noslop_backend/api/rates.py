@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache
 
-from noslop_backend.errors import TooManyRequestsError
+from noslop_backend.core.errors import TooManyRequestsError
 
 #: Addresses that are remembered; who is forgotten begins anew.
 _ADDRESSES = 4096

@@ -4,8 +4,8 @@
 
 from __future__ import annotations
 
-from .exporting import ExportReport, export, export_to
-from .importing import ImportReport, import_from
-from .tape import ArchiveError
+from noslop_backend.archive.exporting import ExportReport, export, export_to
+from noslop_backend.archive.importing import ImportReport, import_from
+from noslop_backend.archive.tar import ArchiveError
 
 __all__ = ["ArchiveError", "ExportReport", "ImportReport", "export", "export_to", "import_from"]

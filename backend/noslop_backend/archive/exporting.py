@@ -15,18 +15,18 @@ from typing import IO, BinaryIO
 
 from blake3 import blake3
 
-from noslop_backend import audit, layout
-from noslop_backend.crud.exports import ExportCRUD
-from noslop_backend.crud.projects import ProjectCRUD
-from noslop_backend.database import clock
-from noslop_backend.errors import ConflictError
-from noslop_backend.files import CHUNK_BYTES, Share
-from noslop_backend.models import FileModel, ProjectState
-from noslop_backend.storage import Core
-
-from . import manifest
-from .manifest import DocumentLine, FileLine, NeedLine, ProjectLine
-from .tape import Recorder
+from noslop_backend.archive import manifest
+from noslop_backend.archive.manifest import DocumentLine, FileLine, NeedLine, ProjectLine
+from noslop_backend.archive.tar import Recorder
+from noslop_backend.core.database import clock
+from noslop_backend.core.enums import ProjectState
+from noslop_backend.core.errors import ConflictError
+from noslop_backend.journal import audit
+from noslop_backend.journal.context import StorageContext
+from noslop_backend.models import FileModel
+from noslop_backend.repositories.exports import ExportCRUD
+from noslop_backend.repositories.projects import ProjectRepository
+from noslop_backend.share import CHUNK_BYTES, Share, layout
 
 
 @dataclass
@@ -42,7 +42,7 @@ class ExportReport:
     archive_bytes: int = 0
 
 
-def export_to(core: Core, project_id: str, target: Path, *, without_missing: bool = False) -> ExportReport:
+def export_to(core: StorageContext, project_id: str, target: Path, *, without_missing: bool = False) -> ExportReport:
     """Write an archive of a project to a new file; it has its name only when it is whole and on the disk.
 
     Args:
@@ -83,7 +83,7 @@ def export_to(core: Core, project_id: str, target: Path, *, without_missing: boo
     return report
 
 
-def export(core: Core, project_id: str, stream: BinaryIO, *, without_missing: bool = False) -> ExportReport:
+def export(core: StorageContext, project_id: str, stream: BinaryIO, *, without_missing: bool = False) -> ExportReport:
     """Write an archive of a project to a stream, which need not be able to seek. See `export_to`."""
     with tempfile.TemporaryFile() as rows, core.share() as share:
         first, left_out = _write_rows(core, project_id, rows, without_missing)
@@ -110,12 +110,14 @@ def _private(path: str, flags: int) -> int:
     return os.open(path, flags | os.O_NOFOLLOW, 0o600)
 
 
-def _write_rows(core: Core, project_id: str, rows: IO[bytes], without_missing: bool) -> tuple[ProjectLine, int]:
+def _write_rows(
+    core: StorageContext, project_id: str, rows: IO[bytes], without_missing: bool
+) -> tuple[ProjectLine, int]:
     """Write all lines but the first, which says how many there are."""
     files = documents = total = 0
     with core.database.read() as session:
         lines = ExportCRUD(session)
-        project = ProjectCRUD(session).get(project_id, ProjectState.PRESENT, ProjectState.TRASHED)
+        project = ProjectRepository(session).get(project_id, ProjectState.PRESENT, ProjectState.TRASHED)
         now = clock(session)
         missing = lines.missing(project_id)
         if missing and not without_missing:

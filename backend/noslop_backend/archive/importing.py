@@ -20,29 +20,20 @@ from typing import IO, Any, BinaryIO, cast
 from blake3 import blake3
 from sqlmodel import Session
 
-from noslop_backend import layout
-from noslop_backend.crud import IntentCRUD, ProjectCRUD, StoreCRUD
-from noslop_backend.crud.bulk import BulkCRUD
-from noslop_backend.errors import (
-    BackendError,
-    StorageFullError,
-)
-from noslop_backend.files import Share, beside
-from noslop_backend.models import (
-    IntentModel,
-    IntentOp,
-    ProjectModel,
-    ProjectPublic,
-    ProjectState,
-)
-from noslop_backend.storage.begun import Begun, LostError, Request
-from noslop_backend.storage.imports import undo_import
-from noslop_backend.storage.intents import Intents
-
-from . import manifest
-from .checked import Checked
-from .receiving import Receiver, no_room
-from .tape import ArchiveError, Player
+from noslop_backend.archive import manifest
+from noslop_backend.archive.extract import Receiver, no_room
+from noslop_backend.archive.manifest_index import Checked
+from noslop_backend.archive.tar import ArchiveError, Player
+from noslop_backend.core.enums import IntentOp, ProjectState
+from noslop_backend.core.errors import BackendError, StorageFullError
+from noslop_backend.journal.intent import IntentHandle, IntentLostError, Request
+from noslop_backend.journal.journal import Intents
+from noslop_backend.models import IntentModel, ProjectModel
+from noslop_backend.operations.import_project import undo_import
+from noslop_backend.repositories import IntentRepository, ProjectRepository, StoreRepository
+from noslop_backend.repositories.bulk import BulkRepository
+from noslop_backend.schemas import ProjectPublic
+from noslop_backend.share import Share, hidden_dirs, layout
 
 #: Lines, not files: an archive of ten million files has a smaller manifest.
 MANIFEST_LIMIT_BYTES = 16 * 1024**3
@@ -78,7 +69,7 @@ def import_from(storage: Intents, stream: BinaryIO) -> ImportReport:
         rows = _manifest(player, Path(directory))
         with rows, Checked(Path(directory)) as checked:
             rows.seek(0)
-            checked.take(manifest.read(rows))
+            checked.add_lines(manifest.read(rows))
             _settle_ids(storage, share, checked)
             total, (size, free) = checked.project.total_bytes, share.disk()
             if total > free:
@@ -89,15 +80,15 @@ def import_from(storage: Intents, stream: BinaryIO) -> ImportReport:
                     asked_bytes=total,
                     free_bytes=free,
                 )
-            begun = _begin(storage, checked)
+            handle = _begin(storage, checked)
             try:
-                result = Receiver(storage, share, checked, begun, player=player, rows=rows).run()
-            except LostError:
+                result = Receiver(storage, share, checked, handle, player=player, rows=rows).run()
+            except IntentLostError:
                 # Somebody else took it over, and has finished or undone it.
-                result = storage.outcome(begun)
+                result = storage.outcome(handle)
             except BaseException:
                 with suppress(BackendError):
-                    undo_import(storage, share, begun)
+                    undo_import(storage, share, handle)
                 raise
     first = checked.project
     project = ProjectPublic.model_validate(result["project"])
@@ -106,15 +97,17 @@ def import_from(storage: Intents, stream: BinaryIO) -> ImportReport:
 
 def _sweep(storage: Intents, share: Share) -> None:
     """Remove directories of imports that are over. The row comes before the directory, so nobody is just beginning."""
-    with beside.opened(share, beside.IMPORTS) as place:
+    with hidden_dirs.opened(share, hidden_dirs.IMPORTS) as place:
         there = (
-            {name for name in beside.names(place) if layout.INTENT_ID.fullmatch(name)} if place is not None else set()
+            {name for name in hidden_dirs.names(place) if layout.INTENT_ID.fullmatch(name)}
+            if place is not None
+            else set()
         )
     if there:
         with storage.database.read() as session:
-            there -= IntentCRUD(session).open_among(there)
+            there -= IntentRepository(session).open_among(there)
         for intent_id in sorted(there):
-            beside.clear(share, intent_id)
+            hidden_dirs.clear(share, intent_id)
 
 
 def _manifest(player: Player, directory: Path) -> IO[bytes]:
@@ -157,16 +150,16 @@ def _manifest(player: Player, directory: Path) -> IO[bytes]:
 def _settle_ids(storage: Intents, share: Share, checked: Checked) -> None:
     """Give new ids where those of the archive are taken."""
     with storage.database.read() as session:
-        bulk = BulkCRUD(session)
-        while bulk.known_project(checked.new_project_id) or beside.has_project(share, checked.new_project_id):
+        bulk = BulkRepository(session)
+        while bulk.registered_project(checked.new_project_id) or hidden_dirs.has_project(share, checked.new_project_id):
             checked.rename_project()
         for some in checked.ids("file"):
-            checked.rename("file", bulk.known_ids(some))
+            checked.rename("file", bulk.registered_ids(some))
         for some in checked.ids("document"):
-            checked.rename("document", bulk.known_documents(some))
+            checked.rename("document", bulk.registered_documents(some))
 
 
-def _begin(storage: Intents, checked: Checked) -> Begun:
+def _begin(storage: Intents, checked: Checked) -> IntentHandle:
     first = checked.project
     total = first.total_bytes
 
@@ -189,8 +182,8 @@ def _begin(storage: Intents, checked: Checked) -> Begun:
             created_at=first.created_at,
             updated_at=now,
         )
-        StoreCRUD(session).get()
-        ProjectCRUD(session).add(project)
+        StoreRepository(session).get()
+        ProjectRepository(session).add(project)
 
     def prepare(_session: Session, _intent: IntentModel, _now: datetime) -> dict[str, Any]:
         return {"archive_of": first.id, "details": {"archive_of": first.id, "name": first.name}}

@@ -17,12 +17,11 @@ from typing import Literal, Protocol
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from noslop_backend import layout
-from noslop_backend.layout import DOCUMENTS, FileKind
-from noslop_backend.models import FileState, ProjectStatus
-from noslop_backend.models.edges import ByteCount, Days, JsonObject, Text, Title
-
-from .tape import NAME_LIMIT, ArchiveError
+from noslop_backend.archive.tar import NAME_LIMIT, ArchiveError
+from noslop_backend.core.enums import FileState, ProjectStatus
+from noslop_backend.schemas import ByteCount, Days, JsonObject, Text, Title
+from noslop_backend.share import layout
+from noslop_backend.share.layout import DOCUMENTS, FileKind
 
 VERSION = 1
 MANIFEST, CHECKSUM = "manifest.jsonl", "manifest.blake3"

@@ -15,12 +15,12 @@ from typing import Any, cast
 
 import click
 
-from noslop_backend import __version__, confinement
-from noslop_backend.audit import acting, user
-from noslop_backend.errors import BackendError
-from noslop_backend.settings import ENV_FILE
-
-from .environment import ACCOUNT, PROGRAM, Environment, ExitCode, failure
+from noslop_backend import __version__
+from noslop_backend.cli.context import ACCOUNT, PROGRAM, Environment, ExitCode, failure
+from noslop_backend.core import confinement
+from noslop_backend.core.errors import BackendError
+from noslop_backend.core.settings import ENV_FILE
+from noslop_backend.journal.audit import acting, user
 
 #: Command to where it is: module of this package, and name in it.
 COMMANDS: dict[str, tuple[str, str]] = {
@@ -29,9 +29,9 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "token": ("tokens", "token"),
     "audit": ("audit", "audit"),
     "project": ("projects", "project"),
-    "stats": ("upkeep", "stats"),
-    "cleanup": ("upkeep", "cleanup"),
-    "recover": ("upkeep", "recover"),
+    "stats": ("maintenance", "stats"),
+    "cleanup": ("maintenance", "cleanup"),
+    "recover": ("maintenance", "recover"),
     "retention": ("retention", "retention"),
     "reconcile": ("reconcile", "reconcile"),
     "rebuild": ("rebuild", "rebuild"),

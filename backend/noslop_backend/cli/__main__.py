@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """`python -m noslop_backend.cli`: the same as `noslop-backend`."""
 
-from . import main
+from noslop_backend.cli import main
 
 if __name__ == "__main__":
     raise SystemExit(main())

@@ -11,9 +11,8 @@ from pathlib import Path
 import click
 
 from noslop_backend import archive as jobs
-from noslop_backend.errors import NotFoundError
-
-from .environment import Environment, json_option, pass_environment, size
+from noslop_backend.cli.context import Environment, json_option, pass_environment, size
+from noslop_backend.core.errors import NotFoundError
 
 _STREAM = Path("-")
 

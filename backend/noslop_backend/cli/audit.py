@@ -10,10 +10,9 @@ from datetime import UTC, datetime, timedelta
 
 import click
 
-from noslop_backend.crud.audit import AuditCRUD
+from noslop_backend.cli.context import Environment, json_option, pass_environment, table
 from noslop_backend.models import AuditModel
-
-from .environment import Environment, json_option, pass_environment, table
+from noslop_backend.repositories.audit import AuditRepository
 
 _AGO = re.compile(r"(\d{1,5})([dh])", re.ASCII)
 
@@ -49,7 +48,7 @@ def audit(
 ) -> None:
     """Show who changed what, when and from where, the newest last."""
     with environment.storage() as storage, storage.database.read() as session:
-        rows = AuditCRUD(session).latest(limit=limit, project_id=project_id, made_by=token, since=since)
+        rows = AuditRepository(session).latest(limit=limit, project_id=project_id, made_by=token, since=since)
         values = [row.model_dump(mode="json") for row in rows]
         lines = [_line(row) for row in rows]
     heads = ("TIME (UTC)", "WHO", "FROM", "WHAT", "PROJECT", "DETAILS")

@@ -10,10 +10,9 @@ from typing import TextIO
 
 import click
 
-from noslop_backend import backup as jobs
-from noslop_backend.errors import ShareUnavailableError
-
-from .environment import Environment, json_option, pass_environment, size
+from noslop_backend.cli.context import Environment, json_option, pass_environment, size
+from noslop_backend.core.errors import ShareUnavailableError
+from noslop_backend.maintenance import backup as jobs
 
 
 @click.group(invoke_without_command=True)

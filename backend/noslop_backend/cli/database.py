@@ -7,8 +7,7 @@ from __future__ import annotations
 import click
 
 from noslop_backend import migrations
-
-from .environment import Environment, json_option, pass_environment
+from noslop_backend.cli.context import Environment, json_option, pass_environment
 
 
 @click.command()

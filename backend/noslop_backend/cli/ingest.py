@@ -6,10 +6,10 @@ from __future__ import annotations
 
 import click
 
-from noslop_backend.ingest import ingest
-from noslop_backend.models import FilePublic, FileState, IngestReport
-
-from .environment import Environment, ExitCode, json_option, pass_environment, size
+from noslop_backend.cli.context import Environment, ExitCode, json_option, pass_environment, size
+from noslop_backend.comfyui import ingest
+from noslop_backend.core.enums import FileState
+from noslop_backend.schemas import FilePublic, IngestReport
 
 
 @click.command("ingest")

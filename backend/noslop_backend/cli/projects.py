@@ -8,9 +8,9 @@ import sys
 
 import click
 
-from noslop_backend.models import ProjectCreate, ProjectPublic, ProjectState
-
-from .environment import Environment, json_option, pass_environment, size, table
+from noslop_backend.cli.context import Environment, json_option, pass_environment, size, table
+from noslop_backend.core.enums import ProjectState
+from noslop_backend.schemas import ProjectCreate, ProjectPublic
 
 _PAGE = 500
 

@@ -8,9 +8,8 @@ from dataclasses import asdict
 
 import click
 
-from noslop_backend import rebuild as jobs
-
-from .environment import Environment, ExitCode, json_option, pass_environment, size
+from noslop_backend.cli.context import Environment, ExitCode, json_option, pass_environment, size
+from noslop_backend.maintenance import rebuild as jobs
 
 _SHOWN = 50
 

@@ -8,9 +8,8 @@ from dataclasses import asdict
 
 import click
 
-from noslop_backend import reconcile as jobs
-
-from .environment import Environment, json_option, pass_environment
+from noslop_backend.cli.context import Environment, json_option, pass_environment
+from noslop_backend.maintenance import reconcile as jobs
 
 _SHOWN = 50
 _SAID = {

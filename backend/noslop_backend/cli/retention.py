@@ -8,9 +8,8 @@ from dataclasses import asdict
 
 import click
 
-from noslop_backend import jobs
-
-from .environment import Environment, ExitCode, json_option, pass_environment, size
+from noslop_backend.cli.context import Environment, ExitCode, json_option, pass_environment, size
+from noslop_backend.maintenance import retention as upkeep
 
 
 @click.command()
@@ -25,13 +24,13 @@ from .environment import Environment, ExitCode, json_option, pass_environment, s
 def retention(environment: Environment, dry_run: bool, confirmed: bool) -> int:
     """Remove intermediates and trash that their projects no longer keep, and trim the media cache. Run by a timer."""
     with environment.storage() as storage:
-        report = jobs.apply_retention(storage, confirmed=confirmed, dry_run=dry_run)
+        report = upkeep.apply_retention(storage, confirmed=confirmed, dry_run=dry_run)
     environment.emit({"report": asdict(report)}, _told(report, dry_run=dry_run))
     # What asks for a person is to be seen where failed units are listed.
     return ExitCode.FAILED if report.asks or report.failed else ExitCode.OK
 
 
-def _told(report: jobs.RetentionReport, *, dry_run: bool) -> str:
+def _told(report: upkeep.RetentionReport, *, dry_run: bool) -> str:
     did = "would go" if dry_run else "are gone"
     counted = (
         "" if dry_run else f" ({report.intermediates_count} intermediates, {report.purged_count} files of the trash)"

@@ -14,10 +14,9 @@ from types import FrameType
 import click
 
 from noslop_backend.api import create_app, limits
-from noslop_backend.errors import ShareUnavailableError
-
-from .environment import Environment, pass_environment
-from .serving import LOGGING, Server, configured, listening
+from noslop_backend.cli.context import Environment, pass_environment
+from noslop_backend.cli.uvicorn_config import LOGGING, Server, configured, listening
+from noslop_backend.core.errors import ShareUnavailableError
 
 _LOG = logging.getLogger(__name__)
 PORT = 8765

@@ -9,10 +9,10 @@ from typing import Any
 
 import click
 
-from noslop_backend.auth import Tokens
-from noslop_backend.models import TokenModel, TokenScope
-
-from .environment import Environment, json_option, pass_environment, table
+from noslop_backend.cli.context import Environment, json_option, pass_environment, table
+from noslop_backend.core.enums import TokenScope
+from noslop_backend.models import TokenModel
+from noslop_backend.services.tokens import Tokens
 
 
 @click.group()

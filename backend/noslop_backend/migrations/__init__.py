@@ -12,8 +12,8 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
 from noslop_backend import __version__
-from noslop_backend.database import Database
-from noslop_backend.errors import ConfigurationError, NewerDatabaseError
+from noslop_backend.core.database import Database
+from noslop_backend.core.errors import ConfigurationError, NewerDatabaseError
 
 
 def config(database: Database) -> Config:

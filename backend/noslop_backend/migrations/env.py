@@ -7,7 +7,7 @@ from __future__ import annotations
 from alembic import context
 from sqlalchemy import text
 
-from noslop_backend.database import Database
+from noslop_backend.core.database import Database
 from noslop_backend.models import metadata
 
 #: Of PostgreSQL's advisory locks, the one that whoever migrates holds. Any number will do: this is `noslop` in ASCII.

@@ -12,9 +12,8 @@ from sqlalchemy import JSON, BigInteger, CheckConstraint, DateTime, Dialect, Ind
 from sqlalchemy.types import TypeDecorator
 from sqlmodel import Field, SQLModel
 
-from noslop_backend.layout import FileKind
-
-from .states import FileState, IntentOp, IntentState, ProjectState, ProjectStatus, TokenScope
+from noslop_backend.core.enums import FileState, IntentOp, IntentState, ProjectState, ProjectStatus, TokenScope
+from noslop_backend.share.layout import FileKind
 
 MIB = 1024 * 1024
 
@@ -194,7 +193,7 @@ class FileModel(_Table, table=True):
     trashed_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
 
 
-class TallyModel(_Table, table=True):
+class CounterModel(_Table, table=True):
     """How many files of a kind and state a project has, so that statistics never count rows."""
 
     __tablename__ = "tally"

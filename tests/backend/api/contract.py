@@ -16,8 +16,8 @@ from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 from hypothesis.errors import FlakyStrategyDefinition
 from noslop_backend.api.app import PREFIX
-from noslop_backend.crud import ProjectCRUD
-from noslop_backend.models import ProjectState
+from noslop_backend.core.enums import ProjectState
+from noslop_backend.repositories import ProjectRepository
 from schemathesis import Case, Response
 from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi.checks import ignored_auth, positive_data_acceptance
@@ -86,12 +86,12 @@ class Contract:
     def check_sequences(self, steps: int) -> None:
         """Send sequences of requests, each about what the answers before have named."""
         machine: Any = self.schema.as_state_machine()
-        contract, failures, begun = self, list[Exception](), 0
+        contract, failures, count = self, list[Exception](), 0
 
         class Machine(machine):  # type: ignore[misc]  # made at run time
             def setup(self) -> None:
-                nonlocal begun
-                begun += 1
+                nonlocal count
+                count += 1
                 contract.empty()
                 super().setup()
 
@@ -105,14 +105,14 @@ class Contract:
                     failures.append(error)
                     raise
 
-        told = _SETTINGS | {"derandomize": False, "stateful_step_count": steps}
+        declared = _SETTINGS | {"derandomize": False, "stateful_step_count": steps}
         # Hypothesis begins some sequences like earlier ones, and gives up when they go on otherwise; the ids that the
         # server makes are others each time. Then the next seed has its turn, as in Schemathesis' own runs.
         for number in itertools.count():
-            if begun >= EXAMPLES:
+            if count >= EXAMPLES:
                 break
             try:
-                seed(number)(Machine).run(settings=settings(max_examples=EXAMPLES - begun, **told))
+                seed(number)(Machine).run(settings=settings(max_examples=EXAMPLES - count, **declared))
                 break
             except FlakyStrategyDefinition:
                 if failures:
@@ -123,9 +123,9 @@ class Contract:
         operation_id = case.operation.definition.raw["operationId"]
         self.answers[operation_id, response.status_code] += 1
         kind = response.headers["content-type"]
-        told = kind[0] if isinstance(kind, list) else kind
+        declared = kind[0] if isinstance(kind, list) else kind
         if response.status_code >= 400 and case.method != "HEAD" and operation_id != "getReadiness":
-            assert told == "application/problem+json", response.status_code
+            assert declared == "application/problem+json", response.status_code
             problem = response.json()
             assert problem["status"] == response.status_code
             assert problem["detail"]
@@ -141,7 +141,7 @@ class Contract:
         storage = self.served.storage
         storage.set_store_quota(None)
         with storage.database.write() as session:
-            projects = ProjectCRUD(session)
+            projects = ProjectRepository(session)
             for project_id in projects.ids(*ProjectState):
                 projects.delete(project_id)
         self.known = {}

@@ -13,11 +13,11 @@ from typing import Any
 import httpx
 from fastapi import FastAPI
 from noslop_backend.api import Limits, create_app
-from noslop_backend.api.state import State
-from noslop_backend.auth import Tokens
-from noslop_backend.cli.serving import Server, configured, listening
-from noslop_backend.models import TokenScope
-from noslop_backend.storage import ProjectStorage
+from noslop_backend.api.deps import State
+from noslop_backend.cli.uvicorn_config import Server, configured, listening
+from noslop_backend.core.enums import TokenScope
+from noslop_backend.services import ProjectStorage
+from noslop_backend.services.tokens import Tokens
 
 from tests.backend.studio import png
 

@@ -13,9 +13,10 @@ from datetime import timedelta
 import httpx
 import pytest
 from noslop_backend.api.app import PREFIX
-from noslop_backend.auth import Tokens
-from noslop_backend.database import clock
-from noslop_backend.models import TokenModel, TokenScope
+from noslop_backend.core.database import clock
+from noslop_backend.core.enums import TokenScope
+from noslop_backend.models import TokenModel
+from noslop_backend.services.tokens import Tokens
 
 from tests.backend.api.serving import Served, serving
 from tests.backend.studio import Studio

@@ -16,9 +16,9 @@ import httpx
 import pytest
 from noslop_backend.api.app import PREFIX
 from noslop_backend.api.rates import AddressRate, Places, network_of
-from noslop_backend.auth import Tokens
-from noslop_backend.errors import TooManyRequestsError
-from noslop_backend.models import TokenScope
+from noslop_backend.core.enums import TokenScope
+from noslop_backend.core.errors import TooManyRequestsError
+from noslop_backend.services.tokens import Tokens
 
 from tests.backend.api.serving import Served, limits_for_tests, serving
 from tests.backend.studio import Studio, png
@@ -269,9 +269,9 @@ def test_an_upload_that_breaks_off_is_one_line_in_the_log(local: Studio) -> None
                     connection.sendall(request.removesuffix(b"\r\n") + b"Content-Length: 99\r\n\r\n" + png()[:20])
                     while path.startswith("/media") and not local.open_intents():
                         pass
-                told = heard.get()
-                assert "the client went away before its request was complete" in told.getMessage()
-                assert told.exc_info is None
+                record = heard.get()
+                assert "the client went away before its request was complete" in record.getMessage()
+                assert record.exc_info is None
                 while local.open_intents():
                     pass
             assert served.anybody.get(f"{PREFIX}/health").status_code == 200

@@ -18,16 +18,16 @@ def test_a_file_that_lies_on_the_share_is_taken_in(served: Served, project_id: s
     content = png(1)
     ticket = served.client.post(at, json={"name": "from a worker", "size_bytes": len(content), "parameters": {"a": 1}})
     assert ticket.status_code == 201
-    told = ticket.json()
+    ticket = ticket.json()
     assert served.client.get(f"{PREFIX}/projects/{project_id}").json()["reserved_bytes"] >= len(content)
-    staged = Path(told["staging_path"])
+    staged = Path(ticket["staging_path"])
     assert staged.is_relative_to(studio.root / project_id / ".staging")
     staged.write_bytes(content)
     inode = staged.stat().st_ino
-    renewed = served.client.post(f"{at}/{told['intent_id']}/renew").json()
-    assert renewed["expires_at"] >= told["expires_at"]
+    renewed = served.client.post(f"{at}/{ticket['intent_id']}/renew").json()
+    assert renewed["expires_at"] >= ticket["expires_at"]
     digest = {"blake3": blake3(content).hexdigest()}
-    adopted = [served.client.post(f"{at}/{told['intent_id']}/adopt", json=digest) for _ in range(2)]
+    adopted = [served.client.post(f"{at}/{ticket['intent_id']}/adopt", json=digest) for _ in range(2)]
     assert [answer.status_code for answer in adopted] == [201, 201]
     assert adopted[0].json() == adopted[1].json()
     file = adopted[0].json()

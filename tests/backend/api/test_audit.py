@@ -5,8 +5,9 @@
 from __future__ import annotations
 
 from noslop_backend.api.app import PREFIX
-from noslop_backend.auth import Tokens
-from noslop_backend.models import AuditModel, TokenScope
+from noslop_backend.core.enums import TokenScope
+from noslop_backend.models import AuditModel
+from noslop_backend.services.tokens import Tokens
 
 from tests.backend.api.serving import Served, with_token
 from tests.backend.studio import png

@@ -11,9 +11,9 @@ from typing import Any
 
 import httpx
 import pytest
-from noslop_backend import layout
 from noslop_backend.api.app import PREFIX
-from noslop_backend.models import ProjectCreate
+from noslop_backend.schemas import ProjectCreate
+from noslop_backend.share import layout
 
 from tests.backend.api.serving import limits_for_tests, serving
 from tests.backend.mounts import Passing
@@ -67,7 +67,7 @@ def test_it_hangs_in_the_midst_of_a_body(studio: Studio, share: Passing, route: 
 
         assert is_away(served.client.post(at, **request, content=body()))
         assert served.client.get(f"{PREFIX}/projects/{project}").json()["media_count"] == 0
-        share.go_on()
+        share.resume()
         served.state.disk.limit_s = 30
         assert served.state.disk.drained(60)
         studio.storage.recover()

@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from noslop_backend.api.disk import DiskPool
-from noslop_backend.errors import ShareUnavailableError
+from noslop_backend.api.share_threads import ShareThreads
+from noslop_backend.core.errors import ShareUnavailableError
 
 
 @pytest.fixture
@@ -22,8 +22,8 @@ def gate() -> Iterator[threading.Event]:
     event.set()
 
 
-def _pool(threads: int = 1, waiting: int = 0, limit_s: float = 60.0) -> DiskPool:
-    return DiskPool(threads=threads, waiting=waiting, limit_s=limit_s)
+def _pool(threads: int = 1, waiting: int = 0, limit_s: float = 60.0) -> ShareThreads:
+    return ShareThreads(threads=threads, waiting=waiting, limit_s=limit_s)
 
 
 def _holding(gate: threading.Event) -> tuple[Callable[[], str], threading.Event]:
@@ -90,7 +90,7 @@ def test_what_hangs_is_given_up_and_then_nobody_waits(gate: threading.Event) -> 
     gate.set()
     assert pool.drained(60)
     assert pool.state().hanging == 0
-    assert DiskPool.run(pool, int) == 0
+    assert ShareThreads.run(pool, int) == 0
 
 
 def test_what_waited_in_vain_is_never_done(gate: threading.Event) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 
 import httpx
 import pytest
-from noslop_backend import layout
+from noslop_backend.share import layout
 
 from tests.backend.api.serving import Served, serving
 from tests.backend.mounts import full, mounted, small

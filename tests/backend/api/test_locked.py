@@ -13,7 +13,7 @@ import httpx
 import psycopg
 import pytest
 from noslop_backend.api.app import PREFIX
-from noslop_backend.database import Database
+from noslop_backend.core.database import Database
 
 from tests.backend.api.serving import Served, limits_for_tests, serving
 from tests.backend.postgresql import Cluster

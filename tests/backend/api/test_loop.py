@@ -115,8 +115,16 @@ class _Watch:
 
     def _audit(self, name: str, arguments: tuple[object, ...]) -> None:
         # os.open gives no mode; Python's own imports do.
-        told = name in {"os.listdir", "os.mkdir", "os.rename", "os.remove", "os.link", "os.scandir", "socket.connect"}
-        if self.active and (told or (name == "open" and arguments[1] is None)):
+        blocking = name in {
+            "os.listdir",
+            "os.mkdir",
+            "os.rename",
+            "os.remove",
+            "os.link",
+            "os.scandir",
+            "socket.connect",
+        }
+        if self.active and (blocking or (name == "open" and arguments[1] is None)):
             self.note(f"{name} {arguments}")
 
     def note(self, what: str) -> None:

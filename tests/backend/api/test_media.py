@@ -15,9 +15,9 @@ from urllib.parse import unquote
 import pytest
 from blake3 import blake3
 from noslop_backend.api.app import PREFIX
-from noslop_backend.api.disk import DiskPool
-from noslop_backend.errors import InvalidRequestError, ShareUnavailableError
-from noslop_backend.storage import Steps
+from noslop_backend.api.share_threads import ShareThreads
+from noslop_backend.core.errors import InvalidRequestError, ShareUnavailableError
+from noslop_backend.services.upload_steps import Steps
 
 from tests.backend.api.serving import Served, limits_for_tests, serving
 from tests.backend.studio import Studio, png
@@ -198,9 +198,9 @@ def test_head_and_what_a_client_has_already(served: Served, project_id: str) -> 
 def test_names_are_data_in_headers_too(served: Served, project_id: str, name: str, saved_as: str) -> None:
     file = served.upload(project_id, 1, name)
     answer = served.client.get(f"{PREFIX}/projects/{project_id}/files/{file['id']}/content")
-    told = answer.headers["content-disposition"]
-    assert told.isascii()
-    kind, plain, full = told.split("; ", 2)
+    header = answer.headers["content-disposition"]
+    assert header.isascii()
+    kind, plain, full = header.split("; ", 2)
     assert kind == "attachment"
     assert plain.startswith('filename="')
     assert plain.endswith('.png"')
@@ -258,7 +258,7 @@ def test_uploads_at_once_are_limited(studio: Studio) -> None:
 
 def test_a_step_that_hangs_is_followed_by_none(studio: Studio, project: str) -> None:
     """The upload is undone by the step itself, when it comes back: never by somebody else beside it."""
-    pool, gate = DiskPool(threads=2, waiting=2, limit_s=0.01), threading.Event()
+    pool, gate = ShareThreads(threads=2, waiting=2, limit_s=0.01), threading.Event()
     steps = Steps(studio.storage.begin_generated_media(project, "x"))
     with pytest.raises(ShareUnavailableError):
         pool.run(steps.run, gate.wait)

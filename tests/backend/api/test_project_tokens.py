@@ -12,8 +12,9 @@ from typing import Any
 import httpx
 import pytest
 from noslop_backend.api.app import PREFIX, operation_ids
-from noslop_backend.auth import Tokens
-from noslop_backend.models import TokenScope, metadata
+from noslop_backend.core.enums import TokenScope
+from noslop_backend.models import metadata
+from noslop_backend.services.tokens import Tokens
 from sqlalchemy import text
 
 from tests.backend.api.serving import Served, with_token

@@ -14,7 +14,7 @@ import socket
 import httpx
 import pytest
 from noslop_backend.api.app import PREFIX
-from noslop_backend.crud import RETENTION, JobCRUD
+from noslop_backend.repositories import RETENTION, JobRepository
 
 from tests.backend.api.serving import Served
 from tests.backend.studio import Studio, write_marker
@@ -35,7 +35,7 @@ def test_health_needs_no_token_and_tells_no_secret(served: Served, studio: Studi
 
 def test_what_health_saw_is_logged_when_it_changes(served: Served, studio: Studio) -> None:
     heard: queue.SimpleQueue[logging.LogRecord] = queue.SimpleQueue()
-    log, handler = logging.getLogger("noslop_backend.api.health"), logging.handlers.QueueHandler(heard)
+    log, handler = logging.getLogger("noslop_backend.api.routes.health"), logging.handlers.QueueHandler(heard)
     log.addHandler(handler)
     try:
         (studio.root / ".noslop-share").unlink()
@@ -46,16 +46,16 @@ def test_what_health_saw_is_logged_when_it_changes(served: Served, studio: Studi
             served.anybody.get(f"{PREFIX}/health/ready")
     finally:
         log.removeHandler(handler)
-    told = [heard.get_nowait().getMessage() for _ in range(heard.qsize())]
-    assert len(told) == 2, told
-    assert f"the share: {studio.root} has no marker" in told[0]
-    assert told[1] == "health: the share works again"
+    messages = [heard.get_nowait().getMessage() for _ in range(heard.qsize())]
+    assert len(messages) == 2, messages
+    assert f"the share: {studio.root} has no marker" in messages[0]
+    assert messages[1] == "health: the share works again"
 
 
 def test_a_question_is_counted_and_keeps_nothing_from_working(served: Served, studio: Studio) -> None:
     assert served.reader.get(f"{PREFIX}/health").json()["questions_count"] == 0
     with studio.storage.database.write() as session:
-        JobCRUD(session).ask(RETENTION, ["What is to be done?"])
+        JobRepository(session).ask(RETENTION, ["What is to be done?"])
     assert "questions_count" not in served.anybody.get(f"{PREFIX}/health").json()
     ready = served.reader.get(f"{PREFIX}/health/ready")
     assert (ready.status_code, ready.json()["questions_count"]) == (200, 1)

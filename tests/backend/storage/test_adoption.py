@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from blake3 import blake3
-from noslop_backend.errors import (
+from noslop_backend.core.errors import (
     ContentChangedError,
     ContentMismatchError,
     LeaseLostError,
@@ -19,9 +19,9 @@ from noslop_backend.errors import (
     UnsafePathError,
     UnsupportedMediaError,
 )
-from noslop_backend.layout import FileKind
-from noslop_backend.models import ProjectUpdate
-from noslop_backend.storage import ProjectStorage
+from noslop_backend.schemas import ProjectUpdate
+from noslop_backend.services import ProjectStorage
+from noslop_backend.share.layout import FileKind
 
 from tests.backend.studio import Studio, png
 

@@ -10,10 +10,10 @@ import tracemalloc
 from collections.abc import Iterator
 
 import pytest
-from noslop_backend import layout
-from noslop_backend.errors import InvalidRequestError, NotFoundError
-from noslop_backend.layout import FileKind
-from noslop_backend.storage import ProjectStorage
+from noslop_backend.core.errors import InvalidRequestError, NotFoundError
+from noslop_backend.services import ProjectStorage
+from noslop_backend.share import layout
+from noslop_backend.share.layout import FileKind
 from sqlalchemy import event
 
 from tests.backend.studio import Studio, png

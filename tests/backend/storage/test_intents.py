@@ -10,18 +10,20 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from noslop_backend import jobs, layout
-from noslop_backend.database import clock
-from noslop_backend.errors import (
+from noslop_backend.core.database import clock
+from noslop_backend.core.errors import (
     BackendError,
     InProgressError,
     LeaseLostError,
     QuotaExceededError,
     ShareUnavailableError,
 )
-from noslop_backend.layout import FileKind
-from noslop_backend.models import IntentModel, JobModel, ProjectCreate, ProjectUpdate, RecoveryReport
-from noslop_backend.storage import ProjectStorage
+from noslop_backend.maintenance import retention
+from noslop_backend.models import IntentModel, JobModel
+from noslop_backend.schemas import ProjectCreate, ProjectUpdate, RecoveryReport
+from noslop_backend.services import ProjectStorage
+from noslop_backend.share import layout
+from noslop_backend.share.layout import FileKind
 from sqlalchemy import Connection, event, update
 
 from tests.backend.studio import STUDIO, Studio, png, write_marker
@@ -126,7 +128,7 @@ def test_a_lease_is_renewed_while_bytes_flow(studio: Studio, project: str) -> No
         with storage.database.write() as session:
             session.exec(update(IntentModel).values(lease_expires_at=clock(session) - timedelta(seconds=1)))
         # A third of a lease has gone by as far as the writer can tell.
-        upload._begun.renew_at_s = 0
+        upload._handle.renew_at_s = 0
         upload.write(png())
         assert studio.storage.recover().released == []
         upload.finish()
@@ -176,14 +178,14 @@ def test_what_no_open_intent_knows_is_swept(studio: Studio, project: str) -> Non
 def test_answers_to_keys_are_forgotten_after_their_days(studio: Studio, project: str) -> None:
     storage = studio.storage
     one = storage.save_generated_media(project, "m", png(), key="k")
-    jobs.expire_intents(storage)
+    retention.expire_intents(storage)
     assert storage.save_generated_media(project, "m", png(), key="k") == one
     with storage.database.write() as session:
         past = clock(session) - timedelta(days=8)
         session.exec(update(IntentModel).values(finished_at=past))
         # The clock has run evenly all the time.
         session.exec(update(JobModel).values(state={"even_since": past.isoformat()}))
-    jobs.expire_intents(storage)
+    retention.expire_intents(storage)
     assert storage.save_generated_media(project, "m", png(), key="k") != one
     studio.check(project)
 
@@ -206,7 +208,7 @@ def everything(storage: ProjectStorage, project: str) -> list[str]:
         lambda: storage.purge(project),
         storage.recover,
         lambda: storage.trash_project(project),
-        lambda: jobs.apply_retention(storage),
+        lambda: retention.apply_retention(storage),
     ]
     errors = []
     for call in calls:

@@ -19,10 +19,10 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from noslop_backend import layout
-from noslop_backend.backup import MAC, backup
-from noslop_backend.layout import FileKind
-from noslop_backend.models import ProjectCreate, ProjectUpdate
+from noslop_backend.maintenance.backup import MAC, backup
+from noslop_backend.schemas import ProjectCreate, ProjectUpdate
+from noslop_backend.share import layout
+from noslop_backend.share.layout import FileKind
 
 from tests.backend.studio import Studio, png
 

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 from blake3 import blake3
-from noslop_backend.errors import (
+from noslop_backend.core.enums import FileState
+from noslop_backend.core.errors import (
     ContentMismatchError,
     InProgressError,
     InvalidRequestError,
@@ -21,8 +22,8 @@ from noslop_backend.errors import (
     UnsafePathError,
     UnsupportedMediaError,
 )
-from noslop_backend.layout import FileKind
-from noslop_backend.models import FileState, ProjectUpdate
+from noslop_backend.schemas import ProjectUpdate
+from noslop_backend.share.layout import FileKind
 
 from tests.backend.studio import Studio, png
 

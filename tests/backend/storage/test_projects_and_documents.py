@@ -12,9 +12,8 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from noslop_backend import layout
-from noslop_backend.crud import ProjectCRUD
-from noslop_backend.errors import (
+from noslop_backend.core.enums import ProjectState, ProjectStatus
+from noslop_backend.core.errors import (
     ConflictError,
     InvalidRequestError,
     KeyReusedError,
@@ -22,9 +21,12 @@ from noslop_backend.errors import (
     QuotaExceededError,
     RevisionConflictError,
 )
-from noslop_backend.layout import FileKind
-from noslop_backend.models import ProjectCreate, ProjectModel, ProjectState, ProjectStatus, ProjectUpdate
-from noslop_backend.storage import ProjectStorage
+from noslop_backend.models import ProjectModel
+from noslop_backend.repositories import ProjectRepository
+from noslop_backend.schemas import ProjectCreate, ProjectUpdate
+from noslop_backend.services import ProjectStorage
+from noslop_backend.share import layout
+from noslop_backend.share.layout import FileKind
 from sqlalchemy import update
 from sqlmodel import select
 
@@ -45,7 +47,7 @@ def test_a_new_project_has_the_layout_and_nothing_else(studio: Studio) -> None:
     assert made.state == ProjectState.PRESENT
     assert studio.storage.get_project(made.id) == made
     with studio.storage.database.read() as session:
-        assert ProjectCRUD(session).get_folder_path(made.id, studio.root) == top
+        assert ProjectRepository(session).get_folder_path(made.id, studio.root) == top
     assert studio.open_intents() == []
 
 

@@ -7,12 +7,14 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
-from noslop_backend import layout
-from noslop_backend.database import clock
-from noslop_backend.errors import InvalidRequestError, NotFoundError, ReferencedError
-from noslop_backend.layout import FileKind
-from noslop_backend.models import FileModel, FileState, ProjectCreate
-from noslop_backend.storage import ProjectStorage
+from noslop_backend.core.database import clock
+from noslop_backend.core.enums import FileState
+from noslop_backend.core.errors import InvalidRequestError, NotFoundError, ReferencedError
+from noslop_backend.models import FileModel
+from noslop_backend.schemas import ProjectCreate
+from noslop_backend.services import ProjectStorage
+from noslop_backend.share import layout
+from noslop_backend.share.layout import FileKind
 from sqlalchemy import update
 from sqlmodel import col
 
@@ -83,7 +85,7 @@ def test_a_cleanup_keeps_what_something_needs(studio: Studio, project: str) -> N
 
 
 def test_a_cleanup_of_more_than_one_batch(studio: Studio, project: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("noslop_backend.storage.cleanup.BATCH", 3)
+    monkeypatch.setattr("noslop_backend.operations.cleanup.BATCH", 3)
     storage = studio.storage
     files = [storage.save_intermediate(project, FileKind.FRAME, f"f{n}", b"x") for n in range(8)]
     storage.save_workflow(project, "w", {}, inputs=[files[3].id])

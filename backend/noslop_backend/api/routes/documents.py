@@ -1,0 +1,215 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Workflows and prompts. The body of a save is the document, byte for byte; what is known of it is in the query."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Header, Response
+from starlette.exceptions import HTTPException
+
+from noslop_backend.api.auth import READ, WRITE
+from noslop_backend.api.body import DocumentBody, JsonRoute, content
+from noslop_backend.api.deps import State, StateDep
+from noslop_backend.api.parameters import (
+    Cursor,
+    DocumentId,
+    GivenName,
+    Inputs,
+    Key,
+    Limit,
+    Parameters,
+    ProjectId,
+    Version,
+    parameters_of,
+)
+from noslop_backend.api.problems import described
+from noslop_backend.api.routes.downloads import SAFE_HEADERS, disposition
+from noslop_backend.schemas import DocumentPublic, FilePublic, LoadedDocument, Page
+from noslop_backend.share.layout import FileKind
+
+router = APIRouter(route_class=JsonRoute, prefix="/projects/{project_id}", tags=["workflows and prompts"])
+
+_CONTENT: dict[int | str, dict[str, Any]] = {
+    200: {"description": "The document, byte for byte.", "content": {"application/json": {}, "text/plain": {}}}
+}
+_Type = Annotated[str, Header(alias="Content-Type", include_in_schema=False)]
+
+
+@router.post(
+    "/workflows",
+    operation_id="saveWorkflow",
+    status_code=201,
+    dependencies=[WRITE],
+    responses=described(404, 409, 413, 415),
+    openapi_extra=content("application/json"),
+)
+def save_workflow(
+    *,
+    project_id: ProjectId,
+    name: GivenName,
+    body: DocumentBody,
+    state: StateDep,
+    inputs: Inputs = None,
+    parameters: Parameters = None,
+    key: Key = None,
+    content_type: _Type = "application/json",
+) -> FilePublic:
+    """Save the next version of the workflow of this name; with the content of the latest, that one is the answer."""
+    _expect(content_type, "application/json")
+    return state.disk.run(
+        state.storage.save_workflow,
+        project_id,
+        name,
+        body,
+        inputs=inputs or (),
+        parameters=parameters_of(parameters),
+        key=key,
+    )
+
+
+@router.post(
+    "/prompts",
+    operation_id="savePrompt",
+    status_code=201,
+    dependencies=[WRITE],
+    responses=described(404, 409, 413, 415),
+    openapi_extra=content("text/plain", "application/json"),
+)
+def save_prompt(
+    *,
+    project_id: ProjectId,
+    name: GivenName,
+    body: DocumentBody,
+    state: StateDep,
+    inputs: Inputs = None,
+    parameters: Parameters = None,
+    key: Key = None,
+    content_type: _Type = "text/plain",
+) -> FilePublic:
+    """Save the next version of the prompt of this name: text in UTF-8, which may be JSON."""
+    _expect(content_type, "text/plain", "application/json")
+    return state.disk.run(
+        state.storage.save_prompt,
+        project_id,
+        name,
+        body,
+        inputs=inputs or (),
+        parameters=parameters_of(parameters),
+        key=key,
+    )
+
+
+@router.get("/workflows", operation_id="listWorkflows", dependencies=[READ], responses=described(404))
+def list_workflows(
+    project_id: ProjectId, state: StateDep, cursor: Cursor = None, limit: Limit = 100
+) -> Page[DocumentPublic]:
+    """List the workflows of a project, oldest first."""
+    return state.storage.list_documents(project_id, FileKind.WORKFLOW, cursor=cursor, limit=limit)
+
+
+@router.get("/prompts", operation_id="listPrompts", dependencies=[READ], responses=described(404))
+def list_prompts(
+    project_id: ProjectId, state: StateDep, cursor: Cursor = None, limit: Limit = 100
+) -> Page[DocumentPublic]:
+    """List the prompts of a project, oldest first."""
+    return state.storage.list_documents(project_id, FileKind.PROMPT, cursor=cursor, limit=limit)
+
+
+@router.get(
+    "/workflows/content",
+    operation_id="loadWorkflowByName",
+    dependencies=[READ],
+    response_class=Response,
+    responses={**described(404), **_CONTENT},
+)
+def load_workflow_by_name(project_id: ProjectId, name: GivenName, state: StateDep, version: Version = None) -> Response:
+    """Load a version of the workflow of this name, exactly as it was saved."""
+    return _loaded(state.disk.run(state.storage.load_workflow, project_id, name, version=version))
+
+
+@router.get(
+    "/prompts/content",
+    operation_id="loadPromptByName",
+    dependencies=[READ],
+    response_class=Response,
+    responses={**described(404), **_CONTENT},
+)
+def load_prompt_by_name(project_id: ProjectId, name: GivenName, state: StateDep, version: Version = None) -> Response:
+    """Load a version of the prompt of this name, exactly as it was saved."""
+    return _loaded(state.disk.run(state.storage.load_prompt, project_id, name, version=version))
+
+
+@router.get(
+    "/workflows/{document_id}/versions",
+    operation_id="listWorkflowVersions",
+    dependencies=[READ],
+    responses=described(404),
+)
+def list_workflow_versions(
+    project_id: ProjectId, document_id: DocumentId, state: StateDep, cursor: Cursor = None, limit: Limit = 100
+) -> Page[FilePublic]:
+    """List the present versions of a workflow, oldest first."""
+    return _versions(state, project_id, FileKind.WORKFLOW, document_id, cursor=cursor, limit=limit)
+
+
+@router.get(
+    "/prompts/{document_id}/versions", operation_id="listPromptVersions", dependencies=[READ], responses=described(404)
+)
+def list_prompt_versions(
+    project_id: ProjectId, document_id: DocumentId, state: StateDep, cursor: Cursor = None, limit: Limit = 100
+) -> Page[FilePublic]:
+    """List the present versions of a prompt, oldest first."""
+    return _versions(state, project_id, FileKind.PROMPT, document_id, cursor=cursor, limit=limit)
+
+
+@router.get(
+    "/workflows/{document_id}/content",
+    operation_id="loadWorkflow",
+    dependencies=[READ],
+    response_class=Response,
+    responses={**described(404), **_CONTENT},
+)
+def load_workflow(project_id: ProjectId, document_id: DocumentId, state: StateDep, version: Version = None) -> Response:
+    """Load a version of a workflow, exactly as it was saved."""
+    return _loaded(state.disk.run(state.storage.load_workflow, project_id, document_id=document_id, version=version))
+
+
+@router.get(
+    "/prompts/{document_id}/content",
+    operation_id="loadPrompt",
+    dependencies=[READ],
+    response_class=Response,
+    responses={**described(404), **_CONTENT},
+)
+def load_prompt(project_id: ProjectId, document_id: DocumentId, state: StateDep, version: Version = None) -> Response:
+    """Load a version of a prompt, exactly as it was saved."""
+    return _loaded(state.disk.run(state.storage.load_prompt, project_id, document_id=document_id, version=version))
+
+
+def _versions(
+    state: State, project_id: str, kind: FileKind, document_id: str, *, cursor: str | None, limit: int
+) -> Page[FilePublic]:
+    return state.storage.get_project_files(
+        project_id, kinds=frozenset({kind}), document_id=document_id, cursor=cursor, limit=limit
+    )
+
+
+def _loaded(found: LoadedDocument) -> Response:
+    file = found.file
+    headers = {
+        "ETag": f'"{file.blake3}"',
+        "Content-Disposition": disposition(file),
+        "X-NoSlop-Document": found.document.id,
+        "X-NoSlop-Version": str(file.version),
+        **SAFE_HEADERS,
+    }
+    return Response(found.content, headers=headers, media_type=file.content_type)
+
+
+def _expect(content_type: str, *expected: str) -> None:
+    essence = content_type.partition(";")[0].strip().lower()
+    # What curl says of --data-binary when nobody tells it what it sends.
+    if essence not in {*expected, "application/x-www-form-urlencoded", "application/octet-stream", ""}:
+        raise HTTPException(415, f"The body is to be {' or '.join(expected)}, not {essence}.")

@@ -1,0 +1,178 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Files: listed, read, described, promoted."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Request, Response
+from pydantic import Field
+
+from noslop_backend.api.auth import READ, WRITE
+from noslop_backend.api.body import JsonRoute
+from noslop_backend.api.deps import StateDep
+from noslop_backend.api.parameters import (
+    INPUTS_LIMIT,
+    Absent,
+    Body,
+    Cursor,
+    FileId,
+    GivenId,
+    Key,
+    Kinds,
+    Limit,
+    ProjectId,
+)
+from noslop_backend.api.problems import described
+from noslop_backend.api.routes import downloads
+from noslop_backend.core.enums import FileState
+from noslop_backend.schemas import FilePublic, JsonObject, Page, Title
+from noslop_backend.share.layout import INTERMEDIATE, MEDIA
+
+router = APIRouter(route_class=JsonRoute, prefix="/projects/{project_id}", tags=["files"])
+
+# Any type, and any bytes: a schema would be about JSON.
+_RAW: dict[str, Any] = {}
+_CONTENT: dict[int | str, dict[str, Any]] = {
+    200: {"description": "All of it.", "content": {"*/*": _RAW}},
+    206: {"description": "The range that was asked for.", "content": {"*/*": _RAW}},
+    304: {"description": "The client has this content already."},
+}
+_HEAD: dict[int | str, dict[str, Any]] = {
+    200: {"description": "What a GET would say of it."},
+    304: {"description": "The client has this content already."},
+}
+
+
+class Described(Body):
+    """What is to be known of a file from now on."""
+
+    parameters: JsonObject
+    inputs: Annotated[list[GivenId], Field(max_length=INPUTS_LIMIT, default_factory=list)]
+
+
+class Promotion(Body):
+    """How the final is to be called; by default like its source."""
+
+    name: Title | None = None
+
+
+@router.get("/files", operation_id="listFiles", dependencies=[READ], responses=described(404))
+def list_files(
+    *,
+    project_id: ProjectId,
+    state: StateDep,
+    kinds: Kinds = None,
+    file_state: Annotated[FileState, Query(alias="state")] = FileState.PRESENT,
+    document_id: Annotated[GivenId | Absent, Query(description="versions of this workflow or prompt")] = None,
+    of_file_id: Annotated[GivenId | Absent, Query(description="sidecars of this file")] = None,
+    cursor: Cursor = None,
+    limit: Limit = 100,
+) -> Page[FilePublic]:
+    """List files of a project, oldest first. Sidecars come only when asked for."""
+    return state.storage.get_project_files(
+        project_id,
+        kinds=frozenset(kinds) if kinds else None,
+        state=file_state,
+        document_id=document_id,
+        of_file_id=of_file_id,
+        cursor=cursor,
+        limit=limit,
+    )
+
+
+@router.get("/media", operation_id="listMedia", dependencies=[READ], responses=described(404))
+def list_media(project_id: ProjectId, state: StateDep, cursor: Cursor = None, limit: Limit = 100) -> Page[FilePublic]:
+    """List images, videos, audio and finals of a project, oldest first."""
+    return state.storage.get_project_files(project_id, kinds=MEDIA, cursor=cursor, limit=limit)
+
+
+@router.get("/intermediate", operation_id="listIntermediate", dependencies=[READ], responses=described(404))
+def list_intermediate(
+    project_id: ProjectId, state: StateDep, cursor: Cursor = None, limit: Limit = 100
+) -> Page[FilePublic]:
+    """List latents, masks and frames of a project, oldest first."""
+    return state.storage.get_project_files(project_id, kinds=INTERMEDIATE, cursor=cursor, limit=limit)
+
+
+@router.get("/files/{file_id}", operation_id="getFile", dependencies=[READ], responses=described(404))
+def get_file(project_id: ProjectId, file_id: FileId, state: StateDep) -> FilePublic:
+    """Give what is known of a file, in whatever state it is."""
+    return state.storage.get_file(project_id, file_id)
+
+
+@router.get(
+    "/files/{file_id}/content",
+    operation_id="downloadFile",
+    dependencies=[READ],
+    response_class=Response,
+    responses={**described(404, 416), **_CONTENT},
+)
+async def download_file(project_id: ProjectId, file_id: FileId, request: Request, state: StateDep) -> Response:
+    """Give a file's content, or a range of it. The ETag is the content's BLAKE3, which never changes."""
+    opened = await state.disk.call(
+        lambda: state.storage.open_file(project_id, file_id), undo=lambda late: late.stream.close()
+    )
+    known = downloads.is_known(request, opened.file)
+    if known is not None:
+        state.disk.forget(opened.stream.close)
+        return known
+    return downloads.stream(request, state, opened)
+
+
+@router.head(
+    "/files/{file_id}/content",
+    operation_id="headFile",
+    dependencies=[READ],
+    response_class=Response,
+    responses={**described(404), **_HEAD},
+)
+def head_file(project_id: ProjectId, file_id: FileId, request: Request, state: StateDep) -> Response:
+    """Say what a GET would say of a file's content. Asks the database only."""
+    return downloads.head(request, state.storage.get_file(project_id, file_id))
+
+
+@router.get("/files/{file_id}/metadata", operation_id="loadMetadata", dependencies=[READ], responses=described(404))
+def load_metadata(project_id: ProjectId, file_id: FileId, state: StateDep) -> dict[str, Any]:
+    """Give the newest sidecar of a file, as it is on the share."""
+    return state.disk.run(state.storage.load_metadata, project_id, file_id)
+
+
+@router.post(
+    "/files/{file_id}/metadata",
+    operation_id="saveMetadata",
+    status_code=201,
+    dependencies=[WRITE],
+    responses=described(404, 409, 413),
+)
+def save_metadata(
+    project_id: ProjectId, file_id: FileId, metadata: Described, state: StateDep, key: Key = None
+) -> FilePublic:
+    """Write a further sidecar beside a media file; the newest counts, older ones stay. The answer is the sidecar."""
+    return state.disk.run(
+        state.storage.save_metadata, project_id, file_id, metadata.parameters, inputs=metadata.inputs, key=key
+    )
+
+
+@router.post(
+    "/files/{file_id}/promote",
+    operation_id="promoteFile",
+    status_code=201,
+    dependencies=[WRITE],
+    responses=described(404, 409),
+)
+def promote_file(
+    *,
+    project_id: ProjectId,
+    file_id: FileId,
+    state: StateDep,
+    response: Response,
+    promotion: Promotion | None = None,
+    key: Key = None,
+) -> FilePublic:
+    """Make a final of a media file or an intermediate: a link that costs nothing, where the share makes links."""
+    name = promotion.name if promotion else None
+    file = state.disk.run(state.storage.promote_to_final, project_id, file_id, name=name, key=key)
+    response.headers["Location"] = f"/api/v1/projects/{project_id}/files/{file.id}"
+    return file

@@ -1,0 +1,110 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Figures for Prometheus: requests, threads on the share, and what everything costs."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+from fastapi import APIRouter, Response
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from noslop_backend.api.auth import READ
+from noslop_backend.api.body import JsonRoute
+from noslop_backend.api.deps import StateDep
+from noslop_backend.api.share_threads import ShareThreads
+from noslop_backend.core.errors import BackendError
+from noslop_backend.services import ProjectStorage
+
+router = APIRouter(route_class=JsonRoute, tags=["store"])
+
+
+@router.get(
+    "/metrics",
+    operation_id="getMetrics",
+    dependencies=[READ],
+    response_class=Response,
+    responses={
+        200: {"description": "Prometheus' text format.", "content": {"text/plain": {"schema": {"type": "string"}}}}
+    },
+)
+def get_metrics(state: StateDep) -> Response:
+    """Figures for Prometheus."""
+    return Response(generate_latest(state.registry), media_type=CONTENT_TYPE_LATEST)
+
+
+class Costs(Collector):
+    """What is read when somebody asks: counters of the database, and the state of the threads. Never the share."""
+
+    def __init__(self, storage: ProjectStorage, disk: ShareThreads) -> None:
+        self.storage = storage
+        self.disk = disk
+
+    def collect(self) -> Iterator[Metric]:
+        """Give the figures as they are now; those of the database are left out while it does not answer."""
+        pool = self.disk.state()
+        yield _gauge("noslop_disk_threads", "Threads that may work on the share", pool.threads)
+        yield _gauge("noslop_disk_threads_busy", "Threads that work on the share", pool.busy)
+        yield _gauge("noslop_disk_threads_hanging", "Threads that nobody waits for any more", pool.hanging)
+        yield _gauge("noslop_disk_waiting", "Pieces of work that wait for a thread", pool.waiting)
+        try:
+            stats = self.storage.get_store_stats()
+        except BackendError:
+            yield _gauge("noslop_database_up", "Whether the database answers", 0)
+            return
+        yield _gauge("noslop_database_up", "Whether the database answers", 1)
+        yield _gauge("noslop_projects", "Projects", stats.projects_count)
+        yield _gauge("noslop_workflows", "Workflows in all projects", stats.workflows_count)
+        yield _gauge("noslop_media_files", "Media files in all projects", stats.media_count)
+        yield _gauge("noslop_used_bytes", "What all projects cost", stats.used_bytes)
+        yield _gauge("noslop_reserved_bytes", "Bytes set aside for writes under way", stats.reserved_bytes)
+        yield _gauge("noslop_questions", "Decisions of jobs that wait for a person", len(stats.questions))
+        if stats.quota_bytes is not None:
+            yield _gauge("noslop_quota_bytes", "What all projects may cost together", stats.quota_bytes)
+
+
+class Measured:
+    """Counts requests by operation and status, and how long they take."""
+
+    def __init__(self, app: ASGIApp, registry: CollectorRegistry) -> None:
+        self.app = app
+        self.requests = Counter(
+            "noslop_http_requests", "Requests by operation and status", ["operation", "status"], registry=registry
+        )
+        self.seconds = Histogram(
+            "noslop_http_request_seconds",
+            "From the first byte of a request to the last of its answer",
+            ["operation"],
+            registry=registry,
+            buckets=(0.005, 0.02, 0.1, 0.5, 2, 10, 30, 120, 600),
+        )
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on, and look at its answer."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        status, began = "none", time.monotonic()
+
+        async def seen(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = str(message["status"])
+            await send(message)
+
+        try:
+            await self.app(scope, receive, seen)
+        finally:
+            # Paths that lead nowhere are one operation: nobody outside decides how many series there are.
+            operation = getattr(scope.get("route"), "operation_id", None) or "none"
+            self.requests.labels(operation, status).inc()
+            self.seconds.labels(operation).observe(time.monotonic() - began)
+
+
+def _gauge(name: str, help_text: str, value: float) -> GaugeMetricFamily:
+    return GaugeMetricFamily(name, help_text, value=value)

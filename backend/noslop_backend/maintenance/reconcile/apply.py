@@ -1,0 +1,309 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What was seen often enough becomes true.
+
+One file at a time, looked at once more, and in one transaction with every counter. No row and no file is ever deleted
+here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sqlmodel import Session, col, select
+
+from noslop_backend.core.database import clock
+from noslop_backend.core.enums import FileState, ProjectState
+from noslop_backend.core.errors import BackendError
+from noslop_backend.journal.context import StorageContext
+from noslop_backend.maintenance import tree_scan
+from noslop_backend.maintenance.reconcile.report import Finding, What
+from noslop_backend.maintenance.tree_scan import ScannedFile
+from noslop_backend.models import FileModel, ObservationModel
+from noslop_backend.repositories import (
+    Change,
+    DocumentRepository,
+    FileRepository,
+    IntentRepository,
+    ProjectRepository,
+    ReferenceRepository,
+)
+from noslop_backend.repositories.observations import ObservationRepository
+from noslop_backend.share import FileContent, Share, layout
+from noslop_backend.share.layout import INTERMEDIATE, FileKind
+from noslop_backend.share.scan import Entry
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where an observation was made."""
+
+    project_id: str
+    #: In the trash or not.
+    lies_at: str
+    visible: str
+    state: FileState
+
+
+def believe(core: StorageContext, share: Share, seen: ObservationModel, *, apply: bool) -> Finding | None:
+    """Act on one observation, or with `apply` False only tell what would become of it.
+
+    Returns:
+        What became of it; None when it is not so any more, and the next run may see it anew.
+    """
+    trashed = seen.path.startswith(f"{layout.TRASH}/")
+    visible = seen.path.removeprefix(f"{layout.TRASH}/")
+    place = _Place(seen.project_id, seen.path, visible, FileState.TRASHED if trashed else FileState.PRESENT)
+    found = share.look(place.project_id, place.lies_at)
+    if seen.what == What.WENT:
+        return None if found is not None else _went(core, place, apply)
+    if found is None or (found.st_size, found.st_mtime_ns) != (seen.size_bytes, seen.mtime_ns):
+        return None
+    entry = Entry(place.lies_at.rpartition("/")[2], found.st_size, found.st_mtime_ns, found.st_ino, found.st_nlink)
+    if seen.what == What.CAME:
+        return _came(core, share, place, entry, apply)
+    return _is_there(core, share, place, entry, apply)
+
+
+def _row(session: Session, place: _Place) -> FileModel | None:
+    """The row of a place, if nobody is working on it."""
+    row = session.exec(
+        select(FileModel)
+        .where(FileModel.project_id == place.project_id, FileModel.path == place.visible)
+        .execution_options(populate_existing=True)
+    ).first()
+    return row if row is not None and row.intent_id is None and row.state != FileState.PURGING else None
+
+
+def _lock(session: Session, project_id: str) -> None:
+    ProjectRepository(session).lock(project_id, ProjectState.PRESENT, ProjectState.TRASHED)
+
+
+def _apply_delta(session: Session, place: _Place, change: Change, row: FileModel, was_present: bool) -> None:
+    """Put a changed row into every counter; `change` has what was there before counted out."""
+    more = int(row.state == FileState.PRESENT) - int(was_present)
+    workflows = DocumentRepository(session).count_versions(row.document_id, more) if row.document_id and more else 0
+    ProjectRepository(session).apply_delta(place.project_id, change, workflows=workflows)
+
+
+def _went(core: StorageContext, place: _Place, apply: bool) -> Finding | None:
+    with core.database.write() as session:
+        _lock(session, place.project_id)
+        row = _row(session, place)
+        if row is None or row.state != place.state:
+            ObservationRepository(session).resolve(place.project_id, place.lies_at)
+            return None
+        finding = Finding(place.project_id, place.lies_at, "missing", f"{row.name!r}, {row.size_bytes} bytes")
+        if not apply:
+            return finding
+        was_present = row.state == FileState.PRESENT
+        heirs = FileRepository(session).heirs([row])
+        change = Change().add([row, *heirs], -1)
+        row.state, row.charged_bytes, row.trashed_at = FileState.MISSING, 0, None
+        for heir in heirs:
+            heir.charged_bytes = heir.size_bytes
+            session.add(heir)
+        session.add(row)
+        session.flush()
+        _apply_delta(session, place, change.add([row, *heirs]), row, was_present)
+        ObservationRepository(session).resolve(place.project_id, place.lies_at)
+        return finding
+
+
+def _is_there(core: StorageContext, share: Share, place: _Place, entry: Entry, apply: bool) -> Finding | None:
+    """A file that has a row: one that changed, or a missing one that is back. Its content decides."""
+    seen = share.hash(place.project_id, place.lies_at)
+    if (seen.size_bytes, seen.mtime_ns) != (entry.size_bytes, entry.mtime_ns):
+        # It is being written to.
+        return None
+    said = _said(share, place)
+    payers = _payers(core, share, place)
+    with core.database.write() as session:
+        _lock(session, place.project_id)
+        row = _row(session, place)
+        if row is None or row.state not in {place.state, FileState.MISSING}:
+            ObservationRepository(session).resolve(place.project_id, place.lies_at)
+            return None
+        back, same = row.state == FileState.MISSING, seen.blake3 == row.blake3
+        altered = seen.blake3 != (said or row.blake3)
+        outcome = "altered" if altered else "back" if back else "touched" if same else "restored"
+        note = f"it has {seen.size_bytes} bytes with the BLAKE3 {seen.blake3}, saved were {said or row.blake3}"
+        finding = Finding(place.project_id, place.lies_at, outcome, note if altered else "")
+        if not apply:
+            return finding
+        was_present = row.state == FileState.PRESENT
+        change = Change().add([row], -1)
+        _take_over(row, seen, back, seen.inode in payers)
+        row.state = place.state
+        row.trashed_at = (row.trashed_at or clock(session)) if place.state == FileState.TRASHED else None
+        session.add(row)
+        session.flush()
+        _apply_delta(session, place, change.add([row]), row, was_present)
+        sightings = ObservationRepository(session)
+        if altered:
+            sightings.mark(place.project_id, place.lies_at, What.ALTERED)
+        else:
+            sightings.resolve(place.project_id, place.lies_at)
+        return finding
+
+
+def _take_over(row: FileModel, seen: FileContent, back: bool, shared: bool) -> None:
+    """Let a row say what is there. What comes back is paid for by its row, unless another pays for that very file."""
+    pays = row.charged_bytes > 0 or (row.size_bytes == 0 and row.content_id == row.id)
+    if back:
+        pays = not shared
+        if pays:
+            # Those that shared its content have paid for it since.
+            row.content_id = StorageContext.new_id()
+    row.size_bytes, row.blake3, row.mtime_ns = seen.size_bytes, seen.blake3, seen.mtime_ns
+    row.charged_bytes = seen.size_bytes if pays else 0
+
+
+def _said(share: Share, place: _Place) -> str | None:
+    """The hash that was saved, by the sidecar; a row may have another since the file was found altered."""
+    parsed = layout.parse(place.visible)
+    if parsed is None or parsed.kind == FileKind.SIDECAR or parsed.kind in INTERMEDIATE:
+        return None
+    said = tree_scan.read_sidecar(share, place.project_id, layout.sidecar(place.lies_at))
+    return None if isinstance(said, str) else said.file.blake3
+
+
+def _payers(core: StorageContext, share: Share, place: _Place) -> set[int]:
+    """Inodes of files that pay for the content of the row at a place."""
+    with core.database.read() as session:
+        row = _row(session, place)
+        if row is None:
+            return set()
+        others = session.exec(
+            select(FileModel).where(
+                FileModel.content_id == row.content_id, FileModel.id != row.id, col(FileModel.charged_bytes) > 0
+            )
+        ).all()
+    inodes = set()
+    for other in others:
+        at = layout.trash(other.path) if other.state == FileState.TRASHED else other.path
+        if (found := share.look(place.project_id, at)) is not None:
+            inodes.add(found.st_ino)
+    return inodes
+
+
+def _came(  # noqa: PLR0911 - each is another answer
+    core: StorageContext, share: Share, place: _Place, entry: Entry, apply: bool
+) -> Finding | None:
+    """A file without a row: taken in when the layout and its sidecar know it, else left."""
+
+    def left(why: str) -> Finding:
+        return Finding(place.project_id, place.lies_at, "left", why)
+
+    parsed = layout.parse(place.lies_at)
+    if parsed is None:
+        return left("the layout has no such name")
+    if parsed.kind in INTERMEDIATE:
+        return left("it has no sidecar: save it through the backend, which knows nothing of it so")
+    with core.database.read() as session:
+        now = clock(session)
+    make = tree_scan.describe_sidecar if parsed.kind == FileKind.SIDECAR else tree_scan.describe
+    try:
+        found = make(share, place.project_id, place.lies_at, entry, now)
+        if found.row is not None and not found.problem:
+            seen = share.hash(place.project_id, place.lies_at)
+            if seen.blake3 != found.row.blake3:
+                found.problem = f"its BLAKE3 is {seen.blake3}, and its sidecar says {found.row.blake3}"
+    except FileNotFoundError:
+        return None
+    except BackendError as error:
+        return left(error.message)
+    if found.row is None or found.problem:
+        return left(found.problem)
+    source = _source_inode(core, share, place, found.row) if entry.links > 1 else None
+    with core.database.write() as session:
+        _lock(session, place.project_id)
+        why = _hindered(session, place, found)
+        if why is None:
+            # A write that is not finished yet: it makes the row itself.
+            return None
+        if why:
+            return left(why)
+        if apply:
+            _take_in(session, place, found, source is not None and source[1] == entry.inode, source)
+            ObservationRepository(session).resolve(place.project_id, place.lies_at)
+        return Finding(place.project_id, place.lies_at, "taken_in", f"{found.row.name!r}, {found.row.size_bytes} bytes")
+
+
+def _source_inode(core: StorageContext, share: Share, place: _Place, row: FileModel) -> tuple[str, int] | None:
+    """Content and inode of what a final was made from."""
+    if row.source_id is None:
+        return None
+    with core.database.read() as session:
+        source = session.get(FileModel, row.source_id)
+        if source is None or source.project_id != place.project_id:
+            return None
+        at = layout.trash(source.path) if source.state == FileState.TRASHED else source.path
+        content_id = source.content_id
+    found = share.look(place.project_id, at)
+    return None if found is None else (content_id, found.st_ino)
+
+
+def _hindered(  # noqa: PLR0911 - each is another answer
+    session: Session, place: _Place, found: ScannedFile
+) -> str | None:
+    """Why a file cannot have a row; empty when it can, None when an open intent is about to make it."""
+    row = found.row
+    assert row is not None
+    for intent in IntentRepository(session).open_in(place.project_id):
+        plan = intent.plan
+        ids = {each.get("id") for each in plan.get("rows", ())}
+        ids |= {plan.get("file", {}).get("id"), plan.get("file", {}).get("sidecar_id")}
+        if row.id in ids or row.of_file_id in ids:
+            return None
+    if (other := session.get(FileModel, row.id)) is not None:
+        if (other.project_id, other.path) == (place.project_id, place.visible):
+            return f"its row says that it is {other.state}, and it lies here"
+        return f"its id is that of {other.project_id}/{other.path}"
+    if _row(session, place) is not None:
+        return "another file has this path"
+    if row.of_file_id is not None:
+        of = session.get(FileModel, row.of_file_id)
+        if of is None or of.project_id != place.project_id or of.state != row.state:
+            return "what it describes is not there"
+    if found.document is not None:
+        return _document_hinders(session, place, found)
+    return ""
+
+
+def _document_hinders(session: Session, place: _Place, found: ScannedFile) -> str:
+    document, row = found.document, found.row
+    assert document is not None
+    assert row is not None
+    documents = DocumentRepository(session)
+    there = documents.of_id(document.id)
+    if there is not None and (there.project_id, there.kind) != (place.project_id, document.kind):
+        return f"the document that it is a version of is in {there.project_id}"
+    named = documents.named(place.project_id, document.kind, document.name)
+    if named is not None and named.id != document.id:
+        return f"another {document.kind} is called {document.name!r}"
+    taken = session.exec(
+        select(FileModel.path).where(FileModel.document_id == document.id, FileModel.version == row.version)
+    ).first()
+    return f"its document has a version {row.version} already: {taken}" if taken else ""
+
+
+def _take_in(session: Session, place: _Place, found: ScannedFile, shared: bool, source: tuple[str, int] | None) -> None:
+    row, document = found.row, found.document
+    assert row is not None
+    if shared and source is not None:
+        row.content_id, row.charged_bytes = source[0], 0
+    if document is not None:
+        documents = DocumentRepository(session)
+        there = documents.of_id(document.id)
+        if there is None:
+            there = documents.add(document.id, place.project_id, document.kind, document.name, document.created_at)
+        there.last_version = max(there.last_version, row.version or 0)
+        session.add(there)
+    if row.of_file_id is not None and (parsed := layout.parse(place.visible)) is not None:
+        of = session.get_one(FileModel, row.of_file_id)
+        of.last_sidecar = max(of.last_sidecar, parsed.revision)
+        session.add(of)
+    FileRepository(session).add([row])
+    ReferenceRepository(session).add(place.project_id, row.id, found.needs)
+    _apply_delta(session, place, Change().add([row]), row, was_present=False)

@@ -1,0 +1,101 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""One look at one directory: what is there, what the rows say, and what of it differs. Nothing is believed here."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Callable
+from datetime import datetime
+
+from noslop_backend.core.database import Database, clock
+from noslop_backend.core.enums import FileState
+from noslop_backend.maintenance.reconcile.report import Finding, ReconcileReport, What
+from noslop_backend.repositories.observations import ObservationRepository, RowObservation, Sighting
+from noslop_backend.share import Share, layout, scan
+
+
+def observe(
+    database: Database,
+    share: Share,
+    project_id: str,
+    place: str,
+    *,
+    started: datetime,
+    report: ReconcileReport,
+    alive: Callable[[], None],
+) -> None:
+    """Walk one of `walk.PLACES` of a project and note what differs from the rows.
+
+    Args:
+        database: the database.
+        share: the share.
+        project_id: the project.
+        place: the directory.
+        started: when this run began, by the database's clock: a thing is counted once a run.
+        report: where strangers go, and the number of files.
+        alive: called now and then; says that this run lives.
+
+    Raises:
+        ShareUnavailableError: the listing failed. What was noted by then is only noted.
+    """
+    state = FileState.TRASHED if place.startswith(layout.TRASH) else FileState.PRESENT
+    directory = place.removeprefix(f"{layout.TRASH}/")
+    # Eight bytes for each file, so that a million fit anywhere: two names with one hash are one in 10^7 such
+    # directories.
+    seen = array("q")
+    matched = 0
+    for piece in scan.pieces(share, project_id, place):
+        for name in piece.strangers:
+            report.add(
+                Finding(
+                    project_id, f"{place}/{name}", "stranger", "it is not an ordinary file, or its name is not UTF-8"
+                )
+            )
+        seen.extend(hash(entry.name) for entry in piece.entries)
+        report.files_count += len(piece.entries)
+        with database.read() as session:
+            rows = ObservationRepository(session).rows_at(
+                project_id, [f"{directory}/{entry.name}" for entry in piece.entries]
+            )
+        noted = []
+        for entry in piece.entries:
+            row = rows.get(f"{directory}/{entry.name}")
+            what = _compare(row, entry, state)
+            matched += row is not None and row.state == state and row.intent_id is None
+            if what is not None:
+                noted.append(Sighting(f"{place}/{entry.name}", what, entry.size_bytes, entry.mtime_ns))
+        _note(database, project_id, noted, started)
+        alive()
+    unseen: list[str] = []
+    with database.read() as session:
+        sightings = ObservationRepository(session)
+        if sightings.count_in(project_id, directory, state) > matched:
+            known = set(seen)
+            names = (row.path.rpartition("/")[2] for row in sightings.rows_in(project_id, directory, state))
+            unseen = [name for name in names if hash(name) not in known]
+    # A second look: the row may have come after the walk had passed its file.
+    gone = [f"{place}/{name}" for name in unseen if share.look(project_id, f"{place}/{name}") is None]
+    _note(database, project_id, [Sighting(path, What.WENT, None, None) for path in gone], started)
+    alive()
+
+
+def _compare(row: RowObservation | None, entry: scan.Entry, state: FileState) -> What | None:
+    """What a file is to its row; None for nothing new."""
+    if row is None:
+        return What.CAME
+    if row.intent_id is not None or row.state == FileState.PURGING:
+        # Somebody is moving or removing it just now.
+        return None
+    if row.state == FileState.MISSING:
+        return What.BACK
+    if row.state != state:
+        # It lies where its row does not say.
+        return What.CAME
+    return What.CHANGED if (row.size_bytes, row.mtime_ns) != (entry.size_bytes, entry.mtime_ns) else None
+
+
+def _note(database: Database, project_id: str, noted: list[Sighting], started: datetime) -> None:
+    if noted:
+        with database.write() as session:
+            ObservationRepository(session).note(project_id, noted, clock(session), started)

@@ -1,0 +1,145 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Many rows at once, for what comes in as a whole: rebuilt and imported projects. Counters are computed at the end."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
+from typing import TypeVar
+
+from sqlalchemy import insert, tuple_, update
+from sqlmodel import Session, col, select
+
+from noslop_backend.models import DocumentModel, FileModel, ProjectModel, ReferenceModel
+
+T = TypeVar("T")
+#: So many values go into one list of a statement.
+SLICE = 500
+
+
+class BulkRepository:
+    """Statements on many rows; nothing else works on these projects meanwhile."""
+
+    def __init__(self, session: Session) -> None:
+        self.session = session
+
+    def registered_ids(self, file_ids: Sequence[str]) -> set[str]:
+        """Those of these ids that are a file's."""
+        return {
+            each
+            for some in _slices(file_ids)
+            for each in self.session.exec(select(FileModel.id).where(col(FileModel.id).in_(some)))
+        }
+
+    def registered_documents(self, document_ids: Sequence[str]) -> set[str]:
+        """Those of these ids that are a document's."""
+        return {
+            each
+            for some in _slices(document_ids)
+            for each in self.session.exec(select(DocumentModel.id).where(col(DocumentModel.id).in_(some)))
+        }
+
+    def registered_paths(self, project_id: str, paths: Sequence[str]) -> set[str]:
+        """Those of these visible paths that a project has a row for."""
+        return {
+            each
+            for some in _slices(paths)
+            for each in self.session.exec(
+                select(FileModel.path).where(FileModel.project_id == project_id, col(FileModel.path).in_(some))
+            )
+        }
+
+    def registered_project(self, project_id: str) -> bool:
+        """Tell whether there is a project of this id."""
+        return self.session.get(ProjectModel, project_id) is not None
+
+    def add_documents(self, documents: Sequence[tuple[str, str, str, str, datetime]]) -> None:
+        """Insert documents (id, project, kind, name, created). A name that is taken gets the id behind it."""
+        for document_id, project_id, kind, name, created_at in documents:
+            taken = self.session.exec(
+                select(DocumentModel.id).where(
+                    DocumentModel.project_id == project_id, DocumentModel.kind == kind, DocumentModel.name == name
+                )
+            ).first()
+            if taken == document_id:
+                continue
+            unique = name if taken is None else f"{name[:180]} ({document_id})"
+            self.session.connection().execute(
+                insert(DocumentModel).values(
+                    id=document_id, project_id=project_id, kind=kind, name=unique, created_at=created_at
+                )
+            )
+
+    def number_documents(self, last_versions: Mapping[str, int]) -> None:
+        """Say which version of each document came last."""
+        for document_id, last in last_versions.items():
+            self.session.connection().execute(
+                update(DocumentModel).where(col(DocumentModel.id) == document_id).values(last_version=last)
+            )
+
+    def add_files(self, rows: Sequence[FileModel]) -> set[str]:
+        """Insert files; gives the paths of those left out because their document has that version already."""
+        wanted = [(row.document_id, row.version) for row in rows if row.document_id]
+        taken: set[tuple[str | None, int | None]] = set()
+        for some in _slices(wanted):
+            taken |= {
+                (document_id, version)
+                for document_id, version in self.session.exec(
+                    select(FileModel.document_id, FileModel.version).where(
+                        tuple_(col(FileModel.document_id), col(FileModel.version)).in_(some)
+                    )
+                )
+            }
+        left: set[str] = set()
+        values = []
+        for row in rows:
+            if row.document_id:
+                if (row.document_id, row.version) in taken:
+                    left.add(row.path)
+                    continue
+                taken.add((row.document_id, row.version))
+            values.append({name: getattr(row, name) for name in FileModel.model_fields})
+        if values:
+            self.session.connection().execute(insert(FileModel), values)
+        return left
+
+    def number_sidecars(self, last: Mapping[str, int]) -> None:
+        """Say which sidecar of each file came last."""
+        for file_id, number in last.items():
+            self.session.connection().execute(
+                update(FileModel).where(col(FileModel.id) == file_id).values(last_sidecar=number)
+            )
+
+    def share_content(self, file_ids: Sequence[str]) -> None:
+        """Say that these files are one content, which the first pays for."""
+        for place, file_id in enumerate(file_ids):
+            values: dict[str, object] = {"content_id": file_ids[0]}
+            if place:
+                values["charged_bytes"] = 0
+            self.session.connection().execute(update(FileModel).where(col(FileModel.id) == file_id).values(**values))
+
+    def add_references(self, project_id: str, needs: Mapping[str, Iterable[str]]) -> None:
+        """Say which file needs which; ids that the project does not have are left out."""
+        for some in _slices(list(needs)):
+            wanted = {each for file_id in some for each in needs[file_id]}
+            there = set()
+            for ids in _slices(sorted(wanted | set(some))):
+                there |= set(
+                    self.session.exec(
+                        select(FileModel.id).where(FileModel.project_id == project_id, col(FileModel.id).in_(ids))
+                    )
+                )
+            values = [
+                {"from_file_id": file_id, "to_file_id": each}
+                for file_id in some
+                if file_id in there
+                for each in sorted(set(needs[file_id]) & there - {file_id})
+            ]
+            if values:
+                self.session.connection().execute(insert(ReferenceModel), values)
+
+
+def _slices(values: Sequence[T]) -> Iterator[Sequence[T]]:
+    for start in range(0, len(values), SLICE):
+        yield values[start : start + SLICE]

@@ -1,0 +1,128 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Workflows and prompts by name, and the numbers of their versions."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from sqlalchemy import bindparam, update
+from sqlmodel import Session, col, select
+
+from noslop_backend.core.enums import FileState
+from noslop_backend.core.errors import NotFoundError
+from noslop_backend.models import DocumentModel, FileModel
+from noslop_backend.repositories.pages import Cursor, after
+from noslop_backend.share.layout import FileKind, is_file_id, title_problem
+
+
+class DocumentRepository:
+    """Statements on `document`, and on its versions, which are rows of `file`."""
+
+    def __init__(self, session: Session) -> None:
+        self.session = session
+
+    def named(self, project_id: str, kind: FileKind, name: str) -> DocumentModel | None:
+        """The document of this name."""
+        if title_problem(name):
+            return None
+        return self.session.exec(_NAMED, params={"of_project": project_id, "of_kind": kind, "of_name": name}).first()
+
+    def get(self, project_id: str, kind: FileKind, document_id: str) -> DocumentModel:
+        """The document of this id.
+
+        Raises:
+            NotFoundError: there is none of this kind in the project.
+        """
+        found = self.session.get(DocumentModel, document_id) if is_file_id(document_id) else None
+        if found is None or (found.project_id, found.kind) != (project_id, kind):
+            raise NotFoundError(f"The project {project_id} has no {kind} {document_id!r}.")
+        return found
+
+    def of_id(self, document_id: str) -> DocumentModel | None:
+        """The document of this id, whatever it is."""
+        return self.session.get(DocumentModel, document_id)
+
+    def add(self, document_id: str, project_id: str, kind: FileKind, name: str, moment: datetime) -> DocumentModel:
+        """Insert a document without versions."""
+        row = DocumentModel(id=document_id, project_id=project_id, kind=kind, name=name, created_at=moment)
+        self.session.add(row)
+        self.session.flush()
+        return row
+
+    def next_version(self, document_id: str) -> int:
+        """Allocate a number. It is never given again, whatever becomes of the write."""
+        return int(self.session.connection().execute(_NEXT_VERSION, {"of_id": document_id}).scalar_one())
+
+    def count_versions(self, document_id: str, more: int) -> int:
+        """Count present versions up or down; gives how many workflows there are more by that: 1, 0 or -1."""
+        now, kind = self.session.connection().execute(_COUNT, {"of_id": document_id, "more": more}).one()
+        return (int(now > 0) - int(now - more > 0)) if kind == FileKind.WORKFLOW else 0
+
+    def version(self, document_id: str, version: int | None = None) -> FileModel | None:
+        """A present version; the latest by default."""
+        if version is None:
+            return self.session.exec(_LATEST, params={"of_id": document_id}).first()
+        statement = select(FileModel).where(FileModel.document_id == document_id, FileModel.state == FileState.PRESENT)
+        return self.session.exec(statement.where(FileModel.version == version)).first()
+
+    def outlived(self, project_id: str) -> list[DocumentModel]:
+        """Documents whose newest version has no file any more, oldest first: only their row knows its number."""
+        newest = select(FileModel.id).where(
+            FileModel.document_id == DocumentModel.id,
+            FileModel.version == DocumentModel.last_version,
+            col(FileModel.state).in_([FileState.PRESENT, FileState.TRASHED]),
+        )
+        return list(
+            self.session.exec(
+                select(DocumentModel)
+                .where(DocumentModel.project_id == project_id, DocumentModel.last_version > 0, ~newest.exists())
+                .order_by(col(DocumentModel.created_at), col(DocumentModel.id))
+            )
+        )
+
+    def versions(self, document_id: str) -> list[FileModel]:
+        """All versions, in whatever state, oldest first."""
+        return list(
+            self.session.exec(
+                select(FileModel).where(FileModel.document_id == document_id).order_by(col(FileModel.version))
+            )
+        )
+
+    def page(self, project_id: str, kind: FileKind, cursor: Cursor | None, limit: int) -> list[DocumentModel]:
+        """Some documents that have a version, oldest first."""
+        statement = select(DocumentModel).where(
+            DocumentModel.project_id == project_id, DocumentModel.kind == kind, col(DocumentModel.versions_count) > 0
+        )
+        if cursor:
+            statement = statement.where(after(cursor, DocumentModel))
+        return list(
+            self.session.exec(statement.order_by(col(DocumentModel.created_at), col(DocumentModel.id)).limit(limit))
+        )
+
+
+# Built once, as in `projects`.
+_HERE = col(DocumentModel.id) == bindparam("of_id")
+_NAMED = select(DocumentModel).where(
+    col(DocumentModel.project_id) == bindparam("of_project"),
+    col(DocumentModel.kind) == bindparam("of_kind"),
+    col(DocumentModel.name) == bindparam("of_name"),
+)
+_NEXT_VERSION = (
+    update(DocumentModel)
+    .where(_HERE)
+    .values(last_version=col(DocumentModel.last_version) + 1)
+    .returning(col(DocumentModel.last_version))
+)
+_COUNT = (
+    update(DocumentModel)
+    .where(_HERE)
+    .values(versions_count=col(DocumentModel.versions_count) + bindparam("more"))
+    .returning(col(DocumentModel.versions_count), col(DocumentModel.kind))
+)
+_LATEST = (
+    select(FileModel)
+    .where(col(FileModel.document_id) == bindparam("of_id"), col(FileModel.state) == FileState.PRESENT)
+    .order_by(col(FileModel.version).desc())
+    .limit(1)
+)

@@ -1,0 +1,149 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Intents: who does what, until when nobody else may, and what came of it."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from functools import lru_cache
+from typing import Any
+
+from sqlalchemy import Update, bindparam, delete, insert, update
+from sqlmodel import Session, col, select
+
+from noslop_backend.core.enums import IntentState
+from noslop_backend.models import IntentModel
+
+
+class IntentRepository:
+    """Statements on `intent`. Every change of an open one compares its owner: a lease that was lost is lost."""
+
+    def __init__(self, session: Session) -> None:
+        self.session = session
+
+    def add(self, intent: IntentModel) -> None:
+        """Insert an intent, which is not the session's after that.
+
+        Raises:
+            IntegrityError: its key came in meanwhile.
+        """
+        values = {name: getattr(intent, name) for name in IntentModel.model_fields}
+        self.session.connection().execute(_INSERT, values)
+
+    def remove(self, intent_id: str) -> None:
+        """Take back an intent that there was nothing to do for."""
+        self.session.connection().execute(_REMOVE, {"of_id": intent_id})
+
+    def get(self, intent_id: str) -> IntentModel | None:
+        """Give an intent as it is now."""
+        return self.session.exec(_GET, params={"of_id": intent_id}).first()
+
+    def with_key(self, scope: str, key: str) -> IntentModel | None:
+        """The intent that a key stands for."""
+        return self.session.exec(select(IntentModel).where(IntentModel.scope == scope, IntentModel.key == key)).first()
+
+    def update(self, intent_id: str, owner: str, /, **values: Any) -> bool:  # noqa: ANN401 - columns of the table
+        """Change an open intent, if it still is the owner's."""
+        done = self.session.connection().execute(
+            _changing(*values),
+            {"of_id": intent_id, "of_owner": owner, **{f"to_{name}": values[name] for name in values}},
+        )
+        return bool(done.rowcount)
+
+    def answer(self, intent_id: str, result: dict[str, Any]) -> None:
+        """Keep what an intent led to, for its key, and forget its plan: it may be large, and nobody needs it more."""
+        self.session.connection().execute(_ANSWER, {"of_id": intent_id, "to_result": result})
+
+    def claim(self, intent_id: str, owner: str, now: datetime, until: datetime) -> bool:
+        """Take an open intent over, if its lease has run out."""
+        done = self.session.exec(
+            update(IntentModel)
+            .where(
+                col(IntentModel.id) == intent_id,
+                col(IntentModel.state) == IntentState.OPEN,
+                col(IntentModel.lease_expires_at) <= now,
+            )
+            .values(owner=owner, lease_expires_at=until)
+            .execution_options(synchronize_session=False)
+        )
+        return bool(done.rowcount)
+
+    def expired(self, now: datetime, project_id: str | None, limit: int) -> list[str]:
+        """Ids of open intents whose lease has run out."""
+        statement = select(IntentModel.id).where(
+            IntentModel.state == IntentState.OPEN, col(IntentModel.lease_expires_at) <= now
+        )
+        if project_id is not None:
+            statement = statement.where(IntentModel.project_id == project_id)
+        return list(self.session.exec(statement.order_by(col(IntentModel.lease_expires_at)).limit(limit)))
+
+    def running(self, now: datetime) -> list[IntentModel]:
+        """Open intents whose lease has not run out."""
+        return list(
+            self.session.exec(
+                select(IntentModel).where(
+                    IntentModel.state == IntentState.OPEN, col(IntentModel.lease_expires_at) > now
+                )
+            )
+        )
+
+    def shorten(self, seen: IntentModel, until: datetime, plan: dict[str, Any]) -> bool:
+        """Let a lease end earlier than it says, if nobody has changed it since it was seen."""
+        done = self.session.exec(
+            update(IntentModel)
+            .where(
+                col(IntentModel.id) == seen.id,
+                col(IntentModel.owner) == seen.owner,
+                col(IntentModel.state) == IntentState.OPEN,
+                col(IntentModel.lease_expires_at) == seen.lease_expires_at,
+            )
+            .values(lease_expires_at=until, plan=plan)
+            .execution_options(synchronize_session=False)
+        )
+        return bool(done.rowcount)
+
+    def open_in(self, project_id: str) -> list[IntentModel]:
+        """Open intents of a project."""
+        return list(
+            self.session.exec(
+                select(IntentModel).where(IntentModel.project_id == project_id, IntentModel.state == IntentState.OPEN)
+            )
+        )
+
+    def open_among(self, intent_ids: set[str]) -> set[str]:
+        """Those of these intents that are open."""
+        found = self.session.exec(
+            select(IntentModel.id).where(col(IntentModel.id).in_(intent_ids), IntentModel.state == IntentState.OPEN)
+        )
+        return set(found)
+
+    def forget(self, before: datetime, limit: int = 10_000) -> int:
+        """Remove intents that ended before a moment, and with them the answers to their keys."""
+        old = (
+            select(IntentModel.id)
+            .where(IntentModel.state != IntentState.OPEN, col(IntentModel.finished_at) < before)
+            .limit(limit)
+        )
+        return self.session.exec(delete(IntentModel).where(col(IntentModel.id).in_(old))).rowcount
+
+
+# Built once, as in `projects`.
+_HERE = col(IntentModel.id) == bindparam("of_id")
+_INSERT = insert(IntentModel)
+_REMOVE = delete(IntentModel).where(_HERE)
+_GET = select(IntentModel).where(_HERE).execution_options(populate_existing=True)
+_ANSWER = update(IntentModel).where(_HERE).values(result=bindparam("to_result"), plan={})
+
+
+@lru_cache
+def _changing(*names: str) -> Update:
+    """The statement that changes these columns of an open intent of an owner."""
+    return (
+        update(IntentModel)
+        .where(
+            _HERE,
+            col(IntentModel.owner) == bindparam("of_owner"),
+            col(IntentModel.state) == IntentState.OPEN,
+        )
+        .values({name: bindparam(f"to_{name}") for name in names})
+    )

@@ -1,0 +1,48 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What jobs remember between their runs."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from sqlmodel import Session
+
+from noslop_backend.models import JobModel
+
+#: The job that may ask.
+RETENTION = "retention"
+#: Where its state holds what it asks of a person.
+_QUESTIONS = "questions"
+
+
+class JobRepository:
+    """Statements on `job`."""
+
+    def __init__(self, session: Session) -> None:
+        self.session = session
+
+    def get(self, name: str) -> JobModel:
+        """What a job remembers; nothing, for one that never ran."""
+        return self.session.get(JobModel, name) or JobModel(name=name)
+
+    def remember(self, name: str, moment: datetime, state: dict[str, Any] | None = None) -> None:
+        """Say that a job ran, and what it wants to know next time."""
+        row = self.get(name)
+        row.last_run_at = moment
+        if state is not None:
+            row.state = state
+        self.session.add(row)
+        self.session.flush()
+
+    def ask(self, name: str, questions: list[str]) -> None:
+        """Write down what a job wants a person to decide, in place of what it wanted before."""
+        row = self.get(name)
+        row.state = {**row.state, _QUESTIONS: questions}
+        self.session.add(row)
+        self.session.flush()
+
+    def questions(self) -> list[str]:
+        """What a person has to decide."""
+        return [str(question) for question in self.get(RETENTION).state.get(_QUESTIONS, [])]

@@ -1,0 +1,245 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Workflows and prompts: saved as versions that are never overwritten, and loaded as they were saved."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from blake3 import blake3
+from sqlmodel import Session
+
+from noslop_backend.core import json_depth
+from noslop_backend.core.enums import IntentOp
+from noslop_backend.core.errors import InvalidRequestError, NotFoundError
+from noslop_backend.journal.intent import AlreadyAnsweredError, IntentHandle, Request
+from noslop_backend.journal.publish import MAIN_PART, Writes
+from noslop_backend.journal.sidecar import checked, document_json, public
+from noslop_backend.media.types import MediaType
+from noslop_backend.models import IntentModel
+from noslop_backend.repositories import Cursor, DocumentRepository, ProjectRepository, ReferenceRepository
+from noslop_backend.repositories.pages import check_limit
+from noslop_backend.schemas import DocumentPublic, FilePublic, LoadedDocument, Page
+from noslop_backend.share import Share, layout
+from noslop_backend.share.layout import DOCUMENTS, FileKind
+
+#: Content type and extension.
+_JSON = ("application/json", "json")
+_TEXT = ("text/plain; charset=utf-8", "txt")
+
+
+class Documents(Writes):
+    """The part of the service about workflows and prompts."""
+
+    def save_workflow(
+        self,
+        project_id: str,
+        name: str,
+        content: bytes | dict[str, Any],
+        *,
+        inputs: Sequence[str] = (),
+        parameters: dict[str, Any] | None = None,
+        key: str | None = None,
+    ) -> FilePublic:
+        """Save the next version of the workflow of this name.
+
+        When the latest one has the same content, inputs and parameters, that is the answer.
+
+        Args:
+            project_id: the project.
+            name: what the user calls it; one workflow of that name is in a project.
+            content: a JSON object; bytes are kept as they are.
+            inputs: ids of files of this project that the workflow needs. Files of the layout whose names stand
+                anywhere in the content are added. What is needed is not cleaned up.
+            parameters: what else is to be known of this version.
+            key: idempotency key.
+
+        Raises:
+            QuotaExceededError: the project or the store has no room.
+            InvalidRequestError: not a JSON object, or larger than `max_document_bytes`.
+        """
+        body = content if isinstance(content, bytes) else _dump(content)
+        if not isinstance(_parse(body), dict):
+            raise InvalidRequestError("A workflow is a JSON object. Save it as ComfyUI exports it.")
+        return self._save(
+            project_id, FileKind.WORKFLOW, name, body, _JSON, inputs=inputs, parameters=parameters, key=key
+        )
+
+    def load_workflow(
+        self, project_id: str, name: str | None = None, *, document_id: str | None = None, version: int | None = None
+    ) -> LoadedDocument:
+        """Load a version of a workflow, by its name or its document's id; the latest that is present by default."""
+        return self._load(project_id, FileKind.WORKFLOW, name, document_id, version)
+
+    def save_prompt(
+        self,
+        project_id: str,
+        name: str,
+        content: str | bytes | dict[str, Any],
+        *,
+        inputs: Sequence[str] = (),
+        parameters: dict[str, Any] | None = None,
+        key: str | None = None,
+    ) -> FilePublic:
+        """Save the next version of the prompt of this name: text, or a JSON object. Otherwise like `save_workflow`."""
+        if isinstance(content, dict):
+            body, form = _dump(content), _JSON
+        else:
+            body, form = _encode(content) if isinstance(content, str) else content, _TEXT
+            try:
+                body.decode("utf-8")
+            except UnicodeDecodeError as error:
+                raise InvalidRequestError("A prompt is text in UTF-8, or a JSON object.") from error
+        return self._save(project_id, FileKind.PROMPT, name, body, form, inputs=inputs, parameters=parameters, key=key)
+
+    def load_prompt(
+        self, project_id: str, name: str | None = None, *, document_id: str | None = None, version: int | None = None
+    ) -> LoadedDocument:
+        """Load a version of a prompt, by its name or its document's id; the latest that is present by default."""
+        return self._load(project_id, FileKind.PROMPT, name, document_id, version)
+
+    def list_documents(
+        self, project_id: str, kind: FileKind, *, cursor: str | None = None, limit: int = 100
+    ) -> Page[DocumentPublic]:
+        """List the workflows or the prompts of a project, oldest first.
+
+        Their versions are files: `get_project_files`.
+        """
+        if kind not in DOCUMENTS:
+            raise InvalidRequestError(f"Workflows and prompts have versions, {kind} has none.")
+        with self.database.read() as session:
+            ProjectRepository(session).get(project_id)
+            rows = DocumentRepository(session).page(project_id, kind, Cursor.decode(cursor), check_limit(limit) + 1)
+        items = [DocumentPublic.model_validate(row) for row in rows[:limit]]
+        more = Cursor(items[-1].created_at, items[-1].id).encode() if len(rows) > limit else None
+        return Page(items=items, next_cursor=more)
+
+    def _save(
+        self,
+        project_id: str,
+        kind: FileKind,
+        name: str,
+        body: bytes,
+        form: tuple[str, str],
+        *,
+        inputs: Sequence[str],
+        parameters: dict[str, Any] | None,
+        key: str | None,
+    ) -> FilePublic:
+        said = checked(name, parameters=parameters, inputs=inputs)
+        if len(body) > self.settings.max_document_bytes:
+            raise InvalidRequestError(
+                f"This {kind} has {len(body)} bytes, at most {self.settings.max_document_bytes} are taken. "
+                "Save large data as media or intermediates and refer to it."
+            )
+        digest = blake3(body).hexdigest()
+        mentioned = layout.ids_in_text(body.decode("utf-8", "replace"))
+        request = Request(key, (kind, name, digest, form[1], sorted(said.inputs), said.parameters))
+
+        def prepare(session: Session, intent: IntentModel, now: datetime) -> dict[str, Any]:
+            documents = DocumentRepository(session)
+            document = documents.named(project_id, kind, name)
+            if document is None:
+                document = documents.add(self.new_id(), project_id, kind, name, now)
+            latest = documents.version(document.id)
+            if (
+                latest is not None
+                and (latest.blake3, latest.content_type, latest.parameters) == (digest, form[0], said.parameters)
+                and set(said.inputs) <= ReferenceRepository(session).inputs(latest.id)
+            ):
+                raise AlreadyAnsweredError({"file": public(latest).model_dump(mode="json")})
+            self.reserve_inputs(session, intent, said.inputs)
+            return {
+                "file": {
+                    "id": self.new_id(),
+                    "sidecar_id": self.new_id(),
+                    "kind": kind,
+                    "name": name,
+                    "parameters": said.parameters,
+                    "inputs": said.inputs,
+                    "document": document_json(document),
+                    "version": documents.next_version(document.id),
+                }
+            }
+
+        with self.share() as share:
+            handle = self.begin(project_id, IntentOp.WRITE, request, prepare, reserve_bytes=len(body))
+            if handle.answer is None:
+                result = self.run_steps(
+                    share, handle, lambda: self._write(share, handle, body, MediaType(kind, *form), mentioned)
+                )
+            else:
+                result = handle.answer
+        return FilePublic.model_validate(result["file"])
+
+    def _write(
+        self, share: Share, handle: IntentHandle, body: bytes, form: MediaType, mentioned: set[str]
+    ) -> dict[str, Any]:
+        seen = self.stage(share, handle, MAIN_PART, body)
+        main = self.main_row(handle, form, seen)
+        return self.publish_staged(share, handle, main, {}, mentioned)
+
+    def _load(
+        self, project_id: str, kind: FileKind, name: str | None, document_id: str | None, version: int | None
+    ) -> LoadedDocument:
+        if (name is None) == (document_id is None):
+            raise InvalidRequestError(f"Name the {kind} by its name or by its document's id.")
+        with self.database.read() as session:
+            ProjectRepository(session).get(project_id)
+            documents = DocumentRepository(session)
+            if document_id is not None:
+                document = documents.get(project_id, kind, document_id)
+            elif (named := documents.named(project_id, kind, name or "")) is None:
+                raise NotFoundError(
+                    f"The project {project_id} has no {kind} {name!r}. List them to see which there are."
+                )
+            else:
+                document = named
+            # Wider numbers than the column's are no versions, and the database would choke on them.
+            row = None
+            if version is None or 0 < version < 2**31:
+                row = documents.version(document.id, version)
+            if row is None:
+                which = "present version" if version is None else f"version {version}"
+                raise NotFoundError(f"The {kind} {document.name!r} of {project_id} has no {which}.")
+            file, found = public(row), DocumentPublic.model_validate(document)
+        with self.share() as share:
+            try:
+                content = share.read(project_id, row.path, row.size_bytes)
+            except FileNotFoundError as error:
+                raise NotFoundError(
+                    f"{project_id}/{row.path} was taken away from the share.", file_id=row.id
+                ) from error
+        return LoadedDocument(found, file, content)
+
+
+def _dump(content: dict[str, Any]) -> bytes:
+    try:
+        try:
+            return json.dumps(content, ensure_ascii=False, indent=1).encode()
+        except UnicodeEncodeError:
+            # Half of a surrogate pair, which JSON can hold as an escape and UTF-8 cannot.
+            return json.dumps(content, indent=1).encode()
+    except (ValueError, TypeError, RecursionError) as error:
+        raise InvalidRequestError(f"This cannot be written as JSON: {error}.") from error
+
+
+def _encode(text: str) -> bytes:
+    try:
+        return text.encode()
+    except UnicodeEncodeError as error:
+        raise InvalidRequestError("The text holds half of a surrogate pair, which UTF-8 cannot hold.") from error
+
+
+def _parse(body: bytes) -> Any:  # noqa: ANN401 - any JSON
+    try:
+        return json_depth.loads(body, depth=json_depth.PARSED_DEPTH_LIMIT)
+    except json_depth.TooLargeError as error:
+        raise InvalidRequestError(
+            f"This is too large to be read as JSON: {error}. Save large data as media or intermediates and refer to it."
+        ) from error
+    except ValueError as error:
+        raise InvalidRequestError(f"This is no JSON: {error}. Save a workflow as ComfyUI exports it.") from error

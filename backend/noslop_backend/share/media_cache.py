@@ -1,0 +1,76 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The media cache: a share of its own, with nothing in it that cannot be made again."""
+
+from __future__ import annotations
+
+import os
+import stat
+from contextlib import suppress
+from pathlib import Path
+
+from noslop_backend.share import layout
+from noslop_backend.share.marker import open_root, read_marker
+from noslop_backend.share.os_errors import translate_os_errors
+
+SHARE = "media_cache"
+
+
+class CacheTree:
+    """The directory of the media cache."""
+
+    def __init__(self, root: Path, studio_id: str) -> None:
+        self.root = root
+        self.studio_id = studio_id
+
+    def trim(self, limit_bytes: int, *, dry_run: bool = False) -> int:
+        """Remove files, those first that were written first, until no more than `limit_bytes` remain.
+
+        Returns:
+            How many bytes went, or with `dry_run` would go.
+
+        Raises:
+            ShareUnavailableError: this is not the cache's share.
+        """
+        root = open_root(self.root)
+        try:
+            read_marker(root, self.root, self.studio_id, SHARE)
+            with translate_os_errors("trimming the media cache"):
+                return self._trim(root, limit_bytes, dry_run=dry_run)
+        finally:
+            os.close(root)
+
+    def _trim(self, root: int, limit_bytes: int, *, dry_run: bool) -> int:
+        found: list[tuple[int, int, str]] = []
+        # Walks by descriptors, and does not follow links into other trees.
+        for directory, _below, names, descriptor in os.fwalk(".", dir_fd=root, follow_symlinks=False):
+            for name in names:
+                with suppress(FileNotFoundError):
+                    seen = os.stat(name, dir_fd=descriptor, follow_symlinks=False)
+                    if stat.S_ISREG(seen.st_mode) and name != layout.MARKER:
+                        found.append((seen.st_mtime_ns, seen.st_size, os.path.join(directory, name)))
+        surplus = sum(size for _, size, _ in found) - limit_bytes
+        freed = 0
+        for _, size, path in sorted(found):
+            if freed >= surplus:
+                break
+            if not dry_run:
+                _remove(root, path)
+            freed += size
+        return freed
+
+
+def _remove(root: int, path: str) -> None:
+    """Remove a file, through directories that are directories now too."""
+    *above, name = path.split("/")
+    descriptor = os.dup(root)
+    try:
+        for part in above:
+            below = os.open(part, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=descriptor)
+            os.close(descriptor)
+            descriptor = below
+        os.unlink(name, dir_fd=descriptor)
+    except FileNotFoundError:
+        return
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,395 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The projects' share, open and proved to be the right one.
+
+Every path is walked from an open directory of the share's root, one name at a time and without following links, so
+that a link that somebody swaps in leads nowhere. The share's marker is read through the same descriptor that is then
+written through: what was checked is what is used, even when something else is mounted meanwhile.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import stat
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
+from pathlib import Path
+from typing import BinaryIO
+
+from noslop_backend.core.errors import ConflictError, ShareUnavailableError, UnsafePathError
+from noslop_backend.share import layout
+from noslop_backend.share.file_io import FileContent, Foreign, Writer, hash_descriptor
+from noslop_backend.share.marker import Marker, open_root, read_marker
+from noslop_backend.share.os_errors import translate_os_errors
+
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+#: What link(2) says where hard links do not exist, or not from here, or not one more.
+_NO_LINKS = frozenset({errno.EPERM, errno.EXDEV, errno.EMLINK, errno.EOPNOTSUPP, errno.ENOSYS})
+
+
+class Share:
+    """The share, open and proved. Paths are a project's id and a path of the layout inside it."""
+
+    def __init__(self, descriptor: int, root: Path, marker: Marker) -> None:
+        self._root = descriptor
+        self.root = root
+        self.marker = marker
+
+    @property
+    def descriptor(self) -> int:
+        """The share's root, for what lies beside the projects (`beside`)."""
+        return self._root
+
+    def disk(self) -> tuple[int, int]:
+        """Total and free bytes of the file system, as for an ordinary user (statvfs(3))."""
+        with self._told("asking the share for its free space"):
+            found = os.fstatvfs(self._root)
+        return found.f_blocks * found.f_frsize, found.f_bavail * found.f_frsize
+
+    def projects(self) -> list[str]:
+        """Names at the root that may be projects."""
+        with self._told("listing the projects"):
+            return sorted(name for name in os.listdir(self._root) if layout.is_project_id(name))
+
+    def make_project(self, project_id: str) -> None:
+        """Make a project's directories, as far as they are missing."""
+        with self._told(f"making the directories of {project_id}"):
+            _make(self._root, project_id)
+            with self._directory(project_id) as top:
+                for relative in layout.DIRECTORIES:
+                    *above, name = relative.split("/")
+                    with self._directory(project_id, *above) as parent:
+                        _make(parent, name)
+                os.fsync(top)
+            os.fsync(self._root)
+
+    def remove_project(self, project_id: str) -> None:
+        """Remove a project's directory with all that is in it; links are removed, never followed."""
+        with self._told(f"removing {project_id}"):
+            _remove_tree(self._root, project_id)
+            os.fsync(self._root)
+
+    def create(self, project_id: str, relative: str) -> Writer:
+        """Begin a new file; a path that exists is refused."""
+        *above, name = layout.split(relative)
+        doing = f"writing {project_id}/{relative}"
+        with self._told(doing), self._directory(project_id, *above) as directory:
+            descriptor = os.open(name, _CREATE, 0o644, dir_fd=directory)
+            try:
+                return Writer(descriptor, doing, os.dup(directory))
+            except OSError:
+                os.close(descriptor)
+                raise
+
+    def write(self, project_id: str, relative: str, content: bytes) -> FileContent:
+        """Write a small file whole, durable and final, but still unpublished."""
+        writer = self.create(project_id, relative)
+        try:
+            writer.write(content)
+            return writer.finish()
+        finally:
+            writer.close()
+
+    def publish(self, project_id: str, moves: list[tuple[str, str]]) -> None:
+        """Give staged files their final names, in this order, never over anything; durable when it returns.
+
+        Args:
+            project_id: the project.
+            moves: pairs of the staging and the final path. The last is the one that counts: it is there only when the
+                others are.
+
+        Raises:
+            FileNotFoundError: a staged file is gone: whoever took it has undone this write.
+            ConflictError: something else has a final name.
+        """
+        doing = f"publishing {project_id}/{moves[-1][1]}"
+        with self._told(doing):
+            for staged, final in moves:
+                self._link(project_id, staged, final)
+            for directory in sorted({os.path.dirname(final) for _, final in moves}):
+                self.sync(project_id, directory)
+            with self._directory(project_id, layout.STAGING) as staging:
+                for staged, _ in moves:
+                    # Gone: the answer to this very unlink was lost on the way (NFS), or somebody took the write over
+                    # and finishes it; then the last transaction says so.
+                    with suppress(FileNotFoundError):
+                        os.unlink(os.path.basename(staged), dir_fd=staging)
+                os.fsync(staging)
+
+    def link(self, project_id: str, source: str, target: str) -> bool:
+        """Give a published file another name; False where the file system makes no such link."""
+        with self._told(f"linking {project_id}/{source}"):
+            try:
+                self._link(project_id, source, target)
+            except OSError as error:
+                if error.errno in _NO_LINKS:
+                    return False
+                raise
+        return True
+
+    def _link(self, project_id: str, source: str, target: str) -> None:
+        *from_above, from_name = layout.split(source)
+        *to_above, to_name = layout.split(target)
+        with self._directory(project_id, *from_above) as one, self._directory(project_id, *to_above) as two:
+            try:
+                os.link(from_name, to_name, src_dir_fd=one, dst_dir_fd=two, follow_symlinks=False)
+            except FileNotFoundError:
+                raise
+            except OSError as error:
+                # The answer to a link that worked may have been lost on the way, and the repetition then fails (NFS).
+                if not _same(one, from_name, two, to_name):
+                    if isinstance(error, FileExistsError):
+                        raise ConflictError(
+                            f"{project_id}/{target} is there already, and is not from here. Move it away and try again."
+                        ) from error
+                    raise
+
+    @contextmanager
+    def adoptable(self, project_id: str, staged: str) -> Iterator[Foreign]:
+        """Open a file that a worker wrote, without following links, and refuse what nobody should adopt.
+
+        Raises:
+            UnsafePathError: it is no ordinary file of this account, or has other names too.
+            FileNotFoundError: there is none.
+        """
+        *above, name = layout.split(staged)
+        with self._told(f"opening {project_id}/{staged}"), self._directory(project_id, *above) as directory:
+            descriptor = os.open(name, _READ, dir_fd=directory)
+        try:
+            found = os.fstat(descriptor)
+            if not stat.S_ISREG(found.st_mode) or found.st_nlink != 1 or found.st_uid != os.geteuid():
+                raise UnsafePathError(
+                    f"{project_id}/{staged} is not adopted: it is not an ordinary file of this service's account with "
+                    f"one name (mode {found.st_mode:o}, uid {found.st_uid}, {found.st_nlink} names). Write it there "
+                    "anew."
+                )
+            yield Foreign(descriptor, f"adopting {project_id}/{staged}")
+        finally:
+            os.close(descriptor)
+
+    def link_foreign(self, project_id: str, foreign: Foreign, final: str) -> None:
+        """Give the very file that is open its final name, whatever its own leads to by now; durable after `sync`."""
+        *above, name = layout.split(final)
+        with self._told(f"publishing {project_id}/{final}"), self._directory(project_id, *above) as directory:
+            # linkat(2), AT_SYMLINK_FOLLOW: the way to link a descriptor without CAP_DAC_READ_SEARCH.
+            try:
+                os.link(f"/proc/self/fd/{foreign.descriptor}", name, dst_dir_fd=directory, follow_symlinks=True)
+            except OSError as error:
+                # As in `_link`: it may have been made all the same.
+                if not _leads_to(directory, name, os.fstat(foreign.descriptor)):
+                    if isinstance(error, FileExistsError):
+                        raise ConflictError(f"{project_id}/{final} is there already, and is not from here.") from error
+                    raise
+
+    def move(self, project_id: str, source: str, target: str) -> bool:
+        """Give a file another name, never over anything, making the directories it goes to as needed.
+
+        Can be repeated at any point. The directories are not synced: that is one call each for many moves.
+
+        Returns:
+            Whether the file is there now; False when it is under neither name.
+        """
+        *from_above, from_name = layout.split(source)
+        *to_above, to_name = layout.split(target)
+        with self._told(f"moving {project_id}/{source}"):
+            if self.look(project_id, source) is None:
+                return self.look(project_id, target) is not None
+            for depth, name in enumerate(to_above):
+                with self._directory(project_id, *to_above[:depth]) as parent:
+                    _make(parent, name)
+            with self._directory(project_id, *from_above) as one, self._directory(project_id, *to_above) as two:
+                if not self.link(project_id, source, target):
+                    os.rename(from_name, to_name, src_dir_fd=one, dst_dir_fd=two)
+                else:
+                    # Gone: the answer to this unlink was lost on the way (NFS), or somebody else goes on with the move.
+                    with suppress(FileNotFoundError):
+                        os.unlink(from_name, dir_fd=one)
+                return True
+
+    def sync(self, project_id: str, relative: str) -> None:
+        """Make the names in a directory durable."""
+        with (
+            self._told(f"writing the directory {project_id}/{relative}"),
+            self._directory(project_id, *layout.split(relative)) as directory,
+        ):
+            os.fsync(directory)
+
+    def remove(self, project_id: str, relatives: list[str]) -> None:
+        """Remove files as far as they are there; durable when it returns."""
+        by_directory: dict[str, list[str]] = {}
+        for relative in relatives:
+            above, _, name = "/".join(layout.split(relative)).rpartition("/")
+            by_directory.setdefault(above, []).append(name)
+        for above, names in sorted(by_directory.items()):
+            with (
+                self._told(f"removing files from {project_id}/{above}"),
+                suppress(FileNotFoundError),
+                self._directory(project_id, *above.split("/")) as directory,
+            ):
+                for name in names:
+                    with suppress(FileNotFoundError):
+                        os.unlink(name, dir_fd=directory)
+                os.fsync(directory)
+
+    def replace_metadata(self, project_id: str, staged: str, content: bytes) -> None:
+        """Write metadata.json anew: the only file that is ever replaced."""
+        self.remove(project_id, [staged])
+        written = self.write(project_id, staged, content)
+        with (
+            self._told(f"replacing {project_id}/{layout.METADATA}"),
+            self._directory(project_id) as top,
+            self._directory(project_id, layout.STAGING) as staging,
+        ):
+            try:
+                os.replace(os.path.basename(staged), layout.METADATA, src_dir_fd=staging, dst_dir_fd=top)
+            except FileNotFoundError:
+                # The answer to a rename that worked may have been lost on the way (NFS).
+                if os.stat(layout.METADATA, dir_fd=top, follow_symlinks=False).st_ino != written.inode:
+                    raise
+            os.fsync(top)
+            os.fsync(staging)
+
+    def open(self, project_id: str, relative: str) -> BinaryIO:
+        """Open a file for reading. It has to be an ordinary one."""
+        *above, name = layout.split(relative)
+        with self._told(f"reading {project_id}/{relative}"), self._directory(project_id, *above) as directory:
+            descriptor = os.open(name, _READ, dir_fd=directory)
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            os.close(descriptor)
+            raise UnsafePathError(f"{project_id}/{relative} is not an ordinary file. Look who put it there.")
+        return os.fdopen(descriptor, "rb")
+
+    def read(self, project_id: str, relative: str, limit_bytes: int) -> bytes:
+        """Read a small file whole."""
+        with self._told(f"reading {project_id}/{relative}"), self.open(project_id, relative) as stream:
+            content = stream.read(limit_bytes + 1)
+        if len(content) > limit_bytes:
+            raise ConflictError(f"{project_id}/{relative} is larger than {limit_bytes} bytes.")
+        return content
+
+    def look(self, project_id: str, relative: str) -> os.stat_result | None:
+        """What is at a path, without following links; None for nothing."""
+        *above, name = layout.split(relative)
+        with self._told(f"looking at {project_id}/{relative}"):
+            try:
+                with self._directory(project_id, *above) as directory:
+                    return os.stat(name, dir_fd=directory, follow_symlinks=False)
+            except FileNotFoundError:
+                return None
+
+    def hash(self, project_id: str, relative: str) -> FileContent:
+        """Read a file through and tell what it is."""
+        with self._told(f"reading {project_id}/{relative}"), self.open(project_id, relative) as stream:
+            return hash_descriptor(stream.fileno())
+
+    def names(self, project_id: str, relative: str) -> list[str]:
+        """Names in a directory of a project; none when it is not there."""
+        with self._told(f"listing {project_id}/{relative}"):
+            try:
+                with self._directory(project_id, *layout.split(relative)) as directory:
+                    return sorted(os.listdir(directory))
+            except FileNotFoundError:
+                return []
+
+    @contextmanager
+    def directory(self, project_id: str, *parts: str) -> Iterator[int]:
+        """Open a directory of a project, for walks that need descriptors of their own."""
+        with self._told(f"opening {'/'.join((project_id, *parts))}"), self._directory(project_id, *parts) as descriptor:
+            yield descriptor
+
+    def _told(self, doing: str) -> AbstractContextManager[None]:
+        return translate_os_errors(doing, 0, self._root)
+
+    @contextmanager
+    def _directory(self, project_id: str, *parts: str) -> Iterator[int]:
+        if not layout.is_project_id(project_id):
+            raise UnsafePathError(f"{project_id!r} is no project's id.")
+        descriptor = os.open(project_id, _DIRECTORY, dir_fd=self._root)
+        try:
+            for part in parts:
+                below = os.open(part, _DIRECTORY, dir_fd=descriptor)
+                os.close(descriptor)
+                descriptor = below
+            yield descriptor
+        finally:
+            os.close(descriptor)
+
+
+def _make(parent: int, name: str) -> None:
+    try:
+        os.mkdir(name, 0o775, dir_fd=parent)
+    except FileExistsError as error:
+        if not stat.S_ISDIR(os.stat(name, dir_fd=parent, follow_symlinks=False).st_mode):
+            raise UnsafePathError(
+                f"A link or another kind of file lies where the directory {name} should be. Nothing was written there. "
+                "Look who put it there and move it away."
+            ) from error
+        return
+    os.fsync(parent)
+
+
+def _remove_tree(parent: int, name: str) -> None:
+    """Remove a directory with all that is in it, as far as it is there; links are removed, never followed."""
+    while True:
+        try:
+            # Walks by descriptors and follows no link (shutil.rmtree.avoids_symlink_attacks).
+            shutil.rmtree(name, dir_fd=parent)
+        except FileNotFoundError:
+            # Of something in it, or of itself: somebody else removes it too, or an answer was lost on the way (NFS).
+            try:
+                os.stat(name, dir_fd=parent, follow_symlinks=False)
+            except FileNotFoundError:
+                return
+        else:
+            return
+
+
+def _same(one: int, one_name: str, two: int, two_name: str) -> bool:
+    try:
+        return _leads_to(two, two_name, os.stat(one_name, dir_fd=one, follow_symlinks=False))
+    except FileNotFoundError:
+        return False
+
+
+def _leads_to(directory: int, name: str, file: os.stat_result) -> bool:
+    """Tell whether a name is one of a file's."""
+    try:
+        found = os.stat(name, dir_fd=directory, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    return (found.st_dev, found.st_ino) == (file.st_dev, file.st_ino)
+
+
+class Tree:
+    """The directory of all projects: a share, or a local disk with a marker all the same."""
+
+    def __init__(self, root: Path, studio_id: str) -> None:
+        self.root = root
+        self.studio_id = studio_id
+
+    @contextmanager
+    def open(self, share_id: str | None) -> Iterator[Share]:
+        """Open the share and prove that it is the right one.
+
+        Args:
+            share_id: which it has to be; None takes whichever it is (the first start).
+
+        Raises:
+            ShareUnavailableError: there is no marker, or another one.
+        """
+        root = open_root(self.root)
+        try:
+            marker = read_marker(root, self.root, self.studio_id, layout.SHARE)
+            if share_id is not None and marker.share_id != share_id:
+                raise ShareUnavailableError(
+                    f"{self.root} is another share (share_id {marker.share_id}) than the one that the database knows "
+                    f"({share_id}). Nothing was changed. Mount the right one, or, if the share was really made anew, "
+                    "rebuild the database from it (noslop-backend rebuild)."
+                )
+            yield Share(root, self.root, marker)
+        finally:
+            os.close(root)
