@@ -194,6 +194,10 @@ test-real: programs ## Test the real ComfyUI on a CPU (COMFYUI_REPO=<url or path
 bench: demo ## Measure read-ahead over the mount, NoSlop's settings against the kernel's
 	$(BIN)/python -m bench.readahead
 
+.PHONY: bench-converge
+bench-converge: lab-up backend-wheel ## Compare a second run of site.yml with that of an older version: tasks, SSH commands, seconds (half an hour)
+	$(BIN)/python -m bench.converge
+
 .PHONY: bench-modules
 bench-modules: $(VENV)/.ready ## Measure writing files over SSH, managed_files against ansible.builtin.template
 	$(BIN)/python -m bench.modules

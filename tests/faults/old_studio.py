@@ -84,7 +84,7 @@ class OldStudio:
 def deploy_old_studio() -> OldStudio:
     """Deploy the older version on bare machines, and add projects, models and renders."""
     reset_machines()
-    _deploy_old_version()
+    deploy_old_version()
     lab = list_machines()
     created = lab["server"].check_output(
         "noslop-backend token create of-before --scope write --days 7 --json", root=True, timeout_s=300
@@ -103,7 +103,7 @@ def deploy_old_studio() -> OldStudio:
     return OldStudio(lab, studio.token, project, images[1])
 
 
-def _deploy_old_version() -> None:
+def deploy_old_version() -> None:
     """Run the older version's own demo, and copy its inventory here, as a person does who updates a checkout."""
     shutil.rmtree(CHECKOUT, ignore_errors=True)
     shutil.rmtree(INVENTORY, ignore_errors=True)
@@ -112,23 +112,23 @@ def _deploy_old_version() -> None:
     with tarfile.open(fileobj=io.BytesIO(archive.stdout)) as tree:
         tree.extractall(CHECKOUT, filter="data")
     (CHECKOUT / ".lab").symlink_to(LAB)
+    for command in (("make", "backend-wheel"), ("bash", "molecule/studio/demo.sh")):
+        run_in_old_version(*command)
+    shutil.copytree(CHECKOUT / "inventories" / "demo", INVENTORY, symlinks=True)
+
+
+def run_in_old_version(*command: str) -> str:
+    """Run a command in the older version's checkout, with its own environment. Return what it printed."""
     environment = {
         name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS", "ANSIBLE_"))
     }
     environment["PATH"] = f"{CHECKOUT / '.venv/bin'}:{environment['PATH']}"
     environment["ANSIBLE_CONFIG"] = str(CHECKOUT / "ansible.cfg")
-    for command in (["make", "backend-wheel"], ["bash", "molecule/studio/demo.sh"]):
-        done = subprocess.run(
-            command,
-            cwd=CHECKOUT,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
-    shutil.copytree(CHECKOUT / "inventories" / "demo", INVENTORY, symlinks=True)
+    done = subprocess.run(
+        command, cwd=CHECKOUT, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
 
 
 def _render(worker: Machine) -> None:

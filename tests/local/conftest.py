@@ -39,22 +39,34 @@ class Solo:
 
 
 @pytest.fixture(scope="session")
-def solo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Solo]:
-    """Start a bare container, and install the wheel in a virtual environment of its user."""
+def hosts() -> Iterator[dict[str, Machine]]:
+    """Start two bare containers."""
+    with running_containers() as machines:
+        yield machines
+
+
+@pytest.fixture(scope="session")
+def bare_host(hosts: dict[str, Machine]) -> Machine:
+    """Return a bare host, which is no member of a studio."""
+    return hosts["role-worker"]
+
+
+@pytest.fixture(scope="session")
+def solo(hosts: dict[str, Machine], tmp_path_factory: pytest.TempPathFactory) -> Solo:
+    """Install the wheel in a virtual environment of a bare host's user."""
     directory = tmp_path_factory.mktemp("wheel")
     wheel = build(directory)
     pins = directory / "mirror.yml"
-    with running_containers() as hosts:
-        host = hosts["role-server"]
-        manifest = str(LAB / "artifacts" / "manifest.json")
-        subprocess.run(["python", "lab/studio/pins.py", manifest, MIRROR, str(pins)], cwd=ROOT, check=True)
-        host.check_output("apt-get update -q && apt-get install -qy python3-venv", root=True, timeout_s=TIMEOUT_S)
-        copy_file(host, wheel, wheel.name)
-        copy_file(host, pins, f"{STUDIO}/group_vars/all/mirror.yml")
-        copy_file(host, LAB / "sudo_password", ".password")
-        host.check_output("chmod 600 .password; python3 -m venv venv")
-        host.check_output(f"venv/bin/pip install -q ./{wheel.name}", timeout_s=TIMEOUT_S)
-        yield Solo(host)
+    host = hosts["role-server"]
+    manifest = str(LAB / "artifacts" / "manifest.json")
+    subprocess.run(["python", "lab/studio/pins.py", manifest, MIRROR, str(pins)], cwd=ROOT, check=True)
+    host.check_output("apt-get update -q && apt-get install -qy python3-venv", root=True, timeout_s=TIMEOUT_S)
+    copy_file(host, wheel, wheel.name)
+    copy_file(host, pins, f"{STUDIO}/group_vars/all/mirror.yml")
+    copy_file(host, LAB / "sudo_password", ".password")
+    host.check_output("chmod 600 .password; python3 -m venv venv")
+    host.check_output(f"venv/bin/pip install -q ./{wheel.name}", timeout_s=TIMEOUT_S)
+    return Solo(host)
 
 
 def copy_file(host: Machine, file: Path, destination: str) -> None:
