@@ -362,7 +362,7 @@ def test_settings_that_are_no_file_are_named(commands: Commands) -> None:
 def test_root_becomes_the_account_of_the_service(commands: Commands) -> None:
     """Who is not root stays who it is: both are asked by the same code, in a process of its own."""
     script = (
-        "import os, sys; from noslop_backend.cli.environment import become; become(sys.argv[1]);"
+        "import os, sys; from noslop_backend.cli.context import become; become(sys.argv[1]);"
         "print(os.getresuid(), os.getresgid(), os.getgroups())"
     )
     said = subprocess.run([sys.executable, "-c", script, "nobody"], capture_output=True, text=True, check=True).stdout

@@ -127,7 +127,7 @@ def refusals(attempts):
 
 _CHILD = """
 import io, json, sys
-from noslop_backend.decoding import child
+from noslop_backend.media.probe import child
 
 path, account = sys.argv[1], int(sys.argv[3])
 written = open(path + "/before", "wb", buffering=0)
@@ -174,7 +174,7 @@ def test_the_child_can_reach_nothing_while_it_decodes(tmp_path: Path, account: i
 
 _ALONE = """
 import json, subprocess, sys
-from noslop_backend import confinement
+from noslop_backend.core import confinement
 os.setgroups([])
 os.setgid(65534)
 os.setuid(65534)
@@ -223,8 +223,9 @@ def test_it_could_reach_a_process_that_is_not_protected() -> None:
 def test_every_command_of_the_backend_is_protected() -> None:
     code = """
 import os, sys
-from noslop_backend import cli, confinement
-from noslop_backend.cli.environment import become
+from noslop_backend import cli
+from noslop_backend.core import confinement
+from noslop_backend.cli.context import become
 cli.main(["--version"])
 first = confinement.is_memory_protected()
 os.environ["HOME"] = "/"
@@ -238,7 +239,7 @@ print(first, confinement.is_memory_protected(), os.geteuid())
 def test_a_child_ends_with_its_parent() -> None:
     code = """
 import os, sys
-from noslop_backend import confinement
+from noslop_backend.core import confinement
 parent = os.getpid()
 reads, writes = os.pipe()
 child = os.fork()

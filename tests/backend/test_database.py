@@ -71,7 +71,7 @@ def test_migrations_go_up_down_and_up_again(database: Database) -> None:
 def test_several_hosts_may_migrate_at_once(cluster: Cluster, place: Path) -> None:
     """As when a new version is put on all of them in one play."""
     program = (
-        "import sys; from noslop_backend import migrations; from noslop_backend.database import Database;"
+        "import sys; from noslop_backend import migrations; from noslop_backend.core.database import Database;"
         "made = Database(sys.argv[1]); print(flush=True); sys.stdin.readline(); migrations.upgrade(made); made.close()"
     )
     for url in (cluster.new_database("template0"), f"sqlite:///{place}/new.sqlite3"):

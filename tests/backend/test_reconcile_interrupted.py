@@ -58,9 +58,9 @@ def test_a_run_that_stopped_goes_on_where_it_was(studio: Studio, filled: Filled)
 MORTAL = """
 import os, signal, sys
 from contextlib import contextmanager
-from noslop_backend.reconcile import reconcile
-from noslop_backend.settings import Settings
-from noslop_backend.storage import ProjectStorage
+from noslop_backend.maintenance.reconcile import reconcile
+from noslop_backend.core.settings import Settings
+from noslop_backend.services import ProjectStorage
 
 class Mortal(ProjectStorage):
     left = int(sys.argv[4])
