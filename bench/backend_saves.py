@@ -9,7 +9,6 @@ fsync costs next to nothing (`latency_ms.fsync`), and nears 1 on disks that take
 from __future__ import annotations
 
 import itertools
-import json
 import os
 import sqlite3
 import time
@@ -19,15 +18,7 @@ from pathlib import Path
 from noslop_backend.schemas import ProjectCreate
 
 from bench.backend_common import Rounds, Studio, parser, percentiles_ms, studio, tell
-
-#: Nodes of a workflow as ComfyUI makes them: some kilobytes of JSON.
-NODES = 30
-
-
-def workflow(number: int) -> bytes:
-    """A workflow that is another one for each number."""
-    node = {"class_type": "KSampler", "inputs": {"seed": number, "steps": 20, "cfg": 8.0, "model": ["4", 0]}}
-    return json.dumps({str(index): node for index in range(NODES)}).encode()
+from bench.workflows import workflow
 
 
 class Bare:
