@@ -29,7 +29,7 @@ from noslop_backend.schemas import ProjectCreate
 from noslop_backend.services.tokens import Tokens
 
 from bench.backend_common import MIB, Client, Rounds, Server, parser, serving, studio, tell
-from bench.backend_saves import workflow
+from bench.workflows import workflow
 
 #: The unit of the backend has more; the server is to stay far below.
 MEMORY_LIMIT_MIB = 1024

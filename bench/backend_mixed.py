@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from noslop_backend.schemas import ProjectCreate
 
 from bench.backend_common import Client, Rounds, Server, parser, percentiles_ms, serving, studio, tell
-from bench.backend_saves import workflow
+from bench.workflows import workflow
 
 READERS = 16
 

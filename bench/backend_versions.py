@@ -108,11 +108,11 @@ class Version:
         self._process.wait()
 
 
-def extract_old_version(directory: Path) -> Path:
-    """Write the older version's backend below a directory. Return where its package is found."""
-    archive = subprocess.run(["git", "archive", OLD_VERSION, "backend"], cwd=ROOT, capture_output=True, check=False)
+def extract_version(revision: str, directory: Path) -> Path:
+    """Write the backend of a revision below a directory. Return where its package is found."""
+    archive = subprocess.run(["git", "archive", revision, "backend"], cwd=ROOT, capture_output=True, check=False)
     if archive.returncode:
-        raise SystemExit(f"The history has to have {OLD_VERSION} (git fetch --unshallow): {archive.stderr.decode()}")
+        raise SystemExit(f"The history has to have {revision} (git fetch --unshallow): {archive.stderr.decode()}")
     with tarfile.open(fileobj=io.BytesIO(archive.stdout)) as tree:
         tree.extractall(directory, filter="data")
     return directory / "backend"
@@ -133,13 +133,14 @@ def main() -> int:
     """Measure, and print one JSON object."""
     options = parser(__doc__, rounds=7)
     options.add_argument("--saves", type=int, default=200, help="a turn (%(default)s; with --full 1000)")
+    options.add_argument("--before", default=OLD_VERSION, metavar="REVISION", help="the older version (%(default)s)")
     given: argparse.Namespace = options.parse_args()
     saves = 1000 if given.full else given.saves
     with tempfile.TemporaryDirectory(prefix="noslop-bench-", dir=given.directory) as made:
         place = Path(made)
         bare = Bare(place / "bare")
         versions = {
-            "before": Version(extract_old_version(place / "code"), place / "before"),
+            "before": Version(extract_version(given.before, place / "code"), place / "before"),
             "now": Version(ROOT / "backend", place / "now"),
         }
         numbers = itertools.count()
@@ -156,7 +157,7 @@ def main() -> int:
         bare.database.close()
     return tell(
         "backend_versions",
-        old_version=OLD_VERSION,
+        old_version=given.before,
         saves=saves,
         rounds=given.rounds,
         cpu_ms_per_save={name: round(1000 * measured.median(name, 6) / saves, 3) for name in sides},

@@ -43,6 +43,10 @@ BENCHMARKS: dict[str, tuple[list[str], set[str]]] = {
         ["--saves", "2"],
         _keys("saves", "saves_per_second", "save_workflow_over_bare", "latency_ms", "cpu_ms_per_save"),
     ),
+    "backend_versions": (
+        ["--saves", "2", "--before", "HEAD"],
+        _keys("old_version", "saves", "cpu_ms_per_save", "now_over_before", "now_over_bare", "elapsed_s"),
+    ),
     "backend_mixed": (
         ["--saves", "4"],
         _keys(
