@@ -12,6 +12,7 @@ import asyncio
 import contextlib
 import hashlib
 import ipaddress
+from collections.abc import Sequence
 from urllib.parse import parse_qsl, urlsplit
 
 import anyio
@@ -23,13 +24,14 @@ from noslop_backend.api import incoming, problems
 from noslop_backend.api.connections import Connections
 from noslop_backend.api.deps import State
 from noslop_backend.api.rates import AddressRate, network_of
+from noslop_backend.api.routes import start
 from noslop_backend.core.errors import BackendError, TooManyRequestsError
 from noslop_backend.journal.audit import Actor, ActorKind
 from noslop_backend.services.tokens import ANYBODY, Caller, UnauthenticatedError, require_no_token
 
 CALLER = "noslop.caller"
-#: Whether something works may be asked without a token.
-OPEN_PATHS = frozenset({"/api/v1/health", "/api/v1/health/ready"})
+#: Without a token anyone may ask whether the service works, and read its documentation.
+OPEN_PATHS = frozenset({*start.PATHS, "/api/v1/health", "/api/v1/health/ready"})
 #: Tokens that were valid a short time ago; each is looked up all the same.
 _REMEMBERED = 1024
 
@@ -76,7 +78,7 @@ class Admission:
         """Find out who asks: None is nobody in particular, an answer is all that this one gets."""
         headers = dict(scope["headers"])
         if not self.state.asks_for_tokens:
-            return _refused_by_name(headers) or ANYBODY
+            return _refused_by_name(headers, self.state.storage.settings.cors_origins) or ANYBODY
         require_no_token(parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True))
         text, problem = _token(headers)
         is_open = scope["path"] in OPEN_PATHS
@@ -164,7 +166,7 @@ def _token(headers: dict[bytes, bytes]) -> tuple[str, str]:
     )
 
 
-def _refused_by_name(headers: dict[bytes, bytes]) -> Response | None:
+def _refused_by_name(headers: dict[bytes, bytes], allowed_origins: Sequence[str]) -> Response | None:
     """Refuse who comes by way of a browser that was led here: by a name that resolves to this host, or by a page.
 
     Without tokens that is all that tells a page of the internet from a program on this host (DNS rebinding).
@@ -177,9 +179,13 @@ def _refused_by_name(headers: dict[bytes, bytes]) -> Response | None:
             "Without tokens the service answers to localhost and to loopback addresses only. Ask http://127.0.0.1.",
         )
     origin = headers.get(b"origin")
-    if origin is not None and not _is_loopback(origin.decode("latin-1")):
+    page = "" if origin is None else origin.decode("latin-1")
+    if page and page not in allowed_origins and not _is_loopback(page):
         return problems.problem(
-            403, "wrong_origin", "Without tokens the service answers no pages of other hosts. Make tokens for that."
+            403,
+            "wrong_origin",
+            "Without tokens the service answers no pages of other hosts. Make tokens, or name them in "
+            "NOSLOP_CORS_ORIGINS.",
         )
     return None
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import anyio.to_thread
 from fastapi import FastAPI, Response
+from fastapi.middleware.cors import CORSMiddleware
 from fastapi.openapi.utils import get_openapi
 from fastapi.routing import APIRoute
 
@@ -19,12 +20,31 @@ from noslop_backend import __version__
 from noslop_backend.api import problems
 from noslop_backend.api.admission import Admission
 from noslop_backend.api.deps import State
+from noslop_backend.api.head import HeadAsGet
 from noslop_backend.api.incoming import BodyLimit
 from noslop_backend.api.limits import Limits
-from noslop_backend.api.routes import adoptions, documents, files, ingest, metrics, projects, store, trash, uploads
+from noslop_backend.api.paths import PREFIX, RootPath
+from noslop_backend.api.route import StrictRoute
+from noslop_backend.api.routes import (
+    adoptions,
+    documents,
+    files,
+    ingest,
+    metrics,
+    projects,
+    start,
+    store,
+    trash,
+    uploads,
+)
 from noslop_backend.services import ProjectStorage
 
-PREFIX = "/api/v1"
+#: What a page of an allowed origin may send and read, beside what every page may.
+_CORS_HEADERS = ["Authorization", "Content-Type", "Idempotency-Key", "If-Match", "If-None-Match", "If-Range", "Range"]
+_CORS_EXPOSED = [
+    *("Accept-Ranges", "Content-Disposition", "Content-Range", "ETag", "Location", "Retry-After"),
+    *("X-NoSlop-Document", "X-NoSlop-Version"),
+]
 #: For routes that only ask the database.
 _OTHER_THREADS = 40
 #: What every operation may be answered with. 408: its body came too slowly; 429: too much at once.
@@ -69,24 +89,38 @@ def create_app(storage: ProjectStorage, limits: Limits, *, asks_for_tokens: bool
     app.state.noslop = state
     for router in _ROUTERS:
         app.include_router(router, prefix=PREFIX, responses=problems.described(*_ANSWERS))
+    app.include_router(start.router)
     problems.install(app)
+    app.add_middleware(HeadAsGet)
     app.add_middleware(Admission, state=state)
     app.add_middleware(BodyLimit, limits=limits)
     app.add_middleware(metrics.Measured, registry=state.registry)
+    if storage.settings.cors_origins:
+        # Outside of the others: it answers what browsers ask before a request, which has no token.
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=storage.settings.cors_origins,
+            allow_methods=["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"],
+            allow_headers=_CORS_HEADERS,
+            expose_headers=_CORS_EXPOSED,
+        )
+    app.add_middleware(RootPath, root_path=storage.settings.root_path)
     state.registry.register(metrics.Costs(storage, state.disk))
-    app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]  # FastAPI's own way to extend it
+    app.openapi = lambda: _openapi(app, storage.settings.root_path)  # type: ignore[method-assign]  # FastAPI's own way to extend it
     encoded = cache(lambda: json.dumps(app.openapi(), ensure_ascii=False, separators=(",", ":")).encode())
 
-    @app.get(f"{PREFIX}/openapi.json", include_in_schema=False)
-    def get_openapi_description() -> Response:
+    def get_description() -> Response:
         return Response(encoded(), media_type="application/json")
 
+    app.router.routes.append(StrictRoute(f"{PREFIX}/openapi.json", get_description, include_in_schema=False))
     return app
 
 
-def _openapi(app: FastAPI) -> dict[str, Any]:
+def _openapi(app: FastAPI, root_path: str) -> dict[str, Any]:
     if app.openapi_schema is None:
         schema = get_openapi(title=app.title, version=app.version, summary=app.summary, routes=app.routes)
+        if root_path:
+            schema["servers"] = [{"url": root_path}]
         schemas = schema["components"]["schemas"]
         schemas["Problem"] = problems.Problem.model_json_schema(ref_template="#/components/schemas/{model}")
         for unused in ("HTTPValidationError", "ValidationError"):

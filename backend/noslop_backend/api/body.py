@@ -4,77 +4,58 @@
 
 from __future__ import annotations
 
-import functools
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator
 from contextlib import ExitStack
-from typing import Annotated, Any
+from typing import Annotated
 
-import anyio.to_thread
-from fastapi import Depends, Request, Response
-from fastapi.routing import APIRoute
+from fastapi import Depends, Request
 from starlette.exceptions import HTTPException
 
+from noslop_backend.api import multipart
 from noslop_backend.api.auth import CallerDep
 from noslop_backend.api.deps import StateDep
 from noslop_backend.api.incoming import set_body_limit
-from noslop_backend.core import json_depth
 from noslop_backend.core.errors import InvalidRequestError
 from noslop_backend.core.json_depth import LARGE_BYTES
 
-#: This much JSON is parsed in the event loop: a thread would take longer.
-_SMALL_BYTES = 64 * 1024
-#: Objects and arrays of a body. They are validated in the event loop, which takes three microseconds for each.
-_CONTAINERS_LIMIT = 40_000
-
 
 async def pieces(request: Request, piece_bytes: int) -> AsyncIterator[bytes]:
-    """Give a body in pieces of this size, the last one shorter. Never holds more than one.
+    """Yield the file that a request brings in pieces of this size, the last one shorter. Never holds more than one.
+
+    The body is the file, or a form with the file in it.
 
     Raises:
-        HTTPException: it is too long, or comes too slowly.
+        HTTPException: it is too long, comes too slowly, or is another kind of multipart message (415).
+        InvalidRequestError: it is empty, or a form that is more than a file.
     """
-    held, size = [], 0
-    async for chunk in request.stream():
+    held, size, total = [], 0, 0
+    async for chunk in _file_of(request):
         held.append(chunk)
         size += len(chunk)
         if size >= piece_bytes:
             yield b"".join(held)
+            total += size
             held, size = [], 0
+    if not total + size:
+        raise InvalidRequestError("The body is empty: send the content of the file as the body of the request.")
     if size:
         yield b"".join(held)
 
 
-class _JsonRequest(Request):
-    """A request whose JSON is counted before it is parsed, and not parsed in the event loop where that takes long."""
-
-    async def json(self) -> Any:  # noqa: ANN401 - any JSON
-        body = await self.body()
-        try:
-            if len(body) <= _SMALL_BYTES:
-                return json_depth.loads(body, containers=_CONTAINERS_LIMIT)
-            parse = functools.partial(json_depth.loads, body, containers=_CONTAINERS_LIMIT)
-            return await anyio.to_thread.run_sync(parse)
-        except json_depth.TooLargeError as error:
-            raise HTTPException(422, f"The body is too large to be read as JSON: {error}.") from error
-
-
-class JsonRoute(APIRoute):
-    """A route whose requests are counted before they are parsed. For the `route_class` of a router."""
-
-    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """Make what answers requests."""
-        handler = super().get_route_handler()
-
-        async def counted(request: Request) -> Response:
-            return await handler(_JsonRequest(request.scope, request.receive))
-
-        return counted
+def _file_of(request: Request) -> AsyncIterator[bytes]:
+    content_type = request.headers.get("content-type", "")
+    essence = content_type.partition(";")[0].strip().lower()
+    if essence == multipart.MEDIA_TYPE:
+        return multipart.FormFile(content_type).read(request.stream())
+    if essence.startswith("multipart/"):
+        raise HTTPException(415, f"{essence} is not taken. Send the file as the body, or as multipart/form-data.")
+    return request.stream()
 
 
 def announced_length(request: Request) -> int | None:
-    """How long the body will be, if the client says so."""
+    """Return the size in bytes that the client announces for the file; None for a form, which is longer than that."""
     length = request.headers.get("content-length")
-    if length is None:
+    if length is None or request.headers.get("content-type", "").lower().startswith("multipart/"):
         return None
     if not length.isascii() or not length.isdigit() or len(length) > 18:
         raise InvalidRequestError("Content-Length is to be a number of bytes.")
@@ -97,13 +78,20 @@ async def _document(request: Request, state: StateDep, caller: CallerDep) -> Asy
 DocumentBody = Annotated[bytes, Depends(_document)]
 
 
-_SCHEMAS: dict[str, dict[str, str]] = {
+_SCHEMAS: dict[str, dict[str, object]] = {
     "application/json": {"type": "object"},
     "application/octet-stream": {"type": "string", "format": "binary"},
+    "multipart/form-data": {
+        "type": "object",
+        "required": ["file"],
+        "properties": {"file": {"type": "string", "format": "binary"}},
+    },
     "text/plain": {"type": "string"},
 }
 
 
-def content(*media_types: str) -> dict[str, object]:
-    """Describe a raw body for OpenAPI."""
-    return {"requestBody": {"required": True, "content": {kind: {"schema": _SCHEMAS[kind]} for kind in media_types}}}
+def content(*media_types: str, schemas: dict[str, dict[str, object]] | None = None) -> dict[str, object]:
+    """Describe a raw body for OpenAPI, with other schemas than the usual ones where they are given, by media type."""
+    all_schemas = _SCHEMAS | (schemas or {})
+    described = {kind: {"schema": all_schemas[kind]} for kind in media_types}
+    return {"requestBody": {"required": True, "content": described}}

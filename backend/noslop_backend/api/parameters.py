@@ -89,7 +89,7 @@ Version = Annotated[Annotated[int, Field(ge=1, le=_VERSION_LIMIT)] | Absent, Que
 GivenName = Annotated[Title, Query(description="what people call it; data, never a path")]
 Inputs = Annotated[
     Annotated[list[GivenId], Field(max_length=INPUTS_LIMIT)] | Absent,
-    Query(alias="input", description="ids of files of the project that it was made from"),
+    Query(description="ids of files of the project that it was made from; give it once for each"),
 ]
 Hash = Annotated[
     Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | Absent, Query(description="BLAKE3 that the content has to have")

@@ -161,7 +161,7 @@ def _methods(request: Request) -> list[str]:
     for path, operations in paths.items():
         if re.fullmatch(re.sub(r"\{\w+\}", "[^/]+", path), request.url.path):
             here |= operations
-    return sorted(method.upper() for method in here)
+    return sorted({method.upper() for method in here} | ({"HEAD"} if "get" in here else set()))
 
 
 _SENTENCES = {

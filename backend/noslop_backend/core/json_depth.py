@@ -8,6 +8,7 @@ works. Counting takes milliseconds for what would take a parser seconds and giga
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import itertools
 import json
@@ -32,6 +33,15 @@ _LARGE = threading.Lock()
 #: Everything that is neither a bracket nor stands between two values.
 _NO_STRUCTURE = bytes(byte for byte in range(256) if byte not in b"[]{},:")
 _STEPS = {ord("["): 1, ord("{"): 1, ord("]"): -1, ord("}"): -1}
+
+
+#: First bytes of texts in other encodings, the longer ones first.
+_ENCODINGS = (
+    (codecs.BOM_UTF32_LE, "UTF-32"),
+    (codecs.BOM_UTF32_BE, "UTF-32"),
+    (codecs.BOM_UTF16_LE, "UTF-16"),
+    (codecs.BOM_UTF16_BE, "UTF-16"),
+)
 
 
 class TooLargeError(ValueError):
@@ -89,6 +99,15 @@ def _parsed(text: bytes | str, parse_constant: Callable[[str], Any] | None) -> A
         return json.loads(text.decode("utf-8-sig") if isinstance(text, bytes) else text, parse_constant=parse_constant)
     except RecursionError as error:
         raise TooLargeError("it is nested too deeply") from error
+
+
+def describe_encoding(text: bytes) -> str:
+    """Return in half a sentence what a text is that is no UTF-8, and what to do about it."""
+    marked = [name for marks, name in _ENCODINGS if text.startswith(marks)]
+    # JSON and prompts begin with an ASCII character, so one byte of two is zero in UTF-16 without a mark.
+    guess = "UTF-16" if b"\0" in text[:4] else "neither UTF-8 nor marked as another encoding"
+    name = marked[0] if marked else guess
+    return f"it is {name}; save it as UTF-8 (in PowerShell: Set-Content -Encoding utf8) and send it again"
 
 
 def is_too_deep(value: Any) -> bool:  # noqa: ANN401 - any JSON

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated
 
@@ -34,6 +35,26 @@ def _hosts(given: object) -> object:
 
 #: Not JSON, as pydantic-settings would have it: a person reads and writes it.
 ComfyHosts = Annotated[dict[str, ComfyHost], NoDecode, BeforeValidator(_hosts)]
+
+
+def _origins(given: object) -> object:
+    return [each.strip() for each in given.split(",") if each.strip()] if isinstance(given, str) else given
+
+
+def _origin(text: str) -> str:
+    if text != "*" and not _ORIGIN.fullmatch(text):
+        raise ValueError(f"{text!r} is no origin: write scheme, host and port only, as in https://studio.lan:3000")
+    return text
+
+
+def _root_path(text: str) -> str:
+    if text and not _ROOT_PATH.fullmatch(text):
+        raise ValueError(f"{text!r} is to be a path without a slash at its end, as in /noslop")
+    return text
+
+
+_ORIGIN = re.compile(r"https?://(?:[A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(?::\d{1,5})?", re.ASCII)
+_ROOT_PATH = re.compile(r"(?:/[A-Za-z0-9._~-]+)+", re.ASCII)
 
 
 class Settings(BaseSettings):
@@ -76,6 +97,12 @@ class Settings(BaseSettings):
     media_cache_bytes: int | None = Field(None, alias="NOSLOP_MEDIA_CACHE_BYTES", ge=0)
     #: The studio's ComfyUI hosts, by name: render1=10.0.0.7:8188,render2=[fd00::7]:8188. No other is ever asked.
     comfyui_hosts: ComfyHosts = Field(default_factory=dict, alias="NOSLOP_COMFYUI_HOSTS")
+    #: Origins whose pages may use the API from a browser, with commas between; `*` for all. By default none.
+    cors_origins: Annotated[list[Annotated[str, AfterValidator(_origin)]], NoDecode, BeforeValidator(_origins)] = Field(
+        default_factory=list, alias="NOSLOP_CORS_ORIGINS"
+    )
+    #: Path below which a proxy serves the API, as in /noslop, where it takes that away before it passes a request on.
+    root_path: Annotated[str, AfterValidator(_root_path)] = Field("", alias="NOSLOP_ROOT_PATH")
     #: Of an ingest: how long ComfyUI may send nothing, how long all of it may take, and how large one file may be.
     ingest_idle_s: float = Field(30.0, alias="NOSLOP_INGEST_IDLE_S", gt=0)
     ingest_limit_s: float = Field(1800.0, alias="NOSLOP_INGEST_LIMIT_S", gt=0, le=86_400)

@@ -87,12 +87,16 @@ class Documents(Writes):
         """Save the next version of the prompt of this name: text, or a JSON object. Otherwise like `save_workflow`."""
         if isinstance(content, dict):
             body, form = _dump(content), _JSON
+        elif not content:
+            raise InvalidRequestError("The prompt is empty: send its text as the body of the request.")
         else:
             body, form = _encode(content) if isinstance(content, str) else content, _TEXT
             try:
                 body.decode("utf-8")
             except UnicodeDecodeError as error:
-                raise InvalidRequestError("A prompt is text in UTF-8, or a JSON object.") from error
+                raise InvalidRequestError(
+                    f"A prompt is text in UTF-8, or a JSON object: {json_depth.describe_encoding(body)}."
+                ) from error
         return self._save(project_id, FileKind.PROMPT, name, body, form, inputs=inputs, parameters=parameters, key=key)
 
     def load_prompt(
@@ -241,5 +245,14 @@ def _parse(body: bytes) -> Any:  # noqa: ANN401 - any JSON
         raise InvalidRequestError(
             f"This is too large to be read as JSON: {error}. Save large data as media or intermediates and refer to it."
         ) from error
+    except json.JSONDecodeError as error:
+        if b"\0" in body[:4]:
+            raise InvalidRequestError(f"A workflow is JSON in UTF-8: {json_depth.describe_encoding(body)}.") from error
+        raise InvalidRequestError(
+            f"This is no JSON (line {error.lineno}, column {error.colno}: {error.msg}). Save a workflow as ComfyUI "
+            "exports it."
+        ) from error
+    except UnicodeDecodeError as error:
+        raise InvalidRequestError(f"A workflow is JSON in UTF-8: {json_depth.describe_encoding(body)}.") from error
     except ValueError as error:
         raise InvalidRequestError(f"This is no JSON: {error}. Save a workflow as ComfyUI exports it.") from error

@@ -15,7 +15,7 @@ import schemathesis
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 from hypothesis.errors import FlakyStrategyDefinition
-from noslop_backend.api.app import PREFIX
+from noslop_backend.api.paths import PREFIX
 from noslop_backend.core.enums import ProjectState
 from noslop_backend.repositories import ProjectRepository
 from schemathesis import Case, Response

@@ -12,7 +12,7 @@ from datetime import timedelta
 
 import httpx
 import pytest
-from noslop_backend.api.app import PREFIX
+from noslop_backend.api.paths import PREFIX
 from noslop_backend.core.database import clock
 from noslop_backend.core.enums import TokenScope
 from noslop_backend.models import TokenModel

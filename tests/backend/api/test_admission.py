@@ -14,7 +14,7 @@ from contextlib import ExitStack, contextmanager
 
 import httpx
 import pytest
-from noslop_backend.api.app import PREFIX
+from noslop_backend.api.paths import PREFIX
 from noslop_backend.api.rates import AddressRate, Places, network_of
 from noslop_backend.core.enums import TokenScope
 from noslop_backend.core.errors import TooManyRequestsError

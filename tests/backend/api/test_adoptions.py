@@ -7,7 +7,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from blake3 import blake3
-from noslop_backend.api.app import PREFIX
+from noslop_backend.api.paths import PREFIX
 
 from tests.backend.api.serving import Served
 from tests.backend.studio import Studio, png

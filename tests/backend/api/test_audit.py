@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from noslop_backend.api.app import PREFIX
+from noslop_backend.api.paths import PREFIX
 from noslop_backend.core.enums import TokenScope
 from noslop_backend.models import AuditModel
 from noslop_backend.services.tokens import Tokens

@@ -11,7 +11,7 @@ from typing import Any
 
 import httpx
 import pytest
-from noslop_backend.api.app import PREFIX
+from noslop_backend.api.paths import PREFIX
 from noslop_backend.schemas import ProjectCreate
 from noslop_backend.share import layout
 

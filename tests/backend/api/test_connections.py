@@ -7,7 +7,7 @@ from __future__ import annotations
 from contextlib import ExitStack
 
 import pytest
-from noslop_backend.api.app import PREFIX
+from noslop_backend.api.paths import PREFIX
 
 from tests.backend.api.serving import limits_for_tests, serving
 from tests.backend.api.test_admission import answer_of, authorization, connected, head

@@ -7,7 +7,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from noslop_backend.api.app import PREFIX, operation_ids
+from noslop_backend.api.app import operation_ids
+from noslop_backend.api.paths import PREFIX
 
 from tests.backend.api.contract import Contract
 from tests.backend.api.serving import serving

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import pytest
-from noslop_backend.api.app import PREFIX
+from noslop_backend.api.paths import PREFIX
 
 from tests.backend.api.serving import Served
 
@@ -59,7 +59,7 @@ def test_what_is_no_workflow_is_refused(served: Served, project_id: str, body: b
 def test_a_workflow_keeps_what_it_needs(served: Served, project_id: str) -> None:
     at = f"{PREFIX}/projects/{project_id}"
     latent = served.client.post(f"{at}/intermediate", params={"kind": "latent", "name": "l"}, content=b"x").json()
-    parameters = {"name": "w", "input": latent["id"], "parameters": '{"seed": 7, "ü": [null]}'}
+    parameters = {"name": "w", "inputs": latent["id"], "parameters": '{"seed": 7, "ü": [null]}'}
     saved = served.client.post(f"{at}/workflows", params=parameters, content=b"{}")
     assert saved.json()["parameters"] == {"seed": 7, "ü": [None]}
     report = served.client.post(f"{at}/intermediate/cleanup", json={"dry_run": False}).json()
@@ -67,9 +67,9 @@ def test_a_workflow_keeps_what_it_needs(served: Served, project_id: str) -> None
     for wrong in ("[]", "{", "1", '{"a": NaN}', ""):
         answer = served.client.post(f"{at}/workflows", params={"name": "v", "parameters": wrong}, content=b"{}")
         assert answer.status_code == 422, wrong
-    answer = served.client.post(f"{at}/workflows", params={"name": "v", "input": "../../etc"}, content=b"{}")
+    answer = served.client.post(f"{at}/workflows", params={"name": "v", "inputs": "../../etc"}, content=b"{}")
     assert answer.status_code == 422
-    missing = served.client.post(f"{at}/workflows", params={"name": "v", "input": "0" * 13}, content=b"{}")
+    missing = served.client.post(f"{at}/workflows", params={"name": "v", "inputs": "0" * 13}, content=b"{}")
     assert missing.status_code in {404, 422}
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import httpx
 import pytest
-from noslop_backend.api.app import PREFIX
+from noslop_backend.api.paths import PREFIX
 
 from tests.backend.api.hanging import hanging
 from tests.backend.api.serving import Served, limits_for_tests, serving
@@ -140,7 +140,7 @@ def test_so_many_at_once_and_no_more(served: Served, server: Server, comfy: Stan
     reached.wait()
     prompt_id = comfy.run(IMAGE)
     refused = asked(served, project_id, "alpha", prompt_id)
-    assert (refused.status_code, refused.json()["code"]) == (409, "in_progress")
+    assert (refused.status_code, refused.json()["code"]) == (429, "too_many_requests")
     # Whoever else wants something is served meanwhile.
     assert served.client.get(f"{PREFIX}/projects/{project_id}").status_code == 200
     gone_on.set()

@@ -12,7 +12,7 @@ from contextlib import ExitStack, contextmanager
 import httpx
 import psycopg
 import pytest
-from noslop_backend.api.app import PREFIX
+from noslop_backend.api.paths import PREFIX
 from noslop_backend.core.database import Database
 
 from tests.backend.api.serving import Served, limits_for_tests, serving

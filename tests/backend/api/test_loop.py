@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import noslop_backend.api
-from noslop_backend.api.app import PREFIX
+from noslop_backend.api.paths import PREFIX
 from sqlalchemy import event
 
 from tests.backend.api.serving import Served

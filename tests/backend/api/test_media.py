@@ -14,7 +14,7 @@ from urllib.parse import unquote
 
 import pytest
 from blake3 import blake3
-from noslop_backend.api.app import PREFIX
+from noslop_backend.api.paths import PREFIX
 from noslop_backend.api.share_threads import ShareThreads
 from noslop_backend.core.errors import InvalidRequestError, ShareUnavailableError
 from noslop_backend.services.upload_steps import Steps
@@ -85,7 +85,7 @@ def test_what_is_refused_leaves_nothing(served: Served, project_id: str, studio:
         ("media?name=x", b"plain text", 415, "unsupported_media"),
         ("media?name=x&kind=audio", png(1), 415, "unsupported_media"),
         (f"media?name=x&blake3={'0' * 64}", png(1), 422, "content_mismatch"),
-        ("media?name=x", b"", 415, "unsupported_media"),
+        ("media?name=x", b"", 422, "invalid_request"),
         ("intermediate?kind=mask&name=x&blake3=" + "0" * 64, b"x", 422, "content_mismatch"),
         ("intermediate?kind=image&name=x", b"x", 422, "invalid_request"),
         ("media?name=", png(1), 422, "invalid_request"),
@@ -214,7 +214,7 @@ def test_what_is_known_of_a_file(served: Served, project_id: str) -> None:
     at = f"{PREFIX}/projects/{project_id}"
     source = served.upload(project_id, 1)
     answer = served.client.post(
-        f"{at}/media", params={"name": "y", "input": str(source["id"]), "parameters": '{"seed": 1}'}, content=png(2)
+        f"{at}/media", params={"name": "y", "inputs": str(source["id"]), "parameters": '{"seed": 1}'}, content=png(2)
     )
     url = f"{answer.headers['location']}/metadata"
     known = served.client.get(url).json()

@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
-from noslop_backend.api.app import PREFIX
+from noslop_backend.api.paths import PREFIX
 
 from tests.backend.api.serving import Served, serving
 from tests.backend.studio import Studio, png
@@ -92,7 +92,7 @@ def _attacks(project_id: str, file_id: str, name: str, number: int) -> list[tupl
         ("POST", f"{at}/files/{file_id}/promote", {"content": body, "headers": json_type}),
         # As kinds, inputs, cursors, keys.
         ("POST", f"{at}/intermediate", {"params": {"kind": name, "name": "x"}, "content": b"x"}),
-        ("POST", f"{at}/workflows", {"params": {"name": "y", "input": name}, "content": b"{}"}),
+        ("POST", f"{at}/workflows", {"params": {"name": "y", "inputs": name}, "content": b"{}"}),
         ("GET", f"{at}/files", {"params": {"cursor": name, "document_id": name}}),
         ("POST", f"{at}/trash", {"content": json.dumps({"file_ids": [name]}), "headers": json_type}),
     ]

@@ -11,7 +11,8 @@ from typing import Any
 
 import httpx
 import pytest
-from noslop_backend.api.app import PREFIX, operation_ids
+from noslop_backend.api.app import operation_ids
+from noslop_backend.api.paths import PREFIX
 from noslop_backend.core.enums import TokenScope
 from noslop_backend.models import metadata
 from noslop_backend.services.tokens import Tokens
@@ -101,8 +102,8 @@ def calls(of: Filled) -> dict[str, Call]:
         "getProjectStats": Call(),
         "getProjectQuota": Call(),
         "setProjectQuota": Call(request={"json": {"quota_bytes": None}}),
-        "saveWorkflow": Call(request={"params": {"name": "n", "input": inputs}, "json": {}}, names_contents=True),
-        "savePrompt": Call(request={"params": {"name": "n", "input": inputs}, "content": "x"}, names_contents=True),
+        "saveWorkflow": Call(request={"params": {"name": "n", "inputs": inputs}, "json": {}}, names_contents=True),
+        "savePrompt": Call(request={"params": {"name": "n", "inputs": inputs}, "content": "x"}, names_contents=True),
         "listWorkflows": Call(),
         "listPrompts": Call(),
         "loadWorkflowByName": Call(request=named),
@@ -111,7 +112,9 @@ def calls(of: Filled) -> dict[str, Call]:
         "listPromptVersions": Call(prompt),
         "loadWorkflow": Call(workflow, names_contents=True),
         "loadPrompt": Call(prompt, names_contents=True),
-        "uploadMedia": Call(request={"params": {"name": "m", "input": inputs}, "content": png(9)}, names_contents=True),
+        "uploadMedia": Call(
+            request={"params": {"name": "m", "inputs": inputs}, "content": png(9)}, names_contents=True
+        ),
         "uploadIntermediate": Call(request={"params": {"kind": "mask", "name": "m"}, "content": b"mask"}),
         "listFiles": Call(request={"params": {"of_file_id": of.files["image"]}}),
         "listMedia": Call(),
@@ -225,8 +228,11 @@ def test_no_route_of_its_own_project_takes_the_ids_of_another(two: TwoProjects) 
             assert answer.status_code == 404, (name, answer.text)
     assert two.state() == before
     at = f"{PREFIX}/projects/{two.mine.project_id}"
-    for lists in (f"{at}/workflows/{two.other.ids['workflow']}/versions", f"{at}/files"):
-        answer = two.bound.get(lists, params={"of_file_id": two.other.files["image"]})
+    for lists, words in (
+        (f"{at}/workflows/{two.other.ids['workflow']}/versions", {}),
+        (f"{at}/files", {"of_file_id": two.other.files["image"]}),
+    ):
+        answer = two.bound.get(lists, params=words)
         assert (answer.status_code, answer.json()["items"]) == (200, []), lists
 
 

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from noslop_backend.api.app import PREFIX
+from noslop_backend.api.paths import PREFIX
 
 from tests.backend.api.serving import Served
 from tests.backend.studio import Studio
@@ -56,7 +56,7 @@ def test_trash_restore_and_purge(served: Served, project_id: str, studio: Studio
 def test_what_is_needed_goes_only_by_force(served: Served, project_id: str) -> None:
     at = f"{PREFIX}/projects/{project_id}"
     file = str(served.upload(project_id, 1)["id"])
-    served.client.post(f"{at}/workflows", params={"name": "w", "input": file}, content=b"{}").raise_for_status()
+    served.client.post(f"{at}/workflows", params={"name": "w", "inputs": file}, content=b"{}").raise_for_status()
     refused = served.client.post(f"{at}/trash", json={"file_ids": [file]})
     assert (refused.status_code, refused.json()["code"]) == (409, "referenced")
     assert served.client.post(f"{at}/trash", json={"file_ids": [file], "force": True}).status_code == 200

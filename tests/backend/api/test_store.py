@@ -13,7 +13,7 @@ import socket
 
 import httpx
 import pytest
-from noslop_backend.api.app import PREFIX
+from noslop_backend.api.paths import PREFIX
 from noslop_backend.repositories import RETENTION, JobRepository
 
 from tests.backend.api.serving import Served
@@ -91,8 +91,7 @@ def test_metrics(served: Served, project_id: str) -> None:
 @pytest.mark.parametrize(
     ("method", "path", "status", "code"),
     [
-        ("GET", "/", 404, "not_found"),
-        ("GET", "/docs", 404, "not_found"),
+        ("GET", "/doc", 404, "not_found"),
         ("GET", f"{PREFIX}/projects/", 404, "not_found"),
         ("GET", f"{PREFIX}/%ff%00", 404, "not_found"),
         ("PUT", f"{PREFIX}/projects", 405, "method_not_allowed"),
@@ -105,7 +104,7 @@ def test_what_is_not_there_is_a_problem_too(served: Served, method: str, path: s
     problem = answer.json()
     assert (problem["type"], problem["code"]) == (f"urn:noslop:problem:{code}", code)
     if status == 405:
-        assert answer.headers["allow"] == ("GET, POST" if path.endswith("projects") else "GET")
+        assert answer.headers["allow"] == ("GET, HEAD, POST" if path.endswith("projects") else "GET, HEAD")
 
 
 def test_json_that_is_none_is_a_problem(served: Served) -> None:

@@ -10,15 +10,15 @@ from fastapi import APIRouter
 from pydantic import Field
 
 from noslop_backend.api.auth import WRITE
-from noslop_backend.api.body import JsonRoute
 from noslop_backend.api.deps import StateDep
 from noslop_backend.api.parameters import INPUTS_LIMIT, Body, GivenId, Key, ProjectId, TicketId
 from noslop_backend.api.problems import described
+from noslop_backend.api.route import StrictRoute
 from noslop_backend.api.routes.uploads import IntermediateKind, MediaKind
 from noslop_backend.schemas import AdoptionTicket, FilePublic, JsonObject, Length, Title
 from noslop_backend.share.layout import FileKind
 
-router = APIRouter(route_class=JsonRoute, prefix="/projects/{project_id}/adoptions", tags=["adoptions"])
+router = APIRouter(route_class=StrictRoute, prefix="/projects/{project_id}/adoptions", tags=["adoptions"])
 
 
 class Reservation(Body):

@@ -4,13 +4,14 @@
 
 from __future__ import annotations
 
+import json
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Response
 from starlette.exceptions import HTTPException
 
 from noslop_backend.api.auth import READ, WRITE
-from noslop_backend.api.body import DocumentBody, JsonRoute, content
+from noslop_backend.api.body import DocumentBody, content
 from noslop_backend.api.deps import State, StateDep
 from noslop_backend.api.parameters import (
     Cursor,
@@ -25,14 +26,24 @@ from noslop_backend.api.parameters import (
     parameters_of,
 )
 from noslop_backend.api.problems import described
+from noslop_backend.api.route import StrictRoute
 from noslop_backend.api.routes.downloads import SAFE_HEADERS, disposition
+from noslop_backend.core import json_depth
+from noslop_backend.core.errors import InvalidRequestError
 from noslop_backend.schemas import DocumentPublic, FilePublic, LoadedDocument, Page
 from noslop_backend.share.layout import FileKind
 
-router = APIRouter(route_class=JsonRoute, prefix="/projects/{project_id}", tags=["workflows and prompts"])
+router = APIRouter(route_class=StrictRoute, prefix="/projects/{project_id}", tags=["workflows and prompts"])
 
-_CONTENT: dict[int | str, dict[str, Any]] = {
-    200: {"description": "The document, byte for byte.", "content": {"application/json": {}, "text/plain": {}}}
+_OBJECT: dict[str, Any] = {"schema": {"type": "object"}}
+_WORKFLOW: dict[int | str, dict[str, Any]] = {
+    200: {"description": "The workflow, byte for byte.", "content": {"application/json": _OBJECT}}
+}
+_PROMPT: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "The prompt, byte for byte.",
+        "content": {"text/plain": {"schema": {"type": "string"}}, "application/json": _OBJECT},
+    }
 }
 _Type = Annotated[str, Header(alias="Content-Type", include_in_schema=False)]
 
@@ -57,7 +68,8 @@ def save_workflow(
     content_type: _Type = "application/json",
 ) -> FilePublic:
     """Save the next version of the workflow of this name; with the content of the latest, that one is the answer."""
-    _expect(content_type, "application/json")
+    if not _is_json(content_type):
+        _expect(content_type, "application/json")
     return state.disk.run(
         state.storage.save_workflow,
         project_id,
@@ -75,7 +87,11 @@ def save_workflow(
     status_code=201,
     dependencies=[WRITE],
     responses=described(404, 409, 413, 415),
-    openapi_extra=content("text/plain", "application/json"),
+    openapi_extra=content(
+        "text/plain",
+        "application/json",
+        schemas={"application/json": {"oneOf": [{"type": "string"}, {"type": "object"}]}},
+    ),
 )
 def save_prompt(
     *,
@@ -88,13 +104,17 @@ def save_prompt(
     key: Key = None,
     content_type: _Type = "text/plain",
 ) -> FilePublic:
-    """Save the next version of the prompt of this name: text in UTF-8, which may be JSON."""
-    _expect(content_type, "text/plain", "application/json")
+    """Save the next version of the prompt of this name.
+
+    As `text/plain` the body is the text, in UTF-8. As JSON it is a text (`"a cat"`) or an object, and is parsed.
+    """
+    if not _is_json(content_type):
+        _expect(content_type, "text/plain", "application/json")
     return state.disk.run(
         state.storage.save_prompt,
         project_id,
         name,
-        body,
+        _parse_prompt(body) if _is_json(content_type) else body,
         inputs=inputs or (),
         parameters=parameters_of(parameters),
         key=key,
@@ -122,7 +142,7 @@ def list_prompts(
     operation_id="loadWorkflowByName",
     dependencies=[READ],
     response_class=Response,
-    responses={**described(404), **_CONTENT},
+    responses={**described(404), **_WORKFLOW},
 )
 def load_workflow_by_name(project_id: ProjectId, name: GivenName, state: StateDep, version: Version = None) -> Response:
     """Load a version of the workflow of this name, exactly as it was saved."""
@@ -134,7 +154,7 @@ def load_workflow_by_name(project_id: ProjectId, name: GivenName, state: StateDe
     operation_id="loadPromptByName",
     dependencies=[READ],
     response_class=Response,
-    responses={**described(404), **_CONTENT},
+    responses={**described(404), **_PROMPT},
 )
 def load_prompt_by_name(project_id: ProjectId, name: GivenName, state: StateDep, version: Version = None) -> Response:
     """Load a version of the prompt of this name, exactly as it was saved."""
@@ -169,7 +189,7 @@ def list_prompt_versions(
     operation_id="loadWorkflow",
     dependencies=[READ],
     response_class=Response,
-    responses={**described(404), **_CONTENT},
+    responses={**described(404), **_WORKFLOW},
 )
 def load_workflow(project_id: ProjectId, document_id: DocumentId, state: StateDep, version: Version = None) -> Response:
     """Load a version of a workflow, exactly as it was saved."""
@@ -181,7 +201,7 @@ def load_workflow(project_id: ProjectId, document_id: DocumentId, state: StateDe
     operation_id="loadPrompt",
     dependencies=[READ],
     response_class=Response,
-    responses={**described(404), **_CONTENT},
+    responses={**described(404), **_PROMPT},
 )
 def load_prompt(project_id: ProjectId, document_id: DocumentId, state: StateDep, version: Version = None) -> Response:
     """Load a version of a prompt, exactly as it was saved."""
@@ -208,8 +228,40 @@ def _loaded(found: LoadedDocument) -> Response:
     return Response(found.content, headers=headers, media_type=file.content_type)
 
 
+def _essence(content_type: str) -> str:
+    return content_type.partition(";")[0].strip().lower()
+
+
+def _is_json(content_type: str) -> bool:
+    """Return whether a type is JSON, or a kind of it (RFC 6839)."""
+    essence = _essence(content_type)
+    return essence in {"application/json", "text/json"} or essence.endswith("+json")
+
+
+def _parse_prompt(body: bytes) -> str | dict[str, Any]:
+    """Return the text or object that a prompt is as JSON.
+
+    Raises:
+        InvalidRequestError: it is no JSON, or something else.
+    """
+    try:
+        prompt = json_depth.loads(body)
+    except UnicodeDecodeError as error:
+        raise InvalidRequestError(f"JSON is in UTF-8: {json_depth.describe_encoding(body)}.") from error
+    except json.JSONDecodeError as error:
+        raise InvalidRequestError(
+            f"The body is sent as JSON and is none (line {error.lineno}, column {error.colno}: {error.msg}). Send a "
+            "text as text/plain, or in quotes."
+        ) from error
+    except ValueError as error:
+        raise InvalidRequestError(f"The prompt cannot be read as JSON: {error}.") from error
+    if not isinstance(prompt, str | dict):
+        raise InvalidRequestError("A prompt is a text or a JSON object. Send a text as text/plain, or in quotes.")
+    return prompt
+
+
 def _expect(content_type: str, *expected: str) -> None:
-    essence = content_type.partition(";")[0].strip().lower()
-    # What curl says of --data-binary when nobody tells it what it sends.
+    essence = _essence(content_type)
+    # What curl sends with --data-binary where no type is named.
     if essence not in {*expected, "application/x-www-form-urlencoded", "application/octet-stream", ""}:
         raise HTTPException(415, f"The body is to be {' or '.join(expected)}, not {essence}.")

@@ -10,7 +10,6 @@ from fastapi import APIRouter, Query, Request, Response
 from pydantic import Field
 
 from noslop_backend.api.auth import READ, WRITE
-from noslop_backend.api.body import JsonRoute
 from noslop_backend.api.deps import StateDep
 from noslop_backend.api.parameters import (
     INPUTS_LIMIT,
@@ -24,19 +23,21 @@ from noslop_backend.api.parameters import (
     Limit,
     ProjectId,
 )
+from noslop_backend.api.paths import locate
 from noslop_backend.api.problems import described
+from noslop_backend.api.route import StrictRoute
 from noslop_backend.api.routes import downloads
 from noslop_backend.core.enums import FileState
 from noslop_backend.schemas import FilePublic, JsonObject, Page, Title
 from noslop_backend.share.layout import INTERMEDIATE, MEDIA
 
-router = APIRouter(route_class=JsonRoute, prefix="/projects/{project_id}", tags=["files"])
+router = APIRouter(route_class=StrictRoute, prefix="/projects/{project_id}", tags=["files"])
 
-# Any type, and any bytes: a schema would be about JSON.
-_RAW: dict[str, Any] = {}
+# Any type, and any bytes. Generators of clients know the first of these.
+_RAW: dict[str, Any] = {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}, "*/*": {}}
 _CONTENT: dict[int | str, dict[str, Any]] = {
-    200: {"description": "All of it.", "content": {"*/*": _RAW}},
-    206: {"description": "The range that was asked for.", "content": {"*/*": _RAW}},
+    200: {"description": "All of it.", "content": _RAW},
+    206: {"description": "The range that was asked for.", "content": _RAW},
     304: {"description": "The client has this content already."},
 }
 _HEAD: dict[int | str, dict[str, Any]] = {
@@ -167,6 +168,7 @@ def promote_file(
     project_id: ProjectId,
     file_id: FileId,
     state: StateDep,
+    request: Request,
     response: Response,
     promotion: Promotion | None = None,
     key: Key = None,
@@ -174,5 +176,5 @@ def promote_file(
     """Make a final of a media file or an intermediate: a link that costs nothing, where the share makes links."""
     name = promotion.name if promotion else None
     file = state.disk.run(state.storage.promote_to_final, project_id, file_id, name=name, key=key)
-    response.headers["Location"] = f"/api/v1/projects/{project_id}/files/{file.id}"
+    response.headers["Location"] = locate(request, f"/projects/{project_id}/files/{file.id}")
     return file

@@ -10,15 +10,15 @@ from fastapi import APIRouter
 from pydantic import Field
 
 from noslop_backend.api.auth import WRITE
-from noslop_backend.api.body import JsonRoute
 from noslop_backend.api.deps import StateDep
 from noslop_backend.api.parameters import Body, Key, ProjectId
 from noslop_backend.api.problems import described
+from noslop_backend.api.route import StrictRoute
 from noslop_backend.comfyui import PROMPT_ID, ingest
-from noslop_backend.core.errors import InProgressError
+from noslop_backend.core.errors import TooManyRequestsError
 from noslop_backend.schemas import IngestReport
 
-router = APIRouter(route_class=JsonRoute, prefix="/projects/{project_id}", tags=["files"])
+router = APIRouter(route_class=StrictRoute, prefix="/projects/{project_id}", tags=["files"])
 
 
 class Ingestion(Body):
@@ -35,10 +35,7 @@ async def ingest_prompt(project_id: ProjectId, ingestion: Ingestion, state: Stat
     Answers when all of it is filed, which takes as long as the files are large. What could not be had is in `left_out`.
     """
     if state.ingests.locked():
-        raise InProgressError(
-            f"{state.limits.ingests} prompts are being filed already. Nothing was begun. Send it again a little later.",
-            retry_after_s=5,
-        )
+        raise TooManyRequestsError(f"{state.limits.ingests} prompts are being filed already.", retry_after_s=5)
     async with state.ingests:
         # In a thread of its own: it waits for the network more than for the share, on which it works through the pool.
         return await state.fetching.call(

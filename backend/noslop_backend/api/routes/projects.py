@@ -9,10 +9,11 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request, Response
 
 from noslop_backend.api.auth import ADMIN, READ, READ_FILTERED, WRITE, CallerDep, require_admin
-from noslop_backend.api.body import JsonRoute
 from noslop_backend.api.deps import StateDep
 from noslop_backend.api.parameters import Body, Cursor, IfMatch, Key, Limit, ProjectId, etag, expected_revision
+from noslop_backend.api.paths import locate
 from noslop_backend.api.problems import described
+from noslop_backend.api.route import StrictRoute
 from noslop_backend.core.enums import ProjectState
 from noslop_backend.schemas import (
     ByteCount,
@@ -24,7 +25,7 @@ from noslop_backend.schemas import (
     StorageStats,
 )
 
-router = APIRouter(route_class=JsonRoute, prefix="/projects", tags=["projects"])
+router = APIRouter(route_class=StrictRoute, prefix="/projects", tags=["projects"])
 
 
 class Quota(Body):
@@ -49,7 +50,7 @@ def create_project(
     if create.quota_bytes is not None:
         require_admin(request, state, caller)
     project = state.disk.run(state.storage.create_project_structure, create, key=key)
-    response.headers["Location"] = f"/api/v1/projects/{project.id}"
+    response.headers["Location"] = locate(request, f"/projects/{project.id}")
     return _tagged(project, response)
 
 

@@ -11,15 +11,15 @@ from fastapi import APIRouter, Query, Request, Response
 
 from noslop_backend.api.admission import CALLER
 from noslop_backend.api.auth import ADMIN, READ
-from noslop_backend.api.body import JsonRoute
 from noslop_backend.api.deps import StateDep
 from noslop_backend.api.problems import described
+from noslop_backend.api.route import StrictRoute
 from noslop_backend.api.routes.health import Condition, Health
 from noslop_backend.api.routes.projects import Quota, QuotaPublic
 from noslop_backend.core.errors import ShareUnavailableError
 from noslop_backend.schemas import StoreStats
 
-router = APIRouter(route_class=JsonRoute, tags=["store"])
+router = APIRouter(route_class=StrictRoute, tags=["store"])
 _LOG = logging.getLogger(__name__)
 
 

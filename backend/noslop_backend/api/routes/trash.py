@@ -10,17 +10,17 @@ from fastapi import APIRouter
 from pydantic import Field
 
 from noslop_backend.api.auth import ADMIN, READ, WRITE
-from noslop_backend.api.body import JsonRoute
 from noslop_backend.api.deps import StateDep
 from noslop_backend.api.parameters import Body, Cursor, Days, GivenId, Key, Limit, ProjectId, older_than
 from noslop_backend.api.problems import described
+from noslop_backend.api.route import StrictRoute
 from noslop_backend.api.routes.uploads import IntermediateKind
 from noslop_backend.core.enums import FileState
 from noslop_backend.core.errors import InvalidRequestError
 from noslop_backend.schemas import ByteCount, CleanupReport, FilePublic, Page, RemovalReport
 from noslop_backend.share.layout import FileKind
 
-router = APIRouter(route_class=JsonRoute, prefix="/projects/{project_id}", tags=["trash and cleanup"])
+router = APIRouter(route_class=StrictRoute, prefix="/projects/{project_id}", tags=["trash and cleanup"])
 
 #: Of one project, in one request.
 FileIds = Annotated[list[GivenId], Field(min_length=1, max_length=1000)]

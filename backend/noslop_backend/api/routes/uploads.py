@@ -14,18 +14,20 @@ from fastapi import APIRouter, Query, Request, Response
 
 from noslop_backend.api.admission import CALLER
 from noslop_backend.api.auth import WRITE
-from noslop_backend.api.body import JsonRoute, announced_length, content, pieces
+from noslop_backend.api.body import announced_length, content, pieces
 from noslop_backend.api.deps import State, StateDep
 from noslop_backend.api.incoming import set_body_limit
 from noslop_backend.api.parameters import Absent, GivenName, Hash, Inputs, Key, Parameters, ProjectId, parameters_of
+from noslop_backend.api.paths import locate
 from noslop_backend.api.problems import described
+from noslop_backend.api.route import StrictRoute
 from noslop_backend.schemas import FilePublic
 from noslop_backend.services.tokens import Caller
 from noslop_backend.services.upload_session import Upload
 from noslop_backend.services.upload_steps import Steps
 from noslop_backend.share.layout import FileKind
 
-router = APIRouter(route_class=JsonRoute, prefix="/projects/{project_id}", tags=["files"])
+router = APIRouter(route_class=StrictRoute, prefix="/projects/{project_id}", tags=["files"])
 
 _ANSWERS = described(404, 408, 409, 413, 415)
 
@@ -52,7 +54,7 @@ class IntermediateKind(StrEnum):
     status_code=201,
     dependencies=[WRITE],
     responses=_ANSWERS,
-    openapi_extra=content("application/octet-stream"),
+    openapi_extra=content("application/octet-stream", "multipart/form-data"),
 )
 async def upload_media(
     *,
@@ -67,7 +69,10 @@ async def upload_media(
     parameters: Parameters = None,
     key: Key = None,
 ) -> FilePublic:
-    """Save an image, a video or audio: the raw body is the file. A Content-Length reserves all of it at once."""
+    """Save an image, a video or audio. The body is the file, or a form with the file as its only part.
+
+    The Content-Length of a file reserves all of it at once.
+    """
     length = announced_length(request)
     return await _receive(
         request,
@@ -92,7 +97,7 @@ async def upload_media(
     status_code=201,
     dependencies=[WRITE],
     responses=_ANSWERS,
-    openapi_extra=content("application/octet-stream"),
+    openapi_extra=content("application/octet-stream", "multipart/form-data"),
 )
 async def upload_intermediate(
     *,
@@ -105,7 +110,7 @@ async def upload_intermediate(
     blake3: Hash = None,
     key: Key = None,
 ) -> FilePublic:
-    """Save a latent, a mask or a frame: something that can be made again. The raw body is the file."""
+    """Save a latent, a mask or a frame: something that can be made again. The body is the file, or a form with it."""
     length = announced_length(request)
     return await _receive(
         request,
@@ -128,7 +133,7 @@ async def _receive(request: Request, response: Response, state: State, begin: Ca
         else:
             # Sent again with its key. The rest of the body is read and thrown away by the server.
             file = upload.answer
-    response.headers["Location"] = f"/api/v1/projects/{file.project_id}/files/{file.id}"
+    response.headers["Location"] = locate(request, f"/projects/{file.project_id}/files/{file.id}")
     return file
 
 
