@@ -79,7 +79,7 @@ DocumentBody = Annotated[bytes, Depends(_document)]
 
 
 _SCHEMAS: dict[str, dict[str, object]] = {
-    "application/json": {"type": "object"},
+    "application/json": {"type": "object", "additionalProperties": True},
     "application/octet-stream": {"type": "string", "format": "binary"},
     "multipart/form-data": {
         "type": "object",

@@ -35,7 +35,7 @@ from noslop_backend.share.layout import FileKind
 
 router = APIRouter(route_class=StrictRoute, prefix="/projects/{project_id}", tags=["workflows and prompts"])
 
-_OBJECT: dict[str, Any] = {"schema": {"type": "object"}}
+_OBJECT: dict[str, Any] = {"schema": {"type": "object", "additionalProperties": True}}
 _WORKFLOW: dict[int | str, dict[str, Any]] = {
     200: {"description": "The workflow, byte for byte.", "content": {"application/json": _OBJECT}}
 }
@@ -90,7 +90,7 @@ def save_workflow(
     openapi_extra=content(
         "text/plain",
         "application/json",
-        schemas={"application/json": {"oneOf": [{"type": "string"}, {"type": "object"}]}},
+        schemas={"application/json": {"oneOf": [{"type": "string"}, {"type": "object", "additionalProperties": True}]}},
     ),
 )
 def save_prompt(
