@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 
@@ -23,10 +24,22 @@ class Step:
 
 def read_steps(document: str) -> list[Step]:
     """Return the commands of the first block of a document that shows a terminal."""
-    match = re.search(r"^```console\n(.*?)^```", document, re.MULTILINE | re.DOTALL)
-    assert match, "CONTRIBUTING.md has no ```console block"
+    return _read_block(next(_find_blocks(document)))
+
+
+def read_all_steps(document: str) -> list[Step]:
+    """Return the commands of all blocks of a document that show a terminal, in order."""
+    return [step for block in _find_blocks(document) for step in _read_block(block)]
+
+
+def _find_blocks(document: str) -> Iterator[str]:
+    for match in re.finditer(r"^```console\n(.*?)^```", document, re.MULTILINE | re.DOTALL):
+        yield match[1]
+
+
+def _read_block(block: str) -> list[Step]:
     steps: list[Step] = []
-    for line in match[1].splitlines():
+    for line in block.splitlines():
         if line.startswith("$ "):
             steps.append(Step(line.removeprefix("$ ")))
         else:
