@@ -32,8 +32,8 @@ from tests.backend.test_archive import assert_nothing_came
 CHILD = """
 import sys
 from noslop_backend.archive import import_from
-from noslop_backend.settings import Settings
-from noslop_backend.storage import ProjectStorage
+from noslop_backend.core.settings import Settings
+from noslop_backend.services import ProjectStorage
 settings = Settings(_env_file=None, studio_id=sys.argv[1], project_storage_dir=sys.argv[2], database_url=sys.argv[3])
 settings = settings.model_copy(update={"lease_s": 0})
 import_from(ProjectStorage.open(settings), sys.stdin.buffer)
@@ -77,6 +77,7 @@ def test_killed_while_it_reads(studio: Studio, origin: tuple[Studio, str, bytes]
     feed(child, archive[: int(len(archive) * part) - 2 * 512 * (part == 1.0)])
     child.send_signal(signal.SIGKILL)
     child.communicate()
+    assert child.returncode == -signal.SIGKILL
     assert [each.id for each in studio.storage.list_projects().items] == []
     assert not (studio.root / project).exists()
     report = studio.storage.recover()

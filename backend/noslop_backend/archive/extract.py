@@ -18,9 +18,11 @@ from noslop_backend.archive.manifest_index import Checked
 from noslop_backend.archive.tar import ArchiveError, Player
 from noslop_backend.core.enums import FileState, IntentOp, ProjectState
 from noslop_backend.core.errors import NotFoundError, QuotaExceededError
+from noslop_backend.journal.file_row import file_row
 from noslop_backend.journal.intent import IntentHandle, IntentLostError
 from noslop_backend.journal.journal import Intents
-from noslop_backend.journal.project_metadata import metadata_of
+from noslop_backend.journal.project_metadata import read_metadata
+from noslop_backend.journal.sidecar import LIMIT_BYTES
 from noslop_backend.models import FileModel
 from noslop_backend.operations.import_project import show_import
 from noslop_backend.repositories import IntentRepository, ProjectRepository, StoreRepository
@@ -28,8 +30,6 @@ from noslop_backend.repositories.bulk import BulkRepository
 from noslop_backend.share import CHUNK_BYTES, FileContent, Share, hidden_dirs, layout
 from noslop_backend.share.layout import FileKind
 
-#: Sidecars of an archive whose ids change are put right in memory.
-SIDECAR_LIMIT_BYTES = 64 * 1024 * 1024
 _ROWS_AT_ONCE = 500
 
 
@@ -138,27 +138,20 @@ class Receiver:
         parameters = line.parameters
         if self.checked.renamed:
             parameters = json.loads(self.checked.new_text(json.dumps(parameters).encode()))
-        return FileModel(
-            id=file_id,
-            project_id=self.handle.project_id,
-            kind=line.kind,
-            state=line.state,
-            path=path,
+        return file_row(
+            self.handle.project_id,
+            layout.trash(path) if line.state == FileState.TRASHED else path,
+            row_id=file_id,
             name=line.name,
-            size_bytes=line.size_bytes,
-            charged_bytes=line.size_bytes,
-            blake3=line.blake3,
+            content=FileContent(line.size_bytes, line.blake3, 0, 0),
             content_type=line.content_type,
-            parameters=parameters,
-            document_id=new(line.document_id),
-            version=line.version,
-            content_id=new(line.same_as) or file_id,
-            last_sidecar=line.last_sidecar,
-            source_id=new(line.source_id),
-            of_file_id=new(line.of_file_id),
-            mtime_ns=0,
             created_at=line.created_at,
             trashed_at=line.trashed_at,
+            parameters=parameters,
+            document_id=new(line.document_id),
+            content_id=new(line.same_as),
+            source_id=new(line.source_id),
+            last_sidecar=line.last_sidecar,
         )
 
     def _receive(self, place: Share, line: FileLine, lies_at: str) -> FileContent:
@@ -174,7 +167,7 @@ class Receiver:
                 f"{line.size_bytes} bytes. Nothing was imported."
             )
         rewritten = self.checked.renamed and line.kind == FileKind.SIDECAR
-        if rewritten and line.size_bytes > SIDECAR_LIMIT_BYTES:
+        if rewritten and line.size_bytes > LIMIT_BYTES:
             raise ArchiveError(f"{line.member!r} is larger than any sidecar. Nothing was imported.")
         hasher, held = blake3(), bytearray()
         try:
@@ -306,5 +299,5 @@ class Receiver:
 
     def _metadata(self, place: Share) -> None:
         with self.storage.database.read() as session:
-            _, content = metadata_of(session, self.handle.project_id)
+            _, content = read_metadata(session, self.handle.project_id)
         place.replace_metadata(self.handle.project_id, layout.staging(self.handle.intent_id), content)

@@ -1,48 +1,98 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""metadata.json: what a project is, for people and for a database that has to be rebuilt."""
+"""metadata.json: what a project is, for people and for a database that has to be rebuilt.
+
+One model writes it and reads it back. Whatever can be counted is not in it.
+"""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from datetime import datetime
-from typing import Any
+from typing import Literal, Self
 
+from pydantic import AwareDatetime, BaseModel, Field
 from sqlmodel import Session
 
+from noslop_backend.core.enums import ProjectStatus
 from noslop_backend.journal.intent import IntentHandle
 from noslop_backend.journal.publish import MAIN_PART, Writes
-from noslop_backend.journal.sidecar import document_json
+from noslop_backend.journal.sidecar import SidecarDocument, plain
 from noslop_backend.models import DocumentModel, ProjectModel
 from noslop_backend.repositories import DocumentRepository, ProjectRepository
+from noslop_backend.schemas import ByteCount, Days, JsonObject, Text, Title
 from noslop_backend.share import Share, layout
 
-_FORMAT = 1
+LIMIT_BYTES = 64 * 1024 * 1024
 
 
-def compose_metadata(project: ProjectModel, documents: Sequence[DocumentModel]) -> bytes:
-    """Text of metadata.json.
+class MetadataProject(BaseModel):
+    """The project itself."""
 
-    Args:
-        project: the project.
-        documents: those whose newest version is not on the share any more, so that its number is nowhere else.
-    """
-    names = ("id", "name", "description", "status", "settings", "quota_bytes", "intermediate_days", "trash_days")
-    times = ("created_at", "updated_at", "trashed_at")
-    known: dict[str, Any] = {name: getattr(project, name) for name in (*names, "revision")}
-    for name in times:
-        moment: datetime | None = getattr(project, name)
-        known[name] = moment and moment.isoformat()
-    numbers = [document_json(each) | {"last_version": each.last_version} for each in documents]
-    text = json.dumps({"noslop": _FORMAT, "project": known, "documents": numbers}, indent=1, ensure_ascii=False)
-    return text.encode() + b"\n"
+    id: str = ""
+    name: Title
+    description: Text = ""
+    status: ProjectStatus = ProjectStatus.ACTIVE
+    settings: JsonObject = Field(default_factory=dict)
+    quota_bytes: ByteCount | None = None
+    intermediate_days: Days | None = None
+    trash_days: Days | None = None
+    revision: int = Field(default=1, ge=1)
+    created_at: AwareDatetime
+    updated_at: AwareDatetime
+    trashed_at: AwareDatetime | None = None
 
 
-def metadata_of(session: Session, project_id: str) -> tuple[int, bytes]:
-    """Revision of a project, and the text of its metadata.json at that."""
+class MetadataDocument(SidecarDocument):
+    """A document whose newest version is gone: its number is nowhere else, and is never given again."""
+
+    last_version: int = Field(ge=1, lt=2**31)
+
+
+class Metadata(BaseModel):
+    """metadata.json of format 1, in the order in which `to_bytes` writes it."""
+
+    noslop: Literal[1]
+    project: MetadataProject
+    documents: list[MetadataDocument] = Field(default_factory=list)
+
+    @classmethod
+    def of(cls, project: ProjectModel, documents: Sequence[DocumentModel]) -> Metadata:
+        """Return the metadata of a project.
+
+        Args:
+            project: the project.
+            documents: those whose newest version is not on the share any more.
+        """
+        return cls.model_construct(
+            noslop=1,
+            project=MetadataProject.model_construct(
+                **{name: getattr(project, name) for name in MetadataProject.model_fields}
+            ),
+            documents=[
+                MetadataDocument.model_construct(**dict(SidecarDocument.of(each)), last_version=each.last_version)
+                for each in documents
+            ],
+        )
+
+    @classmethod
+    def from_bytes(cls, content: bytes) -> Self:
+        """Read metadata.json.
+
+        Raises:
+            ValidationError: it is no JSON, or a key is missing or has no meaning.
+        """
+        return cls.model_validate_json(content)
+
+    def to_bytes(self) -> bytes:
+        """Return the text of the file."""
+        return json.dumps(self, indent=1, ensure_ascii=False, default=plain).encode() + b"\n"
+
+
+def read_metadata(session: Session, project_id: str) -> tuple[int, bytes]:
+    """Return the revision of a project in the database, and the text of its metadata.json at that."""
     project = ProjectRepository(session).get(project_id)
-    return project.revision, compose_metadata(project, DocumentRepository(session).outlived(project_id))
+    return project.revision, Metadata.of(project, DocumentRepository(session).outlived(project_id)).to_bytes()
 
 
 class ProjectFile(Writes):
@@ -57,7 +107,7 @@ class ProjectFile(Writes):
         while True:
             self.renew(handle)
             with self.database.read() as session:
-                revision, content = metadata_of(session, handle.project_id)
+                revision, content = read_metadata(session, handle.project_id)
             try:
                 share.replace_metadata(handle.project_id, staged, content)
             except FileNotFoundError:

@@ -16,12 +16,14 @@ from sqlmodel import Session
 from noslop_backend.core.enums import FileState, IntentOp
 from noslop_backend.core.errors import BackendError, ConflictError, DatabaseUnavailableError, NotFoundError
 from noslop_backend.journal import audit
+from noslop_backend.journal.file_row import SIDECAR_TYPE, file_row
 from noslop_backend.journal.intent import IntentHandle, IntentLostError
 from noslop_backend.journal.journal import Intents
-from noslop_backend.journal.sidecar import compose_sidecar, public, row_json, row_of
+from noslop_backend.journal.sidecar import Sidecar, SidecarDocument
 from noslop_backend.media import tags
 from noslop_backend.media.types import MediaType
 from noslop_backend.models import FileModel, IntentModel
+from noslop_backend.models.plans import row_json, row_of
 from noslop_backend.repositories import (
     Change,
     DocumentRepository,
@@ -30,7 +32,7 @@ from noslop_backend.repositories import (
     ProjectRepository,
     ReferenceRepository,
 )
-from noslop_backend.schemas import FileCreate
+from noslop_backend.schemas import FileCreate, FilePublic
 from noslop_backend.share import FileContent, Share, Writer, layout
 from noslop_backend.share.layout import MEDIA, WITH_SIDECAR, FileKind
 
@@ -99,47 +101,34 @@ class Writes(Intents):
         finally:
             writer.close()
 
-    def main_row(self, handle: IntentHandle, found: MediaType, seen: FileContent) -> FileModel:
+    def main_row(self, handle: IntentHandle, media_type: MediaType, content: FileContent) -> FileModel:
         """Make the row of the file that an intent has staged."""
         spec = handle.plan["file"]
-        file_id, version = spec["id"], spec.get("version")
-        return FileModel(
-            id=file_id,
-            project_id=handle.project_id,
-            kind=found.kind,
-            path=layout.path(found.kind, spec["name"], file_id, found.extension, version),
+        path = layout.path(media_type.kind, spec["name"], spec["id"], media_type.extension, spec.get("version"))
+        return file_row(
+            handle.project_id,
+            path,
             name=spec["name"],
-            size_bytes=seen.size_bytes,
-            charged_bytes=seen.size_bytes,
-            blake3=seen.blake3,
-            content_type=found.content_type,
-            parameters=spec.get("parameters") or {},
-            document_id=(spec.get("document") or {}).get("id"),
-            version=version,
-            content_id=spec.get("content_id") or file_id,
-            source_id=spec.get("source_id"),
-            last_sidecar=int(found.kind in WITH_SIDECAR),
-            mtime_ns=seen.mtime_ns,
+            content=content,
+            content_type=media_type.content_type,
             created_at=handle.moment,
+            parameters=spec.get("parameters"),
+            document_id=(spec.get("document") or {}).get("id"),
+            content_id=spec.get("content_id"),
+            source_id=spec.get("source_id"),
         )
 
     def sidecar_row(
         self, of: FileModel, sidecar_id: str, content: bytes, created_at: datetime, revision: int = 1
     ) -> FileModel:
-        """Make the row of a sidecar."""
-        return FileModel(
-            id=sidecar_id,
-            project_id=of.project_id,
-            kind=FileKind.SIDECAR,
-            path=layout.sidecar(of.path, revision),
+        """Make the row of a sidecar that is about to be written."""
+        return file_row(
+            of.project_id,
+            layout.sidecar(of.path, revision),
+            row_id=sidecar_id,
             name=of.name,
-            size_bytes=len(content),
-            charged_bytes=len(content),
-            blake3=blake3(content).hexdigest(),
-            content_type="application/json",
-            content_id=sidecar_id,
-            of_file_id=of.id,
-            mtime_ns=0,
+            content=FileContent(len(content), blake3(content).hexdigest(), 0, 0),
+            content_type=SIDECAR_TYPE,
             created_at=created_at,
         )
 
@@ -157,9 +146,10 @@ class Writes(Intents):
     def sidecar_of(self, handle: IntentHandle, main: FileModel, texts: dict[str, Any]) -> bytes:
         """Text of the sidecar that a new file gets: the same each time, so that recovery can write it again."""
         spec = handle.plan["file"]
-        return compose_sidecar(
-            main, spec["sidecar_id"], document=spec.get("document"), embedded=texts, inputs=spec.get("inputs") or ()
-        )
+        document = SidecarDocument.model_validate(spec["document"]) if spec.get("document") else None
+        return Sidecar.of(
+            main, spec["sidecar_id"], document=document, embedded=texts, inputs=spec.get("inputs") or ()
+        ).to_bytes()
 
     @staticmethod
     def plan_rows(handle: IntentHandle, rows: list[FileModel], mentioned: set[str]) -> dict[str, Any]:
@@ -207,7 +197,7 @@ class Writes(Intents):
             ProjectRepository(session).apply_delta(
                 handle.project_id, Change().add(rows), reserved_bytes=handle.reserved_bytes, workflows=workflows
             )
-            return {"file": public(main).model_dump(mode="json")}
+            return {"file": FilePublic.model_validate(main).model_dump(mode="json")}
 
         return self.finish(handle, apply)
 

@@ -17,8 +17,9 @@ from noslop_backend.core.enums import ProjectState
 from noslop_backend.core.errors import ConflictError
 from noslop_backend.journal import audit
 from noslop_backend.journal.context import StorageContext
+from noslop_backend.journal.sidecar import SidecarDocument
 from noslop_backend.maintenance import tree_scan
-from noslop_backend.maintenance.tree_scan import ScannedFile, SidecarDocument
+from noslop_backend.maintenance.tree_scan import ScannedFile
 from noslop_backend.models import FileModel
 from noslop_backend.repositories.bulk import BulkRepository
 from noslop_backend.repositories.jobs import JobRepository

@@ -7,96 +7,26 @@ A sidecar is believed only as far as it fits the file beside it; the id, kind an
 
 from __future__ import annotations
 
-import json
 import os
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, Literal
 
-from pydantic import AwareDatetime, BaseModel, Field, ValidationError
+from pydantic import ValidationError
 
-from noslop_backend.core.enums import FileState, ProjectState, ProjectStatus
+from noslop_backend.core.enums import ProjectState
 from noslop_backend.core.errors import BackendError, ConflictError, UnsafePathError
+from noslop_backend.journal import project_metadata, sidecar
+from noslop_backend.journal.file_row import SIDECAR_TYPE, file_row
+from noslop_backend.journal.project_metadata import Metadata, MetadataDocument, MetadataProject
+from noslop_backend.journal.sidecar import Sidecar, SidecarDocument
 from noslop_backend.media import types
 from noslop_backend.models import FileModel, ProjectModel
-from noslop_backend.schemas import ByteCount, Days, JsonObject, Text, Title
-from noslop_backend.share import Share, layout
+from noslop_backend.share import FileContent, Share, layout
 from noslop_backend.share.layout import DOCUMENTS, FileKind
 from noslop_backend.share.scan import Entry
 
-#: A sidecar holds whatever was embedded in a file, a whole workflow for example.
-SIDECAR_LIMIT_BYTES = 64 * 1024 * 1024
 #: So many further sidecars are asked when the first is damaged.
 _LATER_SIDECARS = 3
-METADATA_LIMIT_BYTES = 64 * 1024 * 1024
-Hash = Field(pattern=r"^[0-9a-f]{64}$")
-FileId = Field(pattern=rf"^{layout.FILE_ID.pattern}$")
-
-
-class SidecarFile(BaseModel):
-    """What a sidecar says of the file that it lies beside."""
-
-    id: str = FileId
-    name: Title
-    size_bytes: ByteCount
-    blake3: str = Hash
-    content_type: str = Field(max_length=200)
-    source_id: str | None = None
-    created_at: AwareDatetime
-
-
-class SidecarDocument(BaseModel):
-    """What a sidecar says of the workflow or prompt that its file is a version of."""
-
-    id: str = FileId
-    kind: FileKind
-    name: Title
-    created_at: AwareDatetime
-
-
-class Sidecar(BaseModel):
-    """A sidecar."""
-
-    noslop: int
-    sidecar_id: str = FileId
-    file: SidecarFile
-    document: SidecarDocument | None = None
-    parameters: JsonObject = Field(default_factory=dict)
-    embedded: dict[str, Any] = Field(default_factory=dict)
-    inputs: list[str] = Field(default_factory=list)
-
-    def mentioned(self) -> set[str]:
-        """Ids of files that parameters and embedded texts name."""
-        return layout.ids_in_text(json.dumps([self.parameters, self.embedded]))
-
-
-class MetadataProject(BaseModel):
-    """What metadata.json says of its project. Whatever can be counted is not in it."""
-
-    id: str = ""
-    name: Title
-    description: Text = ""
-    status: ProjectStatus = ProjectStatus.ACTIVE
-    settings: JsonObject = Field(default_factory=dict)
-    quota_bytes: ByteCount | None = None
-    intermediate_days: Days | None = None
-    trash_days: Days | None = None
-    revision: int = Field(default=1, ge=1)
-    created_at: AwareDatetime
-    updated_at: AwareDatetime
-    trashed_at: AwareDatetime | None = None
-
-
-class MetadataDocument(SidecarDocument):
-    """What metadata.json says of a document whose newest version is gone: its number is never given again."""
-
-    last_version: int = Field(ge=1, lt=2**31)
-
-
-class _Metadata(BaseModel):
-    noslop: Literal[1]
-    project: MetadataProject
-    documents: list[MetadataDocument] = Field(default_factory=list)
 
 
 @dataclass
@@ -125,8 +55,7 @@ class ScannedFile:
 def read_sidecar(share: Share, project_id: str, path: str) -> Sidecar | str:
     """Read a sidecar, or tell why it is none."""
     try:
-        # Not pydantic's own reader: it refuses halves of surrogate pairs, which embedded texts of others may hold.
-        known = Sidecar.model_validate(json.loads(share.read(project_id, path, SIDECAR_LIMIT_BYTES)))
+        known = Sidecar.from_bytes(share.read(project_id, path, sidecar.LIMIT_BYTES))
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         return f"its sidecar is not readable ({'.'.join(str(part) for part in first['loc'])}: {first['msg']})"
@@ -136,8 +65,8 @@ def read_sidecar(share: Share, project_id: str, path: str) -> Sidecar | str:
         return f"its sidecar is no JSON ({error})"
     except BackendError as error:
         return f"its sidecar is not readable ({error.message})"
-    if known.noslop != 1:
-        return f"its sidecar has the format {known.noslop}, and this backend reads 1: install a newer one"
+    if problem := sidecar.check_format(known.noslop):
+        return f"its sidecar {problem}"
     return known
 
 
@@ -160,8 +89,7 @@ def read_project(share: Share, project_id: str, now: datetime) -> ScannedProject
     """
     problem = ""
     try:
-        text = share.read(project_id, layout.METADATA, METADATA_LIMIT_BYTES)
-        metadata = _Metadata.model_validate_json(text)
+        metadata = Metadata.from_bytes(share.read(project_id, layout.METADATA, project_metadata.LIMIT_BYTES))
         said, documents = metadata.project, metadata.documents
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
@@ -203,7 +131,6 @@ def describe(share: Share, project_id: str, lies_at: str, entry: Entry, trashed_
     parsed = layout.parse(lies_at)
     if parsed is None:
         return ScannedFile(problem="the layout has no such name")
-    path = lies_at.removeprefix(f"{layout.TRASH}/")
     known, doubt = _sidecar_of(share, project_id, lies_at)
     if isinstance(known, str):
         return ScannedFile(problem=known)
@@ -211,26 +138,17 @@ def describe(share: Share, project_id: str, lies_at: str, entry: Entry, trashed_
         return ScannedFile(problem=f"its sidecar is about another file ({known.file.id})")
     if (known.document is not None) != (parsed.kind in DOCUMENTS):
         return ScannedFile(problem="its sidecar and its name do not agree on whether it is a version of a document")
-    row = FileModel(
-        id=parsed.file_id,
-        project_id=project_id,
-        kind=parsed.kind,
-        state=FileState.TRASHED if parsed.trashed else FileState.PRESENT,
-        path=path,
+    row = file_row(
+        project_id,
+        lies_at,
         name=known.file.name,
-        size_bytes=entry.size_bytes,
-        charged_bytes=entry.size_bytes,
-        blake3=known.file.blake3,
+        content=FileContent(entry.size_bytes, known.file.blake3, entry.inode, entry.mtime_ns),
         content_type=known.file.content_type,
+        created_at=known.file.created_at,
+        trashed_at=trashed_at,
         parameters=known.parameters,
         document_id=known.document.id if known.document else None,
-        version=parsed.version,
-        content_id=parsed.file_id,
-        last_sidecar=1,
         source_id=known.file.source_id,
-        mtime_ns=entry.mtime_ns,
-        created_at=known.file.created_at,
-        trashed_at=trashed_at if parsed.trashed else None,
     )
     found = ScannedFile(row, known.document, set(known.inputs), doubt)
     if parsed.kind in DOCUMENTS:
@@ -247,7 +165,7 @@ def describe(share: Share, project_id: str, lies_at: str, entry: Entry, trashed_
 def mentioned(share: Share, project_id: str, lies_at: str) -> set[str]:
     """Ids of files that the content of a document names."""
     try:
-        content = share.read(project_id, lies_at, SIDECAR_LIMIT_BYTES)
+        content = share.read(project_id, lies_at, sidecar.LIMIT_BYTES)
     except BackendError:
         return set()
     return layout.ids_in_text(content.decode("utf-8", "replace"))
@@ -266,22 +184,15 @@ def describe_sidecar(share: Share, project_id: str, lies_at: str, entry: Entry, 
     # Sidecars are small: they are read anyway, so their hash is that of what is there.
     seen = share.hash(project_id, lies_at)
     made_at = known.file.created_at if parsed.revision == 1 else when(entry.mtime_ns)
-    row = FileModel(
-        id=known.sidecar_id,
-        project_id=project_id,
-        kind=FileKind.SIDECAR,
-        state=FileState.TRASHED if parsed.trashed else FileState.PRESENT,
-        path=lies_at.removeprefix(f"{layout.TRASH}/"),
+    row = file_row(
+        project_id,
+        lies_at,
+        row_id=known.sidecar_id,
         name=known.file.name,
-        size_bytes=seen.size_bytes,
-        charged_bytes=seen.size_bytes,
-        blake3=seen.blake3,
-        content_type="application/json",
-        content_id=known.sidecar_id,
-        of_file_id=parsed.file_id,
-        mtime_ns=entry.mtime_ns,
+        content=FileContent(seen.size_bytes, seen.blake3, entry.inode, entry.mtime_ns),
+        content_type=SIDECAR_TYPE,
         created_at=made_at,
-        trashed_at=trashed_at if parsed.trashed else None,
+        trashed_at=trashed_at,
     )
     # The needs of the first are those of the file that it came with.
     return ScannedFile(
@@ -300,21 +211,14 @@ def describe_intermediate(
         head = stream.read(types.HEAD_BYTES)
     seen = share.hash(project_id, lies_at)
     name = os.path.basename(lies_at)
-    row = FileModel(
-        id=parsed.file_id,
-        project_id=project_id,
-        kind=parsed.kind,
-        state=FileState.TRASHED if parsed.trashed else FileState.PRESENT,
-        path=lies_at.removeprefix(f"{layout.TRASH}/"),
+    row = file_row(
+        project_id,
+        lies_at,
         name=f"{parsed.slug}.{parsed.extension}",
-        size_bytes=seen.size_bytes,
-        charged_bytes=seen.size_bytes,
-        blake3=seen.blake3,
+        content=seen,
         content_type=types.intermediate(name, parsed.kind, head).content_type,
-        content_id=parsed.file_id,
-        mtime_ns=seen.mtime_ns,
         created_at=when(entry.mtime_ns),
-        trashed_at=trashed_at if parsed.trashed else None,
+        trashed_at=trashed_at,
     )
     return ScannedFile(row)
 

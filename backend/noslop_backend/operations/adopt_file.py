@@ -28,7 +28,7 @@ from noslop_backend.core.errors import (
 from noslop_backend.journal import audit
 from noslop_backend.journal.intent import IntentHandle, IntentLostError, Request
 from noslop_backend.journal.publish import MAIN_PART, SIDECAR_PART, Writes
-from noslop_backend.journal.sidecar import check_hash, checked, generated
+from noslop_backend.journal.validation import check_hash, generated_type, validate_details
 from noslop_backend.media import tags
 from noslop_backend.media.types import HEAD_BYTES, intermediate
 from noslop_backend.models import IntentModel
@@ -59,7 +59,7 @@ class Adoption(Writes):
         """
         if kind is not None and kind not in GENERATED | INTERMEDIATE:
             raise InvalidRequestError(f"Generated media and intermediates are adopted; {kind} is saved another way.")
-        said = checked(name, parameters=parameters, inputs=inputs, length=size_bytes)
+        said = validate_details(name, parameters=parameters, inputs=inputs, length=size_bytes)
 
         def prepare(session: Session, intent: IntentModel, _now: datetime) -> dict[str, Any]:
             self.reserve_inputs(session, intent, said.inputs)
@@ -117,7 +117,7 @@ class Adoption(Writes):
             ContentMismatchError, UnsupportedMediaError, QuotaExceededError: it stays in `.staging` until the ticket
                 runs out or is released.
         """
-        expected = checked("-", expected_blake3=expected_blake3).expected_blake3
+        expected = validate_details("-", expected_blake3=expected_blake3).expected_blake3
         with self.share() as share:
             handle = self._claim_ticket(project_id, intent_id)
             if handle.answer is not None:
@@ -221,7 +221,7 @@ class Adoption(Writes):
         check_hash(expected, seen.blake3)
         head = foreign.head(HEAD_BYTES)
         kind = None if spec["kind"] is None else FileKind(spec["kind"])
-        found = intermediate(spec["name"], kind, head) if kind in INTERMEDIATE else generated(kind, head)
+        found = intermediate(spec["name"], kind, head) if kind in INTERMEDIATE else generated_type(kind, head)
         texts: dict[str, Any] = {}
         if found.kind in MEDIA:
             with foreign.stream() as stream:

@@ -13,7 +13,6 @@ from noslop_backend.core.database import clock
 from noslop_backend.core.enums import FileState, IntentOp, ProjectState
 from noslop_backend.core.errors import InvalidRequestError
 from noslop_backend.journal.intent import Request
-from noslop_backend.journal.sidecar import public
 from noslop_backend.models import FileModel
 from noslop_backend.operations.purge import BATCH, Removals, check_age
 from noslop_backend.repositories import (
@@ -124,5 +123,5 @@ class Cleanup(Removals):
             if walk.surplus is not None:
                 walk.surplus -= row.size_bytes
             chosen.append(row)
-        walk.files += [public(row) for row in chosen[: max(0, _LISTED - len(walk.files))]]
+        walk.files += [FilePublic.model_validate(row) for row in chosen[: max(0, _LISTED - len(walk.files))]]
         return chosen

@@ -14,9 +14,10 @@ from noslop_backend.core.enums import FileState, IntentOp
 from noslop_backend.core.errors import ContentChangedError, InvalidRequestError, NotFoundError
 from noslop_backend.journal.intent import IntentHandle, Request
 from noslop_backend.journal.publish import MAIN_PART, Writes
-from noslop_backend.journal.sidecar import checked, row_json, row_of
+from noslop_backend.journal.validation import validate_details
 from noslop_backend.media.types import MediaType
 from noslop_backend.models import FileModel, IntentModel
+from noslop_backend.models.plans import row_json, row_of
 from noslop_backend.repositories import FileRepository
 from noslop_backend.schemas import FilePublic
 from noslop_backend.share import CHUNK_BYTES, FileContent, Share, layout
@@ -37,7 +38,7 @@ class Finals(Writes):
         Raises:
             QuotaExceededError: there is no room for the copy or the sidecar.
         """
-        said = None if name is None else checked(name).name
+        said = None if name is None else validate_details(name).name
 
         def prepare(session: Session, intent: IntentModel, _now: datetime) -> dict[str, Any]:
             row = FileRepository(session).get(project_id, file_id, FileState.PRESENT)

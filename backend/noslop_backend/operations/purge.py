@@ -18,7 +18,6 @@ from noslop_backend.core.errors import InProgressError, InvalidRequestError, Not
 from noslop_backend.journal import audit
 from noslop_backend.journal.intent import AlreadyAnsweredError, IntentHandle, IntentLostError, Request
 from noslop_backend.journal.project_metadata import ProjectFile
-from noslop_backend.journal.sidecar import public
 from noslop_backend.models import FileModel, IntentModel
 from noslop_backend.repositories import (
     Change,
@@ -27,7 +26,7 @@ from noslop_backend.repositories import (
     ProjectRepository,
     ReferenceRepository,
 )
-from noslop_backend.schemas import RemovalReport
+from noslop_backend.schemas import FilePublic, RemovalReport
 from noslop_backend.share import Share, layout
 
 #: So many files go with one intent, and fit into one statement on every database.
@@ -171,7 +170,7 @@ class Removals(ProjectFile):
             with self.database.read() as session:
                 files = FileRepository(session).some(project_id, result["files"])
         return RemovalReport(
-            files=[public(row) for row in files],
+            files=[FilePublic.model_validate(row) for row in files],
             files_count=result["files_count"],
             freed_bytes=result["freed_bytes"],
         )

@@ -13,19 +13,18 @@ from sqlmodel import Session
 
 from noslop_backend.core.enums import FileState, IntentOp
 from noslop_backend.core.errors import InvalidRequestError, NotFoundError
+from noslop_backend.journal.file_row import location
 from noslop_backend.journal.intent import IntentHandle, Request
 from noslop_backend.journal.publish import MAIN_PART, Writes
-from noslop_backend.journal.sidecar import checked, compose_sidecar, document_json, location, row_json, row_of
-from noslop_backend.media.tags import LIMIT_BYTES
+from noslop_backend.journal.sidecar import LIMIT_BYTES, Sidecar, SidecarDocument
+from noslop_backend.journal.validation import validate_details
 from noslop_backend.media.types import MediaType
 from noslop_backend.models import FileModel, IntentModel
+from noslop_backend.models.plans import row_json, row_of
 from noslop_backend.repositories import DocumentRepository, FileRepository
 from noslop_backend.schemas import FilePublic
 from noslop_backend.share import Share, layout
 from noslop_backend.share.layout import WITH_SIDECAR, FileKind
-
-#: Embedded texts are escaped in a sidecar, and the parameters stand beside them.
-_SIDECAR_LIMIT_BYTES = 8 * LIMIT_BYTES
 
 
 class Metadata(Writes):
@@ -47,7 +46,7 @@ class Metadata(Writes):
         Returns:
             The sidecar.
         """
-        said = checked("-", parameters=parameters, inputs=inputs)
+        said = validate_details("-", parameters=parameters, inputs=inputs)
 
         def prepare(session: Session, intent: IntentModel, _now: datetime) -> dict[str, Any]:
             files = FileRepository(session)
@@ -58,7 +57,10 @@ class Metadata(Writes):
             self.reserve_inputs(session, intent, [*said.inputs, row.id])
             document = DocumentRepository(session).of_id(row.document_id) if row.document_id else None
             return {
-                "file": {"sidecar_id": self.new_id(), "document": document and document_json(document)},
+                "file": {
+                    "sidecar_id": self.new_id(),
+                    "document": document and SidecarDocument.of(document).model_dump(mode="json"),
+                },
                 "of": row_json(row),
                 "revision": files.next_sidecar(row.id),
             }
@@ -80,9 +82,10 @@ class Metadata(Writes):
         of, spec = row_of(handle.plan["of"]), handle.plan["file"]
         found = MediaType(FileKind(of.kind), of.content_type, "")
         texts = self.embedded(share, handle.project_id, of.path, found)
-        content = compose_sidecar(
-            of, spec["sidecar_id"], document=spec["document"], embedded=texts, inputs=inputs, parameters=parameters
-        )
+        document = SidecarDocument.model_validate(spec["document"]) if spec["document"] else None
+        content = Sidecar.of(
+            of, spec["sidecar_id"], document=document, embedded=texts, inputs=inputs, parameters=parameters
+        ).to_bytes()
         row = self.sidecar_row(of, spec["sidecar_id"], content, handle.moment, handle.plan["revision"])
         self.stage(share, handle, MAIN_PART, content)
         mentioned = layout.ids_in_text(json.dumps([parameters, texts])) | set(inputs)
@@ -106,7 +109,7 @@ class Metadata(Writes):
         newest = max(sidecars, key=_revision)
         with self.share() as share:
             try:
-                content = share.read(project_id, location(newest), _SIDECAR_LIMIT_BYTES)
+                content = share.read(project_id, location(newest), LIMIT_BYTES)
             except FileNotFoundError as error:
                 raise NotFoundError(f"{project_id}/{newest.path} was taken away from the share.") from error
         known: dict[str, Any] = json.loads(content)

@@ -17,7 +17,8 @@ from noslop_backend.core.enums import IntentOp
 from noslop_backend.core.errors import InvalidRequestError, NotFoundError
 from noslop_backend.journal.intent import AlreadyAnsweredError, IntentHandle, Request
 from noslop_backend.journal.publish import MAIN_PART, Writes
-from noslop_backend.journal.sidecar import checked, document_json, public
+from noslop_backend.journal.sidecar import SidecarDocument
+from noslop_backend.journal.validation import validate_details
 from noslop_backend.media.types import MediaType
 from noslop_backend.models import IntentModel
 from noslop_backend.repositories import Cursor, DocumentRepository, ProjectRepository, ReferenceRepository
@@ -133,7 +134,7 @@ class Documents(Writes):
         parameters: dict[str, Any] | None,
         key: str | None,
     ) -> FilePublic:
-        said = checked(name, parameters=parameters, inputs=inputs)
+        said = validate_details(name, parameters=parameters, inputs=inputs)
         if len(body) > self.settings.max_document_bytes:
             raise InvalidRequestError(
                 f"This {kind} has {len(body)} bytes, at most {self.settings.max_document_bytes} are taken. "
@@ -154,7 +155,7 @@ class Documents(Writes):
                 and (latest.blake3, latest.content_type, latest.parameters) == (digest, form[0], said.parameters)
                 and set(said.inputs) <= ReferenceRepository(session).inputs(latest.id)
             ):
-                raise AlreadyAnsweredError({"file": public(latest).model_dump(mode="json")})
+                raise AlreadyAnsweredError({"file": FilePublic.model_validate(latest).model_dump(mode="json")})
             self.reserve_inputs(session, intent, said.inputs)
             return {
                 "file": {
@@ -164,7 +165,7 @@ class Documents(Writes):
                     "name": name,
                     "parameters": said.parameters,
                     "inputs": said.inputs,
-                    "document": document_json(document),
+                    "document": SidecarDocument.of(document).model_dump(mode="json"),
                     "version": documents.next_version(document.id),
                 }
             }
@@ -209,7 +210,7 @@ class Documents(Writes):
             if row is None:
                 which = "present version" if version is None else f"version {version}"
                 raise NotFoundError(f"The {kind} {document.name!r} of {project_id} has no {which}.")
-            file, found = public(row), DocumentPublic.model_validate(document)
+            file, found = FilePublic.model_validate(row), DocumentPublic.model_validate(document)
         with self.share() as share:
             try:
                 content = share.read(project_id, row.path, row.size_bytes)

@@ -15,7 +15,7 @@ from noslop_backend.core.enums import IntentOp
 from noslop_backend.core.errors import InvalidRequestError
 from noslop_backend.journal.intent import Request
 from noslop_backend.journal.publish import Writes
-from noslop_backend.journal.sidecar import checked, generated
+from noslop_backend.journal.validation import generated_type, validate_details
 from noslop_backend.media.types import MediaType, intermediate
 from noslop_backend.models import IntentModel
 from noslop_backend.schemas import FileCreate, FileDetails, FilePublic
@@ -69,7 +69,9 @@ class Media(Writes):
         """Do the same as `save_generated_media` for who gets the content piece by piece."""
         if kind is not None and kind not in GENERATED:
             raise InvalidRequestError(f"Generated media are images, videos and audio; {kind} is saved another way.")
-        return self._begin(project_id, kind, checked(name, **said), key, lambda head: generated(kind, head))
+        return self._begin(
+            project_id, kind, validate_details(name, **said), key, lambda head: generated_type(kind, head)
+        )
 
     def save_intermediate(
         self,
@@ -100,7 +102,9 @@ class Media(Writes):
         """Do the same as `save_intermediate` for who gets the content piece by piece."""
         if kind not in INTERMEDIATE:
             raise InvalidRequestError(f"Intermediates are latents, masks and frames; {kind} is saved another way.")
-        return self._begin(project_id, kind, checked(name, **said), key, lambda head: intermediate(name, kind, head))
+        return self._begin(
+            project_id, kind, validate_details(name, **said), key, lambda head: intermediate(name, kind, head)
+        )
 
     def _begin(
         self,

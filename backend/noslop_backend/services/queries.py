@@ -11,7 +11,6 @@ from typing import BinaryIO, Self
 from noslop_backend.core.enums import FileState
 from noslop_backend.core.errors import InProgressError, NotFoundError
 from noslop_backend.journal.context import StorageContext
-from noslop_backend.journal.sidecar import public
 from noslop_backend.repositories import (
     CounterRepository,
     Cursor,
@@ -73,7 +72,7 @@ class Queries(StorageContext):
                 cursor=Cursor.decode(cursor),
                 limit=check_limit(limit) + 1,
             )
-        items = [public(row) for row in rows[:limit]]
+        items = [FilePublic.model_validate(row) for row in rows[:limit]]
         more = Cursor(items[-1].created_at, items[-1].id).encode() if len(rows) > limit else None
         return Page(items=items, next_cursor=more)
 
@@ -81,7 +80,7 @@ class Queries(StorageContext):
         """Give one file of a project, in whatever state it is."""
         with self.database.read() as session:
             ProjectRepository(session).get(project_id)
-            return public(FileRepository(session).get(project_id, file_id))
+            return FilePublic.model_validate(FileRepository(session).get(project_id, file_id))
 
     def trace_document(self, project_id: str, kind: FileKind, name: str) -> tuple[list[FilePublic], list[FilePublic]]:
         """Give all versions of a document, in whatever state, and all files that were made from one of them."""
@@ -91,13 +90,15 @@ class Queries(StorageContext):
             found = documents.named(project_id, kind, name)
             versions = documents.versions(found.id) if found else []
             users = ReferenceRepository(session).users(project_id, [row.id for row in versions])
-            return [public(row) for row in versions], [public(row) for row in users]
+            return [FilePublic.model_validate(row) for row in versions], [
+                FilePublic.model_validate(row) for row in users
+            ]
 
     def get_inputs(self, project_id: str, file_id: str) -> list[FilePublic]:
         """Give the files that a file was made from, in whatever state."""
         with self.database.read() as session:
             wanted = ReferenceRepository(session).inputs(file_id)
-            return [public(row) for row in FileRepository(session).some(project_id, sorted(wanted))]
+            return [FilePublic.model_validate(row) for row in FileRepository(session).some(project_id, sorted(wanted))]
 
     def open_file(self, project_id: str, file_id: str) -> OpenFile:
         """Open a present file for reading."""
@@ -106,7 +107,7 @@ class Queries(StorageContext):
             row = FileRepository(session).get(project_id, file_id, FileState.PRESENT)
         with self.share() as share:
             try:
-                return OpenFile(public(row), share.open(project_id, row.path))
+                return OpenFile(FilePublic.model_validate(row), share.open(project_id, row.path))
             except FileNotFoundError as error:
                 if row.intent_id is not None:
                     raise InProgressError(f"{row.path} is just being moved.", retry_after_s=1.0) from error

@@ -14,7 +14,7 @@ from typing import Any, BinaryIO, Self
 from noslop_backend.core.errors import ConflictError, ContentMismatchError, LeaseLostError, QuotaExceededError
 from noslop_backend.journal.intent import IntentHandle, IntentLostError
 from noslop_backend.journal.publish import MAIN_PART, Writes
-from noslop_backend.journal.sidecar import check_hash
+from noslop_backend.journal.validation import check_hash
 from noslop_backend.media.types import HEAD_BYTES, MediaType
 from noslop_backend.schemas import FileCreate, FilePublic
 from noslop_backend.share import FileContent, Share, Writer, layout

@@ -1,0 +1,69 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a caller may ask of a file: its details, its type and its hash are judged here, and nowhere else."""
+
+from __future__ import annotations
+
+from typing import Unpack
+
+from pydantic import ValidationError
+
+from noslop_backend.core.errors import ContentMismatchError, InvalidRequestError, UnsupportedMediaError
+from noslop_backend.media.types import MediaType, sniff
+from noslop_backend.schemas import FileCreate, FileDetails
+from noslop_backend.share.layout import FileKind
+
+
+def validate_details(name: str, **details: Unpack[FileDetails]) -> FileCreate:
+    """Validate what a caller sends beside a file's content.
+
+    Raises:
+        InvalidRequestError: something of it has no meaning.
+    """
+    try:
+        return FileCreate(
+            name=name,
+            parameters=details.get("parameters") or {},
+            inputs=list(details.get("inputs", ())),
+            length=details.get("length"),
+            expected_blake3=details.get("expected_blake3"),
+        )
+    except ValidationError as error:
+        raise invalid_request(error) from error
+
+
+def invalid_request(error: ValidationError) -> InvalidRequestError:
+    """Return the error that says in one sentence what does not fit."""
+    problems = (
+        f"{'.'.join(map(str, problem['loc']))}: {problem['msg'].removeprefix('Value error, ')}"
+        for problem in error.errors(include_url=False, include_context=False, include_input=False)
+    )
+    return InvalidRequestError(f"The request does not fit: {'; '.join(problems)}.")
+
+
+def generated_type(kind: FileKind | None, head: bytes) -> MediaType:
+    """Return the type of generated media by its first bytes.
+
+    Raises:
+        UnsupportedMediaError: none that the layout has a place for, or another kind than was named.
+    """
+    detected = sniff(head)
+    if detected is None:
+        raise UnsupportedMediaError(
+            "The content is no image, video or audio of a type that NoSlop keeps (PNG, JPEG, WebP, GIF, AVIF, HEIF, "
+            "TIFF, EXR; MP4, MOV, WebM, Matroska, AVI, Ogg; WAV, FLAC, MP3, M4A, Opus). Save it as an intermediate, or "
+            "convert it."
+        )
+    if kind is not None and detected.kind != kind:
+        raise UnsupportedMediaError(f"The content is {detected.content_type}, which is {detected.kind} and not {kind}.")
+    return detected
+
+
+def check_hash(expected: str | None, actual: str) -> None:
+    """Compare the content's BLAKE3 with what was announced.
+
+    Raises:
+        ContentMismatchError: they differ.
+    """
+    if expected is not None and expected != actual:
+        raise ContentMismatchError(f"The content's BLAKE3 is {actual}, and {expected} was announced. Nothing was kept.")
