@@ -224,8 +224,9 @@ lock: $(VENV)/.ready ## Resolve the packages of .venv and of the backend again, 
 	$(RESOLVE) --extra postgresql --output-file backend/noslop_backend/requirements.lock backend/pyproject.toml
 
 .PHONY: docs
-docs: $(VENV)/.ready ## Write the roles' README.md and the defaults in their argument specs
+docs: $(VENV)/.ready ## Write the roles' README.md, the defaults in their argument specs, and docs/formats.md
 	$(BIN)/python tests/lint/role_docs.py
+	$(BIN)/python tests/lint/format_docs.py
 
 .PHONY: wheel
 wheel: backend-wheel ## Build both wheels into dist/: the driver's, with the collection and the backend in it, and the backend's

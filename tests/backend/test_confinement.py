@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Processes kept apart: the decoder's child reaches nothing, and nothing of its account reaches the backend."""
+"""Keep processes apart: the decoder's child reaches nothing, and nothing of its account reaches the backend."""
 
 from __future__ import annotations
 
@@ -127,34 +127,36 @@ def refusals(attempts):
 
 _CHILD = """
 import io, json, sys
-from noslop_backend.media.probe import child
+from noslop_backend.media.probe import child, images, seccomp, streams
 
 path, account = sys.argv[1], int(sys.argv[3])
 written = open(path + "/before", "wb", buffering=0)
-child.prepare("image/png")
+images.prepare()
+streams.prepare()
 if account:
     os.setgroups([])
     os.setgid(account)
     os.setuid(account)
-said = {}
+refused = {}
 
 class Content(io.BytesIO):
     def read(self, size=-1):
-        if not said:
-            said.update(refusals(everything))
+        if not refused:
+            refused.update(refusals(everything))
             for name, error, work in (
                 ("write to what is open", OSError, lambda: written.write(b"x")),
                 ("allocate", MemoryError, lambda: bytearray(2 << 30)),
             ):
                 try:
                     work()
-                    said[name] = "done"
+                    refused[name] = "done"
                 except error:
-                    said[name] = "refused"
+                    refused[name] = "refused"
         return super().read(size)
 
-facts = child.look(Content(bytes.fromhex(sys.argv[2])), "image/png", 1 << 30, 60, 30.0)
-os.write(1, json.dumps([facts, said]).encode())
+lines = []
+child.read_file(Content(bytes.fromhex(sys.argv[2])), child.Job("image/png", 1 << 30, 60, 30.0, True), lines.append)
+os.write(1, json.dumps([lines[1]["facts"], refused]).encode())
 os._exit(0)
 """
 
@@ -165,11 +167,36 @@ def test_the_child_can_reach_nothing_while_it_decodes(tmp_path: Path, account: i
     command = [sys.executable, "-I", "-c", _ATTEMPTS + _CHILD, str(tmp_path), png().hex(), str(account)]
     done = subprocess.run(command, capture_output=True, check=False)
     assert done.returncode == 0, done.stderr.decode()
-    facts, said = json.loads(done.stdout)
+    facts, outcomes = json.loads(done.stdout)
     assert facts["decoded"] is True
-    assert {name: outcome for name, outcome in said.items() if outcome != "refused"} == {}
-    assert len(said) > 60
+    assert {name: outcome for name, outcome in outcomes.items() if outcome != "refused"} == {}
+    assert len(outcomes) > 60
     assert (tmp_path / "before").read_bytes() == b""
+
+
+_SERVER = """
+import json
+from noslop_backend.media.probe import seccomp
+seccomp.allow_only_forking()
+os.write(1, json.dumps(refusals(everything)).encode())
+os._exit(0)
+"""
+#: What the fork server does for each file: it forks, confines the child, waits for it and ends it.
+_OF_THE_SERVER = {
+    *("duplicate a descriptor", "start a process", "signal by descriptor", "name its parent", "terminal commands"),
+}
+#: Calls that confine a process, or are refused with another error than EPERM.
+_OF_CONFINING = {"be dumpable again", "outlive its parent", "raise a limit", "limits of its parent"}
+
+
+def test_the_fork_server_can_open_and_run_nothing() -> None:
+    done = subprocess.run([sys.executable, "-I", "-c", _ATTEMPTS + _SERVER], capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr.decode()
+    # Forked processes of the attempts write as well.
+    outcomes = json.JSONDecoder().raw_decode(done.stdout.decode())[0]
+    done_all_the_same = {name for name, outcome in outcomes.items() if outcome != "refused"}
+    assert done_all_the_same <= _OF_THE_SERVER | _OF_CONFINING
+    assert len(outcomes) > 50
 
 
 _ALONE = """
@@ -261,7 +288,7 @@ os.kill(parent, 9)
         assert parent.stdout is not None
         child = int(parent.stdout.read())
     assert parent.returncode == -signal.SIGKILL
-    # Its descriptors are closed a moment before it is gone; whoever inherits it takes it away.
+    # Its descriptors are closed a moment before it is gone; the process that inherits it waits for it.
     while _state(child) not in {None, "Z", "X"}:
         pass
 
@@ -274,9 +301,8 @@ def _state(pid: int) -> str | None:
 
 
 def test_a_child_whose_parent_is_gone_does_not_begin() -> None:
-    words = ["1", "image/png", str(1 << 31), "60", "30"]
-    command = [sys.executable, "-I", "-m", "noslop_backend.media.probe.child", *words]
-    done = subprocess.run(command, input=png(), capture_output=True, check=False)
+    code = "from noslop_backend.core import confinement; confinement.end_with(1); print('began')"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 1
-    assert b"the process 1, which asked for this, is gone" in done.stderr
-    assert done.stdout == b""
+    assert "the process 1, which asked for this, is gone" in done.stderr
+    assert done.stdout == ""

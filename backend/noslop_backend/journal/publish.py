@@ -34,7 +34,7 @@ from noslop_backend.repositories import (
 )
 from noslop_backend.schemas import FileCreate, FilePublic
 from noslop_backend.share import FileContent, Share, Writer, layout
-from noslop_backend.share.layout import MEDIA, WITH_SIDECAR, FileKind
+from noslop_backend.share.layout import WITH_SIDECAR, FileKind
 
 MAIN_PART, SIDECAR_PART, RECOVERED_PART = 0, 1, 2
 
@@ -76,9 +76,7 @@ class Writes(Intents):
 
     @staticmethod
     def embedded(share: Share, project_id: str, relative: str, found: MediaType) -> dict[str, Any]:
-        """Read what is embedded in a file; intermediates are not looked into."""
-        if found.kind not in MEDIA:
-            return {}
+        """Read the texts that are embedded in a file; of a document, none are."""
         with share.open(project_id, relative) as stream:
             return tags.read(stream, found.content_type)
 

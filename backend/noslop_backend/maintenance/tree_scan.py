@@ -7,6 +7,7 @@ A sidecar is believed only as far as it fits the file beside it; the id, kind an
 
 from __future__ import annotations
 
+import json
 import os
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -19,7 +20,7 @@ from noslop_backend.journal import project_metadata, sidecar
 from noslop_backend.journal.file_row import SIDECAR_TYPE, file_row
 from noslop_backend.journal.project_metadata import Metadata, MetadataDocument, MetadataProject
 from noslop_backend.journal.sidecar import Sidecar, SidecarDocument
-from noslop_backend.media import types
+from noslop_backend.media import tags, types
 from noslop_backend.models import FileModel, ProjectModel
 from noslop_backend.share import FileContent, Share, layout
 from noslop_backend.share.layout import DOCUMENTS, FileKind
@@ -220,7 +221,9 @@ def describe_intermediate(
         created_at=when(entry.mtime_ns),
         trashed_at=trashed_at,
     )
-    return ScannedFile(row)
+    with share.open(project_id, lies_at) as stream:
+        texts = tags.read(stream, row.content_type)
+    return ScannedFile(row, needs=layout.ids_in_text(json.dumps(texts)) - {row.id})
 
 
 def when(mtime_ns: int) -> datetime:

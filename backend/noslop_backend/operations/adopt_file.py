@@ -35,7 +35,7 @@ from noslop_backend.models import IntentModel
 from noslop_backend.repositories import Change, IntentRepository, ProjectRepository
 from noslop_backend.schemas import AdoptionTicket, FilePublic
 from noslop_backend.share import Foreign, Share, layout
-from noslop_backend.share.layout import GENERATED, INTERMEDIATE, MEDIA, FileKind
+from noslop_backend.share.layout import GENERATED, INTERMEDIATE, FileKind
 
 
 class Adoption(Writes):
@@ -222,10 +222,8 @@ class Adoption(Writes):
         head = foreign.head(HEAD_BYTES)
         kind = None if spec["kind"] is None else FileKind(spec["kind"])
         found = intermediate(spec["name"], kind, head) if kind in INTERMEDIATE else generated_type(kind, head)
-        texts: dict[str, Any] = {}
-        if found.kind in MEDIA:
-            with foreign.stream() as stream:
-                texts = tags.read(stream, found.content_type)
+        with foreign.stream() as stream:
+            texts = tags.read(stream, found.content_type)
         main = self.main_row(handle, found, seen)
         sidecar = self.stage_sidecar(share, handle, main, texts)
         rows = [main] if sidecar is None else [main, sidecar]

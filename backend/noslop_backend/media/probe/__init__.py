@@ -1,28 +1,25 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a media file holds, found out by decoding it: in a child process that may use little and can reach nothing.
+"""Read media in a child process that may use little and can reach nothing: their texts, and what they contain.
 
-Decoders are large, and media are somebody else's bytes. A bomb, a hang or a crash costs the child its life and the file
-its facts; it never costs the service anything. The child is `child.py`, and it alone imports decoders.
+Decoders are large, and media come from outside. A bomb, a hang or a crash costs the child its life and the file its
+facts; it never costs the service anything. Only `images.py` and `streams.py` import decoders, in the fork server.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import selectors
 import signal
-import subprocess
-import sys
-import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, BinaryIO
 
-#: A child that says more than this says nonsense.
-ANSWER_LIMIT_BYTES = 64 * 1024
-#: How often `alive` is called while a child works, at least.
-_STEP_S = 1.0
+from noslop_backend.media.probe.formats import FFMPEG, PILLOW, SAFETENSORS
+from noslop_backend.media.probe.launcher import LAUNCHER, Answer
+from noslop_backend.media.tags import png, safetensors
+from noslop_backend.media.tags.limits import LeftOutText
+
 MIB = 1024 * 1024
 
 
@@ -30,7 +27,7 @@ MIB = 1024 * 1024
 class Limits:
     """What one child gets: address space in bytes, processor time, and time on the wall, in seconds.
 
-    After `budget_s` of processor time it stops at the next frame, and tells what it has seen by then.
+    After `budget_s` of processor time it stops at the next frame, and tells what it has read by then.
     """
 
     memory_bytes: int = 2048 * MIB
@@ -39,84 +36,158 @@ class Limits:
     wall_s: float = 120.0
 
 
+#: For `inspect`, which reads headers: less than the 25 s after which a request stops waiting for the share.
+INSPECTION = Limits(cpu_s=6, budget_s=3.0, wall_s=15.0)
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """What a file says of itself, from one child. What it does not say is None, or empty."""
+
+    #: The type, corrected where the tracks say otherwise: an MP4 without a picture is `audio/mp4`.
+    content_type: str
+    #: Pixels.
+    width: int | None = None
+    height: int | None = None
+    duration_s: float | None = None
+    frames: int | None = None
+    #: Texts that programs embedded, by key, as they stand in the file.
+    texts: dict[str, str] = field(default_factory=dict)
+    #: Texts that are not in `texts`, and why.
+    left_out: tuple[LeftOutText, ...] = ()
+    #: A sentence that says why it could not be read; empty where it could.
+    problem: str = ""
+
+
+@dataclass(frozen=True)
+class _Report:
+    """Both lines of a child, or `problem`: why there is none."""
+
+    texts: dict[str, str]
+    left_out: tuple[LeftOutText, ...]
+    facts: dict[str, Any]
+    problem: str = ""
+
+
+def inspect(stream: BinaryIO, content_type: str, limits: Limits = INSPECTION) -> Inspection:
+    """Read the texts that a file embeds, its size, duration and number of frames, without decoding all of it.
+
+    Args:
+        stream: the file, open for reading as an ordinary file. Its offset afterwards is undefined.
+        content_type: what its first bytes say that it is, as in `media.types`.
+        limits: what the child gets.
+
+    Returns:
+        An inspection; `problem` and `left_out` say what could not be read. A type that nothing here reads is empty.
+    """
+    if content_type == "image/png" and (size := png.plain_size(stream)) is not None:
+        # Most pictures that are uploaded: there is nothing to read, so no child is asked.
+        return Inspection(content_type, *size, frames=1)
+    if not _is_read(stream, content_type):
+        return Inspection(content_type)
+    report = _ask(stream, content_type, limits, decode=False, alive=lambda: None)
+    facts = report.facts
+    left_out = report.left_out
+    if report.problem and not report.texts:
+        left_out = (*left_out, LeftOutText("", 0, report.problem))
+    return Inspection(
+        content_type=_text(facts.get("content_type")) or content_type,
+        width=_count(facts.get("width")),
+        height=_count(facts.get("height")),
+        duration_s=_seconds(facts.get("duration_s")),
+        frames=_count(facts.get("frames")),
+        texts=report.texts,
+        left_out=left_out,
+        problem=report.problem or _text(facts.get("problem")),
+    )
+
+
+def _is_read(stream: BinaryIO, content_type: str) -> bool:
+    if content_type == SAFETENSORS:
+        stream.seek(0)
+        return safetensors.is_safetensors(stream.read(9))
+    return content_type in PILLOW or content_type in FFMPEG
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else ""
+
+
+def _count(value: object) -> int | None:
+    return value if isinstance(value, int) and 0 <= value < 2**63 else None
+
+
+def _seconds(value: object) -> float | None:
+    return float(value) if isinstance(value, int | float) and 0 <= value < 2**63 else None
+
+
 def facts(
     stream: BinaryIO, content_type: str, limits: Limits | None = None, alive: Callable[[], None] = lambda: None
 ) -> dict[str, Any]:
-    """Decode an image, a video or audio, and tell what it is.
+    """Decode an image, a video or audio, and return what it is.
 
     Args:
-        stream: the file, open for reading as an ordinary file. Where it stands afterwards is not said.
-        content_type: what its first bytes say that it is, as in `media_types`.
+        stream: the file, open for reading as an ordinary file. Its offset afterwards is undefined.
+        content_type: what its first bytes say that it is, as in `media.types`.
         limits: what the child gets.
         alive: called every second or so; what it raises ends the child and is raised here.
 
     Returns:
-        `decoded` (bool) always. As far as they were seen: `format`, `width` and `height` in pixels, `frames`,
+        `decoded` (bool) always. As far as they were read: `format`, `width` and `height` in pixels, `frames`,
         `duration_s`, `fps`, `codec`, `audio` (`codec`, `sample_rate`, `channels`), `complete` (False: the time was
         over before the end), and `problem`, a sentence that says why it could not be decoded, or not all of it.
     """
-    given = limits or Limits()
-    command = [
-        *(sys.executable, "-I", "-m", f"{__name__}.child"),
-        *(str(os.getpid()), content_type, str(given.memory_bytes), str(given.cpu_s), str(given.budget_s)),
-    ]
-    # Nothing of this process goes along: no descriptor but the file, no variable of the environment.
-    with subprocess.Popen(
-        command,
-        stdin=stream.fileno(),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        cwd="/",
-        env={},
-        start_new_session=True,
-    ) as child:
+    report = _ask(stream, content_type, limits or Limits(), decode=True, alive=alive)
+    if report.problem:
+        return {"decoded": False, "problem": report.problem}
+    return {name: value for name, value in report.facts.items() if name != "content_type"}
+
+
+def _ask(stream: BinaryIO, content_type: str, limits: Limits, *, decode: bool, alive: Callable[[], None]) -> _Report:
+    request = {
+        "content_type": content_type,
+        "decode": decode,
+        **{name: value for name, value in asdict(limits).items() if name != "wall_s"},
+    }
+    answer = LAUNCHER.ask(request, stream.fileno(), limits.wall_s, alive)
+    texts, left_out, facts = _parse(answer.content)
+    problem = ""
+    if answer.status is None:
+        problem = f"could not be decoded: decoding it did not end within {limits.wall_s:g} s"
+    elif answer.status or not isinstance(facts.get("decoded"), bool):
+        problem = f"could not be decoded: {_reason(answer, limits)}"
+    return _Report(texts, left_out, facts, problem)
+
+
+def _parse(content: bytes) -> tuple[dict[str, str], tuple[LeftOutText, ...], dict[str, Any]]:
+    """Read the lines of a child. A line that is not whole, or not what a child writes, is none."""
+    texts: dict[str, str] = {}
+    left_out: tuple[LeftOutText, ...] = ()
+    facts: dict[str, Any] = {}
+    for line in content.split(b"\n")[:2]:
         try:
-            said = _hear(child, given, alive)
-        finally:
-            child.kill()
-    if said is None:
-        return _failed(f"decoding it did not end within {given.wall_s:g} s")
-    return _understood(said, child.returncode, given)
-
-
-def _hear(child: subprocess.Popen[bytes], limits: Limits, alive: Callable[[], None]) -> bytes | None:
-    """Give what the child says until it ends, or None when its time is over. Waits for its end."""
-    assert child.stdout is not None
-    until, said = time.monotonic() + limits.wall_s, b""
-    with selectors.DefaultSelector() as selector:
-        selector.register(child.stdout, selectors.EVENT_READ)
-        while (left := until - time.monotonic()) > 0:
-            alive()
-            if not selector.select(min(left, _STEP_S)):
-                continue
-            piece = os.read(child.stdout.fileno(), ANSWER_LIMIT_BYTES)
-            said += piece
-            if len(said) > ANSWER_LIMIT_BYTES:
-                return said
-            if not piece:
-                try:
-                    child.wait(max(0.0, until - time.monotonic()))
-                except subprocess.TimeoutExpired:
-                    return None
-                return said
-    return None
-
-
-def _understood(said: bytes, code: int, limits: Limits) -> dict[str, Any]:
-    if code == 0 and len(said) <= ANSWER_LIMIT_BYTES:
-        try:
-            found = json.loads(said)
+            answer = json.loads(line)
         except (ValueError, RecursionError):
-            found = None
-        if isinstance(found, dict) and isinstance(found.get("decoded"), bool):
-            return found
+            continue
+        if not isinstance(answer, dict):
+            continue
+        if isinstance(answer.get("facts"), dict):
+            facts = answer["facts"]
+        if isinstance(answer.get("texts"), dict) and isinstance(answer.get("left_out"), list):
+            texts = {key: text for key, text in answer["texts"].items() if isinstance(text, str)}
+            left_out = tuple(_left_out(one) for one in answer["left_out"] if isinstance(one, dict))
+    return texts, left_out, facts
+
+
+def _left_out(value: dict[str, Any]) -> LeftOutText:
+    return LeftOutText(_text(value.get("key")), _count(value.get("bytes")) or 0, _text(value.get("why")))
+
+
+def _reason(answer: Answer, limits: Limits) -> str:
+    code = os.waitstatus_to_exitcode(answer.status) if answer.status is not None and answer.status >= 0 else 1
     if code == -signal.SIGXCPU:
-        return _failed(f"decoding it took more than {limits.cpu_s} s of processor time")
+        return f"decoding it took more than {limits.cpu_s} s of processor time"
     if code < 0:
         name = signal.Signals(-code).name if -code in set(signal.Signals) else f"signal {-code}"
-        return _failed(f"the decoder crashed ({name})")
-    return _failed(f"the decoder gave no usable answer (it ended with {code})")
-
-
-def _failed(why: str) -> dict[str, Any]:
-    return {"decoded": False, "problem": f"could not be decoded: {why}"}
+        return f"the decoder crashed ({name})"
+    return f"the decoder gave no usable answer (it ended with {code})"

@@ -1,9 +1,9 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A list of the system calls that decoding needs; every other one fails with EPERM (seccomp(2), mode filter).
+"""Lists of the system calls that decoding and forking need; every other one fails with EPERM (seccomp(2), mode filter).
 
-What Pillow and FFmpeg call once they are loaded was read off with strace: they read, seek, allocate, wait for nobody
-and look at the clock. EPERM and not a signal, so that a decoder that would like to know more than it may goes on.
+What Pillow and FFmpeg call once they are loaded was read off with strace: they read, seek, allocate and look at the
+clock. EPERM and not a signal, so that a decoder that is refused something continues without it.
 """
 
 from __future__ import annotations
@@ -58,6 +58,33 @@ _ALLOWED: dict[str, tuple[int, int]] = {
     "newfstatat": (262, 79),
     "getrandom": (318, 278),
 }
+#: What the fork server calls beside those: requests come in, a child is forked, confines itself, and ends.
+_FORKING: dict[str, tuple[int, int]] = {
+    **_ALLOWED,
+    "poll": (7, 1024),
+    "ppoll": (271, 73),
+    "sendto": (44, 206),
+    "recvmsg": (47, 212),
+    "getsockopt": (55, 209),
+    "getsockname": (51, 204),
+    "ioctl": (16, 29),
+    "fcntl": (72, 25),
+    "dup2": (33, 1024),
+    "dup3": (292, 24),
+    "close_range": (436, 436),
+    "clone": (56, 220),
+    "wait4": (61, 260),
+    "pidfd_open": (434, 434),
+    "pidfd_send_signal": (424, 424),
+    "uname": (63, 160),
+    "getppid": (110, 173),
+    "set_robust_list": (273, 99),
+    "rseq": (334, 293),
+    "prctl": (157, 167),
+    "prlimit64": (302, 261),
+    "setrlimit": (160, 164),
+    "seccomp": (317, 277),
+}
 #: Allowed where what they map cannot be executed: no decoder brings code along.
 _ALLOWED_WITHOUT_EXEC: dict[str, tuple[int, int]] = {"mmap": (9, 222), "mprotect": (10, 226)}
 
@@ -74,18 +101,31 @@ def allow_only_decoding() -> None:
     Raises:
         OSError: the kernel has no seccomp, or there is no list for this machine.
     """
+    _allow(_ALLOWED)
+
+
+def allow_only_forking() -> None:
+    """Let this process make no system call from now on but those of the fork server and of its children.
+
+    Raises:
+        OSError: as above.
+    """
+    _allow(_FORKING)
+
+
+def _allow(calls: dict[str, tuple[int, int]]) -> None:
     machine = os.uname().machine
     if machine not in _ARCHITECTURES:
         raise OSError(errno.ENOSYS, f"there is no list of system calls for {machine}, only for x86_64 and aarch64")
-    code = b"".join(_program(list(_ARCHITECTURES).index(machine), _ARCHITECTURES[machine]))
+    code = b"".join(_program(calls, list(_ARCHITECTURES).index(machine), _ARCHITECTURES[machine]))
     text = ctypes.create_string_buffer(code, len(code))
     program = _Program(len(code) // 8, ctypes.addressof(text))
     keep_privileges()
     prctl(_PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, ctypes.c_void_p(ctypes.addressof(program)))
 
 
-def _program(column: int, architecture: int) -> list[bytes]:
-    allowed = [numbers[column] for numbers in _ALLOWED.values()]
+def _program(calls: dict[str, tuple[int, int]], column: int, architecture: int) -> list[bytes]:
+    allowed = [numbers[column] for numbers in calls.values()]
     without_exec = [numbers[column] for numbers in _ALLOWED_WITHOUT_EXEC.values()]
     made = [
         _step(_LOAD, _ARCHITECTURE),
@@ -108,5 +148,5 @@ def _program(column: int, architecture: int) -> list[bytes]:
 
 
 def _step(code: int, value: int, *, yes: int = 0, no: int = 0) -> bytes:
-    """One instruction (struct sock_filter), with how many it leaves out when a comparison holds or not."""
+    """Return one instruction (struct sock_filter), with how many it leaves out when a comparison holds or not."""
     return struct.pack("=HBBI", code, yes, no, value)

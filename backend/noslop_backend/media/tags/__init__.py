@@ -1,49 +1,42 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Parameters that programs wrote into media files, read out without decoding anything.
+"""Read texts that programs wrote into files, and make fields of them that are the same whatever program it was.
 
-ComfyUI writes `prompt` and `workflow` (JSON) into PNG text chunks and into the tags of video and audio, others
-`parameters`. Only containers are walked, with limits on everything that a file claims about itself; what cannot be
-read is left out, since the file is somebody else's.
+ComfyUI writes `prompt` and `workflow` (JSON) into most containers, others `parameters` and more: `docs/formats.md` has
+the table. Containers are read in the confined child (`media.probe`); here is what their texts mean.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from dataclasses import asdict
 from typing import Any, BinaryIO
 
 from noslop_backend.core import json_depth
-from noslop_backend.media.tags import flac, id3, iso, matroska, ogg, png
 from noslop_backend.media.tags.limits import LIMIT_BYTES
 
-__all__ = ["LIMIT_BYTES", "read"]
+__all__ = ["LEFT_OUT", "LIMIT_BYTES", "parse", "read"]
 
-_READERS: dict[str, Callable[[BinaryIO], dict[str, str]]] = {
-    "image/png": png.read,
-    "video/mp4": iso.read,
-    "video/quicktime": iso.read,
-    "audio/mp4": iso.read,
-    "video/webm": matroska.read,
-    "video/x-matroska": matroska.read,
-    "audio/flac": flac.read,
-    "audio/mpeg": id3.read,
-    "audio/ogg": ogg.read,
-}
+#: The key of a sidecar's `embedded` that names the texts which are not in it.
+LEFT_OUT = "noslop.left_out"
 
 
 def read(stream: BinaryIO, content_type: str) -> dict[str, Any]:
-    """Give the texts that are embedded in a file, by their names; JSON among them is parsed."""
-    reader = _READERS.get(content_type)
-    found: dict[str, Any] = {}
-    for name, text in (reader(stream) if reader else {}).items():
-        clean = text.replace("\0", "")
-        found[name] = _parsed(clean) if clean[:1] in {"{", "["} else clean
-    return found
+    """Return the texts that are embedded in a file, by their keys; JSON among them is parsed.
+
+    What is left out of them is named below `LEFT_OUT`, where there is any.
+    """
+    from noslop_backend.media import probe  # noqa: PLC0415 - `probe` uses the readers of this package
+
+    inspection = probe.inspect(stream, content_type)
+    texts = {key: parse(text) for key, text in inspection.texts.items()}
+    return texts | ({LEFT_OUT: [asdict(one) for one in inspection.left_out]} if inspection.left_out else {})
 
 
-def _parsed(text: str) -> Any:  # noqa: ANN401 - any JSON
-    """JSON as what it says, unless it could not be written again as what it was: then it stays a text."""
+def parse(text: str) -> Any:  # noqa: ANN401 - any JSON
+    """Return JSON as its value, unless it could not be written again as what it was: then it stays a text."""
+    if text[:1] not in {"{", "["}:
+        return text
     try:
         value = json_depth.loads(text)
         if json_depth.is_too_deep(value):
