@@ -20,11 +20,11 @@ from typing import Any, ParamSpec, Protocol, TypeVar
 from blake3 import blake3
 
 from noslop_backend.comfyui.client import ComfyUI, FileAnswerError
-from noslop_backend.comfyui.graph import node_class, parameters, upstream
 from noslop_backend.comfyui.history import Output, Run
 from noslop_backend.core.enums import FileState
 from noslop_backend.core.errors import ContentMismatchError, NotFoundError, ShareUnavailableError, UnsupportedMediaError
 from noslop_backend.media import probe
+from noslop_backend.media.tags.sampling import class_of, parameters, upstream
 from noslop_backend.media.types import HEAD_BYTES, sniff
 from noslop_backend.schemas import FilePublic, IngestReport, LeftOut
 from noslop_backend.services import ProjectStorage
@@ -239,7 +239,7 @@ class Filing:
             "host": self._comfy.host.name,
             "prompt_id": self._prompt_id,
             "node": _word(node_id),
-            "class": node_class(graph, node_id),
+            "class": class_of(graph, node_id),
             "output": _word(output.key),
             **dict(zip(("type", "subfolder", "filename"), map(_word, output.identity), strict=True)),
         }
