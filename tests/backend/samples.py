@@ -143,6 +143,10 @@ def jpeg_comment(tags: Tags) -> bytes:
     return saved("JPEG", comment=text.encode())
 
 
+def webp(tags: Tags) -> bytes:
+    return saved("WEBP", exif=exif_pairs(tags).tobytes())
+
+
 @cache
 def _encoded(container: str, codec: str, video: bool, tags: tuple[tuple[str, str], ...], options: str) -> bytes:
     stream = io.BytesIO()

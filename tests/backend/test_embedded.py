@@ -107,7 +107,7 @@ def test_a_file_that_embedded_texts_name_is_kept(studio: Studio, project: str) -
     latents = [storage.save_intermediate(project, FileKind.LATENT, f"noise {number}", b"0123") for number in range(3)]
     texts = [{"prompt": json.dumps({"1": {"inputs": {"latent": latent.path}}})} for latent in latents]
     storage.save_generated_media(project, "m", samples.apng(texts[0]))
-    storage.save_generated_media(project, "m", samples.saved("WEBP", exif=samples.exif_pairs(texts[1]).tobytes()))
+    storage.save_generated_media(project, "m", samples.webp(texts[1]))
     later = storage.save_intermediate(project, FileKind.LATENT, "later", samples.latent(texts[2]))
     assert [row.id for row in storage.get_inputs(project, later.id)] == [latents[2].id]
     storage.cleanup_intermediate(project, older_than=timedelta(0))

@@ -12,15 +12,20 @@ import json
 import os
 import signal
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, BinaryIO
+
+from pydantic import TypeAdapter, ValidationError
 
 from noslop_backend.media.probe.formats import FFMPEG, PILLOW, SAFETENSORS
 from noslop_backend.media.probe.launcher import LAUNCHER, Answer
 from noslop_backend.media.tags import png, safetensors
+from noslop_backend.media.tags.fields import Fields
 from noslop_backend.media.tags.limits import LeftOutText
 
 MIB = 1024 * 1024
+_FIELDS = TypeAdapter(Fields)
 
 
 @dataclass(frozen=True)
@@ -53,6 +58,8 @@ class Inspection:
     frames: int | None = None
     #: Texts that programs embedded, by key, as they stand in the file.
     texts: dict[str, str] = field(default_factory=dict)
+    #: The same of these texts, whatever program wrote them.
+    fields: Fields = field(default_factory=Fields)
     #: Texts that are not in `texts`, and why.
     left_out: tuple[LeftOutText, ...] = ()
     #: A sentence that says why it could not be read; empty where it could.
@@ -61,11 +68,12 @@ class Inspection:
 
 @dataclass(frozen=True)
 class _Report:
-    """Both lines of a child, or `problem`: why there is none."""
+    """The lines of a child, or `problem`: why there are none."""
 
-    texts: dict[str, str]
-    left_out: tuple[LeftOutText, ...]
-    facts: dict[str, Any]
+    texts: dict[str, str] = field(default_factory=dict)
+    left_out: tuple[LeftOutText, ...] = ()
+    fields: Fields = field(default_factory=Fields)
+    facts: dict[str, Any] = field(default_factory=dict)
     problem: str = ""
 
 
@@ -97,6 +105,7 @@ def inspect(stream: BinaryIO, content_type: str, limits: Limits = INSPECTION) ->
         duration_s=_seconds(facts.get("duration_s")),
         frames=_count(facts.get("frames")),
         texts=report.texts,
+        fields=report.fields,
         left_out=left_out,
         problem=report.problem or _text(facts.get("problem")),
     )
@@ -150,21 +159,19 @@ def _ask(stream: BinaryIO, content_type: str, limits: Limits, *, decode: bool, a
         **{name: value for name, value in asdict(limits).items() if name != "wall_s"},
     }
     answer = LAUNCHER.ask(request, stream.fileno(), limits.wall_s, alive)
-    texts, left_out, facts = _parse(answer.content)
+    report = _parse(answer.content)
     problem = ""
     if answer.status is None:
         problem = f"could not be decoded: decoding it did not end within {limits.wall_s:g} s"
-    elif answer.status or not isinstance(facts.get("decoded"), bool):
+    elif answer.status or not isinstance(report.facts.get("decoded"), bool):
         problem = f"could not be decoded: {_reason(answer, limits)}"
-    return _Report(texts, left_out, facts, problem)
+    return replace(report, problem=problem)
 
 
-def _parse(content: bytes) -> tuple[dict[str, str], tuple[LeftOutText, ...], dict[str, Any]]:
+def _parse(content: bytes) -> _Report:
     """Read the lines of a child. A line that is not whole, or not what a child writes, is none."""
-    texts: dict[str, str] = {}
-    left_out: tuple[LeftOutText, ...] = ()
-    facts: dict[str, Any] = {}
-    for line in content.split(b"\n")[:2]:
+    report = _Report()
+    for line in content.split(b"\n")[:3]:
         try:
             answer = json.loads(line)
         except (ValueError, RecursionError):
@@ -172,11 +179,14 @@ def _parse(content: bytes) -> tuple[dict[str, str], tuple[LeftOutText, ...], dic
         if not isinstance(answer, dict):
             continue
         if isinstance(answer.get("facts"), dict):
-            facts = answer["facts"]
+            report = replace(report, facts=answer["facts"])
         if isinstance(answer.get("texts"), dict) and isinstance(answer.get("left_out"), list):
             texts = {key: text for key, text in answer["texts"].items() if isinstance(text, str)}
             left_out = tuple(_left_out(one) for one in answer["left_out"] if isinstance(one, dict))
-    return texts, left_out, facts
+            report = replace(report, texts=texts, left_out=left_out)
+        with suppress(ValidationError):
+            report = replace(report, fields=_FIELDS.validate_python(answer.get("fields")))
+    return report
 
 
 def _left_out(value: dict[str, Any]) -> LeftOutText:

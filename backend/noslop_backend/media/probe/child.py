@@ -5,7 +5,7 @@
 First it gives up everything that it does not need: memory beyond its share, processor time, further processes and
 threads, files to write to, and the right to open anything: with a limit of 0 descriptors no file, no socket and no pipe
 can be opened any more, and the kernel refuses every system call that decoding does not need (`seccomp.py`). Only then
-it reads the file. It writes a line of JSON with the texts, then one with what the file is, and ends.
+it reads the file. It writes a line of JSON with the texts, one with their fields, one with what the file is, and ends.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typing import Any, BinaryIO
 from noslop_backend.core import confinement
 from noslop_backend.media.probe import images, seccomp, streams
 from noslop_backend.media.probe.formats import FFMPEG, PILLOW, SAFETENSORS
-from noslop_backend.media.tags import safetensors
+from noslop_backend.media.tags import fields, safetensors
 from noslop_backend.media.tags.limits import READ_LIMIT_BYTES, Budget, BudgetExceededError, Texts, metered
 
 Facts = dict[str, Any]
@@ -81,7 +81,7 @@ def close_the_door() -> None:
 
 
 def read_file(stream: BinaryIO, job: Job, write_line: Callable[[dict[str, Any]], None]) -> None:
-    """Confine this process, then read what the stream contains, and write two lines: its texts, and what it is."""
+    """Confine this process, then read the stream, and write lines: its texts, their fields, and what it is."""
     confine(job.memory_bytes, job.cpu_s)
     texts = Texts()
     facts: Facts = {"decoded": False}
@@ -95,6 +95,8 @@ def read_file(stream: BinaryIO, job: Job, write_line: Callable[[dict[str, Any]],
             raise NotImplementedError(f"there is no decoder for {job.content_type} here")
         exceeded = _read_texts(reader, texts, counted, job)
         write_line({"texts": texts.kept, "left_out": [dataclasses.asdict(one) for one in texts.left_out]})
+        if not job.decode:
+            write_line({"fields": dataclasses.asdict(fields.from_texts(texts.kept))})
         if job.decode:
             budget.lift_read_limit()
             reader.decode(facts)
