@@ -120,6 +120,8 @@ def test_every_kind_of_output_goes_where_it_belongs(
     assert problem.startswith("could not be decoded: ")
     # No user interface sent it, so there is no workflow.
     assert report.workflow is None
+    assert report.prompt is not None
+    assert [one["text"] for one in report.prompt.parameters["shown"]] == ["words"]
     left_out = {one.filename.partition("_")[0]: (one.why, one.again) for one in report.left_out}
     assert left_out.keys() == {"ComfyUI", "shape.glb", "gone.png"}
     assert "preview" in left_out["ComfyUI"][0]

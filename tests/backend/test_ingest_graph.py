@@ -341,6 +341,7 @@ def test_files_are_listed_under_whatever_name_a_node_has_for_them() -> None:
         ("3", "audio", "d.flac"),
     ]
     assert [one.output.filename for one in run.skipped] == ["b.png", "e.png", "f.png [input]", "g.png"]
+    assert [(one.node_id, one.key, one.text) for one in run.texts] == [("2", "text", "words"), ("3", "images", "none")]
     assert "preview" in run.skipped[0].why
     assert "another directory" in run.skipped[2].why
 
@@ -370,3 +371,40 @@ def test_no_more_files_are_asked_for_than_anybody_can_mean() -> None:
     run = history.parse("p", entry({"1": {"images": many}}))
     assert run is not None
     assert (len(run.outputs), len(run.skipped)) == (history.OUTPUTS_LIMIT, 3)
+
+
+@pytest.mark.parametrize(
+    ("shown", "files", "texts"),
+    [
+        ({"text": ["a caption", "another"]}, [], ["a caption", "another"]),
+        ({"text": "not in a list"}, [], ["not in a list"]),
+        ({"value": [42, 0.5, True, None]}, [], ["42", "0.5"]),
+        ({"result": ["3d/mesh_00001_.glb", {"position": 1}, ""]}, [("3d", "mesh_00001_.glb")], []),
+        ({"result": ["mesh.glb"], "3d": [item("mesh.glb")]}, [("", "mesh.glb")], []),
+        ({"result": ["a\\b\\mesh.glb"]}, [("a/b", "mesh.glb")], []),
+        (
+            {"result": ["/etc/passwd.txt", "C:\\x.glb", "a sentence."]},
+            [],
+            ["/etc/passwd.txt", "C:\\x.glb", "a sentence."],
+        ),
+        ({"result": [["nested"]], "tags": [{"a": 1}]}, [], []),
+    ],
+)
+def test_texts_and_paths_of_a_history_are_kept(
+    shown: dict[str, Any], files: list[tuple[str, str]], texts: list[str]
+) -> None:
+    run = history.parse("p", entry({"1": shown}))
+    assert run is not None
+    assert [(one.subfolder, one.filename) for one in run.outputs] == files
+    assert [one.text for one in run.texts] == texts
+    assert run.skipped == []
+
+
+def test_texts_of_a_history_that_are_not_kept_are_left_out() -> None:
+    run = history.parse("p", entry({"1": {"text": ["x" * 3000, *map(str, range(history.TEXTS_LIMIT + 5))]}}))
+    assert run is not None
+    assert len(run.texts) == history.TEXTS_LIMIT
+    assert [(one.output.node_id, one.output.key, one.output.type, one.why) for one in run.skipped] == [
+        ("1", "text", "text", "it is a text, and its first 2000 letters are kept"),
+        ("1", "text", "text", "it is a text, and at most 100 texts are kept"),
+    ]

@@ -24,7 +24,7 @@ from noslop_backend.comfyui.history import Output, Run
 from noslop_backend.core.enums import FileState
 from noslop_backend.core.errors import ContentMismatchError, NotFoundError, ShareUnavailableError, UnsupportedMediaError
 from noslop_backend.media import probe
-from noslop_backend.media.tags.sampling import class_of, parameters, upstream
+from noslop_backend.media.tags.sampling import class_of, clean, parameters, upstream
 from noslop_backend.media.types import HEAD_BYTES, sniff
 from noslop_backend.schemas import FilePublic, IngestReport, LeftOut
 from noslop_backend.services import ProjectStorage
@@ -134,7 +134,7 @@ class Filing:
             said["problem"] = self.report.problem
         more: dict[str, Any] = {
             "inputs": [self.report.workflow.id] if self.report.workflow else [],
-            "parameters": {"comfyui": said, **parameters(self._run.graph, self._run.graph)},
+            "parameters": {"comfyui": said, **parameters(self._run.graph, self._run.graph), **self._shown()},
         }
         return self._once(
             lambda key: self._disk.run(
@@ -144,6 +144,13 @@ class Filing:
             _digest(self._run.graph),
             **more,
         )
+
+    def _shown(self) -> dict[str, Any]:
+        """Return the texts that nodes showed, as the parameter `shown` of the prompt."""
+        texts = [
+            {"node": _word(one.node_id), "output": _word(one.key), "text": clean(one.text)} for one in self._run.texts
+        ]
+        return {"shown": texts} if texts else {}
 
     def _add_output(self, output: Output, filed: FilePublic | None) -> None:
         try:
