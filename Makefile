@@ -149,6 +149,11 @@ EXAMPLES ?= 500
 test-backend-contract: programs ## Compare every operation of the API with its description, by many requests (EXAMPLES=500)
 	NOSLOP_EXAMPLES=$(EXAMPLES) pytest tests/backend/api/test_contract.py
 
+SECONDS ?= 3600
+.PHONY: fuzz
+fuzz: $(VENV)/.ready ## Fuzz what reads files, archives and graphs of others (SECONDS=3600 for each of six targets)
+	$(BIN)/python -m tests.backend.fuzz --seconds $(SECONDS)
+
 .PHONY: test-roles
 test-roles: backend-wheel ## Test each role in a Molecule scenario of its own, in containers
 	molecule test --all $(MOUNTS:%=--exclude %)

@@ -205,6 +205,14 @@ CASES: dict[str, tuple[dict[str, str], Fields]] = {
             height=768,
         ),
     ),
+    "values that are no links": (
+        {
+            "workflow": json.dumps(
+                {"nodes": [ui_node(1, "CLIPTextEncode", [[{}, 0]]), ui_node(2, "KSampler", [[[], 1]])]}
+            )
+        },
+        Fields(Source.COMFYUI),
+    ),
     "words of no program": ({"comment": "taken in May", "Software": "GIMP", "parameters": "{broken"}, Fields()),
     "an empty prompt": ({"prompt": "{}", "workflow": "[]"}, Fields()),
 }

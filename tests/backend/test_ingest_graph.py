@@ -359,6 +359,7 @@ def test_a_run_has_the_status_of_its_prompt() -> None:
             ("interrupted", ""),
         ),
         (None, ("unknown", "")),
+        ({"status_str": "success", "messages": 5}, ("success", "")),
     ]
     for status, expected in endings:
         run = history.parse("p", entry({}, status=status))

@@ -108,7 +108,7 @@ def is_queued(prompt_id: str, answer: object) -> bool:
         ValueError: it is no such answer.
     """
     queue = _object(answer, "the answer")
-    rows = [row for name in ("queue_running", "queue_pending") for row in queue.get(name) or ()]
+    rows = [row for name in ("queue_running", "queue_pending") for row in _rows(queue.get(name))]
     return any(isinstance(row, list) and len(row) > 1 and row[1] == prompt_id for row in rows)
 
 
@@ -116,7 +116,7 @@ def _status(given: object) -> tuple[str, str]:
     if not isinstance(given, dict):
         return "unknown", ""
     status, problem = given.get("status_str"), ""
-    for message in given.get("messages") or ():
+    for message in _rows(given.get("messages")):
         if not isinstance(message, list) or len(message) < 2 or not isinstance(message[1], dict):
             continue
         if message[0] == "execution_interrupted":
@@ -191,6 +191,10 @@ def _why_not(output: Output) -> str:
     if output.filename.endswith(("[input]", "[output]", "[temp]")):
         return "its name ends in a word that leads ComfyUI to another directory"
     return ""
+
+
+def _rows(value: object) -> list[Any]:
+    return value if isinstance(value, list) else []
 
 
 def _object(value: object, what: str) -> dict[str, Any]:

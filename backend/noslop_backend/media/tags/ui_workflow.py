@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from noslop_backend.media.tags.graph import Graph
+from noslop_backend.media.tags.graph import Graph, source
 
 #: Nodes and links of all subgraphs together, and how deep they lie in each other.
 _STEPS_LIMIT = 100_000
@@ -115,13 +115,12 @@ class _Builder:
 
     def _behind(self, value: Any) -> Any:  # noqa: ANN401 - a literal or a link
         for _ in range(_DEPTH_LIMIT):
-            if not isinstance(value, list) or value[0] not in self._origins:
-                break
-            outputs = self._origins[value[0]]
-            slot = value[1]
+            node_id = source(value)
+            outputs = self._origins.get(node_id) if node_id is not None else None
             if not outputs:
                 break
-            value = outputs[slot] if slot < len(outputs) else outputs[0]
+            slot = value[1]
+            value = outputs[slot] if 0 <= slot < len(outputs) else outputs[0]
         return value
 
 
