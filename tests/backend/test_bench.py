@@ -37,7 +37,10 @@ BENCHMARKS: dict[str, tuple[list[str], set[str]]] = {
     ),
     "backend_reconcile": (
         ["--files", "50"],
-        _keys("files", "seconds", "walk_over_rglob", "walk_over_gdu", "cpu_us_per_file", "with_comparison"),
+        _keys(
+            *("files", "seconds", "walk_over_original", "walk_over_rglob", "walk_over_gdu"),
+            *("cpu_us_per_file", "with_comparison"),
+        ),
     ),
     "backend_saves": (
         ["--saves", "2"],

@@ -5,12 +5,15 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import pytest
 from noslop_backend.core.errors import UnsafePathError
 from noslop_backend.maintenance.reconcile import reconcile
 from noslop_backend.services import ProjectStorage
 from noslop_backend.share import scan
+from noslop_backend.share.litter import Litter
+from pydantic import ValidationError
 
 from tests.backend.studio import Studio, png
 
@@ -45,13 +48,56 @@ def test_what_is_no_file_is_a_stranger_and_leads_nowhere(storage: ProjectStorage
     (top / ".nfs00012").write_bytes(b"x")
     with storage.share() as share:
         (piece,) = scan.pieces(share, project, IMAGES)
-        assert (piece.entries, sorted(piece.strangers)) == ([], ["deeper", "link.png", "pipe.png"])
+        assert (piece.entries, sorted(piece.misplaced)) == ([], ["deeper", "link.png", "pipe.png"])
         assert list(scan.pieces(share, project, "final")) == []
         (top.parent / "audio").rmdir()
         assert list(scan.pieces(share, project, "generated/audio")) == []
         (top.parent / "audio").symlink_to("images")
         with pytest.raises(UnsafePathError, match="generated/audio"):
             list(scan.pieces(share, project, "generated/audio"))
+
+
+LITTERED = (".DS_Store", "._a.png", "@eaDir", "#recycle", "Thumbs.db", "desktop.ini", ".nfs0001", "lost+found")
+
+
+def put_litter(top: Path) -> None:
+    """Leave what storage and desktop systems leave, some of it as directories with files in them."""
+    for name in LITTERED:
+        if name[0] in "@#l":
+            (top / name).mkdir()
+            (top / name / "file").write_bytes(b"x")
+        else:
+            (top / name).write_bytes(b"x")
+
+
+def test_litter_is_passed_over_and_stays(studio: Studio, project: str) -> None:
+    kept = studio.storage.save_generated_media(project, "A picture", png(1))
+    tops = [studio.root / project / each for each in (".", IMAGES, "generated", ".trash")] + [studio.root]
+    for top in tops:
+        put_litter(top)
+    for _ in range(2):
+        report = reconcile(studio.storage, apply=True, apart_s=0)
+        assert (report.findings, report.files_count, report.waiting_count) == ([], 2, 0)
+    assert all((top / name).exists() for top in tops for name in LITTERED)
+    assert studio.storage.get_file(project, kept.id) == kept
+
+
+def test_the_list_of_litter_can_be_set_and_never_hides_a_file(studio: Studio, project: str) -> None:
+    storage = studio.another(litter_names="*.png, *.tmp,metadata.json,*")
+    kept = storage.save_generated_media(project, "A picture", png(1))
+    (studio.root / project / IMAGES / "x.tmp").write_bytes(b"x")
+    (studio.root / project / IMAGES / kept.path.rpartition("/")[2]).unlink()
+    for _ in range(2):
+        report = reconcile(storage, apply=True, apart_s=0)
+    assert [(each.path, each.outcome) for each in report.findings] == [(kept.path, "missing")]
+    with pytest.raises(ValidationError, match="no name"):
+        studio.settings(litter_names="a/b")
+
+
+@pytest.mark.parametrize("name", ["a-0123456789abc.png", "._a", ".nfs", "@eaDir", "photo.jpg", "generated", ".staging"])
+def test_only_names_of_the_list_are_litter(name: str) -> None:
+    assert Litter().matches(name) == (name in {"._a", ".nfs", "@eaDir"})
+    assert not Litter(()).matches(name)
 
 
 def test_a_name_that_is_not_utf8_stops_nobody(studio: Studio, project: str) -> None:

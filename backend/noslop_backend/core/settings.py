@@ -57,6 +57,20 @@ _ORIGIN = re.compile(r"https?://(?:[A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(?::\d{1,5}
 _ROOT_PATH = re.compile(r"(?:/[A-Za-z0-9._~-]+)+", re.ASCII)
 
 
+def _patterns(given: object) -> object:
+    return tuple(each.strip() for each in given.split(",") if given.strip()) if isinstance(given, str) else given
+
+
+def _names(given: tuple[str, ...]) -> tuple[str, ...]:
+    for pattern in given:
+        if not pattern or "/" in pattern:
+            raise ValueError(f"{pattern!r} is no name: list names or shell patterns without '/', with commas between")
+    return given
+
+
+NamePatterns = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_patterns), AfterValidator(_names)]
+
+
 class Settings(BaseSettings):
     """Every setting with its default. Names that users know have no prefix, all others begin with NOSLOP_."""
 
@@ -87,6 +101,8 @@ class Settings(BaseSettings):
     key_days: int = Field(7, alias="NOSLOP_KEY_DAYS", ge=1)
     #: How long the audit log remembers.
     audit_days: int = Field(365, alias="NOSLOP_AUDIT_DAYS", ge=1, le=36_500)
+    #: Names on the share to pass over, in place of the list of the backend's own (docs/backend.md, "Litter").
+    litter_names: NamePatterns | None = Field(None, alias="NOSLOP_LITTER_NAMES")
     #: In these steps bytes are reserved for a body of unknown length.
     reserve_step_bytes: int = Field(64 * 1024 * 1024, alias="NOSLOP_RESERVE_STEP_BYTES", ge=1)
     max_document_bytes: int = Field(16 * 1024 * 1024, alias="NOSLOP_MAX_DOCUMENT_BYTES", ge=1)

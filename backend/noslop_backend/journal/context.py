@@ -14,6 +14,7 @@ from noslop_backend.core.errors import ShareUnavailableError
 from noslop_backend.core.settings import Settings
 from noslop_backend.repositories import StoreRepository
 from noslop_backend.share import Share, Tree, layout
+from noslop_backend.share.litter import LITTER, Litter
 
 
 class StorageContext:
@@ -23,6 +24,7 @@ class StorageContext:
         self.settings = settings
         self.database = database
         self.tree = tree
+        self.litter = Litter(LITTER if settings.litter_names is None else settings.litter_names)
         self._share_id: str | None = None
 
     @classmethod

@@ -143,18 +143,18 @@ class _Rebuilder:
             ProjectRepository(session).add(found.row)
         project = _Project(project_id)
         self._add_documents(project, [(each, each.last_version) for each in found.documents])
-        for name in scan.strangers(self.share, project_id):
+        for name in scan.misplaced(self.share, project_id, self.core.litter):
             self.report.leave(f"{project_id}/{name}", "the layout has no such name")
         # What is described comes before what describes it: the rows of sidecars name those of their files.
         for sidecars in (False, True):
             for directory in scan.PLACES:
-                for piece in scan.pieces(self.share, project_id, directory):
+                for piece in scan.pieces(self.share, project_id, directory, litter=self.core.litter):
                     self._piece(project, directory, piece, sidecars, now)
         self._finish(project, found.state)
 
     def _piece(self, project: _Project, directory: str, piece: scan.Piece, sidecars: bool, now: datetime) -> None:
         if not sidecars:
-            for name in piece.strangers:
+            for name in piece.misplaced:
                 self.report.leave(
                     f"{project.id}/{directory}/{name}", "it is not an ordinary file, or its name is not UTF-8"
                 )

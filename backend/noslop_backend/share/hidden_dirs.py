@@ -18,6 +18,9 @@ from noslop_backend.share.share import _DIRECTORY, Share, _make, _remove_tree
 
 BACKUPS = ".backups"
 IMPORTS = ".imports"
+#: Holds the generation of the database that wrote here last.
+GENERATION = ".generation"
+NAMES = (BACKUPS, IMPORTS, GENERATION)
 _DEAD = "undone"
 
 

@@ -147,6 +147,11 @@ def is_file_id(text: str) -> bool:
     return FILE_ID.fullmatch(text) is not None
 
 
+def is_file_name(name: str) -> bool:
+    """Tell whether the server may have given this name to a file or a sidecar."""
+    return _NAME.fullmatch(name) is not None
+
+
 def path(kind: FileKind, title: str, file_id: str, extension: str, version: int | None = None) -> str:
     """Path of a new file.
 

@@ -197,7 +197,7 @@ class _Run:
                 # Opened anew each time: whether it is the right share is asked again.
                 with self.core.share() as share:
                     if not number:
-                        for name in scan.strangers(share, project_id):
+                        for name in scan.misplaced(share, project_id, self.core.litter):
                             self.report.add(Finding(project_id, name, "stranger", "the layout has no such name"))
                     observe(
                         self.core.database,
@@ -205,6 +205,7 @@ class _Run:
                         project_id,
                         place,
                         started=self.started,
+                        litter=self.core.litter,
                         report=self.report,
                         alive=self._alive,
                     )

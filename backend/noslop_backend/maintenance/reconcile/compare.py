@@ -13,6 +13,7 @@ from noslop_backend.core.enums import FileState
 from noslop_backend.maintenance.reconcile.report import Finding, ReconcileReport, What
 from noslop_backend.repositories.observations import ObservationRepository, RowObservation, Sighting
 from noslop_backend.share import Share, layout, scan
+from noslop_backend.share.litter import Litter
 
 
 def observe(
@@ -22,6 +23,7 @@ def observe(
     place: str,
     *,
     started: datetime,
+    litter: Litter,
     report: ReconcileReport,
     alive: Callable[[], None],
 ) -> None:
@@ -33,7 +35,8 @@ def observe(
         project_id: the project.
         place: the directory.
         started: when this run began, by the database's clock: a thing is counted once a run.
-        report: where strangers go, and the number of files.
+        litter: names to pass over.
+        report: where misplaced names go, and the number of files.
         alive: called now and then; says that this run lives.
 
     Raises:
@@ -45,8 +48,8 @@ def observe(
     # directories.
     seen = array("q")
     matched = 0
-    for piece in scan.pieces(share, project_id, place):
-        for name in piece.strangers:
+    for piece in scan.pieces(share, project_id, place, litter=litter):
+        for name in piece.misplaced:
             report.add(
                 Finding(
                     project_id, f"{place}/{name}", "stranger", "it is not an ordinary file, or its name is not UTF-8"
