@@ -7,7 +7,7 @@ from __future__ import annotations
 import json
 from datetime import UTC, datetime
 
-from noslop_backend.journal.project_metadata import Metadata
+from noslop_backend.journal.project_format import Metadata
 from noslop_backend.journal.sidecar import Sidecar, SidecarDocument
 from noslop_backend.models import DocumentModel, FileModel, ProjectModel
 

@@ -25,6 +25,8 @@ class StorageContext:
         self.database = database
         self.tree = tree
         self.litter = Litter(LITTER if settings.litter_names is None else settings.litter_names)
+        #: Projects whose share was read before the first write of this process there (`catch_up`).
+        self.caught_up: set[str] = set()
         self._share_id: str | None = None
 
     @classmethod

@@ -29,6 +29,7 @@ from noslop_backend.core.errors import (
     LeaseLostError,
 )
 from noslop_backend.journal import audit
+from noslop_backend.journal.catch_up import catch_up
 from noslop_backend.journal.context import StorageContext
 from noslop_backend.journal.intent import AlreadyAnsweredError, FileLockedError, IntentHandle, IntentLostError, Request
 from noslop_backend.models import FileModel, IntentModel
@@ -87,6 +88,7 @@ class Intents(StorageContext):
         scope = request.scope_in(project_id)
         if request.key is not None:
             _check_key(request.key)
+        catch_up(self, project_id, new=op in {IntentOp.CREATE_PROJECT, IntentOp.IMPORT_PROJECT})
         # Each turn either gets on or finishes what was in the way; a handful means that somebody else is at it all the
         # time.
         for _ in range(20):

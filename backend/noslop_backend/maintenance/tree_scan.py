@@ -16,9 +16,9 @@ from pydantic import ValidationError
 
 from noslop_backend.core.enums import ProjectState
 from noslop_backend.core.errors import BackendError, ConflictError, UnsafePathError
-from noslop_backend.journal import project_metadata, sidecar
+from noslop_backend.journal import project_format, sidecar
 from noslop_backend.journal.file_row import SIDECAR_TYPE, file_row
-from noslop_backend.journal.project_metadata import Metadata, MetadataDocument, MetadataProject
+from noslop_backend.journal.project_format import Metadata, MetadataDocument, MetadataProject
 from noslop_backend.journal.sidecar import Sidecar, SidecarDocument
 from noslop_backend.media import tags, types
 from noslop_backend.models import FileModel, ProjectModel
@@ -90,7 +90,7 @@ def read_project(share: Share, project_id: str, now: datetime) -> ScannedProject
     """
     problem = ""
     try:
-        metadata = Metadata.from_bytes(share.read(project_id, layout.METADATA, project_metadata.LIMIT_BYTES))
+        metadata = Metadata.from_bytes(share.read(project_id, layout.METADATA, project_format.LIMIT_BYTES))
         said, documents = metadata.project, metadata.documents
     except ValidationError as error:
         first = error.errors(include_url=False)[0]

@@ -13,6 +13,7 @@ from sqlmodel import Session
 
 from noslop_backend.core.enums import FileState, IntentOp
 from noslop_backend.core.errors import InvalidRequestError, NotFoundError
+from noslop_backend.journal.catch_up import catch_up_sidecars
 from noslop_backend.journal.file_row import location
 from noslop_backend.journal.intent import IntentHandle, Request
 from noslop_backend.journal.publish import MAIN_PART, Writes
@@ -66,6 +67,7 @@ class Metadata(Writes):
             }
 
         with self.share() as share:
+            catch_up_sidecars(self, share, project_id, file_id)
             handle = self.begin(
                 project_id, IntentOp.WRITE, Request(key, ("sidecar", file_id, said.model_dump(mode="json"))), prepare
             )

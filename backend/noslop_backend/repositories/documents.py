@@ -54,6 +54,21 @@ class DocumentRepository:
         """Allocate a number. It is never given again, whatever becomes of the write."""
         return int(self.session.connection().execute(_NEXT_VERSION, {"of_id": document_id}).scalar_one())
 
+    def raise_last_version(self, document_id: str, number: int) -> None:
+        """Give no number up to this one again."""
+        self.session.connection().execute(
+            update(DocumentModel)
+            .where(col(DocumentModel.id) == document_id, col(DocumentModel.last_version) < number)
+            .values(last_version=number)
+        )
+
+    def version_ids(self, project_id: str) -> set[str]:
+        """Return the ids of all versions of all documents of a project, in whatever state."""
+        statement = select(FileModel.id).where(
+            FileModel.project_id == project_id, col(FileModel.kind).in_([FileKind.WORKFLOW, FileKind.PROMPT])
+        )
+        return set(self.session.exec(statement))
+
     def count_versions(self, document_id: str, more: int) -> int:
         """Count present versions up or down; gives how many workflows there are more by that: 1, 0 or -1."""
         now, kind = self.session.connection().execute(_COUNT, {"of_id": document_id, "more": more}).one()

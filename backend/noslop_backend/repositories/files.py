@@ -79,6 +79,14 @@ class FileRepository:
         )
         return int(found.scalar_one())
 
+    def raise_last_sidecar(self, file_id: str, number: int) -> None:
+        """Give no number of a sidecar up to this one again."""
+        self.session.connection().execute(
+            update(FileModel)
+            .where(col(FileModel.id) == file_id, col(FileModel.last_sidecar) < number)
+            .values(last_sidecar=number)
+        )
+
     def trashed_bytes(self, project_id: str, before: datetime) -> int:
         """What files cost that were put into the trash before a moment."""
         return int(

@@ -1,0 +1,180 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A share that is newer than its database, as after an older copy of it was restored: nothing acknowledged is lost."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from noslop_backend.core.enums import ProjectState
+from noslop_backend.core.errors import NotFoundError, RevisionConflictError
+from noslop_backend.maintenance.reconcile import reconcile
+from noslop_backend.schemas import ProjectCreate, ProjectUpdate
+from noslop_backend.services import ProjectStorage
+from noslop_backend.share import layout
+
+from tests.backend.studio import Studio, make_studio, png
+
+
+class Past:
+    """A studio whose database can be brought back to an earlier moment. SQLite: copying it is what a restore does."""
+
+    def __init__(self, studio: Studio, path: Path) -> None:
+        self.studio = studio
+        self.path = path
+        self.copy = path.with_name("copy")
+
+    def save(self) -> None:
+        """Keep the database as it is now."""
+        self.studio.storage.database.close()
+        with self.studio.storage.database.read() as session:
+            session.connection().exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+        self.studio.storage.database.close()
+        shutil.copyfile(self.path, self.copy)
+
+    def restore(self) -> ProjectStorage:
+        """Bring that database back; gives a service of a process that starts now."""
+        for service in self.studio.opened:
+            service.close()
+        self.studio.opened.clear()
+        for ending in ("", "-wal", "-shm"):
+            self.path.with_name(self.path.name + ending).unlink(missing_ok=True)
+        shutil.copyfile(self.copy, self.path)
+        return self.studio.storage
+
+
+@pytest.fixture
+def past(sqlite_template: Path, place: Path) -> Iterator[Past]:
+    path = place / "backend.sqlite3"
+    shutil.copyfile(sqlite_template, path)
+    studio = make_studio(place, f"sqlite:///{path}")
+    yield Past(studio, path)
+    studio.close()
+
+
+@pytest.fixture
+def film(past: Past) -> str:
+    return past.studio.storage.create_project_structure(ProjectCreate(name="A film")).id
+
+
+def save(storage: ProjectStorage, project: str, name: str, seed: int) -> int | None:
+    return storage.save_workflow(project, name, {"seed": seed}).version
+
+
+def trash_version(storage: ProjectStorage, project: str) -> None:
+    storage.trash(project, [storage.load_workflow(project, "w").file.id])
+
+
+def purge_version(storage: ProjectStorage, project: str) -> None:
+    trash_version(storage, project)
+    storage.purge(project)
+
+
+@pytest.mark.parametrize(
+    "then",
+    [lambda _storage, _project: None, trash_version, purge_version],
+    ids=["on the share", "in the trash", "purged"],
+)
+@pytest.mark.parametrize("saved_before", [0, 1], ids=["made since", "there before"])
+def test_a_number_that_was_acknowledged_is_never_given_again(
+    past: Past, film: str, then: Callable[[ProjectStorage, str], None], saved_before: int
+) -> None:
+    storage = past.studio.storage
+    for number in range(saved_before):
+        save(storage, film, "w", number)
+    past.save()
+    last = save(storage, film, "w", 7)
+    then(storage, film)
+    restored = past.restore()
+    assert save(restored, film, "w", 9) == (last or 0) + 1
+    assert save(restored, film, "w", 10) == (last or 0) + 2
+    for _ in range(2):
+        reconcile(restored, apply=True, apart_s=0)
+    past.studio.check(film)
+
+
+def test_prompts_are_numbered_as_workflows_are(past: Past, film: str) -> None:
+    past.save()
+    past.studio.storage.save_prompt(film, "p", "a cat")
+    restored = past.restore()
+    assert restored.save_prompt(film, "p", "a dog").version == 2
+
+
+def test_a_sidecar_that_was_acknowledged_is_not_in_the_way_of_the_next(past: Past, film: str) -> None:
+    image = past.studio.storage.save_generated_media(film, "A picture", png(1))
+    past.save()
+    kept = past.studio.storage.save_metadata(film, image.id, {"rating": 4})
+    restored = past.restore()
+    before = past.studio.tree(film)
+    newest = restored.save_metadata(film, image.id, {"rating": 5})
+    assert (kept.path, newest.path) == (f"{image.path}.meta.0002.json", f"{image.path}.meta.0003.json")
+    assert before.items() <= past.studio.tree(film).items()
+    assert restored.load_metadata(film, image.id)["parameters"] == {"rating": 5}
+
+
+def test_two_backends_at_once_give_no_number_twice(past: Past, film: str) -> None:
+    save(past.studio.storage, film, "w", 1)
+    past.save()
+    save(past.studio.storage, film, "w", 2)
+    past.restore()
+    services = [past.studio.another() for _ in range(2)]
+    with ThreadPoolExecutor(4) as pool:
+        numbers = list(pool.map(lambda seed: save(services[seed % 2], film, "w", 100 + seed), range(8)))
+    assert sorted(number or 0 for number in numbers) == list(range(3, 11))
+
+
+def test_a_newer_metadata_json_is_read_before_it_is_written_over(past: Past, film: str) -> None:
+    past.save()
+    storage = past.studio.storage
+    storage.update_project_metadata(film, ProjectUpdate(name="A longer film", quota_bytes=10_000_000))
+    newest = storage.update_project_metadata(film, ProjectUpdate(description="Two hours"))
+    restored = past.restore()
+    with pytest.raises(RevisionConflictError):
+        restored.update_project_metadata(film, ProjectUpdate(description="x"), expected_revision=1)
+    project = restored.update_project_metadata(film, ProjectUpdate(settings={"fps": 24}))
+    assert (project.name, project.quota_bytes, project.description) == ("A longer film", 10_000_000, "Two hours")
+    assert project.revision == newest.revision + 1
+    on_share = json.loads((past.studio.root / film / layout.METADATA).read_bytes())["project"]
+    assert (on_share["name"], on_share["revision"]) == ("A longer film", project.revision)
+
+
+def test_a_project_that_was_put_away_takes_no_writes_after_a_restore(past: Past, film: str) -> None:
+    past.save()
+    past.studio.storage.trash_project(film)
+    restored = past.restore()
+    with pytest.raises(NotFoundError):
+        restored.save_generated_media(film, "A picture", png(1))
+    assert restored.get_project(film).state == ProjectState.TRASHED
+
+
+@pytest.mark.parametrize("number", [999_999_999, 0])
+def test_numbers_that_nobody_can_have_been_given_are_passed_over(past: Past, film: str, number: int) -> None:
+    save(past.studio.storage, film, "w", 1)
+    (path,) = (past.studio.root / film / "workflows").glob("*.json.meta.json")
+    forged = json.loads(path.read_bytes())
+    forged["file"]["id"] = "0" * 13
+    name = f"w_v{number:04d}-{'0' * 13}.json"
+    path.with_name(name).write_text("{}")
+    path.with_name(f"{name}.meta.json").write_text(json.dumps(forged))
+    assert save(past.studio.another(), film, "w", 2) == 2
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff\xfe", b'{"noslop": 2}'], ids=repr)
+def test_a_damaged_metadata_json_keeps_no_write_from_being_done(past: Past, film: str, content: bytes) -> None:
+    path = past.studio.root / film / layout.METADATA
+    path.unlink()
+    path.write_bytes(content)
+    assert save(past.studio.another(), film, "w", 1) == 1
+
+
+def test_a_share_that_is_as_its_database_changes_no_row(past: Past, film: str) -> None:
+    save(past.studio.storage, film, "w", 1)
+    before = past.studio.storage.get_project(film)
+    again = past.studio.another()
+    assert save(again, film, "w", 1) == 1
+    assert again.get_project(film) == before
