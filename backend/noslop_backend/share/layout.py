@@ -24,6 +24,8 @@ import unicodedata
 from dataclasses import dataclass
 from enum import StrEnum
 
+from anyascii import anyascii
+
 
 class FileKind(StrEnum):
     """What a file is; it decides the directory."""
@@ -72,6 +74,23 @@ MARKER = ".noslop-share"
 SHARE = "projects"
 
 TITLE_LIMIT = 200
+#: Other extensions that say the same of a content as the one that paths have: such a name keeps its own.
+EXTENSION_ALIASES: dict[str, frozenset[str]] = {
+    "aiff": frozenset({"aif", "aifc"}),
+    "heic": frozenset({"heif", "hif"}),
+    "heif": frozenset({"heic", "hif"}),
+    "jpg": frozenset({"jpe", "jpeg", "jfif"}),
+    "m4a": frozenset({"m4b", "mp4", "f4a"}),
+    "mkv": frozenset({"mk3d"}),
+    "mov": frozenset({"qt"}),
+    "mp4": frozenset({"m4v", "f4v"}),
+    "ogg": frozenset({"oga", "spx"}),
+    "ogv": frozenset({"ogg", "ogx"}),
+    "opus": frozenset({"ogg", "oga"}),
+    "png": frozenset({"apng"}),
+    "tif": frozenset({"tiff"}),
+    "wav": frozenset({"wave"}),
+}
 FILE_ID_BYTES = 8
 PROJECT_ID_BYTES = 5
 _SLUG_LIMIT = 48
@@ -94,7 +113,7 @@ _BY_DIRECTORY = {directory: kind for kind, directory in DIRECTORY.items()}
 
 @dataclass(frozen=True)
 class ParsedPath:
-    """What a path says by itself, for rebuild and reconcile."""
+    """Hold what a path says by itself, for rebuild and reconcile."""
 
     kind: FileKind
     file_id: str
@@ -114,7 +133,7 @@ def encode_id(raw: bytes) -> str:
 
 
 def title_problem(title: str) -> str:
-    """Why this cannot be a name that a person gives to something; empty when it can. It is data, never a path."""
+    """Return why this cannot be a name that a user gives to something; empty when it can. It is data, never a path."""
     if not title.strip():
         return "a name is needed"
     if len(title) > TITLE_LIMIT:
@@ -127,9 +146,23 @@ def title_problem(title: str) -> str:
 
 
 def slug(title: str) -> str:
-    """Make a name readable in a directory listing anywhere: small ASCII letters, digits and single dashes."""
-    plain = unicodedata.normalize("NFKD", title).encode("ascii", "ignore").decode("ascii").lower()
-    return "-".join(re.findall(r"[a-z0-9]+", plain))[:_SLUG_LIMIT].strip("-") or "untitled"
+    """Make a name readable in a directory listing anywhere: small ASCII letters, digits and single dashes.
+
+    Letters of other scripts are transliterated. They are not kept themselves: what a path is would then depend on how
+    each system on its way composes letters (NFC, or NFD on macOS), compares them without case (Samba, Windows) and
+    encodes them (zip), and three times the bytes would fit no limit.
+    """
+    return "-".join(re.findall(r"[a-z0-9]+", anyascii(title).lower()))[:_SLUG_LIMIT].strip("-") or "untitled"
+
+
+def split_extension(name: str, extension: str) -> tuple[str, str]:
+    """Split a name into its stem and what it says behind the last dot of `extension`, or of one that means the same.
+
+    The second part is empty when the name says nothing of that. `photo.JPEG` and `jpg` give `photo` and `.JPEG`.
+    """
+    stem, dot, ending = name.rpartition(".")
+    same = ending.lower() == extension or ending.lower() in EXTENSION_ALIASES.get(extension, ())
+    return (stem, dot + ending) if dot and same else (name, "")
 
 
 def project_id(title: str, raw: bytes) -> str:
@@ -138,12 +171,12 @@ def project_id(title: str, raw: bytes) -> str:
 
 
 def is_project_id(text: str) -> bool:
-    """Tell whether the server may have made this id."""
+    """Return whether the server may have made this id."""
     return len(text) <= 80 and PROJECT_ID.fullmatch(text) is not None
 
 
 def is_file_id(text: str) -> bool:
-    """Tell whether the server may have made this id (files and documents)."""
+    """Return whether the server may have made this id (files and documents)."""
     return FILE_ID.fullmatch(text) is not None
 
 
@@ -159,7 +192,7 @@ def path(kind: FileKind, title: str, file_id: str, extension: str, version: int 
         ValueError: an id or extension that this module would not read back.
     """
     number = "" if version is None else f"_v{version:04d}"
-    stem = title[: -len(extension) - 1] if title.lower().endswith(f".{extension}") else title
+    stem, _ = split_extension(title, extension)
     made = f"{DIRECTORY[kind]}/{slug(stem)}{number}-{file_id}.{extension}"
     if parse(made) is None:
         raise ValueError(f"{made!r} is no path of the layout")
@@ -172,7 +205,7 @@ def sidecar(of: str, revision: int = 1) -> str:
 
 
 def staging(intent_id: str, part: int = 0) -> str:
-    """Where a part of a write lies until it is published."""
+    """Return the path of a part of a write until it is published."""
     if not INTENT_ID.fullmatch(intent_id) or part < 0:
         raise ValueError(f"{intent_id!r} is no intent's id")
     return f"{STAGING}/{intent_id}.{part}.part"
@@ -180,12 +213,12 @@ def staging(intent_id: str, part: int = 0) -> str:
 
 def staging_intent(name: str) -> str | None:
     """Id of the intent that a name in `.staging` belongs to."""
-    found = _STAGING_NAME.fullmatch(name)
-    return found["intent"] if found else None
+    match = _STAGING_NAME.fullmatch(name)
+    return match["intent"] if match else None
 
 
 def trash(visible: str) -> str:
-    """Where the file at a visible path lies while it is in the trash."""
+    """Return where the file at a visible path lies while it is in the trash."""
     return f"{TRASH}/{visible}"
 
 
@@ -194,18 +227,18 @@ def parse(relative: str) -> ParsedPath | None:
     trashed = relative.startswith(f"{TRASH}/")
     visible = relative.removeprefix(f"{TRASH}/") if trashed else relative
     directory, _, name = visible.rpartition("/")
-    kind, found = _BY_DIRECTORY.get(directory), _NAME.fullmatch(name)
-    if kind is None or found is None or (found["version"] is not None) != (kind in DOCUMENTS):
+    kind, match = _BY_DIRECTORY.get(directory), _NAME.fullmatch(name)
+    if kind is None or match is None or (match["version"] is not None) != (kind in DOCUMENTS):
         return None
-    version = int(found["version"]) if found["version"] else None
-    if not found["sidecar"]:
-        return ParsedPath(kind, found["id"], found["slug"], found["extension"], version, trashed=trashed)
-    describes = visible.removesuffix(found["sidecar"])
-    revision = int(found["revision"] or 1)
+    version = int(match["version"]) if match["version"] else None
+    if not match["sidecar"]:
+        return ParsedPath(kind, match["id"], match["slug"], match["extension"], version, trashed=trashed)
+    describes = visible.removesuffix(match["sidecar"])
+    revision = int(match["revision"] or 1)
     if sidecar(describes, revision) != visible or kind in INTERMEDIATE:
         return None
     return ParsedPath(
-        FileKind.SIDECAR, found["id"], found["slug"], found["extension"], version, revision, describes, trashed
+        FileKind.SIDECAR, match["id"], match["slug"], match["extension"], version, revision, describes, trashed
     )
 
 
@@ -215,7 +248,7 @@ def ids_in_text(text: str) -> set[str]:
 
 
 def split(relative: str) -> tuple[str, ...]:
-    """Parts of a relative path, each of them one plain name.
+    """Split a relative path into its parts, each of them one plain name.
 
     Raises:
         ValueError: the path is absolute, empty, or has a part that leads elsewhere or cannot be a name.

@@ -5,11 +5,15 @@
 from __future__ import annotations
 
 import os
+import re
 import resource
+import shutil
 import socket
+import subprocess
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from urllib.parse import unquote
 
 import pytest
@@ -192,7 +196,9 @@ def test_head_and_what_a_client_has_already(served: Served, project_id: str) -> 
         ("C:\\windows\\x.png", "C__windows_x.png"),
         ("%0d%0aSet-Cookie: a=b", "%0d%0aSet-Cookie_ a=b.png"),
         ("'quoted' (1).PNG", "'quoted' (1).PNG"),
-        ("\u202egnp.exe", "\u202egnp.exe.png"),
+        ("\u202egnp.exe", "gnp.exe.png"),
+        ("猫" * 200, "猫" * 83 + ".png"),
+        ("..", "file.png"),
     ],
 )
 def test_names_are_data_in_headers_too(served: Served, project_id: str, name: str, saved_as: str) -> None:
@@ -203,11 +209,59 @@ def test_names_are_data_in_headers_too(served: Served, project_id: str, name: st
     kind, plain, full = header.split("; ", 2)
     assert kind == "attachment"
     assert plain.startswith('filename="')
-    assert plain.endswith('.png"')
+    assert plain.lower().endswith('.png"')
     assert unquote(full.removeprefix("filename*=UTF-8''")) == saved_as
     assert "set-cookie" not in answer.headers
     assert answer.headers["x-content-type-options"] == "nosniff"
     assert answer.headers["content-security-policy"] == "default-src 'none'; sandbox"
+
+
+@pytest.mark.skipif(not shutil.which("curl"), reason="curl is not installed")
+@pytest.mark.parametrize(
+    ("name", "saved_as"),
+    [
+        ("h.png", "h.png"),
+        ("a film.PNG", "a film.PNG"),
+        ("..", "file.png"),
+        ("../../x", "_.._x.png"),
+        ("東京 タワー", "DongJing tawa.png"),
+        ('a"b;c', "a_b_c.png"),
+        ("x\\y", "x_y.png"),
+        ("猫" * 200, "Mao" * 83 + "M.png"),
+    ],
+)
+def test_curl_saves_a_file_under_its_name(
+    served: Served, project_id: str, tmp_path: Path, name: str, saved_as: str
+) -> None:
+    file = served.upload(project_id, 1, name)
+    url = f"{served.url}{PREFIX}/projects/{project_id}/files/{file['id']}/content"
+    header = f"Authorization: {served.client.headers['authorization']}"
+    subprocess.run(["curl", "-sSfOJ", "-H", header, url], cwd=tmp_path, check=True)
+    assert [each.name for each in tmp_path.iterdir()] == [saved_as]
+    assert (tmp_path / saved_as).read_bytes() == png(1)
+
+
+def test_a_jpeg_keeps_its_own_spelling(served: Served, project_id: str) -> None:
+    content = b"\xff\xd8\xff\xe0" + b"x" * 20
+    at = f"{PREFIX}/projects/{project_id}"
+    file = served.client.post(f"{at}/media", params={"name": "photo.jpeg"}, content=content).json()
+    assert re.fullmatch(r"generated/images/photo-[0-9a-z]{13}\.jpg", file["path"])
+    for method in ("GET", "HEAD"):
+        answer = served.client.request(method, f"{at}/files/{file['id']}/content")
+        assert answer.headers["content-disposition"].startswith('attachment; filename="photo.jpeg"; ')
+
+
+def test_head_of_what_is_gone_is_404(served: Served, project_id: str, studio: Studio) -> None:
+    """As a GET says it: the share is asked, and the trash is not what a visible path leads to."""
+    at = f"{PREFIX}/projects/{project_id}"
+    vanished, trashed = served.upload(project_id, 1), served.upload(project_id, 2)
+    lies_at = studio.root / project_id / str(vanished["path"])
+    lies_at.rename(studio.root.parent / "elsewhere")
+    served.client.post(f"{at}/trash", json={"file_ids": [trashed["id"]]}).raise_for_status()
+    for file in (vanished, trashed):
+        url = f"{at}/files/{file['id']}/content"
+        assert [served.client.request(method, url).status_code for method in ("GET", "HEAD")] == [404, 404]
+    (studio.root.parent / "elsewhere").rename(lies_at)
 
 
 def test_what_is_known_of_a_file(served: Served, project_id: str) -> None:

@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Content goes out: whole or a range of it, in pieces, and as something that no browser runs."""
+"""Send content: whole or a range of it, in pieces, and as something that no browser runs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from starlette.responses import Response, StreamingResponse
 from noslop_backend.api.deps import State
 from noslop_backend.schemas import FilePublic
 from noslop_backend.services import OpenFile
-from noslop_backend.share import layout
+from noslop_backend.share.file_names import ascii_name, portable_name
 
 _RANGE = re.compile(r"bytes=\s*(\d{0,18})\s*-\s*(\d{0,18})\s*", re.ASCII | re.IGNORECASE)
 #: What people and programs put into a project is not ours: a browser shows it, at most, and runs none of it.
@@ -37,17 +37,17 @@ class Span:
 
 
 def disposition(file: FilePublic) -> str:
-    """Content-Disposition with the user's name for the file (RFC 6266, RFC 8187), which cannot end the header."""
-    extension = os.path.splitext(file.path)[1]
-    name = file.name if file.name.lower().endswith(extension) else file.name + extension
-    # A name that somebody saves under: no directories, on any system.
-    name = re.sub(r'[\\/:*?"<>|]', "_", name).strip(" .") or f"file{extension}"
-    plain = f"{layout.slug(file.name)}{extension}"
-    return f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(name, safe='')}"
+    """Return Content-Disposition with the user's name for the file, which cannot end the header.
+
+    Browsers read `filename*` (RFC 6266, RFC 8187), and `curl -OJ` only `filename`.
+    """
+    extension = os.path.splitext(file.path)[1].removeprefix(".")
+    full = quote(portable_name(file.name, extension), safe="")
+    return f"attachment; filename=\"{ascii_name(file.name, extension)}\"; filename*=UTF-8''{full}"
 
 
 def content_headers(file: FilePublic) -> dict[str, str]:
-    """Headers that a GET and a HEAD of a file's content share."""
+    """Return the headers that a GET and a HEAD of a file's content share."""
     return {
         "Accept-Ranges": "bytes",
         "Cache-Control": "private, no-cache",
@@ -58,24 +58,28 @@ def content_headers(file: FilePublic) -> dict[str, str]:
 
 
 def head(request: Request, file: FilePublic) -> Response:
-    """Answer a HEAD, without touching the share."""
-    if _is_known(request.headers, file):
-        return Response(status_code=304, headers=content_headers(file))
+    """Answer a HEAD of a file that is there."""
+    unchanged = not_modified(request, file)
+    if unchanged is not None:
+        return unchanged
     headers = {**content_headers(file), "Content-Length": str(file.size_bytes)}
     return Response(headers=headers, media_type=file.content_type)
 
 
-def is_known(request: Request, file: FilePublic) -> Response | None:
-    """The answer to a client that has this content already."""
-    return Response(status_code=304, headers=content_headers(file)) if _is_known(request.headers, file) else None
+def not_modified(request: Request, file: FilePublic) -> Response | None:
+    """Answer a client that has this content already (304); None for one that has not."""
+    tags = request.headers.get("if-none-match", "")
+    if any(tag.strip().removeprefix("W/") in {f'"{file.blake3}"', "*"} for tag in tags.split(",")):
+        return Response(status_code=304, headers=content_headers(file))
+    return None
 
 
 def stream(request: Request, state: State, opened: OpenFile) -> Response:
-    """Answer with an open file's content; closes it at the end, whatever the end is."""
+    """Answer with an open file's content; close it at the end, whatever the end is."""
     file = opened.file
     headers = content_headers(file)
     try:
-        span = wanted(request.headers, file)
+        span = requested_span(request.headers, file)
     except HTTPException:
         state.disk.forget(opened.stream.close)
         raise
@@ -88,8 +92,8 @@ def stream(request: Request, state: State, opened: OpenFile) -> Response:
     )
 
 
-def wanted(headers: Mapping[str, str], file: FilePublic) -> Span:
-    """Which bytes a request asks for: all, or one range. Several are answered with all, as RFC 9110, 14.2 allows.
+def requested_span(headers: Mapping[str, str], file: FilePublic) -> Span:
+    """Return the bytes that a request asks for: all, or one range. Several get all, as RFC 9110, 14.2 allows.
 
     Raises:
         HTTPException: the range lies outside (416).
@@ -98,10 +102,10 @@ def wanted(headers: Mapping[str, str], file: FilePublic) -> Span:
     everything = Span(0, size)
     if asked is None or headers.get("if-range", f'"{file.blake3}"') != f'"{file.blake3}"':
         return everything
-    found = _RANGE.fullmatch(asked.strip())
-    if found is None or found.groups() == ("", ""):
+    match = _RANGE.fullmatch(asked.strip())
+    if match is None or match.groups() == ("", ""):
         return everything
-    first, last = found.groups()
+    first, last = match.groups()
     if first and last and int(last) < int(first):
         return everything
     if first:
@@ -132,8 +136,3 @@ async def _pieces(state: State, opened: OpenFile, span: Span) -> AsyncIterator[b
             yield piece
     finally:
         state.disk.forget(opened.stream.close)
-
-
-def _is_known(headers: Mapping[str, str], file: FilePublic) -> bool:
-    tags = headers.get("if-none-match", "")
-    return any(tag.strip().removeprefix("W/") in {f'"{file.blake3}"', "*"} for tag in tags.split(","))

@@ -115,10 +115,10 @@ async def download_file(project_id: ProjectId, file_id: FileId, request: Request
     opened = await state.disk.call(
         lambda: state.storage.open_file(project_id, file_id), undo=lambda late: late.stream.close()
     )
-    known = downloads.is_known(request, opened.file)
-    if known is not None:
+    unchanged = downloads.not_modified(request, opened.file)
+    if unchanged is not None:
         state.disk.forget(opened.stream.close)
-        return known
+        return unchanged
     return downloads.stream(request, state, opened)
 
 
@@ -129,9 +129,13 @@ async def download_file(project_id: ProjectId, file_id: FileId, request: Request
     response_class=Response,
     responses={**described(404), **_HEAD},
 )
-def head_file(project_id: ProjectId, file_id: FileId, request: Request, state: StateDep) -> Response:
-    """Say what a GET would say of a file's content. Asks the database only."""
-    return downloads.head(request, state.storage.get_file(project_id, file_id))
+async def head_file(project_id: ProjectId, file_id: FileId, request: Request, state: StateDep) -> Response:
+    """Return the headers of a GET of a file's content: it is opened, so 404 is true of both."""
+    opened = await state.disk.call(
+        lambda: state.storage.open_file(project_id, file_id), undo=lambda late: late.stream.close()
+    )
+    state.disk.forget(opened.stream.close)
+    return downloads.head(request, opened.file)
 
 
 @router.get("/files/{file_id}/metadata", operation_id="loadMetadata", dependencies=[READ], responses=described(404))
