@@ -207,7 +207,7 @@ bench-converge: lab-up backend-wheel ## Compare a second run of site.yml with th
 bench-modules: $(VENV)/.ready ## Measure writing files over SSH, managed_files against ansible.builtin.template
 	$(BIN)/python -m bench.modules
 
-BENCHES := upload reads statistics reconcile saves versions mixed hostile
+BENCHES := upload reads statistics search reconcile saves versions mixed hostile
 .PHONY: bench-backend
 bench-backend: programs ## Measure the backend's speed, both sides in one run, in about ten minutes (SIZE=full: 1,000,000 files and 2 GiB)
 	for each in $(BENCHES); do $(BIN)/python -m bench.backend_$$each $(if $(filter full,$(SIZE)),--full); done

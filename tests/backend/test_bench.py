@@ -50,6 +50,11 @@ BENCHMARKS: dict[str, tuple[list[str], set[str]]] = {
         ["--saves", "2", "--before", "HEAD"],
         _keys("old_version", "saves", "cpu_ms_per_save", "now_over_before", "now_over_bare", "elapsed_s"),
     ),
+    "backend_search": (
+        ["--files", "60", "--searches", "1"],
+        _keys("files", "searches", "search_ms", "median_ms_of", "newest_page_ms", "search_over_scan")
+        | {"newest_over_scan"},
+    ),
     "backend_mixed": (
         ["--saves", "4"],
         _keys(

@@ -32,6 +32,7 @@ from noslop_backend.api.routes import (
     ingest,
     metrics,
     projects,
+    search,
     start,
     store,
     trash,
@@ -51,7 +52,7 @@ _OTHER_THREADS = 40
 _ANSWERS = (400, 401, 403, 408, 422, 429, 500, 503, 507)
 _ROUTERS = (
     *(projects.router, documents.router, uploads.router, trash.router, files.router, adoptions.router, store.router),
-    *(ingest.router, metrics.router),
+    *(ingest.router, metrics.router, search.router),
 )
 
 

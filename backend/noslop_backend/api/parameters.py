@@ -76,6 +76,7 @@ TicketId = Annotated[
 ]
 #: An id in a body or a query, where a wrong one is a mistake in the request.
 GivenId = Annotated[str, Field(pattern=_FILE_ID)]
+GivenProjectId = Annotated[str, AfterValidator(_project_id), _PROJECT_ID_SCHEMA]
 
 Limit = Annotated[int, Query(ge=1, le=1000, description="how many at most")]
 # Constraints stand inside, where OpenAPI finds them: pydantic loses those of a union.

@@ -22,6 +22,7 @@ from noslop_backend.journal.file_row import file_row
 from noslop_backend.journal.intent import IntentHandle, IntentLostError
 from noslop_backend.journal.journal import Intents
 from noslop_backend.journal.project_metadata import read_metadata
+from noslop_backend.journal.searchable import texts_of
 from noslop_backend.journal.sidecar import LIMIT_BYTES
 from noslop_backend.models import FileModel
 from noslop_backend.operations.import_project import show_import
@@ -67,6 +68,7 @@ class Receiver:
         self.player = player
         self.rows = rows
         self._files: list[FileModel] = []
+        self._texts: dict[str, str] = {}
         self._needs: dict[str, set[str]] = {}
         self._paths: dict[str, tuple[str, int]] = {}
 
@@ -127,6 +129,7 @@ class Receiver:
             # A sidecar's size changes with the ids in it.
             row.size_bytes = row.charged_bytes = seen.size_bytes
         self._files.append(row)
+        self._texts |= texts_of(place, [row])
         if len(self._files) >= _ROWS_AT_ONCE:
             self._flush()
 
@@ -274,8 +277,8 @@ class Receiver:
     def _flush(self) -> None:
         if self._files:
             with self._still_mine() as session:
-                BulkRepository(session).add_files(self._files)
-            self._files = []
+                BulkRepository(session).add_files(self._files, self._texts)
+            self._files, self._texts = [], {}
 
     def _flush_needs(self) -> None:
         if self._needs:

@@ -35,6 +35,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "retention": ("retention", "retention"),
     "reconcile": ("reconcile", "reconcile"),
     "rebuild": ("rebuild", "rebuild"),
+    "rebuild-search": ("search_index", "rebuild_search"),
     "backup": ("backup", "backup"),
     "export": ("archive", "export_project"),
     "import": ("archive", "import_project"),

@@ -19,6 +19,7 @@ from noslop_backend.journal import audit
 from noslop_backend.journal.file_row import SIDECAR_TYPE, file_row
 from noslop_backend.journal.intent import IntentHandle, IntentLostError
 from noslop_backend.journal.journal import Intents
+from noslop_backend.journal.searchable import texts_of
 from noslop_backend.journal.sidecar import Sidecar, SidecarDocument
 from noslop_backend.media import tags
 from noslop_backend.media.types import MediaType
@@ -182,10 +183,10 @@ class Writes(Intents):
             if found is None:
                 raise ConflictError(f"{handle.project_id}/{row.path} vanished while it was being saved. Send it again.")
             row.mtime_ns = found.st_mtime_ns
-        references = handle.plan["references"]
+        references, texts = handle.plan["references"], texts_of(share, rows)
 
         def apply(session: Session, _now: datetime) -> dict[str, Any]:
-            FileRepository(session).add(rows)
+            FileRepository(session).add(rows, texts)
             main = rows[0]
             if handle.op == IntentOp.WRITE:
                 handle.operation = f"save_{main.kind}"

@@ -17,6 +17,7 @@ from noslop_backend.core.enums import ProjectState
 from noslop_backend.core.errors import ConflictError
 from noslop_backend.journal import audit
 from noslop_backend.journal.context import StorageContext
+from noslop_backend.journal.searchable import texts_of
 from noslop_backend.journal.sidecar import SidecarDocument
 from noslop_backend.maintenance import tree_scan
 from noslop_backend.maintenance.tree_scan import ScannedFile
@@ -161,6 +162,7 @@ class _Rebuilder:
         found = list(self._described(project, directory, piece, sidecars, now))
         self._documents(project, found)
         rows = [each.row for each in found if each.row is not None]
+        texts = texts_of(self.share, rows)
         with self.core.database.write() as session:
             bulk = BulkRepository(session)
             there = bulk.registered_ids([row.id for row in rows]) | bulk.registered_paths(
@@ -177,7 +179,7 @@ class _Rebuilder:
                 else:
                     there |= {row.id, row.path}
                     kept.append(row)
-            versions = bulk.add_files(kept)
+            versions = bulk.add_files(kept, texts)
             for path in versions:
                 self.report.leave(f"{project.id}/{path}", "another file is the same version of the same document")
         placed = {row.id for row in kept if row.path not in versions}

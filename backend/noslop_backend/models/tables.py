@@ -8,7 +8,19 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import JSON, BigInteger, CheckConstraint, DateTime, Dialect, Index, MetaData, UniqueConstraint
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    CheckConstraint,
+    DateTime,
+    Dialect,
+    Index,
+    Integer,
+    MetaData,
+    Text,
+    UniqueConstraint,
+)
+from sqlalchemy.dialects.postgresql import TSVECTOR
 from sqlalchemy.types import TypeDecorator
 from sqlmodel import Field, SQLModel
 
@@ -157,6 +169,7 @@ class FileModel(_Table, table=True):
         CheckConstraint("length(blake3) = 64", name="blake3"),
         CheckConstraint("(document_id IS NULL) = (version IS NULL)", name="version"),
         CheckConstraint("(of_file_id IS NOT NULL) = (kind = 'sidecar')", name="sidecar"),
+        CheckConstraint("rating BETWEEN 0 AND 5", name="rating"),
         Index(None, "project_id", "state", "kind", "created_at", "id"),
         Index(None, "project_id", "state", "created_at", "id"),
     )
@@ -175,6 +188,10 @@ class FileModel(_Table, table=True):
     content_type: str
     #: As given by who saved it; what was embedded in the file is in the sidecar only.
     parameters: dict[str, Any] = Field(default_factory=dict, sa_type=JSON)
+    #: Labels that people give it, in NFC and sorted.
+    tags: list[str] = Field(default_factory=list, sa_type=JSON)
+    #: Stars, 0 to 5; None while nobody has judged it.
+    rating: int | None = None
     document_id: str | None = Field(default=None, foreign_key="document.id", ondelete="CASCADE")
     version: int | None = None
     #: Rows that share one inode (a final and its source) share this; it is the id of the first.
@@ -191,6 +208,25 @@ class FileModel(_Table, table=True):
     intent_id: str | None = Field(default=None, foreign_key="intent.id", ondelete="SET NULL", index=True)
     created_at: datetime = Field(sa_type=UtcDateTime)
     trashed_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+
+
+class SearchEntryModel(_Table, table=True):
+    """What a file is found by. Sidecars have none. Its number rises with the moment at which the file came here.
+
+    On SQLite `words` and `marks` are texts, and the FTS5 table `search_text` beside this one, which triggers keep in
+    step, looks them up; on PostgreSQL they are tsvectors with a GIN index.
+    """
+
+    __tablename__ = "search_entry"
+    #: FTS5 knows SQLite's own row numbers only, which a column is if its type is this very one.
+    number: int = Field(
+        primary_key=True,
+        sa_type=BigInteger().with_variant(Integer(), "sqlite"),
+        sa_column_kwargs={"autoincrement": False},
+    )
+    file_id: str = Field(foreign_key="file.id", ondelete="CASCADE", unique=True)
+    words: str = Field(sa_type=Text().with_variant(TSVECTOR(), "postgresql"))
+    marks: str = Field(sa_type=Text().with_variant(TSVECTOR(), "postgresql"))
 
 
 class CounterModel(_Table, table=True):

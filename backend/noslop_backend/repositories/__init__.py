@@ -10,6 +10,7 @@ from noslop_backend.repositories.jobs import RETENTION, JobRepository
 from noslop_backend.repositories.pages import Cursor
 from noslop_backend.repositories.projects import ProjectRepository
 from noslop_backend.repositories.references import ReferenceRepository
+from noslop_backend.repositories.search import SearchRepository
 from noslop_backend.repositories.store import StoreRepository
 
 __all__ = [
@@ -23,5 +24,6 @@ __all__ = [
     "JobRepository",
     "ProjectRepository",
     "ReferenceRepository",
+    "SearchRepository",
     "StoreRepository",
 ]

@@ -12,6 +12,7 @@ from sqlalchemy import insert, tuple_, update
 from sqlmodel import Session, col, select
 
 from noslop_backend.models import DocumentModel, FileModel, ProjectModel, ReferenceModel
+from noslop_backend.repositories.search import SearchRepository
 
 T = TypeVar("T")
 #: So many values go into one list of a statement.
@@ -78,8 +79,16 @@ class BulkRepository:
                 update(DocumentModel).where(col(DocumentModel.id) == document_id).values(last_version=last)
             )
 
-    def add_files(self, rows: Sequence[FileModel]) -> set[str]:
-        """Insert files; gives the paths of those left out because their document has that version already."""
+    def add_files(self, rows: Sequence[FileModel], texts: Mapping[str, str] | None = None) -> set[str]:
+        """Insert files with their entries for the search.
+
+        Args:
+            rows: the files.
+            texts: contents that the search looks through, by id.
+
+        Returns:
+            The paths of those left out because their document has that version already.
+        """
         wanted = [(row.document_id, row.version) for row in rows if row.document_id]
         taken: set[tuple[str | None, int | None]] = set()
         for some in _slices(wanted):
@@ -92,16 +101,18 @@ class BulkRepository:
                 )
             }
         left: set[str] = set()
-        values = []
+        added = []
         for row in rows:
             if row.document_id:
                 if (row.document_id, row.version) in taken:
                     left.add(row.path)
                     continue
                 taken.add((row.document_id, row.version))
-            values.append({name: getattr(row, name) for name in FileModel.model_fields})
-        if values:
+            added.append(row)
+        if added:
+            values = [{name: getattr(row, name) for name in FileModel.model_fields} for row in added]
             self.session.connection().execute(insert(FileModel), values)
+            SearchRepository(self.session).add_older(added, texts)
         return left
 
     def number_sidecars(self, last: Mapping[str, int]) -> None:

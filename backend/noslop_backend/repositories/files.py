@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 
 from sqlalchemy import delete, func, insert, update
@@ -14,6 +14,7 @@ from noslop_backend.core.enums import FileState
 from noslop_backend.core.errors import NotFoundError
 from noslop_backend.models import FileModel
 from noslop_backend.repositories.pages import Cursor, after
+from noslop_backend.repositories.search import SearchRepository
 from noslop_backend.share.layout import INTERMEDIATE, FileKind, is_file_id
 
 
@@ -23,10 +24,18 @@ class FileRepository:
     def __init__(self, session: Session) -> None:
         self.session = session
 
-    def add(self, rows: Iterable[FileModel]) -> None:
-        """Insert rows in this order: a sidecar comes after what it describes. They are not the session's after that."""
+    def add(self, rows: Sequence[FileModel], texts: Mapping[str, str] | None = None) -> None:
+        """Insert rows in this order, with their entries for the search.
+
+        A sidecar comes after what it describes. The rows are not the session's after that.
+
+        Args:
+            rows: the rows.
+            texts: contents that the search looks through, by id.
+        """
         values = [{name: getattr(row, name) for name in FileModel.model_fields} for row in rows]
         self.session.connection().execute(_INSERT, values)
+        SearchRepository(self.session).add(rows, texts)
 
     def get(self, project_id: str, file_id: str, *states: FileState) -> FileModel:
         """Give one file as it is now.
@@ -86,6 +95,13 @@ class FileRepository:
             .where(col(FileModel.id) == file_id, col(FileModel.last_sidecar) < number)
             .values(last_sidecar=number)
         )
+
+    def described(self, above: str, limit: int, among: Sequence[str] | None = None) -> list[FileModel]:
+        """Return files of any project that are no sidecars, in the order of their ids, above one; `among` these."""
+        statement = select(FileModel).where(FileModel.id > above, FileModel.kind != FileKind.SIDECAR)
+        if among is not None:
+            statement = statement.where(col(FileModel.id).in_(among))
+        return list(self.session.exec(statement.order_by(col(FileModel.id)).limit(limit)))
 
     def trashed_bytes(self, project_id: str, before: datetime) -> int:
         """What files cost that were put into the trash before a moment."""

@@ -207,6 +207,12 @@ class Page(BaseModel, Generic[T]):
     next_cursor: str | None = None
 
 
+class SearchPage(Page[FilePublic]):
+    """Some of what was found. `latest_cursor`, given as `since` later, finds what has come after this search."""
+
+    latest_cursor: str | None = None
+
+
 class AdoptionTicket(BaseModel):
     """Leave to write one file. The worker makes `staging_path` and closes it, then `adopt(intent_id)` publishes it."""
 

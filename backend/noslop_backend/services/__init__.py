@@ -25,11 +25,12 @@ from noslop_backend.operations.save_metadata import Metadata
 from noslop_backend.services.documents import Documents
 from noslop_backend.services.media import Media
 from noslop_backend.services.queries import OpenFile, Queries
+from noslop_backend.services.search import Search
 from noslop_backend.services.upload_session import Staged, Upload
 from noslop_backend.services.upload_steps import Steps
 
 __all__ = ["OpenFile", "ProjectStorage", "Staged", "Steps", "StorageContext", "Upload"]
 
 
-class ProjectStorage(Documents, Media, Metadata, Finals, Cleanup, Queries, Recovery):
+class ProjectStorage(Documents, Media, Metadata, Finals, Cleanup, Queries, Search, Recovery):
     """Every project's files. Made with `ProjectStorage.open(settings)`; safe to use from several threads."""

@@ -21,9 +21,9 @@ from sqlalchemy import text
 from tests.backend.api.serving import Served, with_token
 from tests.backend.studio import Studio, png
 
-#: Routes that need no token, and the one that answers with the caller's projects only.
+#: Routes that need no token, and those that answer with the caller's projects only.
 OPEN = {"getHealth", "getReadiness"}
-FILTERED = {"listProjects"}
+FILTERED = {"listProjects", "searchFiles"}
 #: Valid requests of the routes that concern the whole store.
 STORE: dict[str, dict[str, Any]] = {
     "createProject": {"json": {"name": "Mine too"}},

@@ -16,6 +16,7 @@ from noslop_backend.core.database import clock
 from noslop_backend.core.enums import FileState, ProjectState
 from noslop_backend.core.errors import BackendError
 from noslop_backend.journal.context import StorageContext
+from noslop_backend.journal.searchable import texts_of
 from noslop_backend.maintenance import tree_scan
 from noslop_backend.maintenance.reconcile.report import Finding, What
 from noslop_backend.maintenance.tree_scan import ScannedFile
@@ -216,6 +217,7 @@ def _came(  # noqa: PLR0911 - each is another answer
     if found.row is None or found.problem:
         return left(found.problem)
     source = _source_inode(core, share, place, found.row) if entry.links > 1 else None
+    texts = texts_of(share, [found.row])
     with core.database.write() as session:
         _lock(session, place.project_id)
         why = _hindered(session, place, found)
@@ -225,7 +227,8 @@ def _came(  # noqa: PLR0911 - each is another answer
         if why:
             return left(why)
         if apply:
-            _take_in(session, place, found, source is not None and source[1] == entry.inode, source)
+            shared = source is not None and source[1] == entry.inode
+            _take_in(session, place, found, texts, shared=shared, source=source)
             ObservationRepository(session).resolve(place.project_id, place.lies_at)
         return Finding(place.project_id, place.lies_at, "taken_in", f"{found.row.name!r}, {found.row.size_bytes} bytes")
 
@@ -288,7 +291,15 @@ def _document_hinders(session: Session, place: _Place, found: ScannedFile) -> st
     return f"its document has a version {row.version} already: {taken}" if taken else ""
 
 
-def _take_in(session: Session, place: _Place, found: ScannedFile, shared: bool, source: tuple[str, int] | None) -> None:
+def _take_in(
+    session: Session,
+    place: _Place,
+    found: ScannedFile,
+    texts: dict[str, str],
+    *,
+    shared: bool,
+    source: tuple[str, int] | None,
+) -> None:
     row, document = found.row, found.document
     assert row is not None
     if shared and source is not None:
@@ -304,6 +315,6 @@ def _take_in(session: Session, place: _Place, found: ScannedFile, shared: bool, 
         of = session.get_one(FileModel, row.of_file_id)
         of.last_sidecar = max(of.last_sidecar, parsed.revision)
         session.add(of)
-    FileRepository(session).add([row])
+    FileRepository(session).add([row], texts)
     ReferenceRepository(session).add(place.project_id, row.id, found.needs)
     _apply_delta(session, place, Change().add([row]), row, was_present=False)
