@@ -49,7 +49,7 @@ def _one_medium(storage: ProjectStorage, project: str, _state: State, answer: st
 def _ticket(storage: ProjectStorage, project: str) -> State:
     ticket = storage.reserve_adoption(project, FileKind.IMAGE, "Cat", 1000, key="key")
     Path(ticket.staging_path).write_bytes(png(3, {"prompt": "{}"}))
-    return {"intent": ticket.intent_id}
+    return {"intent": ticket.ticket_id}
 
 
 def _adopt(storage: ProjectStorage, project: str, state: State) -> str:

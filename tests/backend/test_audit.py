@@ -137,7 +137,7 @@ def test_who_adopts_is_the_author_and_not_who_reserved(studio: Studio, project: 
     with open(ticket.staging_path, "wb") as stream:
         stream.write(png())
     with audit.acting(Actor(ActorKind.TOKEN, "abc", "Bert's", "192.0.2.8")):
-        studio.storage.adopt(project, ticket.intent_id)
+        studio.storage.adopt(project, ticket.ticket_id)
     assert [row.actor_name for row in rows(studio.storage.database) if row.operation == "adopt"] == ["Bert's"]
 
 

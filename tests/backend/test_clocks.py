@@ -119,11 +119,11 @@ def test_a_step_back_keeps_no_ticket_alive(stepped: Stepped, project: str) -> No
     Path(ticket["staging_path"]).write_bytes(png(1))
     stepped.clock.set(-5 * DAY)
     assert stepped.job("recover")["released"] == []
-    renewed = stepped.client.post(f"{at}/{ticket['intent_id']}/renew").json()
+    renewed = stepped.client.post(f"{at}/{ticket['ticket_id']}/renew").json()
     assert renewed["expires_at"] < ticket["expires_at"]
     stepped.clock.set(-5 * DAY + 62 * MINUTE)
     assert len(stepped.job("recover")["released"]) == 1
-    assert stepped.client.post(f"{at}/{ticket['intent_id']}/adopt").json()["code"] == "lease_lost"
+    assert stepped.client.post(f"{at}/{ticket['ticket_id']}/adopt").json()["code"] == "lease_lost"
     stepped.studio.check(project)
 
 

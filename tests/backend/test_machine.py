@@ -128,7 +128,7 @@ class ServiceMachine(RuleBasedStateMachine):
         self.number += 1
         ticket = self.storage.reserve_adoption(self.project, None, "t", 10)
         Path(ticket.staging_path).write_bytes(png(self.number))
-        return str(ticket.intent_id)
+        return str(ticket.ticket_id)
 
     @rule(target=files, ticket=consumes(tickets))
     def adopt(self, ticket: str) -> str:

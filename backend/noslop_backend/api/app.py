@@ -48,8 +48,20 @@ _CORS_EXPOSED = [
 ]
 #: For routes that only ask the database.
 _OTHER_THREADS = 40
-#: What every operation may be answered with. 408: its body came too slowly; 429: too much at once.
-_ANSWERS = (400, 401, 403, 408, 422, 429, 500, 503, 507)
+#: What the groups of operations are about, in the order of the documentation.
+_TAGS = {
+    "projects": "A project has a folder on the share, a quota and a state: present, or put away.",
+    "workflows and prompts": "Documents with versions. A version is never overwritten, and comes back byte for byte.",
+    "files": "Media, intermediates and finals: sent, listed, read, described, promoted.",
+    "search": "Files of all projects by words, models, seeds, tags and time.",
+    "trash and cleanup": "What goes: to the trash first, from there for good; intermediates by age or size.",
+    "adoptions": "Files that a worker writes into the share itself, taken in without moving a byte.",
+    "store": "All projects together: what they cost and may cost, whether the service works, metrics.",
+}
+#: What every operation may be answered with.
+_ANSWERS = (401, 403, 422, 429, 500, 503)
+#: And one that changes something: its body was broken off, came too slowly, or was encoded; there is no room.
+_ANSWERS_TO_CHANGES = (400, 408, 415, 507)
 _ROUTERS = (
     *(projects.router, documents.router, uploads.router, trash.router, files.router, adoptions.router, store.router),
     *(ingest.router, metrics.router, search.router),
@@ -89,7 +101,7 @@ def create_app(storage: ProjectStorage, limits: Limits, *, asks_for_tokens: bool
     )
     app.state.noslop = state
     for router in _ROUTERS:
-        app.include_router(router, prefix=PREFIX, responses=problems.described(*_ANSWERS))
+        app.include_router(router, prefix=PREFIX)
     app.include_router(start.router)
     problems.install(app)
     app.add_middleware(HeadAsGet)
@@ -119,15 +131,38 @@ def create_app(storage: ProjectStorage, limits: Limits, *, asks_for_tokens: bool
 
 def _openapi(app: FastAPI, root_path: str) -> dict[str, Any]:
     if app.openapi_schema is None:
-        schema = get_openapi(title=app.title, version=app.version, summary=app.summary, routes=app.routes)
+        schema = get_openapi(
+            title=app.title,
+            version=app.version,
+            summary=app.summary,
+            routes=app.routes,
+            tags=[{"name": name, "description": text} for name, text in _TAGS.items()],
+        )
+        for operations in schema["paths"].values():
+            for method, operation in operations.items():
+                _describe_errors(method, operation)
         if root_path:
             schema["servers"] = [{"url": root_path}]
         schemas = schema["components"]["schemas"]
-        schemas["Problem"] = problems.Problem.model_json_schema(ref_template="#/components/schemas/{model}")
+        described = problems.Problem.model_json_schema(ref_template="#/components/schemas/{model}")
+        schemas |= described.pop("$defs") | {"Problem": described}
         for unused in ("HTTPValidationError", "ValidationError"):
             schemas.pop(unused, None)
         app.openapi_schema = schema
     return app.openapi_schema
+
+
+def _describe_errors(method: str, operation: dict[str, Any]) -> None:
+    """Add the errors that an operation may have beside those which its route names."""
+    statuses = set(_ANSWERS) if operation.get("security") else {422, 429, 500, 503}
+    if method not in {"get", "head"}:
+        statuses |= set(_ANSWERS_TO_CHANGES)
+    answers = operation["responses"]
+    for status, answer in problems.described(*statuses).items():
+        answers.setdefault(str(status), answer)
+    # FastAPI's own description of what is invalid.
+    answers["422"] = problems.described(422)[422]
+    operation["responses"] = dict(sorted(answers.items()))
 
 
 def operation_ids() -> list[str]:

@@ -57,7 +57,7 @@ def _file_id(text: str) -> str:
     return text
 
 
-def _intent_id(text: str) -> str:
+def _ticket_id(text: str) -> str:
     if not layout.INTENT_ID.fullmatch(text):
         raise NotFoundError("There is no such ticket: that is no id of this service. Reserve an adoption first.")
     return text
@@ -72,7 +72,7 @@ ProjectId = Annotated[str, Path(), AfterValidator(_project_id), _PROJECT_ID_SCHE
 FileId = Annotated[str, Path(), AfterValidator(_file_id), _FILE_ID_SCHEMA]
 DocumentId = Annotated[str, Path(), AfterValidator(_file_id), _FILE_ID_SCHEMA]
 TicketId = Annotated[
-    str, Path(), AfterValidator(_intent_id), WithJsonSchema({"type": "string", "pattern": "^[0-9a-f]{32}$"})
+    str, Path(), AfterValidator(_ticket_id), WithJsonSchema({"type": "string", "pattern": "^[0-9a-f]{32}$"})
 ]
 #: An id in a body or a query, where a wrong one is a mistake in the request.
 GivenId = Annotated[str, Field(pattern=_FILE_ID)]

@@ -7,7 +7,7 @@ from __future__ import annotations
 import logging
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 
@@ -50,6 +50,17 @@ STATUS: dict[type[errors.BackendError], int] = {
 _RETRY_AFTER_S = 5
 
 
+class InvalidPart(BaseModel):
+    """A part of a request that is wrong: `pointer` (RFC 6901) says where in a body, `parameter` which one elsewhere."""
+
+    model_config = ConfigDict(populate_by_name=True)
+
+    detail: str
+    place: str = Field(alias="in", examples=["body", "query", "path", "header"])
+    pointer: str | None = None
+    parameter: str | None = None
+
+
 class Problem(BaseModel):
     """What went wrong: `detail` for the person who reads it, which says what to do, and `code` for programs."""
 
@@ -60,7 +71,7 @@ class Problem(BaseModel):
     status: int
     detail: str
     code: str
-    errors: list[dict[str, Any]] | None = Field(None, description="which parts of the request are wrong, and how")
+    errors: list[InvalidPart] | None = Field(None, description="which parts of the request are wrong, and how")
 
 
 def described(*statuses: int) -> dict[int | str, dict[str, Any]]:
@@ -107,6 +118,29 @@ def of_backend_error(error: errors.BackendError) -> JSONResponse:
     return problem(status, error.code, error.message, headers=headers, **error.details)
 
 
+def describe_error(location: Sequence[str | int], message: str) -> dict[str, str]:
+    """Return what is wrong with one part of a request.
+
+    Args:
+        location: `body`, `query`, `path` or `header`, and then the names and indexes down to the part.
+        message: what is wrong with it.
+
+    Returns:
+        `detail`; and for a body `pointer`, a JSON pointer (RFC 6901) as a fragment, else `parameter`, its name.
+    """
+    place, *names = [_text(str(part)) for part in location]
+    described = {"detail": _text(message), "in": place}
+    if place == "body":
+        steps = (name.replace("~", "~0").replace("/", "~1") for name in names)
+        return described | {"pointer": "#" + "".join(f"/{step}" for step in steps)}
+    return described | {"parameter": names[0]} if names else described
+
+
+def _compose_reason(error: dict[str, str]) -> str:
+    part = error.get("parameter") or error.get("pointer", "").removeprefix("#/").replace("/", ".")
+    return f"{error['in']}{'.' if part else ''}{part}: {error['detail']}"
+
+
 def install(app: FastAPI) -> None:
     """Make every error that leaves a route a problem."""
 
@@ -116,15 +150,9 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(RequestValidationError)
     def invalid(_request: Request, error: RequestValidationError) -> JSONResponse:
-        found = [
-            {
-                "where": [_plain(part) for part in problem["loc"]],
-                "what": _text(problem["msg"].removeprefix("Value error, ")),
-            }
-            for problem in error.errors()
-        ]
-        reasons = "; ".join(f"{'.'.join(str(part) for part in one['where'])}: {one['what']}" for one in found[:5])
-        return problem(422, "invalid_request", f"The request is not understood: {reasons}.", errors=found)
+        errors = [describe_error(each["loc"], each["msg"].removeprefix("Value error, ")) for each in error.errors()]
+        reasons = "; ".join(_compose_reason(each) for each in errors[:5])
+        return problem(422, "invalid_request", f"The request is not understood: {reasons}.", errors=errors)
 
     @app.exception_handler(HTTPException)
     def http(request: Request, error: HTTPException) -> JSONResponse:
@@ -173,7 +201,3 @@ _SENTENCES = {
 def _text(value: str) -> str:
     """A text that can be sent: without halves of surrogate pairs."""
     return value.encode("utf-8", "replace").decode()
-
-
-def _plain(part: object) -> str | int:
-    return part if isinstance(part, int) else _text(str(part))

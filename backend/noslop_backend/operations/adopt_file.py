@@ -146,7 +146,7 @@ class Adoption(Writes):
         path = self.tree.root / intent.project_id / layout.staging(intent.id, MAIN_PART)
         said = (intent.plan.get("ticket") or {}).get("expires_at")
         return AdoptionTicket(
-            intent_id=intent.id,
+            ticket_id=intent.id,
             project_id=intent.project_id,
             staging_path=str(path),
             reserved_bytes=intent.reserved_bytes,
@@ -202,7 +202,7 @@ class Adoption(Writes):
             self.hand_back(share, handle)
             raise NotFoundError(
                 f"There is no {handle.project_id}/{staged} yet. Write it, close it, and adopt it then.",
-                intent_id=handle.intent_id,
+                ticket_id=handle.intent_id,
             ) from error
         except BaseException:
             if handle.published:

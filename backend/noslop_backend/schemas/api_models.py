@@ -214,9 +214,9 @@ class SearchPage(Page[FilePublic]):
 
 
 class AdoptionTicket(BaseModel):
-    """Leave to write one file. The worker makes `staging_path` and closes it, then `adopt(intent_id)` publishes it."""
+    """Leave to write one file. The worker makes `staging_path` and closes it, then `adopt(ticket_id)` publishes it."""
 
-    intent_id: str
+    ticket_id: str
     project_id: str
     staging_path: str
     reserved_bytes: int

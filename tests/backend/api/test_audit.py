@@ -25,7 +25,7 @@ def test_requests_are_logged_with_their_token_and_address(served: Served, projec
     ticket = served.writer.post(f"{at}/adoptions", json={"name": "a.png", "size_bytes": len(png(2))}).json()
     with open(ticket["staging_path"], "wb") as stream:
         stream.write(png(2))
-    served.writer.post(f"{at}/adoptions/{ticket['intent_id']}/adopt").raise_for_status()
+    served.writer.post(f"{at}/adoptions/{ticket['ticket_id']}/adopt").raise_for_status()
     served.client.put(f"{PREFIX}/quota", json={"quota_bytes": None}).raise_for_status()
     for operation, name in (
         ("create_project", "admin"),

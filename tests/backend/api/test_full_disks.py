@@ -111,7 +111,7 @@ class AdoptRequest(Request):
         Path(self.ticket["staging_path"]).write_bytes(LARGE)
 
     def send(self) -> httpx.Response:
-        return self.served.client.post(f"{self.at}/adoptions/{self.ticket['intent_id']}/adopt")
+        return self.served.client.post(f"{self.at}/adoptions/{self.ticket['ticket_id']}/adopt")
 
 
 class LinkRequest(Request):

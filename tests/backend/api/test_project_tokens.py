@@ -67,7 +67,7 @@ class Filled:
         Path(tickets[0]["staging_path"]).write_bytes(png(7))
         client.delete(f"{PREFIX}/projects/{trashed_id}").raise_for_status()
         ids = {"workflow": str(saved["document_id"]), "prompt": str(prompt["document_id"])}
-        return cls(project_id, ids, files, (tickets[0]["intent_id"], tickets[1]["intent_id"]), trashed_id)
+        return cls(project_id, ids, files, (tickets[0]["ticket_id"], tickets[1]["ticket_id"]), trashed_id)
 
 
 @dataclass

@@ -29,7 +29,7 @@ from tests.backend.studio import Studio, png
 def adopted(storage: ProjectStorage, project: str, content: bytes, name: str = "a") -> tuple[str, Path]:
     ticket = storage.reserve_adoption(project, None, name, len(content))
     Path(ticket.staging_path).write_bytes(content)
-    return ticket.intent_id, Path(ticket.staging_path)
+    return ticket.ticket_id, Path(ticket.staging_path)
 
 
 def test_a_file_on_the_share_is_adopted_without_moving_a_byte(studio: Studio, project: str) -> None:
@@ -40,19 +40,19 @@ def test_a_file_on_the_share_is_adopted_without_moving_a_byte(studio: Studio, pr
     )
     assert storage.get_project(project).reserved_bytes == len(content)
     with pytest.raises(NotFoundError):
-        storage.adopt(project, ticket.intent_id)
+        storage.adopt(project, ticket.ticket_id)
     path = Path(ticket.staging_path)
     path.write_bytes(content)
     inode = path.stat().st_ino
     with pytest.raises(ContentMismatchError):
-        storage.adopt(project, ticket.intent_id, expected_blake3="0" * 64)
-    saved = storage.adopt(project, ticket.intent_id, expected_blake3=blake3(content).hexdigest())
+        storage.adopt(project, ticket.ticket_id, expected_blake3="0" * 64)
+    saved = storage.adopt(project, ticket.ticket_id, expected_blake3=blake3(content).hexdigest())
     assert (studio.root / project / saved.path).stat().st_ino == inode
     assert not path.exists()
-    assert studio.another().adopt(project, ticket.intent_id) == saved
+    assert studio.another().adopt(project, ticket.ticket_id) == saved
     assert storage.load_metadata(project, saved.id)["embedded"] == {"prompt": {}}
     with pytest.raises(LeaseLostError):
-        storage.renew_adoption(project, ticket.intent_id)
+        storage.renew_adoption(project, ticket.ticket_id)
     studio.check(project)
 
 
@@ -77,7 +77,7 @@ def test_what_is_no_media_is_not_adopted_as_such(studio: Studio, project: str) -
     storage.release_adoption(project, intent)
     ticket = storage.reserve_adoption(project, FileKind.LATENT, "x.safetensors", 5)
     Path(ticket.staging_path).write_bytes(b"hello")
-    assert storage.adopt(project, ticket.intent_id).path.endswith(".safetensors")
+    assert storage.adopt(project, ticket.ticket_id).path.endswith(".safetensors")
     studio.check(project)
 
 
@@ -103,10 +103,10 @@ def test_links_and_odd_files_are_not_adopted(studio: Studio, project: str, place
         path = Path(ticket.staging_path)
         plant(path)
         with pytest.raises(UnsafePathError):
-            storage.adopt(project, ticket.intent_id)
+            storage.adopt(project, ticket.ticket_id)
         if path.is_dir():
             path.rmdir()
-        storage.release_adoption(project, ticket.intent_id)
+        storage.release_adoption(project, ticket.ticket_id)
     assert outside.read_bytes() == content
     studio.check(project)
 
@@ -173,8 +173,8 @@ def test_an_adopted_file_that_is_larger_than_reserved_still_has_to_fit(studio: S
     ticket = storage.reserve_adoption(project, FileKind.LATENT, "x", 50)
     Path(ticket.staging_path).write_bytes(b"x" * 101)
     with pytest.raises(QuotaExceededError):
-        storage.adopt(project, ticket.intent_id)
+        storage.adopt(project, ticket.ticket_id)
     Path(ticket.staging_path).unlink()
     Path(ticket.staging_path).write_bytes(b"x" * 100)
-    assert storage.adopt(project, ticket.intent_id).size_bytes == 100
+    assert storage.adopt(project, ticket.ticket_id).size_bytes == 100
     studio.check(project)

@@ -111,7 +111,7 @@ def test_whatever_another_finished_is_answered_with_that(studio: Studio, project
         "update": lambda: slow.update_project_metadata(project, ProjectUpdate(name="n")).name,
         "create": lambda: slow.create_project_structure(ProjectCreate(name="n")).name,
         "promote": lambda: slow.promote_to_final(project, media.id, name="n").name,
-        "adopt": lambda: slow.adopt(project, ticket.intent_id if ticket else "").name,
+        "adopt": lambda: slow.adopt(project, ticket.ticket_id if ticket else "").name,
     }
     # A lease of no length is renewed at every step: for each file that moves, and once for everything else but links.
     last = {"trash": 4, "restore": 4, "adopt": 4}.get(op, 3)
@@ -155,10 +155,10 @@ def test_tickets_run_out(studio: Studio, project: str) -> None:
     storage = studio.another(adopt_lease_s=0)
     ticket = storage.reserve_adoption(project, None, "m", 100)
     Path(ticket.staging_path).write_bytes(png())
-    assert studio.storage.recover().released == [ticket.intent_id]
+    assert studio.storage.recover().released == [ticket.ticket_id]
     assert not Path(ticket.staging_path).exists()
     with pytest.raises(LeaseLostError):
-        storage.adopt(project, ticket.intent_id)
+        storage.adopt(project, ticket.ticket_id)
     studio.check(project)
 
 

@@ -86,7 +86,7 @@ def test_a_project_lives_its_whole_life(studio: Studio, link_fails: int | None) 
     with open(ticket.staging_path, "wb") as stream:
         stream.write(png(2))
     with replies_lost(link_fails) as more:
-        adopted = storage.adopt(project, ticket.intent_id)
+        adopted = storage.adopt(project, ticket.ticket_id)
         storage.promote_to_final(project, image.id, name="f")
         storage.update_project_metadata(project, ProjectUpdate(name="Another name"))
         studio.check(project)

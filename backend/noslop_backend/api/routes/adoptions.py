@@ -6,12 +6,13 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request, Response
 from pydantic import Field
 
 from noslop_backend.api.auth import WRITE
 from noslop_backend.api.deps import StateDep
 from noslop_backend.api.parameters import INPUTS_LIMIT, Body, GivenId, Key, ProjectId, TicketId
+from noslop_backend.api.paths import locate
 from noslop_backend.api.problems import described
 from noslop_backend.api.route import StrictRoute
 from noslop_backend.api.routes.uploads import IntermediateKind, MediaKind
@@ -68,11 +69,19 @@ def renew_adoption(project_id: ProjectId, ticket_id: TicketId, state: StateDep) 
     responses=described(404, 409, 415),
 )
 def adopt(
-    project_id: ProjectId, ticket_id: TicketId, state: StateDep, announced: Announced | None = None
+    *,
+    project_id: ProjectId,
+    ticket_id: TicketId,
+    state: StateDep,
+    request: Request,
+    response: Response,
+    announced: Announced | None = None,
 ) -> FilePublic:
     """Publish the file that was written and closed. Asked again, the answer is the same."""
     expected = announced.blake3 if announced else None
-    return state.disk.run(state.storage.adopt, project_id, ticket_id, expected_blake3=expected)
+    file = state.disk.run(state.storage.adopt, project_id, ticket_id, expected_blake3=expected)
+    response.headers["Location"] = locate(request, f"/projects/{project_id}/files/{file.id}")
+    return file
 
 
 @router.delete(

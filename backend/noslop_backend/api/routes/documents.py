@@ -7,7 +7,7 @@ from __future__ import annotations
 import json
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Header, Response
+from fastapi import APIRouter, Header, Request, Response
 from starlette.exceptions import HTTPException
 
 from noslop_backend.api.auth import READ, WRITE
@@ -25,6 +25,7 @@ from noslop_backend.api.parameters import (
     Version,
     parameters_of,
 )
+from noslop_backend.api.paths import locate
 from noslop_backend.api.problems import described
 from noslop_backend.api.route import StrictRoute
 from noslop_backend.api.routes.downloads import SAFE_HEADERS, disposition
@@ -58,6 +59,8 @@ _Type = Annotated[str, Header(alias="Content-Type", include_in_schema=False)]
 )
 def save_workflow(
     *,
+    request: Request,
+    response: Response,
     project_id: ProjectId,
     name: GivenName,
     body: DocumentBody,
@@ -70,7 +73,7 @@ def save_workflow(
     """Save the next version of the workflow of this name; with the content of the latest, that one is the answer."""
     if not _is_json(content_type):
         _expect(content_type, "application/json")
-    return state.disk.run(
+    file = state.disk.run(
         state.storage.save_workflow,
         project_id,
         name,
@@ -79,6 +82,8 @@ def save_workflow(
         parameters=parameters_of(parameters),
         key=key,
     )
+    response.headers["Location"] = _locate(request, "workflows", file)
+    return file
 
 
 @router.post(
@@ -95,6 +100,8 @@ def save_workflow(
 )
 def save_prompt(
     *,
+    request: Request,
+    response: Response,
     project_id: ProjectId,
     name: GivenName,
     body: DocumentBody,
@@ -110,7 +117,7 @@ def save_prompt(
     """
     if not _is_json(content_type):
         _expect(content_type, "text/plain", "application/json")
-    return state.disk.run(
+    file = state.disk.run(
         state.storage.save_prompt,
         project_id,
         name,
@@ -119,6 +126,8 @@ def save_prompt(
         parameters=parameters_of(parameters),
         key=key,
     )
+    response.headers["Location"] = _locate(request, "prompts", file)
+    return file
 
 
 @router.get("/workflows", operation_id="listWorkflows", dependencies=[READ], responses=described(404))
@@ -206,6 +215,11 @@ def load_workflow(project_id: ProjectId, document_id: DocumentId, state: StateDe
 def load_prompt(project_id: ProjectId, document_id: DocumentId, state: StateDep, version: Version = None) -> Response:
     """Load a version of a prompt, exactly as it was saved."""
     return _loaded(state.disk.run(state.storage.load_prompt, project_id, document_id=document_id, version=version))
+
+
+def _locate(request: Request, documents: str, file: FilePublic) -> str:
+    """Return the path of a version that was saved."""
+    return locate(request, f"/projects/{file.project_id}/{documents}/{file.document_id}/content?version={file.version}")
 
 
 def _versions(

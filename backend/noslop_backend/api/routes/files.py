@@ -152,12 +152,21 @@ def load_metadata(project_id: ProjectId, file_id: FileId, state: StateDep) -> di
     responses=described(404, 409, 413),
 )
 def save_metadata(
-    project_id: ProjectId, file_id: FileId, metadata: Described, state: StateDep, key: Key = None
+    *,
+    project_id: ProjectId,
+    file_id: FileId,
+    metadata: Described,
+    state: StateDep,
+    request: Request,
+    response: Response,
+    key: Key = None,
 ) -> FilePublic:
     """Write a further sidecar beside a media file; the newest counts, older ones stay. The answer is the sidecar."""
-    return state.disk.run(
+    sidecar = state.disk.run(
         state.storage.save_metadata, project_id, file_id, metadata.parameters, inputs=metadata.inputs, key=key
     )
+    response.headers["Location"] = locate(request, f"/projects/{project_id}/files/{file_id}/metadata")
+    return sidecar
 
 
 @router.post(
