@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
@@ -18,6 +19,7 @@ from noslop_backend.services import ProjectStorage
 from noslop_backend.share import layout
 from noslop_backend.share.layout import FileKind
 
+from tests.backend import samples
 from tests.backend.filled import facts, fill
 from tests.backend.studio import Studio, png, write_marker
 
@@ -52,6 +54,23 @@ def test_everything_comes_back(studio: Studio, lose: Lose) -> None:
     assert [facts(fresh, each.project_id, rebuilt=True) for each in (filled, other)] == before
     fresh.check(filled.project_id)
     assert {path: path.stat().st_mtime_ns for path in studio.root.rglob("*")} == share_before
+
+
+def test_intermediates_need_what_they_name(studio: Studio, lose: Lose) -> None:
+    storage = studio.storage
+    project_id = storage.create_project_structure(ProjectCreate(name="A film")).id
+    noise = storage.save_intermediate(project_id, FileKind.LATENT, "noise", b"0123")
+    texts = {"prompt": json.dumps({"1": {"inputs": {"latent": noise.path}}})}
+    for kind, content in ((FileKind.LATENT, samples.latent(texts)), (FileKind.FRAME, png(1, texts))):
+        storage.save_intermediate(project_id, kind, "later", content)
+    fresh = lose()
+    rebuild.rebuild(fresh.storage)
+    needs = [
+        [one.id for one in fresh.storage.get_inputs(project_id, row.id)]
+        for row in fresh.rows(project_id)
+        if row.id != noise.id
+    ]
+    assert needs == [[noise.id], [noise.id]]
 
 
 def test_work_goes_on_after_it(studio: Studio, lose: Lose) -> None:
