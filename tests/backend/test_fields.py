@@ -153,6 +153,38 @@ WORKFLOW: dict[str, Any] = {
 CASES: dict[str, tuple[dict[str, str], Fields]] = {
     "a prompt": ({"prompt": json.dumps(PROMPT)}, EXPECTED),
     "a workflow with a subgraph": ({"workflow": json.dumps(WORKFLOW)}, EXPECTED),
+    "a workflow whose seed comes from a primitive": (
+        {
+            "workflow": json.dumps(
+                {
+                    "nodes": [
+                        ui_node(1, "PrimitiveNode", [9, "fixed"]),
+                        ui_node(2, "KSampler", [7, "randomize", 20, 6.5, "euler", "karras", 1])
+                        | {"inputs": [{"name": "seed", "link": 1, "widget": {"name": "seed"}}]},
+                    ],
+                    "links": [[1, 1, 0, 2, 4, "INT"]],
+                }
+            )
+        },
+        Fields(Source.COMFYUI, seeds=(9,), steps=20, cfg=6.5, sampler="euler", scheduler="karras"),
+    ),
+    "widgets that the workflow names": (
+        {
+            "workflow": json.dumps(
+                {
+                    "nodes": [
+                        ui_node(1, "SomeSampler", [9, "fixed", 20])
+                        | {
+                            "inputs": [
+                                {"name": name, "link": None, "widget": {"name": name}} for name in ("seed", "steps")
+                            ]
+                        },
+                    ]
+                }
+            )
+        },
+        Fields(Source.COMFYUI, seeds=(9,), steps=20),
+    ),
     "a prompt counts before its workflow": ({"workflow": "{}", "prompt": json.dumps(PROMPT)}, EXPECTED),
     "VideoHelperSuite": (
         {"comment": json.dumps({"prompt": json.dumps(PROMPT), "workflow": WORKFLOW})},

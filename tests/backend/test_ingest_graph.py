@@ -244,6 +244,15 @@ def test_loras_have_their_strengths(name: str) -> None:
     assert [(one["name"], one.get("strength"), one.get("strength_clip")) for one in loras] == expected
 
 
+def test_a_node_that_selects_a_model_is_no_switch() -> None:
+    nodes: Graph = {
+        "1": node("WanVideoLoraSelect", lora="a.st", strength=0.8, prev_lora=["2", 0], blocks=["3", 0]),
+        "2": node("WanVideoLoraSelect", lora="b.st", strength=0.5),
+        "3": node("WanVideoLoraBlockEdit", blocks=""),
+    }
+    assert sampling.upstream(nodes, "1") == ["1", "2", "3"]
+
+
 def test_a_control_net_has_the_strength_that_it_is_applied_with() -> None:
     nodes: Graph = {
         "1": node("ControlNetLoader", control_net_name="canny.safetensors"),

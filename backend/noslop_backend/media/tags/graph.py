@@ -196,9 +196,10 @@ class Links:
             return None
         index_name = next(filter(_is_index, inputs), None)
         if index_name is None:
-            # rgthree's Any Switch: the first that is connected.
-            first = next((name for name, value in inputs.items() if source(value) is not None), None)
-            return frozenset({first}) if first else None
+            # rgthree's Any Switch: the first that is connected of any_01, any_02, ...
+            connected = [name for name, value in inputs.items() if source(value) is not None]
+            is_numbered = all(name[-1:].isdigit() for name in connected)
+            return frozenset(connected[:1]) if connected and is_numbered else None
         try:
             index = self._value(inputs[index_name], depth + 1)
         except UnresolvableError:

@@ -175,7 +175,8 @@ def _widgets(node: dict[str, Any], kind: str) -> Iterator[tuple[str, Any]]:
         yield from ((name, value) for name, value in values.items() if isinstance(name, str))
         return
     listed = [one["widget"].get("name") for one in _objects(node.get("inputs")) if isinstance(one.get("widget"), dict)]
-    names = [name for name in listed if isinstance(name, str)] or list(_WIDGETS.get(kind, ()))
+    # Older workflows list only widgets that were made inputs, so what the table has counts first.
+    names = list(_WIDGETS.get(kind, ())) or [name for name in listed if isinstance(name, str)]
     left = list(values) if isinstance(values, list) else []
     for number, value in enumerate(left):
         if isinstance(value, dict) and ("lora" in value):
