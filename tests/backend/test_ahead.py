@@ -5,20 +5,28 @@
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
+import subprocess
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from noslop_backend.api.app import PREFIX
 from noslop_backend.core.enums import ProjectState
 from noslop_backend.core.errors import NotFoundError, RevisionConflictError
+from noslop_backend.maintenance import generation
+from noslop_backend.maintenance.rebuild import ProjectRebuilder, rebuild
 from noslop_backend.maintenance.reconcile import reconcile
+from noslop_backend.repositories import JobRepository
 from noslop_backend.schemas import ProjectCreate, ProjectUpdate
 from noslop_backend.services import ProjectStorage
 from noslop_backend.share import layout
 
+from tests.backend.api.serving import serving
 from tests.backend.studio import Studio, make_studio, png
+from tests.backend.test_cli import commands_of
 
 
 class Past:
@@ -170,6 +178,181 @@ def test_a_damaged_metadata_json_keeps_no_write_from_being_done(past: Past, film
     path.unlink()
     path.write_bytes(content)
     assert save(past.studio.another(), film, "w", 1) == 1
+
+
+def reconcile_twice(studio: Studio, *, adopt: bool = False) -> list[tuple[str, str]]:
+    """Reconcile until what is on the share has its rows; gives every path with what became of it."""
+    outcomes = []
+    for _ in range(2):
+        report = reconcile(studio.storage, apply=True, apart_s=0, adopt_projects=adopt)
+        outcomes += [(each.path, each.outcome) for each in report.findings]
+    return outcomes
+
+
+def test_a_restore_is_noticed_and_reported_until_the_share_is_taken_in(past: Past, film: str) -> None:
+    storage = past.studio.storage
+    assert generation.advance(storage) == ""
+    past.save()
+    assert generation.advance(storage) == ""
+    image = storage.save_generated_media(film, "A picture", png(1))
+    made_since = storage.create_project_structure(ProjectCreate(name="Since")).id
+    mask = storage.save_generated_media(made_since, "Another", png(2))
+    restored = past.restore()
+    assert "older than the share" in generation.advance(restored)
+    # It stays so, whoever starts.
+    assert "older than the share" in generation.advance(past.studio.another())
+    with restored.database.read() as session:
+        assert "older than the share" in JobRepository(session).questions()[0]
+    assert (made_since, "unregistered") in reconcile_twice(past.studio)
+    with restored.database.read() as session:
+        assert JobRepository(session).behind()
+    assert (made_since, "adopted") in reconcile_twice(past.studio, adopt=True)
+    with restored.database.read() as session:
+        assert JobRepository(session).behind() == ""
+    assert generation.advance(restored) == ""
+    assert restored.get_file(film, image.id).blake3 == image.blake3
+    assert restored.get_file(made_since, mask.id).blake3 == mask.blake3
+    for each in (film, made_since):
+        past.studio.check(each)
+
+
+def test_health_and_commands_report_a_restore_with_the_command_for_it(past: Past, film: str, tmp_path: Path) -> None:
+    commands = commands_of(past.studio, tmp_path / "backend.env")
+    assert commands.json("recover")["behind"] is None
+    past.save()
+    commands.json("recover")
+    (past.studio.root / film).rename(past.studio.root / "My film")
+    restored = past.restore()
+    for words in (["recover"], ["reconcile"], ["stats"]):
+        assert "reconcile --adopt-projects --apply" in commands.run(*words)[0]
+    assert "renamed" in commands.run("reconcile")[0]
+    assert "mv -nT" in commands.run("reconcile")[0]
+    with serving(restored) as served:
+        health = served.anybody.get(f"{PREFIX}/health").json()
+        assert "reconcile --adopt-projects --apply" in health["behind"]
+        assert (health["status"], served.anybody.get(f"{PREFIX}/health/ready").status_code) == ("ok", 200)
+        (past.studio.root / "My film").rename(past.studio.root / film)
+        commands.json("reconcile", "--apply", "--apart-s", "0")
+        assert commands.json("reconcile")["behind"] is None
+        assert "behind" not in served.anybody.get(f"{PREFIX}/health").json()
+
+
+def test_a_database_without_projects_is_noticed_on_a_share_that_has_some(past: Past) -> None:
+    past.save()
+    past.studio.storage.create_project_structure(ProjectCreate(name="A film"))
+    generation.advance(past.studio.storage)
+    fresh = past.restore()
+    assert "rebuild" in generation.advance(fresh)
+    rebuild(fresh)
+    assert generation.advance(fresh) == ""
+
+
+def test_a_new_studio_is_not_behind(past: Past) -> None:
+    assert [generation.advance(past.studio.another()) for _ in range(3)] == ["", "", ""]
+
+
+def test_backends_that_start_at_once_are_not_behind(past: Past, film: str) -> None:
+    services = [past.studio.another() for _ in range(2)]
+    with ThreadPoolExecutor(4) as pool:
+        assert set(pool.map(lambda number: generation.advance(services[number % 2]), range(24))) == {""}
+    assert generation.advance(past.studio.storage) == ""
+    assert past.studio.storage.get_project(film).id == film
+
+
+@pytest.mark.parametrize(
+    "content", ["", "{", "[]", '{"generation": -1}', '{"generation": 1e99}', '{"generation": "x"}']
+)
+def test_a_generation_that_cannot_be_read_says_nothing(past: Past, film: str, content: str) -> None:
+    generation.advance(past.studio.storage)
+    path = past.studio.root / ".generation/generation.json"
+    path.write_text(content)
+    assert generation.advance(past.studio.storage) == ""
+    assert json.loads(path.read_text())["generation"] == 2
+    assert past.studio.storage.get_project(film).id == film
+
+
+def test_a_link_in_place_of_the_generation_is_not_followed(past: Past) -> None:
+    generation.advance(past.studio.storage)
+    path = past.studio.root / ".generation/generation.json"
+    outside = past.studio.root.parent / "outside"
+    outside.write_text("kept")
+    path.unlink()
+    path.symlink_to(outside)
+    generation.advance(past.studio.storage)
+    assert outside.read_text() == "kept"
+    assert not path.is_symlink()
+    path.unlink()
+    path.parent.rmdir()
+    path.parent.symlink_to(past.studio.root.parent)
+    assert generation.advance(past.studio.storage) == ""
+    assert not (past.studio.root.parent / path.name).exists()
+
+
+def test_an_adoption_that_was_killed_is_begun_anew(past: Past, monkeypatch: pytest.MonkeyPatch) -> None:
+    past.save()
+    made_since = past.studio.storage.create_project_structure(ProjectCreate(name="Since")).id
+    save(past.studio.storage, made_since, "w", 1)
+    restored = past.restore()
+
+    class KilledError(BaseException):
+        pass
+
+    def die(*_: object) -> None:
+        raise KilledError
+
+    with monkeypatch.context() as patched:
+        patched.setattr(ProjectRebuilder, "_finish", die)
+        with pytest.raises(KilledError):
+            reconcile(restored, adopt_projects=True, apart_s=0)
+    assert restored.list_projects().items == []
+    assert (made_since, "adopted") in reconcile_twice(past.studio, adopt=True)
+    past.studio.check(made_since)
+
+
+def test_what_is_at_the_top_is_named_with_what_puts_it_right(past: Past, film: str) -> None:
+    root, storage = past.studio.root, past.studio.storage
+    other = storage.create_project_structure(ProjectCreate(name="Other")).id
+    gone = storage.create_project_structure(ProjectCreate(name="Gone")).id
+    (root / film).rename(root / "My film")
+    shutil.copytree(root / other, root / "Other (copy)")
+    (root / gone).rename(root.parent / "gone")
+    (root / "notes.txt").write_text("x")
+    (root / "link").symlink_to("/etc")
+    (root / "folder").mkdir()
+    (root / "folder" / layout.METADATA).symlink_to(root / other / layout.METADATA)
+    (root / ".DS_Store").write_text("x")
+    report = reconcile(storage, apart_s=0)
+    top = {each.path: (each.outcome, each.note) for each in report.findings if not each.project_id}
+    assert {name: outcome for name, (outcome, _) in top.items()} == {
+        "My film": "renamed",
+        "Other (copy)": "copy",
+        gone: "vanished",
+        "notes.txt": "stranger",
+        "link": "stranger",
+        "folder": "stranger",
+    }
+    command = top["My film"][1].partition("back: ")[2]
+    subprocess.run(shlex.split(command), check=True)
+    assert (root / film / layout.METADATA).is_file()
+    for name, kind in (("notes.txt", "a file"), ("link", "a link"), ("folder", "a folder")):
+        assert top[name][1].startswith(kind)
+    again = reconcile(storage, apart_s=0)
+    assert "My film" not in {each.path for each in again.findings}
+
+
+def test_a_dry_run_names_what_is_newer_on_the_share_and_changes_nothing(past: Past, film: str) -> None:
+    past.save()
+    past.studio.storage.update_project_metadata(film, ProjectUpdate(name="A longer film"))
+    save(past.studio.storage, film, "w", 1)
+    restored = past.restore()
+    report = reconcile(restored, apart_s=0)
+    assert [each.outcome for each in report.findings] == ["ahead", "ahead"]
+    assert restored.get_project(film).name == "A film"
+    assert {each.path.partition("/")[0] for each in report.waiting} == {"workflows"}
+    assert len(report.waiting) == report.waiting_count == 2
+    report = reconcile(restored, apply=True, apart_s=0)
+    assert "caught_up" in report.counts
+    assert restored.get_project(film).name == "A longer film"
 
 
 def test_a_share_that_is_as_its_database_changes_no_row(past: Past, film: str) -> None:

@@ -84,10 +84,11 @@ def database_url(sqlite_template: Path, tmp_path: Path) -> str:
 
 @pytest.fixture
 def commands(studio: Studio, tmp_path: Path) -> Commands:
-    return _commands(studio, tmp_path / "backend.env")
+    return commands_of(studio, tmp_path / "backend.env")
 
 
-def _commands(studio: Studio, path: Path) -> Commands:
+def commands_of(studio: Studio, path: Path) -> Commands:
+    """Write the settings of a studio; gives the command line with them."""
     path.write_text(
         f"NOSLOP_STUDIO_ID={STUDIO}\nNOSLOP_DATABASE_URL={studio.url}\nPROJECT_STORAGE_DIR={studio.root}\n"
         f"NOSLOP_DISK_LIMIT_S=20\nNOSLOP_BACKUP_DIR={studio.root.parent}/backups\n"
@@ -133,7 +134,7 @@ def test_a_service_is_made_used_and_stopped(commands: Commands, studio: Studio) 
 
 def test_the_same_on_postgresql(cluster: Cluster, tmp_path: Path) -> None:
     studio = make_studio(tmp_path, cluster.new_database())
-    test_a_service_is_made_used_and_stopped(_commands(studio, tmp_path / "backend.env"), studio)
+    test_a_service_is_made_used_and_stopped(commands_of(studio, tmp_path / "backend.env"), studio)
     studio.close()
 
 

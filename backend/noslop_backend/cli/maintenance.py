@@ -11,6 +11,7 @@ import click
 
 from noslop_backend.cli.context import Environment, ExitCode, json_option, pass_environment, size, table
 from noslop_backend.maintenance import retention
+from noslop_backend.repositories import JobRepository
 from noslop_backend.schemas import CleanupReport
 from noslop_backend.share.layout import INTERMEDIATE, FileKind
 
@@ -83,11 +84,14 @@ def recover(environment: Environment, project_id: str | None) -> int:
     """Finish or release writes that somebody left half done, forget old keys. Run by a timer; safe at any time."""
     with environment.storage() as storage:
         report = retention.expire_intents(storage) if project_id is None else storage.recover(project_id=project_id)
+        with storage.database.read() as session:
+            behind = JobRepository(session).behind()
     lines = [
         f"{len(report.finished)} finished, {len(report.released)} released, {len(report.swept)} left-over files removed"
     ]
     lines += [f"{intent}: not recovered: {why}" for intent, why in report.failed.items()]
-    environment.emit({"report": asdict(report)}, "\n".join(lines))
+    lines += [behind] if behind else []
+    environment.emit({"report": asdict(report), "behind": behind or None}, "\n".join(lines))
     return ExitCode.FAILED if report.failed else ExitCode.OK
 
 

@@ -17,6 +17,7 @@ from noslop_backend.api import create_app, limits
 from noslop_backend.cli.context import Environment, pass_environment
 from noslop_backend.cli.uvicorn_config import LOGGING, Server, configured, listening
 from noslop_backend.core.errors import ShareUnavailableError
+from noslop_backend.maintenance import generation
 
 _LOG = logging.getLogger(__name__)
 PORT = 8765
@@ -48,6 +49,8 @@ def serve(environment: Environment, host: str, port: int, no_auth: bool) -> None
         try:
             # A share that is away takes nothing from those who read the database: they are served meanwhile.
             app.state.noslop.disk.run(storage.start)
+            if behind := app.state.noslop.disk.run(lambda: generation.advance(storage)):
+                _LOG.warning(behind)
         except ShareUnavailableError as error:
             _LOG.warning("%s Writes are refused until the share is there.", error.message)
         with listening(host, port) as listener:

@@ -8,7 +8,7 @@ was killed is begun anew by the next one; until a project is complete nobody see
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -19,11 +19,12 @@ from noslop_backend.journal import audit
 from noslop_backend.journal.context import StorageContext
 from noslop_backend.journal.searchable import texts_of
 from noslop_backend.journal.sidecar import SidecarDocument
-from noslop_backend.maintenance import tree_scan
+from noslop_backend.maintenance import generation, tree_scan
+from noslop_backend.maintenance.root_entries import RootProblem, inspect_root
 from noslop_backend.maintenance.tree_scan import ScannedFile
 from noslop_backend.models import FileModel
 from noslop_backend.repositories.bulk import BulkRepository
-from noslop_backend.repositories.jobs import JobRepository
+from noslop_backend.repositories.jobs import ADOPTION, JobRepository
 from noslop_backend.repositories.projects import ProjectRepository
 from noslop_backend.repositories.store import StoreRepository
 from noslop_backend.share import Share, layout, scan
@@ -91,14 +92,52 @@ def rebuild(core: StorageContext, *, verify: bool = False) -> RebuildReport:
     report = RebuildReport()
     with core.tree.open(None) as share:
         _begin(core, share)
+        for each in inspect_root(core.database, share, core.litter):
+            if each.problem is not RootProblem.UNREGISTERED or each.name not in share.projects():
+                report.leave(each.name, each.note)
         for project_id in share.projects():
-            _Rebuilder(core, share, report, verify).project(project_id)
+            ProjectRebuilder(core, share, report, verify).project(project_id)
     with core.database.write() as session:
         now = clock(session)
         JobRepository(session).remember(JOB, now, {})
         counted = {"projects_count": report.projects, "files_count": report.files}
         audit.record(session, now, "rebuild", details=counted)
+    generation.resolve(core)
     return report
+
+
+def adopt_project(core: StorageContext, share: Share, name: str, alive: Callable[[], None]) -> str:
+    """Make the rows of a project that the database does not have, from its folder. Changes nothing on the share.
+
+    An adoption that was killed is begun anew by the next one; until it is complete the project is in no list. Only one
+    process at a time may adopt: that which has the lease of `reconcile`.
+
+    Args:
+        core: the service.
+        share: the share.
+        name: of the folder, which has to be the project's id.
+        alive: called after each piece of a directory; raises when another process has the lease by now.
+
+    Returns:
+        Why it cannot be taken in; empty when it was.
+    """
+    entry = scan.root_entry(share, name)
+    if entry is None or entry.project_id != name:
+        return "its name is not that of the project in its metadata.json: give it its name back first"
+    with core.database.write() as session:
+        jobs, projects = JobRepository(session), ProjectRepository(session)
+        if name in projects.ids(*ProjectState):
+            if jobs.unfinished_adoption() != name:
+                return "the database has it by now"
+            projects.delete(name)
+        jobs.remember(ADOPTION, clock(session), {"project_id": name})
+    report = RebuildReport()
+    ProjectRebuilder(core, share, report, verify=False, alive=alive).project(name)
+    with core.database.write() as session:
+        now = clock(session)
+        JobRepository(session).remember(ADOPTION, now, {})
+        audit.record(session, now, "adopt_project", project_id=name, details={"files_count": report.files})
+    return ""
 
 
 def _begin(core: StorageContext, share: Share) -> None:
@@ -125,14 +164,23 @@ def _begin(core: StorageContext, share: Share) -> None:
         JobRepository(session).remember(JOB, clock(session), {"unfinished": True})
 
 
-class _Rebuilder:
-    """Rebuilds one project."""
+class ProjectRebuilder:
+    """Makes all rows of one project from the share."""
 
-    def __init__(self, core: StorageContext, share: Share, report: RebuildReport, verify: bool) -> None:
+    def __init__(
+        self,
+        core: StorageContext,
+        share: Share,
+        report: RebuildReport,
+        verify: bool,
+        alive: Callable[[], None] = lambda: None,
+    ) -> None:
         self.core = core
         self.share = share
         self.report = report
         self.verify = verify
+        #: Called after each piece of a directory.
+        self.alive = alive
 
     def project(self, project_id: str) -> None:
         """Make all rows of a project, and then show it."""
@@ -151,6 +199,7 @@ class _Rebuilder:
             for directory in scan.PLACES:
                 for piece in scan.pieces(self.share, project_id, directory, litter=self.core.litter):
                     self._piece(project, directory, piece, sidecars, now)
+                    self.alive()
         self._finish(project, found.state)
 
     def _piece(self, project: _Project, directory: str, piece: scan.Piece, sidecars: bool, now: datetime) -> None:

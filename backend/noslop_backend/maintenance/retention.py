@@ -14,6 +14,7 @@ from datetime import datetime, timedelta
 from noslop_backend.core.database import clock
 from noslop_backend.core.enums import ProjectState
 from noslop_backend.core.errors import BackendError, ConfirmationNeededError
+from noslop_backend.maintenance import generation
 from noslop_backend.models import ProjectModel
 from noslop_backend.repositories import (
     RETENTION,
@@ -58,6 +59,7 @@ def expire_intents(storage: ProjectStorage) -> RecoveryReport:
     long as answers are kept. Nobody is asked, since that only costs rows.
     """
     report = storage.recover()
+    generation.advance(storage)
     kept = timedelta(days=storage.settings.key_days)
     with storage.database.write() as session:
         remembered, now = JobRepository(session).get(KEYS), clock(session)

@@ -15,6 +15,11 @@ from noslop_backend.models import JobModel
 RETENTION = "retention"
 #: Where its state holds what it asks of a person.
 _QUESTIONS = "questions"
+#: The generation of the database, and where its state holds why it is older than the share.
+GENERATION = "generation"
+#: The adoption of a project's folder; while it is at work its state names the project.
+ADOPTION = "adopt_project"
+BEHIND = "behind"
 
 
 class JobRepository:
@@ -44,5 +49,15 @@ class JobRepository:
         self.session.flush()
 
     def questions(self) -> list[str]:
-        """What a person has to decide."""
-        return [str(question) for question in self.get(RETENTION).state.get(_QUESTIONS, [])]
+        """Return what a person has to decide."""
+        behind = self.behind()
+        asked = [str(question) for question in self.get(RETENTION).state.get(_QUESTIONS, [])]
+        return [behind, *asked] if behind else asked
+
+    def unfinished_adoption(self) -> str:
+        """Return the id of the project that is being adopted, or whose adoption was killed; empty for none."""
+        return str(self.get(ADOPTION).state.get("project_id", ""))
+
+    def behind(self) -> str:
+        """Return why the database is older than the share, and what to do about it; empty when it is not."""
+        return str(self.get(GENERATION).state.get(BEHIND, ""))

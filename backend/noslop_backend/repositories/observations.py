@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
+from itertools import islice
 from typing import Any, NamedTuple
 
 from sqlalchemy import ARRAY, String, any_, bindparam, delete, insert, or_, update
@@ -134,28 +135,35 @@ class ObservationRepository:
             )
         )
 
-    def believable(
+    def confirmed(
         self, project_id: str, apart: timedelta, marks: Sequence[str], after: str = "", limit: int = 200
     ) -> list[ObservationModel]:
-        """What was seen in two runs that lie so far apart, in the order of the paths."""
+        """Return what two runs that lie so far apart have seen, in the order of the paths."""
+        return list(islice(self._looked_at(project_id, apart, marks, after, limit, confirmed=True), limit))
+
+    def waiting(self, project_id: str, apart: timedelta, marks: Sequence[str], limit: int) -> list[tuple[str, str]]:
+        """Return path and kind of what no two runs so far apart have seen, in the order of the paths."""
+        rows = self._looked_at(project_id, apart, marks, "", limit, confirmed=False)
+        return [(row.path, row.what) for row in islice(rows, limit)]
+
+    def _looked_at(
+        self, project_id: str, apart: timedelta, marks: Sequence[str], after: str, page: int, *, confirmed: bool
+    ) -> Iterator[ObservationModel]:
         statement = (
             select(ObservationModel)
             .where(
                 ObservationModel.project_id == project_id,
-                ObservationModel.times_seen >= 2,
                 col(ObservationModel.what).not_in(marks),
                 ObservationModel.path > after,
             )
             .order_by(col(ObservationModel.path))
         )
-        found: list[ObservationModel] = []
-        for row in self.session.exec(statement.execution_options(yield_per=limit)):
+        if confirmed:
+            statement = statement.where(ObservationModel.times_seen >= 2)
+        for row in self.session.exec(statement.execution_options(yield_per=page)):
             # Not in SQL: intervals are another thing on each database.
-            if row.last_seen_at - row.first_seen_at >= apart:
-                found.append(row)
-                if len(found) >= limit:
-                    break
-        return found
+            if (row.times_seen >= 2 and row.last_seen_at - row.first_seen_at >= apart) == confirmed:
+                yield row
 
     def count(self, project_id: str, what: str) -> int:
         """How many observations of a kind a project has."""

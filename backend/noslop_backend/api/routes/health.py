@@ -44,6 +44,9 @@ class Health(BaseModel):
     status: Condition
     database: Part
     share: Part
+    #: Why the database is older than the share, and what to do about it; absent when it is not. It can write all the
+    #: same.
+    behind: str | None = None
     version: str | None = None
     #: Decisions that wait for a person (`noslop-backend stats` tells them); they keep nothing else from working.
     questions_count: int | None = None
@@ -68,18 +71,19 @@ class HealthCheck:
                 self._seen_at = time.monotonic()
             health = self._seen
         if caller is None:
-            return Health(status=health.status, database=health.database, share=health.share)
+            return Health(status=health.status, database=health.database, share=health.share, behind=health.behind)
         return health
 
 
 def _look(state: State) -> Health:
-    (database, questions_count), share, disk = _database(state), _share(state), state.disk.state()
+    (database, questions_count, behind), share, disk = _database(state), _share(state), state.disk.state()
     well = database.status is share.status is Condition.OK and disk.hanging < disk.threads
     return Health(
         status=Condition.OK if well else Condition.DEGRADED,
         version=__version__,
         database=database,
         share=share,
+        behind=behind or None,
         questions_count=questions_count,
         disk_threads=disk.threads,
         disk_threads_busy=disk.busy,
@@ -87,15 +91,19 @@ def _look(state: State) -> Health:
     )
 
 
-def _database(state: State) -> tuple[Part, int]:
-    """Whether a transaction that writes can begin, and how many decisions wait for a person; nothing is written."""
+def _database(state: State) -> tuple[Part, int, str]:
+    """Try whether a transaction that writes can begin, and read what waits for a person. Nothing is written.
+
+    Returns:
+        The part, the number of decisions that wait, and why the database is older than the share.
+    """
     try:
         with state.probe_database.write() as session:
             StoreRepository(session).seen()
-            questions = JobRepository(session).questions()
+            questions, behind = JobRepository(session).questions(), JobRepository(session).behind()
     except BackendError as error:
-        return _hurt(state, "database", error), 0
-    return _well(state, "database"), len(questions)
+        return _hurt(state, "database", error), 0, ""
+    return _well(state, "database"), len(questions), behind
 
 
 def _share(state: State) -> Part:

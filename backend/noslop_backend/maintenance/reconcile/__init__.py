@@ -19,13 +19,17 @@ from noslop_backend.core.database import clock
 from noslop_backend.core.enums import ProjectState
 from noslop_backend.core.errors import ConfirmationNeededError, InProgressError, NotFoundError
 from noslop_backend.journal import audit
+from noslop_backend.journal.catch_up import apply_ahead, read_ahead
 from noslop_backend.journal.context import StorageContext
+from noslop_backend.maintenance.generation import resolve
+from noslop_backend.maintenance.rebuild import adopt_project
 from noslop_backend.maintenance.reconcile.apply import believe
 from noslop_backend.maintenance.reconcile.compare import observe
 from noslop_backend.maintenance.reconcile.report import LISTED, Finding, ReconcileReport, What
+from noslop_backend.maintenance.root_entries import RootProblem, inspect_root
 from noslop_backend.repositories import JobRepository, ProjectRepository
 from noslop_backend.repositories.observations import ObservationRepository
-from noslop_backend.share import scan
+from noslop_backend.share import layout, scan
 
 __all__ = ["Finding", "ReconcileReport", "What", "reconcile"]
 
@@ -49,6 +53,7 @@ def reconcile(
     apart_s: float = APART_S,
     yes_really: bool = False,
     project_id: str | None = None,
+    adopt_projects: bool = False,
 ) -> ReconcileReport:
     """Compare the share with the rows, once.
 
@@ -60,6 +65,7 @@ def reconcile(
         apart_s: the first and the last look at a thing have to lie so far apart.
         yes_really: act even when more than a fifth of a project went.
         project_id: only this one; such a run is not gone on with by others.
+        adopt_projects: take in projects whose folders the database does not have, whether `apply` or not.
 
     Raises:
         ConfirmationNeededError: more than a fifth of a project, and more than a handful, went. Nothing in it was
@@ -67,7 +73,9 @@ def reconcile(
         ShareUnavailableError: the share is away, is another one, or cannot be listed. Nothing more was believed.
         InProgressError: another run is at work.
     """
-    return _Run(core, apply, timedelta(seconds=apart_s), yes_really, project_id).go()
+    run = _Run(core, apply, timedelta(seconds=apart_s), yes_really, project_id)
+    run.adopt_projects = adopt_projects
+    return run.go()
 
 
 class _Run:
@@ -80,6 +88,7 @@ class _Run:
         self.apply = apply
         self.apart = apart
         self.yes_really = yes_really
+        self.adopt_projects = False
         self.only = project_id
         self.job = JOB if project_id is None else f"{JOB}:{project_id}"
         self.owner = secrets.token_hex(8)
@@ -97,6 +106,8 @@ class _Run:
             pass
         self._begin()
         try:
+            if self.only is None and not self.after and not self.places:
+                self._root()
             for project_id in self._projects():
                 self._project(project_id)
                 self._checkpoint(project_id, 0)
@@ -115,7 +126,31 @@ class _Run:
             JobRepository(session).remember(self.job, now, {})
             if self.apply and self.report.counts:
                 audit.record(session, now, "reconcile", project_id=self.only, details=dict(self.report.counts))
+        if self.apply and self.only is None and not self.report.unresolved():
+            resolve(self.core)
         return self.report
+
+    def _root(self) -> None:
+        """Name what is at the top of the share and is no project, and take projects in that the database misses."""
+        with self.core.share() as share:
+            findings = inspect_root(self.core.database, share, self.core.litter)
+        for each in findings:
+            if self.adopt_projects and each.problem is RootProblem.UNREGISTERED:
+                with self.core.share() as share:
+                    problem = adopt_project(self.core, share, each.name, self._alive)
+                outcome, note = ("left", problem) if problem else ("adopted", "")
+                self.report.add(Finding("", each.name, outcome, note))
+            else:
+                self.report.add(Finding("", each.name, each.problem, each.note))
+
+    def _catch_up(self, project_id: str) -> None:
+        """Bring a project up to its metadata.json and the versions on the share, or report that they are newer."""
+        with self.core.share() as share:
+            ahead = read_ahead(self.core, share, project_id)
+        if ahead and self.apply:
+            apply_ahead(self.core, project_id, ahead)
+        for line in ahead.describe():
+            self.report.add(Finding(project_id, layout.METADATA, "caught_up" if self.apply else "ahead", line))
 
     def _projects(self) -> list[str]:
         with self.core.database.read() as session:
@@ -191,6 +226,8 @@ class _Run:
 
     def _project(self, project_id: str) -> None:
         try:
+            if not self.places:
+                self._catch_up(project_id)
             for number, place in enumerate(scan.PLACES):
                 if number < self.places:
                     continue
@@ -228,7 +265,7 @@ class _Run:
         after, kept = "", 0
         while True:
             with self.core.database.read() as session:
-                page = ObservationRepository(session).believable(project_id, self.apart, _MARKS, after)
+                page = ObservationRepository(session).confirmed(project_id, self.apart, _MARKS, after)
             if not page:
                 break
             # Whether it is the right share is asked again before each page.
@@ -243,7 +280,10 @@ class _Run:
         with self.core.database.read() as session:
             sightings = ObservationRepository(session)
             there = sum(sightings.count(project_id, what) for what in What if what not in _MARKS)
+            room = max(0, LISTED - len(self.report.waiting))
+            waiting = sightings.waiting(project_id, self.apart, _MARKS, room)
         self.report.waiting_count += there - kept
+        self.report.waiting += [Finding(project_id, path, what) for path, what in waiting]
 
     def _ask(self, project_id: str) -> None:
         """Stop when so much went that it is more likely that something is wrong."""

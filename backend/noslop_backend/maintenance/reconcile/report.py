@@ -30,7 +30,9 @@ class Finding:
 
     project_id: str
     path: str
-    #: taken_in, left, touched, altered, missing, back, stranger; with `dry_run` what it would become.
+    #: taken_in, left, touched, altered, missing, back, stranger; with `dry_run` what it would become. At the top of the
+    #: share (`project_id` is empty there): renamed, copy, unregistered, stranger, vanished, adopted. Of a project:
+    #: ahead, caught_up. Of a first look: came, changed, went, back.
     outcome: str
     note: str = ""
 
@@ -46,6 +48,8 @@ class ReconcileReport:
     waiting_count: int = 0
     counts: dict[str, int] = field(default_factory=dict)
     findings: list[Finding] = field(default_factory=list)
+    #: What `waiting_count` counts, as far as it is listed.
+    waiting: list[Finding] = field(default_factory=list)
     #: Projects where so much went that an applying run would ask first.
     would_ask: list[str] = field(default_factory=list)
 
@@ -55,6 +59,10 @@ class ReconcileReport:
         if len(self.findings) < LISTED:
             self.findings.append(finding)
 
+    def unresolved(self) -> bool:
+        """Tell whether the share has something that the database still misses, and that a later run may take in."""
+        return bool(self.waiting_count or self.counts.get("unregistered") or self.counts.get("renamed"))
+
     def kept(self) -> dict[str, Any]:
         """What a run that is killed hands on to the one that goes on."""
         return {
@@ -63,6 +71,7 @@ class ReconcileReport:
             "waiting_count": self.waiting_count,
             "counts": dict(self.counts),
             "findings": [asdict(each) for each in self.findings],
+            "waiting": [asdict(each) for each in self.waiting],
             "would_ask": list(self.would_ask),
         }
 
@@ -72,6 +81,8 @@ class ReconcileReport:
         values = kept | {
             "counts": dict(kept["counts"]),
             "findings": [Finding(**each) for each in kept["findings"]],
+            # Runs that were killed by a version before have none.
+            "waiting": [Finding(**each) for each in kept.get("waiting", ())],
             "would_ask": list(kept["would_ask"]),
         }
         return cls(apply=apply, resumed=True, **values)
