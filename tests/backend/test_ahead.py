@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from noslop_backend.api.app import PREFIX
+from noslop_backend.api.paths import PREFIX
 from noslop_backend.core.enums import ProjectState
 from noslop_backend.core.errors import NotFoundError, RevisionConflictError
 from noslop_backend.maintenance import generation
