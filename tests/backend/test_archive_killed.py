@@ -14,13 +14,17 @@ import sys
 import termios
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from noslop_backend.archive import export, import_from
 from noslop_backend.core.enums import ProjectState
 from noslop_backend.core.errors import LeaseLostError
-from noslop_backend.journal.intent import IntentHandle
-from noslop_backend.journal.journal import Apply
+from noslop_backend.core.settings import Settings
+from noslop_backend.journal.context import StorageContext
+from noslop_backend.journal.intent import IntentHandle, P, Result
+from noslop_backend.journal.journal import Apply, Journal
+from noslop_backend.operations import RECOVER
 from noslop_backend.services import ProjectStorage
 from noslop_backend.share import hidden_dirs
 
@@ -89,16 +93,31 @@ def test_killed_while_it_reads(studio: Studio, origin: tuple[Studio, str, bytes]
     assert facts(studio, project) == facts(source, project)
 
 
-class Dies(ProjectStorage):
-    """A service whose process ends before the last transaction."""
+class Stalling(Journal):
+    """A journal during whose steps something else is done."""
 
-    def finish(self, handle: IntentHandle, apply: Apply) -> dict[str, object]:
+    meanwhile: Callable[[], object]
+
+
+def opened(kind: type[Journal], settings: Settings, meanwhile: Callable[[], object] | None = None) -> ProjectStorage:
+    """Open a service with another journal."""
+    context = StorageContext.open(settings)
+    journal = kind(context, RECOVER)
+    if isinstance(journal, Stalling) and meanwhile is not None:
+        journal.meanwhile = meanwhile
+    return ProjectStorage(context, journal)
+
+
+class Dies(Journal):
+    """A journal whose process ends before the last transaction."""
+
+    def finish(self, handle: IntentHandle[Any], apply: Apply) -> Result:
         raise KeyboardInterrupt
 
 
 def test_dead_between_the_rename_and_the_last_transaction(studio: Studio, origin: tuple[Studio, str, bytes]) -> None:
     source, project, archive = origin
-    dying = Dies.open(studio.settings(lease_s=0))
+    dying = opened(Dies, studio.settings(lease_s=0))
     with pytest.raises(KeyboardInterrupt):
         import_from(dying, io.BytesIO(archive))
     dying.close()
@@ -111,12 +130,10 @@ def test_dead_between_the_rename_and_the_last_transaction(studio: Studio, origin
     assert list((studio.root / hidden_dirs.IMPORTS).iterdir()) == []
 
 
-class Overtaken(ProjectStorage):
-    """A service that stalls just before it publishes, for longer than its lease."""
+class Overtaken(Stalling):
+    """A journal that stalls just before it publishes, for longer than its lease."""
 
-    meanwhile: Callable[[], object]
-
-    def record_plan(self, handle: IntentHandle, plan: dict[str, object], need_bytes: int) -> None:
+    def record_plan(self, handle: IntentHandle[P], plan: P, need_bytes: int) -> None:
         super().record_plan(handle, plan, need_bytes)
         self.meanwhile()
 
@@ -124,13 +141,12 @@ class Overtaken(ProjectStorage):
 def test_a_stalled_owner_publishes_nothing(studio: Studio, origin: tuple[Studio, str, bytes]) -> None:
     _, project, archive = origin
     studio.storage.start()
-    stalled = Overtaken.open(studio.settings(lease_s=0))
     seen: list[str] = []
 
     def meanwhile() -> None:
         seen.extend(studio.storage.recover().released)
 
-    stalled.meanwhile = meanwhile
+    stalled = opened(Overtaken, studio.settings(lease_s=0), meanwhile)
     with pytest.raises(LeaseLostError):
         import_from(stalled, io.BytesIO(archive))
     stalled.close()
@@ -139,12 +155,10 @@ def test_a_stalled_owner_publishes_nothing(studio: Studio, origin: tuple[Studio,
     assert_nothing_came(studio)
 
 
-class Late(ProjectStorage):
-    """A service that stalls between the rename and the last transaction."""
+class Late(Stalling):
+    """A journal that stalls between the rename and the last transaction."""
 
-    meanwhile: Callable[[], object]
-
-    def finish(self, handle: IntentHandle, apply: Apply) -> dict[str, object]:
+    def finish(self, handle: IntentHandle[Any], apply: Apply) -> Result:
         self.meanwhile()
         return super().finish(handle, apply)
 
@@ -152,8 +166,7 @@ class Late(ProjectStorage):
 def test_a_late_owner_gives_the_answer_of_whoever_finished(studio: Studio, origin: tuple[Studio, str, bytes]) -> None:
     _, project, archive = origin
     studio.storage.start()
-    late = Late.open(studio.settings(lease_s=0))
-    late.meanwhile = studio.storage.recover
+    late = opened(Late, studio.settings(lease_s=0), studio.storage.recover)
     imported = import_from(late, io.BytesIO(archive))
     late.close()
     assert (imported.project.id, imported.project.state) == (project, ProjectState.PRESENT)
@@ -163,8 +176,7 @@ def test_a_late_owner_gives_the_answer_of_whoever_finished(studio: Studio, origi
 def test_nobody_recovers_what_is_alive(studio: Studio, origin: tuple[Studio, str, bytes]) -> None:
     _, project, archive = origin
     studio.storage.start()
-    alive = Overtaken.open(studio.settings())
-    alive.meanwhile = studio.storage.recover
+    alive = opened(Overtaken, studio.settings(), studio.storage.recover)
     assert import_from(alive, io.BytesIO(archive)).project.id == project
     alive.close()
     studio.check(project)

@@ -126,7 +126,7 @@ def _publish_and_die(upload: Any) -> None:  # noqa: ANN401 - its private parts s
     def killed(*_: object) -> None:
         raise Killed
 
-    upload._writes.finish = killed
+    upload._journal.finish = killed
     with pytest.raises(Killed):
         upload.finish()
 

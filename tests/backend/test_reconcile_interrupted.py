@@ -15,7 +15,7 @@ import pytest
 from noslop_backend.core.enums import FileState
 from noslop_backend.core.errors import InProgressError
 from noslop_backend.maintenance.reconcile import ReconcileReport, reconcile
-from noslop_backend.services import ProjectStorage
+from noslop_backend.services import ProjectStorage, StorageContext
 from noslop_backend.share import Share
 
 from tests.backend.filled import Filled, fill
@@ -60,9 +60,9 @@ import os, signal, sys
 from contextlib import contextmanager
 from noslop_backend.maintenance.reconcile import reconcile
 from noslop_backend.core.settings import Settings
-from noslop_backend.services import ProjectStorage
+from noslop_backend.services import ProjectStorage, StorageContext
 
-class Mortal(ProjectStorage):
+class Mortal(StorageContext):
     left = int(sys.argv[4])
 
     @contextmanager
@@ -75,7 +75,7 @@ class Mortal(ProjectStorage):
 
 settings = Settings(_env_file=None, studio_id=sys.argv[1], project_storage_dir=sys.argv[2], database_url=sys.argv[3])
 settings = settings.model_copy(update={"lease_s": 0})
-reconcile(Mortal.open(settings), apply=True, apart_s=0)
+reconcile(ProjectStorage(Mortal.open(settings)), apply=True, apart_s=0)
 """
 
 
@@ -103,7 +103,7 @@ def test_a_run_that_is_killed_loses_nothing(studio: Studio, filled: Filled, call
 def test_two_at_once_are_one_too_many(studio: Studio, filled: Filled) -> None:
     refused: list[str] = []
 
-    class Nosy(ProjectStorage):
+    class Nosy(StorageContext):
         """A service beside which another run begins as soon as its own is at work."""
 
         @contextmanager
@@ -118,7 +118,7 @@ def test_two_at_once_are_one_too_many(studio: Studio, filled: Filled) -> None:
 
         works = False
 
-    nosy = Nosy.open(studio.settings())
+    nosy = ProjectStorage(Nosy.open(studio.settings()))
     report = reconcile(nosy, apart_s=0)
     nosy.close()
     assert (report.projects_count, len(refused)) == (1, 1)

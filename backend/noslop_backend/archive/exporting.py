@@ -22,10 +22,10 @@ from noslop_backend.core.database import clock
 from noslop_backend.core.enums import ProjectState
 from noslop_backend.core.errors import ConflictError
 from noslop_backend.journal import audit
-from noslop_backend.journal.context import StorageContext
 from noslop_backend.models import FileModel
 from noslop_backend.repositories.exports import ExportCRUD
 from noslop_backend.repositories.projects import ProjectRepository
+from noslop_backend.services import ProjectStorage
 from noslop_backend.share import CHUNK_BYTES, Share, layout
 
 
@@ -42,7 +42,7 @@ class ExportReport:
     archive_bytes: int = 0
 
 
-def export_to(core: StorageContext, project_id: str, target: Path, *, without_missing: bool = False) -> ExportReport:
+def export_to(core: ProjectStorage, project_id: str, target: Path, *, without_missing: bool = False) -> ExportReport:
     """Write an archive of a project to a new file; it has its name only when it is whole and on the disk.
 
     Args:
@@ -83,7 +83,7 @@ def export_to(core: StorageContext, project_id: str, target: Path, *, without_mi
     return report
 
 
-def export(core: StorageContext, project_id: str, stream: BinaryIO, *, without_missing: bool = False) -> ExportReport:
+def export(core: ProjectStorage, project_id: str, stream: BinaryIO, *, without_missing: bool = False) -> ExportReport:
     """Write an archive of a project to a stream, which need not be able to seek. See `export_to`."""
     with tempfile.TemporaryFile() as rows, core.share() as share:
         first, left_out = _write_rows(core, project_id, rows, without_missing)
@@ -111,7 +111,7 @@ def _private(path: str, flags: int) -> int:
 
 
 def _write_rows(
-    core: StorageContext, project_id: str, rows: IO[bytes], without_missing: bool
+    core: ProjectStorage, project_id: str, rows: IO[bytes], without_missing: bool
 ) -> tuple[ProjectLine, int]:
     """Write all lines but the first, which says how many there are."""
     files = documents = total = 0

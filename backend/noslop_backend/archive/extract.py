@@ -20,11 +20,12 @@ from noslop_backend.core.enums import FileState, IntentOp, ProjectState
 from noslop_backend.core.errors import NotFoundError, QuotaExceededError
 from noslop_backend.journal.file_row import file_row
 from noslop_backend.journal.intent import IntentHandle, IntentLostError
-from noslop_backend.journal.journal import Intents
+from noslop_backend.journal.journal import Journal
 from noslop_backend.journal.project_metadata import read_metadata
 from noslop_backend.journal.searchable import texts_of
 from noslop_backend.journal.sidecar import LIMIT_BYTES
 from noslop_backend.models import FileModel
+from noslop_backend.models.plans import ImportPlan
 from noslop_backend.operations.import_project import show_import
 from noslop_backend.repositories import IntentRepository, ProjectRepository, StoreRepository
 from noslop_backend.repositories.bulk import BulkRepository
@@ -53,15 +54,15 @@ class Receiver:
 
     def __init__(
         self,
-        storage: Intents,
+        journal: Journal,
         share: Share,
         checked: Checked,
-        handle: IntentHandle,
+        handle: IntentHandle[ImportPlan],
         *,
         player: Player,
         rows: IO[bytes],
     ) -> None:
-        self.storage = storage
+        self.journal = journal
         self.share = share
         self.checked = checked
         self.handle = handle
@@ -80,7 +81,7 @@ class Receiver:
             place.make_project(project_id)
             self.rows.seek(0)
             for line in manifest.read(self.rows):
-                self.storage.renew(self.handle)
+                self.journal.renew(self.handle)
                 if isinstance(line, DocumentLine):
                     self._document(line)
                 elif isinstance(line, FileLine):
@@ -96,12 +97,12 @@ class Receiver:
             self._metadata(place)
             # Each file is on the disk by now; so are all their names before the directory gets its own.
             hidden_dirs.sync_project(place, project_id)
-            self.storage.record_plan(self.handle, self.handle.plan, self.handle.reserved_bytes)
+            self.journal.record_plan(self.handle, self.handle.plan, self.handle.reserved_bytes)
             try:
                 hidden_dirs.move_in(self.share, place, project_id)
             except FileNotFoundError as error:
                 raise IntentLostError from error
-        result = self.storage.finish(self.handle, lambda session, _now: show_import(session, project_id))
+        result = self.journal.finish(self.handle, lambda session, _now: show_import(session, project_id))
         hidden_dirs.clear(self.share, self.handle.intent_id)
         return result
 
@@ -184,7 +185,7 @@ class Receiver:
                     held += piece
                 else:
                     writer.write(piece)
-                self.storage.renew(self.handle)
+                self.journal.renew(self.handle)
             if hasher.hexdigest() != line.blake3:
                 raise ArchiveError(
                     f"{line.member!r} is damaged: its BLAKE3 is {hasher.hexdigest()}, and the manifest says "
@@ -237,7 +238,7 @@ class Receiver:
             with place.open(project_id, source) as stream:
                 while piece := stream.read(CHUNK_BYTES):
                     writer.write(piece)
-                    self.storage.renew(self.handle)
+                    self.journal.renew(self.handle)
             writer.finish()
         finally:
             writer.close()
@@ -245,14 +246,14 @@ class Receiver:
 
     def _path_of(self, file_id: str) -> str:
         self._flush()
-        with self.storage.database.read() as session:
+        with self.journal.database.read() as session:
             row = session.get(FileModel, file_id)
             assert row is not None
             return layout.trash(row.path) if row.state == FileState.TRASHED else row.path
 
     def _reserve(self, size_bytes: int) -> None:
         """Reserve for a copy where a link was expected."""
-        with self.storage.database.write() as session:
+        with self.journal.database.write() as session:
             project = ProjectRepository(session).lock(self.handle.project_id)
             if project.quota_bytes is not None and project.reserved_bytes + size_bytes > project.quota_bytes:
                 raise no_room(self.checked.project, project.reserved_bytes, size_bytes)
@@ -289,7 +290,7 @@ class Receiver:
     @contextmanager
     def _still_mine(self) -> Iterator[Session]:
         """Open a transaction that nobody who undoes this import can overtake."""
-        with self.storage.database.write() as session:
+        with self.journal.database.write() as session:
             try:
                 ProjectRepository(session).lock(self.handle.project_id, ProjectState.CREATING)
             except NotFoundError as error:
@@ -301,6 +302,6 @@ class Receiver:
             yield session
 
     def _metadata(self, place: Share) -> None:
-        with self.storage.database.read() as session:
+        with self.journal.database.read() as session:
             _, content = read_metadata(session, self.handle.project_id)
         place.replace_metadata(self.handle.project_id, layout.staging(self.handle.intent_id), content)

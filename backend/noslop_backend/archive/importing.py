@@ -11,11 +11,10 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import IO, Any, BinaryIO, cast
+from typing import IO, BinaryIO, cast
 
 from blake3 import blake3
 from sqlmodel import Session
@@ -24,15 +23,16 @@ from noslop_backend.archive import manifest
 from noslop_backend.archive.extract import Receiver, no_room
 from noslop_backend.archive.manifest_index import Checked
 from noslop_backend.archive.tar import ArchiveError, Player
-from noslop_backend.core.enums import IntentOp, ProjectState
-from noslop_backend.core.errors import BackendError, StorageFullError
-from noslop_backend.journal.intent import IntentHandle, IntentLostError, Request
-from noslop_backend.journal.journal import Intents
-from noslop_backend.models import IntentModel, ProjectModel
-from noslop_backend.operations.import_project import undo_import
-from noslop_backend.repositories import IntentRepository, ProjectRepository, StoreRepository
+from noslop_backend.core.errors import StorageFullError
+from noslop_backend.journal.intent import IntentHandle, Result
+from noslop_backend.journal.journal import Journal
+from noslop_backend.models import ProjectModel
+from noslop_backend.models.plans import ImportPlan
+from noslop_backend.operations.import_project import ImportProject
+from noslop_backend.repositories import IntentRepository
 from noslop_backend.repositories.bulk import BulkRepository
 from noslop_backend.schemas import ProjectPublic
+from noslop_backend.services import ProjectStorage
 from noslop_backend.share import Share, hidden_dirs, layout
 
 #: Lines, not files: an archive of ten million files has a smaller manifest.
@@ -51,7 +51,7 @@ class ImportReport:
     renamed_count: int
 
 
-def import_from(storage: Intents, stream: BinaryIO) -> ImportReport:
+def import_from(storage: ProjectStorage, stream: BinaryIO) -> ImportReport:
     """Make a project of an archive. It has the ids that it had, where those are free, and new ones elsewhere.
 
     Args:
@@ -61,16 +61,17 @@ def import_from(storage: Intents, stream: BinaryIO) -> ImportReport:
     Raises:
         ArchiveError: the archive is damaged, or says what is not true. Nothing of it was kept.
         QuotaExceededError, StorageFullError: there is no room for it. Nothing was written.
-        LeaseLostError: it gave no sign of life for so long that somebody else undid it.
+        LeaseLostError: it gave no sign of life for so long that another process undid it.
     """
-    with tempfile.TemporaryDirectory() as directory, storage.share() as share:
-        _sweep(storage, share)
+    journal = storage.journal
+    with tempfile.TemporaryDirectory() as directory, journal.context.share() as share:
+        _remove_leftovers(journal, share)
         player = Player(stream)
         rows = _manifest(player, Path(directory))
         with rows, Checked(Path(directory)) as checked:
             rows.seek(0)
             checked.add_lines(manifest.read(rows))
-            _settle_ids(storage, share, checked)
+            _rename_clashing(journal, share, checked)
             total, (size, free) = checked.project.total_bytes, share.disk()
             if total > free:
                 raise StorageFullError(
@@ -80,22 +81,16 @@ def import_from(storage: Intents, stream: BinaryIO) -> ImportReport:
                     asked_bytes=total,
                     free_bytes=free,
                 )
-            handle = _begin(storage, checked)
-            try:
-                result = Receiver(storage, share, checked, handle, player=player, rows=rows).run()
-            except IntentLostError:
-                # Somebody else took it over, and has finished or undone it.
-                result = storage.outcome(handle)
-            except BaseException:
-                with suppress(BackendError):
-                    undo_import(storage, share, handle)
-                raise
+            operation = _ImportArchive(checked, player, rows)
+            handle = journal.begin(operation)
+            assert isinstance(handle, IntentHandle)
+            result = journal.execute(share, operation, handle)
     first = checked.project
     project = ProjectPublic.model_validate(result["project"])
     return ImportReport(project, first.files_count, first.documents_count, first.total_bytes, checked.renamed)
 
 
-def _sweep(storage: Intents, share: Share) -> None:
+def _remove_leftovers(journal: Journal, share: Share) -> None:
     """Remove directories of imports that are over. The row comes before the directory, so nobody is just beginning."""
     with hidden_dirs.opened(share, hidden_dirs.IMPORTS) as place:
         there = (
@@ -104,7 +99,7 @@ def _sweep(storage: Intents, share: Share) -> None:
             else set()
         )
     if there:
-        with storage.database.read() as session:
+        with journal.database.read() as session:
             there -= IntentRepository(session).open_among(there)
         for intent_id in sorted(there):
             hidden_dirs.clear(share, intent_id)
@@ -147,9 +142,9 @@ def _manifest(player: Player, directory: Path) -> IO[bytes]:
     return cast("IO[bytes]", rows)
 
 
-def _settle_ids(storage: Intents, share: Share, checked: Checked) -> None:
+def _rename_clashing(journal: Journal, share: Share, checked: Checked) -> None:
     """Give new ids where those of the archive are taken."""
-    with storage.database.read() as session:
+    with journal.database.read() as session:
         bulk = BulkRepository(session)
         while bulk.registered_project(checked.new_project_id) or hidden_dirs.has_project(share, checked.new_project_id):
             checked.rename_project()
@@ -159,22 +154,19 @@ def _settle_ids(storage: Intents, share: Share, checked: Checked) -> None:
             checked.rename("document", bulk.registered_documents(some))
 
 
-def _begin(storage: Intents, checked: Checked) -> IntentHandle:
-    first = checked.project
-    total = first.total_bytes
+class _ImportArchive(ImportProject):
+    """An import of an archive whose manifest was checked."""
 
-    def enter(session: Session, now: datetime) -> None:
-        if first.quota_bytes is not None and total > first.quota_bytes:
-            raise no_room(first, 0, total)
+    def __init__(self, checked: Checked, player: Player, rows: IO[bytes]) -> None:
+        first = checked.project
+        now = first.created_at
         project = ProjectModel(
             id=checked.new_project_id,
             name=first.name,
             description=first.description,
             status=first.status,
-            state=ProjectState.CREATING,
             settings=first.settings,
             folder_path=checked.new_project_id,
-            reserved_bytes=total,
             quota_bytes=first.quota_bytes,
             intermediate_days=first.intermediate_days,
             trash_days=first.trash_days,
@@ -182,12 +174,16 @@ def _begin(storage: Intents, checked: Checked) -> IntentHandle:
             created_at=first.created_at,
             updated_at=now,
         )
-        StoreRepository(session).get()
-        ProjectRepository(session).add(project)
+        super().__init__(project, first.id, first.total_bytes)
+        self._checked, self._player, self._rows = checked, player, rows
 
-    def prepare(_session: Session, _intent: IntentModel, _now: datetime) -> dict[str, Any]:
-        return {"archive_of": first.id, "details": {"archive_of": first.id, "name": first.name}}
+    def enter(self, session: Session, now: datetime) -> None:
+        """Insert the project, if its own quota has room for its files."""
+        first = self._checked.project
+        if first.quota_bytes is not None and first.total_bytes > first.quota_bytes:
+            raise no_room(first, 0, first.total_bytes)
+        super().enter(session, now)
 
-    return storage.begin(
-        checked.new_project_id, IntentOp.IMPORT_PROJECT, Request(), prepare, reserve_bytes=total, enter=enter
-    )
+    def execute(self, journal: Journal, share: Share, handle: IntentHandle[ImportPlan]) -> Result:
+        """Receive the files of the archive, and publish them as a whole."""
+        return Receiver(journal, share, self._checked, handle, player=self._player, rows=self._rows).run()

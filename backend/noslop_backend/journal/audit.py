@@ -26,12 +26,13 @@ from sqlmodel import Session
 
 from noslop_backend.core.database import Database, clock
 from noslop_backend.core.errors import BackendError
+from noslop_backend.models.plans import Plan, PlannedActor
 from noslop_backend.repositories.audit import AuditRepository
 
 _LOG = logging.getLogger(__name__)
 #: So many paths or ids of one change are listed; the count is always whole.
 LISTED = 100
-#: What /proc/self/loginuid holds when nobody logged in (proc(5), audit_setloginuid(3)).
+#: What /proc/self/loginuid holds when no user logged in (proc(5), audit_setloginuid(3)).
 _NO_LOGIN = 2**32 - 1
 _NAME_LENGTH = 200
 
@@ -41,7 +42,7 @@ class ActorKind(StrEnum):
 
     TOKEN = "token"  # noqa: S105 - a kind, no password
     USER = "user"
-    #: Nobody was asked (`--no-auth`), or no valid token came.
+    #: No token is asked for (`--no-auth`), or no valid one came.
     ANYBODY = "anybody"
 
 
@@ -102,14 +103,16 @@ def acting(actor: Actor) -> Iterator[None]:
         _ACTOR.reset(token)
 
 
-def values(actor: Actor) -> dict[str, Any]:
-    """Return an actor as JSON, for the plan of an intent: whoever finishes that, its author is in the log."""
-    return asdict(actor)
+def planned(actor: Actor) -> PlannedActor:
+    """Return an actor for the plan of an intent: the author is in the log, whichever process finishes it."""
+    return PlannedActor(**asdict(actor))
 
 
-def actor_of(plan: dict[str, Any]) -> Actor:
-    """Return the author of an intent by its plan; those of the versions before named none."""
-    return Actor(**plan["actor"]) if "actor" in plan else Actor(ActorKind.ANYBODY, None, "", "unknown")
+def actor_of(plan: Plan) -> Actor:
+    """Return the author of an intent by its plan; commit 8ae3555 wrote none."""
+    if plan.actor is None:
+        return Actor(ActorKind.ANYBODY, None, "", "unknown")
+    return Actor(ActorKind(plan.actor.kind), plan.actor.id, plan.actor.name, plan.actor.origin)
 
 
 def objects(names: Sequence[str]) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What every part of the service stands on: the database, the share, the settings, and ids."""
+"""Open the database, the share and the settings, which every part of the service is given."""
 
 from __future__ import annotations
 
@@ -51,19 +51,19 @@ class StorageContext:
         with self.database.read() as session:
             recorded = StoreRepository(session).share_id()
         with self.tree.open(recorded) as share:
-            seen = share.marker
+            marker = share.marker
         if recorded is None:
             with self.database.write() as session:
-                recorded = StoreRepository(session).record_share(seen.studio_id, seen.share_id)
-            if recorded != seen.share_id:
+                recorded = StoreRepository(session).record_share(marker.studio_id, marker.share_id)
+            if recorded != marker.share_id:
                 raise ShareUnavailableError(
-                    f"Another process recorded the share {recorded} while this one saw {seen.share_id}. Start again."
+                    f"Another process recorded the share {recorded} while this one saw {marker.share_id}. Start again."
                 )
         self._share_id = recorded
         return recorded
 
     def close(self) -> None:
-        """Give the database's connections back."""
+        """Return the database's connections back."""
         self.database.close()
 
     @contextmanager

@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Sidecars: the format of what lies beside a file on the share. One model writes it and reads it back.
+"""Write and read sidecars: the format of what lies beside a file on the share. One model does both.
 
 Owns: format 1. A sidecar holds everything that a lost database would have known of a file. Never: opens files.
 """
@@ -15,6 +15,7 @@ from typing import Any, Self
 from pydantic import AwareDatetime, BaseModel, Field
 
 from noslop_backend.models import DocumentModel, FileModel
+from noslop_backend.models.plans import PlannedDocument
 from noslop_backend.schemas import ByteCount, JsonObject, Title
 from noslop_backend.share import layout
 from noslop_backend.share.layout import FileKind
@@ -51,7 +52,7 @@ class SidecarDocument(BaseModel):
     created_at: AwareDatetime
 
     @classmethod
-    def of(cls, document: DocumentModel) -> SidecarDocument:
+    def of(cls, document: DocumentModel | PlannedDocument) -> SidecarDocument:
         """Return what a sidecar says of this document."""
         return cls.model_construct(
             id=document.id, kind=FileKind(document.kind), name=document.name, created_at=document.created_at

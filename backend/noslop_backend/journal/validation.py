@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a caller may ask of a file: its details, its type and its hash are judged here, and nowhere else."""
+"""Validate what a caller sends with a file: its details, its type and its hash. It is judged here alone."""
 
 from __future__ import annotations
 

@@ -20,9 +20,9 @@ from contextlib import suppress
 from noslop_backend.core.database import clock
 from noslop_backend.core.enums import ProjectState
 from noslop_backend.core.errors import BackendError, ShareUnavailableError, UnsafePathError
-from noslop_backend.journal.context import StorageContext
 from noslop_backend.repositories import JobRepository, ProjectRepository
 from noslop_backend.repositories.jobs import BEHIND, GENERATION
+from noslop_backend.services import ProjectStorage
 from noslop_backend.share import Share, hidden_dirs
 from noslop_backend.share.os_errors import translate_os_errors
 
@@ -46,7 +46,7 @@ EMPTY = (
 )
 
 
-def advance(core: StorageContext) -> str:
+def advance(core: ProjectStorage) -> str:
     """Count the generation up in the database and then on the share.
 
     Returns:
@@ -78,7 +78,7 @@ def advance(core: StorageContext) -> str:
     return str(state.get(BEHIND, ""))
 
 
-def resolve(core: StorageContext) -> None:
+def resolve(core: ProjectStorage) -> None:
     """Say that the database has everything that the share has."""
     with core.database.write() as session:
         jobs = JobRepository(session)

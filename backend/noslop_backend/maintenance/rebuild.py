@@ -16,7 +16,6 @@ from noslop_backend.core.database import clock
 from noslop_backend.core.enums import ProjectState
 from noslop_backend.core.errors import ConflictError
 from noslop_backend.journal import audit
-from noslop_backend.journal.context import StorageContext
 from noslop_backend.journal.searchable import texts_of
 from noslop_backend.journal.sidecar import SidecarDocument
 from noslop_backend.maintenance import generation, tree_scan
@@ -27,6 +26,7 @@ from noslop_backend.repositories.bulk import BulkRepository
 from noslop_backend.repositories.jobs import ADOPTION, JobRepository
 from noslop_backend.repositories.projects import ProjectRepository
 from noslop_backend.repositories.store import StoreRepository
+from noslop_backend.services import ProjectStorage
 from noslop_backend.share import Share, layout, scan
 from noslop_backend.share.layout import INTERMEDIATE, FileKind
 
@@ -78,7 +78,7 @@ class _Project:
     sidecars: dict[str, int] = field(default_factory=dict)
 
 
-def rebuild(core: StorageContext, *, verify: bool = False) -> RebuildReport:
+def rebuild(core: ProjectStorage, *, verify: bool = False) -> RebuildReport:
     """Fill an empty, migrated database from the share.
 
     Args:
@@ -106,7 +106,7 @@ def rebuild(core: StorageContext, *, verify: bool = False) -> RebuildReport:
     return report
 
 
-def adopt_project(core: StorageContext, share: Share, name: str, alive: Callable[[], None]) -> str:
+def adopt_project(core: ProjectStorage, share: Share, name: str, alive: Callable[[], None]) -> str:
     """Make the rows of a project that the database does not have, from its folder. Changes nothing on the share.
 
     An adoption that was killed is begun anew by the next one; until it is complete the project is in no list. Only one
@@ -140,7 +140,7 @@ def adopt_project(core: StorageContext, share: Share, name: str, alive: Callable
     return ""
 
 
-def _begin(core: StorageContext, share: Share) -> None:
+def _begin(core: ProjectStorage, share: Share) -> None:
     with core.database.write() as session:
         there = ProjectRepository(session).ids(*ProjectState)
         if there and not JobRepository(session).get(JOB).state.get("unfinished"):
@@ -169,7 +169,7 @@ class ProjectRebuilder:
 
     def __init__(
         self,
-        core: StorageContext,
+        core: ProjectStorage,
         share: Share,
         report: RebuildReport,
         verify: bool,

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 from noslop_backend.core.database import clock
 from noslop_backend.journal import audit
-from noslop_backend.journal.context import StorageContext
 from noslop_backend.journal.searchable import texts_of
 from noslop_backend.repositories import FileRepository, SearchRepository
+from noslop_backend.services import ProjectStorage
 
 _ROWS_AT_ONCE = 500
 
 
-def rebuild_search(core: StorageContext) -> int:
+def rebuild_search(core: ProjectStorage) -> int:
     """Write the entry of every file anew; returns how many files there are.
 
     Raises:

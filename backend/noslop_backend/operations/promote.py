@@ -1,105 +1,93 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Finals: what a project was made for."""
+"""Make a final of a media file or an intermediate."""
 
 from __future__ import annotations
 
 import os
 from datetime import datetime
-from typing import Any
 
 from sqlmodel import Session
 
 from noslop_backend.core.enums import FileState, IntentOp
 from noslop_backend.core.errors import ContentChangedError, InvalidRequestError, NotFoundError
-from noslop_backend.journal.intent import IntentHandle, Request
-from noslop_backend.journal.publish import MAIN_PART, Writes
-from noslop_backend.journal.validation import validate_details
+from noslop_backend.journal import publish
+from noslop_backend.journal.context import StorageContext
+from noslop_backend.journal.intent import IntentHandle, Request, Result
+from noslop_backend.journal.journal import Journal, require_unclaimed
 from noslop_backend.media.types import MediaType
 from noslop_backend.models import FileModel, IntentModel
-from noslop_backend.models.plans import row_json, row_of
+from noslop_backend.models.plans import PlannedFile, PromotePlan, copy_row
 from noslop_backend.repositories import FileRepository
-from noslop_backend.schemas import FilePublic
 from noslop_backend.share import CHUNK_BYTES, FileContent, Share, layout
 from noslop_backend.share.layout import INTERMEDIATE, MEDIA, FileKind
 
 
-class Finals(Writes):
-    """The part of the service about finals."""
+class Promote(publish.WriteOperation[PromotePlan]):
+    """A final: a hard link that costs nothing, or a copy where the file system makes no links."""
 
-    def promote_to_final(
-        self, project_id: str, file_id: str, *, name: str | None = None, key: str | None = None
-    ) -> FilePublic:
-        """Make a final of a media file or an intermediate: a hard link that costs nothing, or a copy where links fail.
+    kind = IntentOp.PROMOTE
 
-        The same file, and the same name, may be promoted again: each time another final comes of it. The final lives
-        on when its source is removed, and then costs what that had cost.
+    def __init__(self, project_id: str, file_id: str, name: str | None, key: str | None) -> None:
+        super().__init__(project_id, Request(key, (file_id, name)))
+        self.file_id = file_id
+        self.name = name
 
-        Raises:
-            QuotaExceededError: there is no room for the copy or the sidecar.
-        """
-        said = None if name is None else validate_details(name).name
+    def prepare(self, session: Session, intent: IntentModel, _now: datetime) -> PromotePlan:
+        """Keep the source from removal, and give the final its ids."""
+        row = FileRepository(session).get(self.project_id, self.file_id, FileState.PRESENT)
+        if FileKind(row.kind) not in MEDIA | INTERMEDIATE:
+            raise InvalidRequestError(f"{row.path} is {row.kind}: only media and intermediates become finals.")
+        require_unclaimed([row])
+        publish.reserve_inputs(session, intent, [row.id])
+        file = PlannedFile(
+            id=StorageContext.new_id(),
+            sidecar_id=StorageContext.new_id(),
+            name=self.name or row.name,
+            parameters=row.parameters,
+            content_id=row.content_id,
+            source_id=row.id,
+        )
+        return PromotePlan(file=file, of=copy_row(row))
 
-        def prepare(session: Session, intent: IntentModel, _now: datetime) -> dict[str, Any]:
-            row = FileRepository(session).get(project_id, file_id, FileState.PRESENT)
-            if FileKind(row.kind) not in MEDIA | INTERMEDIATE:
-                raise InvalidRequestError(f"{row.path} is {row.kind}: only media and intermediates become finals.")
-            self.free([row])
-            self.reserve_inputs(session, intent, [row.id])
-            return {
-                "file": {
-                    "id": self.new_id(),
-                    "sidecar_id": self.new_id(),
-                    "name": said or row.name,
-                    "parameters": row.parameters,
-                    "content_id": row.content_id,
-                    "source_id": row.id,
-                },
-                "of": row_json(row),
-            }
-
-        with self.share() as share:
-            handle = self.begin(project_id, IntentOp.PROMOTE, Request(key, (file_id, said)), prepare)
-            result = handle.answer
-            if result is None:
-                result = self.run_steps(share, handle, lambda: self._promote(share, handle))
-        return FilePublic.model_validate(result["file"])
-
-    def _promote(self, share: Share, handle: IntentHandle) -> dict[str, Any]:
-        source = row_of(handle.plan["of"])
+    def execute(self, journal: Journal, share: Share, handle: IntentHandle[PromotePlan]) -> Result:
+        """Link or copy the source, and publish the final with its sidecar."""
+        source = handle.plan.of
         try:
-            linked = share.link(handle.project_id, source.path, layout.staging(handle.intent_id, MAIN_PART))
-            seen = FileContent(source.size_bytes, source.blake3, 0, source.mtime_ns)
+            linked = share.link(handle.project_id, source.path, layout.staging(handle.intent_id, publish.MAIN_PART))
+            content = FileContent(source.size_bytes, source.blake3, 0, source.mtime_ns)
             if not linked:
-                seen = self._copy(share, handle, source)
+                content = _copy(journal, share, handle, source)
         except FileNotFoundError as error:
             raise NotFoundError(
                 f"{handle.project_id}/{source.path} was taken away from the share.", file_id=source.id
             ) from error
         extension = os.path.splitext(source.path)[1].removeprefix(".")
-        final = self.main_row(handle, MediaType(FileKind.FINAL, source.content_type, extension), seen)
+        media_type = MediaType(FileKind.FINAL, source.content_type, extension)
+        final = publish.main_row(handle, media_type, content)
         if linked:
             final.charged_bytes = 0
         else:
             final.content_id = final.id
-        texts = self.embedded(share, handle.project_id, source.path, MediaType(FileKind.FINAL, source.content_type, ""))
-        return self.publish_staged(share, handle, final, texts, set())
+        texts = publish.read_embedded(share, handle.project_id, source.path, media_type)
+        rows = publish.stage_rows(share, handle, final, texts)
+        return publish.publish_staged(journal, share, handle, rows, set())
 
-    def _copy(self, share: Share, handle: IntentHandle, source: FileModel) -> FileContent:
-        """Copy the content where the file system makes no links."""
-        self.reserve_more(handle, source.size_bytes)
-        writer = self.begin_staged(share, handle, MAIN_PART)
-        try:
-            with share.open(handle.project_id, source.path) as stream:
-                while piece := stream.read(CHUNK_BYTES):
-                    self.renew(handle)
-                    writer.write(piece)
-            seen = writer.finish()
-        finally:
-            writer.close()
-        if seen.blake3 != source.blake3:
-            raise ContentChangedError(
-                f"{handle.project_id}/{source.path} is not what it was when it was saved. Nothing was promoted: look "
-                "who changed it."
-            )
-        return seen
+
+def _copy(journal: Journal, share: Share, handle: IntentHandle[PromotePlan], source: FileModel) -> FileContent:
+    journal.reserve_more(handle, source.size_bytes)
+    writer = publish.open_staged(share, handle, publish.MAIN_PART)
+    try:
+        with share.open(handle.project_id, source.path) as stream:
+            while piece := stream.read(CHUNK_BYTES):
+                journal.renew(handle)
+                writer.write(piece)
+        content = writer.finish()
+    finally:
+        writer.close()
+    if content.blake3 != source.blake3:
+        raise ContentChangedError(
+            f"{handle.project_id}/{source.path} is not what it was when it was saved. Nothing was promoted: look "
+            "who changed it."
+        )
+    return content

@@ -1,24 +1,27 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What trash, purge and cleanup share.
+"""Remove files for good: from the trash (`PurgeFiles`), or intermediates that nothing needs (`operations.cleanup`).
 
-Once begun these are only ever finished, by whoever comes by: nothing is undone.
+Once begun a removal is only ever finished, by the next process that asks: nothing is undone.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from abc import abstractmethod
+from collections.abc import Sequence
 from datetime import datetime, timedelta
-from typing import Any
 
 from sqlmodel import Session
 
-from noslop_backend.core.enums import FileState, IntentOp
+from noslop_backend.core.database import clock
+from noslop_backend.core.enums import FileState, IntentOp, IntentState
 from noslop_backend.core.errors import InProgressError, InvalidRequestError, NotFoundError
 from noslop_backend.journal import audit
-from noslop_backend.journal.intent import AlreadyAnsweredError, IntentHandle, IntentLostError, Request
-from noslop_backend.journal.project_metadata import ProjectFile
+from noslop_backend.journal.intent import AlreadyAnsweredError, IntentHandle, Operation, Request, Result
+from noslop_backend.journal.journal import Journal, require_unclaimed
+from noslop_backend.journal.project_metadata import write_metadata
 from noslop_backend.models import FileModel, IntentModel
+from noslop_backend.models.plans import RemovePlan
 from noslop_backend.repositories import (
     Change,
     DocumentRepository,
@@ -26,12 +29,124 @@ from noslop_backend.repositories import (
     ProjectRepository,
     ReferenceRepository,
 )
-from noslop_backend.schemas import FilePublic, RemovalReport
 from noslop_backend.share import Share, layout
+from noslop_backend.share.layout import is_file_id
 
 #: So many files go with one intent, and fit into one statement on every database.
 BATCH = 1000
-_NOTHING: dict[str, Any] = {"files": [], "files_count": 0, "freed_bytes": 0}
+
+
+class RemoveFiles(Operation[RemovePlan]):
+    """Files are unlinked, and their rows go; `choose` says which."""
+
+    @abstractmethod
+    def choose(self, session: Session) -> list[FileModel]:
+        """Return the rows that go, each after what it describes; in the first transaction, the project locked."""
+
+    def prepare(self, session: Session, intent: IntentModel, now: datetime) -> RemovePlan:
+        """Claim the rows, and tell whether metadata.json has to be written before they go."""
+        rows = self.choose(session)
+        if not rows:
+            raise AlreadyAnsweredError(removal_result())
+        require_unclaimed(rows)
+        require_unused(session, [row.id for row in rows])
+        change = Change().add(rows, -1)
+        FileRepository(session).claim_files(rows, intent.id, FileState.PURGING)
+        numbers = _last_traces_go(session, self.project_id, rows, now)
+        ProjectRepository(session).apply_delta(self.project_id, change.add(rows))
+        return RemovePlan(numbers=numbers)
+
+    def execute(self, journal: Journal, share: Share, handle: IntentHandle[RemovePlan]) -> Result:
+        """Remove the files that were claimed."""
+        return _remove_claimed(journal, share, handle)
+
+    @staticmethod
+    def recover(journal: Journal, share: Share, handle: IntentHandle[RemovePlan]) -> IntentState:
+        """Continue the removal wherever it stopped."""
+        _remove_claimed(journal, share, handle)
+        return IntentState.DONE
+
+
+class PurgeFiles(RemoveFiles):
+    """Files that go from the trash: those that are named, or the oldest of it."""
+
+    kind = IntentOp.PURGE
+
+    def __init__(
+        self,
+        project_id: str,
+        file_ids: Sequence[str] | None,
+        *,
+        older_than: timedelta | None = None,
+        key: str | None = None,
+    ) -> None:
+        self.file_ids = None if file_ids is None else check_ids(file_ids)
+        self.older_than = older_than
+        super().__init__(project_id, Request(key, () if file_ids is None else (self.file_ids,)))
+
+    def choose(self, session: Session) -> list[FileModel]:
+        """Return the named files with their sidecars, or those that were put away first."""
+        files = FileRepository(session)
+        if self.file_ids is not None:
+            rows = files.with_sidecars(self.project_id, self.file_ids)
+            require_states(self.project_id, self.file_ids, rows, FileState.TRASHED, FileState.MISSING)
+            return rows
+        before = None if self.older_than is None else clock(session) - self.older_than
+        return files.with_sidecars(self.project_id, files.trashed(self.project_id, before, BATCH))
+
+
+def _last_traces_go(session: Session, project_id: str, rows: list[FileModel], now: datetime) -> bool:
+    """Return whether the last trace on the share of a document's newest number goes with these rows.
+
+    metadata.json has to hold it then, which makes another revision of it.
+    """
+    documents = {row.document_id for row in rows if row.document_id is not None}
+    if not documents or not documents & {each.id for each in DocumentRepository(session).outlived(project_id)}:
+        return False
+    projects = ProjectRepository(session)
+    projects.change(projects.lock(project_id), {}, now)
+    return True
+
+
+def _remove_claimed(journal: Journal, share: Share, handle: IntentHandle[RemovePlan]) -> Result:
+    """Remove what an intent works on; continues wherever another process stopped."""
+    in_trash = handle.op == IntentOp.PURGE
+    with journal.database.read() as session:
+        rows = FileRepository(session).taken(handle.intent_id)
+    journal.renew(handle)
+    if handle.plan.numbers:
+        # Before the files: a number that was given is never given again, whatever is lost.
+        write_metadata(journal, share, handle)
+    share.remove(handle.project_id, [layout.trash(row.path) if in_trash else row.path for row in rows])
+
+    def apply(session: Session, _now: datetime) -> Result:
+        files = FileRepository(session)
+        rows = files.taken(handle.intent_id)
+        heirs = files.heirs(rows)
+        change = Change().add(rows, -1).add(heirs, -1)
+        for heir in heirs:
+            heir.charged_bytes = heir.size_bytes
+            session.add(heir)
+        session.flush()
+        change.add(heirs)
+        named = [row.path for row in rows if row.of_file_id is None]
+        handle.details = audit.objects(named)
+        files.delete([row.id for row in rows])
+        ProjectRepository(session).apply_delta(handle.project_id, change)
+        return removal_result(files_count=len(named), freed_bytes=-change.charged_bytes)
+
+    return journal.finish(handle, apply)
+
+
+def removal_result(files: Sequence[str] = (), files_count: int = 0, freed_bytes: int = 0) -> Result:
+    """Return the answer of a removal: ids of files that are still there, how many went, and what that freed."""
+    return {"files": list(files), "files_count": files_count, "freed_bytes": freed_bytes}
+
+
+def freed_bytes(session: Session, rows: list[FileModel]) -> int:
+    """Return what a project costs less without these rows: content that stays under another name is still paid for."""
+    heirs = FileRepository(session).heirs(rows)
+    return sum(row.charged_bytes for row in rows) - sum(row.size_bytes for row in heirs)
 
 
 def check_age(older_than: timedelta | None) -> None:
@@ -44,133 +159,48 @@ def check_age(older_than: timedelta | None) -> None:
         raise InvalidRequestError("An age is 0 to 36500 days.")
 
 
-class Removals(ProjectFile):
-    """Takes rows, changes the tree, and finishes both."""
+def check_ids(file_ids: Sequence[str]) -> list[str]:
+    """Return the ids of files to work on, sorted and each once.
 
-    def continue_published(self, handle: IntentHandle, work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-        """Do the work of an intent that can only be finished.
+    Raises:
+        InvalidRequestError: none, or more than go with one intent.
+        NotFoundError: one cannot be an id.
+    """
+    wanted = sorted(set(file_ids))
+    if not 1 <= len(wanted) <= BATCH:
+        raise InvalidRequestError(f"Name 1 to {BATCH} files at once, not {len(wanted)}.")
+    for file_id in wanted:
+        if not is_file_id(file_id):
+            raise NotFoundError(f"There is no file {file_id!r}.", file_id=file_id)
+    return wanted
 
-        When it fails, whoever comes next goes on with it at once.
-        """
-        if handle.answer is not None:
-            return handle.answer
-        try:
-            return work()
-        except IntentLostError:
-            return self.outcome(handle)
-        except BaseException:
-            self.abandon(handle)
-            raise
 
-    @staticmethod
-    def all_there(project_id: str, file_ids: list[str], rows: list[FileModel], *states: FileState) -> None:
-        """Refuse to work on files that are not in the project, or not in one of these states.
+def require_states(project_id: str, file_ids: list[str], rows: list[FileModel], *states: FileState) -> None:
+    """Refuse to work on files that are not in the project, or not in one of these states.
 
-        Raises:
-            NotFoundError: one is not.
-            InvalidRequestError: one is a sidecar.
-        """
-        found = {row.id: row.state for row in rows}
-        if any(row.of_file_id is not None and row.id in file_ids for row in rows):
-            raise InvalidRequestError("A sidecar goes where its file goes: name that.")
-        for file_id in file_ids:
-            if found.get(file_id) not in states:
-                state = f"it is {found[file_id]}" if file_id in found else "there is none"
-                raise NotFoundError(
-                    f"The project {project_id} has no file {file_id!r} that is {' or '.join(states)}: {state}.",
-                    file_id=file_id,
-                )
-
-    @staticmethod
-    def not_held(session: Session, file_ids: list[str]) -> None:
-        """Refuse to move what an open intent needs.
-
-        Raises:
-            InProgressError: one does.
-        """
-        if held := ReferenceRepository(session).needed(file_ids, by_intents_only=True):
-            raise InProgressError(
-                f"The file {min(held)} is being used by a write. Send it again when that is done.", retry_after_s=1.0
+    Raises:
+        NotFoundError: one is not.
+        InvalidRequestError: one is a sidecar.
+    """
+    state_of = {row.id: row.state for row in rows}
+    if any(row.of_file_id is not None and row.id in file_ids for row in rows):
+        raise InvalidRequestError("A sidecar goes where its file goes: name that.")
+    for file_id in file_ids:
+        if state_of.get(file_id) not in states:
+            state = f"it is {state_of[file_id]}" if file_id in state_of else "there is none"
+            raise NotFoundError(
+                f"The project {project_id} has no file {file_id!r} that is {' or '.join(states)}: {state}.",
+                file_id=file_id,
             )
 
-    @staticmethod
-    def freed(session: Session, rows: list[FileModel]) -> int:
-        """What a project costs less without these rows: content that lives on under another name is still paid for."""
-        heirs = FileRepository(session).heirs(rows)
-        return sum(row.charged_bytes for row in rows) - sum(row.size_bytes for row in heirs)
 
-    def remove(
-        self, project_id: str, op: IntentOp, request: Request, choose: Callable[[Session], list[FileModel]]
-    ) -> RemovalReport:
-        """Remove files for good: their rows are marked, they are unlinked, and the rows go."""
+def require_unused(session: Session, file_ids: list[str]) -> None:
+    """Refuse to move what an open intent needs.
 
-        def prepare(session: Session, intent: IntentModel, now: datetime) -> dict[str, Any]:
-            rows = choose(session)
-            if not rows:
-                raise AlreadyAnsweredError(_NOTHING)
-            self.free(rows)
-            self.not_held(session, [row.id for row in rows])
-            change = Change().add(rows, -1)
-            FileRepository(session).claim_files(rows, intent.id, FileState.PURGING)
-            numbers = self._numbers_go(session, project_id, rows, now)
-            ProjectRepository(session).apply_delta(project_id, change.add(rows))
-            return {"numbers": numbers}
-
-        with self.share() as share:
-            handle = self.begin(project_id, op, request, prepare)
-            result = self.continue_published(handle, lambda: self.execute_removal(share, handle))
-        return self.report_of(project_id, result)
-
-    @staticmethod
-    def _numbers_go(session: Session, project_id: str, rows: list[FileModel], now: datetime) -> bool:
-        """Tell whether the last trace on the share of a document's newest number goes with these rows.
-
-        metadata.json has to say it then, which makes another revision of it.
-        """
-        documents = {row.document_id for row in rows if row.document_id is not None}
-        if not documents or not documents & {each.id for each in DocumentRepository(session).outlived(project_id)}:
-            return False
-        projects = ProjectRepository(session)
-        projects.change(projects.lock(project_id), {}, now)
-        return True
-
-    def execute_removal(self, share: Share, handle: IntentHandle) -> dict[str, Any]:
-        """Remove what an intent works on; goes on wherever somebody stopped."""
-        in_trash = handle.op == IntentOp.PURGE
-        with self.database.read() as session:
-            rows = FileRepository(session).taken(handle.intent_id)
-        self.renew(handle)
-        if handle.plan.get("numbers"):
-            # Before the files: a number that was given is never given again, whatever is lost.
-            self.write_metadata(share, handle)
-        share.remove(handle.project_id, [layout.trash(row.path) if in_trash else row.path for row in rows])
-
-        def apply(session: Session, _now: datetime) -> dict[str, Any]:
-            files = FileRepository(session)
-            rows = files.taken(handle.intent_id)
-            heirs = files.heirs(rows)
-            change = Change().add(rows, -1).add(heirs, -1)
-            for heir in heirs:
-                heir.charged_bytes = heir.size_bytes
-                session.add(heir)
-            session.flush()
-            change.add(heirs)
-            named = sum(1 for row in rows if row.of_file_id is None)
-            handle.details = audit.objects([row.path for row in rows if row.of_file_id is None])
-            files.delete([row.id for row in rows])
-            ProjectRepository(session).apply_delta(handle.project_id, change)
-            return _NOTHING | {"files_count": named, "freed_bytes": -change.charged_bytes}
-
-        return self.finish(handle, apply)
-
-    def report_of(self, project_id: str, result: dict[str, Any]) -> RemovalReport:
-        """The report that a result stands for, with the files that are still known."""
-        files: list[FileModel] = []
-        if result["files"]:
-            with self.database.read() as session:
-                files = FileRepository(session).some(project_id, result["files"])
-        return RemovalReport(
-            files=[FilePublic.model_validate(row) for row in files],
-            files_count=result["files_count"],
-            freed_bytes=result["freed_bytes"],
+    Raises:
+        InProgressError: one does.
+    """
+    if used := ReferenceRepository(session).needed(file_ids, by_intents_only=True):
+        raise InProgressError(
+            f"The file {min(used)} is being used by a write. Send it again when that is done.", retry_after_s=1.0
         )

@@ -1,30 +1,22 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Workflows and prompts: saved as versions that are never overwritten, and loaded as they were saved."""
+"""Save workflows and prompts as versions that are never overwritten, and load them as they were saved."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from datetime import datetime
 from typing import Any
 
-from blake3 import blake3
-from sqlmodel import Session
-
 from noslop_backend.core import json_depth
-from noslop_backend.core.enums import IntentOp
 from noslop_backend.core.errors import InvalidRequestError, NotFoundError
-from noslop_backend.journal.intent import AlreadyAnsweredError, IntentHandle, Request
-from noslop_backend.journal.publish import MAIN_PART, Writes
-from noslop_backend.journal.sidecar import SidecarDocument
+from noslop_backend.journal.journal import Journal
 from noslop_backend.journal.validation import validate_details
 from noslop_backend.media.types import MediaType
-from noslop_backend.models import IntentModel
-from noslop_backend.repositories import Cursor, DocumentRepository, ProjectRepository, ReferenceRepository
+from noslop_backend.operations.save_version import SaveVersion
+from noslop_backend.repositories import Cursor, DocumentRepository, ProjectRepository
 from noslop_backend.repositories.pages import check_limit
 from noslop_backend.schemas import DocumentPublic, FilePublic, LoadedDocument, Page
-from noslop_backend.share import Share, layout
 from noslop_backend.share.layout import DOCUMENTS, FileKind
 
 #: Content type and extension.
@@ -32,8 +24,13 @@ _JSON = ("application/json", "json")
 _TEXT = ("text/plain; charset=utf-8", "txt")
 
 
-class Documents(Writes):
-    """The part of the service about workflows and prompts."""
+class Documents:
+    """The service of workflows and prompts."""
+
+    def __init__(self, journal: Journal) -> None:
+        self.journal = journal
+        self.settings = journal.settings
+        self.database = journal.database
 
     def save_workflow(
         self,
@@ -134,58 +131,14 @@ class Documents(Writes):
         parameters: dict[str, Any] | None,
         key: str | None,
     ) -> FilePublic:
-        said = validate_details(name, parameters=parameters, inputs=inputs)
+        details = validate_details(name, parameters=parameters, inputs=inputs)
         if len(body) > self.settings.max_document_bytes:
             raise InvalidRequestError(
-                f"This {kind} has {len(body)} bytes, at most {self.settings.max_document_bytes} are taken. "
+                f"This {kind} has {len(body)} bytes, and at most {self.settings.max_document_bytes} are accepted. "
                 "Save large data as media or intermediates and refer to it."
             )
-        digest = blake3(body).hexdigest()
-        mentioned = layout.ids_in_text(body.decode("utf-8", "replace"))
-        request = Request(key, (kind, name, digest, form[1], sorted(said.inputs), said.parameters))
-
-        def prepare(session: Session, intent: IntentModel, now: datetime) -> dict[str, Any]:
-            documents = DocumentRepository(session)
-            document = documents.named(project_id, kind, name)
-            if document is None:
-                document = documents.add(self.new_id(), project_id, kind, name, now)
-            latest = documents.version(document.id)
-            if (
-                latest is not None
-                and (latest.blake3, latest.content_type, latest.parameters) == (digest, form[0], said.parameters)
-                and set(said.inputs) <= ReferenceRepository(session).inputs(latest.id)
-            ):
-                raise AlreadyAnsweredError({"file": FilePublic.model_validate(latest).model_dump(mode="json")})
-            self.reserve_inputs(session, intent, said.inputs)
-            return {
-                "file": {
-                    "id": self.new_id(),
-                    "sidecar_id": self.new_id(),
-                    "kind": kind,
-                    "name": name,
-                    "parameters": said.parameters,
-                    "inputs": said.inputs,
-                    "document": SidecarDocument.of(document).model_dump(mode="json"),
-                    "version": documents.next_version(document.id),
-                }
-            }
-
-        with self.share() as share:
-            handle = self.begin(project_id, IntentOp.WRITE, request, prepare, reserve_bytes=len(body))
-            if handle.answer is None:
-                result = self.run_steps(
-                    share, handle, lambda: self._write(share, handle, body, MediaType(kind, *form), mentioned)
-                )
-            else:
-                result = handle.answer
+        result = self.journal.run(SaveVersion(project_id, MediaType(kind, *form), details, body, key))
         return FilePublic.model_validate(result["file"])
-
-    def _write(
-        self, share: Share, handle: IntentHandle, body: bytes, form: MediaType, mentioned: set[str]
-    ) -> dict[str, Any]:
-        seen = self.stage(share, handle, MAIN_PART, body)
-        main = self.main_row(handle, form, seen)
-        return self.publish_staged(share, handle, main, {}, mentioned)
 
     def _load(
         self, project_id: str, kind: FileKind, name: str | None, document_id: str | None, version: int | None
@@ -210,15 +163,15 @@ class Documents(Writes):
             if row is None:
                 which = "present version" if version is None else f"version {version}"
                 raise NotFoundError(f"The {kind} {document.name!r} of {project_id} has no {which}.")
-            file, found = FilePublic.model_validate(row), DocumentPublic.model_validate(document)
-        with self.share() as share:
+            file, public = FilePublic.model_validate(row), DocumentPublic.model_validate(document)
+        with self.journal.context.share() as share:
             try:
                 content = share.read(project_id, row.path, row.size_bytes)
             except FileNotFoundError as error:
                 raise NotFoundError(
                     f"{project_id}/{row.path} was taken away from the share.", file_id=row.id
                 ) from error
-        return LoadedDocument(found, file, content)
+        return LoadedDocument(public, file, content)
 
 
 def _dump(content: dict[str, Any]) -> bytes:

@@ -1,23 +1,25 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Media and intermediates come in from bytes or from a stream. Files that are on the share already: `adoption`."""
+"""Save media and intermediates from bytes or a stream, finals, and further sidecars.
+
+Files that are on the share already: `adoptions`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
-from datetime import datetime
 from typing import Any, BinaryIO, Unpack
 
-from sqlmodel import Session
-
-from noslop_backend.core.enums import IntentOp
 from noslop_backend.core.errors import InvalidRequestError
-from noslop_backend.journal.intent import Request
-from noslop_backend.journal.publish import Writes
+from noslop_backend.journal.catch_up import catch_up_sidecars
+from noslop_backend.journal.journal import Journal
 from noslop_backend.journal.validation import generated_type, validate_details
 from noslop_backend.media.types import MediaType, intermediate
-from noslop_backend.models import IntentModel
+from noslop_backend.operations.claim_key import ClaimKey
+from noslop_backend.operations.promote import Promote
+from noslop_backend.operations.save_metadata import SaveMetadata
+from noslop_backend.operations.write_file import WriteFile
 from noslop_backend.schemas import FileCreate, FileDetails, FilePublic
 from noslop_backend.services.upload_session import Upload
 from noslop_backend.share import CHUNK_BYTES
@@ -27,8 +29,11 @@ from noslop_backend.share.layout import GENERATED, INTERMEDIATE, FileKind
 Content = bytes | BinaryIO | Iterable[bytes]
 
 
-class Media(Writes):
-    """The part of the service about files that come in."""
+class Media:
+    """The service of files that come in."""
+
+    def __init__(self, journal: Journal) -> None:
+        self.journal = journal
 
     def save_generated_media(
         self,
@@ -38,7 +43,7 @@ class Media(Writes):
         *,
         kind: FileKind | None = None,
         key: str | None = None,
-        **said: Unpack[FileDetails],
+        **details: Unpack[FileDetails],
     ) -> FilePublic:
         """Save an image, a video or audio, with a sidecar beside it.
 
@@ -48,13 +53,13 @@ class Media(Writes):
             content: bytes or a stream; never held in memory as a whole.
             kind: image, video or audio; by default what the content says. Another kind than the content's is refused.
             key: idempotency key.
-            said: see `FileDetails`.
+            details: see `FileDetails`.
 
         Raises:
             QuotaExceededError, UnsupportedMediaError, ContentMismatchError: nothing was kept.
         """
         return _pour(
-            content, self.begin_generated_media(project_id, name, kind=kind, key=key, **_measured(content, said))
+            content, self.begin_generated_media(project_id, name, kind=kind, key=key, **_measured(content, details))
         )
 
     def begin_generated_media(
@@ -64,13 +69,13 @@ class Media(Writes):
         *,
         kind: FileKind | None = None,
         key: str | None = None,
-        **said: Unpack[FileDetails],
+        **details: Unpack[FileDetails],
     ) -> Upload:
         """Do the same as `save_generated_media` for who gets the content piece by piece."""
         if kind is not None and kind not in GENERATED:
             raise InvalidRequestError(f"Generated media are images, videos and audio; {kind} is saved another way.")
         return self._begin(
-            project_id, kind, validate_details(name, **said), key, lambda head: generated_type(kind, head)
+            project_id, kind, validate_details(name, **details), key, lambda head: generated_type(kind, head)
         )
 
     def save_intermediate(
@@ -81,14 +86,14 @@ class Media(Writes):
         content: Content,
         *,
         key: str | None = None,
-        **said: Unpack[FileDetails],
+        **details: Unpack[FileDetails],
     ) -> FilePublic:
         """Save a latent, mask or frame: something that can be made again. It has no sidecar.
 
         `name` may end in an extension (`x.safetensors`), which is kept when the content says nothing better. `inputs`
         and `parameters` are as of generated media, but only the database has them.
         """
-        return _pour(content, self.begin_intermediate(project_id, kind, name, key=key, **_measured(content, said)))
+        return _pour(content, self.begin_intermediate(project_id, kind, name, key=key, **_measured(content, details)))
 
     def begin_intermediate(
         self,
@@ -97,40 +102,79 @@ class Media(Writes):
         name: str,
         *,
         key: str | None = None,
-        **said: Unpack[FileDetails],
+        **details: Unpack[FileDetails],
     ) -> Upload:
         """Do the same as `save_intermediate` for who gets the content piece by piece."""
         if kind not in INTERMEDIATE:
             raise InvalidRequestError(f"Intermediates are latents, masks and frames; {kind} is saved another way.")
         return self._begin(
-            project_id, kind, validate_details(name, **said), key, lambda head: intermediate(name, kind, head)
+            project_id, kind, validate_details(name, **details), key, lambda head: intermediate(name, kind, head)
         )
+
+    def promote_to_final(
+        self, project_id: str, file_id: str, *, name: str | None = None, key: str | None = None
+    ) -> FilePublic:
+        """Make a final of a media file or an intermediate: a hard link that costs nothing, or a copy where links fail.
+
+        The same file, and the same name, may be promoted again: each time another final comes of it. The final lives
+        on when its source is removed, and then costs what that had cost.
+
+        Raises:
+            QuotaExceededError: there is no room for the copy or the sidecar.
+        """
+        title = None if name is None else validate_details(name).name
+        return FilePublic.model_validate(self.journal.run(Promote(project_id, file_id, title, key))["file"])
+
+    def save_metadata(
+        self,
+        project_id: str,
+        file_id: str,
+        parameters: dict[str, Any],
+        *,
+        inputs: Sequence[str] = (),
+        key: str | None = None,
+    ) -> FilePublic:
+        """Write a further sidecar beside a media file; the newest counts. Older ones stay.
+
+        What is embedded in the file (PNG, video, audio) is read out into it again.
+
+        Returns:
+            The sidecar.
+        """
+        details = validate_details("-", parameters=parameters, inputs=inputs)
+        with self.journal.context.share() as share:
+            catch_up_sidecars(self.journal.context, share, project_id, file_id)
+        return FilePublic.model_validate(self.journal.run(SaveMetadata(project_id, file_id, details, key))["file"])
+
+    def claim_key(self, project_id: str, key: str | None, *arguments: str) -> None:
+        """Keep a key for a request that is carried out as several writes, each with a key of its own.
+
+        Raises:
+            NotFoundError, ConflictError: there is no such project that takes writes.
+            KeyReusedError: the key was used for another request.
+        """
+        self.journal.begin(ClaimKey(project_id, key, *arguments))
 
     def _begin(
         self,
         project_id: str,
         kind: FileKind | None,
-        said: FileCreate,
+        details: FileCreate,
         key: str | None,
         typed: Callable[[bytes], MediaType],
     ) -> Upload:
-        def prepare(session: Session, intent: IntentModel, _now: datetime) -> dict[str, Any]:
-            self.reserve_inputs(session, intent, said.inputs)
-            return {"file": self.new_file(kind, said)}
-
-        request = Request(key, (kind, said.model_dump(mode="json")))
         stack = ExitStack()
         try:
-            share = stack.enter_context(self.share())
-            handle = self.begin(project_id, IntentOp.WRITE, request, prepare, reserve_bytes=said.length or 0)
-            return Upload(self, handle, stack, share, said, typed=typed)
+            share = stack.enter_context(self.journal.context.share())
+            operation = WriteFile(project_id, kind, details, key)
+            return Upload(self.journal, operation, self.journal.begin(operation), stack, share, typed=typed)
         except BaseException:
             stack.close()
             raise
 
 
-def _measured(content: Content, said: FileDetails) -> FileDetails:
-    return {**said, "length": len(content)} if isinstance(content, bytes) else said
+def _measured(content: Content, details: FileDetails) -> FileDetails:
+    return {**details, "length": len(content)} if isinstance(content, bytes) else details
 
 
 def _pour(content: Content, upload: Upload) -> FilePublic:

@@ -1,16 +1,20 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Questions: nothing here changes anything."""
+"""Read rows, files and statistics; nothing here changes anything."""
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from types import TracebackType
-from typing import BinaryIO, Self
+from typing import Any, BinaryIO, Self
 
 from noslop_backend.core.enums import FileState
 from noslop_backend.core.errors import InProgressError, NotFoundError
 from noslop_backend.journal.context import StorageContext
+from noslop_backend.journal.file_row import location
+from noslop_backend.journal.sidecar import LIMIT_BYTES
+from noslop_backend.models import FileModel
 from noslop_backend.repositories import (
     CounterRepository,
     Cursor,
@@ -23,6 +27,7 @@ from noslop_backend.repositories import (
 )
 from noslop_backend.repositories.pages import check_limit
 from noslop_backend.schemas import FilePublic, KindStats, Page, StorageStats, StoreStats
+from noslop_backend.share import layout
 from noslop_backend.share.layout import INTERMEDIATE, FileKind, is_file_id
 
 
@@ -40,8 +45,12 @@ class OpenFile:
         self.stream.close()
 
 
-class Queries(StorageContext):
-    """The part of the service that reads."""
+class Queries:
+    """The service that reads."""
+
+    def __init__(self, context: StorageContext) -> None:
+        self.context = context
+        self.database = context.database
 
     def get_project_files(
         self,
@@ -77,13 +86,13 @@ class Queries(StorageContext):
         return Page(items=items, next_cursor=more)
 
     def get_file(self, project_id: str, file_id: str) -> FilePublic:
-        """Give one file of a project, in whatever state it is."""
+        """Return one file of a project, in whatever state it is."""
         with self.database.read() as session:
             ProjectRepository(session).get(project_id)
             return FilePublic.model_validate(FileRepository(session).get(project_id, file_id))
 
     def trace_document(self, project_id: str, kind: FileKind, name: str) -> tuple[list[FilePublic], list[FilePublic]]:
-        """Give all versions of a document, in whatever state, and all files that were made from one of them."""
+        """Return all versions of a document, in whatever state, and all files that were made from one of them."""
         with self.database.read() as session:
             ProjectRepository(session).get(project_id)
             documents = DocumentRepository(session)
@@ -95,7 +104,7 @@ class Queries(StorageContext):
             ]
 
     def get_inputs(self, project_id: str, file_id: str) -> list[FilePublic]:
-        """Give the files that a file was made from, in whatever state."""
+        """Return the files that a file was made from, in whatever state."""
         with self.database.read() as session:
             wanted = ReferenceRepository(session).inputs(file_id)
             return [FilePublic.model_validate(row) for row in FileRepository(session).some(project_id, sorted(wanted))]
@@ -105,7 +114,7 @@ class Queries(StorageContext):
         with self.database.read() as session:
             ProjectRepository(session).get(project_id)
             row = FileRepository(session).get(project_id, file_id, FileState.PRESENT)
-        with self.share() as share:
+        with self.context.share() as share:
             try:
                 return OpenFile(FilePublic.model_validate(row), share.open(project_id, row.path))
             except FileNotFoundError as error:
@@ -116,8 +125,28 @@ class Queries(StorageContext):
                     file_id=row.id,
                 ) from error
 
+    def load_metadata(self, project_id: str, file_id: str) -> dict[str, Any]:
+        """Return the newest sidecar of a file as it is on the share.
+
+        Keys `file`, `parameters`, `embedded`, `inputs` and others.
+        """
+        with self.database.read() as session:
+            files = FileRepository(session)
+            row = files.get(project_id, file_id, FileState.PRESENT, FileState.TRASHED)
+            sidecars = [one for one in files.sidecars(file_id) if one.state == row.state]
+        if not sidecars:
+            raise NotFoundError(f"{row.path} has no sidecar.", file_id=file_id)
+        newest = max(sidecars, key=_revision)
+        with self.context.share() as share:
+            try:
+                content = share.read(project_id, location(newest), LIMIT_BYTES)
+            except FileNotFoundError as error:
+                raise NotFoundError(f"{project_id}/{newest.path} was taken away from the share.") from error
+        sidecar: dict[str, Any] = json.loads(content)
+        return sidecar
+
     def get_storage_stats(self, project_id: str) -> StorageStats:
-        """What a project has and costs, from counters."""
+        """Return what a project has and costs, from counters."""
         with self.database.read() as session:
             project = ProjectRepository(session).get(project_id)
             tallies = CounterRepository(session).of(project_id)
@@ -147,7 +176,7 @@ class Queries(StorageContext):
         )
 
     def get_store_stats(self, *, with_disk: bool = False) -> StoreStats:
-        """What all projects cost together; `with_disk` asks the share too, and may hang with it."""
+        """Return what all projects cost together; `with_disk` asks the share too, and may hang with it."""
         with self.database.read() as session:
             totals = ProjectRepository(session).totals()
             store = StoreRepository(session).seen()
@@ -163,10 +192,15 @@ class Queries(StorageContext):
             questions=questions,
         )
         if with_disk:
-            with self.share() as share:
+            with self.context.share() as share:
                 stats.disk_total_bytes, stats.disk_free_bytes = share.disk()
         return stats
 
 
 def _free(quota_bytes: int | None, taken_bytes: int) -> int | None:
     return None if quota_bytes is None else max(0, quota_bytes - taken_bytes)
+
+
+def _revision(row: FileModel) -> int:
+    parsed = layout.parse(row.path)
+    return parsed.revision if parsed else 0

@@ -19,8 +19,11 @@ RATING_LIMIT = 5
 _CURSOR = re.compile(r"at-([0-9a-f]{1,16})", re.ASCII)
 
 
-class Search(StorageContext):
-    """The part of the service that finds files."""
+class Search:
+    """The service that finds files."""
+
+    def __init__(self, context: StorageContext) -> None:
+        self.database = context.database
 
     def search_files(
         self,

@@ -70,7 +70,7 @@ class Caller:
     projects: frozenset[str] | None = None
 
     def allows(self, scope: TokenScope) -> bool:
-        """Tell whether this caller may do what needs `scope`."""
+        """Return whether this caller may do what needs `scope`."""
         return _ORDER.index(self.scope) >= _ORDER.index(scope)
 
     def require(self, scope: TokenScope) -> None:

@@ -1,10 +1,9 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""One file on its way in, piece by piece."""
+"""Write one file piece by piece, and publish it."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -12,11 +11,14 @@ from types import TracebackType
 from typing import Any, BinaryIO, Self
 
 from noslop_backend.core.errors import ConflictError, ContentMismatchError, LeaseLostError, QuotaExceededError
-from noslop_backend.journal.intent import IntentHandle, IntentLostError
-from noslop_backend.journal.publish import MAIN_PART, Writes
+from noslop_backend.journal import publish
+from noslop_backend.journal.intent import Answer, IntentHandle, IntentLostError
+from noslop_backend.journal.journal import Journal
 from noslop_backend.journal.validation import check_hash
 from noslop_backend.media.types import HEAD_BYTES, MediaType
-from noslop_backend.schemas import FileCreate, FilePublic
+from noslop_backend.models.plans import WritePlan
+from noslop_backend.operations.write_file import StagedContent, WriteFile
+from noslop_backend.schemas import FilePublic
 from noslop_backend.share import FileContent, Share, Writer, layout
 
 
@@ -36,30 +38,40 @@ class Upload:
 
     def __init__(
         self,
-        writes: Writes,
-        handle: IntentHandle,
-        share: ExitStack,
-        opened: Share,
-        said: FileCreate,
+        journal: Journal,
+        operation: WriteFile,
+        started: IntentHandle[WritePlan] | Answer,
+        stack: ExitStack,
+        share: Share,
         *,
         typed: Callable[[bytes], MediaType],
     ) -> None:
-        self.answer = FilePublic.model_validate(handle.answer["file"]) if handle.answer is not None else None
-        self._writes = writes
-        self._handle = handle
-        self._share = opened
-        self._stack = share
-        self._said = said
+        """Open the file in `.staging`.
+
+        Args:
+            journal: the journal.
+            operation: what publishes the file.
+            started: its intent, or what its key led to before.
+            stack: what keeps the share open; closed at the end.
+            share: the share.
+            typed: returns the type of the content by its first bytes, or raises `UnsupportedMediaError`.
+        """
+        self.answer = FilePublic.model_validate(started.result["file"]) if isinstance(started, Answer) else None
+        self._journal = journal
+        self._operation = operation
+        self._share = share
+        self._stack = stack
         self._typed = typed
         self._head = b""
         self._over = self.answer is not None
         self._writer: Writer | None = None
         self._sealed: tuple[MediaType, FileContent] | None = None
-        if not self._over:
+        if isinstance(started, IntentHandle):
+            self._handle = started
             self._guarded(self._create)
 
     def _create(self) -> None:
-        self._writer = self._writes.begin_staged(self._share, self._handle, MAIN_PART)
+        self._writer = publish.open_staged(self._share, self._handle, publish.MAIN_PART)
 
     def _guarded(self, work: Callable[[], None]) -> None:
         """Undo everything when something fails, and say what became of a lease that was lost."""
@@ -67,8 +79,8 @@ class Upload:
             work()
         except IntentLostError:
             self._end()
-            self._writes.outcome(self._handle)
-            raise LeaseLostError("Somebody else finished this write. Send it again with the same key.") from None
+            self._journal.outcome(self._handle)
+            raise LeaseLostError("Another process finished this write. Send it again with the same key.") from None
         except BaseException:
             self.abort()
             raise
@@ -85,10 +97,10 @@ class Upload:
 
     def _write(self, piece: bytes) -> None:
         writer = self._open_writer()
-        size, said = writer.size_bytes + len(piece), self._said.length
-        if said is not None and size > said:
-            raise ContentMismatchError(f"{said} bytes were announced and more came. Nothing was kept.")
-        self._writes.renew(self._handle)
+        size, announced = writer.size_bytes + len(piece), self._operation.details.length
+        if announced is not None and size > announced:
+            raise ContentMismatchError(f"{announced} bytes were announced and more came. Nothing was kept.")
+        self._journal.renew(self._handle)
         if size > self._handle.reserved_bytes:
             self._reserve(size - self._handle.reserved_bytes)
         writer.write(piece)
@@ -101,14 +113,14 @@ class Upload:
         return self._writer
 
     def _reserve(self, missing: int) -> None:
-        step = self._writes.settings.reserve_step_bytes
+        step = self._journal.settings.reserve_step_bytes
         try:
-            self._writes.reserve_more(self._handle, max(step, missing))
+            self._journal.reserve_more(self._handle, max(step, missing))
         except QuotaExceededError:
             if missing >= step:
                 raise
             # The step is our convenience, not the caller's request.
-            self._writes.reserve_more(self._handle, missing)
+            self._journal.reserve_more(self._handle, missing)
 
     def seal(self) -> Staged:
         """Take no more, and open what came, for who wants to look into it before it is published; blocks.
@@ -119,22 +131,23 @@ class Upload:
         opened: list[Staged] = []
 
         def look() -> None:
-            found, _ = self._seal()
-            staged = layout.staging(self._handle.intent_id, MAIN_PART)
-            opened.append(Staged(found, self._share.open(self._handle.project_id, staged)))
+            self._seal()
+            assert self._sealed is not None
+            staged = layout.staging(self._handle.intent_id, publish.MAIN_PART)
+            opened.append(Staged(self._sealed[0], self._share.open(self._handle.project_id, staged)))
 
         self._guarded(look)
         return opened[0]
 
     def renew(self) -> None:
-        """Say that somebody still works on it. Asks the database only."""
-        self._guarded(lambda: self._writes.renew(self._handle))
+        """Renew the lease. Asks the database only."""
+        self._guarded(lambda: self._journal.renew(self._handle))
 
     def finish(self, facts: dict[str, Any] | None = None) -> FilePublic:
         """Publish the file and its sidecar, and answer only when they are on the disk and in the database.
 
         Args:
-            facts: what was seen of the content, to be kept as the parameter `media`.
+            facts: what was observed of the content, to be kept as the parameter `media`.
 
         Raises:
             UnsupportedMediaError: the content is of no known type, or not of the kind that was named.
@@ -144,41 +157,33 @@ class Upload:
             self._end()
             return self.answer
         self._open_writer()
+        self._guarded(self._seal)
         try:
-            result = self._writes.run_steps(self._share, self._handle, lambda: self._publish(facts))
+            assert self._sealed is not None
+            self._operation.staged = StagedContent(*self._sealed, facts)
+            result = self._journal.execute(self._share, self._operation, self._handle)
         finally:
             self._end()
         return FilePublic.model_validate(result["file"])
 
-    def _seal(self) -> tuple[MediaType, FileContent]:
-        if self._sealed is None:
-            writer = self._open_writer()
-            if self._said.length not in {None, writer.size_bytes}:
-                raise ContentMismatchError(
-                    f"{self._said.length} bytes were announced and {writer.size_bytes} came. Nothing was kept: send it "
-                    "again."
-                )
-            found = self._typed(self._head)
-            seen = writer.finish()
-            check_hash(self._said.expected_blake3, seen.blake3)
-            self._sealed = found, seen
-        return self._sealed
-
-    def _publish(self, facts: dict[str, Any] | None) -> dict[str, Any]:
-        found, seen = self._seal()
-        main = self._writes.main_row(self._handle, found, seen)
-        if facts is not None:
-            main.parameters = main.parameters | {"media": facts}
-        embedded = self._writes.embedded(
-            self._share, self._handle.project_id, layout.staging(self._handle.intent_id, MAIN_PART), found
-        )
-        mentioned = layout.ids_in_text(json.dumps([main.parameters, embedded]))
-        return self._writes.publish_staged(self._share, self._handle, main, embedded, mentioned)
+    def _seal(self) -> None:
+        if self._sealed is not None:
+            return
+        writer, announced = self._open_writer(), self._operation.details
+        if announced.length not in {None, writer.size_bytes}:
+            raise ContentMismatchError(
+                f"{announced.length} bytes were announced and {writer.size_bytes} came. Nothing was kept: "
+                "send it again."
+            )
+        media_type = self._typed(self._head)
+        content = writer.finish()
+        check_hash(announced.expected_blake3, content.blake3)
+        self._sealed = media_type, content
 
     def abort(self) -> None:
         """Undo everything. Does nothing after `finish`."""
         if not self._over:
-            self._writes.undo(self._share, self._handle)
+            publish.undo(self._journal, self._share, self._handle)
         self._end()
 
     def _end(self) -> None:

@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""An upload whose steps are done by threads that nobody can call off, as on a share that hangs."""
+"""Do the steps of an upload in threads that cannot be called off, as on a share that hangs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 
 class Steps:
-    """The steps of one upload, of which no two run at once, even when nobody waits for one any more."""
+    """The steps of one upload, of which no two run at once, even when no caller waits for one any more."""
 
     def __init__(self, upload: Upload) -> None:
         self.upload = upload

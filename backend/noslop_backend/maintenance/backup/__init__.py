@@ -23,13 +23,13 @@ from noslop_backend.core.database import Database, clock
 from noslop_backend.core.errors import ContentMismatchError, InvalidRequestError, NotFoundError
 from noslop_backend.core.settings import Settings
 from noslop_backend.journal import audit
-from noslop_backend.journal.context import StorageContext
 from noslop_backend.maintenance.backup import databases, directory
 from noslop_backend.maintenance.backup import key as keys
 from noslop_backend.maintenance.backup.databases import program
 from noslop_backend.maintenance.backup.directory import CHECKSUM, MAC
 from noslop_backend.maintenance.backup.key import Key, Mac
 from noslop_backend.repositories import JobRepository
+from noslop_backend.services import ProjectStorage
 from noslop_backend.share import CHUNK_BYTES, hidden_dirs
 
 __all__ = ["CHECKSUM", "KEPT", "MAC", "Key", "backup", "copies", "old_copies", "own_key", "program", "restore"]
@@ -68,7 +68,7 @@ def own_key(settings: Settings) -> Key:
         return keys.load_or_make(settings.backup_key_file)
 
 
-def backup(core: StorageContext, *, keep: int = KEPT, to: Path | None = None) -> BackupReport:
+def backup(core: ProjectStorage, *, keep: int = KEPT, to: Path | None = None) -> BackupReport:
     """Copy the database, whole and as it was at one moment, while others go on writing. Needs no share.
 
     Args:
@@ -113,7 +113,7 @@ def copies(settings: Settings) -> list[Path]:
         return [own.path / name for name in own.names()]
 
 
-def old_copies(core: StorageContext) -> list[Path]:
+def old_copies(core: ProjectStorage) -> list[Path]:
     """Return the backups that versions before left on the share, the newest first. Workers can write them."""
     with core.share() as share, hidden_dirs.opened(share, hidden_dirs.BACKUPS) as place:
         names = hidden_dirs.names(place) if place is not None else []

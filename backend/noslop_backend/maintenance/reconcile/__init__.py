@@ -20,7 +20,6 @@ from noslop_backend.core.enums import ProjectState
 from noslop_backend.core.errors import ConfirmationNeededError, InProgressError, NotFoundError
 from noslop_backend.journal import audit
 from noslop_backend.journal.catch_up import apply_ahead, read_ahead
-from noslop_backend.journal.context import StorageContext
 from noslop_backend.maintenance.generation import resolve
 from noslop_backend.maintenance.rebuild import adopt_project
 from noslop_backend.maintenance.reconcile.apply import believe
@@ -29,6 +28,7 @@ from noslop_backend.maintenance.reconcile.report import LISTED, Finding, Reconci
 from noslop_backend.maintenance.root_entries import RootProblem, inspect_root
 from noslop_backend.repositories import JobRepository, ProjectRepository
 from noslop_backend.repositories.observations import ObservationRepository
+from noslop_backend.services import ProjectStorage
 from noslop_backend.share import layout, scan
 
 __all__ = ["Finding", "ReconcileReport", "What", "reconcile"]
@@ -47,7 +47,7 @@ _STALE = timedelta(days=1)
 
 
 def reconcile(
-    core: StorageContext,
+    core: ProjectStorage,
     *,
     apply: bool = False,
     apart_s: float = APART_S,
@@ -82,7 +82,7 @@ class _Run:
     """One run, or what is left of one that was killed."""
 
     def __init__(
-        self, core: StorageContext, apply: bool, apart: timedelta, yes_really: bool, project_id: str | None
+        self, core: ProjectStorage, apply: bool, apart: timedelta, yes_really: bool, project_id: str | None
     ) -> None:
         self.core = core
         self.apply = apply
@@ -146,9 +146,9 @@ class _Run:
     def _catch_up(self, project_id: str) -> None:
         """Bring a project up to its metadata.json and the versions on the share, or report that they are newer."""
         with self.core.share() as share:
-            ahead = read_ahead(self.core, share, project_id)
+            ahead = read_ahead(self.core.context, share, project_id)
         if ahead and self.apply:
-            apply_ahead(self.core, project_id, ahead)
+            apply_ahead(self.core.context, project_id, ahead)
         for line in ahead.describe():
             self.report.add(Finding(project_id, layout.METADATA, "caught_up" if self.apply else "ahead", line))
 

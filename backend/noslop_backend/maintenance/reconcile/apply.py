@@ -21,6 +21,7 @@ from noslop_backend.maintenance import tree_scan
 from noslop_backend.maintenance.reconcile.report import Finding, What
 from noslop_backend.maintenance.tree_scan import ScannedFile
 from noslop_backend.models import FileModel, ObservationModel
+from noslop_backend.models.plans import WritePlan, read_plan
 from noslop_backend.repositories import (
     Change,
     DocumentRepository,
@@ -30,6 +31,7 @@ from noslop_backend.repositories import (
     ReferenceRepository,
 )
 from noslop_backend.repositories.observations import ObservationRepository
+from noslop_backend.services import ProjectStorage
 from noslop_backend.share import FileContent, Share, layout
 from noslop_backend.share.layout import INTERMEDIATE, FileKind
 from noslop_backend.share.scan import Entry
@@ -46,7 +48,7 @@ class _Place:
     state: FileState
 
 
-def believe(core: StorageContext, share: Share, seen: ObservationModel, *, apply: bool) -> Finding | None:
+def believe(core: ProjectStorage, share: Share, seen: ObservationModel, *, apply: bool) -> Finding | None:
     """Act on one observation, or with `apply` False only tell what would become of it.
 
     Returns:
@@ -87,7 +89,7 @@ def _apply_delta(session: Session, place: _Place, change: Change, row: FileModel
     ProjectRepository(session).apply_delta(place.project_id, change, workflows=workflows)
 
 
-def _went(core: StorageContext, place: _Place, apply: bool) -> Finding | None:
+def _went(core: ProjectStorage, place: _Place, apply: bool) -> Finding | None:
     with core.database.write() as session:
         _lock(session, place.project_id)
         row = _row(session, place)
@@ -111,7 +113,7 @@ def _went(core: StorageContext, place: _Place, apply: bool) -> Finding | None:
         return finding
 
 
-def _is_there(core: StorageContext, share: Share, place: _Place, entry: Entry, apply: bool) -> Finding | None:
+def _is_there(core: ProjectStorage, share: Share, place: _Place, entry: Entry, apply: bool) -> Finding | None:
     """A file that has a row: one that changed, or a missing one that is back. Its content decides."""
     seen = share.hash(place.project_id, place.lies_at)
     if (seen.size_bytes, seen.mtime_ns) != (entry.size_bytes, entry.mtime_ns):
@@ -169,7 +171,7 @@ def _said(share: Share, place: _Place) -> str | None:
     return None if isinstance(said, str) else said.file.blake3
 
 
-def _payers(core: StorageContext, share: Share, place: _Place) -> set[int]:
+def _payers(core: ProjectStorage, share: Share, place: _Place) -> set[int]:
     """Inodes of files that pay for the content of the row at a place."""
     with core.database.read() as session:
         row = _row(session, place)
@@ -189,7 +191,7 @@ def _payers(core: StorageContext, share: Share, place: _Place) -> set[int]:
 
 
 def _came(  # noqa: PLR0911 - each is another answer
-    core: StorageContext, share: Share, place: _Place, entry: Entry, apply: bool
+    core: ProjectStorage, share: Share, place: _Place, entry: Entry, apply: bool
 ) -> Finding | None:
     """A file without a row: taken in when the layout and its sidecar know it, else left."""
 
@@ -233,7 +235,7 @@ def _came(  # noqa: PLR0911 - each is another answer
         return Finding(place.project_id, place.lies_at, "taken_in", f"{found.row.name!r}, {found.row.size_bytes} bytes")
 
 
-def _source_inode(core: StorageContext, share: Share, place: _Place, row: FileModel) -> tuple[str, int] | None:
+def _source_inode(core: ProjectStorage, share: Share, place: _Place, row: FileModel) -> tuple[str, int] | None:
     """Content and inode of what a final was made from."""
     if row.source_id is None:
         return None
@@ -254,11 +256,11 @@ def _hindered(  # noqa: PLR0911 - each is another answer
     row = found.row
     assert row is not None
     for intent in IntentRepository(session).open_in(place.project_id):
-        plan = intent.plan
-        ids = {each.get("id") for each in plan.get("rows", ())}
-        ids |= {plan.get("file", {}).get("id"), plan.get("file", {}).get("sidecar_id")}
-        if row.id in ids or row.of_file_id in ids:
-            return None
+        plan = read_plan(intent)
+        if isinstance(plan, WritePlan):
+            ids = {plan.file.id, plan.file.sidecar_id, *(each.id for each in plan.rows)}
+            if row.id in ids or row.of_file_id in ids:
+                return None
     if (other := session.get(FileModel, row.id)) is not None:
         if (other.project_id, other.path) == (place.project_id, place.visible):
             return f"its row says that it is {other.state}, and it lies here"

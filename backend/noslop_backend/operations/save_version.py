@@ -1,0 +1,74 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Save the next version of a workflow or prompt."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from blake3 import blake3
+from sqlmodel import Session
+
+from noslop_backend.core.enums import IntentOp
+from noslop_backend.journal import publish
+from noslop_backend.journal.context import StorageContext
+from noslop_backend.journal.intent import AlreadyAnsweredError, IntentHandle, Request, Result
+from noslop_backend.journal.journal import Journal
+from noslop_backend.media.types import MediaType
+from noslop_backend.models import IntentModel
+from noslop_backend.models.plans import PlannedDocument, PlannedFile, WritePlan
+from noslop_backend.repositories import DocumentRepository, ReferenceRepository
+from noslop_backend.schemas import FileCreate, FilePublic
+from noslop_backend.share import Share, layout
+
+
+class SaveVersion(publish.WriteOperation[WritePlan]):
+    """A version of a document. When the latest one is the same in everything, that is the answer."""
+
+    kind = IntentOp.WRITE
+
+    def __init__(
+        self, project_id: str, media_type: MediaType, details: FileCreate, body: bytes, key: str | None
+    ) -> None:
+        self.media_type = media_type
+        self.details = details
+        self.body = body
+        self.digest = blake3(body).hexdigest()
+        kind, extension = media_type.kind, media_type.extension
+        arguments = (kind, details.name, self.digest, extension, sorted(details.inputs), details.parameters)
+        super().__init__(project_id, Request(key, arguments), reserve_bytes=len(body))
+
+    def prepare(self, session: Session, intent: IntentModel, now: datetime) -> WritePlan:
+        """Find or make the document, and allocate a number."""
+        documents, kind, details = DocumentRepository(session), self.media_type.kind, self.details
+        document = documents.named(self.project_id, kind, details.name)
+        if document is None:
+            document = documents.add(StorageContext.new_id(), self.project_id, kind, details.name, now)
+        latest = documents.version(document.id)
+        if (
+            latest is not None
+            and (latest.blake3, latest.content_type) == (self.digest, self.media_type.content_type)
+            and latest.parameters == details.parameters
+            and set(details.inputs) <= ReferenceRepository(session).inputs(latest.id)
+        ):
+            raise AlreadyAnsweredError({"file": FilePublic.model_validate(latest).model_dump(mode="json")})
+        publish.reserve_inputs(session, intent, details.inputs)
+        file = PlannedFile(
+            id=StorageContext.new_id(),
+            sidecar_id=StorageContext.new_id(),
+            kind=kind,
+            name=details.name,
+            parameters=details.parameters,
+            inputs=details.inputs,
+            document=PlannedDocument.of(document),
+            version=documents.next_version(document.id),
+        )
+        return WritePlan(file=file)
+
+    def execute(self, journal: Journal, share: Share, handle: IntentHandle[WritePlan]) -> Result:
+        """Write the version and its sidecar, and publish both."""
+        content = publish.stage(share, handle, publish.MAIN_PART, self.body)
+        main = publish.main_row(handle, self.media_type, content)
+        mentioned = layout.ids_in_text(self.body.decode("utf-8", "replace"))
+        rows = publish.stage_rows(share, handle, main, {})
+        return publish.publish_staged(journal, share, handle, rows, mentioned)
