@@ -39,6 +39,10 @@ BATCH = 1000
 class RemoveFiles(Operation[RemovePlan]):
     """Files are unlinked, and their rows go; `choose` says which."""
 
+    def enter(self, session: Session, _now: datetime) -> None:
+        """Lock the project, which may be archived: its retention goes on."""
+        ProjectRepository(session).reserve(self.project_id, 0, even_archived=True)
+
     @abstractmethod
     def choose(self, session: Session) -> list[FileModel]:
         """Return the rows that go, each after what it describes; in the first transaction, the project locked."""

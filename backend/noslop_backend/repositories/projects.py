@@ -13,8 +13,8 @@ from sqlalchemy import bindparam, case, delete, func, or_, update
 from sqlalchemy import select as sql_select
 from sqlmodel import Session, col, select
 
-from noslop_backend.core.enums import FileState, IntentState, ProjectState
-from noslop_backend.core.errors import NotFoundError, QuotaExceededError
+from noslop_backend.core.enums import FileState, IntentState, ProjectState, ProjectStatus
+from noslop_backend.core.errors import ConflictError, NotFoundError, QuotaExceededError
 from noslop_backend.models import DocumentModel, FileModel, IntentModel, ProjectModel
 from noslop_backend.repositories.counters import Change, CounterRepository
 from noslop_backend.repositories.pages import Cursor, after
@@ -127,19 +127,25 @@ class ProjectRepository:
         self.session.add(project)
         self.session.flush()
 
-    def reserve(self, project_id: str, size_bytes: int) -> None:
+    def reserve(self, project_id: str, size_bytes: int, *, even_archived: bool = False) -> None:
         """Set bytes aside for a write, and lock the project. The store's are reserved apart, last in the transaction.
 
         Raises:
             NotFoundError: no present project of that id.
+            ConflictError: the project is archived, and not `even_archived`: for what only removes.
             QuotaExceededError: there is no room.
         """
         _check(project_id)
         # What needs no room is never refused for want of it.
-        statement = _RESERVE_WITHIN if size_bytes else _RESERVE
+        statement = _RESERVE_WITHIN if size_bytes else _RESERVE_PRESENT if even_archived else _RESERVE
         done = self.session.connection().execute(statement, {"of_id": project_id, "more_bytes": size_bytes})
         if not done.rowcount:
             project = self.get(project_id, ProjectState.PRESENT)
+            if project.status == ProjectStatus.ARCHIVED:
+                raise ConflictError(
+                    f"The project {project_id} is archived and accepts no writes. Set its status to active first.",
+                    project_id=project_id,
+                )
             taken = project.used_bytes + project.reserved_bytes
             free = max(0, (project.quota_bytes or 0) - taken)
             raise QuotaExceededError(
@@ -248,7 +254,8 @@ _HOLD = select(ProjectModel.id).where(_HERE).with_for_update()
 _RESERVE_ANYWHERE = (
     update(ProjectModel).where(_HERE).values(reserved_bytes=col(ProjectModel.reserved_bytes) + bindparam("more_bytes"))
 )
-_RESERVE = _RESERVE_ANYWHERE.where(col(ProjectModel.state) == ProjectState.PRESENT)
+_RESERVE_PRESENT = _RESERVE_ANYWHERE.where(col(ProjectModel.state) == ProjectState.PRESENT)
+_RESERVE = _RESERVE_PRESENT.where(col(ProjectModel.status) != ProjectStatus.ARCHIVED)
 _RESERVE_WITHIN = _RESERVE.where(
     or_(
         col(ProjectModel.quota_bytes).is_(None),

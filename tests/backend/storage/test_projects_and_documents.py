@@ -359,3 +359,22 @@ def test_a_text_may_mention_any_number_of_files(studio: Studio, project: str) ->
     storage.save_workflow(project, "w", {"names": [*names, mask.path]})
     assert storage.cleanup_intermediate(project).kept_referenced_count == 1
     studio.check(project)
+
+
+def test_archived_project_refuses_writes_until_it_is_active_again(storage: ProjectStorage, project: str) -> None:
+    image = storage.save_generated_media(project, "m", png())
+    storage.save_intermediate(project, FileKind.MASK, "i", b"mask")
+    storage.update_project_metadata(project, ProjectUpdate(status=ProjectStatus.ARCHIVED))
+    for write in (
+        lambda: storage.save_generated_media(project, "n", png(1)),
+        lambda: storage.save_workflow(project, "w", {}),
+        lambda: storage.reserve_adoption(project, None, "t", 10),
+        lambda: storage.promote_to_final(project, image.id),
+        lambda: storage.trash(project, [image.id]),
+    ):
+        with pytest.raises(ConflictError, match="archived and accepts no writes"):
+            write()
+    # Its retention goes on.
+    assert storage.cleanup_intermediate(project).files_count == 1
+    storage.update_project_metadata(project, ProjectUpdate(status=ProjectStatus.ACTIVE))
+    storage.trash(project, [image.id])
