@@ -35,6 +35,7 @@ NETWORK_TYPES = frozenset(
     | {"fuse.sshfs", "fuse.glusterfs", "fuse.juicefs", "fuse.ceph", "fuse.ceph-fuse", "fuse.s3fs", "fuse.rclone"}
 )
 _OCTAL = re.compile(r"\\([0-7]{3})")
+_MOMENT = "noslop.moment"
 _SQLITE_NOW = text("SELECT strftime('%Y-%m-%d %H:%M:%f', 'now')")
 _POSTGRESQL_NOW = text("SELECT clock_timestamp()")
 
@@ -165,13 +166,17 @@ def _protect(path: Path, mode: int) -> None:
 
 
 def clock(session: Session) -> datetime:
-    """Tell the time by the database's clock."""
-    connection = session.connection()
-    if connection.dialect.name == "sqlite":
-        said = connection.execute(_SQLITE_NOW).scalar_one()
-        return datetime.fromisoformat(said).replace(tzinfo=UTC)
-    moment: datetime = connection.execute(_POSTGRESQL_NOW).scalar_one()
-    return moment.astimezone(UTC)
+    """Return the time by the database's clock. It is asked once in a session: a transaction has one moment."""
+    moment: datetime | None = session.info.get(_MOMENT)
+    if moment is None:
+        connection = session.connection()
+        if connection.dialect.name == "sqlite":
+            text = connection.execute(_SQLITE_NOW).scalar_one()
+            moment = datetime.fromisoformat(text).replace(tzinfo=UTC)
+        else:
+            moment = connection.execute(_POSTGRESQL_NOW).scalar_one().astimezone(UTC)
+        session.info[_MOMENT] = moment
+    return moment
 
 
 def filesystem_type(path: Path, mountinfo: str) -> str:

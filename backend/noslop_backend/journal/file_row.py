@@ -67,6 +67,8 @@ def file_row(
         blake3=content.blake3,
         content_type=content_type,
         parameters=parameters or {},
+        # Named, since SQLModel looks up the signature of a default's factory each time.
+        tags=[],
         document_id=document_id,
         version=None if document_id is None else parsed.version,
         content_id=content_id or file_id,

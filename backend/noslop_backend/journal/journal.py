@@ -154,6 +154,7 @@ class Journal:
             owner=lease.new_owner(),
             lease_expires_at=now + timedelta(seconds=lease_s),
             reserved_bytes=size_bytes,
+            plan={},
             created_at=now,
         )
         intents = IntentRepository(session)
@@ -169,7 +170,10 @@ class Journal:
                 intents.update(intent.id, intent.owner, **done)
             return Answer(intent.id, answered.result)
         plan.lease_s, plan.actor = lease_s, audit.planned(audit.current())
-        intents.update(intent.id, intent.owner, plan=plan.to_json())
+        if (missing := plan.need_bytes - size_bytes) > 0:
+            ProjectRepository(session).reserve(operation.project_id, missing, own_bytes=size_bytes)
+            size_bytes += missing
+        intents.update(intent.id, intent.owner, plan=plan.to_json(), reserved_bytes=size_bytes)
         StoreRepository(session).reserve(size_bytes)
         return IntentHandle(
             intent_id=intent.id,
@@ -240,11 +244,11 @@ class Journal:
 
     def _reserve(self, session: Session, handle: IntentHandle[Any], size_bytes: int, **columns: Any) -> None:  # noqa: ANN401 - columns of the table
         if size_bytes > 0:
-            ProjectRepository(session).reserve(handle.project_id, size_bytes)
+            ProjectRepository(session).reserve(handle.project_id, size_bytes, own_bytes=handle.reserved_bytes)
         reserved = handle.reserved_bytes + max(0, size_bytes)
         lease.renew(session, handle, self.settings.lease_s, reserved_bytes=reserved, **columns)
         if size_bytes > 0:
-            StoreRepository(session).reserve(size_bytes)
+            StoreRepository(session).reserve(size_bytes, handle.reserved_bytes)
 
     def record_plan(self, handle: IntentHandle[P], plan: P, need_bytes: int) -> None:
         """Check the lease, write down what is about to be published, and reserve it: the step before the links.

@@ -28,7 +28,7 @@ from noslop_backend.journal.sidecar import Sidecar, SidecarDocument
 from noslop_backend.media import tags
 from noslop_backend.media.types import MediaType
 from noslop_backend.models import FileModel, IntentModel
-from noslop_backend.models.plans import WritePlan
+from noslop_backend.models.plans import PlannedFile, WritePlan
 from noslop_backend.repositories import (
     Change,
     DocumentRepository,
@@ -108,6 +108,7 @@ def open_staged(share: Share, handle: IntentHandle[W], part: int) -> Writer:
     try:
         return share.create(handle.project_id, staged)
     except FileNotFoundError:
+        share.require_project(handle.project_id)
         share.make_project(handle.project_id)
         return share.create(handle.project_id, staged)
 
@@ -124,18 +125,24 @@ def stage(share: Share, handle: IntentHandle[W], part: int, content: bytes) -> F
 
 def main_row(handle: IntentHandle[W], media_type: MediaType, content: FileContent) -> FileModel:
     """Make the row of the file that an intent has staged."""
-    spec = handle.plan.file
+    return planned_row(handle.project_id, handle.plan.file, handle.moment, media_type, content)
+
+
+def planned_row(
+    project_id: str, planned: PlannedFile, moment: datetime, media_type: MediaType, content: FileContent
+) -> FileModel:
+    """Make the row of a file that is planned."""
     return file_row(
-        handle.project_id,
-        layout.path(media_type.kind, spec.name, spec.id, media_type.extension, spec.version),
-        name=spec.name,
+        project_id,
+        layout.path(media_type.kind, planned.name, planned.id, media_type.extension, planned.version),
+        name=planned.name,
         content=content,
         content_type=media_type.content_type,
-        created_at=handle.moment,
-        parameters=spec.parameters,
-        document_id=spec.document.id if spec.document else None,
-        content_id=spec.content_id,
-        source_id=spec.source_id,
+        created_at=moment,
+        parameters=planned.parameters,
+        document_id=planned.document.id if planned.document else None,
+        content_id=planned.content_id,
+        source_id=planned.source_id,
     )
 
 
@@ -152,18 +159,17 @@ def sidecar_row(of: FileModel, sidecar_id: str, content: bytes, created_at: date
     )
 
 
-def compose_sidecar(handle: IntentHandle[W], main: FileModel, texts: dict[str, Any]) -> bytes:
+def compose_sidecar(planned: PlannedFile, main: FileModel, texts: dict[str, Any]) -> bytes:
     """Return the text of the sidecar that a new file gets: the same each time, so that recovery can write it again."""
-    spec = handle.plan.file
-    document = SidecarDocument.of(spec.document) if spec.document else None
-    return Sidecar.of(main, spec.sidecar_id, document=document, embedded=texts, inputs=spec.inputs).to_bytes()
+    document = SidecarDocument.of(planned.document) if planned.document else None
+    return Sidecar.of(main, planned.sidecar_id, document=document, embedded=texts, inputs=planned.inputs).to_bytes()
 
 
 def stage_rows(share: Share, handle: IntentHandle[W], main: FileModel, texts: dict[str, Any]) -> list[FileModel]:
     """Write the sidecar of a new file into `.staging`, if its kind has one, and return the rows of both."""
     if FileKind(main.kind) not in WITH_SIDECAR:
         return [main]
-    content = compose_sidecar(handle, main, texts)
+    content = compose_sidecar(handle.plan.file, main, texts)
     stage(share, handle, SIDECAR_PART, content)
     return [main, sidecar_row(main, handle.plan.file.sidecar_id, content, handle.moment)]
 
@@ -184,6 +190,15 @@ def publish_staged(
 ) -> Result:
     """Take a file that lies whole in `.staging` with its sidecar to its end: lease, links, rows."""
     record_rows(journal, handle, rows, mentioned)
+    return publish_rows(journal, share, handle)
+
+
+def publish_rows(journal: Journal, share: Share, handle: IntentHandle[W]) -> Result:
+    """Link what lies whole in `.staging` to the paths of the planned rows, and finish the rows.
+
+    An owner that has lost its lease links nothing: recovery removes the staged names before anything else.
+    """
+    rows = handle.plan.rows
     # The sidecar first: the file is there only when everything is.
     staged = [layout.staging(handle.intent_id, part) for part in (MAIN_PART, SIDECAR_PART)]
     moves = [(staged[part], row.path) for part, row in reversed(list(enumerate(rows)))]
@@ -192,6 +207,7 @@ def publish_staged(
     except FileNotFoundError:
         if share.look(handle.project_id, moves[-1][0]) is None:
             raise
+        share.require_project(handle.project_id)
         share.make_project(handle.project_id)
         share.publish(handle.project_id, moves)
     return finish_rows(journal, share, handle)
@@ -244,7 +260,7 @@ def finish_published(journal: Journal, share: Share, handle: IntentHandle[W]) ->
             texts = read_embedded(share, handle.project_id, main.path, media_type)
             staged = layout.staging(handle.intent_id, RECOVERED_PART)
             share.remove(handle.project_id, [staged])
-            stage(share, handle, RECOVERED_PART, compose_sidecar(handle, main, texts))
+            stage(share, handle, RECOVERED_PART, compose_sidecar(handle.plan.file, main, texts))
             share.publish(handle.project_id, [(staged, sidecar.path)])
     share.sync(handle.project_id, os.path.dirname(main.path))
     remove_staged(share, handle)

@@ -91,6 +91,11 @@ class Plan(BaseModel):
     #: It is being undone: nothing of it is finished any more.
     undo: bool = False
 
+    @property
+    def need_bytes(self) -> int:
+        """Return what the rows of the plan will cost; 0 as long as it has none."""
+        return 0
+
     def to_json(self) -> dict[str, Any]:
         """Return the plan as it lies in the database, in the current version."""
         return {"version": VERSION} | self.model_dump(mode="json", exclude_defaults=True, exclude={"version"})
@@ -100,9 +105,15 @@ class WritePlan(Plan):
     """A new file, or a further version of a document."""
 
     file: PlannedFile
-    #: Once every byte is in `.staging`: the rows that are about to be published, and the ids that they need.
+    #: The rows that are to be published, and the ids that they need: from the beginning where the content is whole by
+    #: then, else once every byte is in `.staging`.
     rows: list[PlannedRow] = Field(default_factory=list)
     references: list[str] = Field(default_factory=list)
+
+    @property
+    def need_bytes(self) -> int:
+        """Return what the planned rows will cost."""
+        return sum(row.charged_bytes for row in self.rows)
 
 
 class SidecarPlan(WritePlan):

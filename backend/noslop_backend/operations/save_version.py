@@ -19,7 +19,7 @@ from noslop_backend.models import IntentModel
 from noslop_backend.models.plans import PlannedDocument, PlannedFile, WritePlan
 from noslop_backend.repositories import DocumentRepository, ReferenceRepository
 from noslop_backend.schemas import FileCreate, FilePublic
-from noslop_backend.share import Share, layout
+from noslop_backend.share import FileContent, Share, layout
 
 
 class SaveVersion(publish.WriteOperation[WritePlan]):
@@ -34,6 +34,7 @@ class SaveVersion(publish.WriteOperation[WritePlan]):
         self.details = details
         self.body = body
         self.digest = blake3(body).hexdigest()
+        self.sidecar = b""
         kind, extension = media_type.kind, media_type.extension
         arguments = (kind, details.name, self.digest, extension, sorted(details.inputs), details.parameters)
         super().__init__(project_id, Request(key, arguments), reserve_bytes=len(body))
@@ -53,7 +54,7 @@ class SaveVersion(publish.WriteOperation[WritePlan]):
         ):
             raise AlreadyAnsweredError({"file": FilePublic.model_validate(latest).model_dump(mode="json")})
         publish.reserve_inputs(session, intent, details.inputs)
-        file = PlannedFile(
+        planned = PlannedFile(
             id=StorageContext.new_id(),
             sidecar_id=StorageContext.new_id(),
             kind=kind,
@@ -63,12 +64,19 @@ class SaveVersion(publish.WriteOperation[WritePlan]):
             document=PlannedDocument.of(document),
             version=documents.next_version(document.id),
         )
-        return WritePlan(file=file)
+        # The content is whole before anything is written, so the rows can be planned at once.
+        content = FileContent(len(self.body), self.digest, 0, 0)
+        main = publish.planned_row(self.project_id, planned, now, self.media_type, content)
+        self.sidecar = publish.compose_sidecar(planned, main, {})
+        sidecar = publish.sidecar_row(main, planned.sidecar_id, self.sidecar, now)
+        mentioned = layout.ids_in_text(self.body.decode("utf-8", "replace"))
+        return WritePlan(
+            file=planned, rows=[main, sidecar], references=sorted({*details.inputs, *mentioned} - {main.id})
+        )
 
     def execute(self, journal: Journal, share: Share, handle: IntentHandle[WritePlan]) -> Result:
         """Write the version and its sidecar, and publish both."""
-        content = publish.stage(share, handle, publish.MAIN_PART, self.body)
-        main = publish.main_row(handle, self.media_type, content)
-        mentioned = layout.ids_in_text(self.body.decode("utf-8", "replace"))
-        rows = publish.stage_rows(share, handle, main, {})
-        return publish.publish_staged(journal, share, handle, rows, mentioned)
+        publish.stage(share, handle, publish.MAIN_PART, self.body)
+        publish.stage(share, handle, publish.SIDECAR_PART, self.sidecar)
+        journal.renew(handle)
+        return publish.publish_rows(journal, share, handle)

@@ -59,7 +59,7 @@ class CounterRepository:
 
     def apply(self, project_id: str, change: Change) -> None:
         """Add a change to the counters, in an order that is the same for everybody."""
-        upsert = _UPSERT[self.session.get_bind().dialect.name]
+        upsert, added = _UPSERT[self.session.get_bind().dialect.name], []
         for (kind, state), (files, size, charged) in sorted(change.cells.items()):
             if not (files or size or charged):
                 continue
@@ -68,8 +68,9 @@ class CounterRepository:
             if files < 0 or size < 0 or charged < 0:
                 self._add(project_id, kind, state, values)
                 continue
-            where = {"project_id": project_id, "kind": kind, "state": state}
-            self.session.connection().execute(upsert, {**where, **values})
+            added.append({"project_id": project_id, "kind": kind, "state": state, **values})
+        if added:
+            self.session.connection().execute(upsert, added)
 
     def _add(self, project_id: str, kind: str, state: str, values: dict[str, int]) -> None:
         row = self.session.exec(

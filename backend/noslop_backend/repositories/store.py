@@ -49,8 +49,12 @@ class StoreRepository:
         self.get()
         self.session.exec(update(StoreModel).values(quota_bytes=quota_bytes))
 
-    def reserve(self, size_bytes: int) -> None:
+    def reserve(self, size_bytes: int, own_bytes: int = 0) -> None:
         """Set bytes aside.
+
+        Args:
+            size_bytes: how many more.
+            own_bytes: what the same write has reserved before: part of what it asks for, and not of what is used.
 
         Raises:
             QuotaExceededError: there is no room for them.
@@ -60,7 +64,7 @@ class StoreRepository:
         if self.session.connection().execute(_RESERVE, {"more_bytes": size_bytes}).rowcount:
             return
         store = self.session.exec(select(StoreModel).execution_options(populate_existing=True)).one()
-        taken = store.used_bytes + store.reserved_bytes
+        taken, size_bytes = store.used_bytes + store.reserved_bytes - own_bytes, size_bytes + own_bytes
         free = max(0, (store.quota_bytes or 0) - taken)
         raise QuotaExceededError(
             f"All projects together have no room for {size_bytes} bytes: {taken} are used or reserved and {free} are "

@@ -67,6 +67,21 @@ class Share:
                 os.fsync(top)
             os.fsync(self._root)
 
+    def require_project(self, project_id: str) -> None:
+        """Refuse a project whose folder is gone: it was renamed or removed by another program.
+
+        Raises:
+            ConflictError: there is no such folder.
+        """
+        with self._told(f"looking at {project_id}"):
+            try:
+                os.stat(project_id, dir_fd=self._root, follow_symlinks=False)
+            except FileNotFoundError as error:
+                raise ConflictError(
+                    f"The folder {project_id} is gone from {self.root}: it was renamed or removed there. Nothing was "
+                    "written. 'noslop-backend reconcile' names what lies there, and the command that puts it right."
+                ) from error
+
     def remove_project(self, project_id: str) -> None:
         """Remove a project's directory with all that is in it; links are removed, never followed."""
         with self._told(f"removing {project_id}"):
