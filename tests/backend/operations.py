@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from noslop_backend.schemas import FileUpdate
 from noslop_backend.services import ProjectStorage
 from noslop_backend.share import layout
 from noslop_backend.share.layout import FileKind
@@ -69,6 +70,21 @@ def _one_final(storage: ProjectStorage, project: str, state: State, answer: str)
     assert [file.id for file in finals] == [json.loads(answer)["id"]]
     assert finals[0].charged_bytes == 0
     storage.get_file(project, state["source"])
+
+
+def _label(storage: ProjectStorage, project: str, state: State) -> str:
+    change = FileUpdate(name="Dog", tags=["b", "a"], rating=3)
+    return storage.update_file(project, state["source"], change, key="key").model_dump_json()
+
+
+def _labelled(storage: ProjectStorage, project: str, state: State, answer: str) -> None:
+    file = storage.get_file(project, state["source"])
+    assert (file.name, file.tags, file.rating) == ("Dog", ["a", "b"], 3)
+    assert file.model_dump_json() == answer
+    metadata = storage.load_metadata(project, file.id)
+    assert (metadata["file"]["name"], metadata["tags"], metadata["rating"]) == ("Dog", ["a", "b"], 3)
+    assert [one.id for one in storage.search_files("dog", tags=["a"]).items] == [file.id]
+    assert storage.search_files("cat").items == []
 
 
 def _intermediates(storage: ProjectStorage, project: str) -> State:
@@ -138,6 +154,7 @@ OPERATIONS: dict[str, Operation] = {
     "upload": Operation(_nothing, _upload, _one_medium),
     "adopt": Operation(_ticket, _adopt, _one_medium),
     "promote": Operation(_source, _promote, _one_final),
+    "label": Operation(_source, _label, _labelled),
     "cleanup": Operation(_intermediates, _cleanup, _only_what_is_needed),
     "save_workflow": Operation(_first_version, _save_workflow, _two_versions),
     "trash": Operation(_source, _trash, _in_trash),

@@ -142,7 +142,7 @@ class Receiver:
         parameters = line.parameters
         if self.checked.renamed:
             parameters = json.loads(self.checked.new_text(json.dumps(parameters).encode()))
-        return file_row(
+        row = file_row(
             self.handle.project_id,
             layout.trash(path) if line.state == FileState.TRASHED else path,
             row_id=file_id,
@@ -157,6 +157,8 @@ class Receiver:
             source_id=new(line.source_id),
             last_sidecar=line.last_sidecar,
         )
+        row.tags, row.rating = list(line.tags), line.rating
+        return row
 
     def _receive(self, place: Share, line: FileLine, lies_at: str) -> FileContent:
         """Write one file of the archive, and compare it with what the manifest says."""

@@ -20,6 +20,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationErro
 from noslop_backend.archive.tar import NAME_LIMIT, ArchiveError
 from noslop_backend.core.enums import FileState, ProjectStatus
 from noslop_backend.schemas import ByteCount, Days, JsonObject, Text, Title
+from noslop_backend.schemas.labels import Rating, Tags
 from noslop_backend.share import layout
 from noslop_backend.share.layout import DOCUMENTS, FileKind
 
@@ -98,6 +99,8 @@ class FileLine(_Line):
     blake3: str = Field(pattern=_HASH)
     content_type: str = Field(min_length=1, max_length=200)
     parameters: JsonObject
+    tags: Tags = Field(default_factory=list)
+    rating: Rating | None = None
     document_id: str | None = Field(pattern=_FILE_ID)
     version: int | None
     source_id: str | None = Field(pattern=_FILE_ID)
@@ -172,8 +175,9 @@ def member(lies_at: str, file_id: str) -> str:
 
 
 def write(line: Line) -> bytes:
-    """One line of a manifest."""
-    return line.model_dump_json().encode() + b"\n"
+    """One line of a manifest. A file without tags or stars is described as it was before there were some."""
+    unset = {name for name in ("tags", "rating") if isinstance(line, FileLine) and getattr(line, name) in ([], None)}
+    return line.model_dump_json(exclude=unset).encode() + b"\n"
 
 
 class Lines(Protocol):

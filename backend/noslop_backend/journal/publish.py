@@ -19,7 +19,7 @@ from sqlmodel import Session
 
 from noslop_backend.core.enums import FileState, IntentOp, IntentState
 from noslop_backend.core.errors import BackendError, ConflictError, DatabaseUnavailableError, NotFoundError
-from noslop_backend.journal import audit
+from noslop_backend.journal import audit, labels
 from noslop_backend.journal.file_row import SIDECAR_TYPE, file_row
 from noslop_backend.journal.intent import IntentHandle, IntentLostError, Operation, Result
 from noslop_backend.journal.journal import Journal
@@ -28,7 +28,7 @@ from noslop_backend.journal.sidecar import Sidecar, SidecarDocument
 from noslop_backend.media import tags
 from noslop_backend.media.types import MediaType
 from noslop_backend.models import FileModel, IntentModel
-from noslop_backend.models.plans import PlannedFile, WritePlan
+from noslop_backend.models.plans import LabelPlan, PlannedFile, SidecarPlan, WritePlan
 from noslop_backend.repositories import (
     Change,
     DocumentRepository,
@@ -222,7 +222,8 @@ def finish_rows(journal: Journal, share: Share, handle: IntentHandle[W]) -> Resu
         if observed is None:
             raise ConflictError(f"{handle.project_id}/{row.path} vanished while it was being saved. Send it again.")
         row.mtime_ns = observed.st_mtime_ns
-    texts = texts_of(share, rows)
+    plan, texts = handle.plan, texts_of(share, rows)
+    described_texts = texts_of(share, [plan.of]) if isinstance(plan, LabelPlan) else {}
 
     def apply(session: Session, _now: datetime) -> Result:
         FileRepository(session).add(rows, texts)
@@ -235,6 +236,12 @@ def finish_rows(journal: Journal, share: Share, handle: IntentHandle[W]) -> Resu
         ProjectRepository(session).apply_delta(
             handle.project_id, Change().add(rows), reserved_bytes=handle.reserved_bytes, workflows=workflows
         )
+        if isinstance(plan, SidecarPlan):
+            FileRepository(session).release_files(handle.intent_id)
+        if isinstance(plan, LabelPlan):
+            handle.operation = "update_file"
+            main = FileRepository(session).get(handle.project_id, plan.of.id)
+            labels.apply(session, main, labels.FileLabels.model_validate(plan.labels.model_dump()), described_texts)
         return {"file": FilePublic.model_validate(main).model_dump(mode="json")}
 
     return journal.finish(handle, apply)

@@ -14,6 +14,7 @@ from typing import Any, Self
 
 from pydantic import AwareDatetime, BaseModel, Field
 
+from noslop_backend.journal import labels
 from noslop_backend.models import DocumentModel, FileModel
 from noslop_backend.models.plans import PlannedDocument
 from noslop_backend.schemas import ByteCount, JsonObject, Title
@@ -69,6 +70,9 @@ class Sidecar(BaseModel):
     parameters: JsonObject = Field(default_factory=dict)
     embedded: dict[str, Any] = Field(default_factory=dict)
     inputs: list[str] = Field(default_factory=list)
+    #: Checked by `FileLabels.read`: a file is no less there for a tag that cannot be read.
+    tags: Any = None
+    rating: Any = None
 
     @classmethod
     def of(
@@ -93,6 +97,8 @@ class Sidecar(BaseModel):
             parameters=row.parameters if parameters is None else parameters,
             embedded=embedded or {},
             inputs=sorted(set(inputs)),
+            tags=row.tags,
+            rating=row.rating,
         )
 
     @classmethod
@@ -108,7 +114,9 @@ class Sidecar(BaseModel):
 
     def to_bytes(self) -> bytes:
         """Return the text of the file: ASCII only, since embedded texts may hold what no UTF-8 can."""
-        return json.dumps(self, indent=1, default=plain).encode() + b"\n"
+        keys = dict(self)
+        labels.write(keys, self.tags or [], self.rating)
+        return json.dumps(keys, indent=1, default=plain).encode() + b"\n"
 
     def mentioned(self) -> set[str]:
         """Return the ids of files that parameters and embedded texts name."""

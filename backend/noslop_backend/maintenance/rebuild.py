@@ -12,17 +12,21 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from sqlmodel import Session
+
 from noslop_backend.core.database import clock
 from noslop_backend.core.enums import ProjectState
 from noslop_backend.core.errors import ConflictError
-from noslop_backend.journal import audit
+from noslop_backend.journal import audit, labels
+from noslop_backend.journal.labels import FileLabels
 from noslop_backend.journal.searchable import texts_of
 from noslop_backend.journal.sidecar import SidecarDocument
 from noslop_backend.maintenance import generation, tree_scan
 from noslop_backend.maintenance.root_entries import RootProblem, inspect_root
 from noslop_backend.maintenance.tree_scan import ScannedFile
 from noslop_backend.models import FileModel
-from noslop_backend.repositories.bulk import BulkRepository
+from noslop_backend.repositories.bulk import BulkRepository, slices
+from noslop_backend.repositories.files import FileRepository
 from noslop_backend.repositories.jobs import ADOPTION, JobRepository
 from noslop_backend.repositories.projects import ProjectRepository
 from noslop_backend.repositories.store import StoreRepository
@@ -76,6 +80,8 @@ class _Project:
     shared: dict[int, list[tuple[bool, datetime, str]]] = field(default_factory=dict)
     #: Files with more than one sidecar, and the number of the last.
     sidecars: dict[str, int] = field(default_factory=dict)
+    #: What that last one calls and labels its file.
+    labels: dict[str, FileLabels] = field(default_factory=dict)
 
 
 def rebuild(core: ProjectStorage, *, verify: bool = False) -> RebuildReport:
@@ -241,6 +247,8 @@ class ProjectRebuilder:
                 revision = (parsed := layout.parse(each.row.path)) and parsed.revision
                 if revision and revision > project.sidecars.get(each.row.of_file_id, 1):
                     project.sidecars[each.row.of_file_id] = revision
+                    if each.labels is not None:
+                        project.labels[each.row.of_file_id] = each.labels
 
     def _described(
         self, project: _Project, directory: str, piece: scan.Piece, sidecars: bool, now: datetime
@@ -310,9 +318,19 @@ class ProjectRebuilder:
             bulk = BulkRepository(session)
             bulk.number_documents({each: last for each, (_, last) in project.documents.items()})
             bulk.number_sidecars(project.sidecars)
+            self._label(session, project)
             for names in project.shared.values():
                 bulk.share_content([file_id for _, _, file_id in sorted(names)])
             bulk.add_references(project.id, project.needs)
             ProjectRepository(session).update_storage_stats(project.id)
             ProjectRepository(session).lock(project.id).state = state
         self.report.projects += 1
+
+    def _label(self, session: Session, project: _Project) -> None:
+        """Label files as their last sidecars do, where that is another than the first."""
+        for some in slices(list(project.labels)):
+            rows = FileRepository(session).some(project.id, list(some))
+            texts = texts_of(self.share, rows)
+            for row in rows:
+                if project.labels[row.id] != labels.of(row):
+                    labels.apply(session, row, project.labels[row.id], texts)

@@ -18,6 +18,7 @@ from noslop_backend.core.enums import ProjectState
 from noslop_backend.core.errors import BackendError, ConflictError, UnsafePathError
 from noslop_backend.journal import project_format, sidecar
 from noslop_backend.journal.file_row import SIDECAR_TYPE, file_row
+from noslop_backend.journal.labels import FileLabels
 from noslop_backend.journal.project_format import Metadata, MetadataDocument, MetadataProject
 from noslop_backend.journal.sidecar import Sidecar, SidecarDocument
 from noslop_backend.media import tags, types
@@ -51,6 +52,8 @@ class ScannedFile:
     #: Ids that it needs, whether they exist or not.
     needs: set[str] = field(default_factory=set)
     problem: str = ""
+    #: Of a sidecar: what its file is called and labelled.
+    labels: FileLabels | None = None
 
 
 def read_sidecar(share: Share, project_id: str, path: str) -> Sidecar | str:
@@ -197,7 +200,9 @@ def describe_sidecar(share: Share, project_id: str, lies_at: str, entry: Entry, 
     )
     # The needs of the first are those of the file that it came with.
     return ScannedFile(
-        row, needs=set() if parsed.revision == 1 else (known.mentioned() | set(known.inputs)) - {parsed.file_id}
+        row,
+        labels=FileLabels.read(known.file.name, known.tags, known.rating),
+        needs=set() if parsed.revision == 1 else (known.mentioned() | set(known.inputs)) - {parsed.file_id},
     )
 
 

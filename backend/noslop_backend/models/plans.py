@@ -124,6 +124,21 @@ class SidecarPlan(WritePlan):
     revision: int
 
 
+class PlannedLabels(BaseModel):
+    """What a file will be called, and its tags and stars."""
+
+    name: str
+    tags: list[str] = Field(default_factory=list)
+    rating: int | None = None
+
+
+class LabelPlan(SidecarPlan):
+    """A further sidecar that repeats the one at `newest` with other labels."""
+
+    newest: str
+    labels: PlannedLabels
+
+
 class PromotePlan(WritePlan):
     """A final, made from the file of `of`."""
 
@@ -197,7 +212,9 @@ def read_plan(intent: IntentModel) -> Plan:
             intent_id=intent.id,
         )
     op = IntentOp(intent.op)
-    model = SidecarPlan if op == IntentOp.WRITE and "of" in plan else PLANS[op]
+    model = PLANS[op]
+    if op == IntentOp.WRITE and "of" in plan:
+        model = LabelPlan if "labels" in plan else SidecarPlan
     try:
         return model.model_validate(plan)
     except (ValidationError, KeyError, ValueError) as error:

@@ -44,10 +44,12 @@ class SaveMetadata(publish.WriteOperation[SidecarPlan]):
         require_unclaimed([row])
         publish.reserve_inputs(session, intent, [*self.details.inputs, row.id])
         document = DocumentRepository(session).of_id(row.document_id) if row.document_id else None
-        planned = PlannedDocument.of(document) if document else None
+        planned, before = PlannedDocument.of(document) if document else None, copy_row(row)
+        # Two further sidecars at once would each repeat what the other one changes.
+        files.claim_files([row], intent.id)
         return SidecarPlan(
             file=PlannedFile(sidecar_id=StorageContext.new_id(), document=planned),
-            of=copy_row(row),
+            of=before,
             revision=files.next_sidecar(row.id),
         )
 

@@ -26,33 +26,33 @@ class BulkRepository:
         self.session = session
 
     def registered_ids(self, file_ids: Sequence[str]) -> set[str]:
-        """Those of these ids that are a file's."""
+        """Return those of these ids that are a file's."""
         return {
             each
-            for some in _slices(file_ids)
+            for some in slices(file_ids)
             for each in self.session.exec(select(FileModel.id).where(col(FileModel.id).in_(some)))
         }
 
     def registered_documents(self, document_ids: Sequence[str]) -> set[str]:
-        """Those of these ids that are a document's."""
+        """Return those of these ids that are a document's."""
         return {
             each
-            for some in _slices(document_ids)
+            for some in slices(document_ids)
             for each in self.session.exec(select(DocumentModel.id).where(col(DocumentModel.id).in_(some)))
         }
 
     def registered_paths(self, project_id: str, paths: Sequence[str]) -> set[str]:
-        """Those of these visible paths that a project has a row for."""
+        """Return those of these visible paths that a project has a row for."""
         return {
             each
-            for some in _slices(paths)
+            for some in slices(paths)
             for each in self.session.exec(
                 select(FileModel.path).where(FileModel.project_id == project_id, col(FileModel.path).in_(some))
             )
         }
 
     def registered_project(self, project_id: str) -> bool:
-        """Tell whether there is a project of this id."""
+        """Return whether there is a project of this id."""
         return self.session.get(ProjectModel, project_id) is not None
 
     def add_documents(self, documents: Sequence[tuple[str, str, str, str, datetime]]) -> None:
@@ -73,7 +73,7 @@ class BulkRepository:
             )
 
     def number_documents(self, last_versions: Mapping[str, int]) -> None:
-        """Say which version of each document came last."""
+        """Write which version of each document came last."""
         for document_id, last in last_versions.items():
             self.session.connection().execute(
                 update(DocumentModel).where(col(DocumentModel.id) == document_id).values(last_version=last)
@@ -91,7 +91,7 @@ class BulkRepository:
         """
         wanted = [(row.document_id, row.version) for row in rows if row.document_id]
         taken: set[tuple[str | None, int | None]] = set()
-        for some in _slices(wanted):
+        for some in slices(wanted):
             taken |= {
                 (document_id, version)
                 for document_id, version in self.session.exec(
@@ -116,14 +116,14 @@ class BulkRepository:
         return left
 
     def number_sidecars(self, last: Mapping[str, int]) -> None:
-        """Say which sidecar of each file came last."""
+        """Write which sidecar of each file came last."""
         for file_id, number in last.items():
             self.session.connection().execute(
                 update(FileModel).where(col(FileModel.id) == file_id).values(last_sidecar=number)
             )
 
     def share_content(self, file_ids: Sequence[str]) -> None:
-        """Say that these files are one content, which the first pays for."""
+        """Record that these files are one content, which the first pays for."""
         for place, file_id in enumerate(file_ids):
             values: dict[str, object] = {"content_id": file_ids[0]}
             if place:
@@ -131,11 +131,11 @@ class BulkRepository:
             self.session.connection().execute(update(FileModel).where(col(FileModel.id) == file_id).values(**values))
 
     def add_references(self, project_id: str, needs: Mapping[str, Iterable[str]]) -> None:
-        """Say which file needs which; ids that the project does not have are left out."""
-        for some in _slices(list(needs)):
+        """Insert which file needs which; ids that the project does not have are left out."""
+        for some in slices(list(needs)):
             wanted = {each for file_id in some for each in needs[file_id]}
             there = set()
-            for ids in _slices(sorted(wanted | set(some))):
+            for ids in slices(sorted(wanted | set(some))):
                 there |= set(
                     self.session.exec(
                         select(FileModel.id).where(FileModel.project_id == project_id, col(FileModel.id).in_(ids))
@@ -151,6 +151,7 @@ class BulkRepository:
                 self.session.connection().execute(insert(ReferenceModel), values)
 
 
-def _slices(values: Sequence[T]) -> Iterator[Sequence[T]]:
+def slices(values: Sequence[T]) -> Iterator[Sequence[T]]:
+    """Yield values in lists that fit into one statement."""
     for start in range(0, len(values), SLICE):
         yield values[start : start + SLICE]

@@ -29,6 +29,7 @@ from noslop_backend.schemas.api_models import (
     Text,
     Title,
 )
+from noslop_backend.schemas.labels import FileUpdate
 
 __all__ = [
     "AdoptionTicket",
@@ -39,6 +40,7 @@ __all__ = [
     "FileCreate",
     "FileDetails",
     "FilePublic",
+    "FileUpdate",
     "IngestReport",
     "JsonObject",
     "KindStats",

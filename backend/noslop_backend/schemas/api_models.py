@@ -178,6 +178,9 @@ class FilePublic(BaseModel):
     blake3: str
     content_type: str
     parameters: dict[str, Any]
+    #: Answers that were kept before there were tags have none.
+    tags: list[str] = Field(default_factory=list)
+    rating: int | None = None
     document_id: str | None
     version: int | None
     source_id: str | None

@@ -79,6 +79,7 @@ class ProjectStorage:
         self.begin_intermediate = media.begin_intermediate
         self.promote_to_final = media.promote_to_final
         self.save_metadata = media.save_metadata
+        self.update_file = media.update_file
         self.claim_key = media.claim_key
 
         adoptions = self.adoptions = Adoptions(self.journal)

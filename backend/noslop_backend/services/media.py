@@ -17,10 +17,11 @@ from noslop_backend.journal.journal import Journal
 from noslop_backend.journal.validation import generated_type, validate_details
 from noslop_backend.media.types import MediaType, intermediate
 from noslop_backend.operations.claim_key import ClaimKey
+from noslop_backend.operations.label_file import LabelFile
 from noslop_backend.operations.promote import Promote
 from noslop_backend.operations.save_metadata import SaveMetadata
 from noslop_backend.operations.write_file import WriteFile
-from noslop_backend.schemas import FileCreate, FileDetails, FilePublic
+from noslop_backend.schemas import FileCreate, FileDetails, FilePublic, FileUpdate
 from noslop_backend.services.upload_session import Upload
 from noslop_backend.share import CHUNK_BYTES
 from noslop_backend.share.layout import GENERATED, INTERMEDIATE, FileKind
@@ -145,6 +146,19 @@ class Media:
         with self.journal.context.share() as share:
             catch_up_sidecars(self.journal.context, share, project_id, file_id)
         return FilePublic.model_validate(self.journal.run(SaveMetadata(project_id, file_id, details, key))["file"])
+
+    def update_file(self, project_id: str, file_id: str, change: FileUpdate, *, key: str | None = None) -> FilePublic:
+        """Change the name, the tags or the stars of a present file. What is not set stays.
+
+        Raises:
+            InvalidRequestError: the file would have too many tags, or it is a version of a workflow or prompt, which
+                all have the name of that.
+            InProgressError: another change of the file is being worked on.
+            QuotaExceededError: there is no room for the sidecar.
+        """
+        with self.journal.context.share() as share:
+            catch_up_sidecars(self.journal.context, share, project_id, file_id)
+        return FilePublic.model_validate(self.journal.run(LabelFile(project_id, file_id, change, key))["file"])
 
     def claim_key(self, project_id: str, key: str | None, *arguments: str) -> None:
         """Keep a key for a request that is carried out as several writes, each with a key of its own.

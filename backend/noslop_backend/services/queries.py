@@ -13,8 +13,8 @@ from noslop_backend.core.enums import FileState
 from noslop_backend.core.errors import InProgressError, NotFoundError
 from noslop_backend.journal.context import StorageContext
 from noslop_backend.journal.file_row import location
+from noslop_backend.journal.labels import revision_of
 from noslop_backend.journal.sidecar import LIMIT_BYTES
-from noslop_backend.models import FileModel
 from noslop_backend.repositories import (
     CounterRepository,
     Cursor,
@@ -27,7 +27,6 @@ from noslop_backend.repositories import (
 )
 from noslop_backend.repositories.pages import check_limit
 from noslop_backend.schemas import FilePublic, KindStats, Page, StorageStats, StoreStats
-from noslop_backend.share import layout
 from noslop_backend.share.layout import INTERMEDIATE, FileKind, is_file_id
 
 
@@ -136,7 +135,7 @@ class Queries:
             sidecars = [one for one in files.sidecars(file_id) if one.state == row.state]
         if not sidecars:
             raise NotFoundError(f"{row.path} has no sidecar.", file_id=file_id)
-        newest = max(sidecars, key=_revision)
+        newest = max(sidecars, key=revision_of)
         with self.context.share() as share:
             try:
                 content = share.read(project_id, location(newest), LIMIT_BYTES)
@@ -199,8 +198,3 @@ class Queries:
 
 def _free(quota_bytes: int | None, taken_bytes: int) -> int | None:
     return None if quota_bytes is None else max(0, quota_bytes - taken_bytes)
-
-
-def _revision(row: FileModel) -> int:
-    parsed = layout.parse(row.path)
-    return parsed.revision if parsed else 0

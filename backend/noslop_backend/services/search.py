@@ -13,9 +13,9 @@ from noslop_backend.journal.context import StorageContext
 from noslop_backend.repositories import ProjectRepository, SearchRepository, search, search_words
 from noslop_backend.repositories.pages import check_limit
 from noslop_backend.schemas import FilePublic, SearchPage
+from noslop_backend.schemas.labels import RATING_LIMIT
 from noslop_backend.share.layout import FileKind
 
-RATING_LIMIT = 5
 _CURSOR = re.compile(r"at-([0-9a-f]{1,16})", re.ASCII)
 
 

@@ -120,6 +120,7 @@ def calls(of: Filled) -> dict[str, Call]:
         "listMedia": Call(),
         "listIntermediate": Call(),
         "getFile": Call(image, names_contents=True),
+        "updateFile": Call(image, {"json": {"tags": ["a"]}}, names_contents=True),
         "downloadFile": Call(image, names_contents=True),
         "headFile": Call(image, names_contents=True),
         "loadMetadata": Call(image, names_contents=True),

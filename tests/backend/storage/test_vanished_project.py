@@ -6,10 +6,11 @@ from __future__ import annotations
 
 import io
 import shutil
+from collections.abc import Callable
 
 import pytest
 from noslop_backend.core.errors import ConflictError, QuotaExceededError
-from noslop_backend.schemas import ProjectCreate
+from noslop_backend.schemas import FilePublic, ProjectCreate
 from noslop_backend.share.layout import FileKind
 
 from tests.backend.studio import Studio, png
@@ -19,7 +20,7 @@ def test_files_are_refused_while_the_folder_is_gone(studio: Studio) -> None:
     storage = studio.storage
     project_id = storage.create_project_structure(ProjectCreate(name="Moved")).id
     away = (studio.root / project_id).rename(studio.root / "my own name")
-    attempts = {
+    attempts: dict[str, Callable[[], FilePublic]] = {
         "media": lambda: storage.save_generated_media(project_id, "a.png", png(1)),
         "a stream": lambda: storage.save_generated_media(project_id, "a.png", io.BytesIO(png(1))),
         "an intermediate": lambda: storage.save_intermediate(project_id, FileKind.MASK, "m", b"x"),

@@ -28,7 +28,7 @@ from noslop_backend.api.problems import described
 from noslop_backend.api.route import StrictRoute
 from noslop_backend.api.routes import downloads
 from noslop_backend.core.enums import FileState
-from noslop_backend.schemas import FilePublic, JsonObject, Page, Title
+from noslop_backend.schemas import FilePublic, FileUpdate, JsonObject, Page, Title
 from noslop_backend.share.layout import INTERMEDIATE, MEDIA
 
 router = APIRouter(route_class=StrictRoute, prefix="/projects/{project_id}", tags=["files"])
@@ -101,6 +101,14 @@ def list_intermediate(
 def get_file(project_id: ProjectId, file_id: FileId, state: StateDep) -> FilePublic:
     """Give what is known of a file, in whatever state it is."""
     return state.storage.get_file(project_id, file_id)
+
+
+@router.patch("/files/{file_id}", operation_id="updateFile", dependencies=[WRITE], responses=described(404, 409, 413))
+def update_file(
+    project_id: ProjectId, file_id: FileId, update: FileUpdate, state: StateDep, key: Key = None
+) -> FilePublic:
+    """Give a file another name, other tags or other stars. Its path stays, and so does whatever refers to it."""
+    return state.disk.run(state.storage.update_file, project_id, file_id, update, key=key)
 
 
 @router.get(

@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import Annotated
 
 from fastapi import APIRouter, Query
-from pydantic import AwareDatetime, Field
+from pydantic import AwareDatetime, Field, WithJsonSchema
 
 from noslop_backend.api.auth import READ_FILTERED, CallerDep
 from noslop_backend.api.deps import StateDep
@@ -17,9 +17,19 @@ from noslop_backend.api.problems import described
 from noslop_backend.api.route import StrictRoute
 from noslop_backend.repositories.search_words import QUERY_LIMIT
 from noslop_backend.schemas import SearchPage, Text
-from noslop_backend.services.search import RATING_LIMIT
+from noslop_backend.schemas.labels import Rating, Tag
 
 router = APIRouter(route_class=StrictRoute, tags=["search"])
+
+
+def _text(low: int, high: int) -> WithJsonSchema:
+    """Describe a text of so many characters: constraints beside those of `Text` are not described by themselves."""
+    return WithJsonSchema({"type": "string", "minLength": low, "maxLength": high, "pattern": r"^[^\u0000]*$"})
+
+
+Words = Annotated[Text, Field(max_length=QUERY_LIMIT), _text(0, QUERY_LIMIT)]
+ModelName = Annotated[Text, Field(min_length=1, max_length=400), _text(1, 400)]
+Since = Annotated[Text, Field(max_length=64), _text(0, 64)]
 
 
 class Order(StrEnum):
@@ -35,28 +45,28 @@ def search_files(
     state: StateDep,
     caller: CallerDep,
     q: Annotated[
-        Annotated[Text, Field(max_length=QUERY_LIMIT)],
+        Words,
         Query(description='words that must all be there; `word*` is the beginning of one, `"two words"` a phrase'),
     ] = "",
     project: Annotated[GivenProjectId | Absent, Query(description="only files of this project")] = None,
     kinds: Kinds = None,
     model: Annotated[
-        Annotated[Text, Field(min_length=1, max_length=400)] | Absent,
+        ModelName | Absent,
         Query(description="only files made with this model or LoRA: its path, or its file's name"),
     ] = None,
     seed: Annotated[
         Annotated[int, Field(ge=-(2**63), lt=2**64)] | Absent, Query(description="only files made with this seed")
     ] = None,
     tags: Annotated[
-        Annotated[list[Annotated[Text, Field(min_length=1, max_length=100)]], Field(max_length=16)] | Absent,
+        Annotated[list[Tag], Field(max_length=16)] | Absent,
         Query(alias="tag", description="only files with all of these tags"),
     ] = None,
     min_rating: Annotated[
-        Annotated[int, Field(ge=0, le=RATING_LIMIT)] | Absent,
+        Rating | Absent,
         Query(description="only files with this many stars or more"),
     ] = None,
     since: Annotated[
-        Annotated[Text, Field(max_length=64)] | Absent,
+        Since | Absent,
         Query(description="only what came after this moment, or after the `latest_cursor` of an earlier search"),
     ] = None,
     until: Annotated[AwareDatetime | Absent, Query(description="only what came before this moment")] = None,

@@ -15,6 +15,7 @@ from sqlmodel import Session, col, select
 from noslop_backend.core.database import clock
 from noslop_backend.core.enums import FileState, ProjectState
 from noslop_backend.core.errors import BackendError
+from noslop_backend.journal import labels
 from noslop_backend.journal.context import StorageContext
 from noslop_backend.journal.searchable import texts_of
 from noslop_backend.maintenance import tree_scan
@@ -205,6 +206,8 @@ def _came(  # noqa: PLR0911 - each is another answer
         return left("it has no sidecar: save it through the backend, which knows nothing of it so")
     with core.database.read() as session:
         now = clock(session)
+        of = session.get(FileModel, parsed.file_id) if parsed.kind == FileKind.SIDECAR else None
+        described = [] if of is None else [of]
     make = tree_scan.describe_sidecar if parsed.kind == FileKind.SIDECAR else tree_scan.describe
     try:
         found = make(share, place.project_id, place.lies_at, entry, now)
@@ -219,7 +222,7 @@ def _came(  # noqa: PLR0911 - each is another answer
     if found.row is None or found.problem:
         return left(found.problem)
     source = _source_inode(core, share, place, found.row) if entry.links > 1 else None
-    texts = texts_of(share, [found.row])
+    texts = texts_of(share, [found.row, *described])
     with core.database.write() as session:
         _lock(session, place.project_id)
         why = _hindered(session, place, found)
@@ -315,6 +318,8 @@ def _take_in(
         session.add(there)
     if row.of_file_id is not None and (parsed := layout.parse(place.visible)) is not None:
         of = session.get_one(FileModel, row.of_file_id)
+        if found.labels is not None and parsed.revision > max(1, of.last_sidecar):
+            labels.apply(session, of, found.labels, texts)
         of.last_sidecar = max(of.last_sidecar, parsed.revision)
         session.add(of)
     FileRepository(session).add([row], texts)
