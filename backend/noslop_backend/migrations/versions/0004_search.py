@@ -13,7 +13,7 @@ from alembic import op
 from noslop_backend.repositories import search, search_words
 from sqlalchemy.dialects.postgresql import TSVECTOR
 
-revision = "0005"
+revision = "0004"
 down_revision = "0003"
 branch_labels = None
 depends_on = None
