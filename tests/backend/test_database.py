@@ -22,6 +22,7 @@ from noslop_backend.core.database import Database, clock, filesystem_type, prote
 from noslop_backend.core.enums import TokenScope
 from noslop_backend.core.errors import ConfigurationError, DatabaseUnavailableError, NewerDatabaseError
 from noslop_backend.core.settings import ENV_FILE, load
+from noslop_backend.maintenance.reconcile import reconcile
 from noslop_backend.models import JobModel, ProjectModel, StoreModel, metadata
 from noslop_backend.repositories import StoreRepository
 from noslop_backend.services.tokens import Tokens
@@ -131,6 +132,37 @@ def test_migrations_up_on_data_lose_none(studio: Studio, project: str) -> None:
     # The version before has no audit log.
     assert before["audit"] > 0
     assert rows() == before | {"audit": 0}
+    studio.check(project)
+
+
+def test_other_files_are_for_this_version_and_stay_on_the_share_for_the_version_before(
+    studio: Studio, project: str
+) -> None:
+    storage = studio.storage
+    database = storage.database
+    image = storage.save_generated_media(project, "m", png())
+    other = storage.save_generated_media(project, "scene.blend", b"BLENDER-v404" + bytes(99), inputs=[image.id])
+    note = storage.save_generated_media(project, "notes.txt", b"a note")
+    final = storage.promote_to_final(project, other.id)
+    storage.save_metadata(project, other.id, {"a": 1})
+    storage.trash(project, [note.id])
+    before = studio.tree(project)
+    migrations.downgrade(database, "0003")
+    with database.read() as session:
+        # The tables are those of that version, and the models are not.
+        found = session.connection().execute(text("SELECT id, kind, charged_bytes FROM file")).all()
+    rows = {file_id: (kind, charged_bytes) for file_id, kind, charged_bytes in found}
+    assert {kind for kind, _ in rows.values()} == {"image", "final", "sidecar"}
+    assert rows[final.id] == ("final", other.size_bytes)
+    assert studio.tree(project) == before
+    with pytest.raises(IntegrityError), database.write() as session:
+        session.connection().execute(text("UPDATE file SET kind = 'other' WHERE id = :id"), {"id": image.id})
+    migrations.upgrade(database)
+    assert studio.drift(project) == []
+    assert storage.save_generated_media(project, "more.txt", b"a note").kind == "other"
+    for _ in range(3):
+        reconcile(storage, apply=True, apart_s=0)
+    assert storage.get_file(project, other.id).blake3 == other.blake3
     studio.check(project)
 
 

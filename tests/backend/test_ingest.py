@@ -111,6 +111,7 @@ def test_every_kind_of_output_goes_where_it_belongs(
         "tone.flac": "audio",
         "wrong.mp4": "image",
         "broken.png": "image",
+        "shape.glb": "other",
     }
     assert files["clip.mp4"].parameters["media"]["codec"] == "mpeg4"
     assert files["tone.flac"].parameters["media"]["audio"]["sample_rate"] == 48_000
@@ -123,12 +124,14 @@ def test_every_kind_of_output_goes_where_it_belongs(
     assert report.prompt is not None
     assert [one["text"] for one in report.prompt.parameters["shown"]] == ["words"]
     left_out = {one.filename.partition("_")[0]: (one.why, one.again) for one in report.left_out}
-    assert left_out.keys() == {"ComfyUI", "shape.glb", "gone.png"}
+    assert left_out.keys() == {"ComfyUI", "gone.png"}
     assert "preview" in left_out["ComfyUI"][0]
-    assert "no place for others" in left_out["shape.glb"][0]
+    # There is nothing to decode in it.
+    assert "media" not in files["shape.glb"].parameters
     assert left_out["gone.png"] == ("it is not there any more (404)", False)
     stats = filer.get_storage_stats(project)
-    assert (stats.image_count, stats.video_count, stats.audio_count, stats.intermediate_count) == (3, 1, 1, 1)
+    counted = (stats.image_count, stats.video_count, stats.audio_count, stats.other_count, stats.intermediate_count)
+    assert counted == (3, 1, 1, 1, 1)
     studio.check(project)
 
 

@@ -30,7 +30,7 @@ from noslop_backend.schemas import FilePublic, IngestReport, LeftOut
 from noslop_backend.services import ProjectStorage
 from noslop_backend.services.upload_session import Upload
 from noslop_backend.services.upload_steps import Steps
-from noslop_backend.share.layout import GENERATED, INTERMEDIATE, TITLE_LIMIT, FileKind
+from noslop_backend.share.layout import GENERATED, INTERMEDIATE, PLAYABLE, TITLE_LIMIT, FileKind
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -222,8 +222,6 @@ class Filing:
         name = _title(output.filename)
         if sniff(head) is None and (output.key == "latents" or output.filename.lower().endswith(".latent")):
             return self._storage.begin_intermediate(self._project_id, FileKind.LATENT, name, **more)
-        if sniff(head) is None:
-            raise UnsupportedMediaError("it is no image, video, audio or latent, and a project has no place for others")
         return self._storage.begin_generated_media(self._project_id, name, **more)
 
     def _facts(self, upload: Upload, steps: Steps) -> dict[str, Any] | None:
@@ -233,7 +231,7 @@ class Filing:
         cpu_s = settings.decode_cpu_s
         limits = probe.Limits(settings.decode_memory_bytes, cpu_s, cpu_s / 2, settings.decode_wall_s)
         with staged.stream:
-            if staged.type.kind not in GENERATED:
+            if staged.type.kind not in PLAYABLE:
                 return None
             return probe.facts(staged.stream, staged.type.content_type, limits, upload.renew)
 

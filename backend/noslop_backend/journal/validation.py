@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Validate what a caller sends with a file: its details, its type and its hash. It is judged here alone."""
+"""Validate what a caller sends with a file: its details and its hash. It is judged here alone."""
 
 from __future__ import annotations
 
@@ -8,10 +8,8 @@ from typing import Unpack
 
 from pydantic import ValidationError
 
-from noslop_backend.core.errors import ContentMismatchError, InvalidRequestError, UnsupportedMediaError
-from noslop_backend.media.types import MediaType, sniff
+from noslop_backend.core.errors import ContentMismatchError, InvalidRequestError
 from noslop_backend.schemas import FileCreate, FileDetails
-from noslop_backend.share.layout import FileKind
 
 
 def validate_details(name: str, **details: Unpack[FileDetails]) -> FileCreate:
@@ -39,24 +37,6 @@ def invalid_request(error: ValidationError) -> InvalidRequestError:
         for problem in error.errors(include_url=False, include_context=False, include_input=False)
     )
     return InvalidRequestError(f"The request does not fit: {'; '.join(problems)}.")
-
-
-def generated_type(kind: FileKind | None, head: bytes) -> MediaType:
-    """Return the type of generated media by its first bytes.
-
-    Raises:
-        UnsupportedMediaError: none that the layout has a place for, or another kind than was named.
-    """
-    detected = sniff(head)
-    if detected is None:
-        raise UnsupportedMediaError(
-            "The content is no image, video or audio of a type that NoSlop keeps (PNG, JPEG, WebP, GIF, AVIF, HEIF, "
-            "TIFF, EXR; MP4, MOV, WebM, Matroska, AVI, Ogg; WAV, FLAC, MP3, M4A, Opus). Save it as an intermediate, or "
-            "convert it."
-        )
-    if kind is not None and detected.kind != kind:
-        raise UnsupportedMediaError(f"The content is {detected.content_type}, which is {detected.kind} and not {kind}.")
-    return detected
 
 
 def check_hash(expected: str | None, actual: str) -> None:

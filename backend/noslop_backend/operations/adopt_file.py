@@ -21,9 +21,9 @@ from noslop_backend.core.errors import BackendError, ConflictError, ContentChang
 from noslop_backend.journal import lease, publish
 from noslop_backend.journal.intent import IntentHandle, IntentLostError, Request, Result
 from noslop_backend.journal.journal import Journal
-from noslop_backend.journal.validation import check_hash, generated_type
+from noslop_backend.journal.validation import check_hash
 from noslop_backend.media import tags
-from noslop_backend.media.types import HEAD_BYTES, MediaType, intermediate
+from noslop_backend.media.types import HEAD_BYTES, MediaType, generated, intermediate
 from noslop_backend.models import IntentModel
 from noslop_backend.models.plans import AdoptPlan, Ticket
 from noslop_backend.operations.write_file import planned_file
@@ -135,7 +135,9 @@ def _media_type(handle: IntentHandle[AdoptPlan], foreign: Foreign) -> MediaType:
     spec = handle.plan.file
     kind = None if spec.kind is None else FileKind(spec.kind)
     head = foreign.head(HEAD_BYTES)
-    return intermediate(spec.name, kind, head) if kind in INTERMEDIATE else generated_type(kind, head)
+    if kind in INTERMEDIATE:
+        return intermediate(spec.name, kind, head)
+    return generated(kind, spec.name, head, foreign.read_at)
 
 
 def _check_unchanged(

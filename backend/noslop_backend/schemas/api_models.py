@@ -250,6 +250,7 @@ class StorageStats(BaseModel):
     image_count: int
     video_count: int
     audio_count: int
+    other_count: int
     intermediate_count: int
     final_count: int
     trash_count: int

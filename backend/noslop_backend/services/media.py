@@ -7,15 +7,15 @@ Files that are on the share already: `adoptions`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from typing import Any, BinaryIO, Unpack
 
 from noslop_backend.core.errors import InvalidRequestError
 from noslop_backend.journal.catch_up import catch_up_sidecars
 from noslop_backend.journal.journal import Journal
-from noslop_backend.journal.validation import generated_type, validate_details
-from noslop_backend.media.types import MediaType, intermediate
+from noslop_backend.journal.validation import validate_details
+from noslop_backend.media.types import TypeOf, generated, intermediate
 from noslop_backend.operations.claim_key import ClaimKey
 from noslop_backend.operations.label_file import LabelFile
 from noslop_backend.operations.promote import Promote
@@ -46,13 +46,15 @@ class Media:
         key: str | None = None,
         **details: Unpack[FileDetails],
     ) -> FilePublic:
-        """Save an image, a video or audio, with a sidecar beside it.
+        """Save an image, a video, audio or another file, with a sidecar beside it.
 
         Args:
             project_id: the project.
             name: what the user calls it; two files may have the same.
             content: bytes or a stream; never held in memory as a whole.
-            kind: image, video or audio; by default what the content says. Another kind than the content's is refused.
+            kind: image, video, audio or other; by default what the content says. Another kind than the content's is
+                refused, but `other` takes any content. Without a kind, content of an unknown type is kept as `other`
+                when its name has an extension.
             key: idempotency key.
             details: see `FileDetails`.
 
@@ -74,9 +76,15 @@ class Media:
     ) -> Upload:
         """Do the same as `save_generated_media` for who gets the content piece by piece."""
         if kind is not None and kind not in GENERATED:
-            raise InvalidRequestError(f"Generated media are images, videos and audio; {kind} is saved another way.")
+            raise InvalidRequestError(
+                f"Generated media are images, videos, audio and others; {kind} is saved another way."
+            )
         return self._begin(
-            project_id, kind, validate_details(name, **details), key, lambda head: generated_type(kind, head)
+            project_id,
+            kind,
+            validate_details(name, **details),
+            key,
+            lambda head, read_at: generated(kind, name, head, read_at),
         )
 
     def save_intermediate(
@@ -109,7 +117,7 @@ class Media:
         if kind not in INTERMEDIATE:
             raise InvalidRequestError(f"Intermediates are latents, masks and frames; {kind} is saved another way.")
         return self._begin(
-            project_id, kind, validate_details(name, **details), key, lambda head: intermediate(name, kind, head)
+            project_id, kind, validate_details(name, **details), key, lambda head, _: intermediate(name, kind, head)
         )
 
     def promote_to_final(
@@ -175,7 +183,7 @@ class Media:
         kind: FileKind | None,
         details: FileCreate,
         key: str | None,
-        typed: Callable[[bytes], MediaType],
+        typed: TypeOf,
     ) -> Upload:
         stack = ExitStack()
         try:

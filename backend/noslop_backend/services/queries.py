@@ -167,6 +167,7 @@ class Queries:
             image_count=count(FileKind.IMAGE),
             video_count=count(FileKind.VIDEO),
             audio_count=count(FileKind.AUDIO),
+            other_count=count(FileKind.OTHER),
             intermediate_count=count(*INTERMEDIATE),
             final_count=count(FileKind.FINAL),
             trash_count=sum(row.files_count for row in trash if row.kind != FileKind.SIDECAR),

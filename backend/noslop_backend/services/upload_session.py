@@ -15,7 +15,7 @@ from noslop_backend.journal import publish
 from noslop_backend.journal.intent import Answer, IntentHandle, IntentLostError
 from noslop_backend.journal.journal import Journal
 from noslop_backend.journal.validation import check_hash
-from noslop_backend.media.types import HEAD_BYTES, MediaType
+from noslop_backend.media.types import HEAD_BYTES, MediaType, TypeOf
 from noslop_backend.models.plans import WritePlan
 from noslop_backend.operations.write_file import StagedContent, WriteFile
 from noslop_backend.schemas import FilePublic
@@ -44,7 +44,7 @@ class Upload:
         stack: ExitStack,
         share: Share,
         *,
-        typed: Callable[[bytes], MediaType],
+        typed: TypeOf,
     ) -> None:
         """Open the file in `.staging`.
 
@@ -175,10 +175,28 @@ class Upload:
                 f"{announced.length} bytes were announced and {writer.size_bytes} came. Nothing was kept: "
                 "send it again."
             )
-        media_type = self._typed(self._head)
+        media_type = self._find_type()
         content = writer.finish()
         check_hash(announced.expected_blake3, content.blake3)
         self._sealed = media_type, content
+
+    def _find_type(self) -> MediaType:
+        """Return what came in, by its head and, where its tracks decide, by more of it."""
+        head = self._head
+        with ExitStack() as opened:
+            stream: BinaryIO | None = None
+
+            def read_at(offset: int, size: int) -> bytes:
+                nonlocal stream
+                if offset + size <= len(head) or len(head) < HEAD_BYTES:
+                    return head[offset : offset + size]
+                if stream is None:
+                    staged = layout.staging(self._handle.intent_id, publish.MAIN_PART)
+                    stream = opened.enter_context(self._share.open(self._handle.project_id, staged))
+                stream.seek(offset)
+                return stream.read(size)
+
+            return self._typed(head, read_at)
 
     def abort(self) -> None:
         """Undo everything. Does nothing after `finish`."""

@@ -103,9 +103,13 @@ class Foreign:
             return sealed
 
     def head(self, size_bytes: int) -> bytes:
-        """Give the first bytes."""
+        """Return the first bytes."""
+        return self.read_at(0, size_bytes)
+
+    def read_at(self, offset: int, size_bytes: int) -> bytes:
+        """Return so many bytes at an offset, fewer at the end."""
         with translate_os_errors(self._doing):
-            return os.pread(self.descriptor, size_bytes, 0)
+            return os.pread(self.descriptor, size_bytes, offset)
 
     def hash(self, alive: Callable[[], None]) -> FileContent:
         """Read the file through; `alive` is called at every step."""

@@ -7,7 +7,7 @@ front of an id that the server made, so no name can lead anywhere, hide, or meet
 
     {project_id}/metadata.json
                  workflows/ prompts/
-                 generated/{images,videos,audio}/
+                 generated/{images,videos,audio,other}/
                  intermediate/{latents,masks,frames}/
                  final/
                  .staging/   files that are being written: <intent id>.<part>.part
@@ -28,13 +28,15 @@ from anyascii import anyascii
 
 
 class FileKind(StrEnum):
-    """What a file is; it decides the directory."""
+    """Hold what a file is; it decides the directory."""
 
     WORKFLOW = "workflow"
     PROMPT = "prompt"
     IMAGE = "image"
     VIDEO = "video"
     AUDIO = "audio"
+    #: Meshes, vectors, layered images, texts, subtitles, and what is unknown.
+    OTHER = "other"
     LATENT = "latent"
     MASK = "mask"
     FRAME = "frame"
@@ -43,7 +45,9 @@ class FileKind(StrEnum):
 
 
 DOCUMENTS = frozenset({FileKind.WORKFLOW, FileKind.PROMPT})
-GENERATED = frozenset({FileKind.IMAGE, FileKind.VIDEO, FileKind.AUDIO})
+GENERATED = frozenset({FileKind.IMAGE, FileKind.VIDEO, FileKind.AUDIO, FileKind.OTHER})
+#: What can be decoded.
+PLAYABLE = GENERATED - {FileKind.OTHER}
 INTERMEDIATE = frozenset({FileKind.LATENT, FileKind.MASK, FileKind.FRAME})
 #: What `media_count` counts.
 MEDIA = GENERATED | {FileKind.FINAL}
@@ -56,6 +60,7 @@ DIRECTORY: dict[FileKind, str] = {
     FileKind.IMAGE: "generated/images",
     FileKind.VIDEO: "generated/videos",
     FileKind.AUDIO: "generated/audio",
+    FileKind.OTHER: "generated/other",
     FileKind.LATENT: "intermediate/latents",
     FileKind.MASK: "intermediate/masks",
     FileKind.FRAME: "intermediate/frames",
@@ -67,8 +72,19 @@ TRASH = ".trash"
 #: In the order in which they can be made.
 DIRECTORIES = (
     *("workflows", "prompts", "generated", "generated/images", "generated/videos", "generated/audio"),
-    *("intermediate", "intermediate/latents", "intermediate/masks", "intermediate/frames", "final", STAGING, TRASH),
+    *(
+        "generated/other",
+        "intermediate",
+        "intermediate/latents",
+        "intermediate/masks",
+        "intermediate/frames",
+        "final",
+        STAGING,
+        TRASH,
+    ),
 )
+#: Made with the first file that lies there, in projects of versions that had no such kind.
+ADDED_DIRECTORIES = frozenset({DIRECTORY[FileKind.OTHER]})
 #: The marker that proves which share is mounted; it lies beside the projects.
 MARKER = ".noslop-share"
 SHARE = "projects"
@@ -88,7 +104,8 @@ EXTENSION_ALIASES: dict[str, frozenset[str]] = {
     "ogv": frozenset({"ogg", "ogx"}),
     "opus": frozenset({"ogg", "oga"}),
     "png": frozenset({"apng"}),
-    "tif": frozenset({"tiff"}),
+    # Those of cameras are TIFF.
+    "tif": frozenset({"tiff", "dng", "nef", "arw", "pef", "srw"}),
     "wav": frozenset({"wave"}),
 }
 FILE_ID_BYTES = 8

@@ -149,7 +149,7 @@ class Share:
     def _link(self, project_id: str, source: str, target: str) -> None:
         *from_above, from_name = layout.split(source)
         *to_above, to_name = layout.split(target)
-        with self._directory(project_id, *from_above) as one, self._directory(project_id, *to_above) as two:
+        with self._directory(project_id, *from_above) as one, self._target_directory(project_id, to_above) as two:
             try:
                 os.link(from_name, to_name, src_dir_fd=one, dst_dir_fd=two, follow_symlinks=False)
             except FileNotFoundError:
@@ -189,7 +189,7 @@ class Share:
     def link_foreign(self, project_id: str, foreign: Foreign, final: str) -> None:
         """Give the very file that is open its final name, whatever its own leads to by now; durable after `sync`."""
         *above, name = layout.split(final)
-        with self._told(f"publishing {project_id}/{final}"), self._directory(project_id, *above) as directory:
+        with self._told(f"publishing {project_id}/{final}"), self._target_directory(project_id, above) as directory:
             # linkat(2), AT_SYMLINK_FOLLOW: the way to link a descriptor without CAP_DAC_READ_SEARCH.
             try:
                 os.link(f"/proc/self/fd/{foreign.descriptor}", name, dst_dir_fd=directory, follow_symlinks=True)
@@ -318,6 +318,15 @@ class Share:
 
     def _told(self, doing: str) -> AbstractContextManager[None]:
         return translate_os_errors(doing, 0, self._root)
+
+    @contextmanager
+    def _target_directory(self, project_id: str, parts: list[str]) -> Iterator[int]:
+        """Open a directory that a file is published in, making one that projects of earlier versions do not have."""
+        if "/".join(parts) in layout.ADDED_DIRECTORIES:
+            with self._directory(project_id, *parts[:-1]) as above:
+                _make(above, parts[-1])
+        with self._directory(project_id, *parts) as descriptor:
+            yield descriptor
 
     @contextmanager
     def _directory(self, project_id: str, *parts: str) -> Iterator[int]:

@@ -281,6 +281,32 @@ def test_what_is_known_of_a_file(served: Served, project_id: str) -> None:
     assert served.client.get(f"{at}/media").json()["items"][0]["id"] == source["id"]
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "content_type"),
+    [
+        ("logo", b"<svg xmlns='http://www.w3.org/2000/svg' onload='alert(1)'/>", "image/svg+xml"),
+        ("page.html", b"<script>alert(1)</script>", "text/plain; charset=utf-8"),
+        ("unknown.xyz", bytes(20), "application/octet-stream"),
+    ],
+)
+def test_other_files_are_only_ever_downloaded(
+    served: Served, project_id: str, name: str, content: bytes, content_type: str
+) -> None:
+    at = f"{PREFIX}/projects/{project_id}"
+    answer = served.client.post(f"{at}/media", params={"name": name}, content=content)
+    assert (answer.status_code, answer.json()["kind"]) == (201, "other")
+    loaded = served.client.get(f"{answer.headers['location']}/content")
+    assert loaded.content == content
+    assert loaded.headers["content-type"] == content_type
+    assert loaded.headers["content-disposition"].startswith("attachment; ")
+    assert loaded.headers["x-content-type-options"] == "nosniff"
+    assert loaded.headers["content-security-policy"] == "default-src 'none'; sandbox"
+    assert served.client.get(f"{at}/files", params={"kind": "other"}).json()["items"] == [answer.json()]
+    assert served.client.get(f"{at}/stats").json()["other_count"] == 1
+    refused = served.client.post(f"{at}/media", params={"name": "x", "kind": "image"}, content=content)
+    assert (refused.status_code, refused.json()["code"]) == (415, "unsupported_media")
+
+
 def test_promotion_never_overwrites(served: Served, project_id: str, studio: Studio) -> None:
     at = f"{PREFIX}/projects/{project_id}"
     file = served.upload(project_id, 1)

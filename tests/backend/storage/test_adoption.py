@@ -178,3 +178,19 @@ def test_an_adopted_file_that_is_larger_than_reserved_still_has_to_fit(studio: S
     Path(ticket.staging_path).write_bytes(b"x" * 100)
     assert storage.adopt(project, ticket.ticket_id).size_bytes == 100
     studio.check(project)
+
+
+def test_other_files_are_adopted_and_tracks_are_looked_at(studio: Studio, project: str) -> None:
+    storage = studio.storage
+    (studio.root / project / "generated" / "other").rmdir()
+    handler = b"\0\0\0\x18hdlr" + bytes(8) + b"soun" + bytes(4)
+    media = (8 + len(handler)).to_bytes(4) + b"mdia" + handler
+    trak = (8 + len(media)).to_bytes(4) + b"trak" + media
+    moov = (8 + len(trak)).to_bytes(4) + b"moov" + trak
+    sound = b"\0\0\0\x10ftypisom" + bytes(4) + (8 + 10_000).to_bytes(4) + b"mdat" + bytes(10_000) + moov
+    for name, content, kind in (("a.xyz", bytes(99), "other"), ("b", sound, "audio")):
+        ticket = storage.reserve_adoption(project, None, name, len(content))
+        Path(ticket.staging_path).write_bytes(content)
+        assert storage.adopt(project, ticket.ticket_id).kind == kind
+        assert storage.save_generated_media(project, name, content).kind == kind
+    studio.check(project)

@@ -35,8 +35,8 @@ CONTENTS = [
     (b"\0\0\0\x20ftypavif" + b"x" * 20, FileKind.IMAGE, "avif"),
     (b"\0\0\0\x20ftypisom" + b"x" * 20, FileKind.VIDEO, "mp4"),
     (b"\0\0\0\x14ftypqt  " + b"x" * 20, FileKind.VIDEO, "mov"),
-    (b"\x1a\x45\xdf\xa3\x9fB\x86\x81\1webm" + b"x" * 20, FileKind.VIDEO, "webm"),
-    (b"\x1a\x45\xdf\xa3\x9fB\x86\x81\1matroska" + b"x" * 20, FileKind.VIDEO, "mkv"),
+    (b"\x1a\x45\xdf\xa3\x87B\x82\x84webm" + b"x" * 20, FileKind.VIDEO, "webm"),
+    (b"\x1a\x45\xdf\xa3\x8bB\x82\x88matroska" + b"x" * 20, FileKind.VIDEO, "mkv"),
     (b"RIFF\x20\0\0\0AVI LIST" + b"x" * 20, FileKind.VIDEO, "avi"),
     (b"RIFF\x20\0\0\0WAVEfmt " + b"x" * 20, FileKind.AUDIO, "wav"),
     (b"fLaC" + b"x" * 20, FileKind.AUDIO, "flac"),
@@ -55,6 +55,28 @@ def test_each_type_goes_where_it_belongs_by_its_content(studio: Studio, project:
         assert (saved.kind, saved.path.rsplit(".", 1)[1]) == (kind, extension)
     stats = storage.get_storage_stats(project)
     assert (stats.image_count, stats.video_count, stats.audio_count, stats.media_count) == (5, 5, 6, 16)
+    studio.check(project)
+
+
+def test_other_files_are_kept_like_media(studio: Studio, project: str) -> None:
+    """Also in a project of a version that had no place for them."""
+    storage, place = studio.storage, studio.root / project / "generated" / "other"
+    place.rmdir()
+    one = storage.save_generated_media(project, "scene.blend", bytes(99), parameters={"a": 1})
+    assert (one.kind, one.content_type, one.path) == (
+        *("other", "application/octet-stream"),
+        f"generated/other/scene-{one.id}.blend",
+    )
+    named = storage.save_generated_media(project, "a layered one", b"8BPS\0\1" + bytes(99))
+    picture = storage.save_generated_media(project, "m.png", png(), kind=FileKind.OTHER)
+    assert (named.kind, picture.kind, picture.content_type) == ("other", "other", "image/png")
+    assert storage.load_metadata(project, one.id)["parameters"] == {"a": 1}
+    final = storage.promote_to_final(project, one.id)
+    assert (final.kind, final.path) == ("final", f"final/scene-{final.id}.blend")
+    storage.trash(project, [named.id])
+    stats = storage.get_storage_stats(project)
+    assert (stats.other_count, stats.media_count, stats.trash_count) == (2, 3, 1)
+    storage.restore(project, [named.id])
     studio.check(project)
 
 

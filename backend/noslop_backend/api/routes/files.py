@@ -85,7 +85,7 @@ def list_files(
 
 @router.get("/media", operation_id="listMedia", dependencies=[READ], responses=described(404))
 def list_media(project_id: ProjectId, state: StateDep, cursor: Cursor = None, limit: Limit = 100) -> Page[FilePublic]:
-    """List images, videos, audio and finals of a project, oldest first."""
+    """List images, videos, audio, other files and finals of a project, oldest first."""
     return state.storage.get_project_files(project_id, kinds=MEDIA, cursor=cursor, limit=limit)
 
 

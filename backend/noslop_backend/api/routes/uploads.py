@@ -29,6 +29,7 @@ from noslop_backend.share.layout import FileKind
 
 router = APIRouter(route_class=StrictRoute, prefix="/projects/{project_id}", tags=["files"])
 
+_KIND = "by default what the content says; `other` takes any content"
 _ANSWERS = described(404, 408, 409, 413, 415)
 
 
@@ -38,6 +39,7 @@ class MediaKind(StrEnum):
     IMAGE = "image"
     VIDEO = "video"
     AUDIO = "audio"
+    OTHER = "other"
 
 
 class IntermediateKind(StrEnum):
@@ -63,15 +65,16 @@ async def upload_media(
     request: Request,
     response: Response,
     state: StateDep,
-    kind: Annotated[MediaKind | Absent, Query(description="by default what the content says")] = None,
+    kind: Annotated[MediaKind | Absent, Query(description=_KIND)] = None,
     blake3: Hash = None,
     inputs: Inputs = None,
     parameters: Parameters = None,
     key: Key = None,
 ) -> FilePublic:
-    """Save an image, a video or audio. The body is the file, or a form with the file as its only part.
+    """Save an image, a video, audio or another file. The body is the file, or a form with the file as its only part.
 
-    The Content-Length of a file reserves all of it at once.
+    The Content-Length of a file reserves all of it at once. Content of an unknown type is kept as `other`, and only
+    ever downloaded, when `kind` says so or the name has an extension.
     """
     length = announced_length(request)
     return await _receive(

@@ -12,6 +12,7 @@ PILLOW = {
     "image/webp": "WEBP",
     "image/tiff": "TIFF",
     "image/avif": "AVIF",
+    "image/bmp": "BMP",
 }
 #: And FFmpeg: only that demuxer is asked, so that no playlist is taken for a video.
 FFMPEG = {
@@ -19,10 +20,18 @@ FFMPEG = {
     "video/mp4": "mov",
     "video/quicktime": "mov",
     "audio/mp4": "mov",
+    "video/3gpp": "mov",
+    "video/3gpp2": "mov",
+    "audio/3gpp": "mov",
     "video/webm": "matroska",
     "audio/webm": "matroska",
     "video/x-matroska": "matroska",
     "audio/x-matroska": "matroska",
+    "audio/aac": "aac",
+    "audio/aiff": "aiff",
+    "video/mp2t": "mpegts",
+    "video/mpeg": "mpeg",
+    "video/x-flv": "flv",
     "video/x-msvideo": "avi",
     "video/ogg": "ogg",
     "audio/ogg": "ogg",

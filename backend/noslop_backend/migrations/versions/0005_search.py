@@ -13,8 +13,8 @@ from alembic import op
 from noslop_backend.repositories import search, search_words
 from sqlalchemy.dialects.postgresql import TSVECTOR
 
-revision = "0004"
-down_revision = "0003"
+revision = "0005"
+down_revision = "0004"
 branch_labels = None
 depends_on = None
 
