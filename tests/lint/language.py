@@ -22,11 +22,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-#: What is read, by room. The backend, its tests and its benchmarks are not here yet.
+#: What is read, by room. The rest of the backend, its tests and its benchmarks are not here yet.
 ROOMS: dict[str, tuple[str, ...]] = {
     "driver": ("noslop_driver", "hatch_build.py", "tests/unit/driver"),
     "collection": (
         *("collections/ansible_collections/noslop/studio/plugins", "tests/unit/collection", "tests/collection"),
+    ),
+    "backend": tuple(
+        f"backend/noslop_backend/{package}" for package in ("journal", "media", "operations", "schemas", "services")
     ),
     "lab": ("lab", "molecule", "tests/unit/lab"),
     "tests on the lab": (

@@ -45,7 +45,7 @@ class Ahead:
     documents: list[MetadataDocument] = field(default_factory=list)
 
     def __bool__(self) -> bool:
-        """Tell whether there is anything."""
+        """Return whether there is anything."""
         return self.project is not None or bool(self.documents)
 
     def describe(self) -> list[str]:
@@ -86,7 +86,7 @@ def catch_up(core: StorageContext, project_id: str, *, new: bool = False) -> Non
 
 
 def catch_up_sidecars(core: StorageContext, share: Share, project_id: str, file_id: str) -> None:
-    """Give no number of a sidecar again that lies on the share: one look at the share where none is ahead.
+    """Raise the numbers of sidecars to those on the share, so that none is given again; one look where none is ahead.
 
     Raises:
         ShareUnavailableError: the share cannot be read.

@@ -1,6 +1,9 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Owns the models of requests and answers, checked at the edge. May touch: core, share.layout. Never: the database."""
+"""Check what comes in and shape what goes out: owns the models of requests and answers.
+
+May touch: core, share.layout. Never: the database.
+"""
 
 from noslop_backend.schemas.api_models import (
     AdoptionTicket,

@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Models at the edges: what comes in is validated here, and what goes out has this shape."""
+"""Validate what comes in, and shape what goes out."""
 
 from __future__ import annotations
 
@@ -330,7 +330,7 @@ class LoadedDocument:
 
     @property
     def data(self) -> Any:  # noqa: ANN401 - whatever JSON the user saved
-        """The content parsed as JSON."""
+        """Return the content, parsed as JSON."""
         return json.loads(self.content)
 
 

@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Tokens: made by the command line, shown once, kept as hashes.
+"""Make, check and revoke tokens: made by the command line, shown once, kept as hashes.
 
 A token is `noslop_<id>_<secret>`. The id finds the row; the secret has 256 random bits, so that a plain SHA-256 is as
 hard to turn back as the secret is to guess, and the comparison takes the same time wherever they differ.
@@ -170,7 +170,7 @@ class Tokens:
         return NewToken(row, f"noslop_{token_id}_{secret}")
 
     def all(self) -> list[TokenModel]:
-        """All tokens, oldest first; revoked and expired ones too."""
+        """Return all tokens, oldest first; revoked and expired ones too."""
         with self.database.read() as session:
             rows = TokenRepository(session).all()
             session.expunge_all()
@@ -195,7 +195,7 @@ class Tokens:
         return row
 
     def check(self, text: str) -> Caller:
-        """Tell who presents this token.
+        """Return the caller who presents this token.
 
         Raises:
             UnauthenticatedError: it is none of ours, was revoked, or has expired.
