@@ -13,6 +13,7 @@ from typing import Any, BinaryIO, Unpack
 
 from noslop_backend.core.errors import InvalidRequestError
 from noslop_backend.journal.catch_up import catch_up_sidecars
+from noslop_backend.journal.intent import Operation, P
 from noslop_backend.journal.journal import Journal
 from noslop_backend.journal.validation import validate_details
 from noslop_backend.media.types import TypeOf, generated, intermediate
@@ -151,9 +152,7 @@ class Media:
             The sidecar.
         """
         details = validate_details("-", parameters=parameters, inputs=inputs)
-        with self.journal.context.share() as share:
-            catch_up_sidecars(self.journal.context, share, project_id, file_id)
-        return FilePublic.model_validate(self.journal.run(SaveMetadata(project_id, file_id, details, key))["file"])
+        return self._add_sidecar(file_id, SaveMetadata(project_id, file_id, details, key))
 
     def update_file(self, project_id: str, file_id: str, change: FileUpdate, *, key: str | None = None) -> FilePublic:
         """Change the name, the tags or the stars of a present file. What is not set stays.
@@ -164,9 +163,7 @@ class Media:
             InProgressError: another change of the file is being worked on.
             QuotaExceededError: there is no room for the sidecar.
         """
-        with self.journal.context.share() as share:
-            catch_up_sidecars(self.journal.context, share, project_id, file_id)
-        return FilePublic.model_validate(self.journal.run(LabelFile(project_id, file_id, change, key))["file"])
+        return self._add_sidecar(file_id, LabelFile(project_id, file_id, change, key))
 
     def claim_key(self, project_id: str, key: str | None, *arguments: str) -> None:
         """Keep a key for a request that is carried out as several writes, each with a key of its own.
@@ -176,6 +173,12 @@ class Media:
             KeyReusedError: the key was used for another request.
         """
         self.journal.begin(ClaimKey(project_id, key, *arguments))
+
+    def _add_sidecar(self, file_id: str, operation: Operation[P]) -> FilePublic:
+        """Do what adds a further sidecar to a file, with a number that the share does not have yet."""
+        with self.journal.context.share() as share:
+            catch_up_sidecars(self.journal.context, share, operation.project_id, file_id)
+        return FilePublic.model_validate(self.journal.run(operation)["file"])
 
     def _begin(
         self,

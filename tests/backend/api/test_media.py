@@ -7,7 +7,6 @@ from __future__ import annotations
 import os
 import re
 import resource
-import shutil
 import socket
 import subprocess
 import threading
@@ -216,7 +215,6 @@ def test_names_are_data_in_headers_too(served: Served, project_id: str, name: st
     assert answer.headers["content-security-policy"] == "default-src 'none'; sandbox"
 
 
-@pytest.mark.skipif(not shutil.which("curl"), reason="curl is not installed")
 @pytest.mark.parametrize(
     ("name", "saved_as"),
     [
