@@ -4,8 +4,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
+from collections.abc import Callable
+from urllib.parse import quote
 
 import pytest
 from hypothesis import given
@@ -60,6 +63,33 @@ def test_every_path_is_read_back(title: str, file_id: str, extension: str, kind:
         assert (parsed.kind, parsed.file_id, parsed.version, parsed.trashed) == (kind, file_id, number, trashed)
         assert (parsed.extension, parsed.revision, parsed.describes) == (extension, 0, "")
     assert layout.ids_in_text(f'{{"image": "{path}"}}') == {file_id}
+
+
+def _escape(text: str) -> str:
+    return "".join(f"\\u{ord(character):04x}" for character in text)
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        str.upper,
+        lambda path: path.replace("/", "\\"),
+        lambda path: f'"{_escape(path)}"',
+        lambda path: json.dumps(json.dumps({"nodes": f'"{_escape(path)}"'})),
+        lambda path: f'"{path.replace("-", _escape("-"))}"',
+        lambda path: quote(path, safe=""),
+        lambda path: "".join(f"%{ord(character):02X}" for character in path),
+        lambda path: quote(quote(path.replace(".", "%2e"), safe=""), safe=""),
+    ],
+)
+def test_names_are_found_however_they_are_written(write: Callable[[str], str]) -> None:
+    path = "intermediate/latents/a-cat-0123456789abc.latent"
+    assert layout.ids_in_text(f"before {write(path)} behind") == {"0123456789abc"}
+
+
+@pytest.mark.parametrize("piece", ["\\", "%", "%25", "\\u00", "-\\u0030", "%2d0"])
+def test_a_text_of_escapes_mentions_nothing(piece: str) -> None:
+    assert layout.ids_in_text(piece * 200_000) == set()
 
 
 @given(st.text(), IDS, st.sampled_from(KINDS), st.integers(1, 20_000))

@@ -120,7 +120,7 @@ class SearchRepository:
 
     def last(self) -> int:
         """Return the highest number; 0 without entries."""
-        return int(self.session.exec(select(func.coalesce(func.max(col(SearchEntryModel.number)), 0))).one())
+        return int(self.session.connection().execute(_LAST).scalar_one())
 
     def page(self, wanted: Filter, limit: int) -> list[tuple[int, FileModel]]:
         """Return the first so many files that are wanted, with their numbers."""
@@ -244,6 +244,7 @@ def _tsquery_marks(wanted: Filter) -> str:
     return " & ".join("(" + " | ".join(f"'{mark}'" for mark in group) + ")" for group in wanted.marks)
 
 
+_LAST = select(func.coalesce(func.max(col(SearchEntryModel.number)), 0))
 _INSERT = insert(SearchEntryModel)
 _REPLACE = (
     update(SearchEntryModel)

@@ -124,7 +124,14 @@ _NAME = re.compile(
     re.ASCII,
 )
 _STAGING_NAME = re.compile(r"(?P<intent>[0-9a-f]{32})\.(?P<part>[0-9]{1,4})\.part", re.ASCII)
-_ID_IN_TEXT = re.compile(rf"-({_ID}{{13}})\.[a-z0-9]", re.ASCII)
+_ID_IN_TEXT = re.compile(rf"-({_ID}{{13}})\.[a-z0-9]", re.ASCII | re.IGNORECASE)
+#: What stands before the two digits of an escaped character: in JSON (with more backslashes in JSON within JSON), and
+#: in addresses. Of bounded length, so that a text of backslashes takes no longer than another one.
+_ESCAPE = r"(?:\\{1,16}u00|%(?:25){0,4})"
+_ESCAPED = re.compile(rf"{_ESCAPE}([2-7][0-9a-f])", re.IGNORECASE)
+_ESCAPED_ID_IN_TEXT = re.compile(
+    rf"(?:-|{_ESCAPE}2d)((?:{_ID}|{_ESCAPE}[3-7][0-9a-f]){{13}})(?:\.|{_ESCAPE}2e)", re.ASCII | re.IGNORECASE
+)
 _BY_DIRECTORY = {directory: kind for kind, directory in DIRECTORY.items()}
 
 
@@ -260,8 +267,15 @@ def parse(relative: str) -> ParsedPath | None:
 
 
 def ids_in_text(text: str) -> set[str]:
-    """File ids of names of this layout that a text mentions, wherever they stand in it."""
-    return set(_ID_IN_TEXT.findall(text))
+    """Return the ids of files whose names a text mentions, wherever they stand in it.
+
+    Names count in either case, with characters that JSON has escaped, and as they stand in addresses.
+    """
+    names = _ID_IN_TEXT.findall(text)
+    if "\\u00" in text or "%" in text:
+        escaped = _ESCAPED_ID_IN_TEXT.findall(text)
+        names += (_ESCAPED.sub(lambda match: chr(int(match[1], 16)), name) for name in escaped)
+    return {lowered for name in names if is_file_id(lowered := name.lower())}
 
 
 def split(relative: str) -> tuple[str, ...]:
