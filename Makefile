@@ -78,20 +78,22 @@ check: $(VENV)/.ready ## Run what a change needs first: the linters and the quic
 check-units: $(VENV)/.ready
 	pytest $(PARALLEL) -m 'not network and not slow' tests/unit
 
-# Two halves that share no host run side by side: one with containers, one with virtual machines. The linters run first,
-# while the machines boot, and end the run if they fail.
+# Two at a time run side by side; those that share hosts are one of them, and the longest begin first. The linters run
+# before, while the machines boot, and end the run if they fail.
 .PHONY: test
 test: programs backend-wheel ## Run everything that CI runs
 	$(MAKE) --no-print-directory --jobs 2 --output-sync=line lint lab-up
-	$(MAKE) --no-print-directory --jobs 2 --output-sync=line test-containers test-machines
+	$(MAKE) --no-print-directory --jobs 2 --output-sync=line test-machines test-quick test-containers test-backend
 	$(MAKE) --no-print-directory lab-down
 	pytest tests/lab
 
-.PHONY: test-containers
-test-containers: $(VENV)/.ready
+.PHONY: test-quick
+test-quick: $(VENV)/.ready
 	$(MAKE) --no-print-directory --jobs 1 test-unit
 	$(MAKE) --no-print-directory --jobs 1 test-collection
-	$(MAKE) --no-print-directory --jobs 1 test-backend
+
+.PHONY: test-containers
+test-containers: $(VENV)/.ready
 	$(MAKE) --no-print-directory --jobs 1 test-roles
 	$(MAKE) --no-print-directory --jobs 1 test-local
 
