@@ -11,7 +11,7 @@ from typing import Annotated
 from fastapi import Depends, Request
 from starlette.exceptions import HTTPException
 
-from noslop_backend.api import multipart
+from noslop_backend.api import content_types, multipart
 from noslop_backend.api.auth import CallerDep
 from noslop_backend.api.deps import StateDep
 from noslop_backend.api.incoming import set_body_limit
@@ -44,7 +44,7 @@ async def pieces(request: Request, piece_bytes: int) -> AsyncIterator[bytes]:
 
 def _file_of(request: Request) -> AsyncIterator[bytes]:
     content_type = request.headers.get("content-type", "")
-    essence = content_type.partition(";")[0].strip().lower()
+    essence = content_types.essence(content_type)
     if essence == multipart.MEDIA_TYPE:
         return multipart.FormFile(content_type).read(request.stream())
     if essence.startswith("multipart/"):

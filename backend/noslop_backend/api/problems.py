@@ -136,8 +136,16 @@ def describe_error(location: Sequence[str | int], message: str) -> dict[str, str
     return described | {"parameter": names[0]} if names else described
 
 
+def _describe_validation(error: Mapping[str, Any]) -> dict[str, str]:
+    """Return what is wrong with one part of a request, by pydantic's error about it."""
+    if error["type"] == "json_invalid":
+        # Its place is no part of the body, but a number of characters in it.
+        return describe_error(["body"], f"it is no JSON at character {error['loc'][-1]}: {error['ctx']['error']}")
+    return describe_error(error["loc"], _REASONS.get(error["type"]) or error["msg"].removeprefix("Value error, "))
+
+
 def _compose_reason(error: dict[str, str]) -> str:
-    part = error.get("parameter") or error.get("pointer", "").removeprefix("#/").replace("/", ".")
+    part = error.get("parameter") or error.get("pointer", "").removeprefix("#").removeprefix("/").replace("/", ".")
     return f"{error['in']}{'.' if part else ''}{part}: {error['detail']}"
 
 
@@ -150,7 +158,7 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(RequestValidationError)
     def invalid(_request: Request, error: RequestValidationError) -> JSONResponse:
-        errors = [describe_error(each["loc"], each["msg"].removeprefix("Value error, ")) for each in error.errors()]
+        errors = [_describe_validation(each) for each in error.errors()]
         reasons = "; ".join(_compose_reason(each) for each in errors[:5])
         return problem(422, "invalid_request", f"The request is not understood: {reasons}.", errors=errors)
 
@@ -192,6 +200,19 @@ def _methods(request: Request) -> list[str]:
     return sorted({method.upper() for method in here} | ({"HEAD"} if "get" in here else set()))
 
 
+#: In place of pydantic's words, which are about Python.
+_REASONS = {
+    "missing": "it is missing",
+    "extra_forbidden": "there is no such field; leave it out",
+    "model_attributes_type": "it is to be a JSON object",
+    "dict_type": "it is to be a JSON object",
+    "list_type": "it is to be a JSON array",
+    "string_type": "it is to be a text",
+    "int_parsing": "it is to be a whole number",
+    "int_type": "it is to be a whole number",
+    "bool_parsing": "it is to be true or false",
+    "bool_type": "it is to be true or false",
+}
 _SENTENCES = {
     HTTPStatus.NOT_FOUND: "There is nothing at {path}. /api/v1/openapi.json describes what there is.",
     HTTPStatus.METHOD_NOT_ALLOWED: "{path} does not take {method}. The header Allow says what it takes.",

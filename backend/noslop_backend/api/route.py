@@ -7,7 +7,7 @@ from __future__ import annotations
 import difflib
 import functools
 from collections import Counter
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable, MutableMapping
 from typing import Any
 
 import anyio.to_thread
@@ -18,8 +18,10 @@ from fastapi.params import Query
 from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 
+from noslop_backend.api import content_types
 from noslop_backend.core import json_depth
 
+_JSON = "application/json"
 #: This much JSON is parsed in the event loop: a thread would take longer.
 _SMALL_BYTES = 64 * 1024
 #: Objects and arrays of a body. They are validated in the event loop, which takes three microseconds for each.
@@ -50,7 +52,8 @@ class StrictRoute(APIRoute):
     """A route that refuses what it does not read. For the `route_class` of a router.
 
     Words of the query that are no parameter of the route, parameters that are given twice, and encoded bodies: each
-    would otherwise be passed over in silence, and what the client meant by it would not happen.
+    would otherwise be passed over in silence, and what the client meant by it would not happen. A body that is sent as
+    something else than JSON where JSON is read would be refused without the reason.
     """
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
@@ -66,7 +69,8 @@ class StrictRoute(APIRoute):
         async def check_and_handle(request: Request) -> Response:
             check_query(request.query_params.multi_items(), parameters)
             check_encoding(request.headers.get("content-encoding"))
-            return await handler(_JsonRequest(request.scope, request.receive))
+            scope = _as_json(request) if self.body_field is not None else request.scope
+            return await handler(_JsonRequest(scope, request.receive))
 
         return check_and_handle
 
@@ -104,6 +108,27 @@ def check_encoding(encoding: str | None) -> None:
             "compressed file as it is, leave the header out.",
             headers={"Accept-Encoding": "identity"},
         )
+
+
+def _as_json(request: Request) -> MutableMapping[str, Any]:
+    """Return the scope of a request for a route that reads JSON, with the one type that FastAPI parses.
+
+    Raises:
+        HTTPException: the body is sent as something else (415).
+    """
+    content_type = request.headers.get("content-type", "")
+    has_body = request.headers.get("content-length", "0") != "0" or "transfer-encoding" in request.headers
+    if not has_body or content_types.essence(content_type) == _JSON:
+        return request.scope
+    if not content_types.is_json(content_type):
+        raise HTTPException(
+            415,
+            f"The body is to be JSON, and was sent as {content_types.essence(content_type) or 'nothing named'}. "
+            f"Send it with Content-Type: {_JSON}.",
+            headers={"Accept": _JSON},
+        )
+    headers = [(name, value) for name, value in request.scope["headers"] if name != b"content-type"]
+    return {**request.scope, "headers": [*headers, (b"content-type", _JSON.encode())]}
 
 
 def _suggest(name: str, parameters: dict[str, bool]) -> str:

@@ -68,9 +68,8 @@ def test_no_byte_of_a_body_is_asked_for_before_the_token(local: Studio) -> None:
                     connection.sendall(head("POST", path, announced))
                     assert connection.recv(12) == b"HTTP/1.1 401"
         with connected(served) as connection:
-            connection.sendall(
-                head("POST", "/projects", authorization(served.client), "Content-Length: 12", "Expect: 100-continue")
-            )
+            headers = (authorization(served.client), "Content-Type: application/json", "Content-Length: 12")
+            connection.sendall(head("POST", "/projects", *headers, "Expect: 100-continue"))
             assert connection.recv(12) == b"HTTP/1.1 100"
 
 

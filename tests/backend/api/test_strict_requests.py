@@ -183,6 +183,36 @@ def test_vendors_types_of_json_are_taken(served: Served, project_id: str) -> Non
         assert served.client.post(at, content=b"{}", headers={"Content-Type": kind}).status_code == 201, kind
 
 
+@pytest.mark.parametrize("content_type", ["text/json", "application/problem+json; charset=utf-8"])
+def test_every_type_of_json_is_read(served: Served, content_type: str) -> None:
+    headers = {"Content-Type": content_type}
+    answer = served.client.post("/api/v1/projects", content=b'{"name": "A"}', headers=headers)
+    assert (answer.status_code, answer.json()["name"]) == (201, "A")
+
+
+@pytest.mark.parametrize(
+    ("content_type", "body", "status", "detail"),
+    [
+        ("text/plain", '{"name": "A"}', 415, "Content-Type: application/json"),
+        (None, '{"name": "A"}', 415, "Content-Type: application/json"),
+        ("application/x-www-form-urlencoded", "name=A", 415, "Content-Type: application/json"),
+        ("application/json", '{"name": "A"', 422, "no JSON at character 12"),
+        ("application/json", "[]", 422, "body: it is to be a JSON object"),
+        ("application/json", "", 422, "body: it is missing"),
+        ("application/json", '{"name": "A", "nmae": 1}', 422, "body.nmae: there is no such field"),
+        ("application/json", "{}", 422, "body.name: it is missing"),
+        ("application/json", '{"name": 7}', 422, "body.name: it is to be a text"),
+    ],
+)
+def test_a_wrong_body_is_refused_in_words_of_the_api(
+    served: Served, content_type: str | None, body: str, status: int, detail: str
+) -> None:
+    headers = {"Content-Type": content_type} if content_type else {}
+    answer = served.client.post("/api/v1/projects", content=body.encode(), headers=headers)
+    assert (answer.status_code, detail in answer.json()["detail"]) == (status, True), answer.text
+    assert served.client.get("/api/v1/projects").json()["items"] == []
+
+
 def test_head_says_what_get_says(served: Served, project_id: str) -> None:
     file = served.upload(project_id, 1)
     at = f"{PREFIX}/projects/{project_id}"

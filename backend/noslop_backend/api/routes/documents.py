@@ -10,6 +10,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Header, Request, Response
 from starlette.exceptions import HTTPException
 
+from noslop_backend.api import content_types
 from noslop_backend.api.auth import READ, WRITE
 from noslop_backend.api.body import DocumentBody, content
 from noslop_backend.api.deps import State, StateDep
@@ -71,7 +72,7 @@ def save_workflow(
     content_type: _Type = "application/json",
 ) -> FilePublic:
     """Save the next version of the workflow of this name; with the content of the latest, that one is the answer."""
-    if not _is_json(content_type):
+    if not content_types.is_json(content_type):
         _expect(content_type, "application/json")
     file = state.disk.run(
         state.storage.save_workflow,
@@ -115,13 +116,13 @@ def save_prompt(
 
     As `text/plain` the body is the text, in UTF-8. As JSON it is a text (`"a cat"`) or an object, and is parsed.
     """
-    if not _is_json(content_type):
+    if not content_types.is_json(content_type):
         _expect(content_type, "text/plain", "application/json")
     file = state.disk.run(
         state.storage.save_prompt,
         project_id,
         name,
-        _parse_prompt(body) if _is_json(content_type) else body,
+        _parse_prompt(body) if content_types.is_json(content_type) else body,
         inputs=inputs or (),
         parameters=parameters_of(parameters),
         key=key,
@@ -242,16 +243,6 @@ def _loaded(found: LoadedDocument) -> Response:
     return Response(found.content, headers=headers, media_type=file.content_type)
 
 
-def _essence(content_type: str) -> str:
-    return content_type.partition(";")[0].strip().lower()
-
-
-def _is_json(content_type: str) -> bool:
-    """Return whether a type is JSON, or a kind of it (RFC 6839)."""
-    essence = _essence(content_type)
-    return essence in {"application/json", "text/json"} or essence.endswith("+json")
-
-
 def _parse_prompt(body: bytes) -> str | dict[str, Any]:
     """Return the text or object that a prompt is as JSON.
 
@@ -275,7 +266,7 @@ def _parse_prompt(body: bytes) -> str | dict[str, Any]:
 
 
 def _expect(content_type: str, *expected: str) -> None:
-    essence = _essence(content_type)
+    essence = content_types.essence(content_type)
     # What curl sends with --data-binary where no type is named.
     if essence not in {*expected, "application/x-www-form-urlencoded", "application/octet-stream", ""}:
         raise HTTPException(415, f"The body is to be {' or '.join(expected)}, not {essence}.")
