@@ -29,7 +29,7 @@ from noslop_backend.models.plans import AdoptPlan, Ticket
 from noslop_backend.operations.write_file import planned_file
 from noslop_backend.repositories import Change, IntentRepository, ProjectRepository
 from noslop_backend.schemas import FileCreate
-from noslop_backend.share import FileContent, Foreign, Share, layout
+from noslop_backend.share import FileContent, Foreign, Share, layout, open_foreign
 from noslop_backend.share.layout import INTERMEDIATE, FileKind
 
 
@@ -69,7 +69,7 @@ class AdoptFile(publish.WriteOperation[AdoptPlan]):
             return publish.finish_published(journal, share, handle)
         forget_attempt(journal, share, handle)
         staged = layout.staging(handle.intent_id, publish.MAIN_PART)
-        with share.adoptable(handle.project_id, staged) as foreign:
+        with open_foreign(share, handle.project_id, staged) as foreign:
             return self._publish(journal, share, handle, foreign)
 
     def fail(
@@ -110,7 +110,7 @@ class AdoptFile(publish.WriteOperation[AdoptPlan]):
         publish.record_rows(journal, handle, rows, mentioned)
         for sidecar in rows[1:]:
             share.publish(project_id, [(layout.staging(handle.intent_id, publish.SIDECAR_PART), sidecar.path)])
-        share.link_foreign(project_id, foreign, main.path)
+        foreign.publish(share, project_id, main.path)
         handle.published = True
         share.sync(project_id, os.path.dirname(main.path))
         _check_unchanged(handle, content, before, share.look(project_id, main.path))

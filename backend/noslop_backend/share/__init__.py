@@ -2,9 +2,21 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The only package that touches the disk."""
 
-from noslop_backend.share.file_io import CHUNK_BYTES, FileContent, Foreign, Writer, hash_descriptor
+from noslop_backend.share.file_io import CHUNK_BYTES, FileContent, Writer, hash_descriptor
+from noslop_backend.share.foreign import Foreign, open_foreign
 from noslop_backend.share.marker import Marker
 from noslop_backend.share.media_cache import CacheTree
 from noslop_backend.share.share import Share, Tree
 
-__all__ = ["CHUNK_BYTES", "CacheTree", "FileContent", "Foreign", "Marker", "Share", "Tree", "Writer", "hash_descriptor"]
+__all__ = [
+    "CHUNK_BYTES",
+    "CacheTree",
+    "FileContent",
+    "Foreign",
+    "Marker",
+    "Share",
+    "Tree",
+    "Writer",
+    "hash_descriptor",
+    "open_foreign",
+]

@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What lies beside the projects on the share: projects that are being imported, and backups of versions before.
+"""Open the hidden directories beside the projects: projects that are being imported, and backups of versions before.
 
 The root has no other visible entries than projects, so these are hidden directories of it.
 """
@@ -13,8 +13,9 @@ from contextlib import contextmanager, suppress
 
 from noslop_backend.core.errors import ConflictError
 from noslop_backend.share import layout
+from noslop_backend.share.directories import DIRECTORY_FLAGS, remove_tree
 from noslop_backend.share.os_errors import translate_os_errors
-from noslop_backend.share.share import _DIRECTORY, Share, _make, _remove_tree
+from noslop_backend.share.share import Share, make_directory
 
 BACKUPS = ".backups"
 IMPORTS = ".imports"
@@ -41,8 +42,8 @@ def _walked(share: Share, names: tuple[str, ...], make: bool) -> int:
     try:
         for name in names:
             if make:
-                _make(descriptor, name)
-            below = os.open(name, _DIRECTORY, dir_fd=descriptor)
+                make_directory(descriptor, name)
+            below = os.open(name, DIRECTORY_FLAGS, dir_fd=descriptor)
             os.close(descriptor)
             descriptor = below
     except FileNotFoundError:
@@ -55,7 +56,7 @@ def _walked(share: Share, names: tuple[str, ...], make: bool) -> int:
 
 
 def names(place: Share) -> list[str]:
-    """Names in a hidden directory."""
+    """Return the names in a hidden directory, sorted."""
     with translate_os_errors(f"listing {place.root}"):
         return sorted(os.listdir(place.descriptor))
 
@@ -112,7 +113,7 @@ def clear(share: Share, intent_id: str) -> None:
         if place is None:
             return
         with translate_os_errors("removing what is left of an import"):
-            _remove_tree(place.descriptor, intent_id)
+            remove_tree(place.descriptor, intent_id)
             os.fsync(place.descriptor)
 
 
@@ -121,7 +122,7 @@ def make_below(place: Share, project_id: str, relative: str) -> None:
     parts = layout.split(relative)[:-1]
     for depth, name in enumerate(parts):
         with place.directory(project_id, *parts[:depth]) as above:
-            _make(above, name)
+            make_directory(above, name)
 
 
 def sync_project(place: Share, project_id: str) -> None:

@@ -205,7 +205,7 @@ def is_file_id(text: str) -> bool:
 
 
 def is_file_name(name: str) -> bool:
-    """Tell whether the server may have given this name to a file or a sidecar."""
+    """Return whether the server may have given this name to a file or a sidecar."""
     return _NAME.fullmatch(name) is not None
 
 

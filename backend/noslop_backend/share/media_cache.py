@@ -10,6 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from noslop_backend.share import layout
+from noslop_backend.share.directories import DIRECTORY_FLAGS
 from noslop_backend.share.marker import open_root, read_marker
 from noslop_backend.share.os_errors import translate_os_errors
 
@@ -66,7 +67,7 @@ def _remove(root: int, path: str) -> None:
     descriptor = os.dup(root)
     try:
         for part in above:
-            below = os.open(part, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=descriptor)
+            below = os.open(part, DIRECTORY_FLAGS, dir_fd=descriptor)
             os.close(descriptor)
             descriptor = below
         os.unlink(name, dir_fd=descriptor)

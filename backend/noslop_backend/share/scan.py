@@ -19,6 +19,7 @@ from typing import NamedTuple
 
 from noslop_backend.core.errors import BackendError, ShareUnavailableError
 from noslop_backend.share import hidden_dirs, layout
+from noslop_backend.share.directories import DIRECTORY_FLAGS
 from noslop_backend.share.litter import Litter
 from noslop_backend.share.os_errors import translate_os_errors
 from noslop_backend.share.share import Share
@@ -30,7 +31,6 @@ PLACES = (*VISIBLE, *(layout.trash(directory) for directory in VISIBLE))
 _TOP_NAMES = {name.split("/")[0] for name in layout.DIRECTORIES} | {layout.METADATA}
 _ROOT_NAMES = frozenset({layout.MARKER, *hidden_dirs.NAMES})
 _METADATA_LIMIT_BYTES = 64 * 1024 * 1024
-_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _DEFAULT = Litter()
 
@@ -184,7 +184,7 @@ def root_entry(share: Share, name: str) -> RootEntry | None:
 def _project_of(share: Share, name: str) -> str:
     """Return the project's id in the metadata.json of a folder, which may have any name; empty when there is none."""
     with suppress(OSError, ValueError, KeyError, TypeError, RecursionError, BackendError):
-        directory = os.open(name, _DIRECTORY, dir_fd=share.descriptor)
+        directory = os.open(name, DIRECTORY_FLAGS, dir_fd=share.descriptor)
         try:
             descriptor = os.open(layout.METADATA, _FILE, dir_fd=directory)
         finally:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import errno
 import os
-import shutil
 import stat
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
@@ -20,12 +19,17 @@ from typing import BinaryIO
 
 from noslop_backend.core.errors import ConflictError, ShareUnavailableError, UnsafePathError
 from noslop_backend.share import layout
-from noslop_backend.share.file_io import FileContent, Foreign, Writer, hash_descriptor
+from noslop_backend.share.directories import (
+    DIRECTORY_FLAGS,
+    is_same_file,
+    remove_tree,
+)
+from noslop_backend.share.file_io import FileContent, Writer, hash_descriptor
 from noslop_backend.share.marker import Marker, open_root, read_marker
 from noslop_backend.share.os_errors import translate_os_errors
 
-_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+#: To read a file that is one, without waiting where it is a pipe.
+READ_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 #: What link(2) says where hard links do not exist, or not from here, or not one more.
 _NO_LINKS = frozenset({errno.EPERM, errno.EXDEV, errno.EMLINK, errno.EOPNOTSUPP, errno.ENOSYS})
@@ -58,12 +62,12 @@ class Share:
     def make_project(self, project_id: str) -> None:
         """Make a project's directories, as far as they are missing."""
         with self._told(f"making the directories of {project_id}"):
-            _make(self._root, project_id)
+            make_directory(self._root, project_id)
             with self._directory(project_id) as top:
                 for relative in layout.DIRECTORIES:
                     *above, name = relative.split("/")
                     with self._directory(project_id, *above) as parent:
-                        _make(parent, name)
+                        make_directory(parent, name)
                 os.fsync(top)
             os.fsync(self._root)
 
@@ -85,7 +89,7 @@ class Share:
     def remove_project(self, project_id: str) -> None:
         """Remove a project's directory with all that is in it; links are removed, never followed."""
         with self._told(f"removing {project_id}"):
-            _remove_tree(self._root, project_id)
+            remove_tree(self._root, project_id)
             os.fsync(self._root)
 
     def create(self, project_id: str, relative: str) -> Writer:
@@ -149,55 +153,18 @@ class Share:
     def _link(self, project_id: str, source: str, target: str) -> None:
         *from_above, from_name = layout.split(source)
         *to_above, to_name = layout.split(target)
-        with self._directory(project_id, *from_above) as one, self._target_directory(project_id, to_above) as two:
+        with self._directory(project_id, *from_above) as one, self.target_directory(project_id, to_above) as two:
             try:
                 os.link(from_name, to_name, src_dir_fd=one, dst_dir_fd=two, follow_symlinks=False)
             except FileNotFoundError:
                 raise
             except OSError as error:
                 # The answer to a link that worked may have been lost on the way, and the repetition then fails (NFS).
-                if not _same(one, from_name, two, to_name):
+                if not is_same_file(one, from_name, two, to_name):
                     if isinstance(error, FileExistsError):
                         raise ConflictError(
                             f"{project_id}/{target} is there already, and is not from here. Move it away and try again."
                         ) from error
-                    raise
-
-    @contextmanager
-    def adoptable(self, project_id: str, staged: str) -> Iterator[Foreign]:
-        """Open a file that a worker wrote, without following links, and refuse what nobody should adopt.
-
-        Raises:
-            UnsafePathError: it is no ordinary file of this account, or has other names too.
-            FileNotFoundError: there is none.
-        """
-        *above, name = layout.split(staged)
-        with self._told(f"opening {project_id}/{staged}"), self._directory(project_id, *above) as directory:
-            descriptor = os.open(name, _READ, dir_fd=directory)
-        try:
-            found = os.fstat(descriptor)
-            if not stat.S_ISREG(found.st_mode) or found.st_nlink != 1 or found.st_uid != os.geteuid():
-                raise UnsafePathError(
-                    f"{project_id}/{staged} is not adopted: it is not an ordinary file of this service's account with "
-                    f"one name (mode {found.st_mode:o}, uid {found.st_uid}, {found.st_nlink} names). Write it there "
-                    "anew."
-                )
-            yield Foreign(descriptor, f"adopting {project_id}/{staged}")
-        finally:
-            os.close(descriptor)
-
-    def link_foreign(self, project_id: str, foreign: Foreign, final: str) -> None:
-        """Give the very file that is open its final name, whatever its own leads to by now; durable after `sync`."""
-        *above, name = layout.split(final)
-        with self._told(f"publishing {project_id}/{final}"), self._target_directory(project_id, above) as directory:
-            # linkat(2), AT_SYMLINK_FOLLOW: the way to link a descriptor without CAP_DAC_READ_SEARCH.
-            try:
-                os.link(f"/proc/self/fd/{foreign.descriptor}", name, dst_dir_fd=directory, follow_symlinks=True)
-            except OSError as error:
-                # As in `_link`: it may have been made all the same.
-                if not _leads_to(directory, name, os.fstat(foreign.descriptor)):
-                    if isinstance(error, FileExistsError):
-                        raise ConflictError(f"{project_id}/{final} is there already, and is not from here.") from error
                     raise
 
     def move(self, project_id: str, source: str, target: str) -> bool:
@@ -215,7 +182,7 @@ class Share:
                 return self.look(project_id, target) is not None
             for depth, name in enumerate(to_above):
                 with self._directory(project_id, *to_above[:depth]) as parent:
-                    _make(parent, name)
+                    make_directory(parent, name)
             with self._directory(project_id, *from_above) as one, self._directory(project_id, *to_above) as two:
                 if not self.link(project_id, source, target):
                     os.rename(from_name, to_name, src_dir_fd=one, dst_dir_fd=two)
@@ -272,7 +239,7 @@ class Share:
         """Open a file for reading. It has to be an ordinary one."""
         *above, name = layout.split(relative)
         with self._told(f"reading {project_id}/{relative}"), self._directory(project_id, *above) as directory:
-            descriptor = os.open(name, _READ, dir_fd=directory)
+            descriptor = os.open(name, READ_FLAGS, dir_fd=directory)
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             os.close(descriptor)
             raise UnsafePathError(f"{project_id}/{relative} is not an ordinary file. Look who put it there.")
@@ -320,11 +287,11 @@ class Share:
         return translate_os_errors(doing, 0, self._root)
 
     @contextmanager
-    def _target_directory(self, project_id: str, parts: list[str]) -> Iterator[int]:
+    def target_directory(self, project_id: str, parts: list[str]) -> Iterator[int]:
         """Open a directory that a file is published in, making one that projects of earlier versions do not have."""
         if "/".join(parts) in layout.ADDED_DIRECTORIES:
             with self._directory(project_id, *parts[:-1]) as above:
-                _make(above, parts[-1])
+                make_directory(above, parts[-1])
         with self._directory(project_id, *parts) as descriptor:
             yield descriptor
 
@@ -332,10 +299,10 @@ class Share:
     def _directory(self, project_id: str, *parts: str) -> Iterator[int]:
         if not layout.is_project_id(project_id):
             raise UnsafePathError(f"{project_id!r} is no project's id.")
-        descriptor = os.open(project_id, _DIRECTORY, dir_fd=self._root)
+        descriptor = os.open(project_id, DIRECTORY_FLAGS, dir_fd=self._root)
         try:
             for part in parts:
-                below = os.open(part, _DIRECTORY, dir_fd=descriptor)
+                below = os.open(part, DIRECTORY_FLAGS, dir_fd=descriptor)
                 os.close(descriptor)
                 descriptor = below
             yield descriptor
@@ -343,7 +310,12 @@ class Share:
             os.close(descriptor)
 
 
-def _make(parent: int, name: str) -> None:
+def make_directory(parent: int, name: str) -> None:
+    """Make a directory in an open one, durable when it returns; one that is there already stays.
+
+    Raises:
+        UnsafePathError: a link or another kind of file has the name.
+    """
     try:
         os.mkdir(name, 0o775, dir_fd=parent)
     except FileExistsError as error:
@@ -354,38 +326,6 @@ def _make(parent: int, name: str) -> None:
             ) from error
         return
     os.fsync(parent)
-
-
-def _remove_tree(parent: int, name: str) -> None:
-    """Remove a directory with all that is in it, as far as it is there; links are removed, never followed."""
-    while True:
-        try:
-            # Walks by descriptors and follows no link (shutil.rmtree.avoids_symlink_attacks).
-            shutil.rmtree(name, dir_fd=parent)
-        except FileNotFoundError:
-            # Of something in it, or of itself: somebody else removes it too, or an answer was lost on the way (NFS).
-            try:
-                os.stat(name, dir_fd=parent, follow_symlinks=False)
-            except FileNotFoundError:
-                return
-        else:
-            return
-
-
-def _same(one: int, one_name: str, two: int, two_name: str) -> bool:
-    try:
-        return _leads_to(two, two_name, os.stat(one_name, dir_fd=one, follow_symlinks=False))
-    except FileNotFoundError:
-        return False
-
-
-def _leads_to(directory: int, name: str, file: os.stat_result) -> bool:
-    """Tell whether a name is one of a file's."""
-    try:
-        found = os.stat(name, dir_fd=directory, follow_symlinks=False)
-    except FileNotFoundError:
-        return False
-    return (found.st_dev, found.st_ino) == (file.st_dev, file.st_ino)
 
 
 class Tree:
