@@ -29,7 +29,8 @@ ROOMS: dict[str, tuple[str, ...]] = {
         *("collections/ansible_collections/noslop/studio/plugins", "tests/unit/collection", "tests/collection"),
     ),
     "backend": tuple(
-        f"backend/noslop_backend/{package}" for package in ("journal", "media", "operations", "schemas", "services")
+        f"backend/noslop_backend/{package}"
+        for package in ("journal", "media", "operations", "schemas", "services", "share")
     ),
     "lab": ("lab", "molecule", "tests/unit/lab"),
     "tests on the lab": (

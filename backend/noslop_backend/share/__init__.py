@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The only package that touches the disk."""
+"""Read and write the share: the only package that does. It knows no database and no request."""
 
 from noslop_backend.share.file_io import CHUNK_BYTES, FileContent, Writer, hash_descriptor
 from noslop_backend.share.foreign import Foreign, open_foreign

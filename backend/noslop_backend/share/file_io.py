@@ -56,10 +56,10 @@ class Writer:
                 os.utime(self._descriptor, ns=(mtime_ns, mtime_ns))
             os.fchmod(self._descriptor, PUBLISHED_MODE)
             os.fsync(self._descriptor)
-            found = os.fstat(self._descriptor)
+            status = os.fstat(self._descriptor)
             descriptor, self._descriptor = self._descriptor, -1
             os.close(descriptor)
-        return FileContent(self.size_bytes, self._hash.hexdigest(), found.st_ino, found.st_mtime_ns)
+        return FileContent(self.size_bytes, self._hash.hexdigest(), status.st_ino, status.st_mtime_ns)
 
     def close(self) -> None:
         """Close the descriptors; what was written stays in `.staging`."""

@@ -65,7 +65,7 @@ def move_in(share: Share, place: Share, project_id: str) -> None:
     """Make a directory that lies whole and durable in a hidden place a project: one rename, all of it or nothing.
 
     Raises:
-        FileNotFoundError: it is gone: whoever took it has undone this import.
+        FileNotFoundError: it is gone: another process has undone this import.
         ConflictError: the share has a project of this id.
     """
     layout.split(project_id)
@@ -84,7 +84,7 @@ def move_in(share: Share, place: Share, project_id: str) -> None:
 
 
 def has_project(place: Share, project_id: str) -> bool:
-    """Tell whether a directory of this name is there."""
+    """Return whether a directory of this name is there."""
     with translate_os_errors(f"looking for {project_id}"):
         try:
             os.stat(project_id, dir_fd=place.descriptor, follow_symlinks=False)
@@ -94,7 +94,7 @@ def has_project(place: Share, project_id: str) -> bool:
 
 
 def disown(share: Share, intent_id: str, project_id: str) -> None:
-    """Take a directory that is being imported from its owner: who has not published it by now never will.
+    """Rename a directory that is being imported, so that the process that imports it cannot publish it any more.
 
     The project itself gets another name, so that even a rename through an open descriptor of its place finds nothing.
     """

@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The layout of a project on the share: every name and path, made and read here and nowhere else. Pure.
+"""Make and read every name and path of a project on the share, here and nowhere else. Pure.
 
 Paths are relative to the project's directory, with forward slashes. Whatever a user typed becomes at most a slug in
 front of an id that the server made, so no name can lead anywhere, hide, or meet another one.
@@ -190,7 +190,7 @@ def split_extension(name: str, extension: str) -> tuple[str, str]:
 
 
 def project_id(title: str, raw: bytes) -> str:
-    """Id of a new project, which is also its directory's name."""
+    """Return the id of a new project, which is also its directory's name."""
     return f"{slug(title)}-{encode_id(raw)}"
 
 
@@ -210,7 +210,7 @@ def is_file_name(name: str) -> bool:
 
 
 def path(kind: FileKind, title: str, file_id: str, extension: str, version: int | None = None) -> str:
-    """Path of a new file.
+    """Return the path of a new file.
 
     Raises:
         ValueError: an id or extension that this module would not read back.
@@ -224,7 +224,7 @@ def path(kind: FileKind, title: str, file_id: str, extension: str, version: int 
 
 
 def sidecar(of: str, revision: int = 1) -> str:
-    """Path of the sidecar beside the file at `of`."""
+    """Return the path of the sidecar beside the file at `of`."""
     return f"{of}.meta.json" if revision == 1 else f"{of}.meta.{revision:04d}.json"
 
 
@@ -236,7 +236,7 @@ def staging(intent_id: str, part: int = 0) -> str:
 
 
 def staging_intent(name: str) -> str | None:
-    """Id of the intent that a name in `.staging` belongs to."""
+    """Return the id of the intent that a name in `.staging` belongs to; None for a name of another form."""
     match = _STAGING_NAME.fullmatch(name)
     return match["intent"] if match else None
 

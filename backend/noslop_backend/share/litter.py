@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Names that storage and desktop systems leave beside a studio's files: passed over, never removed, never counted.
+"""Recognise names that storage and desktop systems leave beside files: passed over, never removed, never counted.
 
 Owns: the list of these names and the rule of what is one. Touches no file.
 """
@@ -45,7 +45,7 @@ class Litter:
         self.match = re.compile("|".join(map(fnmatch.translate, patterns)) or r"(?!)").match
 
     def matches(self, name: str) -> bool:
-        """Tell whether a name is to be passed over."""
+        """Return whether a name is to be passed over."""
         return self.match(name) is not None and not (
             name in _OWN or layout.is_file_name(name) or layout.is_project_id(name)
         )

@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The marker by which a share is known."""
+"""Read the marker that proves which share of which studio a directory is."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 from noslop_backend.core.errors import ShareUnavailableError
 from noslop_backend.share import layout
 
-#: Larger than any marker; whatever else a file of that name holds is not read.
+#: Larger than any marker. More of a file of that name is not read.
 _MARKER_LIMIT_BYTES = 4096
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
@@ -35,8 +35,8 @@ def read_marker(directory: int, root: Path, studio_id: str, share: str) -> Marke
     try:
         descriptor = os.open(layout.MARKER, _READ, dir_fd=directory)
         with os.fdopen(descriptor, "rb") as stream:
-            said = json.loads(stream.read(_MARKER_LIMIT_BYTES))
-        marker = Marker(*(str(said[name]) for name in ("studio_id", "share", "share_id")))
+            content = json.loads(stream.read(_MARKER_LIMIT_BYTES))
+        marker = Marker(*(str(content[name]) for name in ("studio_id", "share", "share_id")))
     except (OSError, ValueError, KeyError, TypeError) as error:
         seen = error.strerror if isinstance(error, OSError) else "its text is not that of a marker"
         raise ShareUnavailableError(

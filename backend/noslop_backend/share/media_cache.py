@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The media cache: a share of its own, with nothing in it that cannot be made again."""
+"""Keep the media cache below a size. It is a share of its own, and all that is in it can be made again."""
 
 from __future__ import annotations
 
@@ -42,17 +42,17 @@ class CacheTree:
             os.close(root)
 
     def _trim(self, root: int, limit_bytes: int, *, dry_run: bool) -> int:
-        found: list[tuple[int, int, str]] = []
+        files: list[tuple[int, int, str]] = []
         # Walks by descriptors, and does not follow links into other trees.
         for directory, _below, names, descriptor in os.fwalk(".", dir_fd=root, follow_symlinks=False):
             for name in names:
                 with suppress(FileNotFoundError):
-                    seen = os.stat(name, dir_fd=descriptor, follow_symlinks=False)
-                    if stat.S_ISREG(seen.st_mode) and name != layout.MARKER:
-                        found.append((seen.st_mtime_ns, seen.st_size, os.path.join(directory, name)))
-        surplus = sum(size for _, size, _ in found) - limit_bytes
+                    status = os.stat(name, dir_fd=descriptor, follow_symlinks=False)
+                    if stat.S_ISREG(status.st_mode) and name != layout.MARKER:
+                        files.append((status.st_mtime_ns, status.st_size, os.path.join(directory, name)))
+        surplus = sum(size for _, size, _ in files) - limit_bytes
         freed = 0
-        for _, size, path in sorted(found):
+        for _, size, path in sorted(files):
             if freed >= surplus:
                 break
             if not dry_run:

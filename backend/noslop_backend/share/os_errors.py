@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the system says about the disk, in words that a person can act on."""
+"""Translate errors of the operating system about the share into errors that a person can act on."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _AWAY = frozenset(
 
 @contextmanager
 def translate_os_errors(doing: str, asked_bytes: int = 0, directory: int = -1) -> Iterator[None]:
-    """Turn what the system says into what a person can act on.
+    """Turn an error of the system into one that says what to do.
 
     "Not there" and "there already" pass: callers know better. `directory`, open, is on the disk that may be full.
     """
@@ -54,16 +54,16 @@ def translate_os_errors(doing: str, asked_bytes: int = 0, directory: int = -1) -
             ) from error
         if error.errno in _AWAY:
             raise ShareUnavailableError(
-                f"The share did not do it ({doing}: {error.strerror}). Nothing was acknowledged: when the share "
-                "answers again, send it again with the same key."
+                f"The share refused or did not answer ({doing}: {error.strerror}). Nothing was acknowledged: when the "
+                "share answers again, send it again with the same key."
             ) from error
         raise
 
 
 def _room(asked_bytes: int, directory: int) -> dict[str, int]:
-    """What is used, was asked for and is free, in bytes; zeros where the file system does not say."""
+    """Return the bytes used, asked for and free; zeros where the file system does not say."""
     used = free = 0
     with suppress(OSError):
-        found = os.fstatvfs(directory)
-        used, free = (found.f_blocks - found.f_bfree) * found.f_frsize, found.f_bavail * found.f_frsize
+        disk = os.fstatvfs(directory)
+        used, free = (disk.f_blocks - disk.f_bfree) * disk.f_frsize, disk.f_bavail * disk.f_frsize
     return {"used_bytes": used, "asked_bytes": asked_bytes, "free_bytes": free}

@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Walks over the share, by directory descriptors: no link is followed, and each file is looked at once.
+"""List the share by directory descriptors: no link is followed, and each file is looked at once.
 
 A walk gives pieces of a directory, so that a directory of a million files is never held as a whole. Names of `litter`
 are passed over everywhere.

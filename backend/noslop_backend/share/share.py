@@ -1,10 +1,10 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The projects' share, open and proved to be the right one.
+"""Open the projects' share, prove that it is the right one, and read and write below it.
 
 Every path is walked from an open directory of the share's root, one name at a time and without following links, so
-that a link that somebody swaps in leads nowhere. The share's marker is read through the same descriptor that is then
-written through: what was checked is what is used, even when something else is mounted meanwhile.
+that a link that another program puts there leads nowhere. The share's marker is read through the same descriptor that
+is then written through: what was checked is what is used, even when something else is mounted meanwhile.
 """
 
 from __future__ import annotations
@@ -45,23 +45,23 @@ class Share:
 
     @property
     def descriptor(self) -> int:
-        """The share's root, for what lies beside the projects (`beside`)."""
+        """Return the descriptor of the share's root, for what lies beside the projects (`hidden_dirs`)."""
         return self._root
 
     def disk(self) -> tuple[int, int]:
-        """Total and free bytes of the file system, as for an ordinary user (statvfs(3))."""
-        with self._told("asking the share for its free space"):
-            found = os.fstatvfs(self._root)
-        return found.f_blocks * found.f_frsize, found.f_bavail * found.f_frsize
+        """Return total and free bytes of the file system, as for an ordinary user (statvfs(3))."""
+        with self._translated("asking the share for its free space"):
+            disk = os.fstatvfs(self._root)
+        return disk.f_blocks * disk.f_frsize, disk.f_bavail * disk.f_frsize
 
     def projects(self) -> list[str]:
-        """Names at the root that may be projects."""
-        with self._told("listing the projects"):
+        """Return the names at the root that may be projects, sorted."""
+        with self._translated("listing the projects"):
             return sorted(name for name in os.listdir(self._root) if layout.is_project_id(name))
 
     def make_project(self, project_id: str) -> None:
         """Make a project's directories, as far as they are missing."""
-        with self._told(f"making the directories of {project_id}"):
+        with self._translated(f"making the directories of {project_id}"):
             make_directory(self._root, project_id)
             with self._directory(project_id) as top:
                 for relative in layout.DIRECTORIES:
@@ -77,7 +77,7 @@ class Share:
         Raises:
             ConflictError: there is no such folder.
         """
-        with self._told(f"looking at {project_id}"):
+        with self._translated(f"looking at {project_id}"):
             try:
                 os.stat(project_id, dir_fd=self._root, follow_symlinks=False)
             except FileNotFoundError as error:
@@ -88,7 +88,7 @@ class Share:
 
     def remove_project(self, project_id: str) -> None:
         """Remove a project's directory with all that is in it; links are removed, never followed."""
-        with self._told(f"removing {project_id}"):
+        with self._translated(f"removing {project_id}"):
             remove_tree(self._root, project_id)
             os.fsync(self._root)
 
@@ -96,7 +96,7 @@ class Share:
         """Begin a new file; a path that exists is refused."""
         *above, name = layout.split(relative)
         doing = f"writing {project_id}/{relative}"
-        with self._told(doing), self._directory(project_id, *above) as directory:
+        with self._translated(doing), self._directory(project_id, *above) as directory:
             descriptor = os.open(name, _CREATE, 0o644, dir_fd=directory)
             try:
                 return Writer(descriptor, doing, os.dup(directory))
@@ -114,7 +114,7 @@ class Share:
             writer.close()
 
     def publish(self, project_id: str, moves: list[tuple[str, str]]) -> None:
-        """Give staged files their final names, in this order, never over anything; durable when it returns.
+        """Link staged files to their final paths, in this order, never over anything; durable when it returns.
 
         Args:
             project_id: the project.
@@ -122,26 +122,26 @@ class Share:
                 others are.
 
         Raises:
-            FileNotFoundError: a staged file is gone: whoever took it has undone this write.
+            FileNotFoundError: a staged file is gone: another process has undone this write.
             ConflictError: something else has a final name.
         """
         doing = f"publishing {project_id}/{moves[-1][1]}"
-        with self._told(doing):
+        with self._translated(doing):
             for staged, final in moves:
                 self._link(project_id, staged, final)
             for directory in sorted({os.path.dirname(final) for _, final in moves}):
                 self.sync(project_id, directory)
             with self._directory(project_id, layout.STAGING) as staging:
                 for staged, _ in moves:
-                    # Gone: the answer to this very unlink was lost on the way (NFS), or somebody took the write over
-                    # and finishes it; then the last transaction says so.
+                    # Gone: the answer to this very unlink was lost on the way (NFS), or another process took the
+                    # write over and finishes it; then the last transaction says so.
                     with suppress(FileNotFoundError):
                         os.unlink(os.path.basename(staged), dir_fd=staging)
                 os.fsync(staging)
 
     def link(self, project_id: str, source: str, target: str) -> bool:
-        """Give a published file another name; False where the file system makes no such link."""
-        with self._told(f"linking {project_id}/{source}"):
+        """Link a published file to another path; return False where the file system makes no such link."""
+        with self._translated(f"linking {project_id}/{source}"):
             try:
                 self._link(project_id, source, target)
             except OSError as error:
@@ -168,7 +168,7 @@ class Share:
                     raise
 
     def move(self, project_id: str, source: str, target: str) -> bool:
-        """Give a file another name, never over anything, making the directories it goes to as needed.
+        """Move a file to another path, never over anything, making the directories it goes to as needed.
 
         Can be repeated at any point. The directories are not synced: that is one call each for many moves.
 
@@ -177,7 +177,7 @@ class Share:
         """
         *from_above, from_name = layout.split(source)
         *to_above, to_name = layout.split(target)
-        with self._told(f"moving {project_id}/{source}"):
+        with self._translated(f"moving {project_id}/{source}"):
             if self.look(project_id, source) is None:
                 return self.look(project_id, target) is not None
             for depth, name in enumerate(to_above):
@@ -187,7 +187,7 @@ class Share:
                 if not self.link(project_id, source, target):
                     os.rename(from_name, to_name, src_dir_fd=one, dst_dir_fd=two)
                 else:
-                    # Gone: the answer to this unlink was lost on the way (NFS), or somebody else goes on with the move.
+                    # Gone: the answer to this unlink was lost on the way (NFS), or another process finishes the move.
                     with suppress(FileNotFoundError):
                         os.unlink(from_name, dir_fd=one)
                 return True
@@ -195,7 +195,7 @@ class Share:
     def sync(self, project_id: str, relative: str) -> None:
         """Make the names in a directory durable."""
         with (
-            self._told(f"writing the directory {project_id}/{relative}"),
+            self._translated(f"writing the directory {project_id}/{relative}"),
             self._directory(project_id, *layout.split(relative)) as directory,
         ):
             os.fsync(directory)
@@ -208,7 +208,7 @@ class Share:
             by_directory.setdefault(above, []).append(name)
         for above, names in sorted(by_directory.items()):
             with (
-                self._told(f"removing files from {project_id}/{above}"),
+                self._translated(f"removing files from {project_id}/{above}"),
                 suppress(FileNotFoundError),
                 self._directory(project_id, *above.split("/")) as directory,
             ):
@@ -222,7 +222,7 @@ class Share:
         self.remove(project_id, [staged])
         written = self.write(project_id, staged, content)
         with (
-            self._told(f"replacing {project_id}/{layout.METADATA}"),
+            self._translated(f"replacing {project_id}/{layout.METADATA}"),
             self._directory(project_id) as top,
             self._directory(project_id, layout.STAGING) as staging,
         ):
@@ -238,7 +238,7 @@ class Share:
     def open(self, project_id: str, relative: str) -> BinaryIO:
         """Open a file for reading. It has to be an ordinary one."""
         *above, name = layout.split(relative)
-        with self._told(f"reading {project_id}/{relative}"), self._directory(project_id, *above) as directory:
+        with self._translated(f"reading {project_id}/{relative}"), self._directory(project_id, *above) as directory:
             descriptor = os.open(name, READ_FLAGS, dir_fd=directory)
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             os.close(descriptor)
@@ -247,16 +247,16 @@ class Share:
 
     def read(self, project_id: str, relative: str, limit_bytes: int) -> bytes:
         """Read a small file whole."""
-        with self._told(f"reading {project_id}/{relative}"), self.open(project_id, relative) as stream:
+        with self._translated(f"reading {project_id}/{relative}"), self.open(project_id, relative) as stream:
             content = stream.read(limit_bytes + 1)
         if len(content) > limit_bytes:
             raise ConflictError(f"{project_id}/{relative} is larger than {limit_bytes} bytes.")
         return content
 
     def look(self, project_id: str, relative: str) -> os.stat_result | None:
-        """What is at a path, without following links; None for nothing."""
+        """Return the state of what is at a path, without following links; None for nothing."""
         *above, name = layout.split(relative)
-        with self._told(f"looking at {project_id}/{relative}"):
+        with self._translated(f"looking at {project_id}/{relative}"):
             try:
                 with self._directory(project_id, *above) as directory:
                     return os.stat(name, dir_fd=directory, follow_symlinks=False)
@@ -264,13 +264,13 @@ class Share:
                 return None
 
     def hash(self, project_id: str, relative: str) -> FileContent:
-        """Read a file through and tell what it is."""
-        with self._told(f"reading {project_id}/{relative}"), self.open(project_id, relative) as stream:
+        """Read a file through; return its size, hash and time."""
+        with self._translated(f"reading {project_id}/{relative}"), self.open(project_id, relative) as stream:
             return hash_descriptor(stream.fileno())
 
     def names(self, project_id: str, relative: str) -> list[str]:
-        """Names in a directory of a project; none when it is not there."""
-        with self._told(f"listing {project_id}/{relative}"):
+        """Return the names in a directory of a project, sorted; none when it is not there."""
+        with self._translated(f"listing {project_id}/{relative}"):
             try:
                 with self._directory(project_id, *layout.split(relative)) as directory:
                     return sorted(os.listdir(directory))
@@ -280,10 +280,13 @@ class Share:
     @contextmanager
     def directory(self, project_id: str, *parts: str) -> Iterator[int]:
         """Open a directory of a project, for walks that need descriptors of their own."""
-        with self._told(f"opening {'/'.join((project_id, *parts))}"), self._directory(project_id, *parts) as descriptor:
+        with (
+            self._translated(f"opening {'/'.join((project_id, *parts))}"),
+            self._directory(project_id, *parts) as descriptor,
+        ):
             yield descriptor
 
-    def _told(self, doing: str) -> AbstractContextManager[None]:
+    def _translated(self, doing: str) -> AbstractContextManager[None]:
         return translate_os_errors(doing, 0, self._root)
 
     @contextmanager
