@@ -10,7 +10,7 @@ import unicodedata
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from noslop_backend.share.file_names import NAME_LIMIT_BYTES, ascii_name, portable_name
+from noslop_backend.share.file_names import NAME_LIMIT_BYTES, DistinctPaths, ascii_name, portable_name
 from noslop_backend.share.layout import split_extension
 
 from tests.backend.attacks import hostile_names
@@ -81,6 +81,29 @@ def test_every_name_becomes_a_portable_one(name: str, extension: str) -> None:
     assert not set(plain) & set("%;=\"'\\") - {"'"}
     # Saved and sent in again, a name stays what it is.
     assert portable_name(portable_name(name, extension), extension) == portable_name(name, extension)
+
+
+@given(
+    st.lists(st.sampled_from(["a", "A", "a (2)", "e\u0301", "\u00e9", "", "x" * 300, "con"]) | st.text(), max_size=30),
+    st.sampled_from(["", "_v0001"]),
+)
+def test_paths_of_one_folder_are_distinct_on_every_system(names: list[str], mark: str) -> None:
+    paths = DistinctPaths()
+    allocated = [paths.allocate("images", name, "png", mark) for name in names]
+    folded = {unicodedata.normalize("NFD", path).casefold() for path in allocated}
+    assert len(folded) == len(names)
+    for path in allocated:
+        folder, _, name = path.rpartition("/")
+        assert folder == "images"
+        assert mark in name
+        check_portable(name, "png")
+
+
+def test_twins_are_numbered_behind_what_belongs_to_the_name() -> None:
+    paths = DistinctPaths()
+    allocated = [paths.allocate("w", name, "json", "_v0002") for name in ("Load", "load", "Load (2).json", "x" * 300)]
+    assert allocated[:3] == ["w/Load_v0002.json", "w/load_v0002 (2).json", "w/Load (2)_v0002.json"]
+    assert allocated[3].endswith("x_v0002.json")
 
 
 def test_hostile_names_become_portable_ones() -> None:

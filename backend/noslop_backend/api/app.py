@@ -27,6 +27,7 @@ from noslop_backend.api.paths import PREFIX, RootPath
 from noslop_backend.api.route import StrictRoute
 from noslop_backend.api.routes import (
     adoptions,
+    archives,
     documents,
     files,
     ingest,
@@ -63,7 +64,16 @@ _ANSWERS = (401, 403, 422, 429, 500, 503)
 #: And one that changes something: its body was broken off, came too slowly, or was encoded; there is no room.
 _ANSWERS_TO_CHANGES = (400, 408, 415, 507)
 _ROUTERS = (
-    *(projects.router, documents.router, uploads.router, trash.router, files.router, adoptions.router, store.router),
+    *(
+        projects.router,
+        documents.router,
+        uploads.router,
+        trash.router,
+        files.router,
+        archives.router,
+        adoptions.router,
+        store.router,
+    ),
     *(ingest.router, metrics.router, search.router),
 )
 

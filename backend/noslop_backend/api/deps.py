@@ -46,6 +46,7 @@ class State:
     registry: CollectorRegistry
     uploads: Places
     large_documents: Places
+    archives: Places
     requests: Places
     ingests: asyncio.Semaphore
     health: HealthCheck
@@ -72,6 +73,7 @@ class State:
             registry=CollectorRegistry(),
             uploads=Places("uploads", limits.uploads, limits.uploads_per_token),
             large_documents=Places("large documents", limits.large_documents, limits.large_documents_per_token),
+            archives=Places("archives", limits.archives, limits.archives_per_token),
             requests=Places("requests", limits.connections, limits.requests_per_token),
             ingests=asyncio.Semaphore(limits.ingests),
             health=HealthCheck(),

@@ -8,8 +8,8 @@ import re
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-#: The content of a file has a route of its own for HEAD, which reads none of it.
-_OWN_ROUTE = re.compile(r".*/files/[^/]+/content")
+#: The content of a file and an archive have routes of their own for HEAD, which read none of it.
+_OWN_ROUTE = re.compile(r".*/(?:files/[^/]+/content|archive)")
 
 
 class HeadAsGet:

@@ -32,6 +32,9 @@ class Limits(BaseSettings):
     #: Workflows and prompts above 1 MiB that are held at once, and those of one token.
     large_documents: int = Field(8, alias="NOSLOP_LARGE_DOCUMENTS", ge=1, le=1024)
     large_documents_per_token: int = Field(4, alias="NOSLOP_LARGE_DOCUMENTS_PER_TOKEN", ge=1, le=1024)
+    #: Zip archives that are sent at once, each of up to 100,000 files, and those of one token.
+    archives: int = Field(8, alias="NOSLOP_ARCHIVES", ge=1, le=1024)
+    archives_per_token: int = Field(4, alias="NOSLOP_ARCHIVES_PER_TOKEN", ge=1, le=1024)
     #: Requests of one token at once: no more than most of what may work on the share or wait for it.
     requests_per_token: int = Field(48, alias="NOSLOP_REQUESTS_PER_TOKEN", ge=1, le=1024)
     #: Requests without a valid token, a second and address; who asks for more waits so many seconds for a refusal.

@@ -17,16 +17,17 @@ from blake3 import blake3
 
 from noslop_backend.archive import manifest
 from noslop_backend.archive.manifest import DocumentLine, FileLine, NeedLine, ProjectLine
+from noslop_backend.archive.reading import open_file
 from noslop_backend.archive.tar import Recorder
 from noslop_backend.core.database import clock
-from noslop_backend.core.enums import ProjectState
+from noslop_backend.core.enums import FileState, ProjectState
 from noslop_backend.core.errors import ConflictError
 from noslop_backend.journal import audit
 from noslop_backend.models import FileModel
 from noslop_backend.repositories.exports import ExportCRUD
 from noslop_backend.repositories.projects import ProjectRepository
 from noslop_backend.services import ProjectStorage
-from noslop_backend.share import CHUNK_BYTES, Share, layout
+from noslop_backend.share import CHUNK_BYTES, Share
 
 
 @dataclass
@@ -155,7 +156,7 @@ def _file_line(row: FileModel, same_as: str | None) -> FileLine:
 def _write_file(recorder: Recorder, share: Share, project_id: str, line: FileLine) -> None:
     hasher = blake3()
     try:
-        with _open(share, project_id, line) as stream:
+        with open_file(share, project_id, line.path, trashed=line.state == FileState.TRASHED) as stream:
             pieces = _hashed(hasher, iter(lambda: stream.read(CHUNK_BYTES), b""))
             recorder.add(line.member, line.size_bytes, pieces, manifest.seconds(line.created_at))
     except (FileNotFoundError, ValueError) as error:
@@ -171,15 +172,6 @@ def _write_file(recorder: Recorder, share: Share, project_id: str, line: FileLin
             f"{line.blake3} was "
             "recorded. Nothing was exported: run `noslop-backend reconcile`, then export again."
         )
-
-
-def _open(share: Share, project_id: str, line: FileLine) -> BinaryIO:
-    try:
-        return share.open(project_id, line.lies_at)
-    except FileNotFoundError:
-        # Put away or brought back since the rows were read.
-        other = line.path if line.lies_at != line.path else layout.trash(line.path)
-        return share.open(project_id, other)
 
 
 def _hashed(hasher: blake3, pieces: Iterator[bytes]) -> Iterator[bytes]:

@@ -27,17 +27,18 @@ _DEVICES = {"CON", "PRN", "AUX", "NUL", *(f"{port}{number}" for port in ("COM", 
 _JOINER = "\u200d"
 
 
-def portable_name(name: str, extension: str) -> str:
+def portable_name(name: str, extension: str, mark: str = "") -> str:
     """Return the name to save a file under: what the user typed, with its own spelling of the extension if it has one.
 
     Args:
         name: as the user typed it.
         extension: of the file's path, without the dot; added where the name does not say it.
+        mark: what stands between the name and its extension, whatever is cut of the name. It is portable itself.
 
     Returns:
         At most 255 bytes in UTF-8. It leads nowhere, is not hidden, and is no device on Windows.
     """
-    return _portable(unicodedata.normalize("NFC", name), extension)
+    return _portable(unicodedata.normalize("NFC", name), extension, mark)
 
 
 def ascii_name(name: str, extension: str) -> str:
@@ -45,9 +46,42 @@ def ascii_name(name: str, extension: str) -> str:
     return _NOT_PLAIN.sub("_", _portable(anyascii(name), extension))
 
 
-def _portable(name: str, extension: str) -> str:
+class DistinctPaths:
+    """Paths for files that are kept together, no two of which are one file on any system."""
+
+    def __init__(self) -> None:
+        self._used: set[str] = set()
+        #: The last number that was given, by the path of the first file of the name.
+        self._numbers: dict[str, int] = {}
+
+    def allocate(self, folder: str, name: str, extension: str, mark: str = "") -> str:
+        """Return a path that was not returned before: `name.png` in a folder, and then `name (2).png`.
+
+        Args:
+            folder: a path of plain names.
+            name: as the user typed it.
+            extension: of the file's path, without the dot.
+            mark: what stands between the name and its extension, as in `portable_name`.
+        """
+        first = _fold(f"{folder}/{portable_name(name, extension, mark)}")
+        number = self._numbers.get(first, 0)
+        while True:
+            number += 1
+            path = f"{folder}/{portable_name(name, extension, mark if number == 1 else f'{mark} ({number})')}"
+            if (key := _fold(path)) not in self._used:
+                self._used.add(key)
+                self._numbers[first] = number
+                return path
+
+
+def _fold(path: str) -> str:
+    """Return what systems that tell no case and no composition of letters apart (Windows, macOS) compare."""
+    return unicodedata.normalize("NFC", path.casefold())
+
+
+def _portable(name: str, extension: str, mark: str = "") -> str:
     stem, ending = split_extension(_REFUSED.sub("_", _DIRECTION.sub("", name)).rstrip(" ."), extension)
-    ending = ending or f".{extension}"
+    ending = mark + (ending or f".{extension}")
     stem = _cut(stem.strip(" ."), NAME_LIMIT_BYTES - len(ending.encode())).rstrip(" .") or "file"
     if stem.split(".")[0].rstrip().upper() in _DEVICES:
         stem = f"_{stem}"

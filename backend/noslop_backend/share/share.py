@@ -12,8 +12,9 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
+from itertools import groupby
 from pathlib import Path
 from typing import BinaryIO
 
@@ -263,6 +264,22 @@ class Share:
             except FileNotFoundError:
                 return None
 
+    def sizes(self, project_id: str, relatives: Sequence[str]) -> list[int | None]:
+        """Return the size in bytes of each of these files; None where there is no ordinary file, but none or a link.
+
+        Paths of one directory are best given one after the other: then it is opened once.
+        """
+        sizes: list[int | None] = []
+        for above, paths in groupby(map(layout.split, relatives), key=lambda parts: parts[:-1]):
+            names = [parts[-1] for parts in paths]
+            with self._translated(f"looking at files in {project_id}/{'/'.join(above)}"):
+                try:
+                    with self._directory(project_id, *above) as directory:
+                        sizes += [_size(name, directory) for name in names]
+                except FileNotFoundError:
+                    sizes += [None] * len(names)
+        return sizes
+
     def hash(self, project_id: str, relative: str) -> FileContent:
         """Read a file through; return its size, hash and time."""
         with self._translated(f"reading {project_id}/{relative}"), self.open(project_id, relative) as stream:
@@ -311,6 +328,14 @@ class Share:
             yield descriptor
         finally:
             os.close(descriptor)
+
+
+def _size(name: str, directory: int) -> int | None:
+    try:
+        status = os.stat(name, dir_fd=directory, follow_symlinks=False)
+    except FileNotFoundError:
+        return None
+    return status.st_size if stat.S_ISREG(status.st_mode) else None
 
 
 def make_directory(parent: int, name: str) -> None:

@@ -188,6 +188,9 @@ class Contract:
         if case.query and "name" in case.query and data.draw(st.booleans()):
             case.query["name"] = "0"
             case.query.pop("version", None)
-        wanted = case.body.get("file_ids") if isinstance(case.body, dict) else None
-        if isinstance(wanted, list):
-            wanted[:] = [data.draw(st.sampled_from(known["file_id"])) for _ in wanted]
+        for wanted in (
+            case.body.get("file_ids") if isinstance(case.body, dict) else None,
+            case.query.get("file_id") if case.query else None,
+        ):
+            if isinstance(wanted, list):
+                wanted[:] = [data.draw(st.sampled_from(known["file_id"])) for _ in wanted]

@@ -97,6 +97,7 @@ def test_every_way_to_the_share_is_told(served: Served, studio: Studio, project_
             ("POST", "/intermediate?kind=mask&name=m", b"mask"),
             ("DELETE", "", b""),
             ("GET", f"/files/{file['id']}/metadata", b""),
+            ("GET", "/archive", b""),
             ("POST", f"/files/{file['id']}/promote", b""),
         ):
             answer = served.client.request(method, f"{at}{path}", content=body)

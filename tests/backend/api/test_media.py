@@ -127,6 +127,8 @@ def test_a_large_file_is_never_held_in_memory(served: Served, project_id: str) -
     assert answer.json()["size_bytes"] == size + len(png(1))
     with served.client.stream("GET", f"{answer.headers['location']}/content") as loaded:
         assert sum(len(piece) for piece in loaded.iter_raw(MIB)) == size + len(png(1))
+    with served.client.stream("GET", f"{PREFIX}/projects/{project_id}/archive") as archive:
+        assert sum(len(piece) for piece in archive.iter_raw(MIB)) == int(archive.headers["content-length"]) > size
     assert (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024 < 64 * MIB
 
 

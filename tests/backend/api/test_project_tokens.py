@@ -123,6 +123,8 @@ def calls(of: Filled) -> dict[str, Call]:
         "updateFile": Call(image, {"json": {"tags": ["a"]}}, names_contents=True),
         "downloadFile": Call(image, names_contents=True),
         "headFile": Call(image, names_contents=True),
+        "downloadArchive": Call(request={"params": {"file_id": inputs}}, names_contents=True),
+        "headArchive": Call(request={"params": {"file_id": inputs}}, names_contents=True),
         "loadMetadata": Call(image, names_contents=True),
         "saveMetadata": Call(image, {"json": {"parameters": {"a": 1}}}, names_contents=True),
         "promoteFile": Call(image, names_contents=True),

@@ -37,13 +37,17 @@ class Span:
 
 
 def disposition(file: FilePublic) -> str:
-    """Return Content-Disposition with the user's name for the file, which cannot end the header.
+    """Return Content-Disposition with the user's name for the file."""
+    return attachment(file.name, os.path.splitext(file.path)[1].removeprefix("."))
+
+
+def attachment(name: str, extension: str) -> str:
+    """Return Content-Disposition for a download of this name, which cannot end the header.
 
     Browsers read `filename*` (RFC 6266, RFC 8187), and `curl -OJ` only `filename`.
     """
-    extension = os.path.splitext(file.path)[1].removeprefix(".")
-    full = quote(portable_name(file.name, extension), safe="")
-    return f"attachment; filename=\"{ascii_name(file.name, extension)}\"; filename*=UTF-8''{full}"
+    full = quote(portable_name(name, extension), safe="")
+    return f"attachment; filename=\"{ascii_name(name, extension)}\"; filename*=UTF-8''{full}"
 
 
 def content_headers(file: FilePublic) -> dict[str, str]:
