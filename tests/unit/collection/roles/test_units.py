@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+from noslop_backend.core.settings import load
 
 GPUS = ("none", "nvidia", "amd", "intel")
 WHEEL = {"path": "/tmp/noslop_backend-1.0-py3-none-any.whl", "version": "1.0", "sha256": "0" * 64}
@@ -159,6 +161,27 @@ def test_backend_may_write_backups_to_another_directory() -> None:
 
     assert values(text, "ReadWritePaths") == ["/mnt/noslop -/srv/copies"]
     assert values(unit("noslop-backend.service"), "ReadWritePaths") == ["/mnt/noslop"]
+
+
+def test_backend_reads_the_settings_that_the_role_writes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in filter(re.compile("NOSLOP_|.*_DIR$|SHARED_").match, list(os.environ)):
+        monkeypatch.delenv(name)
+    written = tmp_path / "backend.env"
+    chosen = {
+        "studio_backend_cors_origins": ["https://studio.lan:3000", "http://[fd00::7]"],
+        "studio_backend_root_path": "/noslop",
+        "studio_backend_litter_names": ["#recycle", "._*", "Network Trash Folder"],
+        "studio_backend_trash_days": 9,
+    }
+    written.write_text(render("studio_backend/templates/backend.env.j2", **chosen))
+    settings = load(written)
+    assert settings.cors_origins == chosen["studio_backend_cors_origins"]
+    assert (settings.root_path, settings.trash_days) == ("/noslop", 9)
+    assert settings.litter_names == ("#recycle", "._*", "Network Trash Folder")
+
+    written.write_text(render("studio_backend/templates/backend.env.j2"))
+    settings = load(written)
+    assert (settings.cors_origins, settings.root_path, settings.litter_names) == ([], "", None)
 
 
 def test_command_passes_its_arguments_and_no_environment(tmp_path: Path) -> None:
