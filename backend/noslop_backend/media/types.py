@@ -14,6 +14,7 @@ from collections.abc import Callable, Collection
 from dataclasses import replace
 
 from noslop_backend.core.errors import UnsupportedMediaError
+from noslop_backend.media.probe.formats import WITHOUT_VIDEO
 from noslop_backend.media.signatures import SIGNED_EXTENSIONS, MediaType, sniff
 from noslop_backend.media.texts import is_text, text_type
 from noslop_backend.media.tracks import ReadAt, Track, read_tracks
@@ -25,13 +26,19 @@ __all__ = ["HEAD_BYTES", "MediaType", "ReadAt", "TypeOf", "generated", "intermed
 HEAD_BYTES = 4096
 _BYTES = "application/octet-stream"
 _EXTENSION = re.compile(r"\.([A-Za-z0-9]{1,12})$", re.ASCII)
-#: What a container is that holds sound and no picture. Its tracks decide, since brand and document type do not.
+#: Extensions of containers that hold sound and no picture.
+_EXTENSIONS = {
+    "audio/mp4": "m4a",
+    "video/quicktime": "mov",
+    "audio/3gpp": "3gp",
+    "audio/webm": "webm",
+    "audio/x-matroska": "mka",
+    "audio/ogg": "ogg",
+}
+#: The type of a container that holds sound and no picture. Its tracks decide, since brand and document type do not.
 _AUDIO_ONLY = {
-    "video/mp4": MediaType(FileKind.AUDIO, "audio/mp4", "m4a"),
-    "video/quicktime": MediaType(FileKind.AUDIO, "video/quicktime", "mov"),
-    "video/3gpp": MediaType(FileKind.AUDIO, "audio/3gpp", "3gp"),
-    "video/webm": MediaType(FileKind.AUDIO, "audio/webm", "webm"),
-    "video/x-matroska": MediaType(FileKind.AUDIO, "audio/x-matroska", "mka"),
+    container: MediaType(FileKind.AUDIO, content_type, _EXTENSIONS[content_type])
+    for container, content_type in WITHOUT_VIDEO.items()
 }
 #: And what an Ogg is whose first stream did not show that it holds pictures.
 _WITH_PICTURES = {"audio/ogg": MediaType(FileKind.VIDEO, "video/ogg", "ogv")}

@@ -41,10 +41,11 @@ FFMPEG = {
 }
 #: Safetensors, whatever type a file has that is no medium.
 SAFETENSORS = "application/octet-stream"
-#: What a file is that holds sound and no moving picture.
+#: The type of a container that holds sound and no moving picture. QuickTime has none of its own for that.
 WITHOUT_VIDEO = {
     "video/mp4": "audio/mp4",
-    "video/quicktime": "audio/mp4",
+    "video/quicktime": "video/quicktime",
+    "video/3gpp": "audio/3gpp",
     "video/webm": "audio/webm",
     "video/x-matroska": "audio/x-matroska",
     "video/ogg": "audio/ogg",
