@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from noslop_backend.models import DocumentModel, FileModel, ReferenceModel
-from noslop_backend.schemas import FilePublic, ProjectCreate
+from noslop_backend.schemas import FilePublic, FileUpdate, ProjectCreate
 from noslop_backend.services import ProjectStorage
 from noslop_backend.share import layout
 from noslop_backend.share.layout import FileKind
@@ -27,6 +27,8 @@ class Filled:
     workflow: FilePublic
     latent: FilePublic
     final: FilePublic
+    #: Neither image, video nor sound.
+    other: FilePublic
 
 
 def fill(storage: ProjectStorage, name: str = "Größe & more") -> Filled:
@@ -44,10 +46,14 @@ def fill(storage: ProjectStorage, name: str = "Größe & more") -> Filled:
     storage.save_intermediate(project, FileKind.FRAME, "frame 1", png(3))
     storage.save_metadata(project, image.id, {"rating": 5, "from": latent.path})
     storage.save_metadata(project, image.id, {"rating": 4}, inputs=[latent.id])
+    storage.update_file(project, image.id, FileUpdate(tags=["b", "a"], rating=3))
+    other = storage.save_generated_media(project, "scene.blend", b"BLENDER-v404" + bytes(99), inputs=[latent.id])
+    storage.update_file(project, other.id, FileUpdate(name="Szene"))
+    storage.save_metadata(project, other.id, {"from": image.path})
     final = storage.promote_to_final(project, image.id, name="Das Bild")
     storage.promote_to_final(project, latent.id)
     storage.trash(project, [trashed.id, first.id], force=True)
-    return Filled(project, image, trashed, workflow, latent, final)
+    return Filled(project, image, trashed, workflow, latent, final, other)
 
 
 def facts(studio: Studio, project_id: str, *, rebuilt: bool = False) -> dict[str, Any]:

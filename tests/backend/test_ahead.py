@@ -20,7 +20,7 @@ from noslop_backend.maintenance import generation
 from noslop_backend.maintenance.rebuild import ProjectRebuilder, rebuild
 from noslop_backend.maintenance.reconcile import reconcile
 from noslop_backend.repositories import JobRepository
-from noslop_backend.schemas import ProjectCreate, ProjectUpdate
+from noslop_backend.schemas import FileUpdate, ProjectCreate, ProjectUpdate
 from noslop_backend.services import ProjectStorage
 from noslop_backend.share import layout
 
@@ -116,11 +116,17 @@ def test_prompts_are_numbered_as_workflows_are(past: Past, film: str) -> None:
 def test_a_sidecar_that_was_acknowledged_is_not_in_the_way_of_the_next(past: Past, film: str) -> None:
     image = past.studio.storage.save_generated_media(film, "A picture", png(1))
     past.save()
-    kept = past.studio.storage.save_metadata(film, image.id, {"rating": 4})
+    storage = past.studio.storage
+    storage.update_file(film, image.id, FileUpdate(name="The storm", tags=["hero"]))
+    kept = storage.save_metadata(film, image.id, {"rating": 4})
     restored = past.restore()
     before = past.studio.tree(film)
     newest = restored.save_metadata(film, image.id, {"rating": 5})
-    assert (kept.path, newest.path) == (f"{image.path}.meta.0002.json", f"{image.path}.meta.0003.json")
+    assert (kept.path, newest.path) == (f"{image.path}.meta.0003.json", f"{image.path}.meta.0004.json")
+    # What was saved since the copy of the database was made is in the row, and in the newest sidecar.
+    row = restored.get_file(film, image.id)
+    assert (row.name, row.tags, row.parameters) == ("The storm", ["hero"], {"rating": 5})
+    assert restored.load_metadata(film, image.id)["tags"] == ["hero"]
     assert before.items() <= past.studio.tree(film).items()
     assert restored.load_metadata(film, image.id)["parameters"] == {"rating": 5}
 

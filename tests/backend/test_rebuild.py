@@ -82,7 +82,7 @@ def test_work_goes_on_after_it(studio: Studio, lose: Lose) -> None:
     assert storage.save_workflow(project, "Fluß", {"new": True}).version == 4
     assert storage.load_workflow(project, "Fluß", version=2).data["steps"] == 20
     storage.restore(project, [filled.trashed_image.id])
-    assert storage.save_metadata(project, filled.image.id, {"rating": 1}).path.endswith(".meta.0004.json")
+    assert storage.save_metadata(project, filled.image.id, {"rating": 1}).path.endswith(".meta.0005.json")
     assert storage.cleanup_intermediate(project).kept_referenced_count == 1
     fresh.check(project)
 

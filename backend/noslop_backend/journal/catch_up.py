@@ -20,10 +20,10 @@ from sqlmodel import Session
 from noslop_backend.core.database import clock
 from noslop_backend.core.enums import FileState, ProjectState
 from noslop_backend.core.errors import ConflictError, NotFoundError, UnsafePathError
-from noslop_backend.journal import audit, project_format
+from noslop_backend.journal import audit, project_format, records
 from noslop_backend.journal.context import StorageContext
 from noslop_backend.journal.project_format import Metadata, MetadataDocument, MetadataProject
-from noslop_backend.journal.sidecar import LIMIT_BYTES, Sidecar, check_format
+from noslop_backend.journal.searchable import texts_of
 from noslop_backend.models import ProjectModel
 from noslop_backend.repositories import DocumentRepository, FileRepository, IntentRepository, ProjectRepository
 from noslop_backend.share import Share, layout
@@ -86,7 +86,9 @@ def catch_up(core: StorageContext, project_id: str, *, new: bool = False) -> Non
 
 
 def catch_up_sidecars(core: StorageContext, share: Share, project_id: str, file_id: str) -> None:
-    """Raise the numbers of sidecars to those on the share, so that none is given again; one look where none is ahead.
+    """Raise the number of the newest sidecar to that on the share, so that none is given again.
+
+    The row of the file is brought up to that sidecar. Where none is ahead, the share is asked once.
 
     Raises:
         ShareUnavailableError: the share cannot be read.
@@ -99,8 +101,15 @@ def catch_up_sidecars(core: StorageContext, share: Share, project_id: str, file_
     while share.look(project_id, layout.sidecar(row.path, number + 1)) is not None:
         number += 1
     if number > row.last_sidecar:
+        newest, texts = records.read_newest(share, row, number), texts_of(share, [row])
         with core.database.write() as session:
-            FileRepository(session).raise_last_sidecar(file_id, number)
+            ProjectRepository(session).lock(project_id)
+            files = FileRepository(session)
+            files.raise_last_sidecar(file_id, number)
+            row = files.get(project_id, file_id)
+            # An intent that works on the file brings the row up itself.
+            if newest is not None and row.intent_id is None:
+                records.apply_with_references(session, row, newest, texts)
 
 
 def read_ahead(core: StorageContext, share: Share, project_id: str) -> Ahead:
@@ -203,12 +212,11 @@ def _read_version(share: Share, project_id: str, path: str) -> list[MetadataDocu
     """Return the document that a file is a version of, by its sidecar, with the number of the file's name."""
     parsed = layout.parse(path)
     assert parsed is not None
-    try:
-        sidecar = Sidecar.from_bytes(share.read(project_id, layout.sidecar(path), LIMIT_BYTES))
-    except (FileNotFoundError, ValueError, RecursionError, ConflictError, UnsafePathError):
+    sidecar = records.read_sidecar(share, project_id, layout.sidecar(path))
+    if isinstance(sidecar, str) or sidecar.file.id != parsed.file_id:
         return []
     document = sidecar.document
-    if check_format(sidecar.noslop) or sidecar.file.id != parsed.file_id or document is None:
+    if document is None:
         return []
     if document.kind != parsed.kind or not 0 < (parsed.version or 0) < _NUMBER_LIMIT:
         return []

@@ -19,7 +19,7 @@ from sqlmodel import Session
 
 from noslop_backend.core.enums import FileState, IntentOp, IntentState
 from noslop_backend.core.errors import BackendError, ConflictError, DatabaseUnavailableError, NotFoundError
-from noslop_backend.journal import audit, labels
+from noslop_backend.journal import audit, records
 from noslop_backend.journal.file_row import SIDECAR_TYPE, file_row
 from noslop_backend.journal.intent import IntentHandle, IntentLostError, Operation, Result
 from noslop_backend.journal.journal import Journal
@@ -223,7 +223,10 @@ def finish_rows(journal: Journal, share: Share, handle: IntentHandle[W]) -> Resu
             raise ConflictError(f"{handle.project_id}/{row.path} vanished while it was being saved. Send it again.")
         row.mtime_ns = observed.st_mtime_ns
     plan, texts = handle.plan, texts_of(share, rows)
-    described_texts = texts_of(share, [plan.of]) if isinstance(plan, LabelPlan) else {}
+    newest = None
+    if isinstance(plan, SidecarPlan):
+        texts |= texts_of(share, [plan.of])
+        newest = records.read_sidecar(share, handle.project_id, rows[0].path)
 
     def apply(session: Session, _now: datetime) -> Result:
         FileRepository(session).add(rows, texts)
@@ -238,10 +241,11 @@ def finish_rows(journal: Journal, share: Share, handle: IntentHandle[W]) -> Resu
         )
         if isinstance(plan, SidecarPlan):
             FileRepository(session).release_files(handle.intent_id)
-        if isinstance(plan, LabelPlan):
-            handle.operation = "update_file"
-            main = FileRepository(session).get(handle.project_id, plan.of.id)
-            labels.apply(session, main, labels.FileLabels.model_validate(plan.labels.model_dump()), described_texts)
+            of = FileRepository(session).get(handle.project_id, plan.of.id)
+            if isinstance(newest, Sidecar):
+                records.apply_with_references(session, of, newest, texts)
+            if isinstance(plan, LabelPlan):
+                handle.operation, main = "update_file", of
         return {"file": FilePublic.model_validate(main).model_dump(mode="json")}
 
     return journal.finish(handle, apply)

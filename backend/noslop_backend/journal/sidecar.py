@@ -8,27 +8,30 @@ Owns: format 1. A sidecar holds everything that a lost database would have known
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Self
 
-from pydantic import AwareDatetime, BaseModel, Field
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, JsonValue
 
-from noslop_backend.journal import labels
 from noslop_backend.models import DocumentModel, FileModel
 from noslop_backend.models.plans import PlannedDocument
-from noslop_backend.schemas import ByteCount, JsonObject, Title
+from noslop_backend.schemas import ByteCount, FileLabels, JsonObject, Title
 from noslop_backend.share import layout
 from noslop_backend.share.layout import FileKind
 
 FORMAT = 1
 #: A sidecar holds whatever was embedded in a file, a whole workflow for example.
 LIMIT_BYTES = 64 * 1024 * 1024
+#: Parameters of the backend itself: of which output of ComfyUI a file comes, and what decoding it showed.
+_ORIGIN = ("comfyui", "media")
 FileId = Field(pattern=rf"^{layout.FILE_ID.pattern}$")
 
 
 class SidecarFile(BaseModel):
     """The file that a sidecar lies beside. What the path says too is written for people, and not read."""
+
+    model_config = ConfigDict(extra="allow")
 
     id: str = FileId
     project_id: Any = None
@@ -61,7 +64,12 @@ class SidecarDocument(BaseModel):
 
 
 class Sidecar(BaseModel):
-    """A sidecar of format 1. Every key that `to_bytes` writes is here, in the order in which it is written."""
+    """A sidecar of format 1. Every key that `to_bytes` writes is here, in the order in which it is written.
+
+    Keys of later versions stay in the sidecars that are made from it.
+    """
+
+    model_config = ConfigDict(extra="allow")
 
     noslop: int
     sidecar_id: str = FileId
@@ -70,7 +78,7 @@ class Sidecar(BaseModel):
     parameters: JsonObject = Field(default_factory=dict)
     embedded: dict[str, Any] = Field(default_factory=dict)
     inputs: list[str] = Field(default_factory=list)
-    #: Checked by `FileLabels.read`: a file is no less there for a tag that cannot be read.
+    #: Checked by `labels`: a file is no less there for a tag that cannot be read.
     tags: Any = None
     rating: Any = None
 
@@ -101,6 +109,32 @@ class Sidecar(BaseModel):
             rating=row.rating,
         )
 
+    def revise(
+        self,
+        sidecar_id: str,
+        labels: FileLabels,
+        parameters: Mapping[str, JsonValue],
+        inputs: Sequence[str] = (),
+    ) -> Self:
+        """Return the next sidecar of the same file.
+
+        Args:
+            sidecar_id: the id of the new one.
+            labels: the labels from now on.
+            parameters: all parameters from now on.
+            inputs: further inputs.
+        """
+        return self.model_copy(
+            update={
+                "sidecar_id": sidecar_id,
+                "file": self.file.model_copy(update={"name": labels.name}),
+                "parameters": dict(parameters),
+                "inputs": sorted({*self.inputs, *inputs}),
+                "tags": labels.tags,
+                "rating": labels.rating,
+            }
+        )
+
     @classmethod
     def from_bytes(cls, content: bytes) -> Self:
         """Read a sidecar of any format that has these keys: `noslop` says which it is.
@@ -114,13 +148,23 @@ class Sidecar(BaseModel):
 
     def to_bytes(self) -> bytes:
         """Return the text of the file: ASCII only, since embedded texts may hold what no UTF-8 can."""
-        keys = dict(self)
-        labels.write(keys, self.tags or [], self.rating)
+        # Without tags and stars it has no keys for them, as before there were some.
+        unset = {name for name in ("tags", "rating") if getattr(self, name) in ([], None)}
+        keys = {name: value for name, value in self if name not in unset}
         return json.dumps(keys, indent=1, default=plain).encode() + b"\n"
+
+    @property
+    def labels(self) -> FileLabels:
+        """Return the labels of the file; without tags and stars where those cannot be read."""
+        return FileLabels.read(self.file.name, self.tags, self.rating)
 
     def mentioned(self) -> set[str]:
         """Return the ids of files that parameters and embedded texts name."""
         return layout.ids_in_text(json.dumps([self.parameters, self.embedded]))
+
+    def needs(self) -> set[str]:
+        """Return the ids of files that its file needs: its inputs, and those that it mentions."""
+        return ({*self.inputs} | self.mentioned()) - {self.file.id}
 
 
 def plain(value: object) -> object:
@@ -130,6 +174,16 @@ def plain(value: object) -> object:
     if isinstance(value, datetime):
         return value.isoformat()
     raise TypeError(f"{type(value).__name__} has no place in a file of the share")
+
+
+def keep_origin(before: Mapping[str, JsonValue], parameters: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
+    """Return parameters that replace others: what the backend itself wrote stays, unless it was given anew.
+
+    Args:
+        before: the parameters of the file until now.
+        parameters: those that were given.
+    """
+    return {name: before[name] for name in _ORIGIN if name in before} | dict(parameters)
 
 
 def check_format(number: int) -> str:

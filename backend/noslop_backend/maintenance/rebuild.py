@@ -12,13 +12,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from sqlmodel import Session
-
 from noslop_backend.core.database import clock
 from noslop_backend.core.enums import ProjectState
 from noslop_backend.core.errors import ConflictError
-from noslop_backend.journal import audit, labels
-from noslop_backend.journal.labels import FileLabels
+from noslop_backend.journal import audit, records
 from noslop_backend.journal.searchable import texts_of
 from noslop_backend.journal.sidecar import SidecarDocument
 from noslop_backend.maintenance import generation, tree_scan
@@ -80,8 +77,6 @@ class _Project:
     shared: dict[int, list[tuple[bool, datetime, str]]] = field(default_factory=dict)
     #: Files with more than one sidecar, and the number of the last.
     sidecars: dict[str, int] = field(default_factory=dict)
-    #: What that last one calls and labels its file.
-    labels: dict[str, FileLabels] = field(default_factory=dict)
 
 
 def rebuild(core: ProjectStorage, *, verify: bool = False) -> RebuildReport:
@@ -243,12 +238,11 @@ class ProjectRebuilder:
         for each in found:
             if each.row is not None and each.row.id in placed and each.needs:
                 project.needs[each.row.id] = each.needs
-            if each.row is not None and each.row.id in placed and each.row.of_file_id:
-                revision = (parsed := layout.parse(each.row.path)) and parsed.revision
-                if revision and revision > project.sidecars.get(each.row.of_file_id, 1):
-                    project.sidecars[each.row.of_file_id] = revision
-                    if each.labels is not None:
-                        project.labels[each.row.of_file_id] = each.labels
+            if each.row is not None and each.row.id in placed and each.row.of_file_id and each.sidecar is not None:
+                of, revision = each.row.of_file_id, records.revision_of(each.row)
+                project.sidecars[of] = max(revision, project.sidecars.get(of, 1))
+                # Of each sidecar: a reference that was made stays.
+                project.needs.setdefault(of, set()).update(each.needs)
 
     def _described(
         self, project: _Project, directory: str, piece: scan.Piece, sidecars: bool, now: datetime
@@ -314,11 +308,11 @@ class ProjectRebuilder:
             self.report.documents += len(fresh)
 
     def _finish(self, project: _Project, state: ProjectState) -> None:
+        self._apply_newest(project)
         with self.core.database.write() as session:
             bulk = BulkRepository(session)
             bulk.number_documents({each: last for each, (_, last) in project.documents.items()})
             bulk.number_sidecars(project.sidecars)
-            self._label(session, project)
             for names in project.shared.values():
                 bulk.share_content([file_id for _, _, file_id in sorted(names)])
             bulk.add_references(project.id, project.needs)
@@ -326,11 +320,15 @@ class ProjectRebuilder:
             ProjectRepository(session).lock(project.id).state = state
         self.report.projects += 1
 
-    def _label(self, session: Session, project: _Project) -> None:
-        """Label files as their last sidecars do, where that is another than the first."""
-        for some in slices(list(project.labels)):
-            rows = FileRepository(session).some(project.id, list(some))
+    def _apply_newest(self, project: _Project) -> None:
+        """Bring the rows of files with further sidecars up to the newest of them."""
+        for some in slices(list(project.sidecars)):
+            with self.core.database.read() as session:
+                rows = FileRepository(session).some(project.id, list(some))
+            newest = {row.id: records.read_newest(self.share, row, project.sidecars[row.id]) for row in rows}
             texts = texts_of(self.share, rows)
-            for row in rows:
-                if project.labels[row.id] != labels.of(row):
-                    labels.apply(session, row, project.labels[row.id], texts)
+            with self.core.database.write() as session:
+                for row in FileRepository(session).some(project.id, list(some)):
+                    if (sidecar := newest[row.id]) is not None:
+                        records.apply_sidecar(session, row, sidecar, texts)
+            self.alive()

@@ -18,8 +18,8 @@ from noslop_backend.core.enums import ProjectState
 from noslop_backend.core.errors import BackendError, ConflictError, UnsafePathError
 from noslop_backend.journal import project_format, sidecar
 from noslop_backend.journal.file_row import SIDECAR_TYPE, file_row
-from noslop_backend.journal.labels import FileLabels
 from noslop_backend.journal.project_format import Metadata, MetadataDocument, MetadataProject
+from noslop_backend.journal.records import read_sidecar
 from noslop_backend.journal.sidecar import Sidecar, SidecarDocument
 from noslop_backend.media import tags, types
 from noslop_backend.models import FileModel, ProjectModel
@@ -52,26 +52,8 @@ class ScannedFile:
     #: Ids that it needs, whether they exist or not.
     needs: set[str] = field(default_factory=set)
     problem: str = ""
-    #: Of a sidecar: what its file is called and labelled.
-    labels: FileLabels | None = None
-
-
-def read_sidecar(share: Share, project_id: str, path: str) -> Sidecar | str:
-    """Read a sidecar, or tell why it is none."""
-    try:
-        known = Sidecar.from_bytes(share.read(project_id, path, sidecar.LIMIT_BYTES))
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        return f"its sidecar is not readable ({'.'.join(str(part) for part in first['loc'])}: {first['msg']})"
-    except FileNotFoundError:
-        return "it has no sidecar"
-    except (ValueError, RecursionError) as error:
-        return f"its sidecar is no JSON ({error})"
-    except BackendError as error:
-        return f"its sidecar is not readable ({error.message})"
-    if problem := sidecar.check_format(known.noslop):
-        return f"its sidecar {problem}"
-    return known
+    #: What a further sidecar says.
+    sidecar: Sidecar | None = None
 
 
 def _sidecar_of(share: Share, project_id: str, lies_at: str) -> tuple[Sidecar | str, str]:
@@ -199,11 +181,7 @@ def describe_sidecar(share: Share, project_id: str, lies_at: str, entry: Entry, 
         trashed_at=trashed_at,
     )
     # The needs of the first are those of the file that it came with.
-    return ScannedFile(
-        row,
-        labels=FileLabels.read(known.file.name, known.tags, known.rating),
-        needs=set() if parsed.revision == 1 else (known.mentioned() | set(known.inputs)) - {parsed.file_id},
-    )
+    return ScannedFile(row) if parsed.revision == 1 else ScannedFile(row, needs=known.needs(), sidecar=known)
 
 
 def describe_intermediate(

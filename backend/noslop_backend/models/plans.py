@@ -17,6 +17,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, PlainSerialize
 from noslop_backend.core.enums import IntentOp
 from noslop_backend.core.errors import ConflictError
 from noslop_backend.models.tables import DocumentModel, FileModel, IntentModel
+from noslop_backend.schemas import FileLabels
 
 VERSION = 1
 
@@ -117,26 +118,17 @@ class WritePlan(Plan):
 
 
 class SidecarPlan(WritePlan):
-    """A further sidecar of a file."""
+    """A further sidecar of a file. Its `file` holds the parameters and inputs that were given, if they were."""
 
     of: PlannedRow
     #: The number of the sidecar.
     revision: int
 
 
-class PlannedLabels(BaseModel):
-    """What a file will be called, and its tags and stars."""
-
-    name: str
-    tags: list[str] = Field(default_factory=list)
-    rating: int | None = None
-
-
 class LabelPlan(SidecarPlan):
-    """A further sidecar that repeats the one at `newest` with other labels."""
+    """A further sidecar with other labels."""
 
-    newest: str
-    labels: PlannedLabels
+    labels: FileLabels
 
 
 class PromotePlan(WritePlan):

@@ -186,7 +186,7 @@ class FileModel(_Table, table=True):
     charged_bytes: int = Field(sa_type=BigInteger)
     blake3: str
     content_type: str
-    #: As given by who saved it; what was embedded in the file is in the sidecar only.
+    #: As given when it was saved, or since with its newest sidecar.
     parameters: dict[str, Any] = Field(default_factory=dict, sa_type=JSON)
     #: Labels that people give it, in NFC and sorted.
     tags: list[str] = Field(default_factory=list, sa_type=JSON)

@@ -23,7 +23,7 @@ from noslop_backend.share import FileContent, Share, layout
 
 
 class SaveVersion(publish.WriteOperation[WritePlan]):
-    """A version of a document. When the latest one is the same in everything, that is the answer."""
+    """A version of a document. When the latest one has the same content, inputs and parameters, that is the answer."""
 
     kind = IntentOp.WRITE
 
@@ -49,7 +49,10 @@ class SaveVersion(publish.WriteOperation[WritePlan]):
         if (
             latest is not None
             and (latest.blake3, latest.content_type) == (self.digest, self.media_type.content_type)
-            and latest.parameters == details.parameters
+            and all(
+                name in latest.parameters and latest.parameters[name] == value
+                for name, value in details.parameters.items()
+            )
             and set(details.inputs) <= ReferenceRepository(session).inputs(latest.id)
         ):
             raise AlreadyAnsweredError({"file": FilePublic.model_validate(latest).model_dump(mode="json")})

@@ -32,7 +32,7 @@ from noslop_backend.schemas.api_models import (
     Text,
     Title,
 )
-from noslop_backend.schemas.labels import FileUpdate
+from noslop_backend.schemas.labels import FileLabels, FileUpdate
 
 __all__ = [
     "AdoptionTicket",
@@ -42,6 +42,7 @@ __all__ = [
     "DocumentPublic",
     "FileCreate",
     "FileDetails",
+    "FileLabels",
     "FilePublic",
     "FileUpdate",
     "IngestReport",

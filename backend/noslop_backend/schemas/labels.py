@@ -7,7 +7,15 @@ from __future__ import annotations
 import unicodedata
 from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    WithJsonSchema,
+    model_validator,
+)
 
 from noslop_backend.schemas.api_models import Title
 from noslop_backend.share.layout import title_problem
@@ -43,6 +51,23 @@ Tag = Annotated[
 ]
 Tags = Annotated[list[Tag], Field(max_length=TAGS_LIMIT)]
 Rating = Annotated[int, Field(ge=0, le=RATING_LIMIT)]
+
+
+class FileLabels(BaseModel):
+    """The name, the tags and the stars that people give a file."""
+
+    name: Title
+    tags: Tags = Field(default_factory=list)
+    rating: Rating | None = None
+
+    @classmethod
+    def read(cls, name: str, tags: object, rating: object) -> FileLabels:
+        """Return the labels that a sidecar holds; without tags and stars where those cannot be read."""
+        try:
+            made = cls.model_validate({"name": name, "tags": tags or [], "rating": rating})
+        except ValidationError:
+            return cls(name=name)
+        return made.model_copy(update={"tags": sorted(set(made.tags))})
 
 
 class FileUpdate(BaseModel):

@@ -44,7 +44,7 @@ class Documents:
     ) -> FilePublic:
         """Save the next version of the workflow of this name.
 
-        When the latest one has the same content, inputs and parameters, that is the answer.
+        When the latest one has the same content, and these inputs and parameters beside others, that is the answer.
 
         Args:
             project_id: the project.

@@ -144,12 +144,23 @@ class Media:
         inputs: Sequence[str] = (),
         key: str | None = None,
     ) -> FilePublic:
-        """Write a further sidecar beside a media file; the newest counts. Older ones stay.
+        """Save other parameters of a file, in its row and in a further sidecar. Older sidecars stay.
 
-        What is embedded in the file (PNG, video, audio) is read out into it again.
+        Args:
+            project_id: the project.
+            file_id: a file that has sidecars.
+            parameters: replace those that were given before. `comfyui` and `media`, which an ingest wrote, stay unless
+                they are given.
+            inputs: ids of further files that it was made from; those that were named before stay.
+            key: idempotency key.
 
         Returns:
             The sidecar.
+
+        Raises:
+            InvalidRequestError: it has no sidecars, or with what stays the parameters are too large.
+            InProgressError: another change of the file is being worked on.
+            QuotaExceededError: there is no room for the sidecar.
         """
         details = validate_details("-", parameters=parameters, inputs=inputs)
         return self._add_sidecar(file_id, SaveMetadata(project_id, file_id, details, key))

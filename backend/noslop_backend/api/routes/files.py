@@ -169,7 +169,7 @@ def save_metadata(
     response: Response,
     key: Key = None,
 ) -> FilePublic:
-    """Write a further sidecar beside a media file; the newest counts, older ones stay. The answer is the sidecar."""
+    """Replace the parameters of a file, and add inputs. The answer is the further sidecar that holds them."""
     sidecar = state.disk.run(
         state.storage.save_metadata, project_id, file_id, metadata.parameters, inputs=metadata.inputs, key=key
     )

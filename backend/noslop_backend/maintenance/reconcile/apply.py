@@ -15,7 +15,7 @@ from sqlmodel import Session, col, select
 from noslop_backend.core.database import clock
 from noslop_backend.core.enums import FileState, ProjectState
 from noslop_backend.core.errors import BackendError
-from noslop_backend.journal import labels
+from noslop_backend.journal import records
 from noslop_backend.journal.context import StorageContext
 from noslop_backend.journal.searchable import texts_of
 from noslop_backend.maintenance import tree_scan
@@ -168,7 +168,7 @@ def _said(share: Share, place: _Place) -> str | None:
     parsed = layout.parse(place.visible)
     if parsed is None or parsed.kind == FileKind.SIDECAR or parsed.kind in INTERMEDIATE:
         return None
-    said = tree_scan.read_sidecar(share, place.project_id, layout.sidecar(place.lies_at))
+    said = records.read_sidecar(share, place.project_id, layout.sidecar(place.lies_at))
     return None if isinstance(said, str) else said.file.blake3
 
 
@@ -318,8 +318,8 @@ def _take_in(
         session.add(there)
     if row.of_file_id is not None and (parsed := layout.parse(place.visible)) is not None:
         of = session.get_one(FileModel, row.of_file_id)
-        if found.labels is not None and parsed.revision > max(1, of.last_sidecar):
-            labels.apply(session, of, found.labels, texts)
+        if found.sidecar is not None and parsed.revision > max(1, of.last_sidecar):
+            records.apply_with_references(session, of, found.sidecar, texts)
         of.last_sidecar = max(of.last_sidecar, parsed.revision)
         session.add(of)
     FileRepository(session).add([row], texts)
