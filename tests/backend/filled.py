@@ -36,14 +36,15 @@ def fill(storage: ProjectStorage, name: str = "Größe & more") -> Filled:
     project = storage.create_project_structure(
         ProjectCreate(name=name, description="with\nlines", settings={"fps": 24}, quota_bytes=10_000_000, trash_days=9)
     ).id
-    image = storage.save_generated_media(project, "Eine Katze", png(1, {"prompt": '{"1": {}}'}), parameters={"seed": 7})
+    texts = {"prompt": '{"1": {}}', "parameters": "a cat\nSteps: 20, Sampler: Euler, Seed: 8, Size: 4x4, Model: sd15"}
+    image = storage.save_generated_media(project, "Eine Katze", png(1, texts), parameters={"seed": 7})
     trashed = storage.save_generated_media(project, "Fort damit", png(2))
     first = storage.save_workflow(project, "Fluß", {"in": image.path})
     storage.save_workflow(project, "Fluß", {"in": image.path, "steps": 20}, inputs=[trashed.id])
     workflow = storage.save_workflow(project, "Fluß", {"in": image.path, "steps": 30})
     storage.save_prompt(project, "Wörter", "a cat, very large")
     latent = storage.save_intermediate(project, FileKind.LATENT, "noise.safetensors", b"\0" * 500)
-    storage.save_intermediate(project, FileKind.FRAME, "frame 1", png(3))
+    storage.save_intermediate(project, FileKind.FRAME, "frame 1", png(3, texts))
     storage.save_metadata(project, image.id, {"rating": 5, "from": latent.path})
     storage.save_metadata(project, image.id, {"rating": 4}, inputs=[latent.id])
     storage.update_file(project, image.id, FileUpdate(tags=["b", "a"], rating=3))

@@ -62,10 +62,7 @@ def inspected(content: bytes, content_type: str, limits: Limits = PATIENT) -> In
 
 
 def read(content: bytes, content_type: str) -> dict[str, Any]:
-    with tempfile.TemporaryFile() as stream:
-        stream.write(content)
-        stream.flush()
-        return tags.read(stream, content_type)
+    return inspected(content, content_type).embedded
 
 
 def sniffed(sample: Sample, content: bytes) -> str:
@@ -85,7 +82,7 @@ def test_texts_that_programs_write_are_read(sample: Sample) -> None:
     assert inspection.problem == ""
     assert inspection.left_out == ()
     assert inspection.content_type == sample.content_type
-    assert (inspection.width, inspection.frames) == (sample.width, sample.frames)
+    assert (inspection.facts.width, inspection.facts.frames) == (sample.width, sample.frames)
     # A reference to a file is whatever names it, in any of the texts.
     assert layout.ids_in_text(json.dumps(inspection.texts)) == {FILE_ID}
     if sample.place == "XMP":
@@ -151,7 +148,7 @@ def test_every_kind_of_text_in_a_png_is_read() -> None:
 def test_a_picture_without_texts_starts_no_child(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(probe, "_ask", None)
     inspection = inspected(samples.saved("PNG"), "image/png")
-    assert (inspection.width, inspection.height, inspection.frames) == (*samples.SIZE, 1)
+    assert (inspection.facts.width, inspection.facts.height, inspection.facts.frames) == (*samples.SIZE, 1)
 
 
 BOMB = zlib.compress(b"x" * (64 * 1024 * 1024))

@@ -5,17 +5,12 @@
 from __future__ import annotations
 
 import json
-import tempfile
 from dataclasses import replace
 from typing import Any
 
 import pytest
-from noslop_backend.media import probe
 from noslop_backend.media.tags import fields, ui_workflow
 from noslop_backend.media.tags.fields import Fields, Lora, Model, Source
-
-from tests.backend import samples
-from tests.backend.test_embedded import PATIENT
 
 
 def node(kind: str, **inputs: object) -> dict[str, Any]:
@@ -254,26 +249,6 @@ CASES: dict[str, tuple[dict[str, str], Fields]] = {
 def test_programs_texts_make_the_same_fields(name: str) -> None:
     texts, expected = CASES[name]
     assert fields.from_texts(texts) == expected
-
-
-@pytest.mark.parametrize(
-    ("content", "content_type", "expected"),
-    [
-        (samples.png_text({"prompt": json.dumps(PROMPT)}), "image/png", EXPECTED),
-        (
-            samples.webp({"prompt": json.dumps(PROMPT)}),
-            "image/webp",
-            EXPECTED,
-        ),
-        (samples.latent({"prompt": json.dumps(PROMPT)}), "application/octet-stream", EXPECTED),
-    ],
-    ids=["PNG", "WebP", "latent"],
-)
-def test_an_inspection_has_the_fields(content: bytes, content_type: str, expected: Fields) -> None:
-    with tempfile.TemporaryFile() as stream:
-        stream.write(content)
-        stream.flush()
-        assert probe.inspect(stream, content_type, PATIENT).fields == expected
 
 
 def test_subgraphs_that_contain_themselves_end_at_their_budget() -> None:

@@ -24,6 +24,7 @@ from noslop_backend.journal.journal import Journal
 from noslop_backend.journal.project_metadata import read_metadata
 from noslop_backend.journal.searchable import texts_of
 from noslop_backend.journal.sidecar import LIMIT_BYTES
+from noslop_backend.media.facts import facts_to_json, fields_to_json, read_facts, read_fields
 from noslop_backend.models import FileModel
 from noslop_backend.models.plans import ImportPlan
 from noslop_backend.operations.import_project import show_import
@@ -139,9 +140,9 @@ class Receiver:
         file_id = new(line.id)
         assert file_id is not None
         path = self.checked.new_text(line.path.encode()).decode()
-        parameters = line.parameters
+        parameters, fields = line.parameters, line.fields
         if self.checked.renamed:
-            parameters = json.loads(self.checked.new_text(json.dumps(parameters).encode()))
+            parameters, fields = json.loads(self.checked.new_text(json.dumps([parameters, fields]).encode()))
         row = file_row(
             self.handle.project_id,
             layout.trash(path) if line.state == FileState.TRASHED else path,
@@ -152,6 +153,8 @@ class Receiver:
             created_at=line.created_at,
             trashed_at=line.trashed_at,
             parameters=parameters,
+            facts=facts_to_json(read_facts(line.facts)),
+            fields=fields_to_json(read_fields(fields)),
             document_id=new(line.document_id),
             content_id=new(line.same_as),
             source_id=new(line.source_id),

@@ -101,6 +101,8 @@ class FileLine(_Line):
     parameters: JsonObject
     tags: Tags = Field(default_factory=list)
     rating: Rating | None = None
+    facts: JsonObject | None = None
+    fields: JsonObject | None = None
     document_id: str | None = Field(pattern=_FILE_ID)
     version: int | None
     source_id: str | None = Field(pattern=_FILE_ID)
@@ -175,8 +177,9 @@ def member(lies_at: str, file_id: str) -> str:
 
 
 def write(line: Line) -> bytes:
-    """One line of a manifest. A file without tags or stars is described as it was before there were some."""
-    unset = {name for name in ("tags", "rating") if isinstance(line, FileLine) and getattr(line, name) in ([], None)}
+    """Return one line of a manifest. What a file does not have has no key, as before there was any."""
+    optional = ("tags", "rating", "facts", "fields") if isinstance(line, FileLine) else ()
+    unset = {name for name in optional if getattr(line, name) in ([], None)}
     return line.model_dump_json(exclude=unset).encode() + b"\n"
 
 

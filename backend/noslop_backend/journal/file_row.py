@@ -26,6 +26,8 @@ def file_row(
     row_id: str | None = None,
     trashed_at: datetime | None = None,
     parameters: dict[str, Any] | None = None,
+    facts: dict[str, Any] | None = None,
+    fields: dict[str, Any] | None = None,
     document_id: str | None = None,
     content_id: str | None = None,
     source_id: str | None = None,
@@ -43,6 +45,8 @@ def file_row(
         row_id: the id of the row, which a sidecar's path does not hold; by default that of the path.
         trashed_at: when it was put away; kept for what lies in the trash only.
         parameters: as the caller gave them.
+        facts: what it is, by itself.
+        fields: how it was made, by itself.
         document_id: the document that it is a version of.
         content_id: the first of the files that share the content; by default the file itself.
         source_id: the file that a final was made from.
@@ -67,6 +71,8 @@ def file_row(
         blake3=content.blake3,
         content_type=content_type,
         parameters=parameters or {},
+        facts=facts,
+        fields=fields,
         # Named, since SQLModel looks up the signature of a default's factory each time.
         tags=[],
         document_id=document_id,

@@ -25,7 +25,9 @@ from noslop_backend.journal.intent import IntentHandle, IntentLostError, Operati
 from noslop_backend.journal.journal import Journal
 from noslop_backend.journal.searchable import texts_of
 from noslop_backend.journal.sidecar import Sidecar, SidecarDocument
-from noslop_backend.media import tags
+from noslop_backend.media import probe
+from noslop_backend.media.facts import facts_to_json, fields_to_json
+from noslop_backend.media.probe import Inspection
 from noslop_backend.media.types import MediaType
 from noslop_backend.models import FileModel, IntentModel
 from noslop_backend.models.plans import LabelPlan, PlannedFile, SidecarPlan, WritePlan
@@ -96,10 +98,15 @@ def reserve_inputs(session: Session, intent: IntentModel, inputs: Sequence[str])
     ReferenceRepository(session).hold(intent.id, wanted)
 
 
-def read_embedded(share: Share, project_id: str, relative: str, media_type: MediaType) -> dict[str, Any]:
-    """Read the texts that are embedded in a file; of a document, none are."""
+def inspect(share: Share, project_id: str, relative: str, content_type: str) -> Inspection:
+    """Read what a file says of itself; a document says nothing."""
     with share.open(project_id, relative) as stream:
-        return tags.read(stream, media_type.content_type)
+        return probe.inspect(stream, content_type)
+
+
+def record_inspection(main: FileModel, inspection: Inspection) -> None:
+    """Record what a file says of itself in its row."""
+    main.facts, main.fields = facts_to_json(inspection.facts), fields_to_json(inspection.fields)
 
 
 def open_staged(share: Share, handle: IntentHandle[W], part: int) -> Writer:
@@ -267,8 +274,7 @@ def finish_published(journal: Journal, share: Share, handle: IntentHandle[W]) ->
     main, *sidecars = handle.plan.rows
     for sidecar in sidecars:
         if share.look(handle.project_id, sidecar.path) is None:
-            media_type = MediaType(FileKind(main.kind), main.content_type, "")
-            texts = read_embedded(share, handle.project_id, main.path, media_type)
+            texts = inspect(share, handle.project_id, main.path, main.content_type).embedded
             staged = layout.staging(handle.intent_id, RECOVERED_PART)
             share.remove(handle.project_id, [staged])
             stage(share, handle, RECOVERED_PART, compose_sidecar(handle.plan.file, main, texts))

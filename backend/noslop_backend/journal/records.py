@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Keep the row of a file and its newest sidecar the same.
 
-Owns: which sidecar is the newest, and what of it stands in the row: labels, parameters, and so what the search looks
-through. A write, recovery, rebuild, reconcile and catching up all do it here. Never: writes onto the share.
+Owns: which sidecar is the newest, and what of it stands in the row: labels, parameters, facts, fields, and so what the
+search looks through. A write, recovery, rebuild, reconcile and catching up all do it here. Never: writes on the share.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from noslop_backend.core.errors import ConflictError
 from noslop_backend.journal import sidecar
 from noslop_backend.journal.file_row import location
 from noslop_backend.journal.sidecar import Sidecar
+from noslop_backend.media.facts import facts_to_json, fields_to_json, read_facts, read_fields
 from noslop_backend.models import FileModel
 from noslop_backend.repositories import ReferenceRepository, SearchRepository
 from noslop_backend.schemas import FileLabels
@@ -96,6 +97,9 @@ def apply_sidecar(session: Session, row: FileModel, newest: Sidecar, texts: Mapp
         texts: contents that the search looks through, by id.
     """
     row.parameters = sidecar.keep_origin(row.parameters, newest.parameters)
+    # A version of the backend that keeps none may have written it.
+    row.facts = facts_to_json(read_facts(newest.facts)) or row.facts
+    row.fields = fields_to_json(read_fields(newest.fields)) or row.fields
     apply_labels(session, row, newest.labels, texts)
 
 

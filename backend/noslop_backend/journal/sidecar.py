@@ -25,6 +25,7 @@ FORMAT = 1
 LIMIT_BYTES = 64 * 1024 * 1024
 #: Parameters of the backend itself: of which output of ComfyUI a file comes, and what decoding it showed.
 _ORIGIN = ("comfyui", "media")
+_OPTIONAL = ("tags", "rating", "facts", "fields")
 FileId = Field(pattern=rf"^{layout.FILE_ID.pattern}$")
 
 
@@ -81,6 +82,9 @@ class Sidecar(BaseModel):
     #: Checked by `labels`: a file is no less there for a tag that cannot be read.
     tags: Any = None
     rating: Any = None
+    #: Read by `media.facts`.
+    facts: Any = None
+    fields: Any = None
 
     @classmethod
     def of(
@@ -107,6 +111,8 @@ class Sidecar(BaseModel):
             inputs=sorted(set(inputs)),
             tags=row.tags,
             rating=row.rating,
+            facts=row.facts,
+            fields=row.fields,
         )
 
     def revise(
@@ -148,8 +154,8 @@ class Sidecar(BaseModel):
 
     def to_bytes(self) -> bytes:
         """Return the text of the file: ASCII only, since embedded texts may hold what no UTF-8 can."""
-        # Without tags and stars it has no keys for them, as before there were some.
-        unset = {name for name in ("tags", "rating") if getattr(self, name) in ([], None)}
+        # What a file does not have has no key, as before there was any.
+        unset = {name for name in _OPTIONAL if getattr(self, name) in ([], None)}
         keys = {name: value for name, value in self if name not in unset}
         return json.dumps(keys, indent=1, default=plain).encode() + b"\n"
 

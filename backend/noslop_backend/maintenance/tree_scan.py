@@ -21,7 +21,8 @@ from noslop_backend.journal.file_row import SIDECAR_TYPE, file_row
 from noslop_backend.journal.project_format import Metadata, MetadataDocument, MetadataProject
 from noslop_backend.journal.records import read_sidecar
 from noslop_backend.journal.sidecar import Sidecar, SidecarDocument
-from noslop_backend.media import tags, types
+from noslop_backend.media import probe, types
+from noslop_backend.media.facts import facts_to_json, fields_to_json, read_facts, read_fields
 from noslop_backend.models import FileModel, ProjectModel
 from noslop_backend.share import FileContent, Share, layout
 from noslop_backend.share.layout import DOCUMENTS, FileKind
@@ -133,6 +134,8 @@ def describe(share: Share, project_id: str, lies_at: str, entry: Entry, trashed_
         created_at=known.file.created_at,
         trashed_at=trashed_at,
         parameters=known.parameters,
+        facts=facts_to_json(read_facts(known.facts)),
+        fields=fields_to_json(read_fields(known.fields)),
         document_id=known.document.id if known.document else None,
         source_id=known.file.source_id,
     )
@@ -205,8 +208,9 @@ def describe_intermediate(
         trashed_at=trashed_at,
     )
     with share.open(project_id, lies_at) as stream:
-        texts = tags.read(stream, row.content_type)
-    return ScannedFile(row, needs=layout.ids_in_text(json.dumps(texts)) - {row.id})
+        inspection = probe.inspect(stream, row.content_type)
+    row.facts, row.fields = facts_to_json(inspection.facts), fields_to_json(inspection.fields)
+    return ScannedFile(row, needs=layout.ids_in_text(json.dumps(inspection.embedded)) - {row.id})
 
 
 def when(mtime_ns: int) -> datetime:

@@ -188,6 +188,10 @@ class FileModel(_Table, table=True):
     content_type: str
     #: As given when it was saved, or since with its newest sidecar.
     parameters: dict[str, Any] = Field(default_factory=dict, sa_type=JSON)
+    #: What it is and how it was made, by itself (`media.facts`); NULL for nothing, and for what was saved before that
+    #: was kept.
+    facts: dict[str, Any] | None = Field(default=None, sa_type=JSON(none_as_null=True))
+    fields: dict[str, Any] | None = Field(default=None, sa_type=JSON(none_as_null=True))
     #: Labels that people give it, in NFC and sorted.
     tags: list[str] = Field(default_factory=list, sa_type=JSON)
     #: Stars, 0 to 5; None while nobody has judged it.

@@ -20,13 +20,11 @@ from noslop_backend.journal.context import StorageContext
 from noslop_backend.journal.intent import IntentHandle, Request, Result
 from noslop_backend.journal.journal import Journal, require_unclaimed
 from noslop_backend.journal.sidecar import Sidecar, SidecarDocument, keep_origin
-from noslop_backend.media.types import MediaType
 from noslop_backend.models import FileModel, IntentModel
 from noslop_backend.models.plans import PlannedDocument, PlannedFile, SidecarPlan
 from noslop_backend.repositories import DocumentRepository, FileRepository
 from noslop_backend.schemas import FileLabels
 from noslop_backend.share import Share, layout
-from noslop_backend.share.layout import FileKind
 
 S = TypeVar("S", bound=SidecarPlan)
 
@@ -83,10 +81,9 @@ class AddSidecar(publish.WriteOperation[S]):
 def _first_sidecar(share: Share, plan: SidecarPlan) -> Sidecar:
     """Return a sidecar of a file whose sidecars are gone or damaged."""
     of, document = plan.of, plan.file.document
-    media_type = MediaType(FileKind(of.kind), of.content_type, "")
     return Sidecar.of(
         of,
         plan.file.sidecar_id,
         document=SidecarDocument.of(document) if document else None,
-        embedded=publish.read_embedded(share, of.project_id, of.path, media_type),
+        embedded=publish.inspect(share, of.project_id, of.path, of.content_type).embedded,
     )

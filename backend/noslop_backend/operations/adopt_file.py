@@ -22,7 +22,7 @@ from noslop_backend.journal import lease, publish
 from noslop_backend.journal.intent import IntentHandle, IntentLostError, Request, Result
 from noslop_backend.journal.journal import Journal
 from noslop_backend.journal.validation import check_hash
-from noslop_backend.media import tags
+from noslop_backend.media import probe
 from noslop_backend.media.types import HEAD_BYTES, MediaType, generated, intermediate
 from noslop_backend.models import IntentModel
 from noslop_backend.models.plans import AdoptPlan, Ticket
@@ -103,8 +103,9 @@ class AdoptFile(publish.WriteOperation[AdoptPlan]):
         check_hash(self.expected_blake3, content.blake3)
         media_type = _media_type(handle, foreign)
         with foreign.stream() as stream:
-            texts = tags.read(stream, media_type.content_type)
-        main = publish.main_row(handle, media_type, content)
+            inspection = probe.inspect(stream, media_type.content_type)
+        main, texts = publish.main_row(handle, media_type, content), inspection.embedded
+        publish.record_inspection(main, inspection)
         rows = publish.stage_rows(share, handle, main, texts)
         mentioned = layout.ids_in_text(json.dumps([main.parameters, texts]))
         publish.record_rows(journal, handle, rows, mentioned)

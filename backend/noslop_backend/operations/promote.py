@@ -69,8 +69,9 @@ class Promote(publish.WriteOperation[PromotePlan]):
             final.charged_bytes = 0
         else:
             final.content_id = final.id
-        texts = publish.read_embedded(share, handle.project_id, source.path, media_type)
-        rows = publish.stage_rows(share, handle, final, texts)
+        inspection = publish.inspect(share, handle.project_id, source.path, source.content_type)
+        publish.record_inspection(final, inspection)
+        rows = publish.stage_rows(share, handle, final, inspection.embedded)
         return publish.publish_staged(journal, share, handle, rows, set())
 
 

@@ -60,7 +60,9 @@ class WriteFile(publish.WriteOperation[WritePlan]):
         if staged.facts is not None:
             main.parameters = main.parameters | {"media": staged.facts}
         lies_at = layout.staging(handle.intent_id, publish.MAIN_PART)
-        texts = publish.read_embedded(share, handle.project_id, lies_at, staged.media_type)
+        inspection = publish.inspect(share, handle.project_id, lies_at, staged.media_type.content_type)
+        publish.record_inspection(main, inspection)
+        texts = inspection.embedded
         mentioned = layout.ids_in_text(json.dumps([main.parameters, texts]))
         rows = publish.stage_rows(share, handle, main, texts)
         return publish.publish_staged(journal, share, handle, rows, mentioned)

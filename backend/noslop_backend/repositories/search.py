@@ -177,6 +177,7 @@ class SearchRepository:
             kind=row.kind,
             name=row.name,
             parameters=row.parameters,
+            fields=row.fields,
             tags=row.tags,
             rating=row.rating,
             text=(texts or {}).get(row.id, ""),

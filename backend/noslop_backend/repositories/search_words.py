@@ -127,6 +127,7 @@ def entry(
     kind: str,
     name: str,
     parameters: Mapping[str, JsonValue],
+    fields: Mapping[str, JsonValue] | None = None,
     tags: Iterable[str] = (),
     rating: int | None = None,
     text: str = "",
@@ -138,15 +139,17 @@ def entry(
         kind: its kind.
         name: as the user typed it.
         parameters: how it was made. Every text and whole number of them is found, also below `fields`.
+        fields: how it was made by what it embeds (`media.facts`), and found like parameters.
         tags: labels of the file.
         rating: 0 to 5 stars.
         text: its content, if that is a text to look through.
     """
     listed = list(tags)
-    texts = [name, *listed, *_leaves(parameters), text]
+    embedded = {key: value for key, value in (fields or {}).items() if key != "unresolved"}
+    texts = [name, *listed, *_leaves(parameters), *_leaves(embedded), text]
     words = islice((word for one in texts for word in split(one)), WORDS_LIMIT)
-    fields = parameters.get("fields")
-    described = [parameters, fields] if isinstance(fields, dict) else [parameters]
+    given = parameters.get("fields")
+    described = [parameters, given if isinstance(given, dict) else {}, embedded]
     seeds = [value for each in described for value in _below(each, _SEED_KEYS)]
     models = [value for each in described for value in _below(each, _MODEL_KEYS)]
     marks = [project_mark(project_id), kind_mark(kind)]

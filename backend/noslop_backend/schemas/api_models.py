@@ -14,6 +14,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, Wi
 
 from noslop_backend.core.enums import FileState, ProjectState, ProjectStatus
 from noslop_backend.core.json_depth import is_too_deep
+from noslop_backend.media.facts import Facts
+from noslop_backend.media.tags.fields import Fields
 from noslop_backend.share.layout import TITLE_LIMIT, FileKind, title_problem
 
 T = TypeVar("T")
@@ -178,7 +180,9 @@ class FilePublic(BaseModel):
     blake3: str
     content_type: str
     parameters: dict[str, Any]
-    #: Answers that were kept before there were tags have none.
+    #: What the file says of itself. Answers that were kept before there were tags and facts have none.
+    facts: Facts | None = None
+    fields: Fields | None = None
     tags: list[str] = Field(default_factory=list)
     rating: int | None = None
     document_id: str | None

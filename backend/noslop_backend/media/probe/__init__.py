@@ -12,12 +12,11 @@ import json
 import os
 import signal
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, BinaryIO
 
-from pydantic import TypeAdapter, ValidationError
-
+from noslop_backend.media import tags
+from noslop_backend.media.facts import Facts, read_fields
 from noslop_backend.media.probe.formats import FFMPEG, PILLOW, SAFETENSORS
 from noslop_backend.media.probe.launcher import LAUNCHER, Answer
 from noslop_backend.media.tags import png, safetensors
@@ -25,7 +24,6 @@ from noslop_backend.media.tags.fields import Fields
 from noslop_backend.media.tags.limits import LeftOutText
 
 MIB = 1024 * 1024
-_FIELDS = TypeAdapter(Fields)
 
 
 @dataclass(frozen=True)
@@ -51,11 +49,7 @@ class Inspection:
 
     #: The type, corrected where the tracks say otherwise: an MP4 without a picture is `audio/mp4`.
     content_type: str
-    #: Pixels.
-    width: int | None = None
-    height: int | None = None
-    duration_s: float | None = None
-    frames: int | None = None
+    facts: Facts = field(default_factory=Facts)
     #: Texts that programs embedded, by key, as they stand in the file.
     texts: dict[str, str] = field(default_factory=dict)
     #: The same of these texts, whatever program wrote them.
@@ -64,6 +58,12 @@ class Inspection:
     left_out: tuple[LeftOutText, ...] = ()
     #: A sentence that says why it could not be read; empty where it could.
     problem: str = ""
+
+    @property
+    def embedded(self) -> dict[str, Any]:
+        """Return the texts with JSON among them parsed, and below `tags.LEFT_OUT` what is left out, if anything is."""
+        texts = {key: tags.parse(text) for key, text in self.texts.items()}
+        return texts | ({tags.LEFT_OUT: [asdict(one) for one in self.left_out]} if self.left_out else {})
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ def inspect(stream: BinaryIO, content_type: str, limits: Limits = INSPECTION) ->
     """
     if content_type == "image/png" and (size := png.plain_size(stream)) is not None:
         # Most pictures that are uploaded: there is nothing to read, so no child is asked.
-        return Inspection(content_type, *size, frames=1)
+        return Inspection(content_type, Facts(*size, frames=1))
     if not _is_read(stream, content_type):
         return Inspection(content_type)
     report = _ask(stream, content_type, limits, decode=False, alive=lambda: None)
@@ -100,10 +100,12 @@ def inspect(stream: BinaryIO, content_type: str, limits: Limits = INSPECTION) ->
         left_out = (*left_out, LeftOutText("", 0, report.problem))
     return Inspection(
         content_type=_text(facts.get("content_type")) or content_type,
-        width=_count(facts.get("width")),
-        height=_count(facts.get("height")),
-        duration_s=_seconds(facts.get("duration_s")),
-        frames=_count(facts.get("frames")),
+        facts=Facts(
+            width=_count(facts.get("width")),
+            height=_count(facts.get("height")),
+            duration_s=_seconds(facts.get("duration_s")),
+            frames=_count(facts.get("frames")),
+        ),
         texts=report.texts,
         fields=report.fields,
         left_out=left_out,
@@ -184,8 +186,8 @@ def _parse(content: bytes) -> _Report:
             texts = {key: text for key, text in answer["texts"].items() if isinstance(text, str)}
             left_out = tuple(_left_out(one) for one in answer["left_out"] if isinstance(one, dict))
             report = replace(report, texts=texts, left_out=left_out)
-        with suppress(ValidationError):
-            report = replace(report, fields=_FIELDS.validate_python(answer.get("fields")))
+        if "fields" in answer:
+            report = replace(report, fields=read_fields(answer["fields"]))
     return report
 
 
