@@ -22,16 +22,18 @@ from noslop_backend.core.database import Database, clock, filesystem_type, prote
 from noslop_backend.core.enums import TokenScope
 from noslop_backend.core.errors import ConfigurationError, DatabaseUnavailableError, NewerDatabaseError
 from noslop_backend.core.settings import ENV_FILE, load
+from noslop_backend.maintenance.rebuild import rebuild
 from noslop_backend.maintenance.reconcile import reconcile
 from noslop_backend.models import JobModel, ProjectModel, StoreModel, metadata
 from noslop_backend.repositories import StoreRepository
 from noslop_backend.services.tokens import Tokens
+from noslop_backend.share.layout import FileKind
 from sqlalchemy import inspect, text
 from sqlalchemy.exc import IntegrityError, StatementError
 from sqlmodel import SQLModel, select
 
 from tests.backend.postgresql import Cluster
-from tests.backend.studio import STUDIO, Studio, png
+from tests.backend.studio import STUDIO, Studio, make_sqlite, png
 
 
 @pytest.fixture
@@ -164,6 +166,30 @@ def test_other_files_are_for_this_version_and_stay_on_the_share_for_the_version_
         reconcile(storage, apply=True, apart_s=0)
     assert storage.get_file(project, other.id).blake3 == other.blake3
     studio.check(project)
+
+
+def test_workflows_of_the_version_before_that_have_one_key_stay_two(studio: Studio, project: str) -> None:
+    storage, database = studio.storage, studio.storage.database
+    for name in ("one", "two", "three"):
+        storage.save_workflow(project, name, {"name": name})
+    migrations.downgrade(database, "0005")
+    with database.write() as session:
+        for old, new in (("one", "W"), ("two", "w ")):
+            values = {"old": old, "new": new}
+            session.connection().execute(text("UPDATE document SET name = :new WHERE name = :old"), values)
+    migrations.upgrade(database)
+    assert [storage.load_workflow(project, name).data["name"] for name in ("W", "w ", "w", " Three")] == [
+        *("one", "two", "one", "three")
+    ]
+    saved = storage.save_workflow(project, "w ", {"name": "newer"})
+    assert (saved.version, saved.name) == (2, "w ")
+    assert [each.name for each in storage.list_documents(project, FileKind.WORKFLOW).items] == ["W", "w ", "three"]
+    studio.check(project)
+    fresh = studio.root.parent / "fresh.sqlite3"
+    rebuilt = Studio(studio.root, f"sqlite:///{make_sqlite(fresh)}", studio.share_id)
+    rebuild(rebuilt.storage)
+    assert rebuilt.storage.load_workflow(project, "w ").data == {"name": "newer"}
+    rebuilt.close()
 
 
 def test_tokens_of_the_version_before_are_for_all_projects_and_limits_do_not_survive_the_way_back(

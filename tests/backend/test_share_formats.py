@@ -14,7 +14,9 @@ from noslop_backend.models import DocumentModel, FileModel, ProjectModel
 MOMENT = datetime(2026, 1, 2, 3, 4, 5, 600, UTC)
 ISO = "2026-01-02T03:04:05.000600+00:00"
 FILE_ID, SIDECAR_ID, DOCUMENT_ID = "0" * 13, "1" * 13, "2" * 13
-DOCUMENT = DocumentModel(id=DOCUMENT_ID, project_id="p", kind="workflow", name="w", created_at=MOMENT, last_version=3)
+DOCUMENT = DocumentModel(
+    id=DOCUMENT_ID, project_id="p", kind="workflow", name="w", name_key="w", created_at=MOMENT, last_version=3
+)
 DOCUMENT_JSON = {"id": DOCUMENT_ID, "kind": "workflow", "name": "w", "created_at": ISO}
 
 

@@ -25,7 +25,7 @@ from pydantic import (
 from pydantic.json_schema import SkipJsonSchema
 
 from noslop_backend.core.errors import InvalidRequestError, NotFoundError, RevisionConflictError
-from noslop_backend.schemas import JsonObject, Title
+from noslop_backend.schemas import JsonObject, StoredTitle
 from noslop_backend.share import layout
 from noslop_backend.share.layout import FileKind
 
@@ -87,7 +87,7 @@ Kinds = Annotated[
     Annotated[list[FileKind], Field(max_length=16)] | Absent, Query(alias="kind", description="only these kinds")
 ]
 Version = Annotated[Annotated[int, Field(ge=1, le=_VERSION_LIMIT)] | Absent, Query(description="by default the latest")]
-GivenName = Annotated[Title, Query(description="what people call it; data, never a path")]
+GivenName = Annotated[StoredTitle, Query(description="what people call it; data, never a path")]
 Inputs = Annotated[
     Annotated[list[GivenId], Field(max_length=INPUTS_LIMIT)] | Absent,
     Query(description="ids of files of the project that it was made from; give it once for each"),

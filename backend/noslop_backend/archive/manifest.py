@@ -19,7 +19,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationErro
 
 from noslop_backend.archive.tar import NAME_LIMIT, ArchiveError
 from noslop_backend.core.enums import FileState, ProjectStatus
-from noslop_backend.schemas import ByteCount, Days, JsonObject, Text, Title
+from noslop_backend.schemas import ByteCount, Days, JsonObject, StoredTitle, Text
 from noslop_backend.schemas.labels import Rating, Tags
 from noslop_backend.share import layout
 from noslop_backend.share.layout import DOCUMENTS, FileKind
@@ -45,7 +45,7 @@ class ProjectLine(_Line):
     exported_at: AwareDatetime
     studio_id: str
     id: str
-    name: Title
+    name: StoredTitle
     description: Text
     status: ProjectStatus
     settings: JsonObject
@@ -75,7 +75,7 @@ class DocumentLine(_Line):
     line: Literal["document"] = "document"
     id: str = Field(pattern=_FILE_ID)
     kind: FileKind
-    name: Title
+    name: StoredTitle
     last_version: int = Field(ge=0, lt=10**9)
     created_at: AwareDatetime
 
@@ -94,7 +94,7 @@ class FileLine(_Line):
     kind: FileKind
     state: FileState
     path: str
-    name: Title
+    name: StoredTitle
     size_bytes: ByteCount
     blake3: str = Field(pattern=_HASH)
     content_type: str = Field(min_length=1, max_length=200)

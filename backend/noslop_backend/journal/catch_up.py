@@ -144,7 +144,7 @@ def read_ahead(core: StorageContext, share: Share, project_id: str) -> Ahead:
             ahead.project = metadata.project
         documents = DocumentRepository(session)
         for each in _newest(candidates):
-            row = documents.of_id(each.id) or documents.named(project_id, each.kind, each.name)
+            row = documents.of_id(each.id) or documents.exactly_named(project_id, each.kind, each.name)
             if row is None or (row.project_id == project_id and row.last_version < each.last_version):
                 ahead.documents.append(each)
     return ahead
@@ -184,7 +184,7 @@ def _apply_project(session: Session, project: ProjectModel, newer: MetadataProje
 
 def _apply_document(session: Session, project_id: str, newer: MetadataDocument) -> None:
     documents = DocumentRepository(session)
-    row = documents.of_id(newer.id) or documents.named(project_id, newer.kind, newer.name)
+    row = documents.of_id(newer.id) or documents.exactly_named(project_id, newer.kind, newer.name)
     if row is None:
         row = documents.add(newer.id, project_id, newer.kind, newer.name, newer.created_at)
     if row.project_id == project_id:

@@ -16,7 +16,7 @@ from pydantic import AwareDatetime, BaseModel, Field
 from noslop_backend.core.enums import ProjectStatus
 from noslop_backend.journal.sidecar import SidecarDocument, plain
 from noslop_backend.models import DocumentModel, ProjectModel
-from noslop_backend.schemas import ByteCount, Days, JsonObject, Text, Title
+from noslop_backend.schemas import ByteCount, Days, JsonObject, StoredTitle, Text
 
 LIMIT_BYTES = 64 * 1024 * 1024
 
@@ -25,7 +25,7 @@ class MetadataProject(BaseModel):
     """The project itself."""
 
     id: str = ""
-    name: Title
+    name: StoredTitle
     description: Text = ""
     status: ProjectStatus = ProjectStatus.ACTIVE
     settings: JsonObject = Field(default_factory=dict)

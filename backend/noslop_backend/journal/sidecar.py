@@ -16,7 +16,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, JsonValue
 
 from noslop_backend.models import DocumentModel, FileModel
 from noslop_backend.models.plans import PlannedDocument
-from noslop_backend.schemas import ByteCount, FileLabels, JsonObject, Title
+from noslop_backend.schemas import ByteCount, FileLabels, JsonObject, StoredTitle
 from noslop_backend.share import layout
 from noslop_backend.share.layout import FileKind
 
@@ -38,7 +38,7 @@ class SidecarFile(BaseModel):
     project_id: Any = None
     kind: Any = None
     path: Any = None
-    name: Title
+    name: StoredTitle
     size_bytes: ByteCount
     blake3: str = Field(pattern=r"^[0-9a-f]{64}$")
     content_type: str = Field(max_length=200)
@@ -53,7 +53,7 @@ class SidecarDocument(BaseModel):
 
     id: str = FileId
     kind: FileKind
-    name: Title
+    name: StoredTitle
     created_at: AwareDatetime
 
     @classmethod

@@ -140,6 +140,7 @@ class DocumentModel(_Table, table=True):
     __tablename__ = "document"
     __table_args__ = (
         UniqueConstraint("project_id", "kind", "name"),
+        Index(None, "project_id", "kind", "name_key"),
         CheckConstraint("kind IN ('workflow', 'prompt')", name="kind"),
         *_not_negative("last_version", "versions_count"),
     )
@@ -148,6 +149,8 @@ class DocumentModel(_Table, table=True):
     project_id: str = Field(foreign_key="project.id", ondelete="CASCADE")
     kind: str
     name: str
+    #: `layout.title_key` of the name. Not unique: an older version took names for different that have the same key.
+    name_key: str
     #: Counts every version that was ever begun: a number that failed is a gap and comes never again.
     last_version: int = 0
     #: Versions that are present.

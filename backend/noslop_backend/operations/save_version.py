@@ -28,21 +28,39 @@ class SaveVersion(publish.WriteOperation[WritePlan]):
     kind = IntentOp.WRITE
 
     def __init__(
-        self, project_id: str, media_type: MediaType, details: FileCreate, body: bytes, key: str | None
+        self,
+        project_id: str,
+        media_type: MediaType,
+        name: str,
+        details: FileCreate,
+        body: bytes,
+        *,
+        key: str | None,
     ) -> None:
+        """Describe the version.
+
+        Args:
+            project_id: the project.
+            media_type: a workflow or prompt, and how its content is written.
+            name: as it was given: a document of an older version may have just that.
+            details: the rest, with the name in normal form for a document that is new.
+            body: the content.
+            key: idempotency key.
+        """
         self.media_type = media_type
+        self.name = name
         self.details = details
         self.body = body
         self.digest = blake3(body).hexdigest()
         self.sidecar = b""
         kind, extension = media_type.kind, media_type.extension
-        arguments = (kind, details.name, self.digest, extension, sorted(details.inputs), details.parameters)
+        arguments = (kind, name, self.digest, extension, sorted(details.inputs), details.parameters)
         super().__init__(project_id, Request(key, arguments), reserve_bytes=len(body))
 
     def prepare(self, session: Session, intent: IntentModel, now: datetime) -> WritePlan:
         """Find or make the document, and allocate a number."""
         documents, kind, details = DocumentRepository(session), self.media_type.kind, self.details
-        document = documents.named(self.project_id, kind, details.name)
+        document = documents.named(self.project_id, kind, self.name)
         if document is None:
             document = documents.add(StorageContext.new_id(), self.project_id, kind, details.name, now)
         latest = documents.version(document.id)
@@ -61,7 +79,7 @@ class SaveVersion(publish.WriteOperation[WritePlan]):
             id=StorageContext.new_id(),
             sidecar_id=StorageContext.new_id(),
             kind=kind,
-            name=details.name,
+            name=document.name,
             parameters=details.parameters,
             inputs=details.inputs,
             document=PlannedDocument.of(document),

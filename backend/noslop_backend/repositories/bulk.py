@@ -13,6 +13,7 @@ from sqlmodel import Session, col, select
 
 from noslop_backend.models import DocumentModel, FileModel, ProjectModel, ReferenceModel
 from noslop_backend.repositories.search import SearchRepository
+from noslop_backend.share.layout import title_key
 
 T = TypeVar("T")
 #: So many values go into one list of a statement.
@@ -68,7 +69,12 @@ class BulkRepository:
             unique = name if taken is None else f"{name[:180]} ({document_id})"
             self.session.connection().execute(
                 insert(DocumentModel).values(
-                    id=document_id, project_id=project_id, kind=kind, name=unique, created_at=created_at
+                    id=document_id,
+                    project_id=project_id,
+                    kind=kind,
+                    name=unique,
+                    name_key=title_key(unique),
+                    created_at=created_at,
                 )
             )
 

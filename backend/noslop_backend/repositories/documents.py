@@ -13,7 +13,7 @@ from noslop_backend.core.enums import FileState
 from noslop_backend.core.errors import NotFoundError
 from noslop_backend.models import DocumentModel, FileModel
 from noslop_backend.repositories.pages import Cursor, after
-from noslop_backend.share.layout import FileKind, is_file_id, title_problem
+from noslop_backend.share.layout import FileKind, is_file_id, normalize_title, title_key, title_problem
 
 
 class DocumentRepository:
@@ -23,10 +23,25 @@ class DocumentRepository:
         self.session = session
 
     def named(self, project_id: str, kind: FileKind, name: str) -> DocumentModel | None:
-        """The document of this name."""
+        """Return the document that people call by this name.
+
+        That is the one of exactly this name; else the one whose name differs in case, spaces or the composition of
+        letters only. Older databases may hold several of those: of them the one in normal form, then the oldest.
+        """
         if title_problem(name):
             return None
-        return self.session.exec(_NAMED, params={"of_project": project_id, "of_kind": kind, "of_name": name}).first()
+        normal = normalize_title(name)
+        matches = self.session.exec(
+            _NAMED, params={"of_project": project_id, "of_kind": kind, "of_key": title_key(name)}
+        ).all()
+        return min(
+            matches, key=lambda row: (row.name != name, row.name != normal, row.created_at, row.id), default=None
+        )
+
+    def exactly_named(self, project_id: str, kind: FileKind, name: str) -> DocumentModel | None:
+        """Return the document of exactly this name: for what the share says of documents."""
+        found = self.named(project_id, kind, name)
+        return found if found is not None and found.name == name else None
 
     def get(self, project_id: str, kind: FileKind, document_id: str) -> DocumentModel:
         """The document of this id.
@@ -45,7 +60,9 @@ class DocumentRepository:
 
     def add(self, document_id: str, project_id: str, kind: FileKind, name: str, moment: datetime) -> DocumentModel:
         """Insert a document without versions."""
-        row = DocumentModel(id=document_id, project_id=project_id, kind=kind, name=name, created_at=moment)
+        row = DocumentModel(
+            id=document_id, project_id=project_id, kind=kind, name=name, name_key=title_key(name), created_at=moment
+        )
         self.session.add(row)
         self.session.flush()
         return row
@@ -121,7 +138,7 @@ _HERE = col(DocumentModel.id) == bindparam("of_id")
 _NAMED = select(DocumentModel).where(
     col(DocumentModel.project_id) == bindparam("of_project"),
     col(DocumentModel.kind) == bindparam("of_kind"),
-    col(DocumentModel.name) == bindparam("of_name"),
+    col(DocumentModel.name_key) == bindparam("of_key"),
 )
 _NEXT_VERSION = (
     update(DocumentModel)

@@ -19,7 +19,7 @@ from noslop_backend.models import DocumentModel, FileModel, IntentModel, Project
 from noslop_backend.repositories.counters import Change, CounterRepository
 from noslop_backend.repositories.pages import Cursor, after
 from noslop_backend.repositories.store import StoreRepository
-from noslop_backend.share.layout import FileKind, is_project_id
+from noslop_backend.share.layout import FileKind, is_project_id, normalize_title
 
 
 @dataclass(frozen=True)
@@ -106,10 +106,12 @@ class ProjectRepository:
         return list(self.session.exec(statement))
 
     def named(self, name: str) -> list[str]:
-        """Return the ids of all projects of this name."""
-        return list(
-            self.session.exec(select(ProjectModel.id).where(ProjectModel.name == name).order_by(col(ProjectModel.id)))
-        )
+        """Return the ids of all projects of exactly this name, or else of its normal form."""
+        for each in dict.fromkeys((name, normalize_title(name))):
+            statement = select(ProjectModel.id).where(ProjectModel.name == each).order_by(col(ProjectModel.id))
+            if ids := list(self.session.exec(statement)):
+                return ids
+        return []
 
     def totals(self) -> Totals:
         """Sums over present projects: as many rows as there are projects, never as many as there are files."""

@@ -28,6 +28,7 @@ from noslop_backend.schemas.api_models import (
     RemovalReport,
     SearchPage,
     StorageStats,
+    StoredTitle,
     StoreStats,
     Text,
     Title,
@@ -60,6 +61,7 @@ __all__ = [
     "SearchPage",
     "StorageStats",
     "StoreStats",
+    "StoredTitle",
     "Text",
     "Title",
 ]

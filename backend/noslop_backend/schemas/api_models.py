@@ -16,16 +16,21 @@ from noslop_backend.core.enums import FileState, ProjectState, ProjectStatus
 from noslop_backend.core.json_depth import is_too_deep
 from noslop_backend.media.facts import Facts
 from noslop_backend.media.tags.fields import Fields
-from noslop_backend.share.layout import TITLE_LIMIT, FileKind, title_problem
+from noslop_backend.share.layout import TITLE_LIMIT, FileKind, normalize_title, title_problem
 
 T = TypeVar("T")
 _JSON_LIMIT_BYTES = 1024 * 1024
 
 
-def _title(text: str) -> str:
+def _check_title(text: str) -> str:
     if problem := title_problem(text):
         raise ValueError(problem)
     return text
+
+
+def _normalize_title(text: str) -> str:
+    # Checked before, and again: a few letters become two in NFC.
+    return _check_title(normalize_title(_check_title(text)))
 
 
 def _storable(text: str) -> str:
@@ -46,20 +51,19 @@ def _small(value: dict[str, JsonValue]) -> dict[str, JsonValue]:
     return value
 
 
-#: A name that a person gives. It is data: it never becomes a path. What it may not hold, a schema can say too.
-Title = Annotated[
-    str,
-    AfterValidator(_title),
-    WithJsonSchema(
-        {
-            "type": "string",
-            "minLength": 1,
-            "maxLength": TITLE_LIMIT,
-            "pattern": r"^[^\u0000-\u001f\u007f-\u009f\u2028\u2029]*[^\s\u0000-\u001f\u007f-\u009f\u2028\u2029]"
-            r"[^\u0000-\u001f\u007f-\u009f\u2028\u2029]*$",
-        }
-    ),
-]
+_TITLE_SCHEMA = WithJsonSchema(
+    {
+        "type": "string",
+        "minLength": 1,
+        "maxLength": TITLE_LIMIT,
+        "pattern": r"^[^\u0000-\u001f\u007f-\u009f\u2028\u2029]*[^\s\u0000-\u001f\u007f-\u009f\u2028\u2029]"
+        r"[^\u0000-\u001f\u007f-\u009f\u2028\u2029]*$",
+    }
+)
+#: A name that a person gives, normalized as it comes in. It is data: it never becomes a path.
+Title = Annotated[str, AfterValidator(_normalize_title), _TITLE_SCHEMA]
+#: A name as it was given: what lies on a share may be of a time when names were kept as they came.
+StoredTitle = Annotated[str, AfterValidator(_check_title), _TITLE_SCHEMA]
 #: Any text that both databases and a JSON file can hold.
 Text = Annotated[
     str,

@@ -17,7 +17,7 @@ from pydantic import (
     model_validator,
 )
 
-from noslop_backend.schemas.api_models import Title
+from noslop_backend.schemas.api_models import StoredTitle, Title
 from noslop_backend.share.layout import title_problem
 
 TAG_LIMIT = 100
@@ -56,7 +56,7 @@ Rating = Annotated[int, Field(ge=0, le=RATING_LIMIT)]
 class FileLabels(BaseModel):
     """The name, the tags and the stars that people give a file."""
 
-    name: Title
+    name: StoredTitle
     tags: Tags = Field(default_factory=list)
     rating: Rating | None = None
 

@@ -48,7 +48,8 @@ class Documents:
 
         Args:
             project_id: the project.
-            name: what the user calls it; one workflow of that name is in a project.
+            name: what the user calls it. Names that differ in case, in spaces or in how letters are composed (NFC or
+                NFD) are one.
             content: a JSON object; bytes are kept as they are.
             inputs: ids of files of this project that the workflow needs. Files of the layout whose names stand
                 anywhere in the content are added. What is needed is not cleaned up.
@@ -137,7 +138,7 @@ class Documents:
                 f"This {kind} has {len(body)} bytes, and at most {self.settings.max_document_bytes} are accepted. "
                 "Save large data as media or intermediates and refer to it."
             )
-        result = self.journal.run(SaveVersion(project_id, MediaType(kind, *form), details, body, key))
+        result = self.journal.run(SaveVersion(project_id, MediaType(kind, *form), name, details, body, key=key))
         return FilePublic.model_validate(result["file"])
 
     def _load(

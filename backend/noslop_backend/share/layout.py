@@ -169,6 +169,16 @@ def title_problem(title: str) -> str:
     return ""
 
 
+def normalize_title(title: str) -> str:
+    """Return a name as it is kept: in NFC, without spaces around it, and with single ones within."""
+    return " ".join(unicodedata.normalize("NFC", title).split())
+
+
+def title_key(title: str) -> str:
+    """Return what two names share that are one to a person: it says nothing of spaces, case, and NFC or NFD."""
+    return unicodedata.normalize("NFC", normalize_title(title).casefold())
+
+
 def slug(title: str) -> str:
     """Make a name readable in a directory listing anywhere: small ASCII letters, digits and single dashes.
 

@@ -155,6 +155,19 @@ def test_content_that_is_the_latest_is_answered_with_it(studio: Studio, project:
     studio.check(project)
 
 
+def test_names_that_are_one_to_a_person_are_one_workflow(studio: Studio, project: str) -> None:
+    storage = studio.storage
+    names = ["Caf\u00e9 noir", " Cafe\u0301  noir ", "CAF\u00c9\u00a0NOIR", "caf\u00e9 noir"]
+    for number, name in enumerate(names, 1):
+        saved = storage.save_workflow(project, name, {"n": number})
+        assert (saved.version, saved.name) == (number, "Caf\u00e9 noir")
+    assert len({storage.load_workflow(project, name).document.id for name in names}) == 1
+    assert storage.save_workflow(project, "Cafe noir", {}).version == 1
+    made = storage.create_project_structure(ProjectCreate(name="  e\u0301  x "))
+    assert (made.name, storage.save_generated_media(project, " a  b ", png()).name) == ("\u00e9 x", "a b")
+    studio.check(project)
+
+
 def test_prompts_are_text_or_json(studio: Studio, project: str) -> None:
     storage = studio.storage
     assert storage.save_prompt(project, "p", "a cat\n").path.endswith(".txt")
@@ -191,7 +204,7 @@ def test_documents_that_are_not_there(storage: ProjectStorage, project: str) -> 
     storage.save_workflow(project, "w", {})
     document = storage.load_workflow(project, "w").document
     calls: list[Callable[[], object]] = [
-        lambda: storage.load_workflow(project, "W"),
+        lambda: storage.load_workflow(project, "ww"),
         lambda: storage.load_workflow(project, "w", version=2),
         lambda: storage.load_workflow(project, "w", version=0),
         lambda: storage.load_prompt(project, "w"),
@@ -230,7 +243,7 @@ def test_hostile_names_are_data_everywhere(studio: Studio) -> None:
             continue
         saved = storage.save_workflow(kept, name, {"n": number})
         assert storage.load_workflow(kept, name).content == (studio.root / kept / saved.path).read_bytes()
-        assert storage.get_file(kept, saved.id).name == name
+        assert storage.get_file(kept, saved.id).name == layout.normalize_title(name)
     assert {path.name for path in studio.root.parent.iterdir() if path.is_dir()} == before
     assert {path.name for path in studio.root.iterdir()} == {kept, ".noslop-share"}
     studio.check(kept)

@@ -287,7 +287,7 @@ def _document_hinders(session: Session, place: _Place, found: ScannedFile) -> st
     there = documents.of_id(document.id)
     if there is not None and (there.project_id, there.kind) != (place.project_id, document.kind):
         return f"the document that it is a version of is in {there.project_id}"
-    named = documents.named(place.project_id, document.kind, document.name)
+    named = documents.exactly_named(place.project_id, document.kind, document.name)
     if named is not None and named.id != document.id:
         return f"another {document.kind} is called {document.name!r}"
     taken = session.exec(
