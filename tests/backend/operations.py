@@ -123,6 +123,24 @@ def _first_version(storage: ProjectStorage, project: str) -> State:
     return {}
 
 
+def _prompt(storage: ProjectStorage, project: str) -> State:
+    storage.save_prompt(project, "Cat", "y")
+    return {"document": storage.load_prompt(project, "Cat").document.id}
+
+
+def _rename(storage: ProjectStorage, project: str, state: State) -> str:
+    return storage.rename_document(project, FileKind.PROMPT, state["document"], "Dog", key="key").model_dump_json()
+
+
+def _renamed(storage: ProjectStorage, project: str, state: State, answer: str) -> None:
+    loaded = storage.load_prompt(project, "Dog")
+    assert (loaded.document.model_dump_json(), loaded.document.id) == (answer, state["document"])
+    known = json.loads((storage.tree.root / project / layout.METADATA).read_bytes())
+    assert [(each["id"], each["name"]) for each in known["documents"]] == [(state["document"], "Dog")]
+    for words in ("dog", "cat", "y"):
+        assert [file.id for file in storage.search_files(words).items] == [loaded.file.id]
+
+
 def _trash(storage: ProjectStorage, project: str, state: State) -> str:
     storage.trash(project, [state["source"]], key="key")
     return ""
@@ -157,6 +175,7 @@ OPERATIONS: dict[str, Operation] = {
     "label": Operation(_source, _label, _labelled),
     "cleanup": Operation(_intermediates, _cleanup, _only_what_is_needed),
     "save_workflow": Operation(_first_version, _save_workflow, _two_versions),
+    "rename": Operation(_prompt, _rename, _renamed),
     "trash": Operation(_source, _trash, _in_trash),
     "purge": Operation(_trashed, _purge, _all_gone),
 }

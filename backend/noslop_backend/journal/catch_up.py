@@ -41,7 +41,7 @@ class Ahead:
 
     #: The project by its metadata.json, if that has a higher revision.
     project: MetadataProject | None = None
-    #: Documents that the database does not have, or has with a lower number.
+    #: Documents that the database does not have, or has with a lower number or another name.
     documents: list[MetadataDocument] = field(default_factory=list)
 
     def __bool__(self) -> bool:
@@ -54,7 +54,7 @@ class Ahead:
         if self.project is not None:
             lines.append(f"{layout.METADATA} is at revision {self.project.revision}, and the database is behind it")
         for each in self.documents:
-            lines.append(f"the {each.kind} {each.name!r} has a version {each.last_version} on the share")
+            lines.append(f"the share has the {each.kind} {each.name!r} up to version {each.last_version}")
         return lines
 
 
@@ -131,7 +131,8 @@ def read_ahead(core: StorageContext, share: Share, project_id: str) -> Ahead:
     }
     with core.database.read() as session:
         unregistered = set(versions) - DocumentRepository(session).version_ids(project_id)
-    candidates = list(metadata.documents) if metadata is not None else []
+    written = list(metadata.documents) if metadata is not None else []
+    candidates = list(written)
     for file_id in sorted(unregistered):
         candidates += _read_version(share, project_id, versions[file_id])
     ahead = Ahead()
@@ -143,10 +144,14 @@ def read_ahead(core: StorageContext, share: Share, project_id: str) -> Ahead:
         if metadata is not None and project.revision < metadata.project.revision < _NUMBER_LIMIT:
             ahead.project = metadata.project
         documents = DocumentRepository(session)
+        renamed = {each.id: each.name for each in written} if ahead.project else {}
         for each in _newest(candidates):
             row = documents.of_id(each.id) or documents.exactly_named(project_id, each.kind, each.name)
-            if row is None or (row.project_id == project_id and row.last_version < each.last_version):
-                ahead.documents.append(each)
+            if row is not None and row.project_id != project_id:
+                continue
+            if row is None or row.last_version < each.last_version or row.name != renamed.get(row.id, row.name):
+                # The name in metadata.json is no older than that of any version.
+                ahead.documents.append(each.model_copy(update={"name": renamed.get(each.id, each.name)}))
     return ahead
 
 
@@ -157,10 +162,11 @@ def apply_ahead(core: StorageContext, project_id: str, ahead: Ahead) -> None:
             project = ProjectRepository(session).lock(project_id)
         except NotFoundError:
             return
-        if ahead.project is not None and ahead.project.revision > project.revision:
+        is_newer = ahead.project is not None and ahead.project.revision > project.revision
+        if ahead.project is not None and is_newer:
             _apply_project(session, project, ahead.project)
         for each in ahead.documents:
-            _apply_document(session, project_id, each)
+            _apply_document(session, project_id, each, rename=is_newer)
         audit.record(session, clock(session), "catch_up", project_id=project_id, details={"newer": ahead.describe()})
     _LOG.warning(
         "%s is newer on the share than in the database, which was brought up to it: %s. If an older database was "
@@ -182,13 +188,16 @@ def _apply_project(session: Session, project: ProjectModel, newer: MetadataProje
     session.flush()
 
 
-def _apply_document(session: Session, project_id: str, newer: MetadataDocument) -> None:
+def _apply_document(session: Session, project_id: str, newer: MetadataDocument, *, rename: bool) -> None:
     documents = DocumentRepository(session)
     row = documents.of_id(newer.id) or documents.exactly_named(project_id, newer.kind, newer.name)
     if row is None:
         row = documents.add(newer.id, project_id, newer.kind, newer.name, newer.created_at)
-    if row.project_id == project_id:
-        documents.raise_last_version(row.id, newer.last_version)
+    if row.project_id != project_id:
+        return
+    documents.raise_last_version(row.id, newer.last_version)
+    if rename and row.id == newer.id and documents.exactly_named(project_id, newer.kind, newer.name) is None:
+        documents.rename(row, newer.name)
 
 
 def _names(share: Share, project_id: str, directory: str) -> list[str]:

@@ -39,7 +39,10 @@ class MetadataProject(BaseModel):
 
 
 class MetadataDocument(SidecarDocument):
-    """A document whose newest version is gone: its number is nowhere else, and is never given again."""
+    """A document whose newest version is gone, or was saved under another name than it has now.
+
+    Its number, which is never given again, and its name are nowhere else.
+    """
 
     last_version: int = Field(ge=1, lt=2**31)
 
@@ -57,7 +60,7 @@ class Metadata(BaseModel):
 
         Args:
             project: the project.
-            documents: those whose newest version is not on the share any more.
+            documents: those that a `MetadataDocument` is for.
         """
         return cls.model_construct(
             noslop=1,

@@ -18,7 +18,9 @@ from noslop_backend.share import Share, layout
 def read_metadata(session: Session, project_id: str) -> tuple[int, bytes]:
     """Return the revision of a project in the database, and the text of its metadata.json at that."""
     project = ProjectRepository(session).get(project_id)
-    return project.revision, Metadata.of(project, DocumentRepository(session).outlived(project_id)).to_bytes()
+    return project.revision, Metadata.of(
+        project, DocumentRepository(session).apart_from_versions(project_id)
+    ).to_bytes()
 
 
 def write_metadata(journal: Journal, share: Share, handle: IntentHandle[P]) -> None:

@@ -23,9 +23,11 @@ from noslop_backend.maintenance.root_entries import RootProblem, inspect_root
 from noslop_backend.maintenance.tree_scan import ScannedFile
 from noslop_backend.models import FileModel
 from noslop_backend.repositories.bulk import BulkRepository, slices
+from noslop_backend.repositories.documents import DocumentRepository
 from noslop_backend.repositories.files import FileRepository
 from noslop_backend.repositories.jobs import ADOPTION, JobRepository
 from noslop_backend.repositories.projects import ProjectRepository
+from noslop_backend.repositories.search import SearchRepository
 from noslop_backend.repositories.store import StoreRepository
 from noslop_backend.services import ProjectStorage
 from noslop_backend.share import Share, layout, scan
@@ -312,6 +314,7 @@ class ProjectRebuilder:
         with self.core.database.write() as session:
             bulk = BulkRepository(session)
             bulk.number_documents({each: last for each, (_, last) in project.documents.items()})
+            self._name_documents(session, project)
             bulk.number_sidecars(project.sidecars)
             for names in project.shared.values():
                 bulk.share_content([file_id for _, _, file_id in sorted(names)])
@@ -319,6 +322,13 @@ class ProjectRebuilder:
             ProjectRepository(session).update_storage_stats(project.id)
             ProjectRepository(session).lock(project.id).state = state
         self.report.projects += 1
+
+    def _name_documents(self, session: Session, project: _Project) -> None:
+        """Call documents as their newest versions do, or as metadata.json does where that is newer."""
+        names = {each: document.name for each, (document, _) in project.documents.items()}
+        for document_id in BulkRepository(session).name_documents(project.id, names):
+            versions = DocumentRepository(session).versions(document_id)
+            SearchRepository(session).replace(versions, texts_of(self.share, versions))
 
     def _apply_newest(self, project: _Project) -> None:
         """Bring the rows of files with further sidecars up to the newest of them."""

@@ -168,6 +168,12 @@ class ProjectPlan(Plan):
     """A project that is made, changed or removed."""
 
 
+class RenamePlan(ProjectPlan):
+    """A workflow or prompt that has got another name."""
+
+    document_id: str
+
+
 class ImportPlan(Plan):
     """A project that comes out of an archive."""
 
@@ -207,6 +213,8 @@ def read_plan(intent: IntentModel) -> Plan:
     model = PLANS[op]
     if op == IntentOp.WRITE and "of" in plan:
         model = LabelPlan if "labels" in plan else SidecarPlan
+    if op == IntentOp.UPDATE_PROJECT and "document_id" in plan:
+        model = RenamePlan
     try:
         return model.model_validate(plan)
     except (ValidationError, KeyError, ValueError) as error:

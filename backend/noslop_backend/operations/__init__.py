@@ -5,9 +5,13 @@
 May touch: core, share, models, schemas, repositories, media, journal. Never: HTTP, another operation's steps.
 """
 
-from noslop_backend.core.enums import IntentOp
-from noslop_backend.journal.journal import Recover
+from typing import Any
+
+from noslop_backend.core.enums import IntentOp, IntentState
+from noslop_backend.journal.intent import IntentHandle
+from noslop_backend.journal.journal import Journal, Recover
 from noslop_backend.journal.publish import WriteOperation
+from noslop_backend.models.plans import RenamePlan
 from noslop_backend.operations.adopt_file import AdoptFile
 from noslop_backend.operations.create_project import CreateProject
 from noslop_backend.operations.import_project import ImportProject
@@ -15,7 +19,16 @@ from noslop_backend.operations.move_to_trash import MoveToTrash, RestoreFiles
 from noslop_backend.operations.promote import Promote
 from noslop_backend.operations.purge import RemoveFiles
 from noslop_backend.operations.purge_project import PurgeProject
+from noslop_backend.operations.rename_document import RenameDocument
 from noslop_backend.operations.update_project import UpdateProject
+from noslop_backend.share import Share
+
+
+def _recover_update(journal: Journal, share: Share, handle: IntentHandle[Any]) -> IntentState:
+    """Finish a change of a project or of the name of a document: both change a row, and metadata.json after that."""
+    recover = RenameDocument.recover if isinstance(handle.plan, RenamePlan) else UpdateProject.recover
+    return recover(journal, share, handle)
+
 
 #: What takes an intent to its end when its owner died, by what the intent was about to do.
 RECOVER: dict[IntentOp, Recover] = {
@@ -27,7 +40,7 @@ RECOVER: dict[IntentOp, Recover] = {
     IntentOp.PURGE: RemoveFiles.recover,
     IntentOp.CLEANUP: RemoveFiles.recover,
     IntentOp.CREATE_PROJECT: CreateProject.recover,
-    IntentOp.UPDATE_PROJECT: UpdateProject.recover,
+    IntentOp.UPDATE_PROJECT: _recover_update,
     IntentOp.PURGE_PROJECT: PurgeProject.recover,
     IntentOp.IMPORT_PROJECT: ImportProject.recover,
 }

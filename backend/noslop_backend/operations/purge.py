@@ -105,7 +105,9 @@ def _last_traces_go(session: Session, project_id: str, rows: list[FileModel], no
     metadata.json has to hold it then, which makes another revision of it.
     """
     documents = {row.document_id for row in rows if row.document_id is not None}
-    if not documents or not documents & {each.id for each in DocumentRepository(session).outlived(project_id)}:
+    if not documents or not documents & {
+        each.id for each in DocumentRepository(session).apart_from_versions(project_id)
+    }:
         return False
     projects = ProjectRepository(session)
     projects.change(projects.lock(project_id), {}, now)

@@ -59,14 +59,10 @@ class BulkRepository:
     def add_documents(self, documents: Sequence[tuple[str, str, str, str, datetime]]) -> None:
         """Insert documents (id, project, kind, name, created). A name that is taken gets the id behind it."""
         for document_id, project_id, kind, name, created_at in documents:
-            taken = self.session.exec(
-                select(DocumentModel.id).where(
-                    DocumentModel.project_id == project_id, DocumentModel.kind == kind, DocumentModel.name == name
-                )
-            ).first()
+            taken = self._document_named(project_id, kind, name)
             if taken == document_id:
                 continue
-            unique = name if taken is None else f"{name[:180]} ({document_id})"
+            unique = name if taken is None else _with_id(name, document_id)
             self.session.connection().execute(
                 insert(DocumentModel).values(
                     id=document_id,
@@ -77,6 +73,32 @@ class BulkRepository:
                     created_at=created_at,
                 )
             )
+
+    def name_documents(self, project_id: str, names: Mapping[str, str]) -> list[str]:
+        """Write the names of documents, by id. A name that is taken gets the id behind it.
+
+        Returns:
+            The ids of those that had another name.
+        """
+        statement = select(DocumentModel).where(DocumentModel.project_id == project_id).order_by(col(DocumentModel.id))
+        changed = [row for row in self.session.exec(statement) if names.get(row.id, row.name) != row.name]
+        # All of them first, since one may get the name that another one loses.
+        for row in changed:
+            row.name = row.name_key = row.id
+        self.session.flush()
+        for row in changed:
+            name, taken = names[row.id], self._document_named(project_id, row.kind, names[row.id])
+            row.name = name if taken is None else _with_id(name, row.id)
+            row.name_key = title_key(row.name)
+            self.session.flush()
+        return [row.id for row in changed]
+
+    def _document_named(self, project_id: str, kind: str, name: str) -> str | None:
+        return self.session.exec(
+            select(DocumentModel.id).where(
+                DocumentModel.project_id == project_id, DocumentModel.kind == kind, DocumentModel.name == name
+            )
+        ).first()
 
     def number_documents(self, last_versions: Mapping[str, int]) -> None:
         """Write which version of each document came last."""
@@ -155,6 +177,10 @@ class BulkRepository:
             ]
             if values:
                 self.session.connection().execute(insert(ReferenceModel), values)
+
+
+def _with_id(name: str, document_id: str) -> str:
+    return f"{name[:180]} ({document_id})"
 
 
 def slices(values: Sequence[T]) -> Iterator[Sequence[T]]:

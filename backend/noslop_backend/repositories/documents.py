@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Workflows and prompts by name, and the numbers of their versions."""
+"""Read and write workflows and prompts by name, and count their versions."""
 
 from __future__ import annotations
 
@@ -28,15 +28,24 @@ class DocumentRepository:
         That is the one of exactly this name; else the one whose name differs in case, spaces or the composition of
         letters only. Older databases may hold several of those: of them the one in normal form, then the oldest.
         """
-        if title_problem(name):
-            return None
         normal = normalize_title(name)
-        matches = self.session.exec(
-            _NAMED, params={"of_project": project_id, "of_kind": kind, "of_key": title_key(name)}
-        ).all()
+        matches = self.alike(project_id, kind, name)
         return min(
             matches, key=lambda row: (row.name != name, row.name != normal, row.created_at, row.id), default=None
         )
+
+    def alike(self, project_id: str, kind: FileKind, name: str) -> list[DocumentModel]:
+        """Return all documents whose names are this one, or differ in case, spaces and composition only."""
+        if title_problem(name):
+            return []
+        values = {"of_project": project_id, "of_kind": kind, "of_key": title_key(name)}
+        return list(self.session.exec(_NAMED, params=values))
+
+    def rename(self, document: DocumentModel, name: str) -> None:
+        """Change the name of a document."""
+        document.name, document.name_key = name, title_key(name)
+        self.session.add(document)
+        self.session.flush()
 
     def exactly_named(self, project_id: str, kind: FileKind, name: str) -> DocumentModel | None:
         """Return the document of exactly this name: for what the share says of documents."""
@@ -44,7 +53,7 @@ class DocumentRepository:
         return found if found is not None and found.name == name else None
 
     def get(self, project_id: str, kind: FileKind, document_id: str) -> DocumentModel:
-        """The document of this id.
+        """Return the document of this id.
 
         Raises:
             NotFoundError: there is none of this kind in the project.
@@ -55,7 +64,7 @@ class DocumentRepository:
         return found
 
     def of_id(self, document_id: str) -> DocumentModel | None:
-        """The document of this id, whatever it is."""
+        """Return the document of this id, whatever it is; None where there is none."""
         return self.session.get(DocumentModel, document_id)
 
     def add(self, document_id: str, project_id: str, kind: FileKind, name: str, moment: datetime) -> DocumentModel:
@@ -72,7 +81,7 @@ class DocumentRepository:
         return int(self.session.connection().execute(_NEXT_VERSION, {"of_id": document_id}).scalar_one())
 
     def raise_last_version(self, document_id: str, number: int) -> None:
-        """Give no number up to this one again."""
+        """Reserve all numbers up to this one: none of them is given again."""
         self.session.connection().execute(
             update(DocumentModel)
             .where(col(DocumentModel.id) == document_id, col(DocumentModel.last_version) < number)
@@ -92,17 +101,21 @@ class DocumentRepository:
         return (int(now > 0) - int(now - more > 0)) if kind == FileKind.WORKFLOW else 0
 
     def version(self, document_id: str, version: int | None = None) -> FileModel | None:
-        """A present version; the latest by default."""
+        """Return a present version; the latest by default."""
         if version is None:
             return self.session.exec(_LATEST, params={"of_id": document_id}).first()
         statement = select(FileModel).where(FileModel.document_id == document_id, FileModel.state == FileState.PRESENT)
         return self.session.exec(statement.where(FileModel.version == version)).first()
 
-    def outlived(self, project_id: str) -> list[DocumentModel]:
-        """Documents whose newest version has no file any more, oldest first: only their row knows its number."""
+    def apart_from_versions(self, project_id: str) -> list[DocumentModel]:
+        """Return documents whose number or name is in their row only, oldest first.
+
+        Their newest version has no file any more, or was saved under another name.
+        """
         newest = select(FileModel.id).where(
             FileModel.document_id == DocumentModel.id,
             FileModel.version == DocumentModel.last_version,
+            FileModel.name == DocumentModel.name,
             col(FileModel.state).in_([FileState.PRESENT, FileState.TRASHED]),
         )
         return list(
@@ -114,7 +127,7 @@ class DocumentRepository:
         )
 
     def versions(self, document_id: str) -> list[FileModel]:
-        """All versions, in whatever state, oldest first."""
+        """Return all versions, in whatever state, oldest first."""
         return list(
             self.session.exec(
                 select(FileModel).where(FileModel.document_id == document_id).order_by(col(FileModel.version))

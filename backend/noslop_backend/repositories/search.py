@@ -18,7 +18,7 @@ from sqlmodel import Session, col, select
 
 from noslop_backend.core.database import clock
 from noslop_backend.core.enums import FileState, ProjectState
-from noslop_backend.models import FileModel, SearchEntryModel
+from noslop_backend.models import DocumentModel, FileModel, SearchEntryModel
 from noslop_backend.repositories import search_words
 from noslop_backend.repositories.search_words import Entry, Term
 from noslop_backend.share.layout import FileKind
@@ -79,7 +79,7 @@ class SearchRepository:
         if not wanted:
             return
         self._lock()
-        now = clock(self.session)
+        now, names = clock(self.session), self._document_names(wanted)
         numbers = [number_of(min(row.created_at, now)) + hash_of(row.id) for row in wanted]
         used: set[int] = set()
         for start in range(0, len(numbers), _SLICE):
@@ -91,12 +91,12 @@ class SearchRepository:
                 late.append(row)
             else:
                 used.add(number)
-                values.append(self._values(row, number, texts))
+                values.append(self._values(row, number, texts, names))
         if values:
             self.session.connection().execute(_INSERT, values)
         for row in late:
             number = self._free(number_of(min(row.created_at, now)))
-            self.session.connection().execute(_INSERT, [self._values(row, number, texts)])
+            self.session.connection().execute(_INSERT, [self._values(row, number, texts, names)])
 
     def replace(self, rows: Iterable[FileModel], texts: Mapping[str, str] | None = None) -> None:
         """Write entries anew after what their files are found by has changed.
@@ -107,8 +107,10 @@ class SearchRepository:
             rows: the files as they are now.
             texts: contents to look through, by id.
         """
+        rows = list(rows)
+        names = self._document_names(rows)
         for row in rows:
-            made = self._values(row, 0, texts)
+            made = self._values(row, 0, texts, names)
             values = {"of_file": row.id, "new_words": made["words"], "new_marks": made["marks"]}
             if not self.session.connection().execute(_REPLACE, values).rowcount:
                 self.add_older([row], texts)
@@ -171,11 +173,14 @@ class SearchRepository:
             f"AND project.state = :project_state ORDER BY search_entry.number {order} LIMIT :size"
         )
 
-    def _values(self, row: FileModel, number: int, texts: Mapping[str, str] | None) -> dict[str, object]:
+    def _values(
+        self, row: FileModel, number: int, texts: Mapping[str, str] | None, names: Mapping[str, str] | None = None
+    ) -> dict[str, object]:
+        document = (names or {}).get(row.document_id or "", row.name)
         made = search_words.entry(
             project_id=row.project_id,
             kind=row.kind,
-            name=row.name,
+            name=row.name if document == row.name else f"{row.name} {document}",
             parameters=row.parameters,
             fields=row.fields,
             tags=row.tags,
@@ -184,6 +189,15 @@ class SearchRepository:
         )
         words, marks = columns(made, is_sqlite=self.is_sqlite)
         return {"number": number, "file_id": row.id, "words": words, "marks": marks}
+
+    def _document_names(self, rows: Iterable[FileModel]) -> dict[str, str]:
+        """Return what documents are called now, by id: their versions may have been saved under other names."""
+        ids = sorted({row.document_id for row in rows if row.document_id is not None})
+        names: dict[str, str] = {}
+        for start in range(0, len(ids), _SLICE):
+            some = col(DocumentModel.id).in_(ids[start : start + _SLICE])
+            names |= dict(self.session.exec(select(DocumentModel.id, DocumentModel.name).where(some)).all())
+        return names
 
     def _lock(self) -> None:
         if not self.is_sqlite:  # there one transaction writes at a time

@@ -66,11 +66,11 @@ class ProjectStorage:
         self.purge_project = projects.purge_project
 
         documents = self.documents = Documents(self.journal)
-        self.save_workflow = documents.save_workflow
-        self.load_workflow = documents.load_workflow
-        self.save_prompt = documents.save_prompt
-        self.load_prompt = documents.load_prompt
+        self.save_workflow, self.load_workflow = documents.save_workflow, documents.load_workflow
+        self.save_prompt, self.load_prompt = documents.save_prompt, documents.load_prompt
         self.list_documents = documents.list_documents
+        self.get_document = documents.get_document
+        self.rename_document = documents.rename_document
 
         media = self.media = Media(self.journal)
         self.save_generated_media = media.save_generated_media

@@ -13,6 +13,7 @@ from noslop_backend.core.errors import InvalidRequestError, NotFoundError
 from noslop_backend.journal.journal import Journal
 from noslop_backend.journal.validation import validate_details
 from noslop_backend.media.types import MediaType
+from noslop_backend.operations.rename_document import RenameDocument
 from noslop_backend.operations.save_version import SaveVersion
 from noslop_backend.repositories import Cursor, DocumentRepository, ProjectRepository
 from noslop_backend.repositories.pages import check_limit
@@ -119,6 +120,25 @@ class Documents:
         items = [DocumentPublic.model_validate(row) for row in rows[:limit]]
         more = Cursor(items[-1].created_at, items[-1].id).encode() if len(rows) > limit else None
         return Page(items=items, next_cursor=more)
+
+    def get_document(self, project_id: str, kind: FileKind, document_id: str) -> DocumentPublic:
+        """Return a workflow or prompt, without its content."""
+        with self.database.read() as session:
+            ProjectRepository(session).get(project_id)
+            return DocumentPublic.model_validate(DocumentRepository(session).get(project_id, kind, document_id))
+
+    def rename_document(
+        self, project_id: str, kind: FileKind, document_id: str, name: str, *, key: str | None = None
+    ) -> DocumentPublic:
+        """Rename a workflow or prompt. Its versions keep the names under which they were saved.
+
+        Raises:
+            ConflictError: another one of the project has the name, or one that differs in case or spaces only.
+            InProgressError: a version is being saved.
+        """
+        details = validate_details(name)
+        result = self.journal.run(RenameDocument(project_id, kind, document_id, details.name, key))
+        return DocumentPublic.model_validate(result["document"])
 
     def _save(
         self,

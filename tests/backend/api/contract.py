@@ -176,8 +176,10 @@ class Contract:
         self.fitting = {
             **dict.fromkeys(("restoreProject", "purgeProject"), in_trash),
             **dict.fromkeys(("restoreFiles", "purgeFiles"), removed),
-            "loadPrompt": {"document_id": [prompt["document_id"]]},
-            "loadWorkflow": {"document_id": [workflow["document_id"]]},
+            **dict.fromkeys(("getPrompt", "renamePrompt", "loadPrompt"), {"document_id": [prompt["document_id"]]}),
+            **dict.fromkeys(
+                ("getWorkflow", "renameWorkflow", "loadWorkflow"), {"document_id": [workflow["document_id"]]}
+            ),
         }
 
     def _aim(self, case: Case[Any], data: st.DataObject) -> None:

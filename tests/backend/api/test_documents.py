@@ -33,6 +33,22 @@ def test_versions_are_never_overwritten(served: Served, project_id: str) -> None
     assert served.client.get(f"{at}/{document}/content", params={"version": 9}).status_code == 404
 
 
+def test_a_workflow_is_renamed(served: Served, project_id: str) -> None:
+    at = f"{PREFIX}/projects/{project_id}/workflows"
+    saved, other = (served.client.post(at, params={"name": name}, json={}).json() for name in ("a", "b"))
+    url = f"{at}/{saved['document_id']}"
+    renamed = served.client.patch(url, json={"name": " New  name "})
+    assert (renamed.status_code, renamed.json()["name"]) == (200, "New name")
+    assert served.client.get(url).json() == renamed.json()
+    assert (
+        served.client.get(f"{at}/content", params={"name": "new name"}).headers["x-noslop-document"]
+        == saved["document_id"]
+    )
+    taken = served.client.patch(f"{at}/{other['document_id']}", json={"name": "NEW NAME"})
+    assert (taken.status_code, taken.json()["document_id"]) == (409, saved["document_id"])
+    assert served.client.get(f"{PREFIX}/projects/{project_id}/prompts/{saved['document_id']}").status_code == 404
+
+
 def test_prompts_are_text(served: Served, project_id: str) -> None:
     at = f"{PREFIX}/projects/{project_id}/prompts"
     text = "a cat, 猫, \U0001f408\r\n\tsitting"

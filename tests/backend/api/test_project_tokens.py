@@ -112,6 +112,10 @@ def calls(of: Filled) -> dict[str, Call]:
         "listPromptVersions": Call(prompt),
         "loadWorkflow": Call(workflow, names_contents=True),
         "loadPrompt": Call(prompt, names_contents=True),
+        "getWorkflow": Call(workflow, names_contents=True),
+        "getPrompt": Call(prompt, names_contents=True),
+        "renameWorkflow": Call(workflow, {"json": {"name": "renamed"}}, names_contents=True),
+        "renamePrompt": Call(prompt, {"json": {"name": "renamed"}}, names_contents=True),
         "uploadMedia": Call(
             request={"params": {"name": "m", "inputs": inputs}, "content": png(9)}, names_contents=True
         ),

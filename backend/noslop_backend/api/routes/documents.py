@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Workflows and prompts. The body of a save is the document, byte for byte; what is known of it is in the query."""
+"""Serve workflows and prompts. The body of a save is the document, byte for byte; the rest is in the query."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from noslop_backend.api.auth import READ, WRITE
 from noslop_backend.api.body import DocumentBody, content
 from noslop_backend.api.deps import State, StateDep
 from noslop_backend.api.parameters import (
+    Body,
     Cursor,
     DocumentId,
     GivenName,
@@ -32,7 +33,7 @@ from noslop_backend.api.route import StrictRoute
 from noslop_backend.api.routes.downloads import SAFE_HEADERS, disposition
 from noslop_backend.core import json_depth
 from noslop_backend.core.errors import InvalidRequestError
-from noslop_backend.schemas import DocumentPublic, FilePublic, LoadedDocument, Page
+from noslop_backend.schemas import DocumentPublic, FilePublic, LoadedDocument, Page, Title
 from noslop_backend.share.layout import FileKind
 
 router = APIRouter(route_class=StrictRoute, prefix="/projects/{project_id}", tags=["workflows and prompts"])
@@ -47,6 +48,14 @@ _PROMPT: dict[int | str, dict[str, Any]] = {
         "content": {"text/plain": {"schema": {"type": "string"}}, "application/json": _OBJECT},
     }
 }
+
+
+class Renaming(Body):
+    """What a workflow or prompt is called from now on."""
+
+    name: Title
+
+
 _Type = Annotated[str, Header(alias="Content-Type", include_in_schema=False)]
 
 
@@ -169,6 +178,45 @@ def load_workflow_by_name(project_id: ProjectId, name: GivenName, state: StateDe
 def load_prompt_by_name(project_id: ProjectId, name: GivenName, state: StateDep, version: Version = None) -> Response:
     """Load a version of the prompt of this name, exactly as it was saved."""
     return _loaded(state.disk.run(state.storage.load_prompt, project_id, name, version=version))
+
+
+@router.get("/workflows/{document_id}", operation_id="getWorkflow", dependencies=[READ], responses=described(404))
+def get_workflow(project_id: ProjectId, document_id: DocumentId, state: StateDep) -> DocumentPublic:
+    """Return a workflow: its name, and how many versions it has."""
+    return state.storage.get_document(project_id, FileKind.WORKFLOW, document_id)
+
+
+@router.get("/prompts/{document_id}", operation_id="getPrompt", dependencies=[READ], responses=described(404))
+def get_prompt(project_id: ProjectId, document_id: DocumentId, state: StateDep) -> DocumentPublic:
+    """Return a prompt: its name, and how many versions it has."""
+    return state.storage.get_document(project_id, FileKind.PROMPT, document_id)
+
+
+@router.patch(
+    "/workflows/{document_id}",
+    operation_id="renameWorkflow",
+    dependencies=[WRITE],
+    responses=described(404, 409, 413),
+)
+def rename_workflow(
+    project_id: ProjectId, document_id: DocumentId, renaming: Renaming, state: StateDep, key: Key = None
+) -> DocumentPublic:
+    """Rename a workflow. Its id and its versions stay, and they keep the names under which they were saved."""
+    return state.disk.run(
+        state.storage.rename_document, project_id, FileKind.WORKFLOW, document_id, renaming.name, key=key
+    )
+
+
+@router.patch(
+    "/prompts/{document_id}", operation_id="renamePrompt", dependencies=[WRITE], responses=described(404, 409, 413)
+)
+def rename_prompt(
+    project_id: ProjectId, document_id: DocumentId, renaming: Renaming, state: StateDep, key: Key = None
+) -> DocumentPublic:
+    """Rename a prompt. Its id and its versions stay, and they keep the names under which they were saved."""
+    return state.disk.run(
+        state.storage.rename_document, project_id, FileKind.PROMPT, document_id, renaming.name, key=key
+    )
 
 
 @router.get(

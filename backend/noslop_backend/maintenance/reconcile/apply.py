@@ -288,7 +288,8 @@ def _document_hinders(session: Session, place: _Place, found: ScannedFile) -> st
     if there is not None and (there.project_id, there.kind) != (place.project_id, document.kind):
         return f"the document that it is a version of is in {there.project_id}"
     named = documents.exactly_named(place.project_id, document.kind, document.name)
-    if named is not None and named.id != document.id:
+    # A document that has a row may have been renamed since.
+    if there is None and named is not None:
         return f"another {document.kind} is called {document.name!r}"
     taken = session.exec(
         select(FileModel.path).where(FileModel.document_id == document.id, FileModel.version == row.version)
