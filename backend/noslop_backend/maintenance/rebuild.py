@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from sqlmodel import Session
+
 from noslop_backend.core.database import clock
 from noslop_backend.core.enums import ProjectState
 from noslop_backend.core.errors import ConflictError

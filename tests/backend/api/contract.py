@@ -173,13 +173,12 @@ class Contract:
             "ticket_id": [ticket["ticket_id"]],
         }
         in_trash, removed = {"project_id": [trashed]}, {"file_id": [str(gone["id"])]}
+        of_prompt, of_workflow = ({"document_id": [each["document_id"]]} for each in (prompt, workflow))
         self.fitting = {
             **dict.fromkeys(("restoreProject", "purgeProject"), in_trash),
             **dict.fromkeys(("restoreFiles", "purgeFiles"), removed),
-            **dict.fromkeys(("getPrompt", "renamePrompt", "loadPrompt"), {"document_id": [prompt["document_id"]]}),
-            **dict.fromkeys(
-                ("getWorkflow", "renameWorkflow", "loadWorkflow"), {"document_id": [workflow["document_id"]]}
-            ),
+            **dict.fromkeys(("getPrompt", "renamePrompt", "loadPrompt"), of_prompt),
+            **dict.fromkeys(("getWorkflow", "renameWorkflow", "loadWorkflow"), of_workflow),
         }
 
     def _aim(self, case: Case[Any], data: st.DataObject) -> None:
