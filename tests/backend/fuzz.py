@@ -25,7 +25,7 @@ from collections.abc import Callable
 from functools import cache
 from typing import Any
 
-from noslop_backend.archive.tar import ArchiveError, Player, Recorder
+from noslop_backend.archive.tar import ArchiveError, TarReader, TarWriter
 from noslop_backend.comfyui import history
 from noslop_backend.media import probe, tags
 from noslop_backend.media.probe import Limits
@@ -205,23 +205,23 @@ def read_history(chance: Random) -> None:
 @cache
 def _archive() -> bytes:
     stream = io.BytesIO()
-    recorder = Recorder(stream)
+    writer = TarWriter(stream)
     for name, body in (("manifest.jsonl", b"{}\n" * 100), ("generated/images/a.png", b"x" * 1500), ("empty", b"")):
-        recorder.add(name, len(body), iter([body]))
-    recorder.end()
+        writer.add(name, len(body), iter([body]))
+    writer.end()
     return stream.getvalue()
 
 
 def read_tar(chance: Random) -> None:
     """Read an archive to its end, or to what is refused."""
     content = damaged(_archive(), chance)
-    player = Player(io.BytesIO(content))
+    reader = TarReader(io.BytesIO(content))
     read_bytes = 0
     try:
-        while player.next():
-            assert not player.name.startswith("/")
-            assert ".." not in player.name.split("/")
-            read_bytes += sum(map(len, player.pieces()))
+        while reader.next():
+            assert not reader.name.startswith("/")
+            assert ".." not in reader.name.split("/")
+            read_bytes += sum(map(len, reader.pieces()))
     except ArchiveError as error:
         assert error.message  # noqa: PT017 - as above
     assert read_bytes <= len(content)

@@ -15,7 +15,7 @@ from blake3 import blake3
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from noslop_backend.archive import ArchiveError, export, import_from
-from noslop_backend.archive.tar import Player, Recorder, header
+from noslop_backend.archive.tar import TarReader, TarWriter, header
 from noslop_backend.core.errors import BackendError
 
 from tests.backend.filled import fill
@@ -288,10 +288,10 @@ def test_whatever_bit_is_flipped_the_tar_reader_stays_whole(honest: bytes, at: i
     """It reads to the end, or refuses; it never gives more than there is."""
     place = at % len(honest)
     archive = honest[:place] + bytes([honest[place] ^ 1 << bit]) + honest[place + 1 :]
-    player, total = Player(io.BytesIO(archive)), 0
+    reader, total = TarReader(io.BytesIO(archive)), 0
     try:
-        while player.next():
-            total += sum(len(piece) for piece in player.pieces())
+        while reader.next():
+            total += sum(len(piece) for piece in reader.pieces())
     except ArchiveError:
         pass
     assert total <= len(archive)
@@ -306,4 +306,4 @@ def test_any_size_fits_a_header(size: int) -> None:
 def test_a_recorder_refuses_other_lengths() -> None:
     for content in (b"", b"12", b"1234"):
         with pytest.raises(ValueError, match="were announced"):
-            Recorder(io.BytesIO()).add("x", 3, iter([content]))
+            TarWriter(io.BytesIO()).add("x", 3, iter([content]))

@@ -1,6 +1,9 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A project as one archive with checksums: out of one studio, into another."""
+"""Export a project to an archive with checksums, import it into another studio, and send files of it as a zip.
+
+May use services, journal, repositories and share. Knows no HTTP.
+"""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A project goes into one archive. Files stream through; each is compared with the hash that its row has."""
+"""Export a project to one archive. Files stream through it; each is compared with the hash in its row."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from blake3 import blake3
 from noslop_backend.archive import manifest
 from noslop_backend.archive.manifest import DocumentLine, FileLine, NeedLine, ProjectLine
 from noslop_backend.archive.reading import open_file
-from noslop_backend.archive.tar import Recorder
+from noslop_backend.archive.tar import TarWriter
 from noslop_backend.core.database import clock
 from noslop_backend.core.enums import FileState, ProjectState
 from noslop_backend.core.errors import ConflictError
@@ -32,13 +32,13 @@ from noslop_backend.share import CHUNK_BYTES, Share
 
 @dataclass
 class ExportReport:
-    """What an archive holds."""
+    """What an archive contains."""
 
     project_id: str
     files_count: int
     documents_count: int
     total_bytes: int
-    #: Rows whose files were taken away from the share, and which the archive therefore does not have.
+    #: Rows whose files are missing on the share, and which the archive therefore does not have.
     left_out_count: int
     archive_bytes: int = 0
 
@@ -73,7 +73,7 @@ def export_to(core: ProjectStorage, project_id: str, target: Path, *, without_mi
         try:
             os.link(part, target)
         except FileExistsError as error:
-            raise ConflictError(f"{target} was made meanwhile by somebody else. Name another file.") from error
+            raise ConflictError(f"{target} was made meanwhile by another program. Name another file.") from error
         except OSError:
             # No hard links there (a USB stick): the path did not exist a moment ago.
             os.rename(part, target)
@@ -93,17 +93,17 @@ def export(core: ProjectStorage, project_id: str, stream: BinaryIO, *, without_m
             counted = {"files_count": first.files_count, "total_bytes": first.total_bytes}
             audit.record(session, first.exported_at, "export_project", project_id=project_id, details=counted)
         head = manifest.write(first)
-        recorder = Recorder(stream)
+        writer = TarWriter(stream)
         size, hasher = len(head) + rows.tell(), blake3()
         moment = manifest.seconds(first.exported_at)
-        recorder.add(manifest.MANIFEST, size, _hashed(hasher, _pieces(head, rows)), moment)
+        writer.add(manifest.MANIFEST, size, _hashed(hasher, _pieces(head, rows)), moment)
         checksum = f"{hasher.hexdigest()}  {manifest.MANIFEST}\n".encode()
-        recorder.add(manifest.CHECKSUM, len(checksum), iter([checksum]), moment)
+        writer.add(manifest.CHECKSUM, len(checksum), iter([checksum]), moment)
         rows.seek(0)
         for line in manifest.read(_WithHead(head, rows)):
             if isinstance(line, FileLine) and line.same_as is None:
-                _write_file(recorder, share, project_id, line)
-        recorder.end()
+                _write_file(writer, share, project_id, line)
+        writer.end()
     return ExportReport(project_id, first.files_count, first.documents_count, first.total_bytes, left_out)
 
 
@@ -114,7 +114,7 @@ def _private(path: str, flags: int) -> int:
 def _write_rows(
     core: ProjectStorage, project_id: str, rows: IO[bytes], without_missing: bool
 ) -> tuple[ProjectLine, int]:
-    """Write all lines but the first, which says how many there are."""
+    """Write all lines but the first, which has their number. Return that line, and how many files are left out."""
     files = documents = total = 0
     with core.database.read() as session:
         lines = ExportCRUD(session)
@@ -123,9 +123,8 @@ def _write_rows(
         missing = lines.missing(project_id)
         if missing and not without_missing:
             raise ConflictError(
-                f"{missing} files of {project_id} were taken away from the share. Bring them back "
-                "(`noslop-backend reconcile` "
-                "lists them), or export what is left with --without-missing."
+                f"{missing} files of {project_id} were taken away from the share. Bring them back (`noslop-backend "
+                "reconcile` lists them), or export what is left with --without-missing."
             )
         for document in lines.documents(project_id):
             rows.write(manifest.write(DocumentLine.model_validate(document, from_attributes=True)))
@@ -153,24 +152,22 @@ def _file_line(row: FileModel, same_as: str | None) -> FileLine:
     return FileLine(**values, same_as=same_as)
 
 
-def _write_file(recorder: Recorder, share: Share, project_id: str, line: FileLine) -> None:
+def _write_file(writer: TarWriter, share: Share, project_id: str, line: FileLine) -> None:
     hasher = blake3()
     try:
         with open_file(share, project_id, line.path, trashed=line.state == FileState.TRASHED) as stream:
             pieces = _hashed(hasher, iter(lambda: stream.read(CHUNK_BYTES), b""))
-            recorder.add(line.member, line.size_bytes, pieces, manifest.seconds(line.created_at))
+            writer.add(line.member, line.size_bytes, pieces, manifest.seconds(line.created_at))
     except (FileNotFoundError, ValueError) as error:
-        seen = "it is gone" if isinstance(error, FileNotFoundError) else "it has another size"
+        reason = "it is gone" if isinstance(error, FileNotFoundError) else "it has another size"
         raise ConflictError(
-            f"{project_id}/{line.lies_at} was changed from outside, or removed just now ({seen}). Nothing was "
-            "exported: run "
-            "`noslop-backend reconcile`, then export again."
+            f"{project_id}/{line.lies_at} was changed from outside, or removed just now ({reason}). Nothing was "
+            "exported: run `noslop-backend reconcile`, then export again."
         ) from error
     if hasher.hexdigest() != line.blake3:
         raise ConflictError(
-            f"{project_id}/{line.lies_at} is not what was saved: its BLAKE3 is {hasher.hexdigest()}, and "
-            f"{line.blake3} was "
-            "recorded. Nothing was exported: run `noslop-backend reconcile`, then export again."
+            f"{project_id}/{line.lies_at} is not what was saved: its BLAKE3 is {hasher.hexdigest()}, and {line.blake3} "
+            "was recorded. Nothing was exported: run `noslop-backend reconcile`, then export again."
         )
 
 
@@ -195,7 +192,7 @@ class _WithHead:
         self._rows = rows
 
     def readline(self, limit: int = -1, /) -> bytes:
-        """Give the next line."""
+        """Return the next line."""
         if self._head:
             head, self._head = self._head, b""
             return head

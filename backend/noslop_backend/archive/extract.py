@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The files of an archive on their way in, one after the other, each compared with what the manifest says of it."""
+"""Write the files of an archive to the share, one after the other, each compared with its line of the manifest."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from sqlmodel import Session
 
 from noslop_backend.archive import manifest
 from noslop_backend.archive.manifest import DocumentLine, FileLine, NeedLine, ProjectLine
-from noslop_backend.archive.manifest_index import Checked
-from noslop_backend.archive.tar import ArchiveError, Player
+from noslop_backend.archive.manifest_index import ManifestIndex
+from noslop_backend.archive.tar import ArchiveError, TarReader
 from noslop_backend.core.enums import FileState, IntentOp, ProjectState
 from noslop_backend.core.errors import NotFoundError, QuotaExceededError
 from noslop_backend.journal.file_row import file_row
@@ -37,12 +37,11 @@ _ROWS_AT_ONCE = 500
 
 
 def no_room(first: ProjectLine, used: int, asked: int) -> QuotaExceededError:
-    """Say that a project does not fit into its own quota."""
+    """Return the error of a project that does not fit into its own quota. Sizes are in bytes."""
     quota = first.quota_bytes or 0
     return QuotaExceededError(
         f"The project {first.id} has a quota of {quota} bytes, and the archive needs {used + asked}. Nothing was "
-        "imported: raise "
-        "its quota where it was exported and export it again.",
+        "imported: raise its quota where it was exported and export it again.",
         scope="project",
         used_bytes=used,
         asked_bytes=asked,
@@ -51,23 +50,23 @@ def no_room(first: ProjectLine, used: int, asked: int) -> QuotaExceededError:
 
 
 class Receiver:
-    """Receives the files of one archive."""
+    """Writes the files of one archive to the share, and their rows to the database."""
 
     def __init__(
         self,
         journal: Journal,
         share: Share,
-        checked: Checked,
+        index: ManifestIndex,
         handle: IntentHandle[ImportPlan],
         *,
-        player: Player,
+        reader: TarReader,
         rows: IO[bytes],
     ) -> None:
         self.journal = journal
         self.share = share
-        self.checked = checked
+        self.index = index
         self.handle = handle
-        self.player = player
+        self.reader = reader
         self.rows = rows
         self._files: list[FileModel] = []
         self._texts: dict[str, str] = {}
@@ -75,7 +74,7 @@ class Receiver:
         self._paths: dict[str, tuple[str, int]] = {}
 
     def run(self) -> dict[str, Any]:
-        """Receive, publish, show; gives the answer."""
+        """Write, publish and show the project. Return the result of the import."""
         project_id = self.handle.project_id
         with hidden_dirs.opened(self.share, hidden_dirs.IMPORTS, self.handle.intent_id, make=True) as place:
             assert place is not None
@@ -91,9 +90,9 @@ class Receiver:
                     self._need(line)
             self._flush()
             self._flush_needs()
-            if self.player.next():
+            if self.reader.next():
                 raise ArchiveError(
-                    f"The archive holds {self.player.name!r}, which its manifest does not list. Nothing was imported."
+                    f"The archive holds {self.reader.name!r}, which its manifest does not list. Nothing was imported."
                 )
             self._metadata(place)
             # Each file is on the disk by now; so are all their names before the directory gets its own.
@@ -108,7 +107,7 @@ class Receiver:
         return result
 
     def _document(self, line: DocumentLine) -> None:
-        document_id = self.checked.new_id(line.id)
+        document_id = self.index.new_id(line.id)
         assert document_id is not None
         with self._still_mine() as session:
             bulk = BulkRepository(session)
@@ -122,27 +121,27 @@ class Receiver:
             hidden_dirs.make_below(place, self.handle.project_id, lies_at)
         if line.same_as is not None:
             row.charged_bytes = self._shared(place, row, lies_at)
-            found = place.look(self.handle.project_id, lies_at)
-            assert found is not None
-            row.mtime_ns = found.st_mtime_ns
+            status = place.look(self.handle.project_id, lies_at)
+            assert status is not None
+            row.mtime_ns = status.st_mtime_ns
         else:
-            seen = self._receive(place, line, lies_at)
-            row.blake3, row.mtime_ns = seen.blake3, seen.mtime_ns
+            written = self._receive(place, line, lies_at)
+            row.blake3, row.mtime_ns = written.blake3, written.mtime_ns
             # A sidecar's size changes with the ids in it.
-            row.size_bytes = row.charged_bytes = seen.size_bytes
+            row.size_bytes = row.charged_bytes = written.size_bytes
         self._files.append(row)
         self._texts |= texts_of(place, [row])
         if len(self._files) >= _ROWS_AT_ONCE:
             self._flush()
 
     def _row(self, line: FileLine) -> FileModel:
-        new = self.checked.new_id
+        new = self.index.new_id
         file_id = new(line.id)
         assert file_id is not None
-        path = self.checked.new_text(line.path.encode()).decode()
+        path = self.index.new_text(line.path.encode()).decode()
         parameters, fields = line.parameters, line.fields
-        if self.checked.renamed:
-            parameters, fields = json.loads(self.checked.new_text(json.dumps([parameters, fields]).encode()))
+        if self.index.renamed:
+            parameters, fields = json.loads(self.index.new_text(json.dumps([parameters, fields]).encode()))
         row = file_row(
             self.handle.project_id,
             layout.trash(path) if line.state == FileState.TRASHED else path,
@@ -164,63 +163,60 @@ class Receiver:
         return row
 
     def _receive(self, place: Share, line: FileLine, lies_at: str) -> FileContent:
-        """Write one file of the archive, and compare it with what the manifest says."""
-        if not self.player.next():
+        """Write one file of the archive, and compare it with its line of the manifest."""
+        if not self.reader.next():
             raise ArchiveError(
                 f"The archive ends before {line.member!r}, which its manifest lists. Copy it again, or export it again."
             )
-        if (self.player.name, self.player.size_bytes) != (line.member, line.size_bytes):
+        if (self.reader.name, self.reader.size_bytes) != (line.member, line.size_bytes):
             raise ArchiveError(
-                f"The archive holds {self.player.name!r} of {self.player.size_bytes} bytes where its manifest "
-                f"lists {line.member!r} of "
-                f"{line.size_bytes} bytes. Nothing was imported."
+                f"The archive holds {self.reader.name!r} of {self.reader.size_bytes} bytes where its manifest lists "
+                f"{line.member!r} of {line.size_bytes} bytes. Nothing was imported."
             )
-        rewritten = self.checked.renamed and line.kind == FileKind.SIDECAR
+        rewritten = self.index.renamed and line.kind == FileKind.SIDECAR
         if rewritten and line.size_bytes > LIMIT_BYTES:
             raise ArchiveError(f"{line.member!r} is larger than any sidecar. Nothing was imported.")
-        hasher, held = blake3(), bytearray()
+        hasher, original = blake3(), bytearray()
         try:
             writer = place.create(self.handle.project_id, lies_at)
         except FileNotFoundError as error:
             raise IntentLostError from error
         try:
-            for piece in self.player.pieces():
+            for piece in self.reader.pieces():
                 hasher.update(piece)
                 if rewritten:
-                    held += piece
+                    original += piece
                 else:
                     writer.write(piece)
                 self.journal.renew(self.handle)
             if hasher.hexdigest() != line.blake3:
                 raise ArchiveError(
                     f"{line.member!r} is damaged: its BLAKE3 is {hasher.hexdigest()}, and the manifest says "
-                    f"{line.blake3}. Nothing "
-                    "was imported: copy the archive again, or export it again."
+                    f"{line.blake3}. Nothing was imported: copy the archive again, or export it again."
                 )
             if rewritten:
-                writer.write(self._new_sidecar(line, bytes(held)))
+                writer.write(self._new_sidecar(line, bytes(original)))
             # Of an intermediate this is all that a rebuild knows of when it was made.
             return writer.finish(int(line.created_at.timestamp() * 1000) * 1_000_000)
         finally:
             writer.close()
 
     def _new_sidecar(self, line: FileLine, content: bytes) -> bytes:
-        """A sidecar with the ids that its project has here.
+        """Return a sidecar with the ids that its project has here.
 
-        The content of a document stays as the user saved it, with the old ids in it; so what it needs is said beside
-        it.
+        The content of a document stays as the user saved it, with the old ids in it: its sidecar names what it needs.
         """
-        fresh = self.checked.new_text(content)
+        fresh = self.index.new_text(content)
         parsed = layout.parse(line.path)
         assert parsed is not None
         assert line.of_file_id is not None
-        needs = self.checked.needs(line.of_file_id)
+        needs = self.index.needs(line.of_file_id)
         if parsed.version is None or parsed.revision != 1 or not needs:
             return fresh
         try:
-            said = json.loads(fresh)
-            said["inputs"] = sorted({*said["inputs"], *needs})
-            fresh = json.dumps(said, indent=1).encode() + b"\n"
+            sidecar = json.loads(fresh)
+            sidecar["inputs"] = sorted({*sidecar["inputs"], *needs})
+            fresh = json.dumps(sidecar, indent=1).encode() + b"\n"
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise ArchiveError(f"{line.member!r} is no sidecar ({error}). Nothing was imported.") from error
         if len(fresh) > len(content):
@@ -228,7 +224,7 @@ class Receiver:
         return fresh
 
     def _shared(self, place: Share, row: FileModel, lies_at: str) -> int:
-        """Give a content that is there already another name; tells what that costs."""
+        """Link a content that is there already to another path, or copy it. Return the bytes that this costs."""
         source = self._path_of(row.content_id)
         project_id = self.handle.project_id
         try:
@@ -261,7 +257,7 @@ class Receiver:
         with self.journal.database.write() as session:
             project = ProjectRepository(session).lock(self.handle.project_id)
             if project.quota_bytes is not None and project.reserved_bytes + size_bytes > project.quota_bytes:
-                raise no_room(self.checked.project, project.reserved_bytes, size_bytes)
+                raise no_room(self.index.project, project.reserved_bytes, size_bytes)
             project.reserved_bytes += size_bytes
             session.add(project)
             session.flush()
@@ -273,7 +269,7 @@ class Receiver:
 
     def _need(self, line: NeedLine) -> None:
         self._flush()
-        one, two = self.checked.new_id(line.from_id), self.checked.new_id(line.to_id)
+        one, two = self.index.new_id(line.from_id), self.index.new_id(line.to_id)
         assert one is not None
         assert two is not None
         if one not in self._needs and len(self._needs) >= _ROWS_AT_ONCE:
@@ -294,7 +290,7 @@ class Receiver:
 
     @contextmanager
     def _still_mine(self) -> Iterator[Session]:
-        """Open a transaction that nobody who undoes this import can overtake."""
+        """Open a transaction that no process which undoes this import can overtake."""
         with self.journal.database.write() as session:
             try:
                 ProjectRepository(session).lock(self.handle.project_id, ProjectState.CREATING)

@@ -1,12 +1,12 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The form of an exported project: what its manifest says, line by line, and how its files are called in the archive.
+"""Write and check the manifest of an exported project, line by line, and name its files in the archive.
 
     manifest.jsonl     one JSON object a line: the project, its documents, its files, what needs what
     manifest.blake3    BLAKE3 of manifest.jsonl
     files/<path>       every file with a content of its own, in the manifest's order
 
-Everything is checked here as it comes in: nothing in an archive is believed because it came out of an export.
+Each line is checked as it is read: an archive may come from anywhere.
 """
 
 from __future__ import annotations
@@ -134,7 +134,7 @@ class FileLine(_Line):
 
     @property
     def version_in_path(self) -> int | None:
-        """The version that the path has to show: a sidecar's is that of what it describes."""
+        """Return the version that the path has to show: a sidecar's is that of the file it describes."""
         if self.kind == FileKind.SIDECAR:
             parsed = layout.parse(self.path)
             return parsed.version if parsed else None
@@ -142,12 +142,12 @@ class FileLine(_Line):
 
     @property
     def lies_at(self) -> str:
-        """Where it lies in the project."""
+        """Return its path in the project, in the trash or not."""
         return layout.trash(self.path) if self.state == FileState.TRASHED else self.path
 
     @property
     def member(self) -> str:
-        """Its name in the archive."""
+        """Return its name in the archive."""
         return member(self.lies_at, self.id)
 
 
@@ -171,7 +171,7 @@ _ORDER = ("project", "document", "file", "need")
 
 
 def member(lies_at: str, file_id: str) -> str:
-    """Name of a file in the archive: its path, or for the few that are too long for tar only its id."""
+    """Return the name of a file in the archive: its path, or for the few that are too long for tar only its id."""
     name = f"files/{lies_at}"
     return name if len(name) <= NAME_LIMIT else f"files/{file_id}"
 
@@ -184,10 +184,10 @@ def write(line: Line) -> bytes:
 
 
 class Lines(Protocol):
-    """What gives a manifest line by line."""
+    """A manifest that is read line by line."""
 
     def readline(self, limit: int = -1, /) -> bytes:
-        """Give the next line, or as much of it as `limit` allows."""
+        """Return the next line, or as much of it as `limit` allows; empty at the end."""
 
 
 def read(stream: Lines) -> Iterator[Line]:
@@ -206,9 +206,8 @@ def read(stream: Lines) -> Iterator[Line]:
         kind = next((name for name in _ORDER if raw.startswith(b'{"line":"%s",' % name.encode())), None)
         if kind is None or _ORDER.index(kind) < place or (number == 1) != (kind == "project"):
             raise ArchiveError(
-                f"Line {number} of the archive's manifest is none that an export writes there. The archive was "
-                "not made by "
-                "`noslop-backend export`, or was changed since."
+                f"Line {number} of the archive's manifest is none that an export writes there. The archive was not "
+                "made by `noslop-backend export`, or was changed since."
             )
         place = _ORDER.index(kind)
         try:
@@ -225,5 +224,5 @@ def read(stream: Lines) -> Iterator[Line]:
 
 
 def seconds(moment: datetime) -> int:
-    """A time as tar has it."""
+    """Return a time as tar has it: whole seconds since 1970."""
     return max(0, int(moment.timestamp()))

@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What an archive promises, checked as a whole before anything is written.
+"""Check the manifest of an archive as a whole, before anything is written.
 
 Ids, paths, versions and sizes have to fit each other. The rows lie in a temporary database on the local disk, so that
 an archive of a million files needs no more memory than one of ten.
@@ -36,7 +36,7 @@ _WORD = re.compile(rb"(?<![0-9a-z])[0-9a-z]{13}(?![0-9a-z])")
 _SLICE = 500
 
 
-class Checked:
+class ManifestIndex:
     """The rows of an archive, with the ids that they get here. Use it with `with`."""
 
     def __init__(self, directory: Path) -> None:
@@ -65,31 +65,33 @@ class Checked:
         """
         for line in lines:
             try:
-                self._take(line)
+                self._add(line)
             except sqlite3.IntegrityError as error:
                 raise ArchiveError(
-                    f"The archive's manifest lists the same thing twice ({line.model_dump_json()[:200]}): an id, "
-                    "a path, a name or "
-                    "a version. Nothing was imported."
+                    f"The archive's manifest lists the same thing twice ({line.model_dump_json()[:200]}): an id, a "
+                    "path, a name or a version. Nothing was imported."
                 ) from error
         project = self.project
         promised = (project.documents_count, project.files_count, project.total_bytes)
         if promised != (self._documents, self._files, self._total):
             raise ArchiveError(
-                f"The archive's manifest promises {promised[0]} documents and {promised[1]} files of "
-                f"{promised[2]} bytes, and lists "
-                f"{self._documents}, {self._files} and {self._total}. Nothing was imported."
+                f"The archive's manifest promises {promised[0]} documents and {promised[1]} files of {promised[2]} "
+                f"bytes, and lists {self._documents}, {self._files} and {self._total}. Nothing was imported."
             )
         return project
 
     @property
     def project(self) -> ProjectLine:
-        """The first line."""
+        """Return the first line.
+
+        Raises:
+            ArchiveError: the manifest has none.
+        """
         if self._project is None:
             raise ArchiveError("The archive's manifest names no project.")
         return self._project
 
-    def _take(self, line: Line) -> None:
+    def _add(self, line: Line) -> None:
         if isinstance(line, ProjectLine):
             if self._project is not None:
                 raise ArchiveError("The archive's manifest names more than one project. Nothing was imported.")
@@ -101,11 +103,11 @@ class Checked:
             )
         elif isinstance(line, FileLine):
             self._files += 1
-            self._take_file(line)
+            self._add_file(line)
         else:
-            self._take_need(line)
+            self._add_need(line)
 
-    def _take_file(self, line: FileLine) -> None:
+    def _add_file(self, line: FileLine) -> None:
         if line.same_as is None:
             self._total += line.size_bytes
         else:
@@ -133,7 +135,7 @@ class Checked:
             ),
         )
 
-    def _take_need(self, line: NeedLine) -> None:
+    def _add_need(self, line: NeedLine) -> None:
         for file_id in (line.from_id, line.to_id):
             if self._one("SELECT 1 FROM file WHERE id = ?", file_id) is None:
                 raise ArchiveError(
@@ -142,11 +144,11 @@ class Checked:
         self._rows.execute("INSERT INTO need VALUES (?, ?)", (line.from_id, line.to_id))
 
     def _one(self, sql: str, value: str) -> tuple[Any, ...] | None:
-        found: tuple[Any, ...] | None = self._rows.execute(sql, (value,)).fetchone()
-        return found
+        row: tuple[Any, ...] | None = self._rows.execute(sql, (value,)).fetchone()
+        return row
 
     def ids(self, table: str) -> Iterator[list[str]]:
-        """Ids of all files or documents, some at a time."""
+        """Yield the ids of all files or documents, some at a time. `table` is `file` or `document`."""
         last = ""
         assert table in {"file", "document"}
         while True:
@@ -160,7 +162,7 @@ class Checked:
             yield [row[0] for row in some]
 
     def rename(self, table: str, clashing: Iterable[str]) -> None:
-        """Give new ids to files or documents whose ids are taken here."""
+        """Allocate new ids for files or documents whose ids this studio has given to others."""
         assert table in {"file", "document"}
         for each in clashing:
             self.renamed += 1
@@ -171,13 +173,13 @@ class Checked:
             )
 
     def rename_project(self) -> None:
-        """Give the project a new id, of the same length."""
+        """Allocate a new id for the project, of the same length."""
         self.renamed += 1
         readable = self.project.id.rpartition("-")[0]
         self.new_project_id = f"{readable}-{layout.encode_id(secrets.token_bytes(layout.PROJECT_ID_BYTES))}"
 
     def new_id(self, old: str | None) -> str | None:
-        """The id here of what has the id `old` in the archive; the same for what is not in it."""
+        """Return the id here of what has the id `old` in the archive; `old` itself for what is not in it."""
         if old is None or not self.renamed:
             return old
         with closing(
@@ -186,17 +188,17 @@ class Checked:
                 "SELECT new FROM document WHERE id = ?1 AND new IS NOT NULL",
                 (old,),
             )
-        ) as found:
-            row = found.fetchone()
+        ) as rows:
+            row = rows.fetchone()
         return str(row[0]) if row else old
 
     def needs(self, old: str) -> list[str]:
-        """Ids here of what a file of the archive needs."""
-        found = self._rows.execute("SELECT to_id FROM need WHERE from_id = ?", (old,)).fetchall()
-        return sorted(new for row in found if (new := self.new_id(row[0])))
+        """Return the ids here of what a file of the archive needs, sorted. `old` is its id in the archive."""
+        rows = self._rows.execute("SELECT to_id FROM need WHERE from_id = ?", (old,)).fetchall()
+        return sorted(new for row in rows if (new := self.new_id(row[0])))
 
     def new_text(self, text: bytes) -> bytes:
-        """A text with every id in it put right; its length stays."""
+        """Return a text with every id of the archive in it replaced by the one here; its length stays."""
         if not self.renamed:
             return text
 

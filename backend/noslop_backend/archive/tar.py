@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Tar archives as a stream of ordinary files, one after the other; nothing is ever extracted by name.
+"""Read and write tar archives as a stream of ordinary files, one after the other; nothing is extracted by name.
 
 Headers are read and written by `tarfile`, one block each, and the stream around them is walked here: extended
 headers, links, devices, sparse files and whatever else tar has grown are refused, and with them what could be hidden
@@ -26,12 +26,12 @@ _MODE = 0o644
 
 
 class ArchiveError(InvalidRequestError):
-    """The file is no archive of a project, is damaged, or says of itself what is not true. Nothing of it was kept."""
+    """The file is no archive of a project, is damaged, or contradicts its manifest. Nothing of it was kept."""
 
     code = "archive"
 
 
-class Recorder:
+class TarWriter:
     """Writes an archive."""
 
     def __init__(self, stream: BinaryIO) -> None:
@@ -41,7 +41,7 @@ class Recorder:
         """Write one file.
 
         Raises:
-            ValueError: the name is too long, or the pieces are not as long as was said.
+            ValueError: the name is too long, or the pieces are not `size_bytes` long together.
         """
         self._stream.write(header(name, size_bytes, mtime_s))
         written = 0
@@ -80,7 +80,7 @@ def header(name: str, size_bytes: int, mtime_s: int = 0) -> bytes:
     return bytes(block)
 
 
-class Player:
+class TarReader:
     """Reads an archive, file after file."""
 
     def __init__(self, stream: BinaryIO) -> None:
@@ -97,7 +97,7 @@ class Player:
             ArchiveError: anything else than an ordinary file comes, or the archive breaks off.
         """
         for _ in self.pieces():
-            # What nobody read.
+            # The rest of a file that was not read to its end.
             pass
         self._exactly(self._padding)
         block = self._stream.read(BLOCK)
@@ -107,15 +107,13 @@ class Player:
             info = tarfile.TarInfo.frombuf(block, "utf-8", "strict")
         except (tarfile.HeaderError, UnicodeDecodeError, ValueError) as error:
             raise ArchiveError(
-                f"The archive is damaged or breaks off after {self.name or 'nothing'}: no header of a file "
-                f"follows ({error}). "
-                "Copy it again, or export it again."
+                f"The archive is damaged or breaks off after {self.name or 'nothing'}: no header of a file follows "
+                f"({error}). Copy it again, or export it again."
             ) from error
         if info.type not in {tarfile.REGTYPE, tarfile.AREGTYPE} or not info.isreg() or info.linkname:
             raise ArchiveError(
-                f"The archive holds {info.name!r}, which is no ordinary file (tar's type {info.type!r}). An "
-                "exported project "
-                "holds nothing else: this archive was not made by an export, or was changed since."
+                f"The archive holds {info.name!r}, which is no ordinary file (tar's type {info.type!r}). An exported "
+                "project holds nothing else: this archive was not made by an export, or was changed since."
             )
         if info.name.startswith("/") or "\\" in info.name or {"", ".", ".."} & set(info.name.split("/")):
             raise ArchiveError(
@@ -128,7 +126,7 @@ class Player:
         return True
 
     def pieces(self) -> Iterator[bytes]:
-        """What is left of the file, piece by piece.
+        """Yield the rest of the file, piece by piece.
 
         Raises:
             ArchiveError: the archive breaks off.
