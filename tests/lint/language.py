@@ -30,7 +30,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
     ),
     "backend": tuple(
         f"backend/noslop_backend/{package}"
-        for package in ("archive", "journal", "media", "operations", "schemas", "services", "share")
+        for package in ("archive", "cli", "journal", "media", "operations", "schemas", "services", "share")
     ),
     "lab": ("lab", "molecule", "tests/unit/lab"),
     "tests on the lab": (

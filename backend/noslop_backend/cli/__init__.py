@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The command line `noslop-backend`: its commands are registered here, and each concern has a module.
+"""Register the commands of `noslop-backend` and run one. Each subject has a module.
 
 A module is imported when one of its commands is run, so that a new command is a line here and a click command there.
 """
@@ -75,7 +75,7 @@ class _Commands(click.Group):
 )
 @click.pass_context
 def app(ctx: click.Context, env_file: Path, account: str) -> None:
-    """Keeps every project's files in one layout: tracked, limited, never lost."""
+    """Keep every project's files in one layout: tracked, limited, never lost."""
     environment = ctx.ensure_object(Environment)
     environment.env_file, environment.account = env_file, account
 
@@ -96,7 +96,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # The command's own name comes when it reads the settings, and goes with this block.
         with acting(user(PROGRAM)):
             answered: Any = app.main(args=arguments, prog_name=PROGRAM, standalone_mode=False, obj=environment)
-        # Whoever answers with a number means an exit code: `--help` does, and commands may.
+        # A number is an exit code: `--help` returns one, and commands may.
         return answered if isinstance(answered, int) else ExitCode.OK
     except click.exceptions.NoArgsIsHelpError as error:
         error.show()
@@ -108,7 +108,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         code, message = ExitCode.INTERRUPTED, "Stopped."
         sys.stderr.write(f"{message}\n")
     except BrokenPipeError:
-        # Whoever read the output has seen enough. Nothing is left to be flushed into it at the end either.
+        # The program that read the output has closed it. Nothing may be flushed into it at the end either.
         sys.stdout = open("/dev/null", "w", encoding="utf-8")  # noqa: SIM115 - closed by the end of the process
         return ExitCode.FAILED
     except Exception as error:

@@ -68,7 +68,7 @@ def list_copies(environment: Environment) -> None:
 @json_option
 @pass_environment
 def key(environment: Environment, show: bool) -> None:
-    """Say which key the backups are authenticated with; makes it when there is none.
+    """Show which key the backups are authenticated with, and make it when there is none.
 
     Without it no backup can be restored on another host, so write it down: noslop-backend backup key --show
     """

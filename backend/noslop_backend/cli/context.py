@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What commands share: settings, the service, the account they run as, and how they answer."""
+"""Open settings and the service for commands, become the service's account, and print answers."""
 
 from __future__ import annotations
 
@@ -51,22 +51,22 @@ _CODES: dict[type[Exception], ExitCode] = {
 
 
 def failure(error: Exception) -> tuple[ExitCode, str]:
-    """Exit code and sentence for what a command ran into."""
+    """Return the exit code and the message for an error of a command."""
     if isinstance(error, errors.BackendError):
         return next(_CODES[kind] for kind in type(error).__mro__ if kind in _CODES), error.message
     if isinstance(error, ValidationError):
-        said = "; ".join(
+        problems = "; ".join(
             f"{'.'.join(map(str, one['loc']))}: {one['msg'].removeprefix('Value error, ')}"
             for one in error.errors(include_url=False)
         )
-        return ExitCode.USAGE, f"That is not understood: {said}."
+        return ExitCode.USAGE, f"That is not understood: {problems}."
     return ExitCode.FAILED, (
         f"The backend itself failed ({type(error).__name__}: {error}). This is a mistake in NoSlop: please report it."
     )
 
 
 def become(name: str) -> None:
-    """Go on as the service's account when root runs this; files made by root would be out of the service's reach.
+    """Become the service's account when root runs this; the service could not read files that root makes.
 
     Raises:
         ConfigurationError: there is no such account.
@@ -77,7 +77,7 @@ def become(name: str) -> None:
         account = pwd.getpwnam(name)
     except KeyError:
         raise errors.ConfigurationError(
-            f"Root runs this, and there is no account {name!r} to go on as. Deploy the studio, which makes it, or run "
+            f"Root runs this, and there is no account {name!r} to become. Deploy the studio, which makes it, or run "
             "this as the account that owns the projects, or name that one: --account NAME."
         ) from None
     if account.pw_uid == 0:
@@ -93,7 +93,7 @@ def become(name: str) -> None:
 
 @dataclass
 class Environment:
-    """What one run of a command knows. Nothing is read or opened before it is asked for."""
+    """The options of one run of a command. Nothing is read or opened before a command needs it."""
 
     env_file: Path = field(default_factory=lambda: Path(settings.ENV_FILE))
     account: str = ACCOUNT
@@ -130,7 +130,7 @@ class Environment:
 
     @contextmanager
     def storage(self) -> Iterator[ProjectStorage]:
-        """Open the service over a database that is migrated. The share is looked at when something needs it.
+        """Open the service over a database that is migrated. The share is opened when something needs it.
 
         Raises:
             ConfigurationError: settings are wrong, or the database has to be migrated.
@@ -152,7 +152,7 @@ class Environment:
             click.echo(text)
 
     def emit_error(self, code: ExitCode, message: str, error_code: str) -> None:
-        """Print what a program is told of a command that failed; `error_code` is that of the error, or empty."""
+        """Print the JSON of a command that failed; `error_code` is that of the error, or empty."""
         click.echo(json.dumps(_head(code, message, error_code), ensure_ascii=False))
 
 
@@ -170,7 +170,7 @@ pass_environment = click.make_pass_decorator(Environment)
 
 
 def json_option(command: _F) -> _F:
-    """Give a command `--json`, which `Environment.emit` follows."""
+    """Add the option `--json` to a command, which `Environment.emit` follows."""
 
     def remember(ctx: click.Context, _parameter: click.Parameter, value: bool) -> None:
         environment = ctx.find_object(Environment)
@@ -188,14 +188,14 @@ def json_option(command: _F) -> _F:
 
 
 def table(heads: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
-    """Lay rows out in columns."""
+    """Return rows as text, in columns below their heads."""
     widths = [max(len(row[place]) for row in [heads, *rows]) for place in range(len(heads))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in [heads, *rows]]
     return "\n".join(line.rstrip() for line in lines)
 
 
 def size(bytes_count: int | None) -> str:
-    """A size as people read it; a dash for none."""
+    """Return a size in bytes as people read it; a dash for none."""
     if bytes_count is None:
         return "-"
     if bytes_count < 1024:

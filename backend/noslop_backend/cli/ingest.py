@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What ComfyUI made of a prompt, filed under a project."""
+"""File what ComfyUI made of a prompt under a project."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ def ingest_prompt(environment: Environment, project_id: str, host: str, prompt_i
     """
     with environment.storage() as storage:
         report = ingest(storage, project_id, host, prompt_id)
-    environment.emit({"report": report.model_dump(mode="json")}, _told(report))
+    environment.emit({"report": report.model_dump(mode="json")}, _describe(report))
     return ExitCode.FAILED if any(one.again for one in report.left_out) else ExitCode.OK
 
 
-def _told(report: IngestReport) -> str:
+def _describe(report: IngestReport) -> str:
     ended = f"{report.status} ({report.problem})" if report.problem else report.status
     lines = [f"The prompt {report.prompt_id} on {report.host} ended with {ended}. Filed in {report.project_id}:"]
     documents = [file for file in (report.workflow, report.prompt) if file is not None]

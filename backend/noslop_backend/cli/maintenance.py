@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What projects cost, intermediates that may go, and writes that somebody left half done."""
+"""Show what projects cost, remove intermediates, and finish or undo interrupted writes."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def stats(environment: Environment, project_id: str | None, with_disk: bool) -> 
 )
 @click.option("--older-than-days", type=click.FloatRange(0, 36_500), help="Only what is older.")
 @click.option("--keep-bytes", type=click.IntRange(0, 2**53), help="Oldest first, until no more than this remains.")
-@click.option("--apply", "apply_it", is_flag=True, help="Remove them. Without this, only say what would go.")
+@click.option("--apply", "apply_it", is_flag=True, help="Remove them. Without this, only show what would go.")
 @json_option
 @pass_environment
 def cleanup(
@@ -64,7 +64,7 @@ def cleanup(
     keep_bytes: int | None,
     apply_it: bool,
 ) -> None:
-    """Say which intermediates of a project would go; with --apply remove them. Never what something needs."""
+    """Show which intermediates of a project would go; with --apply remove them. Never what something needs."""
     with environment.storage() as storage:
         report = storage.cleanup_intermediate(
             project_id,
@@ -81,7 +81,7 @@ def cleanup(
 @json_option
 @pass_environment
 def recover(environment: Environment, project_id: str | None) -> int:
-    """Finish or release writes that somebody left half done, forget old keys. Run by a timer; safe at any time."""
+    """Finish or undo interrupted writes, and remove old keys. Run by a timer; safe at any time."""
     with environment.storage() as storage:
         report = retention.expire_intents(storage) if project_id is None else storage.recover(project_id=project_id)
         with storage.database.read() as session:

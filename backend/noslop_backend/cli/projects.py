@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Projects, from the command line."""
+"""List, create, trash, restore and purge projects."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _PAGE = 500
 
 @click.group()
 def project() -> None:
-    """Projects: listed, made, put away, brought back, removed."""
+    """List, create, trash, restore and purge projects."""
 
 
 @project.command("list")
@@ -32,12 +32,12 @@ def project() -> None:
 @pass_environment
 def list_projects(environment: Environment, state: str) -> None:
     """List projects, oldest first."""
-    found: list[ProjectPublic] = []
+    projects: list[ProjectPublic] = []
     with environment.storage() as storage:
         cursor = None
         while True:
             page = storage.list_projects(state=ProjectState(state), cursor=cursor, limit=_PAGE)
-            found += page.items
+            projects += page.items
             cursor = page.next_cursor
             if cursor is None:
                 break
@@ -51,10 +51,10 @@ def list_projects(environment: Environment, state: str) -> None:
             size(one.used_bytes),
             size(one.quota_bytes),
         )
-        for one in found
+        for one in projects
     ]
     environment.emit(
-        {"projects": [one.model_dump(mode="json") for one in found]},
+        {"projects": [one.model_dump(mode="json") for one in projects]},
         table(("ID", "NAME", "STATUS", "WORKFLOWS", "MEDIA", "USED", "QUOTA"), rows),
     )
 
@@ -66,7 +66,7 @@ def list_projects(environment: Environment, state: str) -> None:
 def show(environment: Environment, project_id: str) -> None:
     """Show one project."""
     with environment.storage() as storage:
-        _told(environment, storage.get_project(project_id))
+        _show(environment, storage.get_project(project_id))
 
 
 @project.command("create")
@@ -82,7 +82,7 @@ def create(environment: Environment, name: str, description: str, quota_bytes: i
     given = {"name": name, "description": description}
     asked = ProjectCreate.model_validate(given if quota_bytes is None else {**given, "quota_bytes": quota_bytes})
     with environment.storage() as storage:
-        _told(environment, storage.create_project_structure(asked))
+        _show(environment, storage.create_project_structure(asked))
 
 
 @project.command("trash")
@@ -92,7 +92,7 @@ def create(environment: Environment, name: str, description: str, quota_bytes: i
 def trash(environment: Environment, project_id: str) -> None:
     """Put a project away. Its files stay, and it can be restored."""
     with environment.storage() as storage:
-        _told(environment, storage.trash_project(project_id))
+        _show(environment, storage.trash_project(project_id))
 
 
 @project.command("restore")
@@ -102,7 +102,7 @@ def trash(environment: Environment, project_id: str) -> None:
 def restore(environment: Environment, project_id: str) -> None:
     """Bring a project back from the trash."""
     with environment.storage() as storage:
-        _told(environment, storage.restore_project(project_id))
+        _show(environment, storage.restore_project(project_id))
 
 
 @project.command("purge")
@@ -113,9 +113,8 @@ def restore(environment: Environment, project_id: str) -> None:
 def purge(environment: Environment, project_id: str, yes_really: bool) -> None:
     """Remove a project that is in the trash for good, with all its files."""
     with environment.storage() as storage:
-        found = storage.get_project(project_id)
         if not yes_really:
-            _ask(found)
+            _ask(storage.get_project(project_id))
         report = storage.purge_project(project_id)
     environment.emit(
         {"project_id": project_id, "files_count": report.files_count, "freed_bytes": report.freed_bytes},
@@ -123,30 +122,32 @@ def purge(environment: Environment, project_id: str, yes_really: bool) -> None:
     )
 
 
-def _ask(found: ProjectPublic) -> None:
+def _ask(project: ProjectPublic) -> None:
     if not sys.stdin.isatty():
-        raise click.UsageError("Nobody is here to be asked. If it really is to be removed for good, add --yes-really.")
+        raise click.UsageError(
+            "Standard input is no terminal, so nothing can be asked. To remove the project for good, add --yes-really."
+        )
     typed = click.prompt(
-        f"{found.name!r} ({size(found.used_bytes)}) will be removed for good. Type its id to do it", err=True
+        f"{project.name!r} ({size(project.used_bytes)}) will be removed for good. Type its id to do it", err=True
     )
-    if typed != found.id:
+    if typed != project.id:
         raise click.UsageError("That is not its id. Nothing was removed.")
 
 
-def _told(environment: Environment, found: ProjectPublic) -> None:
+def _show(environment: Environment, project: ProjectPublic) -> None:
     lines = {
-        "id": found.id,
-        "name": found.name,
-        "status": f"{found.status}, {found.state}",
-        "directory": found.folder_path,
-        "workflows": str(found.workflows_count),
-        "media": str(found.media_count),
-        "used": f"{size(found.used_bytes)} of {size(found.quota_bytes)}"
-        if found.quota_bytes is not None
-        else size(found.used_bytes),
-        "created": found.created_at.isoformat(" ", "seconds"),
-        "revision": str(found.revision),
+        "id": project.id,
+        "name": project.name,
+        "status": f"{project.status}, {project.state}",
+        "directory": project.folder_path,
+        "workflows": str(project.workflows_count),
+        "media": str(project.media_count),
+        "used": f"{size(project.used_bytes)} of {size(project.quota_bytes)}"
+        if project.quota_bytes is not None
+        else size(project.used_bytes),
+        "created": project.created_at.isoformat(" ", "seconds"),
+        "revision": str(project.revision),
     }
     environment.emit(
-        {"project": found.model_dump(mode="json")}, "\n".join(f"{name:<10} {value}" for name, value in lines.items())
+        {"project": project.model_dump(mode="json")}, "\n".join(f"{name:<10} {value}" for name, value in lines.items())
     )

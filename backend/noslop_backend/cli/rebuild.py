@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A new database from the share."""
+"""Fill a new database from the share."""
 
 from __future__ import annotations
 
@@ -24,8 +24,7 @@ def rebuild(environment: Environment, verify: bool) -> int:
         report = jobs.rebuild(storage, verify=verify)
     lines = [
         f"{report.files} files ({size(report.size_bytes)}) of {report.projects} projects, with {report.documents} "
-        "workflows and "
-        "prompts, are in the database again."
+        "workflows and prompts, are in the database again."
     ]
     lines += _some("have something wrong", report.problems, report.problems_count)
     lines += _some("have no place, and stay where they are", report.unplaced, report.unplaced_count)

@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Tokens of the API."""
+"""Create, list and revoke tokens of the API."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from noslop_backend.services.tokens import Tokens
 
 @click.group()
 def token() -> None:
-    """Tokens of the API: made, listed, revoked."""
+    """Create, list and revoke tokens of the API."""
 
 
 @token.command("create")

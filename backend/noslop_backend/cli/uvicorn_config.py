@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How uvicorn is set up: where it listens, limits, timeouts, and an end that lets requests end."""
+"""Configure uvicorn: where it listens, its limits and timeouts, and a stop that lets requests end."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ LOGGING: dict[str, Any] = {
 
 
 def configured(app: FastAPI, limits: Limits) -> uvicorn.Config:
-    """Set the server up; where it listens is up to who runs it."""
+    """Return the configuration of the server for an application; the caller opens its socket (`listening`)."""
     app.state.connections = Connections(limits)
     return uvicorn.Config(
         app,
@@ -48,10 +48,10 @@ def configured(app: FastAPI, limits: Limits) -> uvicorn.Config:
         ws="none",
         lifespan="on",
         server_header=False,
-        # Addresses of clients mean nothing here, so nobody's word is taken for them.
+        # Addresses of clients mean nothing here, so no header of a proxy is believed about them.
         proxy_headers=False,
         h11_max_incomplete_event_size=HEADER_BYTES,
-        # Our own count of connections takes the place of `limit_concurrency`, which is an error for everybody.
+        # Our own count of connections takes the place of `limit_concurrency`, which is an error for every client.
         timeout_keep_alive=limits.keep_alive_s,
         # So many are accepted before any of them is read from; twice that have a place, so that one that sends its head
         # at once is read before those that follow end it as idle.
@@ -64,7 +64,7 @@ class Server(uvicorn.Server):
     """Uvicorn's server, whose sockets hold more connections than it accepts in one go."""
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Begin to serve."""
+        """Start to serve."""
         await super().startup(sockets)
         for each in sockets or ():
             # listen(2) again, with another length of the queue: asyncio has one number for both.
