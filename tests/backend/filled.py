@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,6 +46,7 @@ def fill(storage: ProjectStorage, name: str = "Größe & more") -> Filled:
     storage.save_prompt(project, "Wörter", "a cat, very large")
     latent = storage.save_intermediate(project, FileKind.LATENT, "noise.safetensors", b"\0" * 500)
     storage.save_intermediate(project, FileKind.FRAME, "frame 1", png(3, texts))
+    storage.save_generated_media(project, "Skizze", png(4, {"prompt": json.dumps({"latent": latent.path})}))
     storage.save_metadata(project, image.id, {"rating": 5, "from": latent.path})
     storage.save_metadata(project, image.id, {"rating": 4}, inputs=[latent.id])
     storage.update_file(project, image.id, FileUpdate(tags=["b", "a"], rating=3))

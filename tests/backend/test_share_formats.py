@@ -7,9 +7,12 @@ from __future__ import annotations
 import json
 from datetime import UTC, datetime
 
+from blake3 import blake3
 from noslop_backend.journal.project_format import Metadata
 from noslop_backend.journal.sidecar import Sidecar, SidecarDocument
+from noslop_backend.media.tags import LEFT_OUT
 from noslop_backend.models import DocumentModel, FileModel, ProjectModel
+from noslop_backend.schemas import EmbeddedTexts, FileLabels
 
 MOMENT = datetime(2026, 1, 2, 3, 4, 5, 600, UTC)
 ISO = "2026-01-02T03:04:05.000600+00:00"
@@ -27,9 +30,11 @@ def test_sidecar_is_written_as_it_is_read() -> None:
         blake3="a" * 64, content_type="application/json", version=3, content_id=FILE_ID, created_at=MOMENT,
         parameters={"n": [1, 2.5, None]}, mtime_ns=0,
     )  # fmt: skip
+    texts = EmbeddedTexts.of({"prompt": "\ud800", LEFT_OUT: [{"key": "long", "bytes": 9, "why": "too long"}]})
     sidecar = Sidecar.of(
-        row, SIDECAR_ID, document=SidecarDocument.of(DOCUMENT), embedded={"prompt": "\ud800"}, inputs=["b", "a", "b"]
-    )
+        row, SIDECAR_ID, document=SidecarDocument.of(DOCUMENT), embedded_texts=texts, references=["c"],
+        inputs=["b", "a", "b"],
+    )  # fmt: skip
     file = {
         "id": FILE_ID, "project_id": "p", "kind": "workflow", "path": path, "name": "\u00fc", "size_bytes": 3,
         "blake3": "a" * 64, "content_type": "application/json", "version": 3, "source_id": None,
@@ -37,11 +42,38 @@ def test_sidecar_is_written_as_it_is_read() -> None:
     }  # fmt: skip
     expected = {
         "noslop": 1, "sidecar_id": SIDECAR_ID, "file": file, "document": DOCUMENT_JSON,
-        "parameters": {"n": [1, 2.5, None]}, "embedded": {"prompt": "\ud800"}, "inputs": ["a", "b"],
+        "parameters": {"n": [1, 2.5, None]}, "inputs": ["a", "b"],
+        "embedded_texts": {
+            "source": "file", "keys": ["prompt"], "size_bytes": 19,
+            "blake3": blake3(b'{"prompt":"\\ud800"}').hexdigest(),
+            "left_out": [{"key": "long", "bytes": 9, "why": "too long"}],
+        },
+        "references": ["c"],
     }  # fmt: skip
-    text = json.dumps(expected, indent=1).encode() + b"\n"
+    text = json.dumps(expected, separators=(",", ":")).encode() + b"\n"
     assert sidecar.to_bytes() == text
     assert Sidecar.from_bytes(text).to_bytes() == text
+
+
+def test_sidecar_of_the_versions_before_is_read_and_the_next_one_holds_no_texts() -> None:
+    name = f"noise-{FILE_ID}.latent"
+    old = {
+        "noslop": 1, "sidecar_id": SIDECAR_ID, "file": {
+            "id": SIDECAR_ID, "name": "a", "size_bytes": 3, "blake3": "a" * 64, "content_type": "image/png",
+            "created_at": ISO,
+        },
+        "document": None, "parameters": {"n": 1}, "embedded": {"prompt": {"latent": name}, "text": "\ud800"},
+        "inputs": [], "later": {"kept": True},
+    }  # fmt: skip
+    sidecar = Sidecar.from_bytes(json.dumps(old, indent=1).encode() + b"\n")
+    assert sidecar.embedded == old["embedded"]
+    assert sidecar.needs() == {FILE_ID}
+    fresh = sidecar.revise(DOCUMENT_ID, FileLabels(name="b", tags=["t"]), {"n": 2})
+    again = Sidecar.from_bytes(fresh.to_bytes())
+    assert (again.needs(), again.parameters, again.labels) == ({FILE_ID}, {"n": 2}, FileLabels(name="b", tags=["t"]))
+    assert again.embedded_texts == EmbeddedTexts.of(sidecar.embedded)
+    written = json.loads(fresh.to_bytes())
+    assert (written["later"], "embedded" in written) == ({"kept": True}, False)
 
 
 def test_metadata_is_written_as_it_is_read() -> None:

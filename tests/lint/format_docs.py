@@ -22,8 +22,8 @@ _HEAD = """# What programs write into files, and what is read of it
 
 `make docs` writes this page from the table that the tests read: for each row a file is made by the library that the
 program uses, and read back (`tests/backend/samples.py`, `test_embedded.py`). The key is where the text stands in
-`embedded` of a sidecar; `prompt`, `workflow` and so on are the program's own. A text that is JSON is parsed. A second
-text of one key is numbered (`prompt#2`). Names of files in any of these texts are references.
+`embedded` of a file's metadata; `prompt`, `workflow` and so on are the program's own. A text that is JSON is parsed. A
+second text of one key is numbered (`prompt#2`). Names of files in any of these texts are references.
 
 """
 _TAIL = """

@@ -216,7 +216,7 @@ class Receiver:
         try:
             sidecar = json.loads(fresh)
             sidecar["inputs"] = sorted({*sidecar["inputs"], *needs})
-            fresh = json.dumps(sidecar, indent=1).encode() + b"\n"
+            fresh = json.dumps(sidecar, separators=(",", ":")).encode() + b"\n"
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise ArchiveError(f"{line.member!r} is no sidecar ({error}). Nothing was imported.") from error
         if len(fresh) > len(content):

@@ -8,11 +8,12 @@ links is undone; after them it is only ever finished.
 
 from __future__ import annotations
 
+import json
 import os
 import stat
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from blake3 import blake3
 from sqlmodel import Session
@@ -38,7 +39,7 @@ from noslop_backend.repositories import (
     ProjectRepository,
     ReferenceRepository,
 )
-from noslop_backend.schemas import FilePublic
+from noslop_backend.schemas import EmbeddedTexts, FilePublic
 from noslop_backend.share import FileContent, Share, Writer, layout
 from noslop_backend.share.layout import WITH_SIDECAR, FileKind
 
@@ -104,9 +105,17 @@ def inspect(share: Share, project_id: str, relative: str, content_type: str) -> 
         return probe.inspect(stream, content_type)
 
 
-def record_inspection(main: FileModel, inspection: Inspection) -> None:
-    """Record what a file says of itself in its row."""
+def record_inspection(planned: PlannedFile, main: FileModel, inspection: Inspection) -> set[str]:
+    """Record what a file says of itself, in its row and in the plan. Return the ids of files that it mentions."""
     main.facts, main.fields = facts_to_json(inspection.facts), fields_to_json(inspection.fields)
+    embedded = inspection.embedded
+    planned.embedded_texts = EmbeddedTexts.of(embedded)
+    if main.kind == FileKind.FINAL:
+        # It needs nothing of what it was made from.
+        return set()
+    references = layout.ids_in_text(json.dumps(embedded))
+    planned.references = sorted(references)
+    return references | layout.ids_in_text(json.dumps(main.parameters))
 
 
 def open_staged(share: Share, handle: IntentHandle[W], part: int) -> Writer:
@@ -166,17 +175,23 @@ def sidecar_row(of: FileModel, sidecar_id: str, content: bytes, created_at: date
     )
 
 
-def compose_sidecar(planned: PlannedFile, main: FileModel, texts: dict[str, Any]) -> bytes:
-    """Return the text of the sidecar that a new file gets: the same each time, so that recovery can write it again."""
-    document = SidecarDocument.of(planned.document) if planned.document else None
-    return Sidecar.of(main, planned.sidecar_id, document=document, embedded=texts, inputs=planned.inputs).to_bytes()
+def compose_sidecar(planned: PlannedFile, main: FileModel) -> bytes:
+    """Return the text of the first sidecar of a file."""
+    return Sidecar.of(
+        main,
+        planned.sidecar_id,
+        document=SidecarDocument.of(planned.document) if planned.document else None,
+        embedded_texts=planned.embedded_texts,
+        references=planned.references,
+        inputs=planned.inputs,
+    ).to_bytes()
 
 
-def stage_rows(share: Share, handle: IntentHandle[W], main: FileModel, texts: dict[str, Any]) -> list[FileModel]:
+def stage_rows(share: Share, handle: IntentHandle[W], main: FileModel) -> list[FileModel]:
     """Write the sidecar of a new file into `.staging`, if its kind has one, and return the rows of both."""
     if FileKind(main.kind) not in WITH_SIDECAR:
         return [main]
-    content = compose_sidecar(handle.plan.file, main, texts)
+    content = compose_sidecar(handle.plan.file, main)
     stage(share, handle, SIDECAR_PART, content)
     return [main, sidecar_row(main, handle.plan.file.sidecar_id, content, handle.moment)]
 
@@ -271,14 +286,19 @@ def is_published(share: Share, handle: IntentHandle[W]) -> bool:
 
 def finish_published(journal: Journal, share: Share, handle: IntentHandle[W]) -> Result:
     """Finish an intent whose file has its final name: write its sidecar if that is missing, then the rows."""
-    main, *sidecars = handle.plan.rows
-    for sidecar in sidecars:
+    rows, planned = handle.plan.rows, handle.plan.file
+    main = rows[0]
+    for place, sidecar in enumerate(rows[1:], start=1):
         if share.look(handle.project_id, sidecar.path) is None:
-            texts = inspect(share, handle.project_id, main.path, main.content_type).embedded
+            if planned.embedded_texts is None:
+                # A version of the backend that does not plan them may have begun it.
+                record_inspection(planned, main, inspect(share, handle.project_id, main.path, main.content_type))
+            content = compose_sidecar(planned, main)
             staged = layout.staging(handle.intent_id, RECOVERED_PART)
             share.remove(handle.project_id, [staged])
-            stage(share, handle, RECOVERED_PART, compose_sidecar(handle.plan.file, main, texts))
+            stage(share, handle, RECOVERED_PART, content)
             share.publish(handle.project_id, [(staged, sidecar.path)])
+            rows[place] = sidecar_row(main, sidecar.id, content, handle.moment)
     share.sync(handle.project_id, os.path.dirname(main.path))
     remove_staged(share, handle)
     return finish_rows(journal, share, handle)

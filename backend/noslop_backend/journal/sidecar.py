@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict, is_dataclass
 from datetime import datetime
 from typing import Any, Self
 
@@ -16,7 +17,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, JsonValue
 
 from noslop_backend.models import DocumentModel, FileModel
 from noslop_backend.models.plans import PlannedDocument
-from noslop_backend.schemas import ByteCount, FileLabels, JsonObject, StoredTitle
+from noslop_backend.schemas import ByteCount, EmbeddedTexts, FileLabels, JsonObject, StoredTitle
 from noslop_backend.share import layout
 from noslop_backend.share.layout import FileKind
 
@@ -25,7 +26,7 @@ FORMAT = 1
 LIMIT_BYTES = 64 * 1024 * 1024
 #: Parameters of the backend itself: of which output of ComfyUI a file comes, and what decoding it showed.
 _ORIGIN = ("comfyui", "media")
-_OPTIONAL = ("tags", "rating", "facts", "fields")
+_OPTIONAL = ("embedded", "tags", "rating", "facts", "fields", "embedded_texts", "references")
 FileId = Field(pattern=rf"^{layout.FILE_ID.pattern}$")
 
 
@@ -77,6 +78,7 @@ class Sidecar(BaseModel):
     file: SidecarFile
     document: SidecarDocument | None = None
     parameters: JsonObject = Field(default_factory=dict)
+    #: Texts of the file, in sidecars of before `embedded_texts`.
     embedded: dict[str, Any] = Field(default_factory=dict)
     inputs: list[str] = Field(default_factory=list)
     #: Checked by `labels`: a file is no less there for a tag that cannot be read.
@@ -85,6 +87,9 @@ class Sidecar(BaseModel):
     #: Read by `media.facts`.
     facts: Any = None
     fields: Any = None
+    embedded_texts: EmbeddedTexts | None = None
+    #: Ids of files that the texts name.
+    references: list[str] = Field(default_factory=list)
 
     @classmethod
     def of(
@@ -93,9 +98,9 @@ class Sidecar(BaseModel):
         sidecar_id: str,
         *,
         document: SidecarDocument | None = None,
-        embedded: dict[str, Any] | None = None,
+        embedded_texts: EmbeddedTexts | None = None,
+        references: Sequence[str] = (),
         inputs: Sequence[str] = (),
-        parameters: dict[str, Any] | None = None,
     ) -> Sidecar:
         """Return the sidecar of a file. Nothing is validated again: all of it was when it came in."""
         file = SidecarFile.model_construct(
@@ -106,13 +111,15 @@ class Sidecar(BaseModel):
             sidecar_id=sidecar_id,
             file=file,
             document=document,
-            parameters=row.parameters if parameters is None else parameters,
-            embedded=embedded or {},
+            parameters=row.parameters,
+            embedded={},
             inputs=sorted(set(inputs)),
             tags=row.tags,
             rating=row.rating,
             facts=row.facts,
             fields=row.fields,
+            embedded_texts=embedded_texts,
+            references=list(references),
         )
 
     def revise(
@@ -122,7 +129,7 @@ class Sidecar(BaseModel):
         parameters: Mapping[str, JsonValue],
         inputs: Sequence[str] = (),
     ) -> Self:
-        """Return the next sidecar of the same file.
+        """Return the next sidecar of the same file. It says where embedded texts are, and holds none.
 
         Args:
             sidecar_id: the id of the new one.
@@ -135,6 +142,9 @@ class Sidecar(BaseModel):
                 "sidecar_id": sidecar_id,
                 "file": self.file.model_copy(update={"name": labels.name}),
                 "parameters": dict(parameters),
+                "embedded": {},
+                "embedded_texts": self.embedded_texts or EmbeddedTexts.of(self.embedded),
+                "references": sorted({*self.references} | layout.ids_in_text(json.dumps(self.embedded))),
                 "inputs": sorted({*self.inputs, *inputs}),
                 "tags": labels.tags,
                 "rating": labels.rating,
@@ -155,9 +165,9 @@ class Sidecar(BaseModel):
     def to_bytes(self) -> bytes:
         """Return the text of the file: ASCII only, since embedded texts may hold what no UTF-8 can."""
         # What a file does not have has no key, as before there was any.
-        unset = {name for name in _OPTIONAL if getattr(self, name) in ([], None)}
+        unset = {name for name in _OPTIONAL if getattr(self, name) in ([], {}, None)}
         keys = {name: value for name, value in self if name not in unset}
-        return json.dumps(keys, indent=1, default=plain).encode() + b"\n"
+        return json.dumps(keys, separators=(",", ":"), default=plain).encode() + b"\n"
 
     @property
     def labels(self) -> FileLabels:
@@ -166,7 +176,7 @@ class Sidecar(BaseModel):
 
     def mentioned(self) -> set[str]:
         """Return the ids of files that parameters and embedded texts name."""
-        return layout.ids_in_text(json.dumps([self.parameters, self.embedded]))
+        return layout.ids_in_text(json.dumps([self.parameters, self.embedded])) | {*self.references}
 
     def needs(self) -> set[str]:
         """Return the ids of files that its file needs: its inputs, and those that it mentions."""
@@ -174,9 +184,12 @@ class Sidecar(BaseModel):
 
 
 def plain(value: object) -> object:
-    """Return what `json.dumps` can write in place of a model or a time; for its parameter `default`."""
+    """Return what `json.dumps` can write in place of a model, a dataclass or a time; for its parameter `default`."""
     if isinstance(value, BaseModel):
-        return dict(value)
+        # Not `dict(value)`, which calls `keys`, and a model may have a field of that name.
+        return {name: each for name, each in value}  # noqa: C416 - see above
+    if is_dataclass(value) and not isinstance(value, type):
+        return asdict(value)
     if isinstance(value, datetime):
         return value.isoformat()
     raise TypeError(f"{type(value).__name__} has no place in a file of the share")

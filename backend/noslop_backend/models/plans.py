@@ -17,7 +17,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, PlainSerialize
 from noslop_backend.core.enums import IntentOp
 from noslop_backend.core.errors import ConflictError
 from noslop_backend.models.tables import DocumentModel, FileModel, IntentModel
-from noslop_backend.schemas import FileLabels
+from noslop_backend.schemas import EmbeddedTexts, FileLabels
 
 VERSION = 1
 
@@ -71,6 +71,9 @@ class PlannedFile(BaseModel):
     name: str = ""
     parameters: dict[str, Any] = Field(default_factory=dict)
     inputs: list[str] = Field(default_factory=list)
+    #: Once the content was read: which texts it embeds, and the ids of files that they name.
+    embedded_texts: EmbeddedTexts | None = None
+    references: list[str] = Field(default_factory=list)
     document: PlannedDocument | None = None
     version: int | None = None
     content_id: str | None = None

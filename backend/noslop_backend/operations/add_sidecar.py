@@ -19,7 +19,7 @@ from noslop_backend.journal import publish, records
 from noslop_backend.journal.context import StorageContext
 from noslop_backend.journal.intent import IntentHandle, Request, Result
 from noslop_backend.journal.journal import Journal, require_unclaimed
-from noslop_backend.journal.sidecar import Sidecar, SidecarDocument, keep_origin
+from noslop_backend.journal.sidecar import Sidecar, keep_origin
 from noslop_backend.models import FileModel, IntentModel
 from noslop_backend.models.plans import PlannedDocument, PlannedFile, SidecarPlan
 from noslop_backend.repositories import DocumentRepository, FileRepository
@@ -80,10 +80,7 @@ class AddSidecar(publish.WriteOperation[S]):
 
 def _first_sidecar(share: Share, plan: SidecarPlan) -> Sidecar:
     """Return a sidecar of a file whose sidecars are gone or damaged."""
-    of, document = plan.of, plan.file.document
-    return Sidecar.of(
-        of,
-        plan.file.sidecar_id,
-        document=SidecarDocument.of(document) if document else None,
-        embedded=publish.inspect(share, of.project_id, of.path, of.content_type).embedded,
-    )
+    of, planned = plan.of, plan.file.model_copy()
+    inspection = publish.inspect(share, of.project_id, of.path, of.content_type)
+    publish.record_inspection(planned, of, inspection)
+    return Sidecar.from_bytes(publish.compose_sidecar(planned, of))

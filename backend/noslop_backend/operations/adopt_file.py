@@ -7,7 +7,6 @@ The intent belongs to the ticket's owner while the worker writes, and to the pro
 
 from __future__ import annotations
 
-import json
 import os
 import stat
 from contextlib import suppress
@@ -104,10 +103,9 @@ class AdoptFile(publish.WriteOperation[AdoptPlan]):
         media_type = _media_type(handle, foreign)
         with foreign.stream() as stream:
             inspection = probe.inspect(stream, media_type.content_type)
-        main, texts = publish.main_row(handle, media_type, content), inspection.embedded
-        publish.record_inspection(main, inspection)
-        rows = publish.stage_rows(share, handle, main, texts)
-        mentioned = layout.ids_in_text(json.dumps([main.parameters, texts]))
+        main = publish.main_row(handle, media_type, content)
+        mentioned = publish.record_inspection(handle.plan.file, main, inspection)
+        rows = publish.stage_rows(share, handle, main)
         publish.record_rows(journal, handle, rows, mentioned)
         for sidecar in rows[1:]:
             share.publish(project_id, [(layout.staging(handle.intent_id, publish.SIDECAR_PART), sidecar.path)])

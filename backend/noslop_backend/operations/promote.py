@@ -70,9 +70,8 @@ class Promote(publish.WriteOperation[PromotePlan]):
         else:
             final.content_id = final.id
         inspection = publish.inspect(share, handle.project_id, source.path, source.content_type)
-        publish.record_inspection(final, inspection)
-        rows = publish.stage_rows(share, handle, final, inspection.embedded)
-        return publish.publish_staged(journal, share, handle, rows, set())
+        mentioned = publish.record_inspection(handle.plan.file, final, inspection)
+        return publish.publish_staged(journal, share, handle, publish.stage_rows(share, handle, final), mentioned)
 
 
 def _copy(journal: Journal, share: Share, handle: IntentHandle[PromotePlan], source: FileModel) -> FileContent:

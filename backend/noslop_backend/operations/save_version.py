@@ -88,7 +88,7 @@ class SaveVersion(publish.WriteOperation[WritePlan]):
         # The content is whole before anything is written, so the rows can be planned at once.
         content = FileContent(len(self.body), self.digest, 0, 0)
         main = publish.planned_row(self.project_id, planned, now, self.media_type, content)
-        self.sidecar = publish.compose_sidecar(planned, main, {})
+        self.sidecar = publish.compose_sidecar(planned, main)
         sidecar = publish.sidecar_row(main, planned.sidecar_id, self.sidecar, now)
         mentioned = layout.ids_in_text(self.body.decode("utf-8", "replace"))
         return WritePlan(

@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -61,10 +60,8 @@ class WriteFile(publish.WriteOperation[WritePlan]):
             main.parameters = main.parameters | {"media": staged.facts}
         lies_at = layout.staging(handle.intent_id, publish.MAIN_PART)
         inspection = publish.inspect(share, handle.project_id, lies_at, staged.media_type.content_type)
-        publish.record_inspection(main, inspection)
-        texts = inspection.embedded
-        mentioned = layout.ids_in_text(json.dumps([main.parameters, texts]))
-        rows = publish.stage_rows(share, handle, main, texts)
+        mentioned = publish.record_inspection(handle.plan.file, main, inspection)
+        rows = publish.stage_rows(share, handle, main)
         return publish.publish_staged(journal, share, handle, rows, mentioned)
 
 

@@ -33,6 +33,7 @@ from noslop_backend.schemas.api_models import (
     Text,
     Title,
 )
+from noslop_backend.schemas.embedded import EmbeddedTexts
 from noslop_backend.schemas.labels import FileLabels, FileUpdate
 
 __all__ = [
@@ -41,6 +42,7 @@ __all__ = [
     "CleanupReport",
     "Days",
     "DocumentPublic",
+    "EmbeddedTexts",
     "FileCreate",
     "FileDetails",
     "FileLabels",

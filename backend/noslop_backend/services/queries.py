@@ -15,6 +15,9 @@ from noslop_backend.journal.context import StorageContext
 from noslop_backend.journal.file_row import location
 from noslop_backend.journal.records import revision_of
 from noslop_backend.journal.sidecar import LIMIT_BYTES
+from noslop_backend.media import probe
+from noslop_backend.media.tags import LEFT_OUT
+from noslop_backend.models import FileModel
 from noslop_backend.repositories import (
     CounterRepository,
     Cursor,
@@ -26,7 +29,8 @@ from noslop_backend.repositories import (
     StoreRepository,
 )
 from noslop_backend.repositories.pages import check_limit
-from noslop_backend.schemas import FilePublic, KindStats, Page, StorageStats, StoreStats
+from noslop_backend.schemas import EmbeddedTexts, FilePublic, KindStats, Page, StorageStats, StoreStats
+from noslop_backend.share import Share
 from noslop_backend.share.layout import INTERMEDIATE, FileKind, is_file_id
 
 
@@ -125,9 +129,10 @@ class Queries:
                 ) from error
 
     def load_metadata(self, project_id: str, file_id: str) -> dict[str, Any]:
-        """Return the newest sidecar of a file as it is on the share.
+        """Return the newest sidecar of a file as it is on the share, and the texts that the file embeds.
 
-        Keys `file`, `parameters`, `embedded`, `inputs` and others.
+        Keys `file`, `parameters`, `embedded`, `inputs` and others. What of `embedded` could not be read is below
+        `noslop.left_out`.
         """
         with self.database.read() as session:
             files = FileRepository(session)
@@ -140,8 +145,10 @@ class Queries:
             try:
                 content = share.read(project_id, location(newest), LIMIT_BYTES)
             except FileNotFoundError as error:
-                raise NotFoundError(f"{project_id}/{newest.path} was taken away from the share.") from error
-        sidecar: dict[str, Any] = json.loads(content)
+                raise NotFoundError(f"{project_id}/{newest.path} was removed from the share.") from error
+            sidecar: dict[str, Any] = json.loads(content)
+            if not sidecar.setdefault("embedded", {}) and "embedded_texts" in sidecar:
+                sidecar["embedded"] = _read_embedded(share, row, sidecar["embedded_texts"])
         return sidecar
 
     def get_storage_stats(self, project_id: str) -> StorageStats:
@@ -195,6 +202,24 @@ class Queries:
             with self.context.share() as share:
                 stats.disk_total_bytes, stats.disk_free_bytes = share.disk()
         return stats
+
+
+def _read_embedded(share: Share, row: FileModel, described: dict[str, Any]) -> dict[str, Any]:
+    """Return the texts that a file embeds, from the file; and what of it is not what its sidecar describes."""
+    embedded: dict[str, Any] = {}
+    try:
+        with share.open(row.project_id, location(row)) as stream:
+            inspection = probe.inspect(stream, row.content_type)
+    except FileNotFoundError:
+        why = "the file was removed from the share"
+    else:
+        embedded, why = inspection.embedded, "the file has other texts than when it was saved"
+        texts = EmbeddedTexts.of(embedded)
+        if inspection.problem or (texts is not None and texts.blake3 == described.get("blake3")):
+            return embedded
+    before = embedded.get(LEFT_OUT)
+    embedded[LEFT_OUT] = [*(before if isinstance(before, list) else []), {"key": "", "bytes": 0, "why": why}]
+    return embedded
 
 
 def _free(quota_bytes: int | None, taken_bytes: int) -> int | None:

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from noslop_backend import migrations
 from noslop_backend.media.facts import Facts, facts_to_json, fields_to_json, read_facts, read_fields
+from noslop_backend.media.tags import LEFT_OUT
 from noslop_backend.media.tags.fields import Fields
 from noslop_backend.schemas import FilePublic
 from noslop_backend.services import ProjectStorage
@@ -57,6 +58,30 @@ def test_media_have_facts_and_fields_and_are_found_by_them(
     assert adopted.fields is not None
     assert (adopted.fields.prompt, adopted.fields.seeds) == ("a cat <lora:l.safetensors:0.8:1>\non a mat", (7,))
     studio.check(project)
+
+
+def test_a_sidecar_holds_no_copy_of_what_the_file_embeds(studio: Studio, storage: ProjectStorage, project: str) -> None:
+    texts = {"prompt": json.dumps(PROMPT), "workflow": json.dumps({"nodes": ["x" * 100] * 10_000})}
+    content = samples.png_text(texts)
+    saved = storage.save_generated_media(project, "a", content)
+    path = studio.root / project / saved.path
+    assert len(Path(f"{path}.meta.json").read_bytes()) < 2000
+    metadata = storage.load_metadata(project, saved.id)
+    assert metadata["embedded"] == {key: json.loads(text) for key, text in texts.items()}
+    assert metadata["embedded_texts"]["keys"] == ["prompt", "workflow"]
+    final = storage.promote_to_final(project, saved.id)
+    storage.trash(project, [saved.id], force=True)
+    for file in (saved, final):
+        assert storage.load_metadata(project, file.id)["embedded"]["prompt"] == PROMPT
+    storage.restore(project, [saved.id])
+    # Another program writes another file in its place, and then it is gone.
+    path.unlink()
+    path.write_bytes(samples.png_text({"prompt": "{}", LEFT_OUT: "a text"}))
+    changed = storage.load_metadata(project, saved.id)["embedded"]
+    assert changed.pop(LEFT_OUT) == [{"key": "", "bytes": 0, "why": "the file has other texts than when it was saved"}]
+    assert changed == {"prompt": {}}
+    path.unlink()
+    assert "removed from the share" in storage.load_metadata(project, saved.id)["embedded"][LEFT_OUT][0]["why"]
 
 
 def test_a_plain_picture_has_its_size_and_no_fields(storage: ProjectStorage, project: str) -> None:
