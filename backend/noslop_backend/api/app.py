@@ -38,6 +38,7 @@ from noslop_backend.api.routes import (
     store,
     trash,
     uploads,
+    versions,
 )
 from noslop_backend.services import ProjectStorage
 
@@ -51,22 +52,25 @@ _CORS_EXPOSED = [
 _OTHER_THREADS = 40
 #: What the groups of operations are about, in the order of the documentation.
 _TAGS = {
-    "projects": "A project has a folder on the share, a quota and a state: present, or put away.",
+    "projects": "A project has a folder on the share, a quota and a state: present, or in the trash.",
     "workflows and prompts": "Documents with versions. A version is never overwritten, and comes back byte for byte.",
     "files": "Media, intermediates and finals: sent, listed, read, described, promoted.",
     "search": "Files of all projects by words, models, seeds, tags and time.",
-    "trash and cleanup": "What goes: to the trash first, from there for good; intermediates by age or size.",
+    "trash and cleanup": "DELETE moves files to the trash, and from there for good; intermediates go by age or size.",
     "adoptions": "Files that a worker writes into the share itself, taken in without moving a byte.",
     "store": "All projects together: what they cost and may cost, whether the service works, metrics.",
 }
-#: What every operation may be answered with.
-_ANSWERS = (401, 403, 422, 429, 500, 503)
-#: And one that changes something: its body was broken off, came too slowly, or was encoded; there is no room.
-_ANSWERS_TO_CHANGES = (400, 408, 415, 507)
+#: What every operation may be answered with; and where a token is needed; and where there is a body, which may be
+#: broken off, come too slowly, be too long, or be encoded.
+_ANSWERS, _ANSWERS_TO_CALLERS, _ANSWERS_TO_BODIES = (422, 429, 500), (401, 403, 503), (400, 408, 413, 415)
+#: Changes that write nothing to the share, and so are never answered with 507.
+_NEED_NO_ROOM = frozenset({"setQuota", "renewAdoption", "releaseAdoption", "cleanupIntermediate"})
 _ROUTERS = (
     *(
         projects.router,
+        projects.trash_router,
         documents.router,
+        versions.router,
         uploads.router,
         trash.router,
         files.router,
@@ -84,7 +88,7 @@ def create_app(storage: ProjectStorage, limits: Limits, *, asks_for_tokens: bool
     Args:
         storage: the service, with a database that is migrated.
         limits: how much a client gets.
-        asks_for_tokens: off only where nobody but this host can connect.
+        asks_for_tokens: off only where only this host can connect.
     """
     state = State.make(storage, limits, asks_for_tokens=asks_for_tokens)
 
@@ -164,9 +168,13 @@ def _openapi(app: FastAPI, root_path: str) -> dict[str, Any]:
 
 def _describe_errors(method: str, operation: dict[str, Any]) -> None:
     """Add the errors that an operation may have beside those which its route names."""
-    statuses = set(_ANSWERS) if operation.get("security") else {422, 429, 500, 503}
-    if method not in {"get", "head"}:
-        statuses |= set(_ANSWERS_TO_CHANGES)
+    statuses = set(_ANSWERS)
+    if operation.get("security"):
+        statuses |= set(_ANSWERS_TO_CALLERS)
+    if "requestBody" in operation:
+        statuses |= set(_ANSWERS_TO_BODIES)
+    if method not in {"get", "head"} and operation["operationId"] not in _NEED_NO_ROOM:
+        statuses.add(507)
     answers = operation["responses"]
     for status, answer in problems.described(*statuses).items():
         answers.setdefault(str(status), answer)
@@ -176,7 +184,7 @@ def _describe_errors(method: str, operation: dict[str, Any]) -> None:
 
 
 def operation_ids() -> list[str]:
-    """Names of all operations, for who has to know them all."""
+    """Return the names of all operations."""
     return sorted(
         route.operation_id or "" for router in _ROUTERS for route in router.routes if isinstance(route, APIRoute)
     )

@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What routes take in paths, queries and headers: checked before it goes anywhere.
+"""Check what routes accept in paths, queries and headers, before it goes anywhere.
 
 An id that the server cannot have made names nothing: that is "not found", and no such text gets as far as the database
 or the share.
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from datetime import timedelta
+from enum import StrEnum
 from typing import Annotated, Any
 
 from fastapi import Header, Path, Query
@@ -78,6 +79,15 @@ TicketId = Annotated[
 GivenId = Annotated[str, Field(pattern=_FILE_ID)]
 GivenProjectId = Annotated[str, AfterValidator(_project_id), _PROJECT_ID_SCHEMA]
 
+
+class Order(StrEnum):
+    """The order of a list."""
+
+    ASC = "asc"
+    DESC = "desc"
+
+
+InOrder = Annotated[Order, Query(description="by when things came: the newest first (`desc`), or the oldest")]
 Limit = Annotated[int, Query(ge=1, le=1000, description="how many at most")]
 # Constraints stand inside, where OpenAPI finds them: pydantic loses those of a union.
 Cursor = Annotated[
@@ -86,7 +96,9 @@ Cursor = Annotated[
 Kinds = Annotated[
     Annotated[list[FileKind], Field(max_length=16)] | Absent, Query(alias="kind", description="only these kinds")
 ]
-Version = Annotated[Annotated[int, Field(ge=1, le=_VERSION_LIMIT)] | Absent, Query(description="by default the latest")]
+_VersionNumber = Annotated[int, Field(ge=1, le=_VERSION_LIMIT)]
+GivenVersion = Annotated[_VersionNumber | Absent, Query(description="by default the latest")]
+Version = Annotated[_VersionNumber, Path(description="the number of a version")]
 GivenName = Annotated[StoredTitle, Query(description="what people call it; data, never a path")]
 Inputs = Annotated[
     Annotated[list[GivenId], Field(max_length=INPUTS_LIMIT)] | Absent,
@@ -126,32 +138,32 @@ def parameters_of(text: str | None) -> dict[str, Any] | None:
     try:
         return _OBJECT.validate_json(text)
     except ValidationError as error:
-        said = "; ".join(problem["msg"] for problem in error.errors(include_url=False))
-        raise InvalidRequestError(f"The query's `parameters` are to be a JSON object: {said}.") from error
+        problems = "; ".join(problem["msg"] for problem in error.errors(include_url=False))
+        raise InvalidRequestError(f"The query's `parameters` are to be a JSON object: {problems}.") from error
 
 
 def older_than(days: float | None) -> timedelta | None:
-    """Days as they are given, as what the service takes."""
+    """Return an age in days as the service reads it."""
     return None if days is None else timedelta(days=days)
 
 
 def etag(revision: int) -> str:
-    """The ETag of a project's revision."""
+    """Return the ETag of a project's revision."""
     return f'"r{revision}"'
 
 
 def expected_revision(if_match: str | None) -> int | None:
-    """Which revision an If-Match asks for; None for any.
+    """Return the revision that an If-Match asks for; None for any.
 
     Raises:
         RevisionConflictError: it is no ETag of a project, so it cannot match.
     """
     if if_match is None or if_match.strip() == "*":
         return None
-    found = _REVISION.fullmatch(if_match.strip())
-    if found is None:
+    match = _REVISION.fullmatch(if_match.strip())
+    if match is None:
         raise RevisionConflictError('If-Match is to be one ETag of the project, as in "r7". Read the project again.')
-    return int(found[1])
+    return int(match[1])
 
 
 class Body(BaseModel):

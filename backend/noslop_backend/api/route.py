@@ -66,9 +66,12 @@ class StrictRoute(APIRoute):
             if isinstance(field.field_info, Query)
         }
 
+        has_body = self.body_field is not None or "requestBody" in (self.openapi_extra or {})
+
         async def check_and_handle(request: Request) -> Response:
             check_query(request.query_params.multi_items(), parameters)
-            check_encoding(request.headers.get("content-encoding"))
+            if has_body:
+                check_encoding(request.headers.get("content-encoding"))
             scope = _as_json(request) if self.body_field is not None else request.scope
             return await handler(_JsonRequest(scope, request.receive))
 

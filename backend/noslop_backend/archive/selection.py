@@ -138,6 +138,7 @@ def _list_present(files: FileRepository, project_id: str, kinds: frozenset[FileK
         of_file_id=None,
         cursor=cursor,
         limit=_PAGE,
+        newest_first=False,
     ):
         count += len(rows)
         if count > FILES_LIMIT:

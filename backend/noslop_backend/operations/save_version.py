@@ -21,6 +21,9 @@ from noslop_backend.repositories import DocumentRepository, ReferenceRepository
 from noslop_backend.schemas import FileCreate, FilePublic
 from noslop_backend.share import FileContent, Share, layout
 
+#: Key of an answer that is a version from before.
+UNCHANGED = "unchanged"
+
 
 class SaveVersion(publish.WriteOperation[WritePlan]):
     """A version of a document. When the latest one has the same content, inputs and parameters, that is the answer."""
@@ -73,7 +76,9 @@ class SaveVersion(publish.WriteOperation[WritePlan]):
             )
             and set(details.inputs) <= ReferenceRepository(session).inputs(latest.id)
         ):
-            raise AlreadyAnsweredError({"file": FilePublic.model_validate(latest).model_dump(mode="json")})
+            raise AlreadyAnsweredError(
+                {"file": FilePublic.model_validate(latest).model_dump(mode="json"), UNCHANGED: True}
+            )
         publish.reserve_inputs(session, intent, details.inputs)
         planned = PlannedFile(
             id=StorageContext.new_id(),

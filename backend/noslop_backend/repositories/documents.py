@@ -12,7 +12,7 @@ from sqlmodel import Session, col, select
 from noslop_backend.core.enums import FileState
 from noslop_backend.core.errors import NotFoundError
 from noslop_backend.models import DocumentModel, FileModel
-from noslop_backend.repositories.pages import Cursor, after
+from noslop_backend.repositories.pages import Cursor, paged
 from noslop_backend.share.layout import FileKind, is_file_id, normalize_title, title_key, title_problem
 
 
@@ -134,16 +134,15 @@ class DocumentRepository:
             )
         )
 
-    def page(self, project_id: str, kind: FileKind, cursor: Cursor | None, limit: int) -> list[DocumentModel]:
-        """Some documents that have a version, oldest first."""
+    def page(
+        self, project_id: str, kind: FileKind, cursor: Cursor | None, limit: int, *, newest_first: bool
+    ) -> list[DocumentModel]:
+        """Return some documents that have a version, by when they were made."""
         statement = select(DocumentModel).where(
             DocumentModel.project_id == project_id, DocumentModel.kind == kind, col(DocumentModel.versions_count) > 0
         )
-        if cursor:
-            statement = statement.where(after(cursor, DocumentModel))
-        return list(
-            self.session.exec(statement.order_by(col(DocumentModel.created_at), col(DocumentModel.id)).limit(limit))
-        )
+        statement = paged(statement, DocumentModel, cursor, limit, newest_first=newest_first)
+        return list(self.session.exec(statement))
 
 
 # Built once, as in `projects`.

@@ -13,7 +13,7 @@ from sqlmodel import Session, col, select
 from noslop_backend.core.enums import FileState
 from noslop_backend.core.errors import NotFoundError
 from noslop_backend.models import FileModel
-from noslop_backend.repositories.pages import Cursor, after
+from noslop_backend.repositories.pages import Cursor, paged
 from noslop_backend.repositories.search import SearchRepository
 from noslop_backend.share.layout import INTERMEDIATE, FileKind, is_file_id
 
@@ -121,12 +121,13 @@ class FileRepository:
         *,
         kinds: frozenset[FileKind],
         state: FileState,
-        document_id: str | None,
-        of_file_id: str | None,
+        document_id: str | None = None,
+        of_file_id: str | None = None,
         cursor: Cursor | None,
         limit: int,
+        newest_first: bool,
     ) -> list[FileModel]:
-        """Some files, oldest first."""
+        """Return some files, by when they came."""
         statement = select(FileModel).where(FileModel.project_id == project_id, FileModel.state == state)
         if len(kinds) < len(FileKind):
             statement = statement.where(col(FileModel.kind).in_(sorted(kinds)))
@@ -134,9 +135,7 @@ class FileRepository:
             statement = statement.where(FileModel.document_id == document_id)
         if of_file_id is not None:
             statement = statement.where(FileModel.of_file_id == of_file_id)
-        if cursor:
-            statement = statement.where(after(cursor, FileModel))
-        return list(self.session.exec(statement.order_by(col(FileModel.created_at), col(FileModel.id)).limit(limit)))
+        return list(self.session.exec(paged(statement, FileModel, cursor, limit, newest_first=newest_first)))
 
     def trashed(self, project_id: str, before: datetime | None, limit: int) -> list[str]:
         """Ids of files in the trash, those first that were put there first, without what only describes others."""
@@ -165,15 +164,8 @@ class FileRepository:
         )
         if before is not None:
             statement = statement.where(col(FileModel.created_at) < before)
-        if cursor:
-            statement = statement.where(after(cursor, FileModel))
-        return list(
-            self.session.exec(
-                statement.order_by(col(FileModel.created_at), col(FileModel.id))
-                .limit(limit)
-                .execution_options(populate_existing=True)
-            )
-        )
+        statement = paged(statement, FileModel, cursor, limit).execution_options(populate_existing=True)
+        return list(self.session.exec(statement))
 
     def claim_files(self, rows: Iterable[FileModel], intent_id: str, state: FileState | None = None) -> None:
         """Say that an intent works on these rows, and optionally what they are meanwhile."""

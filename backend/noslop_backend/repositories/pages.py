@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Pages of a list by creation time and id.
+"""Read pages of a list by creation time and id, in either order.
 
 Stable while rows come and go, and as fast at the end as at the beginning.
 """
@@ -11,14 +11,15 @@ import base64
 import json
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import TypeVar
 
-from sqlalchemy import ColumnElement, tuple_
-from sqlmodel import col
+from sqlalchemy import tuple_
+from sqlmodel.sql.expression import SelectOfScalar
 
 from noslop_backend.core.errors import InvalidRequestError
 
 LIMIT = 1000
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -29,12 +30,12 @@ class Cursor:
     id: str
 
     def encode(self) -> str:
-        """Write it as something that nobody takes for a number to count up."""
+        """Return it as a text that does not look like a number to count up."""
         return base64.urlsafe_b64encode(json.dumps([self.created_at.isoformat(), self.id]).encode()).decode()
 
     @classmethod
     def decode(cls, text: str | None) -> Cursor | None:
-        """Read it back.
+        """Read a cursor that a client sent back.
 
         Raises:
             InvalidRequestError: it did not come from here.
@@ -51,13 +52,28 @@ class Cursor:
         return cursor
 
 
-def after(cursor: Cursor, model: Any) -> ColumnElement[bool]:  # noqa: ANN401 - any table with created_at and id
-    """The condition for rows after the cursor."""
-    return tuple_(col(model.created_at), col(model.id)) > tuple_(cursor.created_at, cursor.id)
+def paged(
+    statement: SelectOfScalar[T], model: type[T], cursor: Cursor | None, limit: int, *, newest_first: bool = False
+) -> SelectOfScalar[T]:
+    """Return a statement for some of its rows, in the order in which they came.
+
+    Args:
+        statement: of a table with `created_at` and `id`.
+        model: that table.
+        cursor: the last row of the page before, in the same order.
+        limit: how many rows.
+        newest_first: the order.
+    """
+    moment, row = model.created_at, model.id  # type: ignore[attr-defined]  # every table that has pages has both
+    if cursor is not None:
+        place, last = tuple_(moment, row), tuple_(cursor.created_at, cursor.id)
+        statement = statement.where(place < last if newest_first else place > last)
+    order = (moment.desc(), row.desc()) if newest_first else (moment, row)
+    return statement.order_by(*order).limit(limit)
 
 
 def check_limit(limit: int) -> int:
-    """Refuse pages of a size that helps nobody.
+    """Return the size of a page, if it is one that can be asked for.
 
     Raises:
         InvalidRequestError: not 1 to 1000.

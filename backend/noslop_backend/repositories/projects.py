@@ -17,7 +17,7 @@ from noslop_backend.core.enums import FileState, IntentState, ProjectState, Proj
 from noslop_backend.core.errors import ConflictError, NotFoundError, QuotaExceededError
 from noslop_backend.models import DocumentModel, FileModel, IntentModel, ProjectModel
 from noslop_backend.repositories.counters import Change, CounterRepository
-from noslop_backend.repositories.pages import Cursor, after
+from noslop_backend.repositories.pages import Cursor, paged
 from noslop_backend.repositories.store import StoreRepository
 from noslop_backend.share.layout import FileKind, is_project_id, normalize_title
 
@@ -88,17 +88,19 @@ class ProjectRepository:
         return storage_dir / self.get(project_id).folder_path
 
     def page(
-        self, state: ProjectState, cursor: Cursor | None, limit: int, only: frozenset[str] | None = None
+        self,
+        state: ProjectState,
+        cursor: Cursor | None,
+        limit: int,
+        only: frozenset[str] | None = None,
+        *,
+        newest_first: bool = False,
     ) -> list[ProjectModel]:
-        """Some projects in a state, oldest first; `only` these, or all."""
+        """Return some projects in a state, by when they were made; `only` these, or all."""
         statement = select(ProjectModel).where(ProjectModel.state == state)
         if only is not None:
             statement = statement.where(col(ProjectModel.id).in_(sorted(only)))
-        if cursor:
-            statement = statement.where(after(cursor, ProjectModel))
-        return list(
-            self.session.exec(statement.order_by(col(ProjectModel.created_at), col(ProjectModel.id)).limit(limit))
-        )
+        return list(self.session.exec(paged(statement, ProjectModel, cursor, limit, newest_first=newest_first)))
 
     def ids(self, *states: ProjectState) -> list[str]:
         """Ids of all projects in these states."""

@@ -26,12 +26,14 @@ from noslop_backend.schemas.api_models import (
     ProjectUpdate,
     RecoveryReport,
     RemovalReport,
+    SavedVersion,
     SearchPage,
     StorageStats,
     StoredTitle,
     StoreStats,
     Text,
     Title,
+    VersionDetails,
 )
 from noslop_backend.schemas.embedded import EmbeddedTexts
 from noslop_backend.schemas.labels import FileLabels, FileUpdate
@@ -60,10 +62,12 @@ __all__ = [
     "ProjectUpdate",
     "RecoveryReport",
     "RemovalReport",
+    "SavedVersion",
     "SearchPage",
     "StorageStats",
     "StoreStats",
     "StoredTitle",
     "Text",
     "Title",
+    "VersionDetails",
 ]

@@ -154,6 +154,17 @@ class FileDetails(TypedDict, total=False):
     parameters: dict[str, Any] | None
 
 
+class VersionDetails(TypedDict, total=False):
+    """What the methods of the service that save a workflow or prompt take beside its name and its content."""
+
+    #: Ids of files of this project that it needs.
+    inputs: Sequence[str]
+    #: What else is to be known of this version.
+    parameters: dict[str, Any] | None
+    #: Idempotency key.
+    key: str | None
+
+
 class FileCreate(BaseModel):
     """What a caller may say of a file that it saves."""
 
@@ -340,6 +351,14 @@ class LoadedDocument:
     def data(self) -> Any:  # noqa: ANN401 - whatever JSON the user saved
         """Return the content, parsed as JSON."""
         return json.loads(self.content)
+
+
+@dataclass(frozen=True)
+class SavedVersion:
+    """The version that a save led to: a new one, or the latest, which had the same content."""
+
+    file: FilePublic
+    is_new: bool
 
 
 @dataclass

@@ -66,10 +66,11 @@ class ProjectStorage:
         self.purge_project = projects.purge_project
 
         documents = self.documents = Documents(self.journal)
+        self.save_version, self.get_version = documents.save_version, documents.get_version
         self.save_workflow, self.load_workflow = documents.save_workflow, documents.load_workflow
         self.save_prompt, self.load_prompt = documents.save_prompt, documents.load_prompt
-        self.list_documents = documents.list_documents
-        self.get_document = documents.get_document
+        self.list_versions = documents.list_versions
+        self.list_documents, self.get_document = documents.list_documents, documents.get_document
         self.rename_document = documents.rename_document
 
         media = self.media = Media(self.journal)

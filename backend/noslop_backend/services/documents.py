@@ -6,18 +6,23 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Unpack
+
+from sqlmodel import Session
 
 from noslop_backend.core import json_depth
+from noslop_backend.core.enums import FileState
 from noslop_backend.core.errors import InvalidRequestError, NotFoundError
 from noslop_backend.journal.journal import Journal
 from noslop_backend.journal.validation import validate_details
 from noslop_backend.media.types import MediaType
+from noslop_backend.models import DocumentModel, FileModel
 from noslop_backend.operations.rename_document import RenameDocument
-from noslop_backend.operations.save_version import SaveVersion
-from noslop_backend.repositories import Cursor, DocumentRepository, ProjectRepository
+from noslop_backend.operations.save_version import UNCHANGED, SaveVersion
+from noslop_backend.repositories import Cursor, DocumentRepository, FileRepository, ProjectRepository
 from noslop_backend.repositories.pages import check_limit
-from noslop_backend.schemas import DocumentPublic, FilePublic, LoadedDocument, Page
+from noslop_backend.schemas import DocumentPublic, FilePublic, LoadedDocument, Page, SavedVersion, VersionDetails
+from noslop_backend.services.pages import make_page
 from noslop_backend.share.layout import DOCUMENTS, FileKind
 
 #: Content type and extension.
@@ -33,71 +38,63 @@ class Documents:
         self.settings = journal.settings
         self.database = journal.database
 
-    def save_workflow(
+    def save_version(
         self,
         project_id: str,
-        name: str,
-        content: bytes | dict[str, Any],
-        *,
-        inputs: Sequence[str] = (),
-        parameters: dict[str, Any] | None = None,
-        key: str | None = None,
-    ) -> FilePublic:
-        """Save the next version of the workflow of this name.
-
-        When the latest one has the same content, and these inputs and parameters beside others, that is the answer.
-
-        Args:
-            project_id: the project.
-            name: what the user calls it. Names that differ in case, in spaces or in how letters are composed (NFC or
-                NFD) are one.
-            content: a JSON object; bytes are kept as they are.
-            inputs: ids of files of this project that the workflow needs. Files of the layout whose names stand
-                anywhere in the content are added. What is needed is not cleaned up.
-            parameters: what else is to be known of this version.
-            key: idempotency key.
-
-        Raises:
-            QuotaExceededError: the project or the store has no room.
-            InvalidRequestError: not a JSON object, or larger than `max_document_bytes`.
-        """
-        body = content if isinstance(content, bytes) else _dump(content)
-        if not isinstance(_parse(body), dict):
-            raise InvalidRequestError("A workflow is a JSON object. Save it as ComfyUI exports it.")
-        return self._save(
-            project_id, FileKind.WORKFLOW, name, body, _JSON, inputs=inputs, parameters=parameters, key=key
-        )
-
-    def load_workflow(
-        self, project_id: str, name: str | None = None, *, document_id: str | None = None, version: int | None = None
-    ) -> LoadedDocument:
-        """Load a version of a workflow, by its name or its document's id; the latest that is present by default."""
-        return self._load(project_id, FileKind.WORKFLOW, name, document_id, version)
-
-    def save_prompt(
-        self,
-        project_id: str,
+        kind: FileKind,
         name: str,
         content: str | bytes | dict[str, Any],
         *,
         inputs: Sequence[str] = (),
         parameters: dict[str, Any] | None = None,
         key: str | None = None,
+    ) -> SavedVersion:
+        """Save the next version of the workflow or prompt of this name.
+
+        When the latest one has the same content, and these inputs and parameters beside others, that is the answer.
+
+        Args:
+            project_id: the project.
+            kind: `WORKFLOW` or `PROMPT`.
+            name: what the user calls it. Names that differ in case, in spaces or in how letters are composed (NFC or
+                NFD) are one.
+            content: of a workflow a JSON object, of a prompt that or a text; bytes are kept as they are.
+            inputs: ids of files of this project that the document needs. Files of the layout whose names stand
+                anywhere in the content are added. What is needed is not cleaned up.
+            parameters: what else is to be known of this version.
+            key: idempotency key.
+
+        Raises:
+            QuotaExceededError: the project or the store has no room.
+            InvalidRequestError: it is neither, or larger than `max_document_bytes`.
+        """
+        details = validate_details(name, parameters=parameters, inputs=inputs)
+        body, form = _workflow(content) if kind == FileKind.WORKFLOW else _prompt(content)
+        if len(body) > self.settings.max_document_bytes:
+            raise InvalidRequestError(
+                f"This {kind} has {len(body)} bytes, and at most {self.settings.max_document_bytes} are accepted. "
+                "Save large data as media or intermediates and refer to it."
+            )
+        result = self.journal.run(SaveVersion(project_id, MediaType(kind, *form), name, details, body, key=key))
+        return SavedVersion(FilePublic.model_validate(result["file"]), is_new=UNCHANGED not in result)
+
+    def save_workflow(
+        self, project_id: str, name: str, content: bytes | dict[str, Any], **details: Unpack[VersionDetails]
     ) -> FilePublic:
-        """Save the next version of the prompt of this name: text, or a JSON object. Otherwise like `save_workflow`."""
-        if isinstance(content, dict):
-            body, form = _dump(content), _JSON
-        elif not content:
-            raise InvalidRequestError("The prompt is empty: send its text as the body of the request.")
-        else:
-            body, form = _encode(content) if isinstance(content, str) else content, _TEXT
-            try:
-                body.decode("utf-8")
-            except UnicodeDecodeError as error:
-                raise InvalidRequestError(
-                    f"A prompt is text in UTF-8, or a JSON object: {json_depth.describe_encoding(body)}."
-                ) from error
-        return self._save(project_id, FileKind.PROMPT, name, body, form, inputs=inputs, parameters=parameters, key=key)
+        """Save a workflow as `save_version` does, and return the version."""
+        return self.save_version(project_id, FileKind.WORKFLOW, name, content, **details).file
+
+    def save_prompt(
+        self, project_id: str, name: str, content: str | bytes | dict[str, Any], **details: Unpack[VersionDetails]
+    ) -> FilePublic:
+        """Save a prompt as `save_version` does, and return the version."""
+        return self.save_version(project_id, FileKind.PROMPT, name, content, **details).file
+
+    def load_workflow(
+        self, project_id: str, name: str | None = None, *, document_id: str | None = None, version: int | None = None
+    ) -> LoadedDocument:
+        """Load a version of a workflow, by its name or its document's id; the latest that is present by default."""
+        return self._load(project_id, FileKind.WORKFLOW, name, document_id, version)
 
     def load_prompt(
         self, project_id: str, name: str | None = None, *, document_id: str | None = None, version: int | None = None
@@ -106,20 +103,23 @@ class Documents:
         return self._load(project_id, FileKind.PROMPT, name, document_id, version)
 
     def list_documents(
-        self, project_id: str, kind: FileKind, *, cursor: str | None = None, limit: int = 100
+        self,
+        project_id: str,
+        kind: FileKind,
+        *,
+        newest_first: bool = False,
+        cursor: str | None = None,
+        limit: int = 100,
     ) -> Page[DocumentPublic]:
-        """List the workflows or the prompts of a project, oldest first.
-
-        Their versions are files: `get_project_files`.
-        """
+        """List the workflows or the prompts of a project that have a version, by when they were made."""
         if kind not in DOCUMENTS:
             raise InvalidRequestError(f"Workflows and prompts have versions, {kind} has none.")
         with self.database.read() as session:
             ProjectRepository(session).get(project_id)
-            rows = DocumentRepository(session).page(project_id, kind, Cursor.decode(cursor), check_limit(limit) + 1)
-        items = [DocumentPublic.model_validate(row) for row in rows[:limit]]
-        more = Cursor(items[-1].created_at, items[-1].id).encode() if len(rows) > limit else None
-        return Page(items=items, next_cursor=more)
+            rows = DocumentRepository(session).page(
+                project_id, kind, Cursor.decode(cursor), check_limit(limit) + 1, newest_first=newest_first
+            )
+        return make_page(DocumentPublic, rows, limit)
 
     def get_document(self, project_id: str, kind: FileKind, document_id: str) -> DocumentPublic:
         """Return a workflow or prompt, without its content."""
@@ -140,26 +140,37 @@ class Documents:
         result = self.journal.run(RenameDocument(project_id, kind, document_id, details.name, key))
         return DocumentPublic.model_validate(result["document"])
 
-    def _save(
+    def list_versions(
         self,
         project_id: str,
         kind: FileKind,
-        name: str,
-        body: bytes,
-        form: tuple[str, str],
+        document_id: str,
         *,
-        inputs: Sequence[str],
-        parameters: dict[str, Any] | None,
-        key: str | None,
-    ) -> FilePublic:
-        details = validate_details(name, parameters=parameters, inputs=inputs)
-        if len(body) > self.settings.max_document_bytes:
-            raise InvalidRequestError(
-                f"This {kind} has {len(body)} bytes, and at most {self.settings.max_document_bytes} are accepted. "
-                "Save large data as media or intermediates and refer to it."
+        newest_first: bool = False,
+        cursor: str | None = None,
+        limit: int = 100,
+    ) -> Page[FilePublic]:
+        """List the present versions of a workflow or prompt, by when they were saved."""
+        with self.database.read() as session:
+            ProjectRepository(session).get(project_id)
+            document = DocumentRepository(session).get(project_id, kind, document_id)
+            rows = FileRepository(session).page(
+                project_id,
+                kinds=frozenset({kind}),
+                state=FileState.PRESENT,
+                document_id=document.id,
+                cursor=Cursor.decode(cursor),
+                limit=check_limit(limit) + 1,
+                newest_first=newest_first,
             )
-        result = self.journal.run(SaveVersion(project_id, MediaType(kind, *form), name, details, body, key=key))
-        return FilePublic.model_validate(result["file"])
+        return make_page(FilePublic, rows, limit)
+
+    def get_version(self, project_id: str, kind: FileKind, document_id: str, version: int) -> FilePublic:
+        """Return a present version of a workflow or prompt, without its content."""
+        with self.database.read() as session:
+            ProjectRepository(session).get(project_id)
+            document = DocumentRepository(session).get(project_id, kind, document_id)
+            return FilePublic.model_validate(_version(session, document, version))
 
     def _load(
         self, project_id: str, kind: FileKind, name: str | None, document_id: str | None, version: int | None
@@ -177,22 +188,64 @@ class Documents:
                 )
             else:
                 document = named
-            # Wider numbers than the column's are no versions, and the database would choke on them.
-            row = None
-            if version is None or 0 < version < 2**31:
-                row = documents.version(document.id, version)
-            if row is None:
-                which = "present version" if version is None else f"version {version}"
-                raise NotFoundError(f"The {kind} {document.name!r} of {project_id} has no {which}.")
+            row = _version(session, document, version)
             file, public = FilePublic.model_validate(row), DocumentPublic.model_validate(document)
         with self.journal.context.share() as share:
             try:
                 content = share.read(project_id, row.path, row.size_bytes)
             except FileNotFoundError as error:
                 raise NotFoundError(
-                    f"{project_id}/{row.path} was taken away from the share.", file_id=row.id
+                    f"{project_id}/{row.path} was removed from the share. Look for it in its backups.", file_id=row.id
                 ) from error
         return LoadedDocument(public, file, content)
+
+
+def _version(session: Session, document: DocumentModel, version: int | None) -> FileModel:
+    """Return a present version of a document; None means the latest.
+
+    Raises:
+        NotFoundError: there is none of this number.
+    """
+    row = None
+    # Wider numbers than the column's are no versions, and the database would choke on them.
+    if version is None or 0 < version < 2**31:
+        row = DocumentRepository(session).version(document.id, version)
+    if row is None:
+        which = "present version" if version is None else f"version {version}"
+        raise NotFoundError(f"The {document.kind} {document.name!r} of {document.project_id} has no {which}.")
+    return row
+
+
+def _workflow(content: str | bytes | dict[str, Any]) -> tuple[bytes, tuple[str, str]]:
+    """Return the body of a workflow, and how it is written.
+
+    Raises:
+        InvalidRequestError: it is no JSON object.
+    """
+    body = _dump(content) if isinstance(content, dict) else _encode(content)
+    if not isinstance(_parse(body), dict):
+        raise InvalidRequestError("A workflow is a JSON object. Save it as ComfyUI exports it.")
+    return body, _JSON
+
+
+def _prompt(content: str | bytes | dict[str, Any]) -> tuple[bytes, tuple[str, str]]:
+    """Return the body of a prompt, and how it is written.
+
+    Raises:
+        InvalidRequestError: it is empty, or no text in UTF-8.
+    """
+    if isinstance(content, dict):
+        return _dump(content), _JSON
+    if not content:
+        raise InvalidRequestError("The prompt is empty: send its text as the body of the request.")
+    body = _encode(content)
+    try:
+        body.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise InvalidRequestError(
+            f"A prompt is text in UTF-8, or a JSON object: {json_depth.describe_encoding(body)}."
+        ) from error
+    return body, _TEXT
 
 
 def _dump(content: dict[str, Any]) -> bytes:
@@ -206,7 +259,9 @@ def _dump(content: dict[str, Any]) -> bytes:
         raise InvalidRequestError(f"This cannot be written as JSON: {error}.") from error
 
 
-def _encode(text: str) -> bytes:
+def _encode(text: str | bytes) -> bytes:
+    if isinstance(text, bytes):
+        return text
     try:
         return text.encode()
     except UnicodeEncodeError as error:

@@ -15,6 +15,7 @@ from noslop_backend.operations.update_project import MoveProject, UpdateProject
 from noslop_backend.repositories import Cursor, ProjectRepository, StoreRepository
 from noslop_backend.repositories.pages import check_limit
 from noslop_backend.schemas import Page, ProjectCreate, ProjectPublic, ProjectUpdate, RemovalReport
+from noslop_backend.services.pages import make_page
 
 
 class Projects:
@@ -45,15 +46,16 @@ class Projects:
         *,
         state: ProjectState = ProjectState.PRESENT,
         only: frozenset[str] | None = None,
+        newest_first: bool = False,
         cursor: str | None = None,
         limit: int = 100,
     ) -> Page[ProjectPublic]:
-        """List projects, oldest first; `only` those of these ids, or all. `limit` is 1 to 1000."""
+        """List projects by when they were made; `only` those of these ids, or all. `limit` is 1 to 1000."""
         with self.database.read() as session:
-            rows = ProjectRepository(session).page(state, Cursor.decode(cursor), check_limit(limit) + 1, only)
-        items = [ProjectPublic.model_validate(row) for row in rows[:limit]]
-        more = Cursor(items[-1].created_at, items[-1].id).encode() if len(rows) > limit else None
-        return Page(items=items, next_cursor=more)
+            rows = ProjectRepository(session).page(
+                state, Cursor.decode(cursor), check_limit(limit) + 1, only, newest_first=newest_first
+            )
+        return make_page(ProjectPublic, rows, limit)
 
     def update_project_metadata(
         self, project_id: str, update: ProjectUpdate, *, expected_revision: int | None = None, key: str | None = None

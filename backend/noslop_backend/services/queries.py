@@ -30,6 +30,7 @@ from noslop_backend.repositories import (
 )
 from noslop_backend.repositories.pages import check_limit
 from noslop_backend.schemas import EmbeddedTexts, FilePublic, KindStats, Page, StorageStats, StoreStats
+from noslop_backend.services.pages import make_page
 from noslop_backend.share import Share
 from noslop_backend.share.layout import INTERMEDIATE, FileKind, is_file_id
 
@@ -63,10 +64,11 @@ class Queries:
         state: FileState = FileState.PRESENT,
         document_id: str | None = None,
         of_file_id: str | None = None,
+        newest_first: bool = False,
         cursor: str | None = None,
         limit: int = 100,
     ) -> Page[FilePublic]:
-        """List files, oldest first. `limit` is 1 to 1000. Sidecars come only when asked for (`kinds`, `of_file_id`)."""
+        """List files by when they came. `limit` is 1 to 1000. Sidecars come only when asked for, by kind or file."""
         wanted = frozenset(FileKind) - {FileKind.SIDECAR} if kinds is None else kinds
         if kinds is None and of_file_id is not None:
             wanted = frozenset(FileKind)
@@ -83,10 +85,9 @@ class Queries:
                 of_file_id=of_file_id,
                 cursor=Cursor.decode(cursor),
                 limit=check_limit(limit) + 1,
+                newest_first=newest_first,
             )
-        items = [FilePublic.model_validate(row) for row in rows[:limit]]
-        more = Cursor(items[-1].created_at, items[-1].id).encode() if len(rows) > limit else None
-        return Page(items=items, next_cursor=more)
+        return make_page(FilePublic, rows, limit)
 
     def get_file(self, project_id: str, file_id: str) -> FilePublic:
         """Return one file of a project, in whatever state it is."""

@@ -15,6 +15,7 @@ import schemathesis
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 from hypothesis.errors import FlakyStrategyDefinition
+from noslop_backend.api.app import operation_ids
 from noslop_backend.api.paths import PREFIX
 from noslop_backend.core.enums import ProjectState
 from noslop_backend.repositories import ProjectRepository
@@ -160,7 +161,7 @@ class Contract:
         ).json()
         workflow = client.post(f"{at}/workflows", params={"name": "0"}, json={"input": image["path"]}).json()
         prompt = client.post(f"{at}/prompts", params={"name": "0"}, content="a cat").json()
-        client.post(f"{at}/trash", json={"file_ids": [gone["id"]]}).raise_for_status()
+        client.delete(f"{at}/files/{gone['id']}").raise_for_status()
         ticket = client.post(f"{at}/adoptions", json={"name": "a.png", "size_bytes": len(png(9))}).json()
         with open(ticket["staging_path"], "wb") as stream:
             stream.write(png(9))
@@ -173,25 +174,28 @@ class Contract:
             "ticket_id": [ticket["ticket_id"]],
         }
         in_trash, removed = {"project_id": [trashed]}, {"file_id": [str(gone["id"])]}
-        of_prompt, of_workflow = ({"document_id": [each["document_id"]]} for each in (prompt, workflow))
         self.fitting = {
             **dict.fromkeys(("restoreProject", "purgeProject"), in_trash),
             **dict.fromkeys(("restoreFiles", "purgeFiles"), removed),
-            **dict.fromkeys(("getPrompt", "renamePrompt", "loadPrompt"), of_prompt),
-            **dict.fromkeys(("getWorkflow", "renameWorkflow", "loadWorkflow"), of_workflow),
+            **{
+                operation_id: {"document_id": [document["document_id"]]}
+                for operation_id in operation_ids()
+                for name, document in (("Workflow", workflow), ("Prompt", prompt))
+                if name in operation_id
+            },
         }
 
     def _aim(self, case: Case[Any], data: st.DataObject) -> None:
         """Make a request about things that exist."""
         known = self.known | self.fitting.get(case.operation.definition.raw["operationId"], {})
         for name in case.path_parameters or {}:
-            case.path_parameters[name] = data.draw(st.sampled_from(known[name]))
+            case.path_parameters[name] = data.draw(st.sampled_from(known[name])) if name in known else 1
         if case.query and "name" in case.query and data.draw(st.booleans()):
             case.query["name"] = "0"
             case.query.pop("version", None)
         for wanted in (
             case.body.get("file_ids") if isinstance(case.body, dict) else None,
-            case.query.get("file_id") if case.query else None,
+            *((case.query or {}).get(name) for name in ("id", "file_id")),
         ):
             if isinstance(wanted, list):
                 wanted[:] = [data.draw(st.sampled_from(known["file_id"])) for _ in wanted]

@@ -97,7 +97,7 @@ def test_it_is_unmounted_in_the_midst_of_a_body(studio: Studio, share: Passing) 
         assert is_away(served.client.post(f"{at}/media?name=m", headers=headers, content=body()))
         for answer in (
             served.client.post(f"{at}/media?name=m", headers=headers, content=png(1)),
-            served.client.post(f"{at}/trash", json={"file_ids": [kept["id"]]}),
+            served.client.delete(f"{at}/files/{kept['id']}"),
             served.client.delete(at),
             served.client.get(f"{at}/files/{kept['id']}/content"),
         ):
@@ -145,7 +145,7 @@ def test_it_comes_back_as_another_one(studio: Studio, share: Passing) -> None:
             served.client.post(f"{at}/media?name=m", content=png(2)),
             served.client.post(f"{at}/workflows?name=w", json={}),
             served.client.post(f"{at}/files/{file['id']}/promote"),
-            served.client.post(f"{at}/trash", json={"file_ids": [file["id"]]}),
+            served.client.delete(f"{at}/files/{file['id']}"),
             served.client.patch(at, json={"name": "Other"}),
             served.client.delete(at),
         ):

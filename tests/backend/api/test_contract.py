@@ -58,14 +58,23 @@ def test_operation_ids_are_these(contract: Contract) -> None:
     assert described == set(operation_ids())
 
 
-def test_every_operation_documents_its_errors(contract: Contract) -> None:
-    paths = contract.served.client.get(f"{PREFIX}/openapi.json").json()["paths"]
-    for path in paths.values():
+def test_every_operation_documents_the_errors_that_it_has_and_no_others(contract: Contract) -> None:
+    description = contract.served.client.get(f"{PREFIX}/openapi.json").json()
+    always, to_callers, to_bodies = {"422", "429", "500"}, {"401", "403", "503"}, {"400", "408", "413", "415"}
+    for path in description["paths"].values():
         for method, operation in path.items():
+            errors = {status for status in operation["responses"] if status >= "400"} - {"404", "409", "412"}
+            expected = always | (to_callers if "security" in operation else set())
+            expected |= to_bodies if "requestBody" in operation else set()
+            own = {"downloadFile": {"416"}, "getReadiness": {"503"}, "ingestPrompt": {"502"}, "adopt": {"415"}}
+            expected |= own.get(operation["operationId"], set())
             changes = method not in {"get", "head"}
-            statuses = {"422", "429", "500", "503"} | ({"400", "408", "415", "507"} if changes else set())
-            statuses |= {"401", "403"} if "security" in operation else set()
-            for status in statuses:
+            assert errors - {"507"} == expected, operation["operationId"]
+            assert changes or "507" not in errors
+            for status in errors:
                 content = operation["responses"][status].get("content", {})
                 assert "application/json" not in content or operation["operationId"] == "getReadiness"
-            assert changes or not {"408", "507"} & set(operation["responses"])
+    tags = {tag["name"] for tag in description["tags"] if tag["description"]}
+    assert tags == {
+        tag for path in description["paths"].values() for operation in path.values() for tag in operation["tags"]
+    }

@@ -18,19 +18,39 @@ def test_versions_are_never_overwritten(served: Served, project_id: str) -> None
     assert [answer.json()["version"] for answer in saved] == [1, 2, 3]
     document = saved[0].json()["document_id"]
     for number, body in enumerate(bodies, 1):
-        loaded = served.client.get(f"{at}/{document}/content", params={"version": number})
+        loaded = served.client.get(f"{at}/{document}/versions/{number}/content")
         assert (loaded.content, loaded.headers["x-noslop-version"]) == (body, str(number))
         assert loaded.headers["content-type"] == "application/json"
         assert loaded.headers["x-content-type-options"] == "nosniff"
     assert served.client.get(f"{at}/content", params={"name": "My workflow"}).content == bodies[-1]
     versions = served.client.get(f"{at}/{document}/versions").json()["items"]
-    assert [one["version"] for one in versions] == [1, 2, 3]
+    assert [one["version"] for one in versions] == [3, 2, 1]
+    pages = [served.client.get(f"{at}/{document}/versions", params={"limit": 2, "order": "asc"}).json()]
+    pages.append(
+        served.client.get(
+            f"{at}/{document}/versions", params={"limit": 2, "order": "asc", "cursor": pages[0]["next_cursor"]}
+        ).json()
+    )
+    assert [[one["version"] for one in page["items"]] for page in pages] == [[1, 2], [3]]
+    assert served.client.get(saved[1].headers["location"]).json() == saved[1].json()
     listed = served.client.get(at).json()["items"]
     assert [(one["id"], one["versions_count"]) for one in listed] == [(document, 3)]
     # The same content again is the version that exists.
     again = served.client.post(at, params={"name": "My workflow"}, content=bodies[-1])
-    assert (again.status_code, again.json()["id"]) == (201, saved[-1].json()["id"])
-    assert served.client.get(f"{at}/{document}/content", params={"version": 9}).status_code == 404
+    assert (again.status_code, again.json(), again.headers["location"]) == (
+        *(200, saved[-1].json(), saved[-1].headers["location"]),
+    )
+    for path in (f"{document}/versions/9", f"{document}/versions/9/content", f"{'0' * 13}/versions"):
+        assert served.client.get(f"{at}/{path}").status_code == 404, path
+
+
+def test_a_repeated_key_answers_as_the_first_time(served: Served, project_id: str) -> None:
+    at = f"{PREFIX}/projects/{project_id}/workflows?name=w"
+    answers = [
+        served.client.post(at, json={"n": 1}, headers={"Idempotency-Key": key}).status_code
+        for key in ("one", "two", "one", "two")
+    ]
+    assert answers == [201, 200, 201, 200]
 
 
 def test_a_workflow_is_renamed(served: Served, project_id: str) -> None:

@@ -245,7 +245,7 @@ def test_the_disk_of_the_database_is_full(place: Path, capfd: pytest.CaptureFixt
                 lambda: served.client.post(f"{at}/media?name=large", headers=key, content=LARGE),
                 lambda: served.client.post(f"{at}/workflows?name=w", headers=key, json={}),
                 lambda: served.client.patch(at, json={"name": "Other"}),
-                lambda: served.client.post(f"{at}/trash", json={"file_ids": [file["id"]]}),
+                lambda: served.client.delete(f"{at}/files/{file['id']}"),
             ]
             with full(place / "small", blocks=0):
                 for call in calls:

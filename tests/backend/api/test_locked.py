@@ -84,7 +84,7 @@ def test_a_lock_that_stays_is_told_and_nothing_is_begun(
         lambda: served.client.post(f"{at}/adoptions", json={"name": "a", "size_bytes": 9}),
         lambda: served.client.post(f"{at}/files/{file['id']}/promote", headers=key | {"Idempotency-Key": "p"}),
         lambda: served.client.patch(at, json={"name": "Other"}),
-        lambda: served.client.post(f"{at}/trash", json={"file_ids": [file["id"]]}),
+        lambda: served.client.delete(f"{at}/files/{file['id']}"),
         lambda: served.client.delete(at),
     ]
     before = studio.tree(project)

@@ -257,7 +257,7 @@ def test_head_of_what_is_gone_is_404(served: Served, project_id: str, studio: St
     vanished, trashed = served.upload(project_id, 1), served.upload(project_id, 2)
     lies_at = studio.root / project_id / str(vanished["path"])
     lies_at.rename(studio.root.parent / "elsewhere")
-    served.client.post(f"{at}/trash", json={"file_ids": [trashed["id"]]}).raise_for_status()
+    served.client.delete(f"{at}/files/{trashed['id']}").raise_for_status()
     for file in (vanished, trashed):
         url = f"{at}/files/{file['id']}/content"
         assert [served.client.request(method, url).status_code for method in ("GET", "HEAD")] == [404, 404]
@@ -278,7 +278,7 @@ def test_what_is_known_of_a_file(served: Served, project_id: str) -> None:
     assert served.client.get(url).json()["parameters"] == {"seed": 2}
     sidecars = served.client.get(f"{at}/files", params={"of_file_id": answer.json()["id"]}).json()["items"]
     assert len(sidecars) == 2
-    assert served.client.get(f"{at}/media").json()["items"][0]["id"] == source["id"]
+    assert served.client.get(f"{at}/media").json()["items"][-1]["id"] == source["id"]
 
 
 @pytest.mark.parametrize(

@@ -62,7 +62,7 @@ class Filled:
             .json()
         )
         prompt = client.post(f"{at}/prompts", params={"name": "p"}, content="a cat").raise_for_status().json()
-        client.post(f"{at}/trash", json={"file_ids": [files["back"], files["gone"]]}).raise_for_status()
+        client.delete(f"{at}/files", params={"id": [files["back"], files["gone"]]}).raise_for_status()
         tickets = [client.post(f"{at}/adoptions", json=_reservation(number)).json() for number in (7, 8)]
         Path(tickets[0]["staging_path"]).write_bytes(png(7))
         client.delete(f"{PREFIX}/projects/{trashed_id}").raise_for_status()
@@ -94,7 +94,7 @@ def calls(of: Filled) -> dict[str, Call]:
     workflow, prompt = {"document_id": of.ids["workflow"]}, {"document_id": of.ids["prompt"]}
     image, away, back, gone = ({"file_id": of.files[each]} for each in _FILES)
     adopted, released = ({"ticket_id": each} for each in of.tickets)
-    named = {"params": {"name": "w"}}
+    named, first = {"params": {"name": "w"}}, {"version": "1"}
     inputs = [of.files["image"]]
     return {
         "getProject": Call(),
@@ -108,8 +108,12 @@ def calls(of: Filled) -> dict[str, Call]:
         "listPrompts": Call(),
         "loadWorkflowByName": Call(request=named),
         "loadPromptByName": Call(request={"params": {"name": "p"}}),
-        "listWorkflowVersions": Call(workflow),
-        "listPromptVersions": Call(prompt),
+        "listWorkflowVersions": Call(workflow, names_contents=True),
+        "listPromptVersions": Call(prompt, names_contents=True),
+        "getWorkflowVersion": Call(workflow | first, names_contents=True),
+        "getPromptVersion": Call(prompt | first, names_contents=True),
+        "loadWorkflowVersion": Call(workflow | first, names_contents=True),
+        "loadPromptVersion": Call(prompt | first, names_contents=True),
         "loadWorkflow": Call(workflow, names_contents=True),
         "loadPrompt": Call(prompt, names_contents=True),
         "getWorkflow": Call(workflow, names_contents=True),
@@ -138,9 +142,10 @@ def calls(of: Filled) -> dict[str, Call]:
         "releaseAdoption": Call(released, names_contents=True),
         "ingestPrompt": Call(request={"json": {"host": "render1", "prompt_id": "0" * 32}}, needs_host=True),
         "listTrash": Call(),
-        "trashFiles": Call(request={"json": {"file_ids": [away["file_id"]]}}, names_contents=True),
+        "trashFiles": Call(request={"params": {"id": away["file_id"]}}, names_contents=True),
         "restoreFiles": Call(request={"json": {"file_ids": [back["file_id"]]}}, names_contents=True),
-        "purgeFiles": Call(request={"json": {"file_ids": [gone["file_id"]]}}, names_contents=True),
+        "trashFile": Call(back, names_contents=True),
+        "purgeFiles": Call(request={"params": {"id": gone["file_id"]}}, names_contents=True),
         "cleanupIntermediate": Call(request={"json": {"dry_run": False}}),
         "restoreProject": Call({"project_id": of.trashed_id}),
         "trashProject": Call({"project_id": of.trashed_id}),
@@ -235,12 +240,8 @@ def test_no_route_of_its_own_project_takes_the_ids_of_another(two: TwoProjects) 
             assert answer.status_code == 404, (name, answer.text)
     assert two.state() == before
     at = f"{PREFIX}/projects/{two.mine.project_id}"
-    for lists, words in (
-        (f"{at}/workflows/{two.other.ids['workflow']}/versions", {}),
-        (f"{at}/files", {"of_file_id": two.other.files["image"]}),
-    ):
-        answer = two.bound.get(lists, params=words)
-        assert (answer.status_code, answer.json()["items"]) == (200, []), lists
+    answer = two.bound.get(f"{at}/files", params={"of_file_id": two.other.files["image"]})
+    assert (answer.status_code, answer.json()["items"]) == (200, [])
 
 
 def test_every_route_about_the_whole_store_is_forbidden(two: TwoProjects) -> None:
@@ -273,7 +274,7 @@ def test_a_key_of_another_project_answers_nothing(two: TwoProjects) -> None:
 
 def test_a_token_outlives_its_project_and_reaches_no_other(two: TwoProjects) -> None:
     at = f"{PREFIX}/projects/{two.mine.trashed_id}"
-    assert two.bound.post(f"{at}/purge").status_code == 200
+    assert two.bound.delete(f"{PREFIX}/trash/{two.mine.trashed_id}").status_code == 200
     assert two.bound.get(at).status_code == 404
     assert two.bound.get(f"{PREFIX}/projects/{two.other.project_id}").status_code == 404
     assert two.bound.get(f"{PREFIX}/stats").status_code == 403

@@ -7,6 +7,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pytest
 from noslop_backend.api.paths import PREFIX
 
 from tests.backend.api.serving import Served
@@ -24,7 +25,7 @@ def test_the_life_of_a_project(served: Served, studio: Studio) -> None:
     served.upload(project["id"], 1)
 
     assert served.client.get(at).json()["media_count"] == 1
-    assert served.client.post(f"{at}/purge").json()["code"] == "conflict"
+    assert served.client.delete(f"{PREFIX}/trash/{project['id']}").json()["code"] == "conflict"
     assert served.client.delete(at).json()["state"] == "trashed"
     refused = served.client.post(f"{at}/media", params={"name": "x"}, content=png(2))
     assert (refused.status_code, refused.json()["code"]) == (404, "not_found")
@@ -32,7 +33,7 @@ def test_the_life_of_a_project(served: Served, studio: Studio) -> None:
     assert [one["id"] for one in trashed] == [project["id"]]
     assert served.client.post(f"{at}/restore").json()["state"] == "present"
     served.client.delete(at)
-    purged = served.client.post(f"{at}/purge").json()
+    purged = served.client.delete(f"{PREFIX}/trash/{project['id']}").json()
     assert purged["files_count"] == 1
     assert purged["freed_bytes"] > 0
     assert served.client.get(at).status_code == 404
@@ -61,18 +62,23 @@ def test_a_key_makes_one_project(served: Served) -> None:
     assert len(served.client.get(f"{PREFIX}/projects").json()["items"]) == 1
 
 
-def test_pages_are_walked_to_the_end(served: Served) -> None:
+@pytest.mark.parametrize("order", [None, "asc", "desc"])
+def test_pages_are_walked_to_the_end(served: Served, order: str | None) -> None:
     made = [served.project(f"Project {number}") for number in range(5)]
     found, cursor = [], None
     while True:
-        asked = {"limit": 2} if cursor is None else {"limit": 2, "cursor": cursor}
+        asked = (
+            {"limit": "2"}
+            | ({} if order is None else {"order": order})
+            | ({} if cursor is None else {"cursor": cursor})
+        )
         page = served.client.get(f"{PREFIX}/projects", params=asked).json()
         assert len(page["items"]) <= 2
         found += [one["id"] for one in page["items"]]
         cursor = page["next_cursor"]
         if cursor is None:
             break
-    assert found == made
+    assert found == (made if order == "asc" else made[::-1])
     for cursor in ("", "x", "W10=", "é"):
         assert served.client.get(f"{PREFIX}/projects", params={"cursor": cursor}).status_code == 422, cursor
     for limit in ("0", "1001", "-1", "x", "1e3"):

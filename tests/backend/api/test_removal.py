@@ -34,19 +34,19 @@ def test_trash_restore_and_purge(served: Served, project_id: str, studio: Studio
     at = f"{PREFIX}/projects/{project_id}"
     kept, gone = (str(served.upload(project_id, number)["id"]) for number in range(2))
     used = served.client.get(at).json()["used_bytes"]
-    assert served.client.post(f"{at}/trash", json={"file_ids": [kept, gone]}).json()["files_count"] == 2
+    assert served.client.delete(f"{at}/files", params={"id": [kept, gone]}).json()["files_count"] == 2
     assert {file["id"] for file in served.client.get(f"{at}/trash").json()["items"]} == {kept, gone}
     assert served.client.get(f"{at}/files/{kept}").json()["state"] == "trashed"
     assert served.client.get(f"{at}/files/{kept}/content").status_code == 404
     assert served.client.get(at).json()["used_bytes"] == used
-    assert served.client.post(f"{at}/trash/restore", json={"file_ids": [kept]}).json()["files_count"] == 1
+    assert served.client.post(f"{at}/files/restore", json={"file_ids": [kept]}).json()["files_count"] == 1
     assert served.client.get(f"{at}/files/{kept}/content").status_code == 200
-    old = served.client.post(f"{at}/trash/purge", json={"older_than_days": 1}).json()
+    old = served.client.delete(f"{at}/trash", params={"older_than_days": 1}).json()
     assert old["files_count"] == 0
-    bodies: tuple[dict[str, object], ...] = ({}, {"file_ids": [gone], "everything": True}, {"everything": False})
-    for body in bodies:
-        assert served.client.post(f"{at}/trash/purge", json=body).status_code == 422, body
-    purged = served.client.post(f"{at}/trash/purge", json={"everything": True}).json()
+    queries: tuple[dict[str, str], ...] = ({}, {"id": gone, "everything": "true"}, {"everything": "false"})
+    for query in queries:
+        assert served.client.delete(f"{at}/trash", params=query).status_code == 422, query
+    purged = served.client.delete(f"{at}/trash", params={"everything": True}).json()
     assert purged["files_count"] == 1
     assert served.client.get(at).json()["used_bytes"] == used - purged["freed_bytes"]
     assert served.client.get(f"{at}/files/{gone}").status_code == 404
@@ -57,23 +57,26 @@ def test_what_is_needed_goes_only_by_force(served: Served, project_id: str) -> N
     at = f"{PREFIX}/projects/{project_id}"
     file = str(served.upload(project_id, 1)["id"])
     served.client.post(f"{at}/workflows", params={"name": "w", "inputs": file}, content=b"{}").raise_for_status()
-    refused = served.client.post(f"{at}/trash", json={"file_ids": [file]})
+    refused = served.client.delete(f"{at}/files", params={"id": [file]})
     assert (refused.status_code, refused.json()["code"]) == (409, "referenced")
-    assert served.client.post(f"{at}/trash", json={"file_ids": [file], "force": True}).status_code == 200
+    assert served.client.delete(f"{at}/files", params={"id": [file], "force": True}).status_code == 200
 
 
 def test_a_key_trashes_once(served: Served, project_id: str) -> None:
-    at = f"{PREFIX}/projects/{project_id}/trash"
-    body, headers = {"file_ids": [served.upload(project_id, 1)["id"]]}, {"Idempotency-Key": "t"}
-    first = served.client.post(at, json=body, headers=headers)
-    assert first.status_code == 200
-    assert served.client.post(at, json=body, headers=headers).json() == first.json()
-    assert served.client.post(at, json=body).status_code == 404
+    at, headers = f"{PREFIX}/projects/{project_id}/files/{served.upload(project_id, 1)['id']}", {"Idempotency-Key": "t"}
+    first = served.client.delete(at, headers=headers)
+    assert (first.status_code, first.json()["files"][0]["state"]) == (200, "trashed")
+    assert served.client.delete(at, headers=headers).json() == first.json()
+    assert served.client.delete(at).status_code == 404
 
 
 def test_lists_of_files_are_checked(served: Served, project_id: str) -> None:
-    at = f"{PREFIX}/projects/{project_id}/trash"
-    for ids in ([], ["../x"], [""], "x", [1], ["0" * 13] * 1001):
-        for path in ("", "/restore", "/purge"):
-            assert served.client.post(at + path, json={"file_ids": ids}).status_code == 422, (ids, path)
-    assert served.client.post(at, json={"file_ids": ["0" * 13]}).status_code == 404
+    at = f"{PREFIX}/projects/{project_id}"
+    for ids in ([], ["../x"], [""], "x", ["0" * 13] * 1001):
+        answers = [
+            served.client.delete(f"{at}/files", params={"id": ids}),
+            served.client.delete(f"{at}/trash", params={"id": ids}),
+            served.client.post(f"{at}/files/restore", json={"file_ids": ids}),
+        ]
+        assert [answer.status_code for answer in answers] == [422] * 3, ids
+    assert served.client.delete(f"{at}/files", params={"id": ["0" * 13] * 1000}).status_code == 404

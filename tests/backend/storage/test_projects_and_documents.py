@@ -97,6 +97,9 @@ def test_projects_come_in_pages(storage: ProjectStorage) -> None:
         if cursor is None:
             break
     assert seen == made
+    newest = storage.list_projects(newest_first=True, limit=2)
+    older = storage.list_projects(newest_first=True, cursor=newest.next_cursor)
+    assert [project.id for page in (newest, older) for project in page.items] == made[::-1]
     for broken in ("x", "", "W10=", "é"):
         with pytest.raises(InvalidRequestError):
             storage.list_projects(cursor=broken)

@@ -161,19 +161,21 @@ def test_versions_in_the_trash_are_not_the_latest(studio: Studio, project: str) 
     studio.check(project)
 
 
-def test_files_come_in_pages_of_every_size(studio: Studio, project: str) -> None:
+@pytest.mark.parametrize("newest_first", [False, True])
+def test_files_come_in_pages_of_every_size(studio: Studio, project: str, newest_first: bool) -> None:
     storage = studio.storage
     saved = [storage.save_intermediate(project, FileKind.FRAME, f"f{n}", b"x").id for n in range(7)]
+    expected = saved[::-1] if newest_first else saved
     for limit in (1, 2, 3, 7, 8):
         seen: list[str] = []
         cursor = None
         while True:
-            page = storage.get_project_files(project, cursor=cursor, limit=limit)
+            page = storage.get_project_files(project, newest_first=newest_first, cursor=cursor, limit=limit)
             seen += [file.id for file in page.items]
             cursor = page.next_cursor
             if cursor is None:
                 break
-        assert seen == saved
+        assert seen == expected
 
 
 def test_files_of_one_project_are_not_those_of_another(studio: Studio, project: str) -> None:

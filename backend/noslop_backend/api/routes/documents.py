@@ -13,18 +13,20 @@ from starlette.exceptions import HTTPException
 from noslop_backend.api import content_types
 from noslop_backend.api.auth import READ, WRITE
 from noslop_backend.api.body import DocumentBody, content
-from noslop_backend.api.deps import State, StateDep
+from noslop_backend.api.deps import StateDep
 from noslop_backend.api.parameters import (
     Body,
     Cursor,
     DocumentId,
     GivenName,
+    GivenVersion,
+    InOrder,
     Inputs,
     Key,
     Limit,
+    Order,
     Parameters,
     ProjectId,
-    Version,
     parameters_of,
 )
 from noslop_backend.api.paths import locate
@@ -33,16 +35,17 @@ from noslop_backend.api.route import StrictRoute
 from noslop_backend.api.routes.downloads import SAFE_HEADERS, disposition
 from noslop_backend.core import json_depth
 from noslop_backend.core.errors import InvalidRequestError
-from noslop_backend.schemas import DocumentPublic, FilePublic, LoadedDocument, Page, Title
+from noslop_backend.schemas import DocumentPublic, FilePublic, LoadedDocument, Page, SavedVersion, Title, VersionDetails
 from noslop_backend.share.layout import FileKind
 
 router = APIRouter(route_class=StrictRoute, prefix="/projects/{project_id}", tags=["workflows and prompts"])
 
 _OBJECT: dict[str, Any] = {"schema": {"type": "object", "additionalProperties": True}}
-_WORKFLOW: dict[int | str, dict[str, Any]] = {
+#: Answers with content.
+WORKFLOW: dict[int | str, dict[str, Any]] = {
     200: {"description": "The workflow, byte for byte.", "content": {"application/json": _OBJECT}}
 }
-_PROMPT: dict[int | str, dict[str, Any]] = {
+PROMPT: dict[int | str, dict[str, Any]] = {
     200: {
         "description": "The prompt, byte for byte.",
         "content": {"text/plain": {"schema": {"type": "string"}}, "application/json": _OBJECT},
@@ -56,6 +59,10 @@ class Renaming(Body):
     name: Title
 
 
+#: Beside 201.
+_UNCHANGED: dict[int | str, dict[str, Any]] = {
+    200: {"description": "The latest version has this content already.", "model": FilePublic}
+}
 _Type = Annotated[str, Header(alias="Content-Type", include_in_schema=False)]
 
 
@@ -64,7 +71,7 @@ _Type = Annotated[str, Header(alias="Content-Type", include_in_schema=False)]
     operation_id="saveWorkflow",
     status_code=201,
     dependencies=[WRITE],
-    responses=described(404, 409, 413, 415),
+    responses={**described(404, 409), **_UNCHANGED},
     openapi_extra=content("application/json"),
 )
 def save_workflow(
@@ -83,17 +90,9 @@ def save_workflow(
     """Save the next version of the workflow of this name; with the content of the latest, that one is the answer."""
     if not content_types.is_json(content_type):
         _expect(content_type, "application/json")
-    file = state.disk.run(
-        state.storage.save_workflow,
-        project_id,
-        name,
-        body,
-        inputs=inputs or (),
-        parameters=parameters_of(parameters),
-        key=key,
-    )
-    response.headers["Location"] = _locate(request, "workflows", file)
-    return file
+    details = VersionDetails(inputs=inputs or (), parameters=parameters_of(parameters), key=key)
+    saved = state.disk.run(state.storage.save_version, project_id, FileKind.WORKFLOW, name, body, **details)
+    return _answer(request, response, "workflows", saved)
 
 
 @router.post(
@@ -101,7 +100,7 @@ def save_workflow(
     operation_id="savePrompt",
     status_code=201,
     dependencies=[WRITE],
-    responses=described(404, 409, 413, 415),
+    responses={**described(404, 409), **_UNCHANGED},
     openapi_extra=content(
         "text/plain",
         "application/json",
@@ -121,39 +120,38 @@ def save_prompt(
     key: Key = None,
     content_type: _Type = "text/plain",
 ) -> FilePublic:
-    """Save the next version of the prompt of this name.
+    """Save the next version of the prompt of this name; with the content of the latest, that one is the answer.
 
     As `text/plain` the body is the text, in UTF-8. As JSON it is a text (`"a cat"`) or an object, and is parsed.
     """
     if not content_types.is_json(content_type):
         _expect(content_type, "text/plain", "application/json")
-    file = state.disk.run(
-        state.storage.save_prompt,
-        project_id,
-        name,
-        _parse_prompt(body) if content_types.is_json(content_type) else body,
-        inputs=inputs or (),
-        parameters=parameters_of(parameters),
-        key=key,
-    )
-    response.headers["Location"] = _locate(request, "prompts", file)
-    return file
+    prompt = _parse_prompt(body) if content_types.is_json(content_type) else body
+    details = VersionDetails(inputs=inputs or (), parameters=parameters_of(parameters), key=key)
+    saved = state.disk.run(state.storage.save_version, project_id, FileKind.PROMPT, name, prompt, **details)
+    return _answer(request, response, "prompts", saved)
 
 
 @router.get("/workflows", operation_id="listWorkflows", dependencies=[READ], responses=described(404))
 def list_workflows(
-    project_id: ProjectId, state: StateDep, cursor: Cursor = None, limit: Limit = 100
+    project_id: ProjectId, state: StateDep, order: InOrder = Order.DESC, cursor: Cursor = None, limit: Limit = 100
 ) -> Page[DocumentPublic]:
-    """List the workflows of a project, oldest first."""
-    return state.storage.list_documents(project_id, FileKind.WORKFLOW, cursor=cursor, limit=limit)
+    """List the workflows of a project, by when their first versions were saved."""
+    newest_first = order == Order.DESC
+    return state.storage.list_documents(
+        project_id, FileKind.WORKFLOW, newest_first=newest_first, cursor=cursor, limit=limit
+    )
 
 
 @router.get("/prompts", operation_id="listPrompts", dependencies=[READ], responses=described(404))
 def list_prompts(
-    project_id: ProjectId, state: StateDep, cursor: Cursor = None, limit: Limit = 100
+    project_id: ProjectId, state: StateDep, order: InOrder = Order.DESC, cursor: Cursor = None, limit: Limit = 100
 ) -> Page[DocumentPublic]:
-    """List the prompts of a project, oldest first."""
-    return state.storage.list_documents(project_id, FileKind.PROMPT, cursor=cursor, limit=limit)
+    """List the prompts of a project, by when their first versions were saved."""
+    newest_first = order == Order.DESC
+    return state.storage.list_documents(
+        project_id, FileKind.PROMPT, newest_first=newest_first, cursor=cursor, limit=limit
+    )
 
 
 @router.get(
@@ -161,11 +159,13 @@ def list_prompts(
     operation_id="loadWorkflowByName",
     dependencies=[READ],
     response_class=Response,
-    responses={**described(404), **_WORKFLOW},
+    responses={**described(404), **WORKFLOW},
 )
-def load_workflow_by_name(project_id: ProjectId, name: GivenName, state: StateDep, version: Version = None) -> Response:
+def load_workflow_by_name(
+    project_id: ProjectId, name: GivenName, state: StateDep, version: GivenVersion = None
+) -> Response:
     """Load a version of the workflow of this name, exactly as it was saved."""
-    return _loaded(state.disk.run(state.storage.load_workflow, project_id, name, version=version))
+    return loaded(state.disk.run(state.storage.load_workflow, project_id, name, version=version))
 
 
 @router.get(
@@ -173,11 +173,13 @@ def load_workflow_by_name(project_id: ProjectId, name: GivenName, state: StateDe
     operation_id="loadPromptByName",
     dependencies=[READ],
     response_class=Response,
-    responses={**described(404), **_PROMPT},
+    responses={**described(404), **PROMPT},
 )
-def load_prompt_by_name(project_id: ProjectId, name: GivenName, state: StateDep, version: Version = None) -> Response:
+def load_prompt_by_name(
+    project_id: ProjectId, name: GivenName, state: StateDep, version: GivenVersion = None
+) -> Response:
     """Load a version of the prompt of this name, exactly as it was saved."""
-    return _loaded(state.disk.run(state.storage.load_prompt, project_id, name, version=version))
+    return loaded(state.disk.run(state.storage.load_prompt, project_id, name, version=version))
 
 
 @router.get("/workflows/{document_id}", operation_id="getWorkflow", dependencies=[READ], responses=described(404))
@@ -196,7 +198,7 @@ def get_prompt(project_id: ProjectId, document_id: DocumentId, state: StateDep) 
     "/workflows/{document_id}",
     operation_id="renameWorkflow",
     dependencies=[WRITE],
-    responses=described(404, 409, 413),
+    responses=described(404, 409),
 )
 def rename_workflow(
     project_id: ProjectId, document_id: DocumentId, renaming: Renaming, state: StateDep, key: Key = None
@@ -208,7 +210,7 @@ def rename_workflow(
 
 
 @router.patch(
-    "/prompts/{document_id}", operation_id="renamePrompt", dependencies=[WRITE], responses=described(404, 409, 413)
+    "/prompts/{document_id}", operation_id="renamePrompt", dependencies=[WRITE], responses=described(404, 409)
 )
 def rename_prompt(
     project_id: ProjectId, document_id: DocumentId, renaming: Renaming, state: StateDep, key: Key = None
@@ -220,38 +222,15 @@ def rename_prompt(
 
 
 @router.get(
-    "/workflows/{document_id}/versions",
-    operation_id="listWorkflowVersions",
-    dependencies=[READ],
-    responses=described(404),
-)
-def list_workflow_versions(
-    project_id: ProjectId, document_id: DocumentId, state: StateDep, cursor: Cursor = None, limit: Limit = 100
-) -> Page[FilePublic]:
-    """List the present versions of a workflow, oldest first."""
-    return _versions(state, project_id, FileKind.WORKFLOW, document_id, cursor=cursor, limit=limit)
-
-
-@router.get(
-    "/prompts/{document_id}/versions", operation_id="listPromptVersions", dependencies=[READ], responses=described(404)
-)
-def list_prompt_versions(
-    project_id: ProjectId, document_id: DocumentId, state: StateDep, cursor: Cursor = None, limit: Limit = 100
-) -> Page[FilePublic]:
-    """List the present versions of a prompt, oldest first."""
-    return _versions(state, project_id, FileKind.PROMPT, document_id, cursor=cursor, limit=limit)
-
-
-@router.get(
     "/workflows/{document_id}/content",
     operation_id="loadWorkflow",
     dependencies=[READ],
     response_class=Response,
-    responses={**described(404), **_WORKFLOW},
+    responses={**described(404), **WORKFLOW},
 )
-def load_workflow(project_id: ProjectId, document_id: DocumentId, state: StateDep, version: Version = None) -> Response:
-    """Load a version of a workflow, exactly as it was saved."""
-    return _loaded(state.disk.run(state.storage.load_workflow, project_id, document_id=document_id, version=version))
+def load_workflow(project_id: ProjectId, document_id: DocumentId, state: StateDep) -> Response:
+    """Load the latest version of a workflow, exactly as it was saved."""
+    return loaded(state.disk.run(state.storage.load_workflow, project_id, document_id=document_id))
 
 
 @router.get(
@@ -259,36 +238,34 @@ def load_workflow(project_id: ProjectId, document_id: DocumentId, state: StateDe
     operation_id="loadPrompt",
     dependencies=[READ],
     response_class=Response,
-    responses={**described(404), **_PROMPT},
+    responses={**described(404), **PROMPT},
 )
-def load_prompt(project_id: ProjectId, document_id: DocumentId, state: StateDep, version: Version = None) -> Response:
-    """Load a version of a prompt, exactly as it was saved."""
-    return _loaded(state.disk.run(state.storage.load_prompt, project_id, document_id=document_id, version=version))
+def load_prompt(project_id: ProjectId, document_id: DocumentId, state: StateDep) -> Response:
+    """Load the latest version of a prompt, exactly as it was saved."""
+    return loaded(state.disk.run(state.storage.load_prompt, project_id, document_id=document_id))
 
 
-def _locate(request: Request, documents: str, file: FilePublic) -> str:
-    """Return the path of a version that was saved."""
-    return locate(request, f"/projects/{file.project_id}/{documents}/{file.document_id}/content?version={file.version}")
-
-
-def _versions(
-    state: State, project_id: str, kind: FileKind, document_id: str, *, cursor: str | None, limit: int
-) -> Page[FilePublic]:
-    return state.storage.get_project_files(
-        project_id, kinds=frozenset({kind}), document_id=document_id, cursor=cursor, limit=limit
+def _answer(request: Request, response: Response, documents: str, saved: SavedVersion) -> FilePublic:
+    """Answer a save: 201 with a new version, 200 with the one that has the same content."""
+    file = saved.file
+    response.status_code = 201 if saved.is_new else 200
+    response.headers["Location"] = locate(
+        request, f"/projects/{file.project_id}/{documents}/{file.document_id}/versions/{file.version}"
     )
+    return file
 
 
-def _loaded(found: LoadedDocument) -> Response:
-    file = found.file
+def loaded(document: LoadedDocument) -> Response:
+    """Answer with the content of a version."""
+    file = document.file
     headers = {
         "ETag": f'"{file.blake3}"',
         "Content-Disposition": disposition(file),
-        "X-NoSlop-Document": found.document.id,
+        "X-NoSlop-Document": document.document.id,
         "X-NoSlop-Version": str(file.version),
         **SAFE_HEADERS,
     }
-    return Response(found.content, headers=headers, media_type=file.content_type)
+    return Response(document.content, headers=headers, media_type=file.content_type)
 
 
 def _parse_prompt(body: bytes) -> str | dict[str, Any]:

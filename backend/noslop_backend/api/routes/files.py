@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Files: listed, read, described, promoted."""
+"""Serve files: listed, read, described, promoted."""
 
 from __future__ import annotations
 
@@ -18,9 +18,11 @@ from noslop_backend.api.parameters import (
     Cursor,
     FileId,
     GivenId,
+    InOrder,
     Key,
     Kinds,
     Limit,
+    Order,
     ProjectId,
 )
 from noslop_backend.api.paths import locate
@@ -68,46 +70,56 @@ def list_files(
     file_state: Annotated[FileState, Query(alias="state")] = FileState.PRESENT,
     document_id: Annotated[GivenId | Absent, Query(description="versions of this workflow or prompt")] = None,
     of_file_id: Annotated[GivenId | Absent, Query(description="sidecars of this file")] = None,
+    order: InOrder = Order.DESC,
     cursor: Cursor = None,
     limit: Limit = 100,
 ) -> Page[FilePublic]:
-    """List files of a project, oldest first. Sidecars come only when asked for."""
+    """List files of a project. Sidecars come only when asked for."""
     return state.storage.get_project_files(
         project_id,
         kinds=frozenset(kinds) if kinds else None,
         state=file_state,
         document_id=document_id,
         of_file_id=of_file_id,
+        newest_first=order == Order.DESC,
         cursor=cursor,
         limit=limit,
     )
 
 
 @router.get("/media", operation_id="listMedia", dependencies=[READ], responses=described(404))
-def list_media(project_id: ProjectId, state: StateDep, cursor: Cursor = None, limit: Limit = 100) -> Page[FilePublic]:
-    """List images, videos, audio, other files and finals of a project, oldest first."""
-    return state.storage.get_project_files(project_id, kinds=MEDIA, cursor=cursor, limit=limit)
+def list_media(
+    project_id: ProjectId, state: StateDep, order: InOrder = Order.DESC, cursor: Cursor = None, limit: Limit = 100
+) -> Page[FilePublic]:
+    """List images, videos, audio, other files and finals of a project."""
+    newest_first = order == Order.DESC
+    return state.storage.get_project_files(
+        project_id, kinds=MEDIA, newest_first=newest_first, cursor=cursor, limit=limit
+    )
 
 
 @router.get("/intermediate", operation_id="listIntermediate", dependencies=[READ], responses=described(404))
 def list_intermediate(
-    project_id: ProjectId, state: StateDep, cursor: Cursor = None, limit: Limit = 100
+    project_id: ProjectId, state: StateDep, order: InOrder = Order.DESC, cursor: Cursor = None, limit: Limit = 100
 ) -> Page[FilePublic]:
-    """List latents, masks and frames of a project, oldest first."""
-    return state.storage.get_project_files(project_id, kinds=INTERMEDIATE, cursor=cursor, limit=limit)
+    """List latents, masks and frames of a project."""
+    newest_first = order == Order.DESC
+    return state.storage.get_project_files(
+        project_id, kinds=INTERMEDIATE, newest_first=newest_first, cursor=cursor, limit=limit
+    )
 
 
 @router.get("/files/{file_id}", operation_id="getFile", dependencies=[READ], responses=described(404))
 def get_file(project_id: ProjectId, file_id: FileId, state: StateDep) -> FilePublic:
-    """Give what is known of a file, in whatever state it is."""
+    """Return what is known of a file, in whatever state it is."""
     return state.storage.get_file(project_id, file_id)
 
 
-@router.patch("/files/{file_id}", operation_id="updateFile", dependencies=[WRITE], responses=described(404, 409, 413))
+@router.patch("/files/{file_id}", operation_id="updateFile", dependencies=[WRITE], responses=described(404, 409))
 def update_file(
     project_id: ProjectId, file_id: FileId, update: FileUpdate, state: StateDep, key: Key = None
 ) -> FilePublic:
-    """Give a file another name, other tags or other stars. Its path stays, and so does whatever refers to it."""
+    """Change the name, tags or stars of a file. Its path stays, and so does whatever refers to it."""
     return state.disk.run(state.storage.update_file, project_id, file_id, update, key=key)
 
 
@@ -119,7 +131,7 @@ def update_file(
     responses={**described(404, 416), **_CONTENT},
 )
 async def download_file(project_id: ProjectId, file_id: FileId, request: Request, state: StateDep) -> Response:
-    """Give a file's content, or a range of it. The ETag is the content's BLAKE3, which never changes."""
+    """Return a file's content, or a range of it. The ETag is the content's BLAKE3, which never changes."""
     opened = await state.disk.call(
         lambda: state.storage.open_file(project_id, file_id), undo=lambda late: late.stream.close()
     )
@@ -148,7 +160,7 @@ async def head_file(project_id: ProjectId, file_id: FileId, request: Request, st
 
 @router.get("/files/{file_id}/metadata", operation_id="loadMetadata", dependencies=[READ], responses=described(404))
 def load_metadata(project_id: ProjectId, file_id: FileId, state: StateDep) -> dict[str, Any]:
-    """Give the newest sidecar of a file, as it is on the share."""
+    """Return the newest sidecar of a file, as it is on the share."""
     return state.disk.run(state.storage.load_metadata, project_id, file_id)
 
 
@@ -157,7 +169,7 @@ def load_metadata(project_id: ProjectId, file_id: FileId, state: StateDep) -> di
     operation_id="saveMetadata",
     status_code=201,
     dependencies=[WRITE],
-    responses=described(404, 409, 413),
+    responses=described(404, 409),
 )
 def save_metadata(
     *,

@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Projects: made, listed, changed, put away, brought back, removed."""
+"""Serve projects: made, listed, changed, moved to the trash, restored, removed."""
 
 from __future__ import annotations
 
@@ -10,7 +10,18 @@ from fastapi import APIRouter, Query, Request, Response
 
 from noslop_backend.api.auth import ADMIN, READ, READ_FILTERED, WRITE, CallerDep, require_admin
 from noslop_backend.api.deps import StateDep
-from noslop_backend.api.parameters import Body, Cursor, IfMatch, Key, Limit, ProjectId, etag, expected_revision
+from noslop_backend.api.parameters import (
+    Body,
+    Cursor,
+    IfMatch,
+    InOrder,
+    Key,
+    Limit,
+    Order,
+    ProjectId,
+    etag,
+    expected_revision,
+)
 from noslop_backend.api.paths import locate
 from noslop_backend.api.problems import described
 from noslop_backend.api.route import StrictRoute
@@ -26,6 +37,7 @@ from noslop_backend.schemas import (
 )
 
 router = APIRouter(route_class=StrictRoute, prefix="/projects", tags=["projects"])
+trash_router = APIRouter(route_class=StrictRoute, prefix="/trash", tags=["projects"])
 
 
 class Quota(Body):
@@ -56,19 +68,24 @@ def create_project(
 
 @router.get("", operation_id="listProjects", dependencies=[READ_FILTERED])
 def list_projects(
+    *,
     state: StateDep,
     caller: CallerDep,
     project_state: Annotated[ProjectState, Query(alias="state")] = ProjectState.PRESENT,
+    order: InOrder = Order.DESC,
     cursor: Cursor = None,
     limit: Limit = 100,
 ) -> Page[ProjectPublic]:
-    """List the projects that the token is for, oldest first."""
-    return state.storage.list_projects(state=project_state, only=caller.projects, cursor=cursor, limit=limit)
+    """List the projects that the token is for."""
+    newest_first = order == Order.DESC
+    return state.storage.list_projects(
+        state=project_state, only=caller.projects, newest_first=newest_first, cursor=cursor, limit=limit
+    )
 
 
 @router.get("/{project_id}", operation_id="getProject", dependencies=[READ], responses=described(404))
 def get_project(project_id: ProjectId, state: StateDep, response: Response) -> ProjectPublic:
-    """Give one project, in whatever state it is. Its ETag is its revision, for If-Match."""
+    """Return one project, in whatever state it is. Its ETag is its revision, for If-Match."""
     return _tagged(state.storage.get_project(project_id), response)
 
 
@@ -96,7 +113,7 @@ def update_project(
 
 @router.delete("/{project_id}", operation_id="trashProject", dependencies=[WRITE], responses=described(404, 409))
 def trash_project(project_id: ProjectId, state: StateDep, response: Response) -> ProjectPublic:
-    """Put a whole project away: it takes no writes, and its files stay and are still charged."""
+    """Move a whole project to the trash: it accepts no writes, and its files stay and are still charged."""
     return _tagged(state.disk.run(state.storage.trash_project, project_id), response)
 
 
@@ -108,7 +125,7 @@ def restore_project(project_id: ProjectId, state: StateDep, response: Response) 
     return _tagged(state.disk.run(state.storage.restore_project, project_id), response)
 
 
-@router.post("/{project_id}/purge", operation_id="purgeProject", dependencies=[ADMIN], responses=described(404, 409))
+@trash_router.delete("/{project_id}", operation_id="purgeProject", dependencies=[ADMIN], responses=described(404, 409))
 def purge_project(project_id: ProjectId, state: StateDep) -> RemovalReport:
     """Remove a project that is in the trash for good, with all its files."""
     return state.disk.run(state.storage.purge_project, project_id)
@@ -116,13 +133,13 @@ def purge_project(project_id: ProjectId, state: StateDep) -> RemovalReport:
 
 @router.get("/{project_id}/stats", operation_id="getProjectStats", dependencies=[READ], responses=described(404))
 def get_project_stats(project_id: ProjectId, state: StateDep) -> StorageStats:
-    """What a project has and costs, from counters: as fast for a million files as for ten."""
+    """Return what a project has and costs, from counters: as fast for a million files as for ten."""
     return state.storage.get_storage_stats(project_id)
 
 
 @router.get("/{project_id}/quota", operation_id="getProjectQuota", dependencies=[READ], responses=described(404))
 def get_project_quota(project_id: ProjectId, state: StateDep) -> QuotaPublic:
-    """A project's quota and what is used of it."""
+    """Return a project's quota and what is used of it."""
     return _quota(state.storage.get_storage_stats(project_id))
 
 

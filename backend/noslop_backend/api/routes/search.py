@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from typing import Annotated
 
 from fastapi import APIRouter, Query
@@ -12,7 +11,7 @@ from pydantic import AwareDatetime, Field, WithJsonSchema
 
 from noslop_backend.api.auth import READ_FILTERED, CallerDep
 from noslop_backend.api.deps import StateDep
-from noslop_backend.api.parameters import Absent, Cursor, GivenProjectId, Kinds, Limit
+from noslop_backend.api.parameters import Absent, Cursor, GivenProjectId, InOrder, Kinds, Limit, Order
 from noslop_backend.api.problems import described
 from noslop_backend.api.route import StrictRoute
 from noslop_backend.repositories.search_words import QUERY_LIMIT
@@ -30,13 +29,6 @@ def _text(low: int, high: int) -> WithJsonSchema:
 Words = Annotated[Text, Field(max_length=QUERY_LIMIT), _text(0, QUERY_LIMIT)]
 ModelName = Annotated[Text, Field(min_length=1, max_length=400), _text(1, 400)]
 Since = Annotated[Text, Field(max_length=64), _text(0, 64)]
-
-
-class Order(StrEnum):
-    """The order of a list by when files came."""
-
-    ASC = "asc"
-    DESC = "desc"
 
 
 @router.get("/search", operation_id="searchFiles", dependencies=[READ_FILTERED], responses=described(404))
@@ -70,7 +62,7 @@ def search_files(
         Query(description="only what came after this moment, or after the `latest_cursor` of an earlier search"),
     ] = None,
     until: Annotated[AwareDatetime | Absent, Query(description="only what came before this moment")] = None,
-    order: Annotated[Order, Query(description="by when files came")] = Order.DESC,
+    order: InOrder = Order.DESC,
     cursor: Cursor = None,
     limit: Limit = 100,
 ) -> SearchPage:

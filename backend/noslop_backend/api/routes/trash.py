@@ -1,17 +1,34 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What goes: intermediates that are cleaned up, and the trash of a project."""
+"""Serve what goes: intermediates that are cleaned up, and the trash of a project.
+
+`DELETE` moves a thing to the trash, `POST .../restore` brings it back, `DELETE` of the trash removes it for good: files
+here, projects in routes/projects.py.
+"""
 
 from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Query
 from pydantic import Field
 
 from noslop_backend.api.auth import ADMIN, READ, WRITE
 from noslop_backend.api.deps import StateDep
-from noslop_backend.api.parameters import Body, Cursor, Days, GivenId, Key, Limit, ProjectId, older_than
+from noslop_backend.api.parameters import (
+    Absent,
+    Body,
+    Cursor,
+    Days,
+    FileId,
+    GivenId,
+    InOrder,
+    Key,
+    Limit,
+    Order,
+    ProjectId,
+    older_than,
+)
 from noslop_backend.api.problems import described
 from noslop_backend.api.route import StrictRoute
 from noslop_backend.api.routes.uploads import IntermediateKind
@@ -24,6 +41,8 @@ router = APIRouter(route_class=StrictRoute, prefix="/projects/{project_id}", tag
 
 #: Of one project, in one request.
 FileIds = Annotated[list[GivenId], Field(min_length=1, max_length=1000)]
+_BY_ID = Query(alias="id", description="ids of files; give it once for each")
+Force = Annotated[bool, Query(description="also what a workflow or another file needs")]
 
 
 class Cleanup(Body):
@@ -35,25 +54,10 @@ class Cleanup(Body):
     keep_bytes: ByteCount | None = None
 
 
-class Trashing(Body):
-    """Files to put away. `force` takes those too that something needs."""
-
-    file_ids: FileIds
-    force: bool = False
-
-
 class Restoring(Body):
-    """Files to bring back."""
+    """Files to restore."""
 
     file_ids: FileIds
-
-
-class Purging(Body):
-    """What to remove from the trash for good: these files, or what was there so long, or (said aloud) all of it."""
-
-    file_ids: FileIds | None = None
-    older_than_days: Days | None = None
-    everything: bool = False
 
 
 @router.post(
@@ -72,32 +76,49 @@ def cleanup_intermediate(project_id: ProjectId, cleanup: Cleanup, state: StateDe
 
 
 @router.get("/trash", operation_id="listTrash", dependencies=[READ], responses=described(404))
-def list_trash(project_id: ProjectId, state: StateDep, cursor: Cursor = None, limit: Limit = 100) -> Page[FilePublic]:
-    """List the files in the trash of a project."""
-    return state.storage.get_project_files(project_id, state=FileState.TRASHED, cursor=cursor, limit=limit)
+def list_trash(
+    project_id: ProjectId, state: StateDep, order: InOrder = Order.DESC, cursor: Cursor = None, limit: Limit = 100
+) -> Page[FilePublic]:
+    """List the files in the trash of a project, by when they came into the project."""
+    newest_first = order == Order.DESC
+    return state.storage.get_project_files(
+        project_id, state=FileState.TRASHED, newest_first=newest_first, cursor=cursor, limit=limit
+    )
 
 
-@router.post("/trash", operation_id="trashFiles", dependencies=[WRITE], responses=described(404, 409))
-def trash_files(project_id: ProjectId, trashing: Trashing, state: StateDep, key: Key = None) -> RemovalReport:
-    """Put files away. They are charged until they are purged."""
-    return state.disk.run(state.storage.trash, project_id, trashing.file_ids, force=trashing.force, key=key)
+@router.delete("/files", operation_id="trashFiles", dependencies=[WRITE], responses=described(404, 409))
+def trash_files(
+    project_id: ProjectId, file_ids: Annotated[FileIds, _BY_ID], state: StateDep, force: Force = False, key: Key = None
+) -> RemovalReport:
+    """Move files to the trash. They are charged until they are purged."""
+    return state.disk.run(state.storage.trash, project_id, file_ids, force=force, key=key)
 
 
-@router.post("/trash/restore", operation_id="restoreFiles", dependencies=[WRITE], responses=described(404, 409))
+@router.delete("/files/{file_id}", operation_id="trashFile", dependencies=[WRITE], responses=described(404, 409))
+def trash_file(
+    project_id: ProjectId, file_id: FileId, state: StateDep, force: Force = False, key: Key = None
+) -> RemovalReport:
+    """Move a file to the trash. It is charged until it is purged."""
+    return state.disk.run(state.storage.trash, project_id, [file_id], force=force, key=key)
+
+
+@router.post("/files/restore", operation_id="restoreFiles", dependencies=[WRITE], responses=described(404, 409))
 def restore_files(project_id: ProjectId, restoring: Restoring, state: StateDep, key: Key = None) -> RemovalReport:
-    """Bring files back to where they were."""
+    """Move files from the trash back to where they were."""
     return state.disk.run(state.storage.restore, project_id, restoring.file_ids, key=key)
 
 
-@router.post("/trash/purge", operation_id="purgeFiles", dependencies=[ADMIN], responses=described(404, 409))
-def purge_files(project_id: ProjectId, purging: Purging, state: StateDep, key: Key = None) -> RemovalReport:
-    """Remove files from the trash for good."""
-    if (purging.file_ids is not None) + (purging.older_than_days is not None) + purging.everything != 1:
-        raise InvalidRequestError("Say one of file_ids, older_than_days, and everything: true. Nothing was removed.")
-    return state.disk.run(
-        state.storage.purge,
-        project_id,
-        purging.file_ids,
-        older_than=older_than(purging.older_than_days),
-        key=key,
-    )
+@router.delete("/trash", operation_id="purgeFiles", dependencies=[ADMIN], responses=described(404, 409))
+def purge_files(
+    *,
+    project_id: ProjectId,
+    state: StateDep,
+    file_ids: Annotated[FileIds | Absent, _BY_ID] = None,
+    older_than_days: Annotated[Days | Absent, Query(description="what was put there so long ago")] = None,
+    everything: Annotated[bool, Query(description="all of it; said in so many words")] = False,
+    key: Key = None,
+) -> RemovalReport:
+    """Remove files from the trash for good: those that are named, what was there so long, or everything."""
+    if (file_ids is not None) + (older_than_days is not None) + everything != 1:
+        raise InvalidRequestError("Send one of id, older_than_days and everything=true. Nothing was removed.")
+    return state.disk.run(state.storage.purge, project_id, file_ids, older_than=older_than(older_than_days), key=key)

@@ -30,7 +30,7 @@ from noslop_backend.share.layout import FileKind
 router = APIRouter(route_class=StrictRoute, prefix="/projects/{project_id}", tags=["files"])
 
 _KIND = "by default what the content says; `other` takes any content"
-_ANSWERS = described(404, 408, 409, 413, 415)
+_ANSWERS = described(404, 409)
 
 
 class MediaKind(StrEnum):
