@@ -30,7 +30,9 @@ ROOMS: dict[str, tuple[str, ...]] = {
     ),
     "backend": tuple(
         f"backend/noslop_backend/{package}"
-        for package in ("archive", "cli", "journal", "media", "operations", "schemas", "services", "share")
+        for package in (
+            *("archive", "cli", "comfyui", "core", "journal", "media", "operations", "schemas", "services", "share"),
+        )
     ),
     "lab": ("lab", "molecule", "tests/unit/lab"),
     "tests on the lab": (
@@ -67,7 +69,7 @@ BANNED = {
     "quieten": "mask or silence",
 }  # fmt: skip
 #: Names of others that contain a banned word.
-FOREIGN_NAMES = {"known_hosts": "OpenSSH's file"}
+FOREIGN_NAMES = {"known_hosts": "OpenSSH's file", "not_found": "HTTP's answer (RFC 9110, 15.5.5)"}
 _CHECK = "a key of a check's result: host, check, ok, seen, expected, todo"
 #: Banned words that stay, by place (a path, or the folders above it) and name; "*" is every name.
 ALLOWED: dict[tuple[str, str], str] = {

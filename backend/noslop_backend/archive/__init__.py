@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Export a project to an archive with checksums, import it into another studio, and send files of it as a zip.
 
-May use services, journal, repositories and share. Knows no HTTP.
+May touch: services and what is below. Never: HTTP.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What ComfyUI made of a prompt, filed under a project: outputs, workflow, prompt and parameters.
+"""File what ComfyUI made of a prompt under a project: outputs, workflow, prompt and parameters.
 
 The caller names a host of the studio and the id of a prompt. Only the address that the settings have for that host is
-ever contacted. Everything is filed once, however often it is asked for, and whoever dies in the middle.
+ever contacted. Everything is filed once, however often it is asked for, and if the process dies in the middle.
 """
 
 from __future__ import annotations
@@ -52,11 +52,11 @@ def ingest(
         host: name of a host in `settings.comfyui_hosts`.
         prompt_id: what ComfyUI calls it.
         key: idempotency key; without one the prompt itself is.
-        disk: who does what touches the share; by default this thread does.
+        disk: runs what touches the share; by default this thread does.
 
     Raises:
-        NotFoundError: no such project or host, or ComfyUI does not know the prompt.
-        InProgressError: ComfyUI has not ended it yet, or somebody else files it just now.
+        NotFoundError: no such project or host, or the prompt is not in ComfyUI's history.
+        InProgressError: ComfyUI has not ended it yet, or another process files it just now.
         ComfyUnavailableError: ComfyUI cannot be reached. What was filed before that stays.
         ComfyAnswerError: it answers something that cannot be understood.
         QuotaExceededError: no room. What was filed before that stays.
@@ -67,10 +67,10 @@ def ingest(
             "`prompt_id`."
         )
     settings = storage.settings
-    found = _host(settings.comfyui_hosts, host)
-    storage.claim_key(project_id, key, "ingest", found.name, prompt_id)
-    with ComfyUI(found, idle_s=settings.ingest_idle_s, limit_s=settings.ingest_limit_s) as comfy:
-        run = _ended(comfy, prompt_id, _HISTORY_DOCUMENTS * settings.max_document_bytes)
+    address = _host(settings.comfyui_hosts, host)
+    storage.claim_key(project_id, key, "ingest", address.name, prompt_id)
+    with ComfyUI(address, idle_s=settings.ingest_idle_s, limit_s=settings.ingest_limit_s) as comfy:
+        run = _read_run(comfy, prompt_id, _HISTORY_DOCUMENTS * settings.max_document_bytes)
         filing = Filing(storage, comfy, disk or InThisThread(), project_id=project_id, prompt_id=prompt_id, run=run)
         try:
             return filing.file()
@@ -91,8 +91,14 @@ def _host(hosts: dict[str, ComfyHost], name: str) -> ComfyHost:
     )
 
 
-def _ended(comfy: ComfyUI, prompt_id: str, limit_bytes: int) -> history.Run:
-    """What the history says of a prompt that has ended."""
+def _read_run(comfy: ComfyUI, prompt_id: str, limit_bytes: int) -> history.Run:
+    """Return the record in ComfyUI's history of a prompt that has ended.
+
+    Raises:
+        InProgressError: it has not.
+        NotFoundError: the history has no such prompt.
+        ComfyAnswerError: an answer cannot be used.
+    """
     asked = [f"/history/{prompt_id}", "/queue", f"/history/{prompt_id}"]
     try:
         # It may end between the first two questions; then the third finds it.

@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Talks to the ComfyUI of one host, and to nothing else.
+"""Ask the ComfyUI of one host, and nothing else.
 
 With the standard library's HTTP client, because of what it does not do: it follows no redirect, knows no proxy, decodes
 nothing and resolves nothing here, since it gets an IP address. Whatever the other side does, an answer ends after
@@ -31,7 +31,7 @@ _CONNECT_S = 10.0
 
 
 class FileAnswerError(Exception):
-    """A file cannot be had, the host as such is well. The text is why, without the file's name."""
+    """One file cannot be downloaded, while the host answers. The text is why, without the file's name."""
 
     def __init__(self, why: str, *, again: bool) -> None:
         super().__init__(why)
@@ -40,49 +40,49 @@ class FileAnswerError(Exception):
 
 
 class Content:
-    """The content of one file on its way. `length` is what was announced, in bytes; None where it comes in chunks."""
+    """The content of one file while it is received. `length` is the one announced, in bytes; None for chunks."""
 
     def __init__(self, client: ComfyUI, answer: http.client.HTTPResponse, limit_bytes: int) -> None:
         self._client = client
         self._answer = answer
         self._limit_bytes = limit_bytes
-        said = answer.headers.get("Content-Length")
+        announced = answer.headers.get("Content-Length")
         self.length = None
         if answer.headers.get("Content-Encoding", "identity").strip().lower() != "identity":
-            raise FileAnswerError("it came compressed, which nobody asked for", again=False)
-        if said is not None and not answer.chunked:
-            if not said.isascii() or not said.isdigit() or len(said) > 18:
-                raise FileAnswerError(f"it was announced with a length of {said[:40]!r}", again=False)
-            self.length = int(said)
+            raise FileAnswerError("it came compressed, which was not asked for", again=False)
+        if announced is not None and not answer.chunked:
+            if not announced.isascii() or not announced.isdigit() or len(announced) > 18:
+                raise FileAnswerError(f"it was announced with a length of {announced[:40]!r}", again=False)
+            self.length = int(announced)
             if self.length > limit_bytes:
                 raise FileAnswerError(_too_large(self.length, limit_bytes), again=False)
         elif not answer.chunked:
-            raise FileAnswerError("it came without a length, so nobody could tell whether all of it came", again=False)
+            raise FileAnswerError("it came without a length, so a part of it could be missing unnoticed", again=False)
 
     def pieces(self) -> Iterator[bytes]:
-        """Give the content in pieces of at most `PIECE_BYTES`.
+        """Yield the content in pieces of at most `PIECE_BYTES`.
 
         Raises:
             FileAnswerError: it breaks off, stands still, or is too long.
         """
-        held, size, seen, since = [], 0, 0, time.monotonic()
+        waiting, size, received, since = [], 0, 0, time.monotonic()
         while True:
             try:
                 piece = self._answer.read1(PIECE_BYTES)
             except (OSError, http.client.HTTPException, ValueError) as error:
                 raise FileAnswerError(self._client.why(error), again=True) from error
-            seen += len(piece)
-            if seen > self._limit_bytes:
-                raise FileAnswerError(_too_large(seen, self._limit_bytes), again=False)
-            held.append(piece)
+            received += len(piece)
+            if received > self._limit_bytes:
+                raise FileAnswerError(_too_large(received, self._limit_bytes), again=False)
+            waiting.append(piece)
             size += len(piece)
             if size and (not piece or size >= PIECE_BYTES or time.monotonic() - since > _PASS_ON_S):
-                yield b"".join(held)
-                held, size, since = [], 0, time.monotonic()
+                yield b"".join(waiting)
+                waiting, size, since = [], 0, time.monotonic()
             if not piece:
                 break
-        if self.length not in {None, seen}:
-            why = self._client.why(EOFError(f"it broke off after {seen} of {self.length} bytes"))
+        if self.length not in {None, received}:
+            why = self._client.why(EOFError(f"it broke off after {received} of {self.length} bytes"))
             raise FileAnswerError(why, again=True)
 
 
@@ -107,7 +107,7 @@ class ComfyUI:
         self._watch.cancel()
 
     def _end(self) -> None:
-        """End the run: whoever waits for a byte gets none."""
+        """End the run: a thread that waits for a byte gets none."""
         with self._lock:
             self.is_over = True
             if self._socket is not None:
@@ -115,7 +115,7 @@ class ComfyUI:
                     self._socket.shutdown(socket.SHUT_RDWR)
 
     def why(self, error: Exception) -> str:
-        """Say what went wrong with a connection."""
+        """Return what went wrong with a connection, as half a sentence."""
         if self.is_over:
             return f"the {self.limit_s:g} s that one run may take were over"
         if isinstance(error, TimeoutError):
@@ -151,21 +151,21 @@ class ComfyUI:
                     host=self.host.name,
                 ) from error
         try:
-            found = json_depth.loads(body, parse_constant=lambda _: None)
+            answer_json = json_depth.loads(body, parse_constant=lambda _: None)
         except json_depth.TooLargeError as error:
             raise self._nonsense(path, str(error)) from error
         except ValueError as error:
             raise self._nonsense(path, f"it is no JSON ({type(error).__name__})") from error
-        if json_depth.is_too_deep(found):
+        if json_depth.is_too_deep(answer_json):
             raise self._nonsense(path, "it is nested too deeply")
-        return found
+        return answer_json
 
     @contextmanager
     def file(self, query: dict[str, str], limit_bytes: int) -> Iterator[Content]:
         """Ask for a file that ComfyUI named: `query` holds `filename`, `subfolder` and `type`.
 
         Raises:
-            FileAnswerError: this file cannot be had.
+            FileAnswerError: this file cannot be downloaded.
             ComfyUnavailableError: ComfyUI cannot be reached.
         """
         try:

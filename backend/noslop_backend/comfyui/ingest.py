@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Files the parts of one prompt, each of them once.
+"""File the parts of one prompt, each of them once.
 
 A prompt is a document of its own, named after it, and everything that was made is made from it: so what is filed
 already is found by the references in the database, also when every key is long forgotten or the database was rebuilt.
@@ -98,7 +98,7 @@ class Filing:
         return self.report
 
     def _is_this(self, prompt: FilePublic) -> bool:
-        """Tell whether a version is what ran. Who brings ids of its own may use one twice."""
+        """Return whether a version is what ran. A program that makes its own ids may use one twice."""
         if prompt.state != FileState.PRESENT:
             return False
         document_id, version = prompt.document_id, prompt.version
@@ -107,7 +107,7 @@ class Filing:
                 self._storage.load_prompt, self._project_id, document_id=document_id, version=version
             )
         except NotFoundError:
-            # Somebody took it away from the share.
+            # It is missing on the share.
             return False
         return bool(loaded.data == self._run.graph)
 
@@ -129,12 +129,12 @@ class Filing:
         )
 
     def _prompt(self) -> FilePublic:
-        said = {"host": self._comfy.host.name, "prompt_id": self._prompt_id, "status": self.report.status}
+        origin = {"host": self._comfy.host.name, "prompt_id": self._prompt_id, "status": self.report.status}
         if self.report.problem:
-            said["problem"] = self.report.problem
+            origin["problem"] = self.report.problem
         more: dict[str, Any] = {
             "inputs": [self.report.workflow.id] if self.report.workflow else [],
-            "parameters": {"comfyui": said, **parameters(self._run.graph, self._run.graph), **self._shown()},
+            "parameters": {"comfyui": origin, **parameters(self._run.graph, self._run.graph), **self._shown()},
         }
         return self._once(
             lambda key: self._disk.run(
@@ -203,7 +203,7 @@ class Filing:
                 raise
 
     def _begin_upload(self, output: Output, head: bytes, more: dict[str, Any]) -> Upload:
-        """Begin an upload; one that begins when nobody waits for it any more is given back at once."""
+        """Begin an upload; one that begins after the share was given up is aborted at once."""
         late = threading.Event()
 
         def begin() -> Upload:
@@ -225,7 +225,7 @@ class Filing:
         return self._storage.begin_generated_media(self._project_id, name, **more)
 
     def _facts(self, upload: Upload, steps: Steps) -> dict[str, Any] | None:
-        """What decoding it shows. A file that cannot be decoded is filed all the same: it says so of itself."""
+        """Return what decoding shows; None for what is not decoded. What cannot be decoded is filed all the same."""
         staged = self._disk.run(steps.run, upload.seal)
         settings = self._storage.settings
         cpu_s = settings.decode_cpu_s
@@ -252,13 +252,13 @@ class Filing:
 
 
 def _identity(row: FilePublic) -> tuple[str, ...] | None:
-    """Which of ComfyUI's files this is; None for what was not ingested, or was taken away since."""
-    said = row.parameters.get("comfyui")
-    if row.kind not in GENERATED | INTERMEDIATE or not isinstance(said, dict):
+    """Return which of ComfyUI's files this is; None for what was not ingested, or is missing since."""
+    origin = row.parameters.get("comfyui")
+    if row.kind not in GENERATED | INTERMEDIATE or not isinstance(origin, dict):
         return None
     if row.state not in {FileState.PRESENT, FileState.TRASHED}:
         return None
-    return tuple(str(said.get(name)) for name in ("type", "subfolder", "filename"))
+    return tuple(str(origin.get(name)) for name in ("type", "subfolder", "filename"))
 
 
 def _digest(value: object) -> str:
@@ -266,7 +266,7 @@ def _digest(value: object) -> str:
 
 
 def _head(pieces: Iterator[bytes]) -> bytes:
-    """The beginning of a content, long enough to tell what it is."""
+    """Return the beginning of a content, long enough to recognise its type."""
     head = b""
     while len(head) < HEAD_BYTES and (piece := next(pieces, b"")):
         head += piece
@@ -281,11 +281,11 @@ def _left_out(output: Output, why: str, *, again: bool) -> LeftOut:
 
 
 def _word(text: str) -> str:
-    """A text of somebody else that a database and UTF-8 can hold."""
+    """Return a text of another program so that a database and UTF-8 can hold it."""
     return text[:_WORD_LIMIT].replace("\0", "").encode("utf-8", "replace").decode()
 
 
 def _title(text: str) -> str:
-    """A text of somebody else as a name."""
+    """Return a text of another program as a name."""
     clean = "".join(" " if unicodedata.category(letter) in {"Cc", "Cs", "Zl", "Zp"} else letter for letter in text)
     return clean[-TITLE_LIMIT:].strip() or "untitled"

@@ -1,8 +1,8 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which ComfyUI hosts are the studio's: names with addresses, as the deployment wrote them down. Pure.
+"""Read the names and addresses of the studio's ComfyUI hosts, as the deployment writes them. Pure.
 
-Addresses only, no host names: what a name leads to is somebody else's to decide, and changes.
+Addresses only, no host names: a name server decides where a name leads, and that changes.
 """
 
 from __future__ import annotations
@@ -38,15 +38,15 @@ def parse(text: str) -> dict[str, ComfyHost]:
     hosts: dict[str, ComfyHost] = {}
     for item in filter(None, (one.strip() for one in text.split(","))):
         name, given, where = (part.strip() for part in item.partition("="))
-        found = _WHERE.fullmatch(where)
-        if not given or not NAME.fullmatch(name) or found is None:
+        place = _WHERE.fullmatch(where)
+        if not given or not NAME.fullmatch(name) or place is None:
             raise ValueError(
                 f"{item!r} is no host: write NAME=ADDRESS:PORT, as in render1=10.0.0.7:8188,render2=[fd00::7]:8188, "
                 "with IP addresses: a name may lead elsewhere tomorrow"
             )
         if name in hosts:
             raise ValueError(f"{name!r} comes twice: give each host one address")
-        hosts[name] = ComfyHost(name, _address(found["six"] or found["four"]), _port(found["port"]))
+        hosts[name] = ComfyHost(name, _address(place["six"] or place["four"]), _port(place["port"]))
     return hosts
 
 
@@ -56,7 +56,7 @@ def _address(text: str) -> str:
     except ValueError as error:
         raise ValueError(f"{text} is no IP address: {error}") from error
     if address.is_unspecified or address.is_multicast:
-        raise ValueError(f"{text} is nobody's address: name the one at which the host's ComfyUI answers")
+        raise ValueError(f"{text} is not the address of a host: name the one at which the host's ComfyUI answers")
     return str(address)
 
 

@@ -41,7 +41,7 @@ def protect_memory() -> None:
 
 
 def is_memory_protected() -> bool:
-    """Whether `protect_memory` holds now."""
+    """Return whether `protect_memory` is in effect now."""
     return prctl(_PR_GET_DUMPABLE) == 0
 
 

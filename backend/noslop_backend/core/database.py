@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The database: engines, transactions and the clock. The same code for SQLite and PostgreSQL.
+"""Open the database, its transactions and its clock. The same code for SQLite and PostgreSQL.
 
 The database decides what time it is: hosts may disagree about that, and a lease has to mean the same to all of them.
 """
@@ -41,7 +41,7 @@ _POSTGRESQL_NOW = text("SELECT clock_timestamp()")
 
 
 class _DbapiConnection(Protocol):
-    """What is used of a raw sqlite3 connection."""
+    """The part of a raw sqlite3 connection that is used."""
 
     isolation_level: str | None
 
@@ -75,7 +75,7 @@ class Database:
         self._writing = self.engine.execution_options(noslop_writes=True)
 
     def close(self) -> None:
-        """Give all connections back."""
+        """Close all connections."""
         self.engine.dispose()
 
     @contextmanager
@@ -88,8 +88,8 @@ class Database:
     def write(self) -> Iterator[Session]:
         """Open a transaction, committed at the end of the block and undone by an exception.
 
-        On SQLite nobody else writes meanwhile (BEGIN IMMEDIATE). On PostgreSQL rows are locked as they are changed; to
-        never wait in a circle they are taken in this order: project, intent, everything else, store.
+        On SQLite no other process writes meanwhile (BEGIN IMMEDIATE). On PostgreSQL rows are locked as they change; to
+        never wait in a circle they are locked in this order: project, intent, everything else, store.
         """
         with self._translated(), Session(self._writing, expire_on_commit=False) as session, session.begin():
             yield session
@@ -107,17 +107,17 @@ class Database:
             raise
         except DBAPIError as error:
             raise DatabaseUnavailableError(
-                f"{self._seen(error)} Nothing was acknowledged: send it again, with the same key."
+                f"{self._describe(error)} Nothing was acknowledged: send it again, with the same key."
             ) from error
 
-    def _seen(self, error: DBAPIError) -> str:
-        """What the driver says, in words that a person can act on."""
-        said = str(error.orig).strip()
-        if "database is locked" in said or "lock timeout" in said:
-            return f"Somebody else held what is needed in the database for {self.lock_timeout_s:g} s ({said})."
-        if "database or disk is full" in said or "No space left on device" in said:
-            return f"The disk that the database lies on is full ({said}). Free space there."
-        return f"The database does not answer ({said}). See that it runs and that its disk is sound."
+    def _describe(self, error: DBAPIError) -> str:
+        """Return an error of the driver in words that a person can act on."""
+        text = str(error.orig).strip()
+        if "database is locked" in text or "lock timeout" in text:
+            return f"Another process kept the database locked for {self.lock_timeout_s:g} s ({text})."
+        if "database or disk is full" in text or "No space left on device" in text:
+            return f"The disk that the database lies on is full ({text}). Free space there."
+        return f"The database does not answer ({text}). See that it runs and that its disk is sound."
 
 
 def protect_files(database: Database) -> None:
@@ -129,7 +129,7 @@ def protect_files(database: Database) -> None:
     if not database.is_sqlite:
         return
     path = Path(database.url.database or "")
-    # Who runs the host may have moved the directory to another disk, and put a link in its place.
+    # The administrator may have moved the directory to another disk, and put a link in its place.
     directory = path.parent.resolve()
     _protect(directory, 0o700)
     for ending in ("", "-wal", "-shm"):
@@ -150,7 +150,7 @@ def _protect(path: Path, mode: int) -> None:
         status = os.fstat(descriptor)
         if stat.S_ISLNK(status.st_mode):
             raise ConfigurationError(
-                f"The database's {path} is a link, so somebody else may decide what it leads to. Name the file itself "
+                f"The database's {path} is a link, so another account may decide where it leads. Name the file itself "
                 "in NOSLOP_DATABASE_URL."
             )
         if status.st_uid != os.geteuid():
@@ -180,8 +180,8 @@ def clock(session: Session) -> datetime:
 
 
 def filesystem_type(path: Path, mountinfo: str) -> str:
-    """Type of the file system that `path` (without links) lies on, by the text of /proc/self/mountinfo (proc(5))."""
-    found, length = "unknown", -1
+    """Return the type of the file system that `path` (without links) lies on, by /proc/self/mountinfo (proc(5))."""
+    kind, length = "unknown", -1
     for line in mountinfo.splitlines():
         before, separator, after = line.partition(" - ")
         fields = before.split(" ")
@@ -190,8 +190,8 @@ def filesystem_type(path: Path, mountinfo: str) -> str:
         point = Path(_OCTAL.sub(lambda match: chr(int(match.group(1), 8)), fields[4]))
         # The last of several mounts on one point is the one that is seen.
         if path.is_relative_to(point) and len(point.parts) >= length:
-            found, length = after.split(" ", 1)[0], len(point.parts)
-    return found
+            kind, length = after.split(" ", 1)[0], len(point.parts)
+    return kind
 
 
 def _sqlite(url: URL, lock_timeout_s: float) -> Engine:

@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The states that rows go through. Each is stored as its value and checked by the database."""
+"""List the states that rows go through. Each is stored as its value and checked by the database."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from enum import StrEnum
 
 
 class ProjectStatus(StrEnum):
-    """What people say about a project."""
+    """The status that people give a project."""
 
     ACTIVE = "active"
     PAUSED = "paused"
@@ -17,7 +17,7 @@ class ProjectStatus(StrEnum):
 
 
 class ProjectState(StrEnum):
-    """What the backend knows about a project: only a present one takes writes."""
+    """The state of a project in the backend: only a present one takes writes."""
 
     CREATING = "creating"
     PRESENT = "present"
@@ -28,7 +28,7 @@ class ProjectState(StrEnum):
 class FileState(StrEnum):
     """Where a file is. A trashed one keeps its visible path in its row, and its bytes are still charged.
 
-    `missing` is what reconcile says of a file that somebody took away; its row stays until a person decides.
+    `missing` is what reconcile calls a file that is gone from the share; its row stays until a person decides.
     """
 
     PRESENT = "present"

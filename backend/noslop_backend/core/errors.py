@@ -1,8 +1,8 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the backend refuses or cannot do: a sentence for the person who reads it, and a code that never changes.
+"""Define what the backend refuses or cannot do: a sentence for the reader, and a code that never changes.
 
-Each message says what was tried, what was seen and what to do. `code` is for programs, `details` are plain values
+Each message has what was tried, what was observed and what to do. `code` is for programs, `details` are plain values
 (bytes, seconds, ids) that an interface may show beside the message.
 """
 
@@ -65,7 +65,7 @@ class ConflictError(BackendError):
 
 
 class RevisionConflictError(ConflictError):
-    """Somebody else changed it since it was read."""
+    """Another request changed it since it was read."""
 
     code = "revision_conflict"
 
@@ -108,7 +108,7 @@ class TooManyRequestsError(BackendError):
 
 
 class LeaseLostError(BackendError):
-    """The write took so long that somebody else cleaned it up. Nothing was published: send it again."""
+    """The write took so long that another process undid it. Nothing was published: send it again."""
 
     code = "lease_lost"
 

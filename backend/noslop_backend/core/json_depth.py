@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How deep JSON may be nested and how many values it may have, counted in its bytes before anything parses it.
+"""Reject JSON that is nested too deeply or has too many values, counted in its bytes before anything parses it.
 
 A byte of JSON can become a hundred bytes of memory (`[],` makes a list), and a parser holds the whole process while it
 works. Counting takes milliseconds for what would take a parser seconds and gigabytes.
@@ -45,7 +45,7 @@ _ENCODINGS = (
 
 
 class TooLargeError(ValueError):
-    """JSON that nobody parses: it is nested too deeply, or has too many values. The text says which."""
+    """JSON that is not parsed: it is nested too deeply, or has too many values. The text says which."""
 
 
 def check(text: bytes, depth: int = LIMIT, containers: int = CONTAINERS_LIMIT) -> None:
@@ -111,7 +111,7 @@ def describe_encoding(text: bytes) -> str:
 
 
 def is_too_deep(value: Any) -> bool:  # noqa: ANN401 - any JSON
-    """Tell whether a value is nested deeper than `LIMIT`, without recursion of our own."""
+    """Return whether a value is nested deeper than `LIMIT`, without recursion of our own."""
     level: list[Any] = [value]
     for _ in range(LIMIT):
         below: list[Any] = []

@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Settings. The service, the timers and the command line all read /etc/noslop/backend.env, so all see one database."""
+"""Read the settings. The service, the timers and the command line read one file, so all of them use one database."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ class Settings(BaseSettings):
     backup_key_file: Directory = Field(Path("/var/lib/noslop/backend/backup.key"), alias="NOSLOP_BACKUP_KEY_FILE")
     #: How long a request waits for what another one holds in the database.
     database_lock_timeout_s: float = Field(LOCK_TIMEOUT_S, alias="NOSLOP_DATABASE_LOCK_TIMEOUT_S", gt=0, le=25)
-    #: How long nobody else touches a write that gives no sign of life. Shorter ones would run out while one file is
+    #: How long recovery leaves a write alone that gives no sign of life. Shorter ones would run out while one file is
     #: synced.
     lease_s: float = Field(60.0, alias="NOSLOP_LEASE_S", ge=1, le=86_400)
     #: How long a worker may take to write a file that is to be adopted.

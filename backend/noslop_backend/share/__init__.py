@@ -1,6 +1,9 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Read and write the share: the only package that does. It knows no database and no request."""
+"""Read and write the share: owns its layout, and every call of the system about it.
+
+May touch: core. Never: the database, HTTP.
+"""
 
 from noslop_backend.share.file_io import CHUNK_BYTES, FileContent, Writer, hash_descriptor
 from noslop_backend.share.foreign import Foreign, open_foreign
