@@ -10,7 +10,6 @@ from contextlib import asynccontextmanager
 from functools import cache
 from typing import Any
 
-import anyio.to_thread
 from fastapi import FastAPI, Response
 from fastapi.middleware.cors import CORSMiddleware
 from fastapi.openapi.utils import get_openapi
@@ -48,8 +47,6 @@ _CORS_EXPOSED = [
     *("Accept-Ranges", "Content-Disposition", "Content-Range", "ETag", "Location", "Retry-After"),
     *("X-NoSlop-Document", "X-NoSlop-Version"),
 ]
-#: For routes that only ask the database.
-_OTHER_THREADS = 40
 #: What the groups of operations are about, in the order of the documentation.
 _TAGS = {
     "projects": "A project has a folder on the share, a quota and a state: present, or in the trash.",
@@ -94,10 +91,6 @@ def create_app(storage: ProjectStorage, limits: Limits, *, asks_for_tokens: bool
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
-        # Routes that wait for the share wait in one of these threads. Whatever that does, some are left for the others.
-        anyio.to_thread.current_default_thread_limiter().total_tokens = (
-            limits.disk_threads + limits.disk_waiting + _OTHER_THREADS
-        )
         yield
         state.close()
 

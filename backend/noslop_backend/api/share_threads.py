@@ -5,6 +5,9 @@
 A hard NFS mount whose server is away blocks a thread until the server is back, and nothing can call the thread off. So
 there is a fixed number of them; who waits for one waits no longer than `limit_s`, and not at all when all of them hang.
 The threads are daemons: one that hangs does not keep the process from ending.
+
+Threads of anyio would not do: it takes an abandoned thread for a free one, so that a share that hangs gets more and
+more of them.
 """
 
 from __future__ import annotations
@@ -12,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import contextvars
+import functools
 import threading
 import time
 from collections import deque
@@ -80,6 +84,14 @@ class ShareThreads:
             raise self._too_slow()
         result: T = job.future.result()
         return result
+
+    async def run_async(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Do this in a thread of the pool while the loop goes on.
+
+        Raises:
+            ShareUnavailableError: as `run`.
+        """
+        return await self.call(functools.partial(work, *args, **kwargs))
 
     async def call(
         self, work: Callable[[], T], *, undo: Callable[[T], object] | None = None, limit_s: float | None = None

@@ -39,11 +39,11 @@ class Announced(Body):
 
 
 @router.post("", operation_id="reserveAdoption", status_code=201, dependencies=[WRITE], responses=described(404, 409))
-def reserve_adoption(
+async def reserve_adoption(
     project_id: ProjectId, reservation: Reservation, state: StateDep, key: Key = None
 ) -> AdoptionTicket:
     """Reserve bytes, and a path on the share where one file may be written. The ticket expires: see `renewAdoption`."""
-    return state.disk.run(
+    return await state.disk.run_async(
         state.storage.reserve_adoption,
         project_id,
         None if reservation.kind is None else FileKind(reservation.kind),
@@ -56,9 +56,9 @@ def reserve_adoption(
 
 
 @router.post("/{ticket_id}/renew", operation_id="renewAdoption", dependencies=[WRITE], responses=described(404, 409))
-def renew_adoption(project_id: ProjectId, ticket_id: TicketId, state: StateDep) -> AdoptionTicket:
+async def renew_adoption(project_id: ProjectId, ticket_id: TicketId, state: StateDep) -> AdoptionTicket:
     """Prolong a ticket while the worker writes."""
-    return state.disk.run(state.storage.renew_adoption, project_id, ticket_id)
+    return await state.disk.run_async(state.storage.renew_adoption, project_id, ticket_id)
 
 
 @router.post(
@@ -68,7 +68,7 @@ def renew_adoption(project_id: ProjectId, ticket_id: TicketId, state: StateDep) 
     dependencies=[WRITE],
     responses=described(404, 409, 415),
 )
-def adopt(
+async def adopt(
     *,
     project_id: ProjectId,
     ticket_id: TicketId,
@@ -79,7 +79,7 @@ def adopt(
 ) -> FilePublic:
     """Publish the file that was written and closed. Asked again, the answer is the same."""
     expected = announced.blake3 if announced else None
-    file = state.disk.run(state.storage.adopt, project_id, ticket_id, expected_blake3=expected)
+    file = await state.disk.run_async(state.storage.adopt, project_id, ticket_id, expected_blake3=expected)
     response.headers["Location"] = locate(request, f"/projects/{project_id}/files/{file.id}")
     return file
 
@@ -91,6 +91,6 @@ def adopt(
     dependencies=[WRITE],
     responses=described(404, 409),
 )
-def release_adoption(project_id: ProjectId, ticket_id: TicketId, state: StateDep) -> None:
+async def release_adoption(project_id: ProjectId, ticket_id: TicketId, state: StateDep) -> None:
     """Give a ticket back: its bytes are free again, and what was written is removed."""
-    state.disk.run(state.storage.release_adoption, project_id, ticket_id)
+    await state.disk.run_async(state.storage.release_adoption, project_id, ticket_id)

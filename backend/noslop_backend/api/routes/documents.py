@@ -74,7 +74,7 @@ _Type = Annotated[str, Header(alias="Content-Type", include_in_schema=False)]
     responses={**described(404, 409), **_UNCHANGED},
     openapi_extra=content("application/json"),
 )
-def save_workflow(
+async def save_workflow(
     *,
     request: Request,
     response: Response,
@@ -91,7 +91,7 @@ def save_workflow(
     if not content_types.is_json(content_type):
         _expect(content_type, "application/json")
     details = VersionDetails(inputs=inputs or (), parameters=parameters_of(parameters), key=key)
-    saved = state.disk.run(state.storage.save_version, project_id, FileKind.WORKFLOW, name, body, **details)
+    saved = await state.disk.run_async(state.storage.save_version, project_id, FileKind.WORKFLOW, name, body, **details)
     return _answer(request, response, "workflows", saved)
 
 
@@ -107,7 +107,7 @@ def save_workflow(
         schemas={"application/json": {"oneOf": [{"type": "string"}, {"type": "object", "additionalProperties": True}]}},
     ),
 )
-def save_prompt(
+async def save_prompt(
     *,
     request: Request,
     response: Response,
@@ -126,9 +126,13 @@ def save_prompt(
     """
     if not content_types.is_json(content_type):
         _expect(content_type, "text/plain", "application/json")
-    prompt = _parse_prompt(body) if content_types.is_json(content_type) else body
     details = VersionDetails(inputs=inputs or (), parameters=parameters_of(parameters), key=key)
-    saved = state.disk.run(state.storage.save_version, project_id, FileKind.PROMPT, name, prompt, **details)
+
+    def save() -> SavedVersion:
+        prompt = _parse_prompt(body) if content_types.is_json(content_type) else body
+        return state.storage.save_version(project_id, FileKind.PROMPT, name, prompt, **details)
+
+    saved = await state.disk.call(save)
     return _answer(request, response, "prompts", saved)
 
 
@@ -161,11 +165,11 @@ def list_prompts(
     response_class=Response,
     responses={**described(404), **WORKFLOW},
 )
-def load_workflow_by_name(
+async def load_workflow_by_name(
     project_id: ProjectId, name: GivenName, state: StateDep, version: GivenVersion = None
 ) -> Response:
     """Load a version of the workflow of this name, exactly as it was saved."""
-    return loaded(state.disk.run(state.storage.load_workflow, project_id, name, version=version))
+    return loaded(await state.disk.run_async(state.storage.load_workflow, project_id, name, version=version))
 
 
 @router.get(
@@ -175,11 +179,11 @@ def load_workflow_by_name(
     response_class=Response,
     responses={**described(404), **PROMPT},
 )
-def load_prompt_by_name(
+async def load_prompt_by_name(
     project_id: ProjectId, name: GivenName, state: StateDep, version: GivenVersion = None
 ) -> Response:
     """Load a version of the prompt of this name, exactly as it was saved."""
-    return loaded(state.disk.run(state.storage.load_prompt, project_id, name, version=version))
+    return loaded(await state.disk.run_async(state.storage.load_prompt, project_id, name, version=version))
 
 
 @router.get("/workflows/{document_id}", operation_id="getWorkflow", dependencies=[READ], responses=described(404))
@@ -200,11 +204,11 @@ def get_prompt(project_id: ProjectId, document_id: DocumentId, state: StateDep) 
     dependencies=[WRITE],
     responses=described(404, 409),
 )
-def rename_workflow(
+async def rename_workflow(
     project_id: ProjectId, document_id: DocumentId, renaming: Renaming, state: StateDep, key: Key = None
 ) -> DocumentPublic:
     """Rename a workflow. Its id and its versions stay, and they keep the names under which they were saved."""
-    return state.disk.run(
+    return await state.disk.run_async(
         state.storage.rename_document, project_id, FileKind.WORKFLOW, document_id, renaming.name, key=key
     )
 
@@ -212,11 +216,11 @@ def rename_workflow(
 @router.patch(
     "/prompts/{document_id}", operation_id="renamePrompt", dependencies=[WRITE], responses=described(404, 409)
 )
-def rename_prompt(
+async def rename_prompt(
     project_id: ProjectId, document_id: DocumentId, renaming: Renaming, state: StateDep, key: Key = None
 ) -> DocumentPublic:
     """Rename a prompt. Its id and its versions stay, and they keep the names under which they were saved."""
-    return state.disk.run(
+    return await state.disk.run_async(
         state.storage.rename_document, project_id, FileKind.PROMPT, document_id, renaming.name, key=key
     )
 
@@ -228,9 +232,9 @@ def rename_prompt(
     response_class=Response,
     responses={**described(404), **WORKFLOW},
 )
-def load_workflow(project_id: ProjectId, document_id: DocumentId, state: StateDep) -> Response:
+async def load_workflow(project_id: ProjectId, document_id: DocumentId, state: StateDep) -> Response:
     """Load the latest version of a workflow, exactly as it was saved."""
-    return loaded(state.disk.run(state.storage.load_workflow, project_id, document_id=document_id))
+    return loaded(await state.disk.run_async(state.storage.load_workflow, project_id, document_id=document_id))
 
 
 @router.get(
@@ -240,9 +244,9 @@ def load_workflow(project_id: ProjectId, document_id: DocumentId, state: StateDe
     response_class=Response,
     responses={**described(404), **PROMPT},
 )
-def load_prompt(project_id: ProjectId, document_id: DocumentId, state: StateDep) -> Response:
+async def load_prompt(project_id: ProjectId, document_id: DocumentId, state: StateDep) -> Response:
     """Load the latest version of a prompt, exactly as it was saved."""
-    return loaded(state.disk.run(state.storage.load_prompt, project_id, document_id=document_id))
+    return loaded(await state.disk.run_async(state.storage.load_prompt, project_id, document_id=document_id))
 
 
 def _answer(request: Request, response: Response, documents: str, saved: SavedVersion) -> FilePublic:

@@ -4,9 +4,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 from fastapi import APIRouter, Query, Request, Response
+from fastapi.responses import JSONResponse
 from pydantic import Field
 
 from noslop_backend.api.auth import READ, WRITE
@@ -116,11 +117,11 @@ def get_file(project_id: ProjectId, file_id: FileId, state: StateDep) -> FilePub
 
 
 @router.patch("/files/{file_id}", operation_id="updateFile", dependencies=[WRITE], responses=described(404, 409))
-def update_file(
+async def update_file(
     project_id: ProjectId, file_id: FileId, update: FileUpdate, state: StateDep, key: Key = None
 ) -> FilePublic:
     """Change the name, tags or stars of a file. Its path stays, and so does whatever refers to it."""
-    return state.disk.run(state.storage.update_file, project_id, file_id, update, key=key)
+    return await state.disk.run_async(state.storage.update_file, project_id, file_id, update, key=key)
 
 
 @router.get(
@@ -159,9 +160,11 @@ async def head_file(project_id: ProjectId, file_id: FileId, request: Request, st
 
 
 @router.get("/files/{file_id}/metadata", operation_id="loadMetadata", dependencies=[READ], responses=described(404))
-def load_metadata(project_id: ProjectId, file_id: FileId, state: StateDep) -> dict[str, Any]:
+async def load_metadata(project_id: ProjectId, file_id: FileId, state: StateDep) -> dict[str, Any]:
     """Return the newest sidecar of a file, as it is on the share."""
-    return state.disk.run(state.storage.load_metadata, project_id, file_id)
+    # Written as JSON in the thread: it may be large, and the loop has other requests.
+    answer: Any = await state.disk.call(lambda: JSONResponse(state.storage.load_metadata(project_id, file_id)))
+    return cast(dict[str, Any], answer)
 
 
 @router.post(
@@ -171,7 +174,7 @@ def load_metadata(project_id: ProjectId, file_id: FileId, state: StateDep) -> di
     dependencies=[WRITE],
     responses=described(404, 409),
 )
-def save_metadata(
+async def save_metadata(
     *,
     project_id: ProjectId,
     file_id: FileId,
@@ -182,7 +185,7 @@ def save_metadata(
     key: Key = None,
 ) -> FilePublic:
     """Replace the parameters of a file, and add inputs. The answer is the further sidecar that holds them."""
-    sidecar = state.disk.run(
+    sidecar = await state.disk.run_async(
         state.storage.save_metadata, project_id, file_id, metadata.parameters, inputs=metadata.inputs, key=key
     )
     response.headers["Location"] = locate(request, f"/projects/{project_id}/files/{file_id}/metadata")
@@ -196,7 +199,7 @@ def save_metadata(
     dependencies=[WRITE],
     responses=described(404, 409),
 )
-def promote_file(
+async def promote_file(
     *,
     project_id: ProjectId,
     file_id: FileId,
@@ -208,6 +211,6 @@ def promote_file(
 ) -> FilePublic:
     """Make a final of a media file or an intermediate: a link that costs nothing, where the share makes links."""
     name = promotion.name if promotion else None
-    file = state.disk.run(state.storage.promote_to_final, project_id, file_id, name=name, key=key)
+    file = await state.disk.run_async(state.storage.promote_to_final, project_id, file_id, name=name, key=key)
     response.headers["Location"] = locate(request, f"/projects/{project_id}/files/{file.id}")
     return file

@@ -7,6 +7,7 @@ from __future__ import annotations
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
+from fastapi.concurrency import run_in_threadpool
 
 from noslop_backend.api.auth import ADMIN, READ, READ_FILTERED, WRITE, CallerDep, require_admin
 from noslop_backend.api.deps import StateDep
@@ -55,13 +56,13 @@ class QuotaPublic(Quota):
 
 
 @router.post("", operation_id="createProject", status_code=201, dependencies=[WRITE], responses=described(409))
-def create_project(
+async def create_project(
     *, create: ProjectCreate, caller: CallerDep, state: StateDep, request: Request, response: Response, key: Key = None
 ) -> ProjectPublic:
     """Make a project: its row, its directories and its metadata.json. A quota of its own needs the scope admin."""
     if create.quota_bytes is not None:
-        require_admin(request, state, caller)
-    project = state.disk.run(state.storage.create_project_structure, create, key=key)
+        await run_in_threadpool(require_admin, request, state, caller)
+    project = await state.disk.run_async(state.storage.create_project_structure, create, key=key)
     response.headers["Location"] = locate(request, f"/projects/{project.id}")
     return _tagged(project, response)
 
@@ -90,7 +91,7 @@ def get_project(project_id: ProjectId, state: StateDep, response: Response) -> P
 
 
 @router.patch("/{project_id}", operation_id="updateProject", dependencies=[WRITE], responses=described(404, 409, 412))
-def update_project(
+async def update_project(
     *,
     project_id: ProjectId,
     update: ProjectUpdate,
@@ -103,32 +104,34 @@ def update_project(
 ) -> ProjectPublic:
     """Change what is known about a project, and its metadata.json. What is not sent stays; a quota needs an admin."""
     if "quota_bytes" in update.model_fields_set:
-        require_admin(request, state, caller)
+        await run_in_threadpool(require_admin, request, state, caller)
     expected = expected_revision(if_match)
     return _tagged(
-        state.disk.run(state.storage.update_project_metadata, project_id, update, expected_revision=expected, key=key),
+        await state.disk.run_async(
+            state.storage.update_project_metadata, project_id, update, expected_revision=expected, key=key
+        ),
         response,
     )
 
 
 @router.delete("/{project_id}", operation_id="trashProject", dependencies=[WRITE], responses=described(404, 409))
-def trash_project(project_id: ProjectId, state: StateDep, response: Response) -> ProjectPublic:
+async def trash_project(project_id: ProjectId, state: StateDep, response: Response) -> ProjectPublic:
     """Move a whole project to the trash: it accepts no writes, and its files stay and are still charged."""
-    return _tagged(state.disk.run(state.storage.trash_project, project_id), response)
+    return _tagged(await state.disk.run_async(state.storage.trash_project, project_id), response)
 
 
 @router.post(
     "/{project_id}/restore", operation_id="restoreProject", dependencies=[WRITE], responses=described(404, 409)
 )
-def restore_project(project_id: ProjectId, state: StateDep, response: Response) -> ProjectPublic:
+async def restore_project(project_id: ProjectId, state: StateDep, response: Response) -> ProjectPublic:
     """Bring a project back from the trash."""
-    return _tagged(state.disk.run(state.storage.restore_project, project_id), response)
+    return _tagged(await state.disk.run_async(state.storage.restore_project, project_id), response)
 
 
 @trash_router.delete("/{project_id}", operation_id="purgeProject", dependencies=[ADMIN], responses=described(404, 409))
-def purge_project(project_id: ProjectId, state: StateDep) -> RemovalReport:
+async def purge_project(project_id: ProjectId, state: StateDep) -> RemovalReport:
     """Remove a project that is in the trash for good, with all its files."""
-    return state.disk.run(state.storage.purge_project, project_id)
+    return await state.disk.run_async(state.storage.purge_project, project_id)
 
 
 @router.get("/{project_id}/stats", operation_id="getProjectStats", dependencies=[READ], responses=described(404))
@@ -144,11 +147,14 @@ def get_project_quota(project_id: ProjectId, state: StateDep) -> QuotaPublic:
 
 
 @router.put("/{project_id}/quota", operation_id="setProjectQuota", dependencies=[ADMIN], responses=described(404, 409))
-def set_project_quota(project_id: ProjectId, quota: Quota, state: StateDep) -> QuotaPublic:
+async def set_project_quota(project_id: ProjectId, quota: Quota, state: StateDep) -> QuotaPublic:
     """Limit a project. What is there stays, even when it is more."""
-    update = ProjectUpdate(quota_bytes=quota.quota_bytes)
-    state.disk.run(state.storage.update_project_metadata, project_id, update)
-    return _quota(state.storage.get_storage_stats(project_id))
+
+    def change() -> StorageStats:
+        state.storage.update_project_metadata(project_id, ProjectUpdate(quota_bytes=quota.quota_bytes))
+        return state.storage.get_storage_stats(project_id)
+
+    return _quota(await state.disk.call(change))
 
 
 def _quota(stats: StorageStats) -> QuotaPublic:

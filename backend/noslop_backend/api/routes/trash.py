@@ -63,9 +63,9 @@ class Restoring(Body):
 @router.post(
     "/intermediate/cleanup", operation_id="cleanupIntermediate", dependencies=[WRITE], responses=described(404, 409)
 )
-def cleanup_intermediate(project_id: ProjectId, cleanup: Cleanup, state: StateDep) -> CleanupReport:
+async def cleanup_intermediate(project_id: ProjectId, cleanup: Cleanup, state: StateDep) -> CleanupReport:
     """Remove intermediates for good: all, by age, or down to a size. Never one that something needs."""
-    return state.disk.run(
+    return await state.disk.run_async(
         state.storage.cleanup_intermediate,
         project_id,
         kinds=frozenset(FileKind(kind) for kind in cleanup.kinds) if cleanup.kinds else None,
@@ -87,29 +87,29 @@ def list_trash(
 
 
 @router.delete("/files", operation_id="trashFiles", dependencies=[WRITE], responses=described(404, 409))
-def trash_files(
+async def trash_files(
     project_id: ProjectId, file_ids: Annotated[FileIds, _BY_ID], state: StateDep, force: Force = False, key: Key = None
 ) -> RemovalReport:
     """Move files to the trash. They are charged until they are purged."""
-    return state.disk.run(state.storage.trash, project_id, file_ids, force=force, key=key)
+    return await state.disk.run_async(state.storage.trash, project_id, file_ids, force=force, key=key)
 
 
 @router.delete("/files/{file_id}", operation_id="trashFile", dependencies=[WRITE], responses=described(404, 409))
-def trash_file(
+async def trash_file(
     project_id: ProjectId, file_id: FileId, state: StateDep, force: Force = False, key: Key = None
 ) -> RemovalReport:
     """Move a file to the trash. It is charged until it is purged."""
-    return state.disk.run(state.storage.trash, project_id, [file_id], force=force, key=key)
+    return await state.disk.run_async(state.storage.trash, project_id, [file_id], force=force, key=key)
 
 
 @router.post("/files/restore", operation_id="restoreFiles", dependencies=[WRITE], responses=described(404, 409))
-def restore_files(project_id: ProjectId, restoring: Restoring, state: StateDep, key: Key = None) -> RemovalReport:
+async def restore_files(project_id: ProjectId, restoring: Restoring, state: StateDep, key: Key = None) -> RemovalReport:
     """Move files from the trash back to where they were."""
-    return state.disk.run(state.storage.restore, project_id, restoring.file_ids, key=key)
+    return await state.disk.run_async(state.storage.restore, project_id, restoring.file_ids, key=key)
 
 
 @router.delete("/trash", operation_id="purgeFiles", dependencies=[ADMIN], responses=described(404, 409))
-def purge_files(
+async def purge_files(
     *,
     project_id: ProjectId,
     state: StateDep,
@@ -121,4 +121,6 @@ def purge_files(
     """Remove files from the trash for good: those that are named, what was there so long, or everything."""
     if (file_ids is not None) + (older_than_days is not None) + everything != 1:
         raise InvalidRequestError("Send one of id, older_than_days and everything=true. Nothing was removed.")
-    return state.disk.run(state.storage.purge, project_id, file_ids, older_than=older_than(older_than_days), key=key)
+    return await state.disk.run_async(
+        state.storage.purge, project_id, file_ids, older_than=older_than(older_than_days), key=key
+    )

@@ -60,11 +60,13 @@ def get_workflow_version(
     response_class=Response,
     responses={**described(404), **WORKFLOW},
 )
-def load_workflow_version(
+async def load_workflow_version(
     project_id: ProjectId, document_id: DocumentId, version: Version, state: StateDep
 ) -> Response:
     """Load a version of a workflow, exactly as it was saved."""
-    return loaded(state.disk.run(state.storage.load_workflow, project_id, document_id=document_id, version=version))
+    return loaded(
+        await state.disk.run_async(state.storage.load_workflow, project_id, document_id=document_id, version=version)
+    )
 
 
 @router.get(
@@ -107,6 +109,10 @@ def get_prompt_version(project_id: ProjectId, document_id: DocumentId, version: 
     response_class=Response,
     responses={**described(404), **PROMPT},
 )
-def load_prompt_version(project_id: ProjectId, document_id: DocumentId, version: Version, state: StateDep) -> Response:
+async def load_prompt_version(
+    project_id: ProjectId, document_id: DocumentId, version: Version, state: StateDep
+) -> Response:
     """Load a version of a prompt, exactly as it was saved."""
-    return loaded(state.disk.run(state.storage.load_prompt, project_id, document_id=document_id, version=version))
+    return loaded(
+        await state.disk.run_async(state.storage.load_prompt, project_id, document_id=document_id, version=version)
+    )
