@@ -32,6 +32,8 @@ ROOMS: dict[str, tuple[str, ...]] = {
         f"backend/noslop_backend/{package}"
         for package in (
             *("archive", "cli", "comfyui", "core", "journal", "media", "operations", "schemas", "services", "share"),
+            *("maintenance/__init__.py", "maintenance/backup", "maintenance/generation.py", "maintenance/retention.py"),
+            *("maintenance/root_entries.py", "maintenance/search_index.py"),
         )
     ),
     "lab": ("lab", "molecule", "tests/unit/lab"),

@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Owns what keeps database and share in step: retention, reconcile, rebuild, backup.
+"""Keep database and share in step: owns retention, reconcile, rebuild, backup.
 
 May touch: services and what is below. Never: HTTP.
 """

@@ -1,12 +1,11 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Tell when the database is older than the share: after an older copy of it was restored.
+"""Detect that the database is older than the share: an older copy of it was restored.
 
 Owns: the generation, a number that the database and the share both hold and that grows with each start of the service
 and each run of recovery, so every few minutes; a copy of the database, by whatever program, has an older one soon. The
-database's is written first, so the share's is larger only
-where a database was restored from before. What it says is for people: writes read the share whatever it says
-(`journal/catch_up.py`).
+database's is written first, so the share's is larger only where a database was restored from before. It is for people:
+writes read the share in any case (`journal/catch_up.py`).
 """
 
 from __future__ import annotations
@@ -73,13 +72,13 @@ def advance(core: ProjectStorage) -> str:
     except ShareUnavailableError:
         raise
     except BackendError as error:
-        # A full disk, or something else in its place: what depends on it comes later, and nothing is lost by it.
+        # A full disk, or another kind of file in its place: the warning is missing then, and nothing is lost.
         _LOG.warning("The generation was not written on the share. %s", error.message)
     return str(state.get(BEHIND, ""))
 
 
 def resolve(core: ProjectStorage) -> None:
-    """Say that the database has everything that the share has."""
+    """Record that the database has everything that the share has."""
     with core.database.write() as session:
         jobs = JobRepository(session)
         state = dict(jobs.get(GENERATION).state)

@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What has to be done now and then: plain functions, which timers and the command line call.
+"""Remove old files, keys and audit rows, and recount: plain functions that timers and the command line call.
 
 A run that would remove much, or that sees a clock it does not trust, stops and asks: a wrong date must not empty a
 studio.
@@ -38,25 +38,25 @@ LONGEST_GAP = timedelta(days=1)
 
 @dataclass
 class RetentionReport:
-    """What retention did, and what it left for a person to decide."""
+    """What retention removed, and what a person has to decide."""
 
     intermediates_count: int = 0
     purged_count: int = 0
     freed_bytes: int = 0
     cache_freed_bytes: int = 0
-    #: Rows of the audit log that were older than it remembers.
+    #: Rows of the audit log that were older than `audit_days`.
     audit_rows_count: int = 0
     #: Project id to why nothing was removed there.
     asks: dict[str, str] = field(default_factory=dict)
-    #: Project id to what hindered it.
+    #: Project id to the error.
     failed: dict[str, str] = field(default_factory=dict)
 
 
 def expire_intents(storage: ProjectStorage) -> RecoveryReport:
-    """Finish or release what somebody who died had begun, and forget the answers to old keys.
+    """Finish or undo intents of processes that died, and remove the answers to old keys.
 
-    After the clock jumped nobody knows how old an answer is: none is forgotten until the clock has run evenly for as
-    long as answers are kept. Nobody is asked, since that only costs rows.
+    After the clock jumped the age of an answer is unknown: none is removed until the clock has run evenly for as long
+    as answers are kept. No confirmation is needed, since that costs only rows.
     """
     report = storage.recover()
     generation.advance(storage)
@@ -73,7 +73,7 @@ def expire_intents(storage: ProjectStorage) -> RecoveryReport:
 
 
 def repair_counters(storage: ProjectStorage) -> list[str]:
-    """Compute all counters anew from the rows, a project at a time; gives what had drifted, a line each."""
+    """Compute all counters anew from the rows, a project at a time. Return what was wrong, a line for each."""
     with storage.database.read() as session:
         projects = ProjectRepository(session).ids(ProjectState.PRESENT, ProjectState.TRASHED)
     drift: list[str] = []
@@ -91,7 +91,7 @@ def apply_retention(storage: ProjectStorage, *, confirmed: bool = False, dry_run
         storage: the service.
         confirmed: a person looked at it. One answer settles one question: when the clock jumped it is believed, and
             what would be much is still asked about; else much is removed.
-        dry_run: remove nothing, tell what would go.
+        dry_run: remove nothing, report what would go.
 
     Raises:
         ConfirmationNeededError: the clock is more than a day past the last run, or before it. Nothing was removed.
@@ -141,8 +141,8 @@ def _forget_audit(storage: ProjectStorage, now: datetime) -> int:
 def _clock_jumped(now: datetime, last: datetime) -> ConfirmationNeededError:
     return ConfirmationNeededError(
         f"Retention ran last at {last:%Y-%m-%d %H:%M} UTC, and the database's clock now says {now:%Y-%m-%d %H:%M} UTC. "
-        "Nothing was removed, and nothing will be until somebody decides. If that time is right (the studio was off, "
-        "over a weekend perhaps), run: noslop-backend retention --confirmed (with --dry-run it only says what would "
+        "Nothing was removed, and nothing will be until a person decides. If that time is right (the studio was off, "
+        "over a weekend perhaps), run: noslop-backend retention --confirmed (with --dry-run it only shows what would "
         "go). If it is wrong, set the clock.",
         last_run_at=last.isoformat(),
         now=now.isoformat(),
@@ -190,6 +190,5 @@ def _too_much(project: ProjectModel, going_bytes: int) -> str:
         return ""
     return (
         f"{going_bytes} of {project.used_bytes} bytes would go, more than {LARGEST_SHARE:.0%} of the project. Look at "
-        "it, "
-        "then run: noslop-backend retention --confirmed"
+        "it, then run: noslop-backend retention --confirmed"
     )

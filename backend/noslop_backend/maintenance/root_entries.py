@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Names at the top of the share that are no project of the database, and projects whose folder is not there.
+"""Find names at the top of the share that are no project of the database, and projects without a folder.
 
 Owns: what each of them is, and the command that puts it right. Changes nothing.
 """
@@ -30,8 +30,8 @@ class RootProblem(StrEnum):
     COPY = "copy"
     #: A project's folder that the database does not have.
     UNREGISTERED = "unregistered"
-    #: Anything else.
-    STRANGER = "stranger"
+    #: Anything else. Programs read the value in reports.
+    FOREIGN = "stranger"
     #: A project of the database without a folder.
     VANISHED = "vanished"
 
@@ -92,7 +92,7 @@ def _inspect(share: Share, entry: scan.RootEntry, registered: set[str], present:
     if entry.kind is not RootKind.FOLDER:
         return RootFinding(
             entry.name,
-            RootProblem.STRANGER,
+            RootProblem.FOREIGN,
             f"a {entry.kind}, and only folders of projects have a place here. Nothing reads it; move it away: "
             f"{_move(place, share.root.parent / entry.name)}",
         )
@@ -129,7 +129,7 @@ def _inspect(share: Share, entry: scan.RootEntry, registered: set[str], present:
     why = "its name is that of a project, but it has" if layout.is_project_id(entry.name) else "a folder with"
     return RootFinding(
         entry.name,
-        RootProblem.STRANGER,
+        RootProblem.FOREIGN,
         f"{why} no {layout.METADATA} that can be read. Nothing reads it; move it away: "
         f"{_move(place, share.root.parent / entry.name)}",
     )

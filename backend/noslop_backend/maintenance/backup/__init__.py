@@ -1,9 +1,9 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Backups of the database, and a database made of one.
+"""Back the database up, and make a database of a backup.
 
-They lie beside the database, in a directory that no host mounts, and each has a keyed checksum: whoever can write
-where a backup lies, or where a second one was copied to, cannot make one that this studio takes for its own.
+They lie beside the database, in a directory that no host mounts, and each has a keyed checksum: an account that can
+write where a backup lies, or where a second one was copied to, cannot make one that this studio accepts as its own.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ KEPT = 14
 
 @dataclass
 class BackupReport:
-    """A copy of the database, and which older ones went for it."""
+    """A copy of the database, and the older ones that were removed for it."""
 
     name: str
     path: Path
@@ -54,7 +54,7 @@ class BackupReport:
 
 @dataclass
 class RestoreReport:
-    """Describes what a database was made of."""
+    """The copy that a database was made of."""
 
     source: Path
     size_bytes: int
@@ -133,7 +133,7 @@ def restore(
         settings: where the database is to be.
         source: the copy; its keyed checksum lies beside it.
         secret: the key that it was made with; by default this studio's.
-        unauthenticated: take one without a keyed checksum, whoever made it.
+        unauthenticated: accept one without a keyed checksum, which any account could have made.
 
     Raises:
         ConflictError: there is a database already, or the copy is another studio's.
@@ -175,7 +175,7 @@ def _restore(
 
 
 def _copy_authentic(source: Path, stream: BinaryIO, private: Path, secret: Key) -> None:
-    """Copy a backup to a private file, if its keyed checksum is right; nobody can change it between the two."""
+    """Copy a backup to a private file and check its keyed checksum there, where no other account can change it."""
     mac = Mac.parse(_beside(source, MAC))
     if mac is None:
         raise ContentMismatchError(
@@ -194,7 +194,7 @@ def _copy_authentic(source: Path, stream: BinaryIO, private: Path, secret: Key) 
     _copied(stream, private, hasher)
     if not secrets.compare_digest(hasher.hexdigest(), mac.value):
         raise ContentMismatchError(
-            f"{source} is not what this studio wrote: it is damaged, or somebody changed it. Take another backup."
+            f"{source} is not what this studio wrote: it is damaged, or was changed. Use another backup."
         )
 
 
@@ -205,8 +205,7 @@ def _copy_unauthenticated(source: Path, stream: BinaryIO, private: Path) -> None
     _copied(stream, private, hasher)
     if expected and hasher.hexdigest() != expected:
         raise ContentMismatchError(
-            f"{source} is damaged: its BLAKE3 is {hasher.hexdigest()}, and {expected} was written down. Take another "
-            "backup."
+            f"{source} is damaged: its BLAKE3 is {hasher.hexdigest()}, and {expected} was recorded. Use another backup."
         )
 
 

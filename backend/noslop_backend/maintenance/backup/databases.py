@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A database is copied to a file, and made of one, by its own means.
+"""Copy a database to a file, and make one of it, by the database's own means.
 
 Owns: SQLite's backup interface, pg_dump and pg_restore. Never: where backups lie, and whether one is authentic.
 """
@@ -76,9 +76,9 @@ def make(settings: Settings, database: Database, private: Path, source: Path) ->
     """Make a database of a copy.
 
     Args:
-        settings: say whose database it has to be.
+        settings: name the studio that it has to belong to.
         database: what is made.
-        private: the copy, where nobody else writes; for SQLite on the file system of the database.
+        private: the copy, where no other account writes; for SQLite on the file system of the database.
         source: where it came from, for messages.
     """
     with private.open("rb") as stream:
@@ -125,9 +125,8 @@ def _check_sqlite(path: Path, what: str) -> None:
     if problems != ["ok"] or strays is not None:
         raise DatabaseUnavailableError(
             f"SQLite says that {what} is not sound: "
-            f"{'; '.join(problems[:3])}{f'; stray row {strays}' if strays else ''}. "
-            "It was not kept. Stop the service, keep the database as it is, and restore an older copy or rebuild "
-            "it from the share."
+            f"{'; '.join(problems[:3])}{f'; stray row {strays}' if strays else ''}. It was not kept. Stop the service, "
+            "keep the database as it is, and restore an older copy or rebuild it from the share."
         )
 
 
@@ -182,9 +181,8 @@ def _dump_postgresql(url: URL, target: Path) -> None:
 def _need_magic(source: Path, head: bytes, expected: bytes, kind: str) -> None:
     if not head.startswith(expected):
         raise InvalidRequestError(
-            f"{source} is no copy of a {kind} database, and NOSLOP_DATABASE_URL names one. Set that to the kind "
-            "of database "
-            "that the copy is of."
+            f"{source} is no copy of a {kind} database, and NOSLOP_DATABASE_URL names one. Set that to the kind of "
+            "database that the copy is of."
         )
 
 
@@ -210,7 +208,6 @@ def _same_studio(settings: Settings, copy: Path, source: Path) -> None:
         raise InvalidRequestError(f"{source} is a SQLite database, but none of a backend: {error}.") from error
     if row is not None and row[0] not in {None, settings.studio_id}:
         raise ConflictError(
-            f"{source} is the database of the studio {row[0]!r}, and this is {settings.studio_id!r}. Take a copy "
-            "of this studio's, or "
-            "set NOSLOP_STUDIO_ID."
+            f"{source} is the database of the studio {row[0]!r}, and this is {settings.studio_id!r}. Take a copy of "
+            "this studio's, or set NOSLOP_STUDIO_ID."
         )

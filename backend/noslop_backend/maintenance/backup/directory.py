@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Directories that backups lie in: files appear in them whole and durable, or not at all.
+"""Write backups into a directory, whole and durable or not at all, and remove old ones.
 
 Owns: names of backups and everything by those names. Touches nothing else there, and follows no link to it.
 """
@@ -25,11 +25,11 @@ from noslop_backend.share import CHUNK_BYTES
 #: The keyed checksum beside a backup, and the plain one of the versions before.
 MAC, CHECKSUM = ".mac", ".blake3"
 _NAME = re.compile(r"backend-(?P<time>[0-9]{8}T[0-9]{12}Z)-[0-9a-f]{6}\.(?:sqlite3|dump)", re.ASCII)
-#: To the microsecond: the newest of several in one second must be known as such, or it would be thinned out.
+#: To the microsecond: the newest of several in one second has to sort as such, or it would be removed.
 _TIME = "%Y%m%dT%H%M%S%fZ"
 #: Directories that copies are made in.
 WORK = ".backup-"
-#: Whoever writes a copy for longer than this is dead.
+#: A process that writes a copy for longer than this is dead.
 _PART_AGE = timedelta(days=1)
 _NO_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS})
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -41,7 +41,7 @@ def name_of(moment: datetime, random: str, suffix: str) -> str:
 
 
 def is_name(name: str) -> bool:
-    """Tell whether this is the name of a backup."""
+    """Return whether this is the name of a backup."""
     return _NAME.fullmatch(name) is not None
 
 
@@ -61,7 +61,7 @@ def opened(path: Path, *, own: bool) -> Iterator[BackupDirectory]:
         own: the studio's own, which is made when it is not there, and closed to all other accounts.
 
     Raises:
-        ConfigurationError: it is not there, is no directory, or belongs to somebody else.
+        ConfigurationError: it is not there, is no directory, or belongs to another account.
     """
     try:
         if own:
@@ -86,7 +86,7 @@ def _close_to_others(path: Path, descriptor: int) -> None:
     if status.st_uid != os.geteuid():
         raise ConfigurationError(
             f"The directory of the backups {path} belongs to the uid {status.st_uid} and not to the service's account "
-            f"({os.geteuid()}), so somebody else decides what is in it. Give it to that account, or name another one "
+            f"({os.geteuid()}), so another account decides what is in it. Give it to that account, or name another one "
             "(NOSLOP_BACKUP_DIR)."
         )
     if stat.S_IMODE(status.st_mode) != 0o700:
@@ -155,7 +155,7 @@ class BackupDirectory:
             except OSError as error:
                 if error.errno not in _NO_LINKS:
                     raise
-                # No hard links there (a USB stick). The name is made of the time and chance: nobody else has it.
+                # No hard links there (a USB stick). The name is made of the time and chance: no other file has it.
                 os.rename(part, name, src_dir_fd=self.descriptor, dst_dir_fd=self.descriptor)
         finally:
             with suppress(FileNotFoundError):
@@ -163,7 +163,7 @@ class BackupDirectory:
         os.fsync(self.descriptor)
 
     def thin_out(self, keep: int, now: datetime) -> list[str]:
-        """Remove all but the newest backups, and what writers that died have left; returns what went.
+        """Remove all but the newest backups, and what processes that died have left. Return the names that went.
 
         Backups whose time lies ahead were made while the clock was wrong, before the one that was made just now: they
         count as older than all others.

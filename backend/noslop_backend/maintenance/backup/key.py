@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The key that tells the studio's own backups from those that somebody else made.
+"""Read or make the key that tells the studio's own backups from those of any other account.
 
 Owns: the key's file, and the keyed checksum beside a backup. A backup is not encrypted by it.
 """
@@ -70,12 +70,12 @@ class Key:
 
     @property
     def text(self) -> str:
-        """The key itself, as it is written down."""
+        """Return the key itself, in 64 hexadecimal digits. It is a secret."""
         return self.secret.hex()
 
     @property
     def id(self) -> str:
-        """Which key it is; tells nothing of the secret."""
+        """Return which key it is: 16 digits that reveal nothing of the secret."""
         return blake3(self.secret, derive_key_context=_ID_CONTEXT).hexdigest()[:16]
 
     def hasher(self, name: str) -> blake3:
@@ -110,7 +110,7 @@ def load(path: Path) -> Key | None:
         if stat.S_IMODE(status.st_mode) & 0o077:
             raise ConfigurationError(
                 f"The key of the backups {path} can be read by others (mode {stat.S_IMODE(status.st_mode):04o}), so "
-                f"they could have made backups. If nobody did: chmod 600 {path}. Else move it away, and the "
+                f"they could have made backups. If that did not happen: chmod 600 {path}. Else move it away, and the "
                 "next backup makes another key."
             )
         try:
