@@ -88,7 +88,7 @@ def test_a_project_is_one_archive_of_the_names_that_users_gave(served: Served, p
     ).raise_for_status()
     client.post(f"{at}/files/{files[0]['id']}/promote", json={"name": "Poster"}).raise_for_status()
     gone = served.upload(project_id, 9, "gone.png")
-    client.post(f"{at}/trash", json={"file_ids": [gone["id"]]}).raise_for_status()
+    served.storage.trash(project_id, [str(gone["id"])])
     answer = archive_of(served, project_id)
     assert contents_of(answer) == {
         "generated/images/pixel.png": png(0),
@@ -131,8 +131,7 @@ def test_files_that_are_not_there_are_named_before_the_first_byte(local: Studio)
     with serving(local.storage) as served:
         project_id = served.project()
         kept, trashed, vanished, grown = (served.upload(project_id, number, f"{number}.png") for number in range(4))
-        at = f"{PREFIX}/projects/{project_id}"
-        served.client.post(f"{at}/trash", json={"file_ids": [trashed["id"]]}).raise_for_status()
+        served.storage.trash(project_id, [str(trashed["id"])])
         assert len(contents_of(archive_of(served, project_id))) == 3
         lies_at(local, vanished).rename(local.root.parent / "elsewhere")
         lies_at(local, vanished).symlink_to(local.root.parent / "elsewhere")
@@ -174,8 +173,7 @@ def test_uploads_and_removals_beside_an_archive_leave_it_whole(local: Studio) ->
         with reading_slowly(served, project_id) as pieces:
             received = next(pieces)
             served.upload(project_id, 2, "new.png")
-            body = {"file_ids": [trashed["id"]]}
-            served.client.post(f"{PREFIX}/projects/{project_id}/trash", json=body).raise_for_status()
+            served.storage.trash(project_id, [str(trashed["id"])])
             received += b"".join(pieces)
         with ZipFile(io.BytesIO(received)) as archive:
             assert archive.testzip() is None
