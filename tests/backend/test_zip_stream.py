@@ -5,17 +5,22 @@
 from __future__ import annotations
 
 import io
+import os
 import zipfile
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from noslop_backend.archive.selection import check_files, read_archive, select_files
+from noslop_backend.archive.selection import BATCH, check_files, read_archive, select_files
 from noslop_backend.archive.zip_stream import Member, measure, stream
-from noslop_backend.core.errors import ContentChangedError, NotFoundError
+from noslop_backend.core.errors import ConflictError, ContentChangedError, NotFoundError
+from noslop_backend.models import FileModel
+from noslop_backend.schemas import FilePublic
 from noslop_backend.services import ProjectStorage
+from noslop_backend.share.layout import FileKind
+from sqlalchemy import insert
 
 from tests.backend.studio import Studio, png
 
@@ -56,6 +61,38 @@ def test_more_files_than_the_format_once_counted_are_read() -> None:
         patch.setattr(zipfile, "ZIP_FILECOUNT_LIMIT", 3)
         for count in range(2, 6):
             check_archive([Member(str(number), 1, moment) for number in range(count)])
+
+
+def copy_rows(studio: Studio, project_id: str, file: FilePublic, count: int) -> None:
+    """Add rows of other files with the content and the name of a file, and link it to their paths on the share."""
+    row = next(each for each in studio.rows(project_id) if each.id == file.id)
+    values = {name: getattr(row, name) for name in FileModel.model_fields}
+    rows = []
+    for number in range(count):
+        file_id = studio.storage.new_id()
+        path = row.path.replace(row.id, file_id)
+        os.link(studio.root / project_id / row.path, studio.root / project_id / path)
+        moment = row.created_at + timedelta(microseconds=number)
+        rows.append(values | {"id": file_id, "content_id": file_id, "path": path, "created_at": moment})
+    with studio.storage.database.write() as session:
+        session.connection().execute(insert(FileModel), rows)
+
+
+def test_an_archive_has_more_files_than_are_read_at_once(studio: Studio, storage: ProjectStorage, project: str) -> None:
+    copy_rows(studio, project, storage.save_intermediate(project, FileKind.FRAME, "frame.png", png(1)), 2 * BATCH)
+    with pytest.raises(ConflictError, match=f"more than {2 * BATCH} such files"):
+        select_files(storage, project, files_limit=2 * BATCH)
+    selection = select_files(storage, project)
+    removed = studio.root / project / selection.files[-1].source
+    check_files(storage, selection, 2 * BATCH)
+    with zipfile.ZipFile(io.BytesIO(b"".join(read_archive(storage, selection)))) as archive:
+        names = archive.namelist()
+        assert len({name.lower() for name in names}) == len(names) == 2 * BATCH + 1
+        assert {archive.read(name) for name in names} == {png(1)}
+    removed.unlink()
+    check_files(storage, selection, BATCH)
+    with pytest.raises(NotFoundError, match=selection.files[-1].source):
+        check_files(storage, selection, 2 * BATCH)
 
 
 def test_what_happens_to_files_while_they_are_read(studio: Studio, storage: ProjectStorage, project: str) -> None:

@@ -27,7 +27,7 @@ from noslop_backend.share.file_names import DistinctPaths
 from noslop_backend.share.layout import FileKind
 
 _LOG = logging.getLogger(__name__)
-#: Of one archive: a thousand take some 700 KiB of memory.
+#: A thousand take some 700 KiB of memory while an archive is sent.
 FILES_LIMIT = 100_000
 #: Files that are looked for at once. On NFS that takes less than a second.
 BATCH = 1000
@@ -55,7 +55,12 @@ class Selection:
 
 
 def select_files(
-    storage: ProjectStorage, project_id: str, *, file_ids: Sequence[str] = (), kinds: frozenset[FileKind] | None = None
+    storage: ProjectStorage,
+    project_id: str,
+    *,
+    file_ids: Sequence[str] = (),
+    kinds: frozenset[FileKind] | None = None,
+    files_limit: int = FILES_LIMIT,
 ) -> Selection:
     """Select present files of a project for an archive. Asks the database only.
 
@@ -64,10 +69,11 @@ def select_files(
         project_id: a project in any state.
         file_ids: these files; none for all files of the project.
         kinds: only these kinds of all files; by default all but sidecars.
+        files_limit: so many of all files at most.
 
     Raises:
         NotFoundError: there is no such project, or it has no such file.
-        ConflictError: a file that is named is not present, or there are more than `FILES_LIMIT`.
+        ConflictError: a file that is named is not present, or there are more than `files_limit`.
     """
     with storage.database.read() as session:
         project_name = ProjectRepository(session).get(project_id).name
@@ -76,7 +82,7 @@ def select_files(
             selected = list(_name_files(_require_present(project_id, file_ids, files)))
         else:
             wanted = frozenset(FileKind) - {FileKind.SIDECAR} if kinds is None else kinds
-            selected = list(_name_files(_list_present(files, project_id, wanted)))
+            selected = list(_name_files(_list_present(files, project_id, wanted, files_limit)))
     return Selection(project_id, project_name, selected, zip_stream.measure(selected))
 
 
@@ -128,7 +134,9 @@ def _require_present(project_id: str, file_ids: Sequence[str], files: FileReposi
     return sorted(rows, key=lambda row: (row.created_at, row.id))
 
 
-def _list_present(files: FileRepository, project_id: str, kinds: frozenset[FileKind]) -> Iterator[FileModel]:
+def _list_present(
+    files: FileRepository, project_id: str, kinds: frozenset[FileKind], files_limit: int
+) -> Iterator[FileModel]:
     cursor, count = None, 0
     while rows := files.page(
         project_id,
@@ -141,9 +149,9 @@ def _list_present(files: FileRepository, project_id: str, kinds: frozenset[FileK
         newest_first=False,
     ):
         count += len(rows)
-        if count > FILES_LIMIT:
+        if count > files_limit:
             raise ConflictError(
-                f"The project {project_id} has more than {FILES_LIMIT} such files, and an archive has at most that "
+                f"The project {project_id} has more than {files_limit} such files, and an archive has at most that "
                 "many. Ask for one kind after the other, or let the administrator export it (noslop-backend export)."
             )
         yield from rows
