@@ -1,9 +1,9 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Who is let in, before any byte of a body is read: by token, or where there are none by the name that is asked for.
+"""Admit requests before any byte of a body is read: by token, or where there are none by the host that they name.
 
-Who shows no valid token gets so many answers a second for each address, and waits for a refusal after that: a client
-that asks as fast as it is answered then costs next to nothing.
+Without a valid token an address gets so many answers a second, and waits for a refusal after that: a client that asks
+as fast as it is answered then costs next to nothing.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _REMEMBERED = 1024
 
 
 class Admission:
-    """Lets requests in, each with who asks in its scope."""
+    """Admits requests, each with its caller in its scope."""
 
     def __init__(self, app: ASGIApp, state: State) -> None:
         self.app = app
@@ -75,7 +75,7 @@ class Admission:
             await problems.of_backend_error(error)(scope, receive, send)
 
     async def _caller(self, scope: Scope) -> Caller | Response | None:
-        """Find out who asks: None is nobody in particular, an answer is all that this one gets."""
+        """Return the caller; None for a request that needs no token, or the answer where the request is refused."""
         headers = dict(scope["headers"])
         if not self.state.asks_for_tokens:
             return _refused_by_name(headers, self.state.storage.settings.cors_origins) or ANYBODY
@@ -100,7 +100,7 @@ class Admission:
         return caller
 
     async def _health_caller(self, text: str) -> Caller | None:
-        """Find out who asks for the health. A database that does not answer is what they want to know."""
+        """Return the caller of a health check; None where the database does not answer, which the check will report."""
         if not text:
             return None
         with anyio.move_on_after(self.state.limits.probe_limit_s), contextlib.suppress(BackendError):
@@ -111,7 +111,7 @@ class Admission:
         """Count a request without a token that is known to be valid.
 
         Raises:
-            TooManyRequestsError: too many came from this address. That is said late.
+            TooManyRequestsError: too many came from this address. It is raised after a delay.
         """
         limits, client = self.state.limits, scope["client"]
         if self._rate.spend(network_of(client[0]) if client else "", limits.anonymous_per_s):
@@ -136,7 +136,7 @@ def origin(scope: Scope) -> str:
 
 
 def _actor(scope: Scope, error: UnauthenticatedError) -> Actor:
-    """Return who was refused: the owner of a token that is valid no more, or somebody at an address."""
+    """Return who was refused: the owner of a token that is not valid any more, or an address."""
     if error.token is None:
         return Actor(ActorKind.ANYBODY, None, "", origin(scope))
     return Actor(ActorKind.TOKEN, error.token.id, error.token.name, origin(scope))
@@ -167,7 +167,7 @@ def _token(headers: dict[bytes, bytes]) -> tuple[str, str]:
 
 
 def _refused_by_name(headers: dict[bytes, bytes], allowed_origins: Sequence[str]) -> Response | None:
-    """Refuse who comes by way of a browser that was led here: by a name that resolves to this host, or by a page.
+    """Refuse a browser that was led here: by a name that resolves to this host, or by a page of another host.
 
     Without tokens that is all that tells a page of the internet from a program on this host (DNS rebinding).
     """

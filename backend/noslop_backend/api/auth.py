@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Who asks: a Bearer token in the Authorization header, and nowhere else."""
+"""Check the caller of a route: its token, scope and project. The token is in the Authorization header only."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Bodies that are content and not JSON about it: read piece by piece."""
+"""Read bodies that are content and not JSON about it, piece by piece."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Connections of clients: how many there may be, and how long one may take for what it owes.
+"""Limit the connections of clients: how many there may be, and how long one may take.
 
-Uvicorn waits for the head of a request for ever, and answers 503 to everybody when there are too many connections.
+Uvicorn waits for the head of a request for ever, and answers 503 to every client when there are too many connections.
 Here a head has a deadline, so has a client that does not read its answer, and what is too many costs the connection
 that has been idle for longest: first one that showed no token, and one of the same address.
 """
@@ -50,7 +50,7 @@ class Connection(H11Protocol):
 
     @property
     def is_idle(self) -> bool:
-        """Whether no request is being worked on."""
+        """Return whether no request is being worked on."""
         return self.cycle is None or self.cycle.response_complete
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in uvicorn

@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What all routes share: the service, the tokens, the threads that work on the share."""
+"""Hold what all routes share: the service, the tokens, the threads that work on the share."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _INGEST_END_S = 600.0
 
 @dataclass
 class State:
-    """One per process. `asks_for_tokens` is off only where nobody but this host can connect."""
+    """The state of the process. `asks_for_tokens` is off only where no other host can connect."""
 
     storage: ProjectStorage
     limits: Limits
@@ -52,7 +52,7 @@ class State:
     health: HealthCheck
     #: Threads in which prompts are filed.
     fetching: ShareThreads
-    #: What health checks told of the parts that do not work, by part.
+    #: Messages of health checks about parts that do not work, by part.
     troubles: dict[str, str] = field(default_factory=dict)
     _noting: set[str] = field(default_factory=set)
     _lock: threading.Lock = field(default_factory=threading.Lock)

@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Bodies of requests as they come in: how long they may be, how slowly they may come, and what becomes of the rest."""
+"""Limit the bodies of requests while they come in: their size, their speed, and what is read after a refusal."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from noslop_backend.api.limits import MIB, Limits
 
 _KEY = "noslop.body"
-#: Of a body that nobody wants, this much is read and thrown away, so that the client reads its answer before the end of
-#: the connection: bytes, and seconds. Less for who has shown no token.
+#: Of a body that is refused, this much is read and thrown away, so that the client reads its answer before the end of
+#: the connection: bytes, and seconds. Less without a token.
 _LINGER = (64 * MIB, 10.0)
 _LINGER_WITHOUT_TOKEN = (256 * 1024, 1.0)
 
 
 class BodyLimit:
-    """Counts what comes in, and refuses a body that is longer than its route takes, or slower than anybody waits.
+    """Counts what comes in, and refuses a body that is longer than its route takes, or comes too slowly.
 
     The limit is that of JSON until the route calls `set_body_limit`: nothing is read before.
     """

@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How much of everything one client, or one process, gets."""
+"""Read the limits of the web interface: how much of everything one client, or one process, gets."""
 
 from __future__ import annotations
 

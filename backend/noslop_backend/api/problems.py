@@ -191,7 +191,7 @@ def install(app: FastAPI) -> None:
 
 
 def _methods(request: Request) -> list[str]:
-    """Methods of all routes of this path, as OpenAPI has them; the router itself names those of one route only."""
+    """Return the methods of all routes of this path, as OpenAPI has them; the router names those of one route only."""
     paths: dict[str, dict[str, Any]] = request.app.openapi()["paths"]
     here: dict[str, Any] = {}
     for path, operations in paths.items():
@@ -220,5 +220,5 @@ _SENTENCES = {
 
 
 def _text(value: str) -> str:
-    """A text that can be sent: without halves of surrogate pairs."""
+    """Return a text as it can be sent: without halves of surrogate pairs."""
     return value.encode("utf-8", "replace").decode()

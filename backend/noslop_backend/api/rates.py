@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How much of something each address, or each token, gets. All of it is used in the event loop only."""
+"""Count what each address, or each token, uses. All of it is called in the event loop only."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from functools import lru_cache
 
 from noslop_backend.core.errors import TooManyRequestsError
 
-#: Addresses that are remembered; who is forgotten begins anew.
+#: Addresses that are remembered; one that is forgotten starts anew.
 _ADDRESSES = 4096
 
 
@@ -75,7 +75,7 @@ class Places:
         """Have a place until the end of the block.
 
         Args:
-            token_id: whose; None where there are no tokens, and all places are for whoever asks.
+            token_id: whose; None where there are no tokens, and all places are for any caller.
 
         Raises:
             TooManyRequestsError: all places are taken, or those that one token gets.

@@ -1,13 +1,11 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Work on the share has threads of its own, so that a share that hangs takes nothing else with it.
+"""Run work on the share in threads of its own, so that a share that hangs blocks nothing else.
 
 A hard NFS mount whose server is away blocks a thread until the server is back, and nothing can call the thread off. So
-there is a fixed number of them; who waits for one waits no longer than `limit_s`, and not at all when all of them hang.
-The threads are daemons: one that hangs does not keep the process from ending.
-
-Threads of anyio would not do: it takes an abandoned thread for a free one, so that a share that hangs gets more and
-more of them.
+there is a fixed number of them; a caller waits no longer than `limit_s`, and not at all when all of them hang. The
+threads are daemons: one that hangs does not keep the process from ending. anyio's own pool would not do: it frees the
+place of a thread that is abandoned while that still hangs.
 """
 
 from __future__ import annotations
@@ -36,11 +34,11 @@ class _Job:
     work: Callable[[], Any]
     undo: Callable[[Any], object] | None
     future: Future[Any] = field(default_factory=Future)
-    #: Who it is done for (`noslop_backend.audit`).
+    #: The caller it is done for (`noslop_backend.journal.audit`).
     context: contextvars.Context = field(default_factory=contextvars.copy_context)
-    #: The work is over, and its result is about to be told.
+    #: The work is over, and its result is about to be passed on.
     ended: bool = False
-    #: Nobody waits for the result any more.
+    #: No caller waits for the result any more.
     abandoned: bool = False
 
 
@@ -69,7 +67,7 @@ class ShareThreads:
         self._closed = False
 
     def state(self) -> PoolState:
-        """Tell what the pool is doing now."""
+        """Return what the pool is doing now."""
         with self._condition:
             return PoolState(self.threads, self._busy, self._hanging, len(self._queue))
 
@@ -100,7 +98,7 @@ class ShareThreads:
 
         Args:
             work: what to do.
-            undo: what to do, in the thread, with a result that came when nobody waited any more.
+            undo: what to do, in the thread, with a result that came after the caller had gone.
             limit_s: other than the pool's.
 
         Raises:
@@ -115,14 +113,14 @@ class ShareThreads:
                 self.forget(lambda: undo(job.future.result()))
             raise
         if not done and self._give_up(job):
-            # The future may end later, with nobody to look at what it says.
+            # The future may end later, and then its error is to count as looked at.
             ready.add_done_callback(lambda ended: ended.cancelled() or ended.exception())
             raise self._too_slow()
         result: T = await ready
         return result
 
     def forget(self, work: Callable[[], object]) -> None:
-        """Do this some time, with nobody waiting for it; when the pool is full, not at all."""
+        """Do this some time, without a caller that waits; when the pool is full, not at all."""
         with contextlib.suppress(ShareUnavailableError):
             self._submit(work)
 
@@ -185,14 +183,14 @@ class ShareThreads:
             job.future.set_exception(error)
             return
         if self._ended(job) and job.undo is not None:
-            # Nobody could be told that this fails too; recovery by lease cleans up after it.
+            # Where this fails too, recovery by lease cleans up after it.
             with contextlib.suppress(Exception):
                 job.context.run(job.undo, result)
         self._idle()
         job.future.set_result(result)
 
     def _ended(self, job: _Job) -> bool:
-        """From now on nobody gives it up. Tells whether somebody has."""
+        """End the time in which a caller can give it up. Return whether its caller has."""
         with self._condition:
             job.ended = True
             if job.abandoned:

@@ -92,5 +92,5 @@ async def adopt(
     responses=described(404, 409),
 )
 async def release_adoption(project_id: ProjectId, ticket_id: TicketId, state: StateDep) -> None:
-    """Give a ticket back: its bytes are free again, and what was written is removed."""
+    """Release a ticket: its bytes are free again, and what was written is removed."""
     await state.disk.run_async(state.storage.release_adoption, project_id, ticket_id)

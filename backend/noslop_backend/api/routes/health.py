@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How the service is: looked at when somebody asks, and not more often than once a second."""
+"""Check the health of the service when a client asks, and not more often than once a second."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ class Condition(StrEnum):
 
 
 class Part(BaseModel):
-    """Whether one thing that the service stands on works, and if not, what was seen."""
+    """Whether one thing that the service needs works, and if not, what to do."""
 
     status: Condition
     detail: str = ""
 
 
 class Health(BaseModel):
-    """How the service is. `degraded` as soon as one of its parts is. What is not about that needs a token."""
+    """The health of the service. `degraded` as soon as one of its parts is. What is not about that needs a token."""
 
     status: Condition
     database: Part
@@ -56,20 +56,20 @@ class Health(BaseModel):
 
 
 class HealthCheck:
-    """Looks at the service once, however many ask, and remembers what it saw for a short time."""
+    """Checks the service once, however many clients ask, and remembers the result for a short time."""
 
     def __init__(self) -> None:
         self._lock = asyncio.Lock()
-        self._seen: Health | None = None
-        self._seen_at = 0.0
+        self._health: Health | None = None
+        self._checked_at = 0.0
 
     async def get(self, state: State, caller: Caller | None) -> Health:
-        """Tell how the service is, to who has shown a token (`caller`) in full."""
+        """Return the health of the service, in full to a caller with a token."""
         async with self._lock:
-            if self._seen is None or time.monotonic() - self._seen_at >= state.limits.health_s:
-                self._seen = await anyio.to_thread.run_sync(_look, state)
-                self._seen_at = time.monotonic()
-            health = self._seen
+            if self._health is None or time.monotonic() - self._checked_at >= state.limits.health_s:
+                self._health = await anyio.to_thread.run_sync(_look, state)
+                self._checked_at = time.monotonic()
+            health = self._health
         if caller is None:
             return Health(status=health.status, database=health.database, share=health.share, behind=health.behind)
         return health
@@ -134,7 +134,7 @@ def _well(state: State, what: str) -> Part:
 
 
 def _hurt(state: State, what: str, error: BackendError) -> Part:
-    # Once, however often somebody asks.
+    # Once, however often a client asks.
     if state.troubles.get(what) != error.message:
         state.troubles[what] = error.message
         _LOG.warning("health: the %s: %s", what, error.message)

@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Ingest: what ComfyUI on a host of the studio made of a prompt is filed under a project."""
+"""File under a project what ComfyUI on a host of the studio made of a prompt."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Figures for Prometheus: requests, threads on the share, and what everything costs."""
+"""Report figures to Prometheus: requests, threads on the share, and what everything costs."""
 
 from __future__ import annotations
 
@@ -38,23 +38,23 @@ router = APIRouter(route_class=StrictRoute, tags=["store"])
     },
 )
 def get_metrics(state: StateDep) -> Response:
-    """Figures for Prometheus."""
+    """Return figures for Prometheus."""
     return Response(generate_latest(state.registry), media_type=CONTENT_TYPE_LATEST)
 
 
 class Costs(Collector):
-    """What is read when somebody asks: counters of the database, and the state of the threads. Never the share."""
+    """Figures that are read for each request: counters of the database and the state of threads. Never the share."""
 
     def __init__(self, storage: ProjectStorage, disk: ShareThreads) -> None:
         self.storage = storage
         self.disk = disk
 
     def collect(self) -> Iterator[Metric]:
-        """Give the figures as they are now; those of the database are left out while it does not answer."""
+        """Yield the figures as they are now; those of the database are left out while it does not answer."""
         pool = self.disk.state()
         yield _gauge("noslop_disk_threads", "Threads that may work on the share", pool.threads)
         yield _gauge("noslop_disk_threads_busy", "Threads that work on the share", pool.busy)
-        yield _gauge("noslop_disk_threads_hanging", "Threads that nobody waits for any more", pool.hanging)
+        yield _gauge("noslop_disk_threads_hanging", "Threads whose callers have gone", pool.hanging)
         yield _gauge("noslop_disk_waiting", "Pieces of work that wait for a thread", pool.waiting)
         try:
             stats = self.storage.get_store_stats()
@@ -97,16 +97,16 @@ class Measured:
             return
         status, began = "none", time.monotonic()
 
-        async def seen(message: Message) -> None:
+        async def note_status(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = str(message["status"])
             await send(message)
 
         try:
-            await self.app(scope, receive, seen)
+            await self.app(scope, receive, note_status)
         finally:
-            # Paths that lead nowhere are one operation: nobody outside decides how many series there are.
+            # Paths that lead nowhere are one operation: clients must not decide how many series there are.
             operation = getattr(scope.get("route"), "operation_id", None) or "none"
             self.requests.labels(operation, status).inc()
             self.seconds.labels(operation).observe(time.monotonic() - began)

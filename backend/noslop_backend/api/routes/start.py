@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a person meets who opens the service's address in a browser: where the API is, and what it can do.
+"""Show a person who opens the service's address in a browser where the API is, and what it can do.
 
 Needs no token: it holds nothing of the studio. It loads nothing from elsewhere, which a studio may have no way to.
 """

@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Everything on the share together: what it costs, and how it is."""
+"""Report what all projects cost together, limit that, and report the health of the service."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _LOG = logging.getLogger(__name__)
 def get_stats(
     state: StateDep, with_disk: Annotated[bool, Query(description="ask the share for its free space too")] = False
 ) -> StoreStats:
-    """What all projects cost together. Disk values are null when the share does not answer soon."""
+    """Return what all projects cost together. Disk values are null when the share does not answer soon."""
     if with_disk:
         try:
             return state.probe.run(state.storage.get_store_stats, with_disk=True)
@@ -38,7 +38,7 @@ def get_stats(
 
 @router.get("/quota", operation_id="getQuota", dependencies=[READ])
 def get_quota(state: StateDep) -> QuotaPublic:
-    """The quota of everything together, and what is used of it."""
+    """Return the quota of all projects together, and what is used of it."""
     return _quota(state.storage.get_store_stats())
 
 
@@ -51,7 +51,7 @@ def set_quota(quota: Quota, state: StateDep) -> QuotaPublic:
 
 @router.get("/health", operation_id="getHealth", response_model_exclude_none=True)
 async def get_health(request: Request, state: StateDep) -> Health:
-    """How the service is: answers with 200 while it runs, also when the share hangs. In full with a token only."""
+    """Return the health of the service: 200 while it runs, also when the share hangs. In full with a token only."""
     return await state.health.get(state, request.scope[CALLER])
 
 
@@ -62,7 +62,7 @@ async def get_health(request: Request, state: StateDep) -> Health:
     responses={**described(), 503: {"model": Health, "description": "It cannot write now."}},
 )
 async def get_readiness(request: Request, state: StateDep, response: Response) -> Health:
-    """Whether the service can write now: 503 when it cannot, for load balancers and tests. Needs no token."""
+    """Return whether the service can write now: 503 when it cannot, for load balancers and tests. Needs no token."""
     health = await state.health.get(state, request.scope[CALLER])
     if health.status is not Condition.OK:
         response.status_code = 503
