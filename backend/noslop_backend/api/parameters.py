@@ -124,6 +124,9 @@ Parameters = Annotated[
 ]
 Days = Annotated[float, Field(ge=0, le=36_500, allow_inf_nan=False)]
 
+INSPECT = "false: what the file embeds is not read, and it needs its inputs and nothing else"
+Inspect = Annotated[bool, Query(description=INSPECT)]
+
 _OBJECT: TypeAdapter[dict[str, Any]] = TypeAdapter(JsonObject)
 
 

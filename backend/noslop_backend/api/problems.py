@@ -42,6 +42,7 @@ STATUS: dict[type[errors.BackendError], int] = {
     errors.StorageFullError: 507,
     errors.ShareUnavailableError: 503,
     errors.DatabaseUnavailableError: 503,
+    errors.InspectionUnfinishedError: 503,
     errors.ComfyUnavailableError: 503,
     errors.ComfyAnswerError: 502,
     UnauthenticatedError: 401,

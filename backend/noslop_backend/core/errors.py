@@ -159,6 +159,12 @@ class DatabaseUnavailableError(BackendError):
     code = "database_unavailable"
 
 
+class InspectionUnfinishedError(BackendError):
+    """The texts of a new file could not be read in time, so files that they name were not kept. Nothing was saved."""
+
+    code = "inspection_unfinished"
+
+
 class ComfyUnavailableError(BackendError):
     """ComfyUI on a host of the studio cannot be reached, or does not answer to the end."""
 

@@ -13,13 +13,19 @@ import os
 import stat
 from collections.abc import Sequence
 from datetime import datetime
-from typing import TypeVar
+from typing import BinaryIO, TypeVar
 
 from blake3 import blake3
 from sqlmodel import Session
 
 from noslop_backend.core.enums import FileState, IntentOp, IntentState
-from noslop_backend.core.errors import BackendError, ConflictError, DatabaseUnavailableError, NotFoundError
+from noslop_backend.core.errors import (
+    BackendError,
+    ConflictError,
+    DatabaseUnavailableError,
+    InspectionUnfinishedError,
+    NotFoundError,
+)
 from noslop_backend.journal import audit, records
 from noslop_backend.journal.file_row import SIDECAR_TYPE, file_row
 from noslop_backend.journal.intent import IntentHandle, IntentLostError, Operation, Result
@@ -103,6 +109,23 @@ def inspect(share: Share, project_id: str, relative: str, content_type: str) -> 
     """Read what a file says of itself; a document says nothing."""
     with share.open(project_id, relative) as stream:
         return probe.inspect(stream, content_type)
+
+
+def inspect_new(stream: BinaryIO, content_type: str, planned: PlannedFile) -> Inspection:
+    """Read what a new file says of itself, unless its request says not to.
+
+    Raises:
+        InspectionUnfinishedError: its texts could not be read, so that files which they name would not be kept.
+    """
+    if not planned.inspect:
+        return probe.skip(content_type)
+    inspection = probe.inspect(stream, content_type)
+    if inspection.unread:
+        raise InspectionUnfinishedError(
+            f"The file {inspection.unread}. Nothing was saved, because files that it needs could be cleaned up then. "
+            "Send it again when the host is less busy, or with inspect=false and the ids of those files as inputs."
+        )
+    return inspection
 
 
 def record_inspection(planned: PlannedFile, main: FileModel, inspection: Inspection) -> set[str]:

@@ -25,6 +25,7 @@ def validate_details(name: str, **details: Unpack[FileDetails]) -> FileCreate:
             inputs=list(details.get("inputs", ())),
             length=details.get("length"),
             expected_blake3=details.get("expected_blake3"),
+            inspect=details.get("inspect", True),
         )
     except ValidationError as error:
         raise invalid_request(error) from error

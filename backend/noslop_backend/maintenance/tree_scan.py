@@ -208,9 +208,10 @@ def describe_intermediate(
         trashed_at=trashed_at,
     )
     with share.open(project_id, lies_at) as stream:
-        inspection = probe.inspect(stream, row.content_type)
+        inspection = probe.inspect(stream, row.content_type, probe.PATIENT_INSPECTION)
     row.facts, row.fields = facts_to_json(inspection.facts), fields_to_json(inspection.fields)
-    return ScannedFile(row, needs=layout.ids_in_text(json.dumps(inspection.embedded)) - {row.id})
+    problem = f"it {inspection.unread}, so files that it needs may be cleaned up" if inspection.unread else ""
+    return ScannedFile(row, needs=layout.ids_in_text(json.dumps(inspection.embedded)) - {row.id}, problem=problem)
 
 
 def when(mtime_ns: int) -> datetime:

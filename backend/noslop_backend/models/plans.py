@@ -71,6 +71,8 @@ class PlannedFile(BaseModel):
     name: str = ""
     parameters: dict[str, Any] = Field(default_factory=dict)
     inputs: list[str] = Field(default_factory=list)
+    #: Whether to read what the content embeds.
+    inspect: bool = True
     #: Once the content was read: which texts it embeds, and the ids of files that they name.
     embedded_texts: EmbeddedTexts | None = None
     references: list[str] = Field(default_factory=list)

@@ -21,7 +21,6 @@ from noslop_backend.journal import lease, publish
 from noslop_backend.journal.intent import IntentHandle, IntentLostError, Request, Result
 from noslop_backend.journal.journal import Journal
 from noslop_backend.journal.validation import check_hash
-from noslop_backend.media import probe
 from noslop_backend.media.types import HEAD_BYTES, MediaType, generated, intermediate
 from noslop_backend.models import IntentModel
 from noslop_backend.models.plans import AdoptPlan, Ticket
@@ -47,7 +46,7 @@ class AdoptFile(publish.WriteOperation[AdoptPlan]):
         expected_blake3: str | None = None,
     ) -> None:
         size_bytes = (details and details.length) or 0
-        arguments = (kind, details.model_dump(mode="json")) if details else ()
+        arguments = (kind, details.arguments()) if details else ()
         super().__init__(project_id, Request(key, arguments), reserve_bytes=size_bytes)
         self.joins = True
         self.file_kind = kind
@@ -102,7 +101,7 @@ class AdoptFile(publish.WriteOperation[AdoptPlan]):
         check_hash(self.expected_blake3, content.blake3)
         media_type = _media_type(handle, foreign)
         with foreign.stream() as stream:
-            inspection = probe.inspect(stream, media_type.content_type)
+            inspection = publish.inspect_new(stream, media_type.content_type, handle.plan.file)
         main = publish.main_row(handle, media_type, content)
         mentioned = publish.record_inspection(handle.plan.file, main, inspection)
         rows = publish.stage_rows(share, handle, main)

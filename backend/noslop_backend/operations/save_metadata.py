@@ -30,7 +30,7 @@ class SaveMetadata(AddSidecar[SidecarPlan]):
     """Other parameters, and further inputs."""
 
     def __init__(self, project_id: str, file_id: str, details: FileCreate, key: str | None) -> None:
-        super().__init__(project_id, file_id, Request(key, ("sidecar", file_id, details.model_dump(mode="json"))))
+        super().__init__(project_id, file_id, Request(key, ("sidecar", file_id, details.arguments())))
         self.details = details
 
     def prepare(self, session: Session, intent: IntentModel, _now: datetime) -> SidecarPlan:

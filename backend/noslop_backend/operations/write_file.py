@@ -39,7 +39,7 @@ class WriteFile(publish.WriteOperation[WritePlan]):
     kind = IntentOp.WRITE
 
     def __init__(self, project_id: str, kind: FileKind | None, details: FileCreate, key: str | None) -> None:
-        request = Request(key, (kind, details.model_dump(mode="json")))
+        request = Request(key, (kind, details.arguments()))
         super().__init__(project_id, request, reserve_bytes=details.length or 0)
         self.file_kind = kind
         self.details = details
@@ -59,7 +59,8 @@ class WriteFile(publish.WriteOperation[WritePlan]):
         if staged.facts is not None:
             main.parameters = main.parameters | {"media": staged.facts}
         lies_at = layout.staging(handle.intent_id, publish.MAIN_PART)
-        inspection = publish.inspect(share, handle.project_id, lies_at, staged.media_type.content_type)
+        with share.open(handle.project_id, lies_at) as stream:
+            inspection = publish.inspect_new(stream, staged.media_type.content_type, handle.plan.file)
         mentioned = publish.record_inspection(handle.plan.file, main, inspection)
         rows = publish.stage_rows(share, handle, main)
         return publish.publish_staged(journal, share, handle, rows, mentioned)
@@ -74,4 +75,5 @@ def planned_file(kind: FileKind | None, details: FileCreate) -> PlannedFile:
         name=details.name,
         parameters=details.parameters,
         inputs=details.inputs,
+        inspect=details.inspect,
     )

@@ -152,6 +152,8 @@ class FileDetails(TypedDict, total=False):
     inputs: Sequence[str]
     #: How it was made. What is embedded in the file is read out beside that.
     parameters: dict[str, Any] | None
+    #: Whether to read what is embedded: without it the file needs its inputs and nothing else.
+    inspect: bool
 
 
 class VersionDetails(TypedDict, total=False):
@@ -177,6 +179,11 @@ class FileCreate(BaseModel):
     )
     length: Length | None = None
     expected_blake3: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
+    inspect: bool = True
+
+    def arguments(self) -> dict[str, Any]:
+        """Return what an idempotency key stands for: of a file that is read the same as before there was a choice."""
+        return self.model_dump(mode="json", exclude={"inspect"} if self.inspect else None)
 
 
 class FilePublic(BaseModel):

@@ -43,16 +43,18 @@ class Adoptions:
         *,
         inputs: Sequence[str] = (),
         parameters: dict[str, Any] | None = None,
+        inspect: bool = True,
         key: str | None = None,
     ) -> AdoptionTicket:
         """Reserve bytes and a path in `.staging` where a worker on the share may write one file: the first step.
 
         The ticket lasts `adopt_lease_s`; `renew_adoption` prolongs it. With the same key the same ticket comes again.
-        `kind` None means generated media of whatever type the content is.
+        `kind` None means generated media of whatever type the content is. With `inspect` False what the file embeds is
+        not read when it is adopted.
         """
         if kind is not None and kind not in GENERATED | INTERMEDIATE:
             raise InvalidRequestError(f"Generated media and intermediates are adopted; {kind} is saved another way.")
-        details = validate_details(name, parameters=parameters, inputs=inputs, length=size_bytes)
+        details = validate_details(name, parameters=parameters, inputs=inputs, length=size_bytes, inspect=inspect)
         operation = AdoptFile(project_id, kind, details, key=key)
         operation.lease_s = self.settings.adopt_lease_s
         with self.journal.context.share():

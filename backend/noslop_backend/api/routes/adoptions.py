@@ -11,7 +11,7 @@ from pydantic import Field
 
 from noslop_backend.api.auth import WRITE
 from noslop_backend.api.deps import StateDep
-from noslop_backend.api.parameters import INPUTS_LIMIT, Body, GivenId, Key, ProjectId, TicketId
+from noslop_backend.api.parameters import INPUTS_LIMIT, INSPECT, Body, GivenId, Key, ProjectId, TicketId
 from noslop_backend.api.paths import locate
 from noslop_backend.api.problems import described
 from noslop_backend.api.route import StrictRoute
@@ -30,6 +30,7 @@ class Reservation(Body):
     kind: MediaKind | IntermediateKind | None = None
     inputs: Annotated[list[GivenId], Field(max_length=INPUTS_LIMIT, default_factory=list)]
     parameters: JsonObject | None = None
+    inspect: bool = Field(default=True, description=INSPECT)
 
 
 class Announced(Body):
@@ -51,6 +52,7 @@ async def reserve_adoption(
         reservation.size_bytes,
         inputs=reservation.inputs,
         parameters=reservation.parameters,
+        inspect=reservation.inspect,
         key=key,
     )
 

@@ -17,7 +17,17 @@ from noslop_backend.api.auth import WRITE
 from noslop_backend.api.body import announced_length, content, pieces
 from noslop_backend.api.deps import State, StateDep
 from noslop_backend.api.incoming import set_body_limit
-from noslop_backend.api.parameters import Absent, GivenName, Hash, Inputs, Key, Parameters, ProjectId, parameters_of
+from noslop_backend.api.parameters import (
+    Absent,
+    GivenName,
+    Hash,
+    Inputs,
+    Inspect,
+    Key,
+    Parameters,
+    ProjectId,
+    parameters_of,
+)
 from noslop_backend.api.paths import locate
 from noslop_backend.api.problems import described
 from noslop_backend.api.route import StrictRoute
@@ -69,6 +79,7 @@ async def upload_media(
     blake3: Hash = None,
     inputs: Inputs = None,
     parameters: Parameters = None,
+    inspect: Inspect = True,
     key: Key = None,
 ) -> FilePublic:
     """Save an image, a video, audio or another file. The body is the file, or a form with the file as its only part.
@@ -89,6 +100,7 @@ async def upload_media(
             expected_blake3=blake3,
             inputs=inputs or (),
             parameters=parameters_of(parameters),
+            inspect=inspect,
             key=key,
         ),
     )
@@ -111,6 +123,7 @@ async def upload_intermediate(
     response: Response,
     state: StateDep,
     blake3: Hash = None,
+    inspect: Inspect = True,
     key: Key = None,
 ) -> FilePublic:
     """Save a latent, a mask or a frame: something that can be made again. The body is the file, or a form with it."""
@@ -120,7 +133,7 @@ async def upload_intermediate(
         response,
         state,
         lambda: state.storage.begin_intermediate(
-            project_id, FileKind(kind), name, length=length, expected_blake3=blake3, key=key
+            project_id, FileKind(kind), name, length=length, expected_blake3=blake3, inspect=inspect, key=key
         ),
     )
 

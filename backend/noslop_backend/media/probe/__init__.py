@@ -41,6 +41,8 @@ class Limits:
 
 #: For `inspect`, which reads headers: less than the 25 s after which a request stops waiting for the share.
 INSPECTION = Limits(cpu_s=6, budget_s=3.0, wall_s=15.0)
+#: The same where no request waits.
+PATIENT_INSPECTION = replace(INSPECTION, wall_s=120.0)
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,8 @@ class Inspection:
     left_out: tuple[LeftOutText, ...] = ()
     #: A sentence that says why it could not be read; empty where it could.
     problem: str = ""
+    #: The same where its texts were not reached, and another attempt may reach them: it was the host, and not the file.
+    unread: str = ""
 
     @property
     def embedded(self) -> dict[str, Any]:
@@ -70,33 +74,42 @@ class Inspection:
 class _Report:
     """The lines of a child, or `problem`: why there are none."""
 
-    texts: dict[str, str] = field(default_factory=dict)
+    #: None where the child did not get so far.
+    texts: dict[str, str] | None = None
     left_out: tuple[LeftOutText, ...] = ()
     fields: Fields = field(default_factory=Fields)
     facts: dict[str, Any] = field(default_factory=dict)
     problem: str = ""
+    #: Another attempt may end otherwise: the time was over, or another process ended the child.
+    is_transient: bool = False
 
 
-def inspect(stream: BinaryIO, content_type: str, limits: Limits = INSPECTION) -> Inspection:
+def skip(content_type: str) -> Inspection:
+    """Return the inspection of a file that is not read, because the request says so."""
+    return Inspection(content_type, left_out=(LeftOutText("", 0, "it was not read: the request said inspect=false"),))
+
+
+def inspect(stream: BinaryIO, content_type: str, limits: Limits | None = None) -> Inspection:
     """Read the texts that a file embeds, its size, duration and number of frames, without decoding all of it.
 
     Args:
         stream: the file, open for reading as an ordinary file. Its offset afterwards is undefined.
         content_type: what its first bytes say that it is, as in `media.types`.
-        limits: what the child gets.
+        limits: what the child gets, by default `INSPECTION`.
 
     Returns:
-        An inspection; `problem` and `left_out` say what could not be read. A type that nothing here reads is empty.
+        An inspection; `problem`, `unread` and `left_out` say what could not be read. A type that nothing here reads is
+        empty.
     """
     if content_type == "image/png" and (size := png.plain_size(stream)) is not None:
         # Most pictures that are uploaded: there is nothing to read, so no child is asked.
         return Inspection(content_type, Facts(*size, frames=1))
     if not _is_read(stream, content_type):
         return Inspection(content_type)
-    report = _ask(stream, content_type, limits, decode=False, alive=lambda: None)
+    report = _ask(stream, content_type, limits or INSPECTION, decode=False, alive=lambda: None)
     facts = report.facts
     left_out = report.left_out
-    if report.problem and not report.texts:
+    if report.problem and report.texts is None:
         left_out = (*left_out, LeftOutText("", 0, report.problem))
     return Inspection(
         content_type=_text(facts.get("content_type")) or content_type,
@@ -106,10 +119,11 @@ def inspect(stream: BinaryIO, content_type: str, limits: Limits = INSPECTION) ->
             duration_s=_seconds(facts.get("duration_s")),
             frames=_count(facts.get("frames")),
         ),
-        texts=report.texts,
+        texts=report.texts or {},
         fields=report.fields,
         left_out=left_out,
         problem=report.problem or _text(facts.get("problem")),
+        unread=report.problem if report.texts is None and report.is_transient else "",
     )
 
 
@@ -162,12 +176,13 @@ def _ask(stream: BinaryIO, content_type: str, limits: Limits, *, decode: bool, a
     }
     answer = LAUNCHER.ask(request, stream.fileno(), limits.wall_s, alive)
     report = _parse(answer.content)
-    problem = ""
+    problem, done, doing = "", *(("decoded", "decoding") if decode else ("read", "reading"))
     if answer.status is None:
-        problem = f"could not be decoded: decoding it did not end within {limits.wall_s:g} s"
+        problem = f"could not be {done}: {doing} it did not end within {limits.wall_s:g} s"
     elif answer.status or not isinstance(report.facts.get("decoded"), bool):
-        problem = f"could not be decoded: {_reason(answer, limits)}"
-    return replace(report, problem=problem)
+        problem = f"could not be {done}: {_reason(answer, limits)}"
+    # Memory that is scarce ends children by SIGKILL; a file that is too large for its child ends it by itself.
+    return replace(report, problem=problem, is_transient=answer.status in {None, signal.SIGKILL})
 
 
 def _parse(content: bytes) -> _Report:
