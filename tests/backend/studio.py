@@ -16,7 +16,11 @@ from noslop_backend import migrations
 from noslop_backend.core.database import Database
 from noslop_backend.core.enums import FileState, IntentState
 from noslop_backend.core.settings import Settings
+from noslop_backend.journal.context import StorageContext
+from noslop_backend.journal.intent import IntentHandle, Result
+from noslop_backend.journal.journal import Apply, Journal
 from noslop_backend.models import FileModel, IntentModel
+from noslop_backend.operations import RECOVER
 from noslop_backend.repositories import ProjectRepository, StoreRepository
 from noslop_backend.services import ProjectStorage
 from noslop_backend.share import layout
@@ -53,6 +57,13 @@ def png(number: int = 0, text: dict[str, str] | None = None) -> bytes:
     return stream.getvalue()
 
 
+class Dying(Journal):
+    """A journal whose process ends before the last transaction."""
+
+    def finish(self, handle: IntentHandle[Any], apply: Apply) -> Result:
+        raise KeyboardInterrupt
+
+
 @dataclass
 class Studio:
     """A share and a database. Each service that is asked for is like another process on them."""
@@ -84,6 +95,13 @@ class Studio:
     def another(self, **values: float | str | Path | None) -> ProjectStorage:
         """A service of its own, with other settings if they are named."""
         made = ProjectStorage.open(self.settings(**values))
+        self.opened.append(made)
+        return made
+
+    def dying(self, **values: float | str | Path | None) -> ProjectStorage:
+        """Return a service whose process ends before each last transaction: by a KeyboardInterrupt."""
+        context = StorageContext.open(self.settings(**values))
+        made = ProjectStorage(context, Dying(context, RECOVER))
         self.opened.append(made)
         return made
 

@@ -13,6 +13,7 @@ from noslop_backend.api.problems import of_backend_error
 from noslop_backend.core.errors import InspectionUnfinishedError, KeyReusedError
 from noslop_backend.media import probe
 from noslop_backend.media.tags import LEFT_OUT
+from noslop_backend.repositories import IntentRepository
 from noslop_backend.schemas import FilePublic
 from noslop_backend.services import ProjectStorage
 from noslop_backend.share.layout import FileKind
@@ -92,4 +93,27 @@ def test_a_ticket_whose_file_could_not_be_read_stays(
     overdue.undo()
     adopted = storage.adopt(project, ticket.ticket_id)
     assert [one.id for one in storage.get_inputs(project, adopted.id)] == [latent.id]
+    studio.check(project)
+
+
+@pytest.mark.parametrize("is_planned", [True, False])
+def test_recovery_writes_a_sidecar_that_vanished(
+    studio: Studio, storage: ProjectStorage, latent: FilePublic, content: bytes, is_planned: bool
+) -> None:
+    project = latent.project_id
+    with pytest.raises(KeyboardInterrupt):
+        studio.dying(lease_s=0).save_generated_media(project, "m", content, key="k")
+    (intent,) = studio.open_intents()
+    sidecar = studio.root / project / intent.plan["rows"][1]["path"]
+    before = sidecar.read_bytes()
+    sidecar.unlink()
+    if not is_planned:
+        # As a version planned it that wrote the texts themselves into sidecars.
+        del intent.plan["file"]["embedded_texts"], intent.plan["file"]["references"]
+        with storage.database.write() as session:
+            IntentRepository(session).update(intent.id, intent.owner, plan=intent.plan)
+    storage.recover()
+    assert sidecar.read_bytes() == before
+    saved = storage.save_generated_media(project, "m", content, key="k")
+    assert [one.id for one in storage.get_inputs(project, saved.id)] == [latent.id]
     studio.check(project)

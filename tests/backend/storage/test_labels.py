@@ -13,11 +13,7 @@ import pytest
 from noslop_backend.archive.exporting import export
 from noslop_backend.archive.importing import import_from
 from noslop_backend.core.errors import InProgressError, InvalidRequestError, KeyReusedError, NotFoundError
-from noslop_backend.journal.context import StorageContext
-from noslop_backend.journal.intent import IntentHandle, Result
-from noslop_backend.journal.journal import Apply, Journal
 from noslop_backend.maintenance.rebuild import rebuild
-from noslop_backend.operations import RECOVER
 from noslop_backend.schemas import FilePublic, FileUpdate
 from noslop_backend.services import ProjectStorage
 from noslop_backend.share import layout
@@ -188,20 +184,11 @@ def test_an_imported_project_has_the_labels(storage: ProjectStorage, image: File
 
 def test_a_file_that_something_works_on_is_not_labelled(studio: Studio, image: FilePublic) -> None:
     """Let the owner of a change die: while its lease runs no other change begins."""
-    context = StorageContext.open(studio.settings(lease_s=3600))
-    running = ProjectStorage(context, Dying(context, RECOVER))
+    storage, running = studio.storage, studio.dying(lease_s=3600)
     with pytest.raises(KeyboardInterrupt):
         running.update_file(image.project_id, image.id, FileUpdate(rating=1))
-    running.close()
     with pytest.raises(InProgressError):
-        update(studio.storage, image, rating=2)
+        update(storage, image, rating=2)
     with pytest.raises(InProgressError):
         studio.storage.save_metadata(image.project_id, image.id, {})
     assert studio.storage.get_file(image.project_id, image.id).rating is None
-
-
-class Dying(Journal):
-    """A journal whose process ends before the last transaction."""
-
-    def finish(self, handle: IntentHandle[Any], apply: Apply) -> Result:
-        raise KeyboardInterrupt

@@ -11,10 +11,6 @@ from typing import Any
 
 import pytest
 from noslop_backend.core.errors import InvalidRequestError
-from noslop_backend.journal.context import StorageContext
-from noslop_backend.journal.intent import IntentHandle, Result
-from noslop_backend.journal.journal import Apply, Journal
-from noslop_backend.operations import RECOVER
 from noslop_backend.schemas import FilePublic
 from noslop_backend.services import ProjectStorage
 from noslop_backend.share.layout import FileKind
@@ -90,23 +86,13 @@ def test_a_version_that_was_described_is_the_answer_to_the_same_save(storage: Pr
     assert storage.save_workflow(project, "w", {"n": 1}, parameters={"a": 2}).version == 2
 
 
-class Dying(Journal):
-    """A journal whose process ends before the last transaction."""
-
-    def finish(self, handle: IntentHandle[Any], apply: Apply) -> Result:
-        raise KeyboardInterrupt
-
-
 def test_a_save_that_was_killed_is_finished_in_the_row_as_well(
     studio: Studio, storage: ProjectStorage, image: FilePublic, latent: FilePublic
 ) -> None:
     project = image.project_id
     mask = storage.save_intermediate(project, FileKind.MASK, "mask", png(2))
-    context = StorageContext.open(studio.settings(lease_s=0))
-    running = ProjectStorage(context, Dying(context, RECOVER))
     with pytest.raises(KeyboardInterrupt):
-        running.save_metadata(project, image.id, {"seed": 8, "from": mask.path}, key="k")
-    running.close()
+        studio.dying(lease_s=0).save_metadata(project, image.id, {"seed": 8, "from": mask.path}, key="k")
     storage.recover()
     assert storage.get_file(project, image.id).parameters == ORIGIN | {"seed": 8, "from": mask.path}
     assert {one.id for one in storage.get_inputs(project, image.id)} == {latent.id, mask.id}
