@@ -20,7 +20,7 @@ from sqlmodel import Session
 from noslop_backend.core.database import clock
 from noslop_backend.core.enums import FileState, ProjectState
 from noslop_backend.core.errors import ConflictError, NotFoundError, UnsafePathError
-from noslop_backend.journal import audit, project_format, records
+from noslop_backend.journal import audit, newest_sidecar, project_format
 from noslop_backend.journal.context import StorageContext
 from noslop_backend.journal.project_format import Metadata, MetadataDocument, MetadataProject
 from noslop_backend.journal.searchable import texts_of
@@ -101,7 +101,7 @@ def catch_up_sidecars(core: StorageContext, share: Share, project_id: str, file_
     while share.look(project_id, layout.sidecar(row.path, number + 1)) is not None:
         number += 1
     if number > row.last_sidecar:
-        newest, texts = records.read_newest(share, row, number), texts_of(share, [row])
+        newest, texts = newest_sidecar.read_newest(share, row, number), texts_of(share, [row])
         with core.database.write() as session:
             ProjectRepository(session).lock(project_id)
             files = FileRepository(session)
@@ -109,7 +109,7 @@ def catch_up_sidecars(core: StorageContext, share: Share, project_id: str, file_
             row = files.get(project_id, file_id)
             # An intent that works on the file brings the row up itself.
             if newest is not None and row.intent_id is None:
-                records.apply_with_references(session, row, newest, texts)
+                newest_sidecar.apply_with_references(session, row, newest, texts)
 
 
 def read_ahead(core: StorageContext, share: Share, project_id: str) -> Ahead:
@@ -221,7 +221,7 @@ def _read_version(share: Share, project_id: str, path: str) -> list[MetadataDocu
     """Return the document that a file is a version of, by its sidecar, with the number of the file's name."""
     parsed = layout.parse(path)
     assert parsed is not None
-    sidecar = records.read_sidecar(share, project_id, layout.sidecar(path))
+    sidecar = newest_sidecar.read_sidecar(share, project_id, layout.sidecar(path))
     if isinstance(sidecar, str) or sidecar.file.id != parsed.file_id:
         return []
     document = sidecar.document

@@ -26,7 +26,7 @@ from noslop_backend.core.errors import (
     InspectionUnfinishedError,
     NotFoundError,
 )
-from noslop_backend.journal import audit, records
+from noslop_backend.journal import audit, newest_sidecar
 from noslop_backend.journal.file_row import SIDECAR_TYPE, file_row
 from noslop_backend.journal.intent import IntentHandle, IntentLostError, Operation, Result
 from noslop_backend.journal.journal import Journal
@@ -271,7 +271,7 @@ def finish_rows(journal: Journal, share: Share, handle: IntentHandle[W]) -> Resu
     newest = None
     if isinstance(plan, SidecarPlan):
         texts |= texts_of(share, [plan.of])
-        newest = records.read_sidecar(share, handle.project_id, rows[0].path)
+        newest = newest_sidecar.read_sidecar(share, handle.project_id, rows[0].path)
 
     def apply(session: Session, _now: datetime) -> Result:
         FileRepository(session).add(rows, texts)
@@ -288,7 +288,7 @@ def finish_rows(journal: Journal, share: Share, handle: IntentHandle[W]) -> Resu
             FileRepository(session).release_files(handle.intent_id)
             of = FileRepository(session).get(handle.project_id, plan.of.id)
             if isinstance(newest, Sidecar):
-                records.apply_with_references(session, of, newest, texts)
+                newest_sidecar.apply_with_references(session, of, newest, texts)
             if isinstance(plan, LabelPlan):
                 handle.operation, main = "update_file", of
         return {"file": FilePublic.model_validate(main).model_dump(mode="json")}

@@ -122,6 +122,16 @@ class Sidecar(BaseModel):
             references=list(references),
         )
 
+    def without_texts(self) -> Self:
+        """Return the same sidecar, with where embedded texts are in place of a copy of them."""
+        return self.model_copy(
+            update={
+                "embedded": {},
+                "embedded_texts": self.embedded_texts or EmbeddedTexts.of(self.embedded),
+                "references": sorted({*self.references} | layout.ids_in_text(json.dumps(self.embedded))),
+            }
+        )
+
     def revise(
         self,
         sidecar_id: str,
@@ -137,14 +147,11 @@ class Sidecar(BaseModel):
             parameters: all parameters from now on.
             inputs: further inputs.
         """
-        return self.model_copy(
+        return self.without_texts().model_copy(
             update={
                 "sidecar_id": sidecar_id,
                 "file": self.file.model_copy(update={"name": labels.name}),
                 "parameters": dict(parameters),
-                "embedded": {},
-                "embedded_texts": self.embedded_texts or EmbeddedTexts.of(self.embedded),
-                "references": sorted({*self.references} | layout.ids_in_text(json.dumps(self.embedded))),
                 "inputs": sorted({*self.inputs, *inputs}),
                 "tags": labels.tags,
                 "rating": labels.rating,

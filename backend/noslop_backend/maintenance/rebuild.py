@@ -3,7 +3,7 @@
 """A new database from the tree and its sidecars, for when the old one is lost and no backup of it is left.
 
 Reads the share and changes nothing there. What it could not place is listed, and stays where it is. A rebuild that
-was killed is begun anew by the next one; until a project is complete nobody sees it.
+was killed is started anew by the next one; until a project is complete it is in no list.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from sqlmodel import Session
 from noslop_backend.core.database import clock
 from noslop_backend.core.enums import ProjectState
 from noslop_backend.core.errors import ConflictError
-from noslop_backend.journal import audit, records
+from noslop_backend.journal import audit, newest_sidecar
 from noslop_backend.journal.searchable import texts_of
 from noslop_backend.journal.sidecar import SidecarDocument
 from noslop_backend.maintenance import generation, tree_scan
@@ -191,12 +191,12 @@ class ProjectRebuilder:
         """Make all rows of a project, and then show it."""
         with self.core.database.write() as session:
             now = clock(session)
-            found = tree_scan.read_project(self.share, project_id, now)
-            if found.problem:
-                self.report.doubt(f"{project_id}/{layout.METADATA}", found.problem)
-            ProjectRepository(session).add(found.row)
+            scanned = tree_scan.read_project(self.share, project_id, now)
+            if scanned.problem:
+                self.report.doubt(f"{project_id}/{layout.METADATA}", scanned.problem)
+            ProjectRepository(session).add(scanned.row)
         project = _Project(project_id)
-        self._add_documents(project, [(each, each.last_version) for each in found.documents])
+        self._add_documents(project, [(each, each.last_version) for each in scanned.documents])
         for name in scan.misplaced(self.share, project_id, self.core.litter):
             self.report.leave(f"{project_id}/{name}", "the layout has no such name")
         # What is described comes before what describes it: the rows of sidecars name those of their files.
@@ -205,7 +205,7 @@ class ProjectRebuilder:
                 for piece in scan.pieces(self.share, project_id, directory, litter=self.core.litter):
                     self._piece(project, directory, piece, sidecars, now)
                     self.alive()
-        self._finish(project, found.state)
+        self._finish(project, scanned.state)
 
     def _piece(self, project: _Project, directory: str, piece: scan.Piece, sidecars: bool, now: datetime) -> None:
         if not sidecars:
@@ -213,9 +213,9 @@ class ProjectRebuilder:
                 self.report.leave(
                     f"{project.id}/{directory}/{name}", "it is not an ordinary file, or its name is not UTF-8"
                 )
-        found = list(self._described(project, directory, piece, sidecars, now))
-        self._documents(project, found)
-        rows = [each.row for each in found if each.row is not None]
+        scanned = list(self._described(project, directory, piece, sidecars, now))
+        self._documents(project, scanned)
+        rows = [each.row for each in scanned if each.row is not None]
         texts = texts_of(self.share, rows)
         with self.core.database.write() as session:
             bulk = BulkRepository(session)
@@ -239,11 +239,11 @@ class ProjectRebuilder:
         placed = {row.id for row in kept if row.path not in versions}
         self.report.files += len(placed)
         self.report.size_bytes += sum(row.size_bytes for row in kept if row.id in placed)
-        for each in found:
+        for each in scanned:
             if each.row is not None and each.row.id in placed and each.needs:
                 project.needs[each.row.id] = each.needs
             if each.row is not None and each.row.id in placed and each.row.of_file_id and each.sidecar is not None:
-                of, revision = each.row.of_file_id, records.revision_of(each.row)
+                of, revision = each.row.of_file_id, newest_sidecar.revision_of(each.row)
                 project.sidecars[of] = max(revision, project.sidecars.get(of, 1))
                 # Of each sidecar: a reference that was made stays.
                 project.needs.setdefault(of, set()).update(each.needs)
@@ -265,32 +265,32 @@ class ProjectRebuilder:
                 make = tree_scan.describe_sidecar
             elif parsed.kind in INTERMEDIATE:
                 make = tree_scan.describe_intermediate
-            found = make(self.share, project.id, lies_at, entry, now)
-            if found.row is None:
-                self.report.leave(f"{project.id}/{lies_at}", found.problem)
+            scanned = make(self.share, project.id, lies_at, entry, now)
+            if scanned.row is None:
+                self.report.leave(f"{project.id}/{lies_at}", scanned.problem)
                 continue
-            if self.verify and not found.problem and not sidecars and parsed.kind not in INTERMEDIATE:
-                self._check(found, lies_at)
-            if found.problem:
-                self.report.doubt(f"{project.id}/{lies_at}", found.problem)
+            if self.verify and not scanned.problem and not sidecars and parsed.kind not in INTERMEDIATE:
+                self._check(scanned, lies_at)
+            if scanned.problem:
+                self.report.doubt(f"{project.id}/{lies_at}", scanned.problem)
             if entry.links > 1:
-                row = found.row
+                row = scanned.row
                 project.shared.setdefault(entry.inode, []).append((row.kind == FileKind.FINAL, row.created_at, row.id))
-            yield found
+            yield scanned
 
-    def _check(self, found: ScannedFile, lies_at: str) -> None:
-        assert found.row is not None
-        seen = self.share.hash(found.row.project_id, lies_at)
-        if seen.blake3 != found.row.blake3:
-            found.problem = f"its content has the BLAKE3 {seen.blake3}, and its sidecar says {found.row.blake3}"
-            found.row.blake3 = seen.blake3
+    def _check(self, scanned: ScannedFile, lies_at: str) -> None:
+        assert scanned.row is not None
+        seen = self.share.hash(scanned.row.project_id, lies_at)
+        if seen.blake3 != scanned.row.blake3:
+            scanned.problem = f"its content has the BLAKE3 {seen.blake3}, and its sidecar says {scanned.row.blake3}"
+            scanned.row.blake3 = seen.blake3
 
-    def _documents(self, project: _Project, found: list[ScannedFile]) -> None:
+    def _documents(self, project: _Project, scanned: list[ScannedFile]) -> None:
         self._add_documents(
             project,
             [
                 (each.document, each.row.version or 0)
-                for each in found
+                for each in scanned
                 if each.document is not None and each.row is not None
             ],
         )
@@ -337,10 +337,13 @@ class ProjectRebuilder:
         for some in slices(list(project.sidecars)):
             with self.core.database.read() as session:
                 rows = FileRepository(session).some(project.id, list(some))
-            newest = {row.id: records.read_newest(self.share, row, project.sidecars[row.id]) for row in rows}
+            newest = {}
+            for row in rows:
+                sidecar = newest_sidecar.read_newest(self.share, row, project.sidecars[row.id])
+                if sidecar is not None:
+                    newest[row.id] = sidecar.without_texts()
             texts = texts_of(self.share, rows)
             with self.core.database.write() as session:
-                for row in FileRepository(session).some(project.id, list(some)):
-                    if (sidecar := newest[row.id]) is not None:
-                        records.apply_sidecar(session, row, sidecar, texts)
+                for row in FileRepository(session).some(project.id, list(newest)):
+                    newest_sidecar.apply_sidecar(session, row, newest[row.id], texts)
             self.alive()

@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the share itself says of its files: sidecars are read back into rows. `rebuild` and `reconcile` stand on it.
+"""Read what the share itself says of its files: sidecars back into rows. `rebuild` and `reconcile` stand on it.
 
 A sidecar is believed only as far as it fits the file beside it; the id, kind and version are those of the path.
 """
@@ -18,8 +18,8 @@ from noslop_backend.core.enums import ProjectState
 from noslop_backend.core.errors import BackendError, ConflictError, UnsafePathError
 from noslop_backend.journal import project_format, sidecar
 from noslop_backend.journal.file_row import SIDECAR_TYPE, file_row
+from noslop_backend.journal.newest_sidecar import read_sidecar
 from noslop_backend.journal.project_format import Metadata, MetadataDocument, MetadataProject
-from noslop_backend.journal.records import read_sidecar
 from noslop_backend.journal.sidecar import Sidecar, SidecarDocument
 from noslop_backend.media import probe, types
 from noslop_backend.media.facts import facts_to_json, fields_to_json, read_facts, read_fields
@@ -58,7 +58,7 @@ class ScannedFile:
 
 
 def _sidecar_of(share: Share, project_id: str, lies_at: str) -> tuple[Sidecar | str, str]:
-    """The first sidecar of a file, or if that is damaged a later one, which repeats what it said; and then why."""
+    """Return the first sidecar of a file, or if that is damaged a later one, which repeats it; and then why."""
     first = read_sidecar(share, project_id, layout.sidecar(lies_at))
     if not isinstance(first, str):
         return first, ""
@@ -77,7 +77,7 @@ def read_project(share: Share, project_id: str, now: datetime) -> ScannedProject
     problem = ""
     try:
         metadata = Metadata.from_bytes(share.read(project_id, layout.METADATA, project_format.LIMIT_BYTES))
-        said, documents = metadata.project, metadata.documents
+        written, documents = metadata.project, metadata.documents
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         problem = f"not readable ({'.'.join(str(part) for part in first['loc'])}: {first['msg']})"
@@ -85,24 +85,24 @@ def read_project(share: Share, project_id: str, now: datetime) -> ScannedProject
         problem = "it is missing" if isinstance(error, FileNotFoundError) else str(error)
     if problem:
         problem += "; the project is named after its directory and has no quota"
-        said, documents = MetadataProject(name=project_id.rpartition("-")[0], created_at=now, updated_at=now), []
+        written, documents = MetadataProject(name=project_id.rpartition("-")[0], created_at=now, updated_at=now), []
     row = ProjectModel(
         id=project_id,
-        name=said.name,
-        description=said.description,
-        status=said.status,
+        name=written.name,
+        description=written.description,
+        status=written.status,
         state=ProjectState.CREATING,
-        settings=said.settings,
+        settings=written.settings,
         folder_path=project_id,
-        quota_bytes=said.quota_bytes,
-        intermediate_days=said.intermediate_days,
-        trash_days=said.trash_days,
-        revision=said.revision,
-        created_at=said.created_at,
-        updated_at=said.updated_at,
-        trashed_at=said.trashed_at,
+        quota_bytes=written.quota_bytes,
+        intermediate_days=written.intermediate_days,
+        trash_days=written.trash_days,
+        revision=written.revision,
+        created_at=written.created_at,
+        updated_at=written.updated_at,
+        trashed_at=written.trashed_at,
     )
-    return ScannedProject(row, ProjectState.TRASHED if said.trashed_at else ProjectState.PRESENT, documents, problem)
+    return ScannedProject(row, ProjectState.TRASHED if written.trashed_at else ProjectState.PRESENT, documents, problem)
 
 
 def describe(share: Share, project_id: str, lies_at: str, entry: Entry, trashed_at: datetime) -> ScannedFile:
@@ -118,41 +118,41 @@ def describe(share: Share, project_id: str, lies_at: str, entry: Entry, trashed_
     parsed = layout.parse(lies_at)
     if parsed is None:
         return ScannedFile(problem="the layout has no such name")
-    known, doubt = _sidecar_of(share, project_id, lies_at)
-    if isinstance(known, str):
-        return ScannedFile(problem=known)
-    if known.file.id != parsed.file_id:
-        return ScannedFile(problem=f"its sidecar is about another file ({known.file.id})")
-    if (known.document is not None) != (parsed.kind in DOCUMENTS):
+    content, doubt = _sidecar_of(share, project_id, lies_at)
+    if isinstance(content, str):
+        return ScannedFile(problem=content)
+    if content.file.id != parsed.file_id:
+        return ScannedFile(problem=f"its sidecar is about another file ({content.file.id})")
+    if (content.document is not None) != (parsed.kind in DOCUMENTS):
         return ScannedFile(problem="its sidecar and its name do not agree on whether it is a version of a document")
     row = file_row(
         project_id,
         lies_at,
-        name=known.file.name,
-        content=FileContent(entry.size_bytes, known.file.blake3, entry.inode, entry.mtime_ns),
-        content_type=known.file.content_type,
-        created_at=known.file.created_at,
+        name=content.file.name,
+        content=FileContent(entry.size_bytes, content.file.blake3, entry.inode, entry.mtime_ns),
+        content_type=content.file.content_type,
+        created_at=content.file.created_at,
         trashed_at=trashed_at,
-        parameters=known.parameters,
-        facts=facts_to_json(read_facts(known.facts)),
-        fields=fields_to_json(read_fields(known.fields)),
-        document_id=known.document.id if known.document else None,
-        source_id=known.file.source_id,
+        parameters=content.parameters,
+        facts=facts_to_json(read_facts(content.facts)),
+        fields=fields_to_json(read_fields(content.fields)),
+        document_id=content.document.id if content.document else None,
+        source_id=content.file.source_id,
     )
-    found = ScannedFile(row, known.document, set(known.inputs), doubt)
+    scanned = ScannedFile(row, content.document, set(content.inputs), doubt)
     if parsed.kind in DOCUMENTS:
-        found.needs |= mentioned(share, project_id, lies_at)
+        scanned.needs |= mentioned(share, project_id, lies_at)
     elif parsed.kind != FileKind.FINAL:
         # A final needs nothing of what it was made from.
-        found.needs |= known.mentioned()
-    if entry.size_bytes != known.file.size_bytes:
+        scanned.needs |= content.mentioned()
+    if entry.size_bytes != content.file.size_bytes:
         row.blake3 = share.hash(project_id, lies_at).blake3
-        found.problem = f"it has {entry.size_bytes} bytes, and its sidecar says {known.file.size_bytes}"
-    return found
+        scanned.problem = f"it has {entry.size_bytes} bytes, and its sidecar says {content.file.size_bytes}"
+    return scanned
 
 
 def mentioned(share: Share, project_id: str, lies_at: str) -> set[str]:
-    """Ids of files that the content of a document names."""
+    """Return the ids of files that the content of a document names."""
     try:
         content = share.read(project_id, lies_at, sidecar.LIMIT_BYTES)
     except BackendError:
@@ -165,26 +165,29 @@ def describe_sidecar(share: Share, project_id: str, lies_at: str, entry: Entry, 
     parsed = layout.parse(lies_at)
     if parsed is None or parsed.kind != FileKind.SIDECAR:
         return ScannedFile(problem="the layout has no such name")
-    known = read_sidecar(share, project_id, lies_at)
-    if isinstance(known, str):
-        return ScannedFile(problem=known.replace("its sidecar", "it"))
-    if known.file.id != parsed.file_id:
-        return ScannedFile(problem=f"it is about another file ({known.file.id})")
+    content = read_sidecar(share, project_id, lies_at)
+    if isinstance(content, str):
+        return ScannedFile(problem=content.replace("its sidecar", "it"))
+    if content.file.id != parsed.file_id:
+        return ScannedFile(problem=f"it is about another file ({content.file.id})")
     # Sidecars are small: they are read anyway, so their hash is that of what is there.
-    seen = share.hash(project_id, lies_at)
-    made_at = known.file.created_at if parsed.revision == 1 else when(entry.mtime_ns)
+    observed = share.hash(project_id, lies_at)
+    made_at = content.file.created_at if parsed.revision == 1 else when(entry.mtime_ns)
     row = file_row(
         project_id,
         lies_at,
-        row_id=known.sidecar_id,
-        name=known.file.name,
-        content=FileContent(seen.size_bytes, seen.blake3, entry.inode, entry.mtime_ns),
+        row_id=content.sidecar_id,
+        name=content.file.name,
+        content=FileContent(observed.size_bytes, observed.blake3, entry.inode, entry.mtime_ns),
         content_type=SIDECAR_TYPE,
         created_at=made_at,
         trashed_at=trashed_at,
     )
     # The needs of the first are those of the file that it came with.
-    return ScannedFile(row) if parsed.revision == 1 else ScannedFile(row, needs=known.needs(), sidecar=known)
+    if parsed.revision == 1:
+        return ScannedFile(row)
+    # Many of them are in memory at once.
+    return ScannedFile(row, needs=content.needs(), sidecar=content.without_texts())
 
 
 def describe_intermediate(
@@ -196,13 +199,13 @@ def describe_intermediate(
         return ScannedFile(problem="the layout has no such name")
     with share.open(project_id, lies_at) as stream:
         head = stream.read(types.HEAD_BYTES)
-    seen = share.hash(project_id, lies_at)
+    observed = share.hash(project_id, lies_at)
     name = os.path.basename(lies_at)
     row = file_row(
         project_id,
         lies_at,
         name=f"{parsed.slug}.{parsed.extension}",
-        content=seen,
+        content=observed,
         content_type=types.intermediate(name, parsed.kind, head).content_type,
         created_at=when(entry.mtime_ns),
         trashed_at=trashed_at,
@@ -215,5 +218,5 @@ def describe_intermediate(
 
 
 def when(mtime_ns: int) -> datetime:
-    """A file's time as the database keeps times."""
+    """Return a file's time as the database keeps times."""
     return datetime.fromtimestamp(mtime_ns // 1000 / 1_000_000, UTC)

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Write what is recorded of a medium as JSON, and read it back: what it is, and the fields of the texts in it. Pure.
 
-Rows, sidecars and archives hold these objects. Whoever wrote them, they are read as what comes from outside.
+Rows, sidecars and archives contain these objects. They are read as what comes from outside, which they do.
 """
 
 from __future__ import annotations

@@ -37,7 +37,7 @@ class UtcDateTime(TypeDecorator[datetime]):
     cache_ok = True
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        """Refuse a time without a zone, which nobody can compare."""
+        """Refuse a time without a zone, which cannot be compared."""
         if value is None:
             return None
         if value.tzinfo is None:
@@ -46,7 +46,7 @@ class UtcDateTime(TypeDecorator[datetime]):
         return moment.replace(tzinfo=None) if dialect.name == "sqlite" else moment
 
     def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        """Give the zone back."""
+        """Return the time with its zone."""
         if value is None:
             return None
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
@@ -130,7 +130,7 @@ class ProjectModel(_Table, table=True):
 
     @property
     def storage_size_mb(self) -> float:
-        """What the project costs, in MiB."""
+        """Return what the project costs, in MiB."""
         return self.used_bytes / MIB
 
 
@@ -197,7 +197,7 @@ class FileModel(_Table, table=True):
     fields: dict[str, Any] | None = Field(default=None, sa_type=JSON(none_as_null=True))
     #: Labels that people give it, in NFC and sorted.
     tags: list[str] = Field(default_factory=list, sa_type=JSON)
-    #: Stars, 0 to 5; None while nobody has judged it.
+    #: Stars, 0 to 5; None while it has none.
     rating: int | None = None
     document_id: str | None = Field(default=None, foreign_key="document.id", ondelete="CASCADE")
     version: int | None = None
@@ -211,7 +211,7 @@ class FileModel(_Table, table=True):
     of_file_id: str | None = Field(default=None, foreign_key="file.id", ondelete="CASCADE", index=True)
     #: Of the file on the share when it was published; reconcile looks no further while size and time are the same.
     mtime_ns: int = Field(sa_type=BigInteger)
-    #: The open intent that moves or removes this file; nobody else may.
+    #: The open intent that works on this file; no other one may.
     intent_id: str | None = Field(default=None, foreign_key="intent.id", ondelete="SET NULL", index=True)
     created_at: datetime = Field(sa_type=UtcDateTime)
     trashed_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
@@ -270,7 +270,7 @@ class ReferenceModel(_Table, table=True):
 
 
 class IntentModel(_Table, table=True):
-    """A change that somebody began: what it will do, what it has reserved, and until when nobody else may finish it."""
+    """A change that was started: what it will do, what it has reserved, and until when only its owner may finish it."""
 
     __tablename__ = "intent"
     __table_args__ = (

@@ -15,7 +15,7 @@ from pydantic import JsonValue
 from sqlmodel import Session
 
 from noslop_backend.core.enums import FileState, IntentOp
-from noslop_backend.journal import publish, records
+from noslop_backend.journal import newest_sidecar, publish
 from noslop_backend.journal.context import StorageContext
 from noslop_backend.journal.intent import IntentHandle, Request, Result
 from noslop_backend.journal.journal import Journal, require_unclaimed
@@ -66,7 +66,7 @@ class AddSidecar(publish.WriteOperation[S]):
     def execute(self, journal: Journal, share: Share, handle: IntentHandle[S]) -> Result:
         """Write the sidecar and publish it."""
         plan, of = handle.plan, handle.plan.of
-        newest = records.read_newest(share, of, plan.revision - 1) or _first_sidecar(share, plan)
+        newest = newest_sidecar.read_newest(share, of, plan.revision - 1) or _first_sidecar(share, plan)
         labels, parameters = self.change(plan, newest)
         sidecar = newest.revise(plan.file.sidecar_id, labels, keep_origin(of.parameters, parameters), plan.file.inputs)
         content = sidecar.to_bytes()

@@ -15,7 +15,7 @@ from pydantic import JsonValue
 from sqlmodel import Session
 
 from noslop_backend.core.errors import InvalidRequestError
-from noslop_backend.journal import audit, records
+from noslop_backend.journal import audit, newest_sidecar
 from noslop_backend.journal.intent import AlreadyAnsweredError, Request, Result
 from noslop_backend.journal.sidecar import Sidecar
 from noslop_backend.models import FileModel, IntentModel
@@ -38,10 +38,10 @@ class LabelFile(AddSidecar[LabelPlan]):
         """Claim the file, and allocate the number of its sidecar. A file without sidecars ends here."""
         row = self.get_row(session)
         labels = _changed_labels(row, self.update)
-        if labels == records.labels_of(row):
+        if labels == newest_sidecar.labels_of(row):
             raise AlreadyAnsweredError(_answer(row))
         if FileKind(row.kind) not in WITH_SIDECAR:
-            records.apply_labels(session, row, labels, {})
+            newest_sidecar.apply_labels(session, row, labels, {})
             audit.record(session, now, "update_file", project_id=self.project_id, details=audit.objects([row.path]))
             raise AlreadyAnsweredError(_answer(row))
         file, before = self.plan_file(session, row), copy_row(row)

@@ -15,7 +15,7 @@ from pydantic import JsonValue
 from sqlmodel import Session
 
 from noslop_backend.core.errors import InvalidRequestError
-from noslop_backend.journal import records
+from noslop_backend.journal import newest_sidecar
 from noslop_backend.journal.intent import Request
 from noslop_backend.journal.sidecar import Sidecar, keep_origin
 from noslop_backend.journal.validation import validate_details
@@ -55,4 +55,4 @@ class SaveMetadata(AddSidecar[SidecarPlan]):
 
     def change(self, plan: SidecarPlan, _newest: Sidecar) -> tuple[FileLabels, Mapping[str, JsonValue]]:
         """Return the labels as they are, and the parameters that were given."""
-        return records.labels_of(plan.of), plan.file.parameters
+        return newest_sidecar.labels_of(plan.of), plan.file.parameters

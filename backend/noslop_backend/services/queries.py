@@ -13,7 +13,7 @@ from noslop_backend.core.enums import FileState
 from noslop_backend.core.errors import InProgressError, NotFoundError
 from noslop_backend.journal.context import StorageContext
 from noslop_backend.journal.file_row import location
-from noslop_backend.journal.records import revision_of
+from noslop_backend.journal.newest_sidecar import revision_of
 from noslop_backend.journal.sidecar import LIMIT_BYTES
 from noslop_backend.media import probe
 from noslop_backend.media.tags import LEFT_OUT

@@ -161,7 +161,7 @@ async def head_file(project_id: ProjectId, file_id: FileId, request: Request, st
 
 @router.get("/files/{file_id}/metadata", operation_id="loadMetadata", dependencies=[READ], responses=described(404))
 async def load_metadata(project_id: ProjectId, file_id: FileId, state: StateDep) -> dict[str, Any]:
-    """Return the newest sidecar of a file, as it is on the share."""
+    """Return the newest sidecar of a file as it is on the share, and below `embedded` the texts that the file has."""
     # Written as JSON in the thread: it may be large, and the loop has other requests.
     answer: Any = await state.disk.call(lambda: JSONResponse(state.storage.load_metadata(project_id, file_id)))
     return cast(dict[str, Any], answer)

@@ -1,9 +1,8 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What was seen often enough becomes true.
+"""Apply to the rows what was observed often enough.
 
-One file at a time, looked at once more, and in one transaction with every counter. No row and no file is ever deleted
-here.
+One file at a time, looked at once more, and in one transaction with every counter. Never: deletes a row or a file.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from sqlmodel import Session, col, select
 from noslop_backend.core.database import clock
 from noslop_backend.core.enums import FileState, ProjectState
 from noslop_backend.core.errors import BackendError
-from noslop_backend.journal import records
+from noslop_backend.journal import newest_sidecar
 from noslop_backend.journal.context import StorageContext
 from noslop_backend.journal.searchable import texts_of
 from noslop_backend.maintenance import tree_scan
@@ -49,28 +48,30 @@ class _Place:
     state: FileState
 
 
-def believe(core: ProjectStorage, share: Share, seen: ObservationModel, *, apply: bool) -> Finding | None:
+def believe(core: ProjectStorage, share: Share, observed: ObservationModel, *, apply: bool) -> Finding | None:
     """Act on one observation, or with `apply` False only tell what would become of it.
 
     Returns:
         What became of it; None when it is not so any more, and the next run may see it anew.
     """
-    trashed = seen.path.startswith(f"{layout.TRASH}/")
-    visible = seen.path.removeprefix(f"{layout.TRASH}/")
-    place = _Place(seen.project_id, seen.path, visible, FileState.TRASHED if trashed else FileState.PRESENT)
-    found = share.look(place.project_id, place.lies_at)
-    if seen.what == What.WENT:
-        return None if found is not None else _went(core, place, apply)
-    if found is None or (found.st_size, found.st_mtime_ns) != (seen.size_bytes, seen.mtime_ns):
+    trashed = observed.path.startswith(f"{layout.TRASH}/")
+    visible = observed.path.removeprefix(f"{layout.TRASH}/")
+    place = _Place(observed.project_id, observed.path, visible, FileState.TRASHED if trashed else FileState.PRESENT)
+    scanned = share.look(place.project_id, place.lies_at)
+    if observed.what == What.WENT:
+        return None if scanned is not None else _went(core, place, apply)
+    if scanned is None or (scanned.st_size, scanned.st_mtime_ns) != (observed.size_bytes, observed.mtime_ns):
         return None
-    entry = Entry(place.lies_at.rpartition("/")[2], found.st_size, found.st_mtime_ns, found.st_ino, found.st_nlink)
-    if seen.what == What.CAME:
+    entry = Entry(
+        place.lies_at.rpartition("/")[2], scanned.st_size, scanned.st_mtime_ns, scanned.st_ino, scanned.st_nlink
+    )
+    if observed.what == What.CAME:
         return _came(core, share, place, entry, apply)
     return _is_there(core, share, place, entry, apply)
 
 
 def _row(session: Session, place: _Place) -> FileModel | None:
-    """The row of a place, if nobody is working on it."""
+    """Return the row of a place, unless an intent works on it."""
     row = session.exec(
         select(FileModel)
         .where(FileModel.project_id == place.project_id, FileModel.path == place.visible)
@@ -115,12 +116,12 @@ def _went(core: ProjectStorage, place: _Place, apply: bool) -> Finding | None:
 
 
 def _is_there(core: ProjectStorage, share: Share, place: _Place, entry: Entry, apply: bool) -> Finding | None:
-    """A file that has a row: one that changed, or a missing one that is back. Its content decides."""
-    seen = share.hash(place.project_id, place.lies_at)
-    if (seen.size_bytes, seen.mtime_ns) != (entry.size_bytes, entry.mtime_ns):
+    """Compare a file that has a row: one that changed, or a missing one that is back. Its content decides."""
+    observed = share.hash(place.project_id, place.lies_at)
+    if (observed.size_bytes, observed.mtime_ns) != (entry.size_bytes, entry.mtime_ns):
         # It is being written to.
         return None
-    said = _said(share, place)
+    saved = _saved_blake3(share, place)
     payers = _payers(core, share, place)
     with core.database.write() as session:
         _lock(session, place.project_id)
@@ -128,30 +129,30 @@ def _is_there(core: ProjectStorage, share: Share, place: _Place, entry: Entry, a
         if row is None or row.state not in {place.state, FileState.MISSING}:
             ObservationRepository(session).resolve(place.project_id, place.lies_at)
             return None
-        back, same = row.state == FileState.MISSING, seen.blake3 == row.blake3
-        altered = seen.blake3 != (said or row.blake3)
+        back, same = row.state == FileState.MISSING, observed.blake3 == row.blake3
+        altered = observed.blake3 != (saved or row.blake3)
         outcome = "altered" if altered else "back" if back else "touched" if same else "restored"
-        note = f"it has {seen.size_bytes} bytes with the BLAKE3 {seen.blake3}, saved were {said or row.blake3}"
+        note = f"it has {observed.size_bytes} bytes with the BLAKE3 {observed.blake3}, saved were {saved or row.blake3}"
         finding = Finding(place.project_id, place.lies_at, outcome, note if altered else "")
         if not apply:
             return finding
         was_present = row.state == FileState.PRESENT
         change = Change().add([row], -1)
-        _take_over(row, seen, back, seen.inode in payers)
+        _apply_content(row, observed, back, observed.inode in payers)
         row.state = place.state
         row.trashed_at = (row.trashed_at or clock(session)) if place.state == FileState.TRASHED else None
         session.add(row)
         session.flush()
         _apply_delta(session, place, change.add([row]), row, was_present)
-        sightings = ObservationRepository(session)
+        observations = ObservationRepository(session)
         if altered:
-            sightings.mark(place.project_id, place.lies_at, What.ALTERED)
+            observations.mark(place.project_id, place.lies_at, What.ALTERED)
         else:
-            sightings.resolve(place.project_id, place.lies_at)
+            observations.resolve(place.project_id, place.lies_at)
         return finding
 
 
-def _take_over(row: FileModel, seen: FileContent, back: bool, shared: bool) -> None:
+def _apply_content(row: FileModel, observed: FileContent, back: bool, shared: bool) -> None:
     """Let a row say what is there. What comes back is paid for by its row, unless another pays for that very file."""
     pays = row.charged_bytes > 0 or (row.size_bytes == 0 and row.content_id == row.id)
     if back:
@@ -159,21 +160,21 @@ def _take_over(row: FileModel, seen: FileContent, back: bool, shared: bool) -> N
         if pays:
             # Those that shared its content have paid for it since.
             row.content_id = StorageContext.new_id()
-    row.size_bytes, row.blake3, row.mtime_ns = seen.size_bytes, seen.blake3, seen.mtime_ns
-    row.charged_bytes = seen.size_bytes if pays else 0
+    row.size_bytes, row.blake3, row.mtime_ns = observed.size_bytes, observed.blake3, observed.mtime_ns
+    row.charged_bytes = observed.size_bytes if pays else 0
 
 
-def _said(share: Share, place: _Place) -> str | None:
-    """The hash that was saved, by the sidecar; a row may have another since the file was found altered."""
+def _saved_blake3(share: Share, place: _Place) -> str | None:
+    """Return the hash that was saved, by the sidecar; a row may have another since the file was altered."""
     parsed = layout.parse(place.visible)
     if parsed is None or parsed.kind == FileKind.SIDECAR or parsed.kind in INTERMEDIATE:
         return None
-    said = records.read_sidecar(share, place.project_id, layout.sidecar(place.lies_at))
-    return None if isinstance(said, str) else said.file.blake3
+    saved = newest_sidecar.read_sidecar(share, place.project_id, layout.sidecar(place.lies_at))
+    return None if isinstance(saved, str) else saved.file.blake3
 
 
 def _payers(core: ProjectStorage, share: Share, place: _Place) -> set[int]:
-    """Inodes of files that pay for the content of the row at a place."""
+    """Return the inodes of files that pay for the content of the row at a place."""
     with core.database.read() as session:
         row = _row(session, place)
         if row is None:
@@ -186,15 +187,15 @@ def _payers(core: ProjectStorage, share: Share, place: _Place) -> set[int]:
     inodes = set()
     for other in others:
         at = layout.trash(other.path) if other.state == FileState.TRASHED else other.path
-        if (found := share.look(place.project_id, at)) is not None:
-            inodes.add(found.st_ino)
+        if (scanned := share.look(place.project_id, at)) is not None:
+            inodes.add(scanned.st_ino)
     return inodes
 
 
 def _came(  # noqa: PLR0911 - each is another answer
     core: ProjectStorage, share: Share, place: _Place, entry: Entry, apply: bool
 ) -> Finding | None:
-    """A file without a row: taken in when the layout and its sidecar know it, else left."""
+    """Add a file without a row when the layout and its sidecar describe it; else leave it."""
 
     def left(why: str) -> Finding:
         return Finding(place.project_id, place.lies_at, "left", why)
@@ -210,22 +211,22 @@ def _came(  # noqa: PLR0911 - each is another answer
         described = [] if of is None else [of]
     make = tree_scan.describe_sidecar if parsed.kind == FileKind.SIDECAR else tree_scan.describe
     try:
-        found = make(share, place.project_id, place.lies_at, entry, now)
-        if found.row is not None and not found.problem:
-            seen = share.hash(place.project_id, place.lies_at)
-            if seen.blake3 != found.row.blake3:
-                found.problem = f"its BLAKE3 is {seen.blake3}, and its sidecar says {found.row.blake3}"
+        scanned = make(share, place.project_id, place.lies_at, entry, now)
+        if scanned.row is not None and not scanned.problem:
+            observed = share.hash(place.project_id, place.lies_at)
+            if observed.blake3 != scanned.row.blake3:
+                scanned.problem = f"its BLAKE3 is {observed.blake3}, and its sidecar says {scanned.row.blake3}"
     except FileNotFoundError:
         return None
     except BackendError as error:
         return left(error.message)
-    if found.row is None or found.problem:
-        return left(found.problem)
-    source = _source_inode(core, share, place, found.row) if entry.links > 1 else None
-    texts = texts_of(share, [found.row, *described])
+    if scanned.row is None or scanned.problem:
+        return left(scanned.problem)
+    source = _source_inode(core, share, place, scanned.row) if entry.links > 1 else None
+    texts = texts_of(share, [scanned.row, *described])
     with core.database.write() as session:
         _lock(session, place.project_id)
-        why = _hindered(session, place, found)
+        why = _hindered(session, place, scanned)
         if why is None:
             # A write that is not finished yet: it makes the row itself.
             return None
@@ -233,13 +234,15 @@ def _came(  # noqa: PLR0911 - each is another answer
             return left(why)
         if apply:
             shared = source is not None and source[1] == entry.inode
-            _take_in(session, place, found, texts, shared=shared, source=source)
+            _add_file(session, place, scanned, texts, shared=shared, source=source)
             ObservationRepository(session).resolve(place.project_id, place.lies_at)
-        return Finding(place.project_id, place.lies_at, "taken_in", f"{found.row.name!r}, {found.row.size_bytes} bytes")
+        return Finding(
+            place.project_id, place.lies_at, "taken_in", f"{scanned.row.name!r}, {scanned.row.size_bytes} bytes"
+        )
 
 
 def _source_inode(core: ProjectStorage, share: Share, place: _Place, row: FileModel) -> tuple[str, int] | None:
-    """Content and inode of what a final was made from."""
+    """Return content and inode of what a final was made from."""
     if row.source_id is None:
         return None
     with core.database.read() as session:
@@ -248,15 +251,15 @@ def _source_inode(core: ProjectStorage, share: Share, place: _Place, row: FileMo
             return None
         at = layout.trash(source.path) if source.state == FileState.TRASHED else source.path
         content_id = source.content_id
-    found = share.look(place.project_id, at)
-    return None if found is None else (content_id, found.st_ino)
+    scanned = share.look(place.project_id, at)
+    return None if scanned is None else (content_id, scanned.st_ino)
 
 
 def _hindered(  # noqa: PLR0911 - each is another answer
-    session: Session, place: _Place, found: ScannedFile
+    session: Session, place: _Place, scanned: ScannedFile
 ) -> str | None:
-    """Why a file cannot have a row; empty when it can, None when an open intent is about to make it."""
-    row = found.row
+    """Return why a file cannot have a row; empty when it can, None when an open intent is about to make it."""
+    row = scanned.row
     assert row is not None
     for intent in IntentRepository(session).open_in(place.project_id):
         plan = read_plan(intent)
@@ -274,13 +277,13 @@ def _hindered(  # noqa: PLR0911 - each is another answer
         of = session.get(FileModel, row.of_file_id)
         if of is None or of.project_id != place.project_id or of.state != row.state:
             return "what it describes is not there"
-    if found.document is not None:
-        return _document_hinders(session, place, found)
+    if scanned.document is not None:
+        return _document_hinders(session, place, scanned)
     return ""
 
 
-def _document_hinders(session: Session, place: _Place, found: ScannedFile) -> str:
-    document, row = found.document, found.row
+def _document_hinders(session: Session, place: _Place, scanned: ScannedFile) -> str:
+    document, row = scanned.document, scanned.row
     assert document is not None
     assert row is not None
     documents = DocumentRepository(session)
@@ -297,16 +300,16 @@ def _document_hinders(session: Session, place: _Place, found: ScannedFile) -> st
     return f"its document has a version {row.version} already: {taken}" if taken else ""
 
 
-def _take_in(
+def _add_file(
     session: Session,
     place: _Place,
-    found: ScannedFile,
+    scanned: ScannedFile,
     texts: dict[str, str],
     *,
     shared: bool,
     source: tuple[str, int] | None,
 ) -> None:
-    row, document = found.row, found.document
+    row, document = scanned.row, scanned.document
     assert row is not None
     if shared and source is not None:
         row.content_id, row.charged_bytes = source[0], 0
@@ -319,10 +322,10 @@ def _take_in(
         session.add(there)
     if row.of_file_id is not None and (parsed := layout.parse(place.visible)) is not None:
         of = session.get_one(FileModel, row.of_file_id)
-        if found.sidecar is not None and parsed.revision > max(1, of.last_sidecar):
-            records.apply_with_references(session, of, found.sidecar, texts)
+        if scanned.sidecar is not None and parsed.revision > max(1, of.last_sidecar):
+            newest_sidecar.apply_with_references(session, of, scanned.sidecar, texts)
         of.last_sidecar = max(of.last_sidecar, parsed.revision)
         session.add(of)
     FileRepository(session).add([row], texts)
-    ReferenceRepository(session).add(place.project_id, row.id, found.needs)
+    ReferenceRepository(session).add(place.project_id, row.id, scanned.needs)
     _apply_delta(session, place, Change().add([row]), row, was_present=False)
