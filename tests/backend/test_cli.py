@@ -336,6 +336,12 @@ def test_statistics_and_recovery(commands: Commands, studio: Studio) -> None:
     out, _ = commands.run("recover", "--project", project)
     assert out.startswith("0 finished, 0 released")
     studio.check(project)
+    unread = studio.storage.save_generated_media(project, "unread", png(7), inspect=False)
+    assert commands.json("inspect", project)["report"]["recorded_count"] == 1
+    facts = studio.storage.get_file(project, unread.id).facts
+    assert facts is not None
+    assert facts.width == 4
+    assert "0 files were inspected" in commands.run("inspect")[0]
 
 
 @pytest.mark.parametrize(

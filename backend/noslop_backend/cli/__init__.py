@@ -36,6 +36,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "reconcile": ("reconcile", "reconcile"),
     "rebuild": ("rebuild", "rebuild"),
     "rebuild-search": ("search_index", "rebuild_search"),
+    "inspect": ("inspection", "inspect"),
     "backup": ("backup", "backup"),
     "export": ("archive", "export_project"),
     "import": ("archive", "import_project"),

@@ -63,12 +63,17 @@ class AddSidecar(publish.WriteOperation[S]):
     def change(self, plan: S, newest: Sidecar) -> tuple[FileLabels, Mapping[str, JsonValue]]:
         """Return the labels and the parameters that the file has from now on."""
 
+    def complete(self, _plan: S, sidecar: Sidecar) -> Sidecar:
+        """Return the sidecar with whatever else the file has from now on."""
+        return sidecar
+
     def execute(self, journal: Journal, share: Share, handle: IntentHandle[S]) -> Result:
         """Write the sidecar and publish it."""
         plan, of = handle.plan, handle.plan.of
         newest = newest_sidecar.read_newest(share, of, plan.revision - 1) or _first_sidecar(share, plan)
         labels, parameters = self.change(plan, newest)
-        sidecar = newest.revise(plan.file.sidecar_id, labels, keep_origin(of.parameters, parameters), plan.file.inputs)
+        revised = newest.revise(plan.file.sidecar_id, labels, keep_origin(of.parameters, parameters), plan.file.inputs)
+        sidecar = self.complete(plan, revised)
         content = sidecar.to_bytes()
         row = publish.sidecar_row(of, plan.file.sidecar_id, content, handle.moment, plan.revision)
         row.name = labels.name

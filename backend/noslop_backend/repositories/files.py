@@ -15,7 +15,7 @@ from noslop_backend.core.errors import NotFoundError
 from noslop_backend.models import FileModel
 from noslop_backend.repositories.pages import Cursor, paged
 from noslop_backend.repositories.search import SearchRepository
-from noslop_backend.share.layout import INTERMEDIATE, FileKind, is_file_id
+from noslop_backend.share.layout import INTERMEDIATE, MEDIA, FileKind, is_file_id
 
 
 class FileRepository:
@@ -101,6 +101,25 @@ class FileRepository:
         statement = select(FileModel).where(FileModel.id > above, FileModel.kind != FileKind.SIDECAR)
         if among is not None:
             statement = statement.where(col(FileModel.id).in_(among))
+        return list(self.session.exec(statement.order_by(col(FileModel.id)).limit(limit)))
+
+    def uninspected(self, above: str, limit: int, project_id: str | None) -> list[FileModel]:
+        """Return present media and intermediates of which nothing is recorded, in the order of their ids, above one.
+
+        Args:
+            above: an id, or nothing.
+            limit: how many at most.
+            project_id: of this project; None for all.
+        """
+        statement = select(FileModel).where(
+            FileModel.id > above,
+            FileModel.state == FileState.PRESENT,
+            col(FileModel.kind).in_(sorted(MEDIA | INTERMEDIATE)),
+            col(FileModel.facts).is_(None),
+            col(FileModel.fields).is_(None),
+        )
+        if project_id is not None:
+            statement = statement.where(FileModel.project_id == project_id)
         return list(self.session.exec(statement.order_by(col(FileModel.id)).limit(limit)))
 
     def trashed_bytes(self, project_id: str, before: datetime) -> int:

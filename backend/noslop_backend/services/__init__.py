@@ -81,6 +81,7 @@ class ProjectStorage:
         self.promote_to_final = media.promote_to_final
         self.save_metadata = media.save_metadata
         self.update_file = media.update_file
+        self.record_inspection = media.record_inspection
         self.claim_key = media.claim_key
 
         adoptions = self.adoptions = Adoptions(self.journal)

@@ -16,10 +16,12 @@ from noslop_backend.journal.catch_up import catch_up_sidecars
 from noslop_backend.journal.intent import Operation, P
 from noslop_backend.journal.journal import Journal
 from noslop_backend.journal.validation import validate_details
+from noslop_backend.media.probe import Inspection
 from noslop_backend.media.types import TypeOf, generated, intermediate
 from noslop_backend.operations.claim_key import ClaimKey
 from noslop_backend.operations.label_file import LabelFile
 from noslop_backend.operations.promote import Promote
+from noslop_backend.operations.record_inspection import RecordInspection
 from noslop_backend.operations.save_metadata import SaveMetadata
 from noslop_backend.operations.write_file import WriteFile
 from noslop_backend.schemas import FileCreate, FileDetails, FilePublic, FileUpdate
@@ -175,6 +177,18 @@ class Media:
             QuotaExceededError: there is no room for the sidecar.
         """
         return self._add_sidecar(file_id, LabelFile(project_id, file_id, change, key))
+
+    def record_inspection(self, project_id: str, file_id: str, inspection: Inspection) -> FilePublic:
+        """Record what a present file says of itself, as `media.probe.inspect` returns it.
+
+        Returns:
+            The sidecar that holds it, or the file if it has none.
+
+        Raises:
+            InProgressError: another change of the file is being worked on.
+            QuotaExceededError: there is no room for the sidecar.
+        """
+        return self._add_sidecar(file_id, RecordInspection(project_id, file_id, inspection))
 
     def claim_key(self, project_id: str, key: str | None, *arguments: str) -> None:
         """Keep a key for a request that is carried out as several writes, each with a key of its own.

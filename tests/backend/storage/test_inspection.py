@@ -5,12 +5,15 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from noslop_backend.api.problems import of_backend_error
 from noslop_backend.core.errors import InspectionUnfinishedError, KeyReusedError
+from noslop_backend.maintenance.inspection import inspect_files
+from noslop_backend.maintenance.rebuild import rebuild
 from noslop_backend.media import probe
 from noslop_backend.media.tags import LEFT_OUT
 from noslop_backend.repositories import IntentRepository
@@ -19,7 +22,9 @@ from noslop_backend.services import ProjectStorage
 from noslop_backend.share.layout import FileKind
 
 from tests.backend import samples
+from tests.backend.filled import facts
 from tests.backend.studio import Studio, png
+from tests.backend.test_fields import EXPECTED, PROMPT
 
 
 @pytest.fixture
@@ -117,3 +122,35 @@ def test_recovery_writes_a_sidecar_that_vanished(
     saved = storage.save_generated_media(project, "m", content, key="k")
     assert [one.id for one in storage.get_inputs(project, saved.id)] == [latent.id]
     studio.check(project)
+
+
+def test_files_that_were_saved_unread_are_inspected_later(
+    studio: Studio, storage: ProjectStorage, latent: FilePublic, content: bytes, new_database: Callable[[], str]
+) -> None:
+    project, texts = latent.project_id, {"prompt": json.dumps(PROMPT)}
+    image = storage.save_generated_media(project, "m", content, inspect=False, parameters={"a": 1})
+    noise = storage.save_intermediate(project, FileKind.LATENT, "l", samples.latent(texts), inspect=False)
+    final = storage.promote_to_final(project, image.id)
+    gone = storage.save_generated_media(project, "gone", content, inspect=False)
+    (studio.root / project / gone.path).rename(studio.root.parent / "gone")
+    report = inspect_files(storage, project)
+    # The final was inspected when it was made, and the first latent says nothing.
+    assert (report.inspected_count, report.recorded_count) == (4, 2)
+    assert list(report.failed) == [f"{project}/{gone.path}"]
+    (studio.root.parent / "gone").rename(studio.root / project / gone.path)
+    assert inspect_files(storage).recorded_count == 1
+    row = storage.get_file(project, image.id)
+    assert (row.facts, row.parameters) == (final.facts, {"a": 1})
+    assert [one.id for one in storage.get_inputs(project, image.id)] == [latent.id]
+    assert storage.load_metadata(project, image.id)["embedded"]["prompt"] == {"1": {"inputs": {"latent": latent.path}}}
+    assert storage.get_file(project, noise.id).fields == EXPECTED
+    assert [file.id for file in storage.search_files("cat").items] == [noise.id]
+    # A second run has nothing to do.
+    before = studio.tree(project)
+    assert inspect_files(storage).recorded_count == 0
+    assert studio.tree(project) == before
+    studio.check(project)
+    fresh = Studio(studio.root, new_database(), studio.share_id)
+    rebuild(fresh.storage)
+    assert facts(fresh, project, rebuilt=True) == facts(studio, project, rebuilt=True)
+    fresh.close()
