@@ -73,6 +73,7 @@ class Bench:
         studio = make_studio(template, url)
         self.project = studio.storage.create_project_structure(ProjectCreate(name="A film")).id
         self.state = operation.prepare(studio.storage, self.project)
+        self.projects = {path.name for path in studio.root.iterdir() if path.is_dir()}
         self._url = url
         studio.close()
         self._copies = 0
@@ -138,7 +139,10 @@ class Bench:
         self.operation.check(studio.storage, self.project, self.state, answer)
         studio.check(self.project)
         assert list((studio.root / self.project / layout.STAGING).iterdir()) == []
-        assert [path.name for path in studio.root.iterdir() if path.is_dir()] == [self.project]
+        assert {path.name for path in studio.root.iterdir() if path.is_dir()} == self.projects
+        for project in self.projects - {self.project}:
+            studio.check(project)
+            assert list((studio.root / project / layout.STAGING).iterdir()) == []
         studio.close()
         shutil.rmtree(studio.root.parent)
 

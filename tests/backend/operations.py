@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from noslop_backend.schemas import FileUpdate
+from noslop_backend.schemas import FileUpdate, ProjectCreate
 from noslop_backend.services import ProjectStorage
 from noslop_backend.share import layout
 from noslop_backend.share.layout import FileKind
@@ -85,6 +85,26 @@ def _labelled(storage: ProjectStorage, project: str, state: State, answer: str) 
     assert (metadata["file"]["name"], metadata["tags"], metadata["rating"]) == ("Dog", ["a", "b"], 3)
     assert [one.id for one in storage.search_files("dog", tags=["a"]).items] == [file.id]
     assert storage.search_files("cat").items == []
+
+
+def _leaving(storage: ProjectStorage, project: str) -> State:
+    final = storage.promote_to_final(project, storage.save_generated_media(project, "Cat", png(1)).id)
+    return {"final": final.id, "target": storage.create_project_structure(ProjectCreate(name="Other")).id}
+
+
+def _move(storage: ProjectStorage, project: str, state: State) -> str:
+    return storage.move_files(project, [state["final"]], state["target"], key="key").model_dump_json()
+
+
+def _moved(storage: ProjectStorage, project: str, state: State, answer: str) -> None:
+    file = storage.get_file(state["target"], state["final"])
+    assert json.loads(answer)["files"] == [file.model_dump(mode="json")]
+    assert file.charged_bytes == file.size_bytes
+    with storage.open_file(state["target"], file.id) as opened:
+        assert opened.stream.read() == png(1)
+    assert storage.load_metadata(state["target"], file.id)["file"]["id"] == file.id
+    assert [one.kind for one in storage.get_project_files(project).items] == [FileKind.IMAGE]
+    assert len([path for path in (storage.tree.root / state["target"]).rglob("*") if path.is_file()]) == 3
 
 
 def _intermediates(storage: ProjectStorage, project: str) -> State:
@@ -173,6 +193,7 @@ OPERATIONS: dict[str, Operation] = {
     "adopt": Operation(_ticket, _adopt, _one_medium),
     "promote": Operation(_source, _promote, _one_final),
     "label": Operation(_source, _label, _labelled),
+    "move": Operation(_leaving, _move, _moved),
     "cleanup": Operation(_intermediates, _cleanup, _only_what_is_needed),
     "save_workflow": Operation(_first_version, _save_workflow, _two_versions),
     "rename": Operation(_prompt, _rename, _renamed),

@@ -58,6 +58,10 @@ def test_each_change_leaves_one_row_with_its_author(studio: Studio) -> None:
         storage.restore(project, [final.id])
         storage.trash(project, [final.id])
         storage.purge(project, [final.id])
+        assert workflow.document_id is not None
+        storage.rename_document(project, FileKind.WORKFLOW, workflow.document_id, "v")
+        other = storage.create_project_structure(ProjectCreate(name="Other")).id
+        moved = storage.move_files(project, [image.id], other).files[0]
         storage.set_store_quota(10**9)
         archived = io.BytesIO()
         archive.export(storage, project, archived)
@@ -85,6 +89,13 @@ def test_each_change_leaves_one_row_with_its_author(studio: Studio) -> None:
         ("restore", project, {"objects": [final.path], **one}),
         ("trash", project, {"objects": [final.path], **one}),
         ("purge", project, {"objects": [final.path], **one}),
+        (
+            "rename_workflow",
+            project,
+            {"document_id": workflow.document_id, "before": "w", "name": "v"},
+        ),
+        ("create_project", other, {"name": "Other"}),
+        ("move_files", other, {"from_project": project, "objects": [moved.path], **one}),
         ("set_store_quota", None, {"quota_bytes": 10**9}),
     ]
     assert [(row.operation, row.project_id, row.details) for row in logged[: len(expected)]] == expected

@@ -94,8 +94,10 @@ def old(new_database: Callable[[], str], place: Path) -> Iterator[Studio]:
 
 
 def test_the_fixture_holds_an_open_intent_of_each_operation() -> None:
-    # `trash_project` and `restore_project` are updates of a project.
-    assert {row["op"] for row in OLD["tables"]["intent"] if row["state"] == "open"} == set(IntentOp)
+    # `trash_project` and `restore_project` are updates of a project, and files did not move to other projects yet.
+    assert {row["op"] for row in OLD["tables"]["intent"] if row["state"] == "open"} == set(IntentOp) - {
+        IntentOp.TRANSFER
+    }
 
 
 def test_each_operation_is_finished_or_undone(old: Studio) -> None:

@@ -77,6 +77,8 @@ TicketId = Annotated[
 ]
 #: An id in a body or a query, where a wrong one is a mistake in the request.
 GivenId = Annotated[str, Field(pattern=_FILE_ID)]
+#: Of one project, in one request.
+FileIds = Annotated[list[GivenId], Field(min_length=1, max_length=1000)]
 GivenProjectId = Annotated[str, AfterValidator(_project_id), _PROJECT_ID_SCHEMA]
 
 

@@ -51,6 +51,7 @@ class IntentOp(StrEnum):
     RESTORE = "restore"
     PURGE = "purge"
     CLEANUP = "cleanup"
+    TRANSFER = "transfer"
 
 
 class IntentState(StrEnum):

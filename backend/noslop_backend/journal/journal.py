@@ -263,6 +263,28 @@ class Journal:
         handle.plan = plan
         handle.reserved_bytes += missing
 
+    def advance(
+        self, handle: IntentHandle[P], plan: P, apply: Callable[[Session, datetime], None], others: Iterable[str]
+    ) -> None:
+        """Do a transaction in the middle of an operation, which uses up what is reserved.
+
+        Args:
+            handle: the intent.
+            plan: what it will hold from then on.
+            apply: called within it; releases in the project what is reserved.
+            others: projects that are locked too.
+
+        Raises:
+            IntentLostError: another process owns the intent.
+        """
+        with self.database.write() as session:
+            for project_id in sorted({handle.project_id, *others}):
+                ProjectRepository(session).hold(project_id)
+            now = clock(session)
+            lease.renew(session, handle, self.settings.lease_s, plan=plan.to_json(), reserved_bytes=0)
+            apply(session, now)
+        handle.plan, handle.reserved_bytes = plan, 0
+
     def finish(self, handle: IntentHandle[Any], apply: Apply) -> Result:
         """Do the last transaction: whatever `apply` does, the reservation, the key's answer, the intent's end.
 

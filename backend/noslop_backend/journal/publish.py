@@ -28,7 +28,7 @@ from noslop_backend.core.errors import (
 )
 from noslop_backend.journal import audit, newest_sidecar
 from noslop_backend.journal.file_row import SIDECAR_TYPE, file_row
-from noslop_backend.journal.intent import IntentHandle, IntentLostError, Operation, Result
+from noslop_backend.journal.intent import FileLockedError, IntentHandle, IntentLostError, Operation, Result
 from noslop_backend.journal.journal import Journal
 from noslop_backend.journal.searchable import texts_of
 from noslop_backend.journal.sidecar import Sidecar, SidecarDocument
@@ -42,6 +42,7 @@ from noslop_backend.repositories import (
     Change,
     DocumentRepository,
     FileRepository,
+    IntentRepository,
     ProjectRepository,
     ReferenceRepository,
 )
@@ -91,6 +92,7 @@ def reserve_inputs(session: Session, intent: IntentModel, inputs: Sequence[str])
 
     Raises:
         NotFoundError: one of them is not present.
+        FileLockedError: one of them is being moved to another project.
     """
     wanted = set(inputs)
     if not wanted:
@@ -102,6 +104,10 @@ def reserve_inputs(session: Session, intent: IntentModel, inputs: Sequence[str])
             f"The project {intent.project_id} has no such file {missing[0]!r}, which was named as an input.",
             file_id=missing[0],
         )
+    for claimed in {row.intent_id for row in rows if row.intent_id is not None}:
+        other = IntentRepository(session).get(claimed)
+        if other is not None and other.op == IntentOp.TRANSFER:
+            raise FileLockedError(claimed)
     ReferenceRepository(session).hold(intent.id, wanted)
 
 

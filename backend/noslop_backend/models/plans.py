@@ -162,6 +162,31 @@ class MovePlan(Plan):
     files: list[str]
 
 
+class PlannedName(BaseModel):
+    """The path of a file or sidecar in the project that it leaves, and in the one that receives it."""
+
+    id: str
+    before: str
+    after: str
+
+
+class TransferPlan(Plan):
+    """Files that go to another project; `files` are those that were named, `names` has their sidecars too."""
+
+    source_id: str
+    files: list[str]
+    names: list[PlannedName]
+    #: What they will cost the receiving project.
+    size_bytes: int
+    #: The rows are those of the receiving project: what is left is to remove the names from before.
+    switched: bool = False
+
+    @property
+    def need_bytes(self) -> int:
+        """Return what the files will cost."""
+        return self.size_bytes
+
+
 class RemovePlan(Plan):
     """Files that go for good."""
 
@@ -194,6 +219,7 @@ PLANS: dict[IntentOp, type[Plan]] = {
     IntentOp.RESTORE: MovePlan,
     IntentOp.PURGE: RemovePlan,
     IntentOp.CLEANUP: RemovePlan,
+    IntentOp.TRANSFER: TransferPlan,
     IntentOp.CREATE_PROJECT: ProjectPlan,
     IntentOp.UPDATE_PROJECT: ProjectPlan,
     IntentOp.PURGE_PROJECT: ProjectPlan,

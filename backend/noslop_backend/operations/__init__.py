@@ -20,6 +20,7 @@ from noslop_backend.operations.promote import Promote
 from noslop_backend.operations.purge import RemoveFiles
 from noslop_backend.operations.purge_project import PurgeProject
 from noslop_backend.operations.rename_document import RenameDocument
+from noslop_backend.operations.transfer import TransferFiles
 from noslop_backend.operations.update_project import UpdateProject
 from noslop_backend.share import Share
 
@@ -39,6 +40,7 @@ RECOVER: dict[IntentOp, Recover] = {
     IntentOp.RESTORE: RestoreFiles.recover,
     IntentOp.PURGE: RemoveFiles.recover,
     IntentOp.CLEANUP: RemoveFiles.recover,
+    IntentOp.TRANSFER: TransferFiles.recover,
     IntentOp.CREATE_PROJECT: CreateProject.recover,
     IntentOp.UPDATE_PROJECT: _recover_update,
     IntentOp.PURGE_PROJECT: PurgeProject.recover,

@@ -8,11 +8,11 @@ from datetime import datetime
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import Update, bindparam, delete, insert, update
+from sqlalchemy import Update, and_, bindparam, delete, exists, insert, or_, update
 from sqlmodel import Session, col, select
 
-from noslop_backend.core.enums import IntentState
-from noslop_backend.models import IntentModel
+from noslop_backend.core.enums import IntentOp, IntentState
+from noslop_backend.models import FileModel, IntentModel
 
 
 class IntentRepository:
@@ -103,10 +103,17 @@ class IntentRepository:
         return bool(done.rowcount)
 
     def open_in(self, project_id: str) -> list[IntentModel]:
-        """Open intents of a project."""
+        """Return the open intents of a project, and those of others that move files out of it."""
+        moves = exists().where(col(FileModel.intent_id) == IntentModel.id, col(FileModel.project_id) == project_id)
         return list(
             self.session.exec(
-                select(IntentModel).where(IntentModel.project_id == project_id, IntentModel.state == IntentState.OPEN)
+                select(IntentModel).where(
+                    IntentModel.state == IntentState.OPEN,
+                    or_(
+                        col(IntentModel.project_id) == project_id,
+                        and_(col(IntentModel.op) == IntentOp.TRANSFER, moves),
+                    ),
+                )
             )
         )
 

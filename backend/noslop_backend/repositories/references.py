@@ -50,6 +50,17 @@ class ReferenceRepository:
                 self.session.add(ReferenceModel(to_file_id=file_id, from_file_id=from_file_id))
         self.session.flush()
 
+    def drop_outside(self, file_ids: Sequence[str]) -> None:
+        """Remove what these files need that is none of them."""
+        for at in range(0, len(file_ids), _AT_ONCE):
+            some = col(ReferenceModel.from_file_id).in_(file_ids[at : at + _AT_ONCE])
+            wanted = self.session.exec(select(ReferenceModel.id, ReferenceModel.to_file_id).where(some)).all()
+            inside = set(file_ids)
+            outside = [row_id for row_id, to_file_id in wanted if to_file_id not in inside]
+            for start in range(0, len(outside), _AT_ONCE):
+                gone = col(ReferenceModel.id).in_(outside[start : start + _AT_ONCE])
+                self.session.connection().execute(delete(ReferenceModel).where(gone))
+
     def needed(self, file_ids: Sequence[str], *, by_intents_only: bool = False) -> set[str]:
         """Those of these files that something else needs. What is in the same list does not count as something else."""
         statement = select(ReferenceModel.to_file_id).where(col(ReferenceModel.to_file_id).in_(file_ids))

@@ -308,6 +308,14 @@ class RemovalReport(BaseModel):
     freed_bytes: int = 0
 
 
+class MoveReport(BaseModel):
+    """Files as they are in the project that they were moved to."""
+
+    project_id: str
+    files: list[FilePublic] = Field(default_factory=list)
+    files_count: int = 0
+
+
 class CleanupReport(BaseModel):
     """What a cleanup removed, or with `dry_run` would remove. `files` lists the first thousand."""
 

@@ -33,6 +33,7 @@ from noslop_backend.services.media import Media
 from noslop_backend.services.projects import Projects
 from noslop_backend.services.queries import OpenFile, Queries
 from noslop_backend.services.search import Search
+from noslop_backend.services.transfers import Transfers
 from noslop_backend.services.trash import Trash
 from noslop_backend.services.upload_session import Staged, Upload
 from noslop_backend.services.upload_steps import Steps
@@ -76,8 +77,7 @@ class ProjectStorage:
         media = self.media = Media(self.journal)
         self.save_generated_media = media.save_generated_media
         self.begin_generated_media = media.begin_generated_media
-        self.save_intermediate = media.save_intermediate
-        self.begin_intermediate = media.begin_intermediate
+        self.save_intermediate, self.begin_intermediate = media.save_intermediate, media.begin_intermediate
         self.promote_to_final = media.promote_to_final
         self.save_metadata = media.save_metadata
         self.update_file = media.update_file
@@ -95,6 +95,7 @@ class ProjectStorage:
         self.restore = trash.restore
         self.purge = trash.purge
         self.cleanup_intermediate = trash.cleanup_intermediate
+        self.move_files = Transfers(self.journal).move_files
 
         queries = self.queries = Queries(context)
         self.get_project_files = queries.get_project_files

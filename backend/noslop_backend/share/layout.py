@@ -233,6 +233,25 @@ def path(kind: FileKind, title: str, file_id: str, extension: str, version: int 
     return made
 
 
+def renamed(relative: str, title: str, tag: str) -> str:
+    """Return another path for the file at `relative`, in the same directory.
+
+    Args:
+        relative: of a file that is no version of a document and no sidecar.
+        title: what it is called.
+        tag: letters and digits that make the path another one than any before.
+
+    Raises:
+        ValueError: it is no path of the layout.
+    """
+    parsed = parse(relative)
+    if parsed is None or parsed.version is not None or parsed.describes:
+        raise ValueError(f"{relative!r} is no path of a file that can be renamed")
+    stem, _ = split_extension(title, parsed.extension)
+    short = slug(stem)[: _SLUG_LIMIT - len(tag) - 1].strip("-")
+    return f"{DIRECTORY[parsed.kind]}/{short}-{tag}-{parsed.file_id}.{parsed.extension}"
+
+
 def sidecar(of: str, revision: int = 1) -> str:
     """Return the path of the sidecar beside the file at `of`."""
     return f"{of}.meta.json" if revision == 1 else f"{of}.meta.{revision:04d}.json"

@@ -140,21 +140,22 @@ class Share:
                         os.unlink(os.path.basename(staged), dir_fd=staging)
                 os.fsync(staging)
 
-    def link(self, project_id: str, source: str, target: str) -> bool:
-        """Link a published file to another path; return False where the file system makes no such link."""
+    def link(self, project_id: str, source: str, target: str, *, to_project: str | None = None) -> bool:
+        """Link a file to another path, here or in another project; return False where there are no such links."""
         with self._translated(f"linking {project_id}/{source}"):
             try:
-                self._link(project_id, source, target)
+                self._link(project_id, source, target, to_project)
             except OSError as error:
                 if error.errno in _NO_LINKS:
                     return False
                 raise
         return True
 
-    def _link(self, project_id: str, source: str, target: str) -> None:
+    def _link(self, project_id: str, source: str, target: str, to_project: str | None = None) -> None:
         *from_above, from_name = layout.split(source)
         *to_above, to_name = layout.split(target)
-        with self._directory(project_id, *from_above) as one, self.target_directory(project_id, to_above) as two:
+        receiving = to_project or project_id
+        with self._directory(project_id, *from_above) as one, self.target_directory(receiving, to_above) as two:
             try:
                 os.link(from_name, to_name, src_dir_fd=one, dst_dir_fd=two, follow_symlinks=False)
             except FileNotFoundError:
@@ -164,7 +165,7 @@ class Share:
                 if not is_same_file(one, from_name, two, to_name):
                     if isinstance(error, FileExistsError):
                         raise ConflictError(
-                            f"{project_id}/{target} is there already, and is not from here. Move it away and try again."
+                            f"{receiving}/{target} is there already, and is not from here. Move it away and try again."
                         ) from error
                     raise
 

@@ -166,9 +166,11 @@ class Contract:
         with open(ticket["staging_path"], "wb") as stream:
             stream.write(png(9))
         trashed = self.served.project("For requests about the trash")
+        receiving = self.served.project("For requests about moves")
         client.delete(f"{PREFIX}/projects/{trashed}").raise_for_status()
         self.known = {
             "project_id": [project],
+            "to_project_id": [receiving],
             "file_id": [str(one["id"]) for one in (image, other, latent, workflow, gone)],
             "document_id": [workflow["document_id"], prompt["document_id"]],
             "ticket_id": [ticket["ticket_id"]],
@@ -199,3 +201,5 @@ class Contract:
         ):
             if isinstance(wanted, list):
                 wanted[:] = [data.draw(st.sampled_from(known["file_id"])) for _ in wanted]
+        if isinstance(case.body, dict) and isinstance(case.body.get("to_project_id"), str):
+            case.body["to_project_id"] = data.draw(st.sampled_from(known["to_project_id"]))

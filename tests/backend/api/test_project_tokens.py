@@ -44,8 +44,9 @@ class Filled:
     ids: dict[str, str]
     files: dict[str, str]
     tickets: tuple[str, str]
-    #: A project in the trash.
+    #: A project in the trash, and one that receives files.
     trashed_id: str
+    receiving_id: str
 
     @classmethod
     def make(cls, served: Served, name: str) -> Filled:
@@ -67,7 +68,8 @@ class Filled:
         Path(tickets[0]["staging_path"]).write_bytes(png(7))
         client.delete(f"{PREFIX}/projects/{trashed_id}").raise_for_status()
         ids = {"workflow": str(saved["document_id"]), "prompt": str(prompt["document_id"])}
-        return cls(project_id, ids, files, (tickets[0]["ticket_id"], tickets[1]["ticket_id"]), trashed_id)
+        pair = (str(tickets[0]["ticket_id"]), str(tickets[1]["ticket_id"]))
+        return cls(project_id, ids, files, pair, trashed_id, served.project(f"{name}, receiving"))
 
 
 @dataclass
@@ -82,7 +84,7 @@ class Call:
     needs_host: bool = False
 
 
-_FILES = ("image", "away", "back", "gone")
+_FILES = ("image", "away", "back", "gone", "moved")
 
 
 def _reservation(number: int) -> dict[str, Any]:
@@ -92,10 +94,10 @@ def _reservation(number: int) -> dict[str, Any]:
 def calls(of: Filled) -> dict[str, Call]:
     """Valid requests of every route that has a project in its path; they all succeed in this order."""
     workflow, prompt = {"document_id": of.ids["workflow"]}, {"document_id": of.ids["prompt"]}
-    image, away, back, gone = ({"file_id": of.files[each]} for each in _FILES)
+    image, away, back, gone, _ = ({"file_id": of.files[each]} for each in _FILES)
     adopted, released = ({"ticket_id": each} for each in of.tickets)
     named, first = {"params": {"name": "w"}}, {"version": "1"}
-    inputs = [of.files["image"]]
+    inputs, moving = [of.files["image"]], {"file_ids": [of.files["moved"]], "to_project_id": of.receiving_id}
     return {
         "getProject": Call(),
         "updateProject": Call(request={"json": {"description": "changed"}}),
@@ -146,6 +148,7 @@ def calls(of: Filled) -> dict[str, Call]:
         "restoreFiles": Call(request={"json": {"file_ids": [back["file_id"]]}}, names_contents=True),
         "trashFile": Call(back, names_contents=True),
         "purgeFiles": Call(request={"params": {"id": gone["file_id"]}}, names_contents=True),
+        "moveFiles": Call(request={"json": moving}, names_contents=True),
         "cleanupIntermediate": Call(request={"json": {"dry_run": False}}),
         "restoreProject": Call({"project_id": of.trashed_id}),
         "trashProject": Call({"project_id": of.trashed_id}),
@@ -193,7 +196,8 @@ class TwoProjects:
 @pytest.fixture
 def two(studio: Studio, served: Served) -> Iterator[TwoProjects]:
     mine, other = Filled.make(served, "Mine"), Filled.make(served, "Other")
-    made = Tokens(studio.storage.database).create("bound", TokenScope.ADMIN, None, [mine.project_id, mine.trashed_id])
+    ids = [mine.project_id, mine.trashed_id, mine.receiving_id]
+    made = Tokens(studio.storage.database).create("bound", TokenScope.ADMIN, None, ids)
     with with_token(served.url, made.text) as bound:
         yield TwoProjects(served, studio, mine, other, bound)
     for one in (mine, other):
@@ -255,10 +259,20 @@ def test_every_route_about_the_whole_store_is_forbidden(two: TwoProjects) -> Non
 
 
 def test_lists_show_its_projects_only(two: TwoProjects) -> None:
-    for state, project_id in (("present", two.mine.project_id), ("trashed", two.mine.trashed_id)):
+    present = [two.mine.receiving_id, two.mine.project_id]
+    for state, project_ids in (("present", present), ("trashed", [two.mine.trashed_id])):
         page = two.bound.get(f"{PREFIX}/projects", params={"state": state}).json()
-        assert [one["id"] for one in page["items"]] == [project_id]
+        assert [one["id"] for one in page["items"]] == project_ids
         assert page["next_cursor"] is None
+
+
+def test_no_file_moves_to_or_from_another_project(two: TwoProjects) -> None:
+    before = two.state()
+    for source, target in ((two.mine, two.other), (two.other, two.mine)):
+        body = {"file_ids": [source.files["moved"]], "to_project_id": target.project_id}
+        answer = two.bound.post(f"{PREFIX}/projects/{source.project_id}/files/move", json=body)
+        assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
+    assert two.state() == before
 
 
 def test_a_key_of_another_project_answers_nothing(two: TwoProjects) -> None:

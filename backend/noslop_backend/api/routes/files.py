@@ -10,7 +10,7 @@ from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import Field
 
-from noslop_backend.api.auth import READ, WRITE
+from noslop_backend.api.auth import READ, WRITE, CallerDep
 from noslop_backend.api.deps import StateDep
 from noslop_backend.api.parameters import (
     INPUTS_LIMIT,
@@ -18,7 +18,9 @@ from noslop_backend.api.parameters import (
     Body,
     Cursor,
     FileId,
+    FileIds,
     GivenId,
+    GivenProjectId,
     InOrder,
     Key,
     Kinds,
@@ -31,7 +33,7 @@ from noslop_backend.api.problems import described
 from noslop_backend.api.route import StrictRoute
 from noslop_backend.api.routes import downloads
 from noslop_backend.core.enums import FileState
-from noslop_backend.schemas import FilePublic, FileUpdate, JsonObject, Page, Title
+from noslop_backend.schemas import FilePublic, FileUpdate, JsonObject, MoveReport, Page, Title
 from noslop_backend.share.layout import INTERMEDIATE, MEDIA
 
 router = APIRouter(route_class=StrictRoute, prefix="/projects/{project_id}", tags=["files"])
@@ -54,6 +56,13 @@ class Described(Body):
 
     parameters: JsonObject
     inputs: Annotated[list[GivenId], Field(max_length=INPUTS_LIMIT, default_factory=list)]
+
+
+class Moving(Body):
+    """Files, and the project that they go to."""
+
+    file_ids: FileIds
+    to_project_id: GivenProjectId
 
 
 class Promotion(Body):
@@ -108,6 +117,15 @@ def list_intermediate(
     return state.storage.get_project_files(
         project_id, kinds=INTERMEDIATE, newest_first=newest_first, cursor=cursor, limit=limit
     )
+
+
+@router.post("/files/move", operation_id="moveFiles", dependencies=[WRITE], responses=described(404, 409))
+def move_files(
+    project_id: ProjectId, moving: Moving, caller: CallerDep, state: StateDep, key: Key = None
+) -> MoveReport:
+    """Move media and intermediates to another project. They keep their ids and labels, and get other paths."""
+    caller.require_project(moving.to_project_id)
+    return state.disk.run(state.storage.move_files, project_id, moving.file_ids, moving.to_project_id, key=key)
 
 
 @router.get("/files/{file_id}", operation_id="getFile", dependencies=[READ], responses=described(404))

@@ -21,7 +21,7 @@ from noslop_backend.api.parameters import (
     Cursor,
     Days,
     FileId,
-    GivenId,
+    FileIds,
     InOrder,
     Key,
     Limit,
@@ -39,8 +39,6 @@ from noslop_backend.share.layout import FileKind
 
 router = APIRouter(route_class=StrictRoute, prefix="/projects/{project_id}", tags=["trash and cleanup"])
 
-#: Of one project, in one request.
-FileIds = Annotated[list[GivenId], Field(min_length=1, max_length=1000)]
 _BY_ID = Query(alias="id", description="ids of files; give it once for each")
 Force = Annotated[bool, Query(description="also what a workflow or another file needs")]
 

@@ -268,6 +268,8 @@ def _hindered(  # noqa: PLR0911 - each is another answer
             if row.id in ids or row.of_file_id in ids:
                 return None
     if (other := session.get(FileModel, row.id)) is not None:
+        if other.intent_id is not None:
+            return None
         if (other.project_id, other.path) == (place.project_id, place.visible):
             return f"its row says that it is {other.state}, and it lies here"
         return f"its id is that of {other.project_id}/{other.path}"
