@@ -79,6 +79,9 @@ TicketId = Annotated[
 GivenId = Annotated[str, Field(pattern=_FILE_ID)]
 #: Of one project, in one request.
 FileIds = Annotated[list[GivenId], Field(min_length=1, max_length=1000)]
+_BY_ID = Query(alias="file_id", description="only these files; give it once for each")
+GivenFileIds = Annotated[FileIds, _BY_ID]
+MaybeFileIds = Annotated[FileIds | Absent, _BY_ID]
 GivenProjectId = Annotated[str, AfterValidator(_project_id), _PROJECT_ID_SCHEMA]
 
 

@@ -195,10 +195,8 @@ class Contract:
         if case.query and "name" in case.query and data.draw(st.booleans()):
             case.query["name"] = "0"
             case.query.pop("version", None)
-        for wanted in (
-            case.body.get("file_ids") if isinstance(case.body, dict) else None,
-            *((case.query or {}).get(name) for name in ("id", "file_id")),
-        ):
+        named = case.body.get("file_ids") if isinstance(case.body, dict) else None
+        for wanted in (named, (case.query or {}).get("file_id")):
             if isinstance(wanted, list):
                 wanted[:] = [data.draw(st.sampled_from(known["file_id"])) for _ in wanted]
         if isinstance(case.body, dict) and isinstance(case.body.get("to_project_id"), str):

@@ -95,7 +95,7 @@ def _attacks(project_id: str, file_id: str, name: str, number: int) -> list[tupl
         ("POST", f"{at}/workflows", {"params": {"name": "y", "inputs": name}, "content": b"{}"}),
         ("GET", f"{at}/files", {"params": {"cursor": name, "document_id": name}}),
         ("POST", f"{at}/files/restore", {"content": json.dumps({"file_ids": [name]}), "headers": json_type}),
-        ("DELETE", f"{at}/files", {"params": {"id": name}}),
+        ("DELETE", f"{at}/files", {"params": {"file_id": name}}),
     ]
 
 

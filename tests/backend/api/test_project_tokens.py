@@ -63,7 +63,7 @@ class Filled:
             .json()
         )
         prompt = client.post(f"{at}/prompts", params={"name": "p"}, content="a cat").raise_for_status().json()
-        client.delete(f"{at}/files", params={"id": [files["back"], files["gone"]]}).raise_for_status()
+        client.delete(f"{at}/files", params={"file_id": [files["back"], files["gone"]]}).raise_for_status()
         tickets = [client.post(f"{at}/adoptions", json=_reservation(number)).json() for number in (7, 8)]
         Path(tickets[0]["staging_path"]).write_bytes(png(7))
         client.delete(f"{PREFIX}/projects/{trashed_id}").raise_for_status()
@@ -144,10 +144,10 @@ def calls(of: Filled) -> dict[str, Call]:
         "releaseAdoption": Call(released, names_contents=True),
         "ingestPrompt": Call(request={"json": {"host": "render1", "prompt_id": "0" * 32}}, needs_host=True),
         "listTrash": Call(),
-        "trashFiles": Call(request={"params": {"id": away["file_id"]}}, names_contents=True),
+        "trashFiles": Call(request={"params": {"file_id": away["file_id"]}}, names_contents=True),
         "restoreFiles": Call(request={"json": {"file_ids": [back["file_id"]]}}, names_contents=True),
         "trashFile": Call(back, names_contents=True),
-        "purgeFiles": Call(request={"params": {"id": gone["file_id"]}}, names_contents=True),
+        "purgeFiles": Call(request={"params": {"file_id": gone["file_id"]}}, names_contents=True),
         "moveFiles": Call(request={"json": moving}, names_contents=True),
         "cleanupIntermediate": Call(request={"json": {"dry_run": False}}),
         "restoreProject": Call({"project_id": of.trashed_id}),

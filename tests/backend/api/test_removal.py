@@ -34,7 +34,7 @@ def test_trash_restore_and_purge(served: Served, project_id: str, studio: Studio
     at = f"{PREFIX}/projects/{project_id}"
     kept, gone = (str(served.upload(project_id, number)["id"]) for number in range(2))
     used = served.client.get(at).json()["used_bytes"]
-    assert served.client.delete(f"{at}/files", params={"id": [kept, gone]}).json()["files_count"] == 2
+    assert served.client.delete(f"{at}/files", params={"file_id": [kept, gone]}).json()["files_count"] == 2
     assert {file["id"] for file in served.client.get(f"{at}/trash").json()["items"]} == {kept, gone}
     assert served.client.get(f"{at}/files/{kept}").json()["state"] == "trashed"
     assert served.client.get(f"{at}/files/{kept}/content").status_code == 404
@@ -43,7 +43,7 @@ def test_trash_restore_and_purge(served: Served, project_id: str, studio: Studio
     assert served.client.get(f"{at}/files/{kept}/content").status_code == 200
     old = served.client.delete(f"{at}/trash", params={"older_than_days": 1}).json()
     assert old["files_count"] == 0
-    queries: tuple[dict[str, str], ...] = ({}, {"id": gone, "everything": "true"}, {"everything": "false"})
+    queries: tuple[dict[str, str], ...] = ({}, {"file_id": gone, "everything": "true"}, {"everything": "false"})
     for query in queries:
         assert served.client.delete(f"{at}/trash", params=query).status_code == 422, query
     purged = served.client.delete(f"{at}/trash", params={"everything": True}).json()
@@ -57,9 +57,9 @@ def test_what_is_needed_goes_only_by_force(served: Served, project_id: str) -> N
     at = f"{PREFIX}/projects/{project_id}"
     file = str(served.upload(project_id, 1)["id"])
     served.client.post(f"{at}/workflows", params={"name": "w", "inputs": file}, content=b"{}").raise_for_status()
-    refused = served.client.delete(f"{at}/files", params={"id": [file]})
+    refused = served.client.delete(f"{at}/files", params={"file_id": [file]})
     assert (refused.status_code, refused.json()["code"]) == (409, "referenced")
-    assert served.client.delete(f"{at}/files", params={"id": [file], "force": True}).status_code == 200
+    assert served.client.delete(f"{at}/files", params={"file_id": [file], "force": True}).status_code == 200
 
 
 def test_a_key_trashes_once(served: Served, project_id: str) -> None:
@@ -74,9 +74,9 @@ def test_lists_of_files_are_checked(served: Served, project_id: str) -> None:
     at = f"{PREFIX}/projects/{project_id}"
     for ids in ([], ["../x"], [""], "x", ["0" * 13] * 1001):
         answers = [
-            served.client.delete(f"{at}/files", params={"id": ids}),
-            served.client.delete(f"{at}/trash", params={"id": ids}),
+            served.client.delete(f"{at}/files", params={"file_id": ids}),
+            served.client.delete(f"{at}/trash", params={"file_id": ids}),
             served.client.post(f"{at}/files/restore", json={"file_ids": ids}),
         ]
         assert [answer.status_code for answer in answers] == [422] * 3, ids
-    assert served.client.delete(f"{at}/files", params={"id": ["0" * 13] * 1000}).status_code == 404
+    assert served.client.delete(f"{at}/files", params={"file_id": ["0" * 13] * 1000}).status_code == 404

@@ -6,16 +6,15 @@ from __future__ import annotations
 
 import functools
 from collections.abc import AsyncIterator
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import APIRouter, Depends, Query, Response
+from fastapi import APIRouter, Depends, Response
 from fastapi.concurrency import run_in_threadpool
-from pydantic import Field
 from starlette.responses import StreamingResponse
 
 from noslop_backend.api.auth import READ, CallerDep
 from noslop_backend.api.deps import State, StateDep
-from noslop_backend.api.parameters import INPUTS_LIMIT, Absent, GivenId, Kinds, ProjectId
+from noslop_backend.api.parameters import Kinds, MaybeFileIds, ProjectId
 from noslop_backend.api.problems import described
 from noslop_backend.api.route import StrictRoute
 from noslop_backend.api.routes.downloads import SAFE_HEADERS, attachment
@@ -35,11 +34,6 @@ _CONTENT: dict[int | str, dict[str, Any]] = {
 }
 _HEAD: dict[int | str, dict[str, Any]] = {200: {"description": "What a GET would say of it."}}
 
-FileIds = Annotated[
-    Annotated[list[GivenId], Field(max_length=INPUTS_LIMIT)] | Absent,
-    Query(alias="file_id", description="only these files; give it once for each"),
-]
-
 
 async def _reserve_place(state: StateDep, caller: CallerDep) -> AsyncIterator[None]:
     # Until the answer was sent, or the client went away.
@@ -58,7 +52,7 @@ _PLACE = Depends(_reserve_place)
     responses={**described(404, 409), **_CONTENT},
 )
 async def download_archive(
-    project_id: ProjectId, state: StateDep, file_ids: FileIds = None, kinds: Kinds = None
+    project_id: ProjectId, state: StateDep, file_ids: MaybeFileIds = None, kinds: Kinds = None
 ) -> Response:
     """Send present files of a project as one zip archive: all but sidecars, those of some kinds, or those named.
 
@@ -77,14 +71,14 @@ async def download_archive(
     responses={**described(404, 409), **_HEAD},
 )
 async def head_archive(
-    project_id: ProjectId, state: StateDep, file_ids: FileIds = None, kinds: Kinds = None
+    project_id: ProjectId, state: StateDep, file_ids: MaybeFileIds = None, kinds: Kinds = None
 ) -> Response:
     """Return the headers of a GET of an archive: its files are looked for on the share, and none is read."""
     selection = await _select(state, project_id, file_ids, kinds)
     return Response(headers=_headers(selection), media_type=_ZIP)
 
 
-async def _select(state: State, project_id: str, file_ids: FileIds, kinds: Kinds) -> Selection:
+async def _select(state: State, project_id: str, file_ids: MaybeFileIds, kinds: Kinds) -> Selection:
     """Select files and look for all of them on the share, before the first byte is sent."""
     if file_ids and kinds:
         raise InvalidRequestError("Name files with `file_id`, or kinds with `kind`: an archive is selected by one.")

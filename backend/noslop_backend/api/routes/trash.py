@@ -22,9 +22,11 @@ from noslop_backend.api.parameters import (
     Days,
     FileId,
     FileIds,
+    GivenFileIds,
     InOrder,
     Key,
     Limit,
+    MaybeFileIds,
     Order,
     ProjectId,
     older_than,
@@ -39,7 +41,6 @@ from noslop_backend.share.layout import FileKind
 
 router = APIRouter(route_class=StrictRoute, prefix="/projects/{project_id}", tags=["trash and cleanup"])
 
-_BY_ID = Query(alias="id", description="ids of files; give it once for each")
 Force = Annotated[bool, Query(description="also what a workflow or another file needs")]
 
 
@@ -86,7 +87,7 @@ def list_trash(
 
 @router.delete("/files", operation_id="trashFiles", dependencies=[WRITE], responses=described(404, 409))
 async def trash_files(
-    project_id: ProjectId, file_ids: Annotated[FileIds, _BY_ID], state: StateDep, force: Force = False, key: Key = None
+    project_id: ProjectId, file_ids: GivenFileIds, state: StateDep, force: Force = False, key: Key = None
 ) -> RemovalReport:
     """Move files to the trash. They are charged until they are purged."""
     return await state.disk.run_async(state.storage.trash, project_id, file_ids, force=force, key=key)
@@ -111,14 +112,14 @@ async def purge_files(
     *,
     project_id: ProjectId,
     state: StateDep,
-    file_ids: Annotated[FileIds | Absent, _BY_ID] = None,
+    file_ids: MaybeFileIds = None,
     older_than_days: Annotated[Days | Absent, Query(description="what was put there so long ago")] = None,
     everything: Annotated[bool, Query(description="all of it; said in so many words")] = False,
     key: Key = None,
 ) -> RemovalReport:
     """Remove files from the trash for good: those that are named, what was there so long, or everything."""
     if (file_ids is not None) + (older_than_days is not None) + everything != 1:
-        raise InvalidRequestError("Send one of id, older_than_days and everything=true. Nothing was removed.")
+        raise InvalidRequestError("Send one of file_id, older_than_days and everything=true. Nothing was removed.")
     return await state.disk.run_async(
         state.storage.purge, project_id, file_ids, older_than=older_than(older_than_days), key=key
     )
