@@ -279,7 +279,7 @@ class Journal:
         """
         with self.database.write() as session:
             for project_id in sorted({handle.project_id, *others}):
-                ProjectRepository(session).hold(project_id)
+                ProjectRepository(session).lock_row(project_id)
             now = clock(session)
             lease.renew(session, handle, self.settings.lease_s, plan=plan.to_json(), reserved_bytes=0)
             apply(session, now)
@@ -292,7 +292,7 @@ class Journal:
             IntentLostError: another process owns the intent.
         """
         with self.database.write() as session:
-            ProjectRepository(session).hold(handle.project_id)
+            ProjectRepository(session).lock_row(handle.project_id)
             now = clock(session)
             intents = IntentRepository(session)
             if not intents.update(
@@ -316,7 +316,7 @@ class Journal:
     def release(self, handle: IntentHandle[Any]) -> bool:
         """End an intent that did nothing: its bytes and its key are free again. False when it was not this owner's."""
         with self.database.write() as session:
-            ProjectRepository(session).hold(handle.project_id)
+            ProjectRepository(session).lock_row(handle.project_id)
             intents = IntentRepository(session)
             intent = intents.get(handle.intent_id)
             reserved = intent.reserved_bytes if intent else 0

@@ -108,7 +108,7 @@ def reserve_inputs(session: Session, intent: IntentModel, inputs: Sequence[str])
         other = IntentRepository(session).get(claimed)
         if other is not None and other.op == IntentOp.TRANSFER:
             raise FileLockedError(claimed)
-    ReferenceRepository(session).hold(intent.id, wanted)
+    ReferenceRepository(session).reserve(intent.id, wanted)
 
 
 def inspect(share: Share, project_id: str, relative: str, content_type: str) -> Inspection:

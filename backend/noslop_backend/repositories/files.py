@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Files: their rows, who works on them, and who pays for a shared content."""
+"""Read and write the rows of files: what works on them, and which of them pays for a shared content."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from noslop_backend.share.layout import INTERMEDIATE, MEDIA, FileKind, is_file_i
 
 
 class FileRepository:
-    """Statements on `file`. Counters are changed by who calls: see `ProjectCRUD.settle`."""
+    """Statements on `file`. Counters are changed by what calls them: see `ProjectRepository.apply_delta`."""
 
     def __init__(self, session: Session) -> None:
         self.session = session
@@ -38,7 +38,7 @@ class FileRepository:
         SearchRepository(self.session).add(rows, texts)
 
     def get(self, project_id: str, file_id: str, *states: FileState) -> FileModel:
-        """Give one file as it is now.
+        """Return one file as it is now.
 
         Raises:
             NotFoundError: there is none in the project, or it is in none of `states` (all by default).
@@ -50,7 +50,7 @@ class FileRepository:
         return row
 
     def some(self, project_id: str, file_ids: Sequence[str]) -> list[FileModel]:
-        """Give those of these files that the project has, by id."""
+        """Return those of these files that the project has, by id."""
         return list(
             self.session.exec(
                 select(FileModel)
@@ -61,7 +61,7 @@ class FileRepository:
         )
 
     def with_sidecars(self, project_id: str, file_ids: Sequence[str]) -> list[FileModel]:
-        """Give these files and everything that describes them, each after what it describes."""
+        """Return these files and everything that describes them, each after what it describes."""
         files = self.some(project_id, file_ids)
         sidecars = self.session.exec(
             select(FileModel)
@@ -73,23 +73,23 @@ class FileRepository:
         return [*files, *(row for row in sidecars if row.id not in named)]
 
     def sidecars(self, file_id: str) -> list[FileModel]:
-        """Give everything that describes a file, oldest first."""
+        """Return everything that describes a file, oldest first."""
         return list(
             self.session.exec(select(FileModel).where(FileModel.of_file_id == file_id).order_by(FileModel.path))
         )
 
     def next_sidecar(self, file_id: str) -> int:
         """Allocate the number of a further sidecar. It is never given again."""
-        found = self.session.connection().execute(
+        number = self.session.connection().execute(
             update(FileModel)
             .where(col(FileModel.id) == file_id)
             .values(last_sidecar=col(FileModel.last_sidecar) + 1)
             .returning(col(FileModel.last_sidecar))
         )
-        return int(found.scalar_one())
+        return int(number.scalar_one())
 
     def raise_last_sidecar(self, file_id: str, number: int) -> None:
-        """Give no number of a sidecar up to this one again."""
+        """Reserve all numbers of sidecars up to this one: none of them is given again."""
         self.session.connection().execute(
             update(FileModel)
             .where(col(FileModel.id) == file_id, col(FileModel.last_sidecar) < number)
@@ -123,7 +123,7 @@ class FileRepository:
         return list(self.session.exec(statement.order_by(col(FileModel.id)).limit(limit)))
 
     def trashed_bytes(self, project_id: str, before: datetime) -> int:
-        """What files cost that were put into the trash before a moment."""
+        """Return what files cost that were put into the trash before a moment."""
         return int(
             self.session.exec(
                 select(func.coalesce(func.sum(col(FileModel.charged_bytes)), 0)).where(
@@ -157,7 +157,7 @@ class FileRepository:
         return list(self.session.exec(paged(statement, FileModel, cursor, limit, newest_first=newest_first)))
 
     def trashed(self, project_id: str, before: datetime | None, limit: int) -> list[str]:
-        """Ids of files in the trash, those first that were put there first, without what only describes others."""
+        """Return ids of files in the trash, in the order in which they were put there, without sidecars."""
         statement = select(FileModel.id).where(
             FileModel.project_id == project_id,
             FileModel.state == FileState.TRASHED,
@@ -175,7 +175,7 @@ class FileRepository:
         cursor: Cursor | None = None,
         limit: int = 1000,
     ) -> list[FileModel]:
-        """Present intermediates, oldest first. Who removes some has locked the project."""
+        """Return present intermediates, oldest first. What removes some has locked the project."""
         statement = select(FileModel).where(
             FileModel.project_id == project_id,
             FileModel.state == FileState.PRESENT,
@@ -187,7 +187,7 @@ class FileRepository:
         return list(self.session.exec(statement))
 
     def claim_files(self, rows: Iterable[FileModel], intent_id: str, state: FileState | None = None) -> None:
-        """Say that an intent works on these rows, and optionally what they are meanwhile."""
+        """Record that an intent works on these rows, and optionally what they are meanwhile."""
         for row in rows:
             row.intent_id = intent_id
             if state is not None:
@@ -196,7 +196,7 @@ class FileRepository:
         self.session.flush()
 
     def taken(self, intent_id: str) -> list[FileModel]:
-        """Rows that an intent works on."""
+        """Return the rows that an intent works on."""
         return list(
             self.session.exec(
                 select(FileModel)
@@ -207,11 +207,11 @@ class FileRepository:
         )
 
     def release_files(self, intent_id: str) -> None:
-        """Say that an intent works on nothing any more."""
+        """Record that an intent works on nothing any more."""
         self.session.exec(update(FileModel).where(col(FileModel.intent_id) == intent_id).values(intent_id=None))
 
     def heirs(self, rows: Sequence[FileModel]) -> list[FileModel]:
-        """Rows that pay from now on for what these, which go, had paid: one for each content that lives on."""
+        """Return rows that pay from now on for what these, which go, had paid: one for each content that lives on."""
         going = {row.id for row in rows}
         contents = {row.content_id for row in rows if row.charged_bytes}
         candidates = self.session.exec(
@@ -224,10 +224,10 @@ class FileRepository:
             .order_by(col(FileModel.created_at), col(FileModel.id))
             .execution_options(populate_existing=True)
         ).all()
-        found: dict[str, FileModel] = {}
+        payers: dict[str, FileModel] = {}
         for row in candidates:
-            found.setdefault(row.content_id, row)
-        return list(found.values())
+            payers.setdefault(row.content_id, row)
+        return list(payers.values())
 
     def delete(self, file_ids: Sequence[str]) -> None:
         """Remove rows, and with them the references from and to them."""

@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Intents: who does what, until when nobody else may, and what came of it."""
+"""Read and write intents: what is being done, until when only its owner may, and what came of it."""
 
 from __future__ import annotations
 
@@ -31,15 +31,15 @@ class IntentRepository:
         self.session.connection().execute(_INSERT, values)
 
     def remove(self, intent_id: str) -> None:
-        """Take back an intent that there was nothing to do for."""
+        """Remove an intent that there was nothing to do for."""
         self.session.connection().execute(_REMOVE, {"of_id": intent_id})
 
     def get(self, intent_id: str) -> IntentModel | None:
-        """Give an intent as it is now."""
+        """Return an intent as it is now."""
         return self.session.exec(_GET, params={"of_id": intent_id}).first()
 
     def with_key(self, scope: str, key: str) -> IntentModel | None:
-        """The intent that a key stands for."""
+        """Return the intent that a key stands for."""
         return self.session.exec(select(IntentModel).where(IntentModel.scope == scope, IntentModel.key == key)).first()
 
     def update(self, intent_id: str, owner: str, /, **values: Any) -> bool:  # noqa: ANN401 - columns of the table
@@ -51,11 +51,11 @@ class IntentRepository:
         return bool(done.rowcount)
 
     def answer(self, intent_id: str, result: dict[str, Any]) -> None:
-        """Keep what an intent led to, for its key, and forget its plan: it may be large, and nobody needs it more."""
+        """Keep what an intent led to, for its key, and remove its plan: it may be large, and is not read again."""
         self.session.connection().execute(_ANSWER, {"of_id": intent_id, "to_result": result})
 
     def claim(self, intent_id: str, owner: str, now: datetime, until: datetime) -> bool:
-        """Take an open intent over, if its lease has run out."""
+        """Make this the owner of an open intent, if its lease has run out."""
         done = self.session.exec(
             update(IntentModel)
             .where(
@@ -69,7 +69,7 @@ class IntentRepository:
         return bool(done.rowcount)
 
     def expired(self, now: datetime, project_id: str | None, limit: int) -> list[str]:
-        """Ids of open intents whose lease has run out."""
+        """Return the ids of open intents whose lease has run out."""
         statement = select(IntentModel.id).where(
             IntentModel.state == IntentState.OPEN, col(IntentModel.lease_expires_at) <= now
         )
@@ -78,7 +78,7 @@ class IntentRepository:
         return list(self.session.exec(statement.order_by(col(IntentModel.lease_expires_at)).limit(limit)))
 
     def running(self, now: datetime) -> list[IntentModel]:
-        """Open intents whose lease has not run out."""
+        """Return the open intents whose lease has not run out."""
         return list(
             self.session.exec(
                 select(IntentModel).where(
@@ -87,15 +87,15 @@ class IntentRepository:
             )
         )
 
-    def shorten(self, seen: IntentModel, until: datetime, plan: dict[str, Any]) -> bool:
-        """Let a lease end earlier than it says, if nobody has changed it since it was seen."""
+    def shorten(self, observed: IntentModel, until: datetime, plan: dict[str, Any]) -> bool:
+        """Let a lease end earlier than it says, if no process has changed it since it was read."""
         done = self.session.exec(
             update(IntentModel)
             .where(
-                col(IntentModel.id) == seen.id,
-                col(IntentModel.owner) == seen.owner,
+                col(IntentModel.id) == observed.id,
+                col(IntentModel.owner) == observed.owner,
                 col(IntentModel.state) == IntentState.OPEN,
-                col(IntentModel.lease_expires_at) == seen.lease_expires_at,
+                col(IntentModel.lease_expires_at) == observed.lease_expires_at,
             )
             .values(lease_expires_at=until, plan=plan)
             .execution_options(synchronize_session=False)
@@ -118,11 +118,11 @@ class IntentRepository:
         )
 
     def open_among(self, intent_ids: set[str]) -> set[str]:
-        """Those of these intents that are open."""
-        found = self.session.exec(
+        """Return those of these intents that are open."""
+        opened = self.session.exec(
             select(IntentModel.id).where(col(IntentModel.id).in_(intent_ids), IntentModel.state == IntentState.OPEN)
         )
-        return set(found)
+        return set(opened)
 
     def forget(self, before: datetime, limit: int = 10_000) -> int:
         """Remove intents that ended before a moment, and with them the answers to their keys."""
@@ -144,7 +144,7 @@ _ANSWER = update(IntentModel).where(_HERE).values(result=bindparam("to_result"),
 
 @lru_cache
 def _changing(*names: str) -> Update:
-    """The statement that changes these columns of an open intent of an owner."""
+    """Return the statement that changes these columns of an open intent of an owner."""
     return (
         update(IntentModel)
         .where(

@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Projects: their rows, their room, and their counters."""
+"""Read and write projects: their rows, their room, and their counters."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class ProjectRepository:
         self.session.flush()
 
     def get(self, project_id: str, *states: ProjectState) -> ProjectModel:
-        """Give a project as it is now.
+        """Return a project as it is now.
 
         Raises:
             NotFoundError: there is none, or it is in none of `states` (all by default).
@@ -55,7 +55,7 @@ class ProjectRepository:
         return project
 
     def lock(self, project_id: str, *states: ProjectState) -> ProjectModel:
-        """Give a project that nobody else changes until the transaction ends.
+        """Return a project that only this transaction changes until it ends.
 
         Raises:
             NotFoundError: there is none, or it is in none of `states` (all by default).
@@ -66,8 +66,8 @@ class ProjectRepository:
             raise missing(project_id, project)
         return project
 
-    def hold(self, project_id: str) -> None:
-        """Keep others from changing a project until the transaction ends, without reading it.
+    def lock_row(self, project_id: str) -> None:
+        """Keep other transactions from changing a project until this one ends, without reading it.
 
         Raises:
             NotFoundError: there is none.
@@ -76,11 +76,11 @@ class ProjectRepository:
         # A transaction that writes has all of a SQLite database for itself from its beginning.
         if connection.dialect.name == "sqlite":
             return
-        if connection.execute(_HOLD, {"of_id": project_id}).first() is None:
+        if connection.execute(_LOCK_ROW, {"of_id": project_id}).first() is None:
             raise missing(project_id)
 
     def get_folder_path(self, project_id: str, storage_dir: Path) -> Path:
-        """The whole path of a project's directory, the same on every host of the studio.
+        """Return the whole path of a project's directory, the same on every host of the studio.
 
         Raises:
             NotFoundError: there is no such project.
@@ -103,7 +103,7 @@ class ProjectRepository:
         return list(self.session.exec(paged(statement, ProjectModel, cursor, limit, newest_first=newest_first)))
 
     def ids(self, *states: ProjectState) -> list[str]:
-        """Ids of all projects in these states."""
+        """Return the ids of all projects in these states."""
         statement = select(ProjectModel.id).where(col(ProjectModel.state).in_(states)).order_by(col(ProjectModel.id))
         return list(self.session.exec(statement))
 
@@ -116,15 +116,15 @@ class ProjectRepository:
         return []
 
     def totals(self) -> Totals:
-        """Sums over present projects: as many rows as there are projects, never as many as there are files."""
-        found = self.session.exec(
+        """Return sums over present projects: of as many rows as there are projects, never as there are files."""
+        sums = self.session.exec(
             select(
                 func.count(),
                 func.coalesce(func.sum(col(ProjectModel.workflows_count)), 0),
                 func.coalesce(func.sum(col(ProjectModel.media_count)), 0),
             ).where(ProjectModel.state == ProjectState.PRESENT)
         ).one()
-        return Totals(*(int(value) for value in found))
+        return Totals(*(int(value) for value in sums))
 
     def change(self, project: ProjectModel, changes: dict[str, Any], moment: datetime) -> None:
         """Change a project that is locked, and count its revision up."""
@@ -184,7 +184,7 @@ class ProjectRepository:
         charged = change.charged_bytes
         if charged or reserved_bytes or workflows or change.media:
             more = {"more_used": charged, "more_reserved": -reserved_bytes, "more_media": change.media}
-            self.session.connection().execute(_SETTLE, {"of_id": project_id, **more, "more_workflows": workflows})
+            self.session.connection().execute(_APPLY_DELTA, {"of_id": project_id, **more, "more_workflows": workflows})
         CounterRepository(self.session).apply(project_id, change)
         StoreRepository(self.session).apply_delta(charged, -reserved_bytes)
 
@@ -264,7 +264,7 @@ class ProjectRepository:
 _HERE = col(ProjectModel.id) == bindparam("of_id")
 _GET = select(ProjectModel).where(_HERE).execution_options(populate_existing=True)
 _LOCK = _GET.with_for_update()
-_HOLD = select(ProjectModel.id).where(_HERE).with_for_update()
+_LOCK_ROW = select(ProjectModel.id).where(_HERE).with_for_update()
 _RESERVE_ANYWHERE = (
     update(ProjectModel).where(_HERE).values(reserved_bytes=col(ProjectModel.reserved_bytes) + bindparam("more_bytes"))
 )
@@ -277,7 +277,7 @@ _RESERVE_WITHIN = _RESERVE.where(
         <= col(ProjectModel.quota_bytes),
     )
 )
-_SETTLE = (
+_APPLY_DELTA = (
     update(ProjectModel)
     .where(_HERE)
     .values(

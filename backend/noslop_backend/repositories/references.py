@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""References: which file needs which."""
+"""Read and write references: which file needs which."""
 
 from __future__ import annotations
 
@@ -18,26 +18,26 @@ _AT_ONCE = 1000
 class ReferenceRepository:
     """Statements on `reference`.
 
-    They are added while the project is locked: nobody removes a file between look and row.
+    They are added while the project is locked: no file is removed between look and row.
     """
 
     def __init__(self, session: Session) -> None:
         self.session = session
 
-    def hold(self, intent_id: str, file_ids: Iterable[str]) -> None:
+    def reserve(self, intent_id: str, file_ids: Iterable[str]) -> None:
         """Keep files from removal while an intent is open."""
         for file_id in sorted(set(file_ids)):
             self.session.add(ReferenceModel(to_file_id=file_id, intent_id=intent_id))
         self.session.flush()
 
     def drop(self, intent_id: str) -> None:
-        """Let go of what an intent held."""
+        """Release what an intent kept from removal."""
         self.session.connection().execute(_DROP, {"of_intent": intent_id})
 
     def add(self, project_id: str, from_file_id: str, to_file_ids: Iterable[str]) -> None:
-        """Say that a file needs others; those that are not in the project, or go just now, are left out."""
+        """Record that a file needs others; those that are not in the project, or go just now, are left out."""
         wanted = sorted(set(to_file_ids) - {from_file_id})
-        # A text of somebody else may mention any number of ids, and a statement takes only so many values.
+        # A text from elsewhere may mention any number of ids, and a statement takes only so many values.
         for at in range(0, len(wanted), _AT_ONCE):
             there = self.session.exec(
                 select(FileModel.id).where(
@@ -62,7 +62,7 @@ class ReferenceRepository:
                 self.session.connection().execute(delete(ReferenceModel).where(gone))
 
     def needed(self, file_ids: Sequence[str], *, by_intents_only: bool = False) -> set[str]:
-        """Those of these files that something else needs. What is in the same list does not count as something else."""
+        """Return those of these files that something else needs. What is in the same list does not count as that."""
         statement = select(ReferenceModel.to_file_id).where(col(ReferenceModel.to_file_id).in_(file_ids))
         if by_intents_only:
             statement = statement.where(col(ReferenceModel.intent_id).is_not(None))
@@ -73,13 +73,13 @@ class ReferenceRepository:
         return set(self.session.exec(statement))
 
     def inputs(self, from_file_id: str) -> set[str]:
-        """What a file needs."""
+        """Return what a file needs."""
         return set(
             self.session.exec(select(ReferenceModel.to_file_id).where(ReferenceModel.from_file_id == from_file_id))
         )
 
     def users(self, project_id: str, to_file_ids: Sequence[str]) -> list[FileModel]:
-        """Files of a project that need one of these, oldest first."""
+        """Return files of a project that need one of these, oldest first."""
         needing = select(ReferenceModel.from_file_id).where(col(ReferenceModel.to_file_id).in_(to_file_ids))
         return list(
             self.session.exec(
