@@ -78,8 +78,7 @@ class ProjectStorage:
         self.save_generated_media = media.save_generated_media
         self.begin_generated_media = media.begin_generated_media
         self.save_intermediate, self.begin_intermediate = media.save_intermediate, media.begin_intermediate
-        self.promote_to_final = media.promote_to_final
-        self.save_metadata = media.save_metadata
+        self.promote_to_final, self.save_metadata = media.promote_to_final, media.save_metadata
         self.update_file = media.update_file
         self.record_inspection = media.record_inspection
         self.claim_key = media.claim_key

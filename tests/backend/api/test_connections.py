@@ -69,7 +69,8 @@ def test_a_body_that_stops_is_given_up(local: Studio, path: str) -> None:
         at = f"/projects/{served.project()}{path}"
         limits.body_idle_s = SHORT_S
         with connected(served) as connection:
-            request = head("POST" if path else "PATCH", at, authorization(served.client), "Content-Length: 1000")
+            headers = (authorization(served.client), "Content-Type: application/json", "Content-Length: 1000")
+            request = head("POST" if path else "PATCH", at, *headers)
             connection.sendall(request + png()[:20])
             assert answer_of(connection).startswith(b"HTTP/1.1 408 ")
     assert local.open_intents() == []

@@ -120,12 +120,14 @@ def list_intermediate(
 
 
 @router.post("/files/move", operation_id="moveFiles", dependencies=[WRITE], responses=described(404, 409))
-def move_files(
+async def move_files(
     project_id: ProjectId, moving: Moving, caller: CallerDep, state: StateDep, key: Key = None
 ) -> MoveReport:
     """Move media and intermediates to another project. They keep their ids and labels, and get other paths."""
     caller.require_project(moving.to_project_id)
-    return state.disk.run(state.storage.move_files, project_id, moving.file_ids, moving.to_project_id, key=key)
+    return await state.disk.run_async(
+        state.storage.move_files, project_id, moving.file_ids, moving.to_project_id, key=key
+    )
 
 
 @router.get("/files/{file_id}", operation_id="getFile", dependencies=[READ], responses=described(404))
