@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import cache
@@ -155,8 +156,23 @@ def _openapi(app: FastAPI, root_path: str) -> dict[str, Any]:
         schemas |= described.pop("$defs") | {"Problem": described}
         for unused in ("HTTPValidationError", "ValidationError"):
             schemas.pop(unused, None)
-        app.openapi_schema = schema
+        app.openapi_schema = _name_schemas(schema)
     return app.openapi_schema
+
+
+def _name_schemas(schema: dict[str, Any]) -> dict[str, Any]:
+    """Return the description with schemas named after what they are: clients are generated with these names.
+
+    `FilePublic` is `FileInfo` (`File` is the name of an upload in clients), and `Page_FilePublic_` is `FilePage`.
+    """
+    text = json.dumps(schema)
+    for name in schema["components"]["schemas"]:
+        new = re.sub(r"^Page_(\w+)Public_$", r"\1Page", name)
+        new = re.sub(r"Public$", "Info", new)
+        for quoted in ("#/components/schemas/{}", "{}"):
+            text = text.replace(json.dumps(quoted.format(name)), json.dumps(quoted.format(new)))
+    named: dict[str, Any] = json.loads(re.sub(r"Page\[(\w+)Public\]", r"\1Page", text))
+    return named
 
 
 def _describe_errors(method: str, operation: dict[str, Any]) -> None:

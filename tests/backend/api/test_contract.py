@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Iterator
 
 import pytest
@@ -74,6 +76,9 @@ def test_every_operation_documents_the_errors_that_it_has_and_no_others(contract
             for status in errors:
                 content = operation["responses"][status].get("content", {})
                 assert "application/json" not in content or operation["operationId"] == "getReadiness"
+    assert not [
+        text for text in re.findall(r'"[^"]*"', json.dumps(description)) if re.search(r"Public\b|Page[_[]", text)
+    ]
     tags = {tag["name"] for tag in description["tags"] if tag["description"]}
     assert tags == {
         tag for path in description["paths"].values() for operation in path.values() for tag in operation["tags"]

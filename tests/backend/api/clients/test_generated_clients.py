@@ -29,7 +29,7 @@ import base64, io, json, os, sys
 from noslop_client import AuthenticatedClient
 from noslop_client.api.files import get_file, list_files, download_file, upload_media
 from noslop_client.api.workflows_and_prompts import load_workflow_by_name, save_prompt, save_workflow
-from noslop_client.models import FilePublic, SaveWorkflowBody, UploadMediaFilesBody
+from noslop_client.models import FileInfo, SaveWorkflowBody, UploadMediaFilesBody
 from noslop_client.types import File
 
 client = AuthenticatedClient(base_url=os.environ["NOSLOP_URL"], token=os.environ["NOSLOP_TOKEN"])
@@ -37,7 +37,7 @@ project = os.environ["NOSLOP_PROJECT"]
 image = base64.b64decode(os.environ["NOSLOP_IMAGE"])
 form = UploadMediaFilesBody(file=File(payload=io.BytesIO(image), file_name="of python.png", mime_type="image/png"))
 file = upload_media.sync(project, client=client, body=form, name="of python.png")
-assert isinstance(file, FilePublic), file
+assert isinstance(file, FileInfo), file
 content = download_file.sync(project, file.id, client=client)
 body = SaveWorkflowBody.from_dict({"1": {"class_type": "LoadImage", "inputs": {"image": file.path}}})
 workflow = save_workflow.sync(project, client=client, body=body, name="of python", inputs=[file.id])
