@@ -22,10 +22,13 @@ from noslop_backend.core.database import Database, clock, filesystem_type, prote
 from noslop_backend.core.enums import TokenScope
 from noslop_backend.core.errors import ConfigurationError, DatabaseUnavailableError, NewerDatabaseError
 from noslop_backend.core.settings import ENV_FILE, load
+from noslop_backend.journal.intent import IntentHandle
 from noslop_backend.maintenance.rebuild import rebuild
 from noslop_backend.maintenance.reconcile import reconcile
 from noslop_backend.models import JobModel, ProjectModel, StoreModel, metadata
+from noslop_backend.operations.transfer import TransferFiles
 from noslop_backend.repositories import StoreRepository
+from noslop_backend.schemas import ProjectCreate
 from noslop_backend.services.tokens import Tokens
 from noslop_backend.share.layout import FileKind
 from sqlalchemy import inspect, text
@@ -165,6 +168,26 @@ def test_other_files_are_for_this_version_and_stay_on_the_share_for_the_version_
     for _ in range(3):
         reconcile(storage, apply=True, apart_s=0)
     assert storage.get_file(project, other.id).blake3 == other.blake3
+    studio.check(project)
+
+
+def test_the_version_before_gets_the_database_when_no_file_is_being_moved(studio: Studio, project: str) -> None:
+    storage, database = studio.storage, studio.storage.database
+    image = storage.save_generated_media(project, "m", png()).id
+    other = storage.create_project_structure(ProjectCreate(name="Other")).id
+    operation = TransferFiles(project, [image], other, None)
+    handle = storage.journal.begin(operation)
+    assert isinstance(handle, IntentHandle)
+    with pytest.raises(RuntimeError, match="Files are being moved to another project"):
+        migrations.downgrade(database, "0006")
+    migrations.check(database)
+    with storage.context.share() as share:
+        storage.journal.execute(share, operation, handle)
+    migrations.downgrade(database, "0006")
+    with pytest.raises(IntegrityError), database.write() as session:
+        session.connection().execute(text("UPDATE intent SET op = 'transfer'"))
+    migrations.upgrade(database)
+    assert storage.move_files(other, [image], project).files_count == 1
     studio.check(project)
 
 
