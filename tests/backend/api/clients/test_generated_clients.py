@@ -25,9 +25,9 @@ pytestmark = [pytest.mark.network, pytest.mark.slow]
 
 #: What a program does with the client in Python. It prints JSON.
 PYTHON = """
-import base64, io, json, os, sys
+import base64, io, json, os, sys, zipfile
 from noslop_client import AuthenticatedClient
-from noslop_client.api.files import get_file, list_files, download_file, upload_media
+from noslop_client.api.files import download_archive, download_file, get_file, list_files, upload_media
 from noslop_client.api.workflows_and_prompts import load_workflow_by_name, save_prompt, save_workflow
 from noslop_client.models import FileInfo, SaveWorkflowBody, UploadMediaFilesBody
 from noslop_client.types import File
@@ -44,6 +44,9 @@ workflow = save_workflow.sync(project, client=client, body=body, name="of python
 loaded = load_workflow_by_name.sync(project, client=client, name="of python")
 prompt = save_prompt.sync(project, client=client, body="a cat", name="of python")
 files = list_files.sync(project, client=client)
+archive = download_archive.sync(project, client=client, file_id=[file.id])
+with zipfile.ZipFile(archive.payload) as opened:
+    assert opened.read("generated/images/of python.png") == image
 wrong = get_file.sync(project, "0" * 13, client=client)
 print(json.dumps({
     "same": content.payload.read() == image,
