@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Read what the share itself says of its files: sidecars back into rows. `rebuild` and `reconcile` stand on it.
+"""Read the share's sidecars back into rows. `rebuild` and `reconcile` use it.
 
 A sidecar is believed only as far as it fits the file beside it; the id, kind and version are those of the path.
 """
@@ -77,7 +77,7 @@ def read_project(share: Share, project_id: str, now: datetime) -> ScannedProject
     problem = ""
     try:
         metadata = Metadata.from_bytes(share.read(project_id, layout.METADATA, project_format.LIMIT_BYTES))
-        written, documents = metadata.project, metadata.documents
+        project, documents = metadata.project, metadata.documents
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         problem = f"not readable ({'.'.join(str(part) for part in first['loc'])}: {first['msg']})"
@@ -85,24 +85,24 @@ def read_project(share: Share, project_id: str, now: datetime) -> ScannedProject
         problem = "it is missing" if isinstance(error, FileNotFoundError) else str(error)
     if problem:
         problem += "; the project is named after its directory and has no quota"
-        written, documents = MetadataProject(name=project_id.rpartition("-")[0], created_at=now, updated_at=now), []
+        project, documents = MetadataProject(name=project_id.rpartition("-")[0], created_at=now, updated_at=now), []
     row = ProjectModel(
         id=project_id,
-        name=written.name,
-        description=written.description,
-        status=written.status,
+        name=project.name,
+        description=project.description,
+        status=project.status,
         state=ProjectState.CREATING,
-        settings=written.settings,
+        settings=project.settings,
         folder_path=project_id,
-        quota_bytes=written.quota_bytes,
-        intermediate_days=written.intermediate_days,
-        trash_days=written.trash_days,
-        revision=written.revision,
-        created_at=written.created_at,
-        updated_at=written.updated_at,
-        trashed_at=written.trashed_at,
+        quota_bytes=project.quota_bytes,
+        intermediate_days=project.intermediate_days,
+        trash_days=project.trash_days,
+        revision=project.revision,
+        created_at=project.created_at,
+        updated_at=project.updated_at,
+        trashed_at=project.trashed_at,
     )
-    return ScannedProject(row, ProjectState.TRASHED if written.trashed_at else ProjectState.PRESENT, documents, problem)
+    return ScannedProject(row, ProjectState.TRASHED if project.trashed_at else ProjectState.PRESENT, documents, problem)
 
 
 def describe(share: Share, project_id: str, lies_at: str, entry: Entry, trashed_at: datetime) -> ScannedFile:
