@@ -33,7 +33,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
         for package in (
             *("archive", "cli", "comfyui", "core", "journal", "media", "operations", "schemas", "services", "share"),
             *("maintenance/__init__.py", "maintenance/backup", "maintenance/generation.py", "maintenance/retention.py"),
-            *("maintenance/root_entries.py", "maintenance/search_index.py"),
+            *("maintenance/root_entries.py", "maintenance/search_index.py", "migrations/*.py"),
         )
     ),
     "lab": ("lab", "molecule", "tests/unit/lab"),

@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What Alembic runs: the migrations, over the backend's own engine, so that its pragmas and its BEGIN hold here too."""
+"""Run the migrations, as Alembic's script, over the backend's own engine: its pragmas and its BEGIN count here too."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from sqlalchemy import text
 from noslop_backend.core.database import Database
 from noslop_backend.models import metadata
 
-#: Of PostgreSQL's advisory locks, the one that whoever migrates holds. Any number will do: this is `noslop` in ASCII.
+#: Of PostgreSQL's advisory locks, the one of migrations. Any number will do: this is `noslop` in ASCII.
 _LOCK = 0x6E6F736C6F70
 
 
@@ -18,7 +18,7 @@ def run() -> None:
     """Run the migrations that were asked for."""
     database: Database = context.config.attributes["database"]
     with database.write() as session:
-        if not database.is_sqlite:  # there the transaction itself lets nobody else write
+        if not database.is_sqlite:  # there the transaction itself keeps others from writing
             session.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
         context.configure(
             connection=session.connection(),
