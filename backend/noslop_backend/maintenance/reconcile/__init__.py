@@ -1,11 +1,11 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Finds what came, changed or went on the share without the backend.
+"""Compare the share with the database: find what was added, changed or removed without the backend.
 
-A run walks every project and notes what differs from the rows (`observe`). What two runs have seen alike, a while
-apart, is believed: rows are made or marked (`believe`), and only when the run was told to apply. Nothing is ever
-deleted, and nothing is believed of a share that is away, is another one, or cannot be listed. A run that was killed
-goes on where it was.
+A run walks every project and notes what differs from the rows (`compare_directory`). What two runs have noted alike,
+a while apart, is applied: rows are made or marked (`apply_observation`), and only when the run was told to apply.
+Nothing is ever deleted, and nothing is applied where the share is away, is another one, or cannot be listed. A run
+that was killed continues where it was.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from noslop_backend.journal import audit
 from noslop_backend.journal.catch_up import apply_ahead, read_ahead
 from noslop_backend.maintenance.generation import resolve
 from noslop_backend.maintenance.rebuild import adopt_project
-from noslop_backend.maintenance.reconcile.apply import believe
-from noslop_backend.maintenance.reconcile.compare import observe
+from noslop_backend.maintenance.reconcile.apply import apply_observation
+from noslop_backend.maintenance.reconcile.compare import compare_directory
 from noslop_backend.maintenance.reconcile.report import LISTED, Finding, ReconcileReport, What
 from noslop_backend.maintenance.root_entries import RootProblem, inspect_root
 from noslop_backend.repositories import JobRepository, ProjectRepository
@@ -34,7 +34,7 @@ from noslop_backend.share import layout, scan
 __all__ = ["Finding", "ReconcileReport", "What", "reconcile"]
 
 JOB = "reconcile"
-#: Two runs have to lie so far apart for what both saw to be believed: longer than anybody's attribute cache (nfs(5),
+#: Two runs have to lie so far apart for what both saw to be applied: longer than a client keeps attributes (nfs(5),
 #: acregmax).
 APART_S = 600.0
 #: Fewer files than this may go without a question, whatever part of a project they are.
@@ -61,7 +61,7 @@ def reconcile(
 
     Args:
         core: the service.
-        apply: act on what is believed.
+        apply: change the database.
         apart_s: the first and the last look at a thing have to lie so far apart.
         yes_really: act even when more than a fifth of a project went.
         project_id: only this one; such a run is not gone on with by others.
@@ -118,7 +118,7 @@ class _Run:
                 JobRepository(session).remember(self.job, clock(session), {})
             raise
         except BaseException:
-            # Whoever comes next goes on from here, and need not wait for the lease.
+            # The next run continues here, and does not wait for the lease.
             self._remember(leave=True)
             raise
         with self.core.database.write() as session:
@@ -202,7 +202,7 @@ class _Run:
         }
 
     def _checkpoint(self, after: str, places: int) -> None:
-        """Say how far this run is. It is written down now and then: who goes on looks again at what lies between."""
+        """Note how far this run is. It is saved now and then: a run that continues compares again what lies between."""
         self.unsaved_count += self.report.files_count - int(self.done["files_count"])
         self.after, self.places, self.done = after, places, self.report.kept()
 
@@ -236,7 +236,7 @@ class _Run:
                     if not number:
                         for name in scan.misplaced(share, project_id, self.core.litter):
                             self.report.add(Finding(project_id, name, "stranger", "the layout has no such name"))
-                    observe(
+                    compare_directory(
                         self.core.database,
                         share,
                         project_id,
@@ -270,37 +270,40 @@ class _Run:
                 break
             # Whether it is the right share is asked again before each page.
             with self.core.share() as share:
-                for seen in page:
-                    finding = believe(self.core, share, seen, apply=self.apply)
+                for observed in page:
+                    finding = apply_observation(self.core, share, observed, apply=self.apply)
                     if finding is not None:
                         self.report.add(finding)
                         kept += not self.apply or finding.outcome == "left"
                     self._alive()
             after = page[-1].path
         with self.core.database.read() as session:
-            sightings = ObservationRepository(session)
-            there = sum(sightings.count(project_id, what) for what in What if what not in _MARKS)
+            observations = ObservationRepository(session)
+            there = sum(observations.count(project_id, what) for what in What if what not in _MARKS)
             room = max(0, LISTED - len(self.report.waiting))
-            waiting = sightings.waiting(project_id, self.apart, _MARKS, room)
+            waiting = observations.waiting(project_id, self.apart, _MARKS, room)
         self.report.waiting_count += there - kept
         self.report.waiting += [Finding(project_id, path, what) for path, what in waiting]
 
     def _ask(self, project_id: str) -> None:
         """Stop when so much went that it is more likely that something is wrong."""
         with self.core.database.read() as session:
-            sightings = ObservationRepository(session)
-            went, known = sightings.count(project_id, What.WENT), sightings.registered_count(project_id)
-        if went <= HANDFUL or went * 100 <= known * MOST_PERCENT:
+            observations = ObservationRepository(session)
+            removed, registered = (
+                observations.count(project_id, What.REMOVED),
+                observations.registered_count(project_id),
+            )
+        if removed <= HANDFUL or removed * 100 <= registered * MOST_PERCENT:
             return
         self.report.would_ask.append(project_id)
         if self.apply and not self.yes_really:
             raise ConfirmationNeededError(
-                f"{went} of {known} files of {project_id} are not on the share any more. That is more than "
+                f"{removed} of {registered} files of {project_id} are not on the share any more. That is more than "
                 f"{MOST_PERCENT} %: nothing in "
                 "it was changed. See whether the share is whole (is everything mounted?). If they really were "
                 "taken away, run "
                 "it again with --yes-really; rows stay, marked as missing.",
                 project_id=project_id,
-                went_count=went,
-                registered_count=known,
+                went_count=removed,
+                registered_count=registered,
             )

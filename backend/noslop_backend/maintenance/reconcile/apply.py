@@ -48,7 +48,7 @@ class _Place:
     state: FileState
 
 
-def believe(core: ProjectStorage, share: Share, observed: ObservationModel, *, apply: bool) -> Finding | None:
+def apply_observation(core: ProjectStorage, share: Share, observed: ObservationModel, *, apply: bool) -> Finding | None:
     """Act on one observation, or with `apply` False only tell what would become of it.
 
     Returns:
@@ -58,15 +58,15 @@ def believe(core: ProjectStorage, share: Share, observed: ObservationModel, *, a
     visible = observed.path.removeprefix(f"{layout.TRASH}/")
     place = _Place(observed.project_id, observed.path, visible, FileState.TRASHED if trashed else FileState.PRESENT)
     scanned = share.look(place.project_id, place.lies_at)
-    if observed.what == What.WENT:
-        return None if scanned is not None else _went(core, place, apply)
+    if observed.what == What.REMOVED:
+        return None if scanned is not None else _removed(core, place, apply)
     if scanned is None or (scanned.st_size, scanned.st_mtime_ns) != (observed.size_bytes, observed.mtime_ns):
         return None
     entry = Entry(
         place.lies_at.rpartition("/")[2], scanned.st_size, scanned.st_mtime_ns, scanned.st_ino, scanned.st_nlink
     )
-    if observed.what == What.CAME:
-        return _came(core, share, place, entry, apply)
+    if observed.what == What.ADDED:
+        return _added(core, share, place, entry, apply)
     return _is_there(core, share, place, entry, apply)
 
 
@@ -91,7 +91,7 @@ def _apply_delta(session: Session, place: _Place, change: Change, row: FileModel
     ProjectRepository(session).apply_delta(place.project_id, change, workflows=workflows)
 
 
-def _went(core: ProjectStorage, place: _Place, apply: bool) -> Finding | None:
+def _removed(core: ProjectStorage, place: _Place, apply: bool) -> Finding | None:
     with core.database.write() as session:
         _lock(session, place.project_id)
         row = _row(session, place)
@@ -192,7 +192,7 @@ def _payers(core: ProjectStorage, share: Share, place: _Place) -> set[int]:
     return inodes
 
 
-def _came(  # noqa: PLR0911 - each is another answer
+def _added(  # noqa: PLR0911 - each is another answer
     core: ProjectStorage, share: Share, place: _Place, entry: Entry, apply: bool
 ) -> Finding | None:
     """Add a file without a row when the layout and its sidecar describe it; else leave it."""

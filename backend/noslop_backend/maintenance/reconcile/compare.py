@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""One look at one directory: what is there, what the rows say, and what of it differs. Nothing is believed here."""
+"""Compare one directory with its rows, and note what differs. Nothing is applied here."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from noslop_backend.share import Share, layout, scan
 from noslop_backend.share.litter import Litter
 
 
-def observe(
+def compare_directory(
     database: Database,
     share: Share,
     project_id: str,
@@ -46,7 +46,7 @@ def observe(
     directory = place.removeprefix(f"{layout.TRASH}/")
     # Eight bytes for each file, so that a million fit anywhere: two names with one hash are one in 10^7 such
     # directories.
-    seen = array("q")
+    names_there = array("q")
     matched = 0
     for piece in scan.pieces(share, project_id, place, litter=litter):
         for name in piece.misplaced:
@@ -55,7 +55,7 @@ def observe(
                     project_id, f"{place}/{name}", "stranger", "it is not an ordinary file, or its name is not UTF-8"
                 )
             )
-        seen.extend(hash(entry.name) for entry in piece.entries)
+        names_there.extend(hash(entry.name) for entry in piece.entries)
         report.files_count += len(piece.entries)
         with database.read() as session:
             rows = ObservationRepository(session).rows_at(
@@ -70,31 +70,31 @@ def observe(
                 noted.append(Sighting(f"{place}/{entry.name}", what, entry.size_bytes, entry.mtime_ns))
         _note(database, project_id, noted, started)
         alive()
-    unseen: list[str] = []
+    absent: list[str] = []
     with database.read() as session:
-        sightings = ObservationRepository(session)
-        if sightings.count_in(project_id, directory, state) > matched:
-            known = set(seen)
-            names = (row.path.rpartition("/")[2] for row in sightings.rows_in(project_id, directory, state))
-            unseen = [name for name in names if hash(name) not in known]
+        observations = ObservationRepository(session)
+        if observations.count_in(project_id, directory, state) > matched:
+            there = set(names_there)
+            names = (row.path.rpartition("/")[2] for row in observations.rows_in(project_id, directory, state))
+            absent = [name for name in names if hash(name) not in there]
     # A second look: the row may have come after the walk had passed its file.
-    gone = [f"{place}/{name}" for name in unseen if share.look(project_id, f"{place}/{name}") is None]
-    _note(database, project_id, [Sighting(path, What.WENT, None, None) for path in gone], started)
+    gone = [f"{place}/{name}" for name in absent if share.look(project_id, f"{place}/{name}") is None]
+    _note(database, project_id, [Sighting(path, What.REMOVED, None, None) for path in gone], started)
     alive()
 
 
 def _compare(row: RowObservation | None, entry: scan.Entry, state: FileState) -> What | None:
-    """What a file is to its row; None for nothing new."""
+    """Return how a file differs from its row; None where it does not."""
     if row is None:
-        return What.CAME
+        return What.ADDED
     if row.intent_id is not None or row.state == FileState.PURGING:
-        # Somebody is moving or removing it just now.
+        # An operation is moving or removing it just now.
         return None
     if row.state == FileState.MISSING:
         return What.BACK
     if row.state != state:
         # It lies where its row does not say.
-        return What.CAME
+        return What.ADDED
     return What.CHANGED if (row.size_bytes, row.mtime_ns) != (entry.size_bytes, entry.mtime_ns) else None
 
 

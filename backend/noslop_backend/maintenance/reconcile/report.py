@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What reconcile tells of a run."""
+"""Report what a run of reconcile found and did."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ LISTED = 1000
 class What(StrEnum):
     """What reconcile sees, as it is kept between runs."""
 
-    CAME = "came"
+    ADDED = "came"
     CHANGED = "changed"
-    WENT = "went"
+    REMOVED = "went"
     #: A missing one is there again.
     BACK = "back"
     #: A mark, not a sighting: the content is not what was saved. It stays until it is again.
@@ -39,7 +39,7 @@ class Finding:
 
 @dataclass
 class ReconcileReport:
-    """What one run saw and did. `counts` is by outcome; `waiting_count` is seen once, or not long enough ago."""
+    """Hold what one run found and did. `counts` is by outcome; `waiting_count` is seen once, or not long enough ago."""
 
     apply: bool
     resumed: bool = False
@@ -60,11 +60,11 @@ class ReconcileReport:
             self.findings.append(finding)
 
     def unresolved(self) -> bool:
-        """Tell whether the share has something that the database still misses, and that a later run may take in."""
+        """Return whether the share has something that the database still misses, and that a later run may take in."""
         return bool(self.waiting_count or self.counts.get("unregistered") or self.counts.get("renamed"))
 
     def kept(self) -> dict[str, Any]:
-        """What a run that is killed hands on to the one that goes on."""
+        """Return what a run that continues needs of this one, as JSON."""
         return {
             "projects_count": self.projects_count,
             "files_count": self.files_count,
