@@ -300,7 +300,7 @@ def test_a_transaction_that_fails_changes_nothing(database: Database) -> None:
     with pytest.raises(KeyError):
         fail()
     with database.read() as session:
-        assert StoreRepository(session).seen().quota_bytes is None
+        assert StoreRepository(session).peek().quota_bytes is None
 
 
 def test_sqlite_is_durable_and_checks_keys(studio: Studio) -> None:

@@ -311,7 +311,7 @@ class JobModel(_Table, table=True):
 
 
 class ObservationModel(_Table, table=True):
-    """Something that reconcile saw on the share and does not believe yet."""
+    """Something that reconcile observed on the share and has not applied yet."""
 
     __tablename__ = "observation"
     __table_args__ = (*_not_negative("times_seen"),)

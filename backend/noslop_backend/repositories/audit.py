@@ -44,5 +44,5 @@ class AuditRepository:
         return self.session.exec(delete(AuditModel).where(col(AuditModel.id).in_(old))).rowcount
 
 
-# Built once, as in `projects`. Inline: nobody asks for the new row's id.
+# Built once, as in `projects`. Inline: the new row's id is not needed.
 _INSERT = insert(AuditModel).inline()

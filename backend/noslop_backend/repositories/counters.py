@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Counters by kind and state, so that statistics never count rows."""
+"""Keep counters by kind and state, so that statistics never count rows."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from noslop_backend.share.layout import MEDIA, FileKind
 
 @dataclass
 class Change:
-    """What some rows that came, went or changed mean for the counters of one project."""
+    """Sum up what rows that are added, removed or changed mean for the counters of one project."""
 
     cells: dict[tuple[str, str], list[int]] = field(default_factory=dict)
 
@@ -38,12 +38,12 @@ class Change:
 
     @property
     def charged_bytes(self) -> int:
-        """What the project costs more."""
+        """Return what the project costs more, in bytes."""
         return sum(cell[2] for cell in self.cells.values())
 
     @property
     def media(self) -> int:
-        """How many present media files there are more."""
+        """Return how many present media files there are more."""
         return sum(
             cell[0]
             for (kind, state), cell in self.cells.items()
@@ -58,7 +58,7 @@ class CounterRepository:
         self.session = session
 
     def apply(self, project_id: str, change: Change) -> None:
-        """Add a change to the counters, in an order that is the same for everybody."""
+        """Add a change to the counters, always in the same order: two transactions never wait for each other."""
         upsert, added = _UPSERT[self.session.get_bind().dialect.name], []
         for (kind, state), (files, size, charged) in sorted(change.cells.items()):
             if not (files or size or charged):
@@ -84,7 +84,7 @@ class CounterRepository:
         self.session.flush()
 
     def of(self, project_id: str) -> list[CounterModel]:
-        """Counters of a project."""
+        """Return the counters of a project."""
         return list(
             self.session.exec(
                 select(CounterModel)
@@ -94,7 +94,7 @@ class CounterRepository:
         )
 
     def replace(self, project_id: str, fresh: Change) -> list[str]:
-        """Set the counters to what the rows say; gives what differed, as `kind state: was -> is`."""
+        """Set the counters to what the rows say. Return what differed, as `kind state: was -> is`."""
         drift = []
         there = {(row.kind, row.state): row for row in self.of(project_id)}
         for place in sorted(there.keys() | fresh.cells.keys()):

@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Everything of a project, row after row, for an archive."""
+"""Read everything of a project, row after row, for an archive."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ class ExportCRUD:
             session.connection(execution_options={"isolation_level": "REPEATABLE READ"})
 
     def missing(self, project_id: str) -> int:
-        """How many files are not on the share any more."""
+        """Return how many files are not on the share any more."""
         statement = select(func.count()).where(FileModel.project_id == project_id, FileModel.state == FileState.MISSING)
         return int(self.session.exec(statement.select_from(FileModel)).one())
 
     def documents(self, project_id: str) -> Iterator[DocumentModel]:
-        """Every document, also those without a version."""
+        """Yield every document, also those without a version."""
         yield from self.session.exec(
             select(DocumentModel)
             .where(DocumentModel.project_id == project_id)
@@ -42,7 +42,7 @@ class ExportCRUD:
         )
 
     def files(self, project_id: str) -> Iterator[tuple[FileModel, str | None]]:
-        """Every present or trashed file, with the id of the one before it whose content it shares.
+        """Yield every present or trashed file, with the id of the one before it whose content it shares.
 
         First those that pay for their content, then those that share it, then the sidecars: each after what it needs.
         """
@@ -72,7 +72,7 @@ class ExportCRUD:
         ).first()
 
     def needs(self, project_id: str) -> Iterator[tuple[str, str]]:
-        """Which file needs which."""
+        """Yield which file needs which."""
         one, two = aliased(FileModel), aliased(FileModel)
         statement = (
             select(ReferenceModel.from_file_id, ReferenceModel.to_file_id)

@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What jobs remember between their runs."""
+"""Keep what jobs remember between their runs."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ class JobRepository:
         self.session = session
 
     def get(self, name: str) -> JobModel:
-        """What a job remembers; nothing, for one that never ran."""
+        """Return what a job remembers; nothing, for one that never ran."""
         return self.session.get(JobModel, name) or JobModel(name=name)
 
     def remember(self, name: str, moment: datetime, state: dict[str, Any] | None = None) -> None:
-        """Say that a job ran, and what it wants to know next time."""
+        """Record that a job ran, and what it remembers for its next run."""
         row = self.get(name)
         row.last_run_at = moment
         if state is not None:

@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What reconcile sees on the share, beside what the rows say. Rows come in pages, with as few columns as it takes."""
+"""Keep what reconcile observes on the share. Rows come in pages, with as few columns as it takes."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ class RowObservation(NamedTuple):
     intent_id: str | None
 
 
-class Sighting(NamedTuple):
-    """Something that a walk saw and that no row says; sizes and times are None for what went."""
+class Observation(NamedTuple):
+    """Something on the share that differs from the rows; sizes and times are None for what was removed."""
 
     path: str
     what: str
@@ -44,13 +44,13 @@ class Sighting(NamedTuple):
 
 
 class ObservationRepository:
-    """Statements that compare a walk with rows, and keep what it saw."""
+    """Statements that compare a walk with rows, and keep what differs."""
 
     def __init__(self, session: Session) -> None:
         self.session = session
 
     def rows_at(self, project_id: str, paths: Sequence[str]) -> dict[str, RowObservation]:
-        """Rows at visible paths."""
+        """Return the rows at visible paths, by path."""
         # One value for all paths: SQLAlchemy takes longer to write a list out than SQLite to look its paths up.
         sqlite = self.session.get_bind().dialect.name == "sqlite"
         statement, given = (_AT_JSON, json.dumps(paths)) if sqlite else (_AT_ARRAY, list(paths))
@@ -58,12 +58,12 @@ class ObservationRepository:
         return {row[1]: RowObservation._make(row) for row in rows}
 
     def count_in(self, project_id: str, directory: str, state: FileState) -> int:
-        """How many rows in a state have their path in a directory, and are not being worked on."""
+        """Return how many rows in a state have their path in a directory, and are not being worked on."""
         statement = select(func.count()).select_from(FileModel).where(*_in(project_id, directory, state))
         return int(self.session.exec(statement).one())
 
     def rows_in(self, project_id: str, directory: str, state: FileState) -> Iterator[RowObservation]:
-        """The rows that `count_in` counts, in the order of their ids."""
+        """Return the rows that `count_in` counts, in the order of their ids."""
         last = ""
         while True:
             statement = select_columns(*_COLUMNS).where(*_in(project_id, directory, state), col(FileModel.id) > last)
@@ -74,19 +74,19 @@ class ObservationRepository:
             last = page[-1][0]
 
     def registered_count(self, project_id: str) -> int:
-        """How many files of a project should be on the share."""
-        found = self.session.exec(
+        """Return how many files of a project should be on the share."""
+        count = self.session.exec(
             select(func.coalesce(func.sum(col(CounterModel.files_count)), 0)).where(
                 CounterModel.project_id == project_id,
                 col(CounterModel.state).in_([FileState.PRESENT, FileState.TRASHED]),
             )
         ).one()
-        return int(found)
+        return int(count)
 
-    def note(self, project_id: str, sightings: Sequence[Sighting], now: datetime, started: datetime) -> None:
-        """Write down what was seen. The same thing counts once a run, and something else counts from one again."""
-        for start in range(0, len(sightings), _SLICE):
-            some = sightings[start : start + _SLICE]
+    def note(self, project_id: str, observations: Sequence[Observation], now: datetime, started: datetime) -> None:
+        """Record what was observed. The same thing counts once a run, and something else counts from one again."""
+        for start in range(0, len(observations), _SLICE):
+            some = observations[start : start + _SLICE]
             there = {
                 row.path: row
                 for row in self.session.exec(
@@ -111,7 +111,7 @@ class ObservationRepository:
                     )
                     continue
                 if (row.what, row.size_bytes, row.mtime_ns) != each[1:] or row.last_seen_at > now:
-                    # Something else, or the clock went back since: how long it has been so nobody knows.
+                    # Something else, or the clock went back since: it is not known for how long it has been so.
                     row.what, row.size_bytes, row.mtime_ns = each[1:]
                     row.times_seen, row.first_seen_at = 1, now
                 elif row.last_seen_at < started:
@@ -123,7 +123,7 @@ class ObservationRepository:
                 self.session.connection().execute(insert(ObservationModel), fresh)
 
     def forget_unseen(self, project_id: str, started: datetime, now: datetime, marks: Sequence[str]) -> None:
-        """Forget what this run did not see again; what was marked stays. Nothing can have been seen after `now`."""
+        """Forget what this run did not observe again; what was marked stays. No observation is later than `now`."""
         self.session.exec(
             delete(ObservationModel).where(
                 col(ObservationModel.project_id) == project_id,
@@ -138,11 +138,11 @@ class ObservationRepository:
     def confirmed(
         self, project_id: str, apart: timedelta, marks: Sequence[str], after: str = "", limit: int = 200
     ) -> list[ObservationModel]:
-        """Return what two runs that lie so far apart have seen, in the order of the paths."""
+        """Return what two runs that lie so far apart have observed, in the order of the paths."""
         return list(islice(self._looked_at(project_id, apart, marks, after, limit, confirmed=True), limit))
 
     def waiting(self, project_id: str, apart: timedelta, marks: Sequence[str], limit: int) -> list[tuple[str, str]]:
-        """Return path and kind of what no two runs so far apart have seen, in the order of the paths."""
+        """Return path and kind of what no two runs so far apart have observed, in the order of the paths."""
         rows = self._looked_at(project_id, apart, marks, "", limit, confirmed=False)
         return [(row.path, row.what) for row in islice(rows, limit)]
 
@@ -166,7 +166,7 @@ class ObservationRepository:
                 yield row
 
     def count(self, project_id: str, what: str) -> int:
-        """How many observations of a kind a project has."""
+        """Return how many observations of a kind a project has."""
         return int(
             self.session.exec(
                 select(func.count())
@@ -176,7 +176,7 @@ class ObservationRepository:
         )
 
     def marked(self, project_id: str, what: str, limit: int) -> list[str]:
-        """Paths that carry a mark."""
+        """Return the paths that have a mark."""
         return list(
             self.session.exec(
                 select(ObservationModel.path)

@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The one row about the whole store."""
+"""Read and change the one row about the whole store."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class StoreRepository:
         self.session = session
 
     def get(self) -> StoreModel:
-        """Give the row, made at the first call."""
+        """Return the row, made at the first call."""
         row = self.session.exec(select(StoreModel)).first()
         if row is None:
             row = StoreModel()
@@ -26,16 +26,16 @@ class StoreRepository:
             self.session.flush()
         return row
 
-    def seen(self) -> StoreModel:
-        """Give the row as it is, or an empty one that is not stored."""
+    def peek(self) -> StoreModel:
+        """Return the row as it is, or an empty one that is not stored."""
         return self.session.exec(select(StoreModel)).first() or StoreModel()
 
     def share_id(self) -> str | None:
-        """Which share the database belongs to; None before the first start."""
+        """Return which share the database belongs to; None before the first start."""
         return self.session.exec(select(StoreModel.share_id)).first()
 
     def record_share(self, studio_id: str, share_id: str) -> str:
-        """Record the share unless one is recorded; gives the one that is."""
+        """Record the share unless one is recorded. Return the one that is."""
         self.get()
         self.session.exec(
             update(StoreModel).where(col(StoreModel.share_id).is_(None)).values(studio_id=studio_id, share_id=share_id)
@@ -79,12 +79,12 @@ class StoreRepository:
     def apply_delta(self, used_bytes: int, reserved_bytes: int) -> None:
         """Change what is used and what is reserved by so many bytes."""
         if used_bytes or reserved_bytes:
-            self.session.connection().execute(_SETTLE, {"more_used": used_bytes, "more_reserved": reserved_bytes})
+            self.session.connection().execute(_APPLY, {"more_used": used_bytes, "more_reserved": reserved_bytes})
 
     def update_storage_stats(self) -> list[str]:
-        """Compute the store's counters anew from those of the projects; gives what had drifted, a line each."""
+        """Compute the store's counters anew from those of the projects. Return what had drifted, a line each."""
         self.get()
-        # Whoever changes a project's counters changes this row in the same transaction: while it is locked, sums stand
+        # What changes a project's counters changes this row in the same transaction: while it is locked, sums stand
         # still.
         store = self.session.exec(select(StoreModel).with_for_update().execution_options(populate_existing=True)).one()
         used, reserved = self.session.exec(
@@ -115,7 +115,7 @@ _RESERVE = (
     )
     .values(reserved_bytes=col(StoreModel.reserved_bytes) + bindparam("more_bytes"))
 )
-_SETTLE = update(StoreModel).values(
+_APPLY = update(StoreModel).values(
     used_bytes=col(StoreModel.used_bytes) + bindparam("more_used"),
     reserved_bytes=col(StoreModel.reserved_bytes) + bindparam("more_reserved"),
 )

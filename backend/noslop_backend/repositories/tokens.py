@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Tokens of the API: their rows hold hashes, never secrets."""
+"""Read and write tokens of the API: their rows hold hashes, never secrets."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from noslop_backend.models import TokenModel
 
 
 class TokenRow(NamedTuple):
-    """What is known of a token that somebody presents."""
+    """As much of a token's row as a request is checked by."""
 
     id: str
     name: str
@@ -43,20 +43,20 @@ class TokenRepository:
         self.session.flush()
 
     def get(self, token_id: str) -> TokenModel | None:
-        """The token of this id."""
+        """Return the token of this id."""
         return self.session.get(TokenModel, token_id)
 
-    def known(self, token_id: str) -> TokenRow | None:
-        """What is known of the token of this id: columns only, for every request asks."""
-        found = self.session.connection().execute(_KNOWN, {"of_id": token_id}).first()
+    def rights(self, token_id: str) -> TokenRow | None:
+        """Return what a request with the token of this id is checked by: columns only, for every request asks."""
+        found = self.session.connection().execute(_RIGHTS, {"of_id": token_id}).first()
         return None if found is None else TokenRow(*found)
 
     def named(self, name: str) -> TokenModel | None:
-        """The token of this name."""
+        """Return the token of this name."""
         return self.session.exec(select(TokenModel).where(TokenModel.name == name)).first()
 
     def all(self) -> list[TokenModel]:
-        """All tokens, oldest first."""
+        """Return all tokens, oldest first."""
         return list(self.session.exec(select(TokenModel).order_by(col(TokenModel.created_at), col(TokenModel.id))))
 
     def used(self, token_id: str, moment: datetime, at_most_every: timedelta) -> None:
@@ -78,6 +78,6 @@ class TokenRepository:
 
 
 # Built once, as in `projects`.
-_KNOWN = sql_select(*(getattr(TokenModel, name) for name in TokenRow._fields)).where(
+_RIGHTS = sql_select(*(getattr(TokenModel, name) for name in TokenRow._fields)).where(
     col(TokenModel.id) == bindparam("of_id")
 )

@@ -187,7 +187,7 @@ class Queries:
         """Return what all projects cost together; `with_disk` asks the share too, and may hang with it."""
         with self.database.read() as session:
             totals = ProjectRepository(session).totals()
-            store = StoreRepository(session).seen()
+            store = StoreRepository(session).peek()
             questions = JobRepository(session).questions()
         stats = StoreStats(
             projects_count=totals.projects,

@@ -208,7 +208,7 @@ class Tokens:
                 "unknown_token",
             )
         with self.database.read() as session:
-            row = TokenRepository(session).known(parts[1])
+            row = TokenRepository(session).rights(parts[1])
             expected = row.secret_hash if row else "0" * 64
             same = hmac.compare_digest(_hash(parts[2]), expected)
             if row is None or not same:

@@ -99,7 +99,7 @@ def _database(state: State) -> tuple[Part, int, str]:
     """
     try:
         with state.probe_database.write() as session:
-            StoreRepository(session).seen()
+            StoreRepository(session).peek()
             questions, behind = JobRepository(session).questions(), JobRepository(session).behind()
     except BackendError as error:
         return _hurt(state, "database", error), 0, ""

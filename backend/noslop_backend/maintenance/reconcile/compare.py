@@ -11,7 +11,7 @@ from datetime import datetime
 from noslop_backend.core.database import Database, clock
 from noslop_backend.core.enums import FileState
 from noslop_backend.maintenance.reconcile.report import Finding, ReconcileReport, What
-from noslop_backend.repositories.observations import ObservationRepository, RowObservation, Sighting
+from noslop_backend.repositories.observations import Observation, ObservationRepository, RowObservation
 from noslop_backend.share import Share, layout, scan
 from noslop_backend.share.litter import Litter
 
@@ -67,7 +67,7 @@ def compare_directory(
             what = _compare(row, entry, state)
             matched += row is not None and row.state == state and row.intent_id is None
             if what is not None:
-                noted.append(Sighting(f"{place}/{entry.name}", what, entry.size_bytes, entry.mtime_ns))
+                noted.append(Observation(f"{place}/{entry.name}", what, entry.size_bytes, entry.mtime_ns))
         _note(database, project_id, noted, started)
         alive()
     absent: list[str] = []
@@ -79,7 +79,7 @@ def compare_directory(
             absent = [name for name in names if hash(name) not in there]
     # A second look: the row may have come after the walk had passed its file.
     gone = [f"{place}/{name}" for name in absent if share.look(project_id, f"{place}/{name}") is None]
-    _note(database, project_id, [Sighting(path, What.REMOVED, None, None) for path in gone], started)
+    _note(database, project_id, [Observation(path, What.REMOVED, None, None) for path in gone], started)
     alive()
 
 
@@ -98,7 +98,7 @@ def _compare(row: RowObservation | None, entry: scan.Entry, state: FileState) ->
     return What.CHANGED if (row.size_bytes, row.mtime_ns) != (entry.size_bytes, entry.mtime_ns) else None
 
 
-def _note(database: Database, project_id: str, noted: list[Sighting], started: datetime) -> None:
+def _note(database: Database, project_id: str, noted: list[Observation], started: datetime) -> None:
     if noted:
         with database.write() as session:
             ObservationRepository(session).note(project_id, noted, clock(session), started)
