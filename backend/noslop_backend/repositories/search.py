@@ -182,6 +182,7 @@ class SearchRepository:
             kind=row.kind,
             name=row.name if document == row.name else f"{row.name} {document}",
             parameters=row.parameters,
+            facts=row.facts,
             fields=row.fields,
             tags=row.tags,
             rating=row.rating,

@@ -127,6 +127,7 @@ def entry(
     kind: str,
     name: str,
     parameters: Mapping[str, JsonValue],
+    facts: Mapping[str, JsonValue] | None = None,
     fields: Mapping[str, JsonValue] | None = None,
     tags: Iterable[str] = (),
     rating: int | None = None,
@@ -139,6 +140,7 @@ def entry(
         kind: its kind.
         name: as the user typed it.
         parameters: how it was made. Every text and whole number of them is found, also below `fields`.
+        facts: what it is (`media.facts`); its width and height are filtered by.
         fields: how it was made by what it embeds (`media.facts`), and found like parameters.
         tags: labels of the file.
         rating: 0 to 5 stars.
@@ -155,6 +157,9 @@ def entry(
     marks = [project_mark(project_id), kind_mark(kind)]
     marks += [seed_mark(seed) for seed in seeds[:_MARKS_LIMIT] if _is_whole(seed)]
     marks += [mark for model in models[:_MARKS_LIMIT] if isinstance(model, str) for mark in _model_marks(model)]
+    for key, mark in (("width", width_mark), ("height", height_mark)):
+        if isinstance(pixels := (facts or {}).get(key), int):
+            marks.append(mark(pixels))
     marks += [tag_mark(tag) for tag in listed[:_MARKS_LIMIT]]
     if rating is not None:
         marks.append(rating_mark(rating))
@@ -179,6 +184,16 @@ def seed_mark(seed: JsonValue) -> str:
 def model_mark(model: str) -> str:
     """Return the mark of files made with a model of this name: a path, a file's name, or that without extension."""
     return f"m{_digest(unicodedata.normalize('NFC', model.replace(chr(92), '/').strip()).casefold())}"
+
+
+def width_mark(pixels: int) -> str:
+    """Return the mark of files of this width."""
+    return f"w{pixels}"
+
+
+def height_mark(pixels: int) -> str:
+    """Return the mark of files of this height."""
+    return f"h{pixels}"
 
 
 def tag_mark(tag: str) -> str:

@@ -34,6 +34,8 @@ class Search:
         kinds: Collection[FileKind] = (),
         model: str | None = None,
         seed: int | None = None,
+        width: int | None = None,
+        height: int | None = None,
         tags: Sequence[str] = (),
         min_rating: int | None = None,
         since: str | datetime | None = None,
@@ -52,6 +54,8 @@ class Search:
             kinds: only these kinds.
             model: only files made with this model or LoRA: its path, its file's name, or that without its extension.
             seed: only files made with this seed.
+            width: only pictures and videos of this width, in pixels.
+            height: only those of this height.
             tags: only files with all of these tags.
             min_rating: only files with at least so many stars.
             since: only what came after this moment, or after the `latest_cursor` of an earlier search.
@@ -74,6 +78,10 @@ class Search:
             groups.append([search_words.model_mark(model)])
         if seed is not None:
             groups.append([search_words.seed_mark(seed)])
+        if width is not None:
+            groups.append([search_words.width_mark(width)])
+        if height is not None:
+            groups.append([search_words.height_mark(height)])
         groups += [[search_words.tag_mark(tag)] for tag in tags]
         if min_rating is not None:
             groups.append([search_words.rating_mark(stars) for stars in range(min_rating, RATING_LIMIT + 1)])

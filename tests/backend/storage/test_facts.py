@@ -47,6 +47,11 @@ def test_media_have_facts_and_fields_and_are_found_by_them(
     ids = {file.id for file, _ in saved.values()}
     for wanted in ({"query": "cat"}, {"seed": 7}, {"model": "a.safetensors"}, {"model": "l"}, {"query": "karras"}):
         assert {file.id for file in storage.search_files(**wanted).items} == ids, wanted
+    pictures = ids - {saved["latent"][0].id}
+    assert {
+        file.id for file in storage.search_files("cat", width=samples.SIZE[0], height=samples.SIZE[1]).items
+    } == pictures
+    assert storage.search_files(width=samples.SIZE[0] + 1).items == storage.search_files(height=1).items == []
     picture = saved["picture"][0]
     sidecar = storage.load_metadata(project, picture.id)
     assert (sidecar["facts"], sidecar["fields"]) == ({**size, "frames": 1}, fields_to_json(EXPECTED))

@@ -18,6 +18,7 @@ from noslop_backend import migrations
 from noslop_backend.archive.exporting import export
 from noslop_backend.archive.importing import import_from
 from noslop_backend.core.errors import InvalidRequestError, NotFoundError
+from noslop_backend.maintenance.inspection import inspect_files
 from noslop_backend.maintenance.rebuild import rebuild
 from noslop_backend.maintenance.search_index import rebuild_search
 from noslop_backend.models import FileModel
@@ -307,8 +308,9 @@ def test_the_migration_makes_the_index_of_files_that_exist(storage: ProjectStora
     before, listed = entries(storage), names(storage)
     migrations.downgrade(storage.database, "0003")
     migrations.upgrade(storage.database)
+    # What files say of themselves is on the share only, and so are texts of prompts.
+    inspect_files(storage)
     idea = storage.search_files("idea").items[0].id
-    # Texts of prompts are on the share only.
     assert [each for each in entries(storage) if each[0] != idea] == [each for each in before if each[0] != idea]
     assert names(storage, "sleeping") == []
     rebuild_search(storage)

@@ -28,6 +28,7 @@ def _text(low: int, high: int) -> WithJsonSchema:
 
 Words = Annotated[Text, Field(max_length=QUERY_LIMIT), _text(0, QUERY_LIMIT)]
 ModelName = Annotated[Text, Field(min_length=1, max_length=400), _text(1, 400)]
+Pixels = Annotated[int, Field(ge=0, lt=2**63)]
 Since = Annotated[Text, Field(max_length=64), _text(0, 64)]
 
 
@@ -49,6 +50,8 @@ def search_files(
     seed: Annotated[
         Annotated[int, Field(ge=-(2**63), lt=2**64)] | Absent, Query(description="only files made with this seed")
     ] = None,
+    width: Annotated[Pixels | Absent, Query(description="only pictures and videos of this width, in pixels")] = None,
+    height: Annotated[Pixels | Absent, Query(description="only pictures and videos of this height, in pixels")] = None,
     tags: Annotated[
         Annotated[list[Tag], Field(max_length=16)] | Absent,
         Query(alias="tag", description="only files with all of these tags"),
@@ -79,6 +82,8 @@ def search_files(
         kinds=kinds or (),
         model=model,
         seed=seed,
+        width=width,
+        height=height,
         tags=tags or (),
         min_rating=min_rating,
         since=since,
