@@ -22,15 +22,22 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 from noslop_backend.core.enums import FileState
-from noslop_backend.core.errors import NotFoundError, QuotaExceededError, ReferencedError
+from noslop_backend.core.errors import (
+    ConflictError,
+    InvalidRequestError,
+    NotFoundError,
+    QuotaExceededError,
+    ReferencedError,
+)
 from noslop_backend.schemas import ProjectCreate, ProjectUpdate
+from noslop_backend.share import layout
 from noslop_backend.share.layout import FileKind
 
 from tests.backend.memory import MEMORY
 from tests.backend.postgresql import Cluster
 from tests.backend.studio import Studio, make_sqlite, make_studio, png
 
-NAMES = st.sampled_from(["a", "A", "../x", "con", "日本"])
+NAMES = st.sampled_from(["a", "A", " a ", "../x", "con", "日本"])
 
 
 @dataclass
@@ -63,7 +70,9 @@ class ServiceMachine(RuleBasedStateMachine):
         self.studio: Studio = make_studio(self.place, url)
         self.services = [self.studio.another(), self.studio.another()]
         self.turn = 0
-        self.project = self.storage.create_project_structure(ProjectCreate(name="p")).id
+        self.project, self.other = (
+            self.storage.create_project_structure(ProjectCreate(name=name)).id for name in ("p", "other")
+        )
         self.known: dict[str, Sidecar] = {}
         self.last: dict[tuple[FileKind, str], int] = {}
         self.answers: dict[str, tuple[tuple[Any, ...], str]] = {}
@@ -91,18 +100,55 @@ class ServiceMachine(RuleBasedStateMachine):
         inputs=st.lists(files, max_size=2),
     )
     def save_document(self, kind: FileKind, name: str, n: int, inputs: list[str]) -> str:
-        wanted = self._picked(inputs)
+        wanted, key = self._picked(inputs), layout.title_key(name)
         save = self.storage.save_workflow if kind == FileKind.WORKFLOW else self.storage.save_prompt
         saved = save(self.project, name, {"n": n}, inputs=wanted)
         if saved.id in self.known:
             same = self.known[saved.id]
-            assert (same.document, same.body) == (name, (self.studio.root / self.project / saved.path).read_bytes())
+            assert (same.document, same.body) == (key, (self.studio.root / self.project / saved.path).read_bytes())
             return str(saved.id)
-        self.last[kind, name] = self.last.get((kind, name), 0) + 1
-        assert saved.version == self.last[kind, name]
+        self.last[kind, key] = self.last.get((kind, key), 0) + 1
+        assert saved.version == self.last[kind, key]
         body = (self.studio.root / self.project / saved.path).read_bytes()
-        self.known[saved.id] = Sidecar(kind, body, needs=set(wanted), document=name, version=saved.version)
+        self.known[saved.id] = Sidecar(kind, body, needs=set(wanted), document=key, version=saved.version)
         return str(saved.id)
+
+    @rule(file=files, name=NAMES)
+    def rename(self, file: str, name: str) -> None:
+        known = self.known.get(file)
+        if known is None or known.document is None:
+            return
+        old, new = (known.kind, known.document), (known.kind, layout.title_key(name))
+        document_id = self.storage.get_file(self.project, file).document_id
+        if new != old and new in self.last:
+            _refused(ConflictError, lambda: self.storage.rename_document(self.project, known.kind, document_id, name))
+            return
+        self.storage.rename_document(self.project, known.kind, document_id, name)
+        self.last[new] = self.last.pop(old)
+        for each in self.known.values():
+            if (each.kind, each.document) == old:
+                each.document = new[1]
+
+    @rule(picked=st.lists(files, min_size=1, max_size=3))
+    def move_there_and_back(self, picked: list[str]) -> None:
+        wanted = set(picked)
+
+        def move() -> Any:  # noqa: ANN401 - what the service answers
+            return self.storage.move_files(self.project, sorted(wanted), self.other)
+
+        if not wanted <= self.present().keys():
+            _refused(NotFoundError, move)
+        elif any(self.known[name].document for name in wanted):
+            _refused(InvalidRequestError, move)
+        elif any(self.needed(name, wanted) for name in wanted):
+            _refused(ReferencedError, move)
+        else:
+            assert {file.id for file in move().files} == wanted
+            assert self.studio.drift(self.other) == []
+            assert self.storage.move_files(self.other, sorted(wanted), self.project).files_count == len(wanted)
+            assert self.storage.get_project(self.other).used_bytes == 0
+            for name in wanted:
+                self.known[name].needs &= wanted
 
     @rule(target=files, name=NAMES, inputs=st.lists(files, max_size=2), key=st.booleans())
     def save_media(self, name: str, inputs: list[str], key: bool) -> str:
