@@ -165,16 +165,16 @@ def _payers(rows: Sequence[FileModel]) -> dict[str, FileModel]:
 def _transfer(journal: Journal, share: Share, handle: IntentHandle[TransferPlan]) -> Result:
     plan = handle.plan
     if not plan.switched:
-        missing = _link(journal, share, handle)
-        # When the next transaction fails no process can tell whether it was committed.
-        handle.published = True
         try:
+            missing = _link(journal, share, handle)
+            # When the next transaction fails no process can tell whether it was committed.
+            handle.published = True
             _switch(journal, handle, missing)
         except IntentLostError:
             if _is_released(journal, handle):
+                # What was linked after another process had undone the move.
                 share.remove(handle.project_id, [name.after for name in plan.names])
             raise
-    # The files last: a sidecar without its file is a write that was never acknowledged.
     share.remove(plan.source_id, [name.before for name in plan.names])
 
     def apply(session: Session, _now: datetime) -> Result:
@@ -191,9 +191,14 @@ def _link(journal: Journal, share: Share, handle: IntentHandle[TransferPlan]) ->
     share.require_project(handle.project_id)
     for name in reversed(plan.names):
         journal.renew(handle)
-        if share.look(plan.source_id, name.before) is None:
+        try:
+            linked = share.link(plan.source_id, name.before, name.after, to_project=handle.project_id)
+        except FileNotFoundError:
+            if share.look(plan.source_id, name.before) is not None:
+                raise
             missing.add(name.id)
-        elif not share.link(plan.source_id, name.before, name.after, to_project=handle.project_id):
+            continue
+        if not linked:
             raise ConflictError(
                 f"The share makes no link from {plan.source_id} to {handle.project_id}. Nothing was moved: download "
                 "the files, and upload them to the other project."

@@ -8,11 +8,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from noslop_backend.core.enums import FileState, ProjectStatus
+from noslop_backend.core.enums import FileState, IntentState, ProjectStatus
 from noslop_backend.core.errors import (
     ConflictError,
     InProgressError,
     InvalidRequestError,
+    LeaseLostError,
     NotFoundError,
     QuotaExceededError,
     ReferencedError,
@@ -20,10 +21,14 @@ from noslop_backend.core.errors import (
 from noslop_backend.journal.intent import IntentHandle
 from noslop_backend.maintenance.rebuild import rebuild
 from noslop_backend.maintenance.reconcile import reconcile
+from noslop_backend.models import IntentModel
 from noslop_backend.operations.transfer import TransferFiles
+from noslop_backend.repositories import IntentRepository
 from noslop_backend.schemas import FileUpdate, ProjectCreate, ProjectUpdate
 from noslop_backend.services import ProjectStorage
 from noslop_backend.share.layout import FileKind
+from sqlalchemy import update
+from sqlmodel import col
 
 from tests.backend.studio import Studio, make_sqlite, png
 
@@ -114,8 +119,8 @@ def test_quota_and_status_of_both_projects_are_asked(studio: Studio, project: st
         (other, ProjectUpdate(quota_bytes=cost, status=ProjectStatus.ARCHIVED), ConflictError),
         (project, ProjectUpdate(status=ProjectStatus.ARCHIVED), ConflictError),
     ]
-    for changed, update, error in refused:
-        storage.update_project_metadata(changed, update)
+    for changed, change, error in refused:
+        storage.update_project_metadata(changed, change)
         with pytest.raises(error):
             storage.move_files(project, [image.id], other)
         storage.update_project_metadata(changed, ProjectUpdate(status=ProjectStatus.ACTIVE))
@@ -169,6 +174,20 @@ def test_a_move_whose_owner_stalls_is_finished_and_changes_nothing_late(
     storage.move_files(other, [image], project)
     assert late() == 1
     assert storage.get_file(project, image).state == FileState.PRESENT
+    for each in (project, other):
+        studio.check(each)
+
+
+def test_a_move_that_was_undone_leaves_nothing_late(studio: Studio, project: str, other: str) -> None:
+    storage = studio.storage
+    image = storage.save_generated_media(project, "i", png(1)).id
+    late = begin(studio.another(lease_s=0), project, image, other)
+    with storage.database.write() as session:
+        plan = IntentRepository(session).open_in(other)[0].plan | {"undo": True}
+        session.exec(update(IntentModel).where(col(IntentModel.state) == IntentState.OPEN).values(plan=plan))
+    assert len(storage.recover().released) == 1
+    with pytest.raises(LeaseLostError):
+        late()
     for each in (project, other):
         studio.check(each)
 
