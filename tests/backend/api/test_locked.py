@@ -92,7 +92,7 @@ def test_a_lock_that_stays_is_told_and_nothing_is_begun(
         for call in calls:
             answer = call()
             assert is_refused(answer)
-            assert "held" in answer.json()["detail"]
+            assert "locked" in answer.json()["detail"]
         # Readers are served.
         assert served.client.get(at).json()["name"] == "A project"
         assert served.client.get(f"{at}/files/{file['id']}/content").content == png(1)
