@@ -119,7 +119,7 @@ test-collection: $(VENV)/.ready ## Test the collection's tarball as Galaxy does:
 
 .PHONY: test-backend
 test-backend: programs ## Test the backend, on SQLite and PostgreSQL
-	pytest tests/backend
+	pytest $(PARALLEL) tests/backend
 
 MOMENTS ?= 20
 .PHONY: test-driver-kills
