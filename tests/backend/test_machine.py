@@ -29,7 +29,7 @@ from noslop_backend.core.errors import (
     QuotaExceededError,
     ReferencedError,
 )
-from noslop_backend.schemas import ProjectCreate, ProjectUpdate
+from noslop_backend.schemas import MoveReport, ProjectCreate, ProjectUpdate
 from noslop_backend.share import layout
 from noslop_backend.share.layout import FileKind
 
@@ -133,8 +133,9 @@ class ServiceMachine(RuleBasedStateMachine):
     def move_there_and_back(self, picked: list[str]) -> None:
         wanted = set(picked)
 
-        def move() -> Any:  # noqa: ANN401 - what the service answers
-            return self.storage.move_files(self.project, sorted(wanted), self.other)
+        def move() -> MoveReport:
+            report: MoveReport = self.storage.move_files(self.project, sorted(wanted), self.other)
+            return report
 
         if not wanted <= self.present().keys():
             _refused(NotFoundError, move)

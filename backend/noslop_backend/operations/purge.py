@@ -128,13 +128,7 @@ def _remove_claimed(journal: Journal, share: Share, handle: IntentHandle[RemoveP
     def apply(session: Session, _now: datetime) -> Result:
         files = FileRepository(session)
         rows = files.taken(handle.intent_id)
-        heirs = files.heirs(rows)
-        change = Change().add(rows, -1).add(heirs, -1)
-        for heir in heirs:
-            heir.charged_bytes = heir.size_bytes
-            session.add(heir)
-        session.flush()
-        change.add(heirs)
+        change = files.charge_heirs(rows)
         named = [row.path for row in rows if row.of_file_id is None]
         handle.details = audit.objects(named)
         files.delete([row.id for row in rows])

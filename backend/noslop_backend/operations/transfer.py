@@ -216,11 +216,7 @@ def _switch(journal: Journal, handle: IntentHandle[TransferPlan], missing: set[s
     def apply(session: Session, _now: datetime) -> None:
         files, projects = FileRepository(session), ProjectRepository(session)
         rows = files.taken(handle.intent_id)
-        heirs = files.heirs(rows)
-        left = Change().add(rows, -1).add(heirs, -1)
-        for heir in heirs:
-            heir.charged_bytes = heir.size_bytes
-            session.add(heir)
+        left = files.charge_heirs(rows)
         payers = _payers(rows)
         contents = {row.id: payers[row.content_id].id for row in rows}
         for row in rows:
@@ -231,7 +227,7 @@ def _switch(journal: Journal, handle: IntentHandle[TransferPlan], missing: set[s
         session.flush()
         ReferenceRepository(session).drop_outside([row.id for row in rows])
         SearchRepository(session).replace(row for row in rows if row.of_file_id is None)
-        projects.apply_delta(plan.source_id, left.add(heirs))
+        projects.apply_delta(plan.source_id, left)
         projects.apply_delta(handle.project_id, Change().add(rows), reserved_bytes=handle.reserved_bytes)
 
     journal.advance(handle, plan, apply, [plan.source_id])

@@ -13,6 +13,7 @@ from sqlmodel import Session, col, select
 from noslop_backend.core.enums import FileState
 from noslop_backend.core.errors import NotFoundError
 from noslop_backend.models import FileModel
+from noslop_backend.repositories.counters import Change
 from noslop_backend.repositories.pages import Cursor, paged
 from noslop_backend.repositories.search import SearchRepository
 from noslop_backend.share.layout import INTERMEDIATE, MEDIA, FileKind, is_file_id
@@ -209,6 +210,20 @@ class FileRepository:
     def release_files(self, intent_id: str) -> None:
         """Record that an intent works on nothing any more."""
         self.session.exec(update(FileModel).where(col(FileModel.intent_id) == intent_id).values(intent_id=None))
+
+    def charge_heirs(self, rows: Sequence[FileModel]) -> Change:
+        """Let the files that share contents with these rows pay for them, because the rows go.
+
+        Returns:
+            What that means for the project's counters.
+        """
+        heirs = self.heirs(rows)
+        change = Change().add(rows, -1).add(heirs, -1)
+        for heir in heirs:
+            heir.charged_bytes = heir.size_bytes
+            self.session.add(heir)
+        self.session.flush()
+        return change.add(heirs)
 
     def heirs(self, rows: Sequence[FileModel]) -> list[FileModel]:
         """Return rows that pay from now on for what these, which go, had paid: one for each content that lives on."""

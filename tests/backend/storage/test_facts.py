@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What files say of themselves: in their rows, on the share, and found by the search; for each kind of upload.
+"""Test facts and fields of files: in their rows, on the share, and found by the search; for each kind of upload.
 
 A rebuild, an export and an import of such files: `filled.fill` has them.
 """

@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What is saved of a file later: its row, its newest sidecar, its references and the search agree about it.
+"""Save metadata of a file later: its row, its newest sidecar, its references and the search agree about it.
 
 A rebuild, an export and an import of such files: `filled.fill` has them.
 """

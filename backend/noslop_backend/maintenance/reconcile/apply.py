@@ -102,15 +102,11 @@ def _removed(core: ProjectStorage, place: _Place, apply: bool) -> Finding | None
         if not apply:
             return finding
         was_present = row.state == FileState.PRESENT
-        heirs = FileRepository(session).heirs([row])
-        change = Change().add([row, *heirs], -1)
+        change = FileRepository(session).charge_heirs([row])
         row.state, row.charged_bytes, row.trashed_at = FileState.MISSING, 0, None
-        for heir in heirs:
-            heir.charged_bytes = heir.size_bytes
-            session.add(heir)
         session.add(row)
         session.flush()
-        _apply_delta(session, place, change.add([row, *heirs]), row, was_present)
+        _apply_delta(session, place, change.add([row]), row, was_present)
         ObservationRepository(session).resolve(place.project_id, place.lies_at)
         return finding
 
