@@ -159,6 +159,31 @@ def test_a_caller_that_gives_up_leaves_no_child_behind(server: int) -> None:
     wait_for_no_children(server)
 
 
+def test_time_counts_from_the_start_of_the_child(server: int) -> None:
+    os.kill(server, signal.SIGSTOP)
+    calls = 0
+
+    def wake() -> None:
+        nonlocal calls
+        calls += 1
+        # About a second lies between two calls: more than the child has.
+        if calls == 4:
+            os.kill(server, signal.SIGCONT)
+
+    assert decode(png(), Limits(wall_s=2), alive=wake)["decoded"] is True
+    assert LAUNCHER.pid == server
+
+
+def test_the_fork_server_starts_before_the_first_file() -> None:
+    LAUNCHER.stop()
+    LAUNCHER.start()
+    pid = LAUNCHER.pid
+    assert pid is not None
+    LAUNCHER.start()
+    assert decode(png())["decoded"] is True
+    assert LAUNCHER.pid == pid
+
+
 def test_a_fork_server_that_was_killed_is_started_again(server: int) -> None:
     os.kill(server, signal.SIGKILL)
     assert decode(png())["decoded"] is True

@@ -18,6 +18,7 @@ from noslop_backend.cli.context import Environment, pass_environment
 from noslop_backend.cli.uvicorn_config import LOGGING, Server, configured, listening
 from noslop_backend.core.errors import ShareUnavailableError
 from noslop_backend.maintenance import generation
+from noslop_backend.media.probe.launcher import LAUNCHER
 
 _LOG = logging.getLogger(__name__)
 PORT = 8765
@@ -53,6 +54,8 @@ def serve(environment: Environment, host: str, port: int, no_auth: bool) -> None
                 _LOG.warning(behind)
         except ShareUnavailableError as error:
             _LOG.warning("%s Writes are refused until the share is there.", error.message)
+        # It has loaded its decoders by the time that the first file comes.
+        LAUNCHER.start()
         with listening(host, port) as listener:
             address = listener.getsockname()
             _LOG.info(

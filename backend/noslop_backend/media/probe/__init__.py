@@ -19,6 +19,7 @@ from noslop_backend.media import tags
 from noslop_backend.media.facts import Facts, read_fields
 from noslop_backend.media.probe.formats import FFMPEG, PILLOW, SAFETENSORS
 from noslop_backend.media.probe.launcher import LAUNCHER, Answer
+from noslop_backend.media.probe.protocol import Job
 from noslop_backend.media.tags import png, safetensors
 from noslop_backend.media.tags.fields import Fields
 from noslop_backend.media.tags.limits import LeftOutText
@@ -28,7 +29,7 @@ MIB = 1024 * 1024
 
 @dataclass(frozen=True)
 class Limits:
-    """What one child gets: address space in bytes, processor time, and time on the wall, in seconds.
+    """What one child gets: address space in bytes, processor time, and time on the wall since its start, in seconds.
 
     After `budget_s` of processor time it stops at the next frame, and tells what it has read by then.
     """
@@ -169,12 +170,8 @@ def facts(
 
 
 def _ask(stream: BinaryIO, content_type: str, limits: Limits, *, decode: bool, alive: Callable[[], None]) -> _Report:
-    request = {
-        "content_type": content_type,
-        "decode": decode,
-        **{name: value for name, value in asdict(limits).items() if name != "wall_s"},
-    }
-    answer = LAUNCHER.ask(request, stream.fileno(), limits.wall_s, alive)
+    job = Job(content_type, limits.memory_bytes, limits.cpu_s, limits.budget_s, decode=decode)
+    answer = LAUNCHER.ask(job, stream.fileno(), limits.wall_s, alive)
     report = _parse(answer.content)
     problem, done, doing = "", *(("decoded", "decoding") if decode else ("read", "reading"))
     if answer.status is None:

@@ -15,27 +15,16 @@ import json
 import os
 import resource
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, BinaryIO
 
 from noslop_backend.core import confinement
 from noslop_backend.media.probe import images, seccomp, streams
 from noslop_backend.media.probe.formats import FFMPEG, PILLOW, SAFETENSORS
+from noslop_backend.media.probe.protocol import Job
 from noslop_backend.media.tags import fields, safetensors
 from noslop_backend.media.tags.limits import READ_LIMIT_BYTES, Budget, BudgetExceededError, Texts, metered
 
 Facts = dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Job:
-    """A file to read: its content type, what the child gets, and whether to decode all of it."""
-
-    content_type: str
-    memory_bytes: int
-    cpu_s: int
-    budget_s: float
-    decode: bool
 
 
 class SafetensorsFile:

@@ -6,8 +6,9 @@ Loading the decoders takes a tenth of a second and more, so this process has loa
 is a copy of it as it was at its start, and so contains nothing of any other file. It does what the backend asks over
 the socket, may make no system call but those (`seccomp.py`), and ends when the socket does, its children with it.
 
-A request is one packet: JSON of a `child.Job`, and three descriptors: the file, a pipe for the answer, and a socket.
-On the socket comes the child's wait status when it has ended; when the other end of it is closed the child is killed.
+A request is one packet: JSON of a `protocol.Job`, and three descriptors: the file, a pipe for the answer, and a socket.
+On the socket comes `started`, and the child's wait status when it has ended; when the other end of it is closed the
+child is killed.
 """
 
 from __future__ import annotations
@@ -26,9 +27,8 @@ from dataclasses import dataclass
 
 from noslop_backend.core import confinement
 from noslop_backend.media.probe import child, images, seccomp, streams
+from noslop_backend.media.probe.protocol import PACKET_BYTES, STARTED, Job
 
-#: A request is shorter.
-PACKET_BYTES = 4096
 _DESCRIPTORS = 3
 #: Two for each child, and a few.
 _DESCRIPTORS_LIMIT = 1024
@@ -73,13 +73,13 @@ class ForkServer:
             return False
         if len(descriptors) == _DESCRIPTORS:
             file, answer, control = descriptors
-            self._start(child.Job(**json.loads(packet)), file, answer, socket.socket(fileno=control))
+            self._start(Job(**json.loads(packet)), file, answer, socket.socket(fileno=control))
             descriptors = [file, answer]
         for descriptor in descriptors:
             os.close(descriptor)
         return True
 
-    def _start(self, job: child.Job, file: int, answer: int, control: socket.socket) -> None:
+    def _start(self, job: Job, file: int, answer: int, control: socket.socket) -> None:
         parent = os.getpid()
         try:
             pid = os.fork()
@@ -88,6 +88,8 @@ class ForkServer:
             return
         if pid == 0:
             _run_child(job, parent, file, answer)
+        with contextlib.suppress(OSError):
+            control.send(STARTED)
         started = _Child(pid, os.pidfd_open(pid), control)
         self._by_pidfd[started.pidfd] = self._by_control[control.fileno()] = started
         self._poll.register(started.pidfd, select.POLLIN)
@@ -111,7 +113,7 @@ class ForkServer:
         one.control.close()
 
 
-def _run_child(job: child.Job, parent: int, file: int, answer: int) -> None:
+def _run_child(job: Job, parent: int, file: int, answer: int) -> None:
     """Read a file in this process, which was forked for it. Does not return."""
     status = 70
     try:

@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Ask this process's fork server for a child, and read what the child answers.
 
-The fork server starts with the first file, and again when it was ended. A process that was forked starts its own.
+The fork server starts with the service, or with the first file, and again when it was ended. A process that was forked
+starts its own.
 """
 
 from __future__ import annotations
@@ -19,13 +20,15 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import asdict, dataclass
 
+from noslop_backend.media.probe.protocol import STARTED, Job
 from noslop_backend.media.tags.limits import JSON_LIMIT_BYTES
 
 #: A child that answers more than this is broken.
 ANSWER_LIMIT_BYTES = JSON_LIMIT_BYTES + 256 * 1024
+#: Seconds until a child has started: for the first one, the fork server loads the decoders meanwhile.
+START_WALL_S = 120.0
 #: How often `alive` is called while a child works, at least.
 _STEP_S = 1.0
 _PIECE_BYTES = 64 * 1024
@@ -64,45 +67,53 @@ class Launcher:
         """Process id of the fork server, while there is one."""
         return self._server.process.pid if self._server is not None else None
 
-    def ask(self, request: dict[str, Any], file: int, wall_s: float, alive: Callable[[], None]) -> Answer:
+    def ask(self, job: Job, file: int, wall_s: float, alive: Callable[[], None]) -> Answer:
         """Have a child read a file, and wait for its answer.
 
         Args:
-            request: the fields of a `child.Job`.
+            job: what to do with the file.
             file: a descriptor of the file, open for reading.
-            wall_s: seconds that all of it may take; then the child is killed.
+            wall_s: seconds that it may take from the child's start on; then the child is killed.
             alive: called every second or so; what it raises ends the child and is raised here.
         """
-        until = time.monotonic() + wall_s
         # The kernel ends the fork server first when memory is scarce: then another one is asked, once.
         for _ in range(2):
             server: _Server | None = None
             with suppress(ServerGoneError), ExitStack() as stack:
                 reads, writes = os.pipe()
                 stack.callback(os.close, reads)
-                mine, other = socket.socketpair()
+                mine, other = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
                 stack.enter_context(mine)
                 try:
-                    server = self._send(json.dumps(request).encode(), [file, writes, other.fileno()])
+                    server = self._send(json.dumps(asdict(job)).encode(), [file, writes, other.fileno()])
                 finally:
                     os.close(writes)
                     other.close()
-                return _receive(reads, mine, until, alive)
+                return _receive(reads, mine, wall_s, alive)
             self._discard(server)
         return Answer(b"", signal.SIGKILL)
 
     def _send(self, packet: bytes, descriptors: list[int]) -> _Server:
         """Send a request to the fork server, which is started where it is not running."""
         with self._lock:
-            if self._server is None or self._server.process.poll() is not None:
-                self._stop()
-                self._server = _start()
+            server = self._start_missing()
             try:
-                socket.send_fds(self._server.requests, [packet], descriptors)
+                socket.send_fds(server.requests, [packet], descriptors)
             except OSError as error:
                 self._stop()
                 raise ServerGoneError from error
-            return self._server
+            return server
+
+    def start(self) -> None:
+        """Start the fork server, so that it has loaded the decoders before the first file comes. Waits for nothing."""
+        with self._lock, suppress(ServerGoneError):
+            self._start_missing()
+
+    def _start_missing(self) -> _Server:
+        if self._server is None or self._server.process.poll() is not None:
+            self._stop()
+            self._server = _start()
+        return self._server
 
     def _discard(self, server: _Server | None) -> None:
         """End a fork server that does not answer, unless another thread replaced it already."""
@@ -152,9 +163,10 @@ def _start() -> _Server:
     return _Server(process, mine)
 
 
-def _receive(reads: int, control: socket.socket, until: float, alive: Callable[[], None]) -> Answer:
+def _receive(reads: int, control: socket.socket, wall_s: float, alive: Callable[[], None]) -> Answer:
     """Read the answer until the child has ended, or its time is over. Closing `control` afterwards kills it."""
     content = bytearray()
+    until = time.monotonic() + START_WALL_S
     with selectors.DefaultSelector() as selector:
         selector.register(reads, selectors.EVENT_READ)
         selector.register(control, selectors.EVENT_READ)
@@ -175,8 +187,11 @@ def _receive(reads: int, control: socket.socket, until: float, alive: Callable[[
                     packet = control.recv(64)
                     if not packet:
                         raise ServerGoneError
-                    status = int(packet)
-                    selector.unregister(control)
+                    if packet == STARTED:
+                        until = time.monotonic() + wall_s
+                    else:
+                        status = int(packet)
+                        selector.unregister(control)
         return Answer(bytes(content), status)
 
 
