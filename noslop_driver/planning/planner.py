@@ -11,12 +11,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from ansible_collections.noslop.studio.plugins.module_utils import studio
+
 from noslop_driver.models import Host, Plan, Problem, Proposal, Role, ServiceRole, StudioSettings
 from noslop_driver.planning import validation
 from noslop_driver.planning.scoring import GB, FreeSpace, describe_hardware, find_free_space, format_gb, score_hosts
 
 _SERVER_PREFERENCE = {"yes": 0, "unknown": 1, "no": 2}
-_LABELS = {"ollama": "Ollama", "comfyui": "ComfyUI", "backend": "the backend"}
+_LABELS = {name: studio.SERVICES[name].title for name in ("ollama", "comfyui", "backend")}
 
 
 @dataclass(frozen=True)

@@ -52,6 +52,7 @@ ALLOWED: dict[tuple[str, str], str] = {
     ("module_utils/adopt/replacement.py", "swap_back"): _AS_THE_ACCOUNT,
     ("module_utils/adopt/replacement.py", "restore"): _AS_THE_ACCOUNT,
     ("module_utils/share/inspection.py", "*"): _AS_THE_ACCOUNT,
+    ("module_utils/services/copies.py", "*"): _AS_THE_ACCOUNT,
     ("module_utils/host/lease.py", "_locked"): "in /run, which is root's",
     ("module_utils/host/lease.py", "_write"): "by a descriptor in /run/noslop-lease, which was opened with O_NOFOLLOW",
     ("module_utils/nfs/client.py", "_read_ahead"): "in /sys",
@@ -69,7 +70,7 @@ ALLOWED: dict[tuple[str, str], str] = {
     ("modules/nfs_exports.py", "_set_threads"): "in /proc",
     ("modules/release_tree.py", "_link_command"): "the directory of a command, such as /usr/local/bin, which is root's",
     ("modules/managed_files.py", "_write"): "units, settings and commands in /etc and /usr/local/bin, which are root's",
-    ("modules/web_service.py", "_record_restart"): "in /run/noslop, which is root's",
+    ("module_utils/services/web_unit.py", "record_restart"): "in /run/noslop, which is root's",
     ("modules/release_tree.py", "_download_once"): "in root's part of the directory to build in",
 }
 

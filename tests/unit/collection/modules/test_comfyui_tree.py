@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import yaml
+from ansible_collections.noslop.studio.plugins.module_utils.install import release_dir
 from ansible_collections.noslop.studio.plugins.modules import comfyui_tree
 
 from tests.support.module_runner import run_module
@@ -66,7 +67,10 @@ class Host:
             "builder": self.builder,
             "studio_id": "studio",
         }
-        return run_module("comfyui_tree", {**arguments, **more}, check=check)
+        answer = run_module("comfyui_tree", {**arguments, **more}, check=check)
+        if not check and not answer.get("failed"):
+            release_dir.make_current(str(self.base), revision)  # as service_switch does
+        return answer
 
 
 @pytest.fixture

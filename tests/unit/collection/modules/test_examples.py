@@ -38,7 +38,8 @@ RUN_ON_THE_LAB = {
     "nfs_mounts": "molecule/nfs_client",
     "nft_table": "molecule/studio_firewall",
     "studio_check": "molecule/studio_verify",
-    "web_service": "molecule/ollama",
+    "service_switch": "molecule/ollama",
+    "web_service": "molecule/studio_backend",
 }
 #: A value of each type, in place of a template in an example.
 VALUES: dict[str, Any] = {"str": "x", "path": "/x", "bool": True, "int": 1, "float": 1.0, "list": [], "dict": {}}

@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 import yaml
+from ansible_collections.noslop.studio.plugins.module_utils.install import release_dir
 from ansible_collections.noslop.studio.plugins.modules import release_tree
 
 from tests.support.module_runner import CHANGES, Fault, die, run_module
@@ -58,7 +59,10 @@ class Vendor:
             "programs": str(self.base.parent),
             **more,
         }
-        return run_module("release_tree", arguments, check=check, fault=fault)
+        answer = run_module("release_tree", arguments, check=check, fault=fault)
+        if arguments.get("state") != "absent" and not (check or answer.get("failed") or "died" in answer):
+            release_dir.make_current(str(self.base), str(arguments["version"]))  # as service_switch does
+        return answer
 
     def left_over(self) -> list[str]:
         """Return the files of an installation beside its version directories."""
@@ -106,7 +110,7 @@ def test_documented_example_runs(vendor: Vendor) -> None:
 
     assert result["installed"], result
     assert "warnings" not in result
-    assert (vendor.command.parent / "ollama").resolve() == vendor.base.parent / "ollama/0.32.7/bin/ollama"
+    assert (vendor.command.parent / "ollama").readlink() == vendor.base.parent / "ollama/current/bin/ollama"
 
 
 def test_without_a_pin_the_releases_list_is_used_with_a_warning(vendor: Vendor) -> None:

@@ -89,9 +89,13 @@ CONSTANTS: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class Service:
-    """A service that listens for other hosts. ``name`` is its group too, ``port_variable`` its role's for ``port``."""
+    """A service that listens for other hosts. ``name`` is its group too, ``port_variable`` its role's for ``port``.
+
+    ``title`` is its name in messages.
+    """
 
     name: str
+    title: str
     unit: str
     port_variable: str
     port: int
@@ -102,9 +106,9 @@ class Service:
 SERVICES: dict[str, Service] = {
     service.name: service
     for service in (
-        Service("comfyui", "noslop-comfyui.service", "comfyui_port", 8188, "noslop-comfyui"),
-        Service("ollama", "noslop-ollama.service", "ollama_port", 11434, "noslop-ollama"),
-        Service("backend", "noslop-backend.service", "studio_backend_port", 8765, "noslop-backend"),
+        Service("comfyui", "ComfyUI", "noslop-comfyui.service", "comfyui_port", 8188, "noslop-comfyui"),
+        Service("ollama", "Ollama", "noslop-ollama.service", "ollama_port", 11434, "noslop-ollama"),
+        Service("backend", "the backend", "noslop-backend.service", "studio_backend_port", 8765, "noslop-backend"),
     )
 }
 
@@ -213,7 +217,7 @@ SHORTEST_PREFIX = {4: 8, 6: 32}
 
 #: Variables that belong to one host or to one run.
 HOST_VARIABLES = ("noslop_address", "noslop_gpus")
-RUN_VARIABLES = ("noslop_verify_report", "noslop_lease")
+RUN_VARIABLES = ("noslop_verify_report", "noslop_lease", "noslop_batches")
 
 #: Share name to the variable of its path, for writing and checking an inventory.
 PATH_VARIABLES: dict[str, str] = {name: share.variable for name, share in _SHARES.items()}

@@ -228,16 +228,14 @@ class Tree:
             return self._result(installed=True, changed=True, commit="", requirements=[])
         stamp = release_dir.read_stamp(self.path)
         installed = stamp is None or not self._matches_request(stamp)
-        changed = installed or not release_dir.points_at(os.path.join(self.base, release_dir.CURRENT), self.revision)
         if not self.module.check_mode:
             if installed:
                 stamp = self._build()
-            release_dir.make_current(self.base, self.revision)
             self.removed = self._prune() if installed else []
         for link in self.links:
             self._fill_share(link)
         commit = stamp["commit"] if stamp and not (installed and self.module.check_mode) else ""
-        return self._result(installed, changed or bool(self.made), commit, self._requirements())
+        return self._result(installed, installed or bool(self.made), commit, self._requirements())
 
     def _prune(self) -> list[str]:
         # A copy of the repository that an earlier version of NoSlop made as root.

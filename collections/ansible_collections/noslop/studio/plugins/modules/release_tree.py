@@ -62,10 +62,12 @@ options:
     elements: str
     default: []
   command:
-    description: Path of a link for users, such as C(/usr/local/bin/ollama). A file that is not NoSlop's is kept.
+    description:
+      - Path of a link for users, such as C(/usr/local/bin/ollama). A file that is not NoSlop's is kept.
+      - It leads through the link C(current), which M(noslop.studio.service_switch) points at the version in use.
     type: path
   command_target:
-    description: Target of the link, below the version directory.
+    description: Target of the link, below C(current).
     type: str
   state:
     description: Desired state. C(absent) removes C(base) and the link.
@@ -177,16 +179,14 @@ def _install(module: AnsibleModule) -> dict[str, Any]:
     stamp = release_dir.read_stamp(path)
     installed = stamp is None or not _is_made_from(stamp, module.params)
     made_from = [] if stamp is None else stamp["archives"]
-    changed = installed or not release_dir.points_at(os.path.join(base, release_dir.CURRENT), version)
     removed: list[str] = []
     if not module.check_mode:
         if installed:
             made_from = _build(module, path)
-        release_dir.make_current(base, version)
         removed = release_dir.prune(base, release_dir.STAMP) if installed else []
     linked, kept = _link_command(module, os.path.join(base, release_dir.CURRENT))
     return {
-        "changed": changed or linked,
+        "changed": installed or linked,
         "directory": path,
         "installed": installed,
         "archives": made_from,

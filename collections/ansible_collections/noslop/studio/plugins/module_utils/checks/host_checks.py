@@ -114,8 +114,9 @@ class HostChecks:
     def _ports(self) -> None:
         if self._server:
             self._port(NFS_PORT, "NFS", ())
-        for name, title in (("ollama", "Ollama"), ("comfyui", "ComfyUI"), ("backend", "the backend")):
+        for name in ("ollama", "comfyui", "backend"):
             if self._options[name]:
+                title = studio.SERVICES[name].title
                 self._port(self._options[f"{name}_port"], title, self._options[f"{name}_units"])
 
     def _port(self, port: int, title: str, units: tuple[str, ...]) -> None:

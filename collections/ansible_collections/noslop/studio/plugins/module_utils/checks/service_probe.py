@@ -34,22 +34,49 @@ class Answer:
 
 def get_json(address: str, port: int, path: str, timeout_s: float = REQUEST_TIMEOUT_S) -> Answer:
     """Request a JSON document from a host, without the proxy that the environment names."""
+    return _decode(*_request(address, port, path, timeout_s))
+
+
+def post_json(address: str, port: int, path: str, body: Mapping[str, Any]) -> Answer:
+    """Send a JSON document to a host, and return the one that it answers."""
+    return _decode(*_request(address, port, path, REQUEST_TIMEOUT_S, body))
+
+
+def get_bytes(address: str, port: int, path: str) -> tuple[bytes, str]:
+    """Return what a host answers, and an error, which is empty when there is none."""
+    _, content, error = _request(address, port, path, REQUEST_TIMEOUT_S)
+    return content, error
+
+
+def _request(
+    address: str, port: int, path: str, timeout_s: float, body: Mapping[str, Any] | None = None
+) -> tuple[str, bytes, str]:
+    """Return URL, content and error of a request."""
     host = f"[{address}]" if ":" in address else address
     url = f"http://{host}:{port}{path}"
+    method = "GET" if body is None else "POST"
     connection = http.client.HTTPConnection(address, port, timeout=timeout_s)
     try:
-        connection.request("GET", path, headers={"Accept": "application/json"})
+        headers = {"Accept": "application/json"} | ({} if body is None else {"Content-Type": "application/json"})
+        connection.request(method, path, None if body is None else json.dumps(body).encode(), headers)
         response = connection.getresponse()
-        body = response.read()
-        if response.status != 200:
-            return Answer(url, error=f"GET {url} answered {response.status} {response.reason}")
-        return Answer(url, data=json.loads(body))
+        content = response.read()
     except (OSError, http.client.HTTPException) as error:
-        return Answer(url, error=f"GET {url}: {error or type(error).__name__}")
-    except ValueError:
-        return Answer(url, error=f"GET {url} answered something that is not JSON")
+        return url, b"", f"{method} {url}: {error or type(error).__name__}"
     finally:
         connection.close()
+    if response.status != 200:
+        return url, b"", f"{method} {url} answered {response.status} {response.reason}"
+    return url, content, ""
+
+
+def _decode(url: str, content: bytes, error: str) -> Answer:
+    if error:
+        return Answer(url, error=error)
+    try:
+        return Answer(url, data=json.loads(content))
+    except ValueError:
+        return Answer(url, error=f"GET {url} answered something that is not JSON")
 
 
 def wait_for(ask: Callable[[], Answer], enough: Callable[[Any], bool], bound_s: float) -> tuple[Answer, float]:

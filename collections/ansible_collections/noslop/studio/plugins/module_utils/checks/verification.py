@@ -359,15 +359,15 @@ class Verification:
             service_checks.LIST_BOUND_S + cache_s,
         )
         kinds = {
-            "ollama": ("Ollama", "ollama_models", service_checks.check_ollama),
-            "comfyui": ("ComfyUI", "comfyui_models", service_checks.check_comfyui),
-            "backend": ("the backend", "projects", service_checks.check_backend),
+            "ollama": ("ollama_models", service_checks.check_ollama),
+            "comfyui": ("comfyui_models", service_checks.check_comfyui),
+            "backend": ("projects", service_checks.check_backend),
         }
-        for name, (title, share, check) in kinds.items():
+        for name, (share, check) in kinds.items():
             port: int = self._options[f"{name}_port"]
             service = service_checks.Service(
                 name=name,
-                title=title,
+                title=studio.SERVICES[name].title,
                 unit=units[self._options[f"{name}_unit"]],
                 address=self._service_address,
                 port=port,
