@@ -7,14 +7,15 @@ The backend, on this computer, files what it rendered.
 Run by `make test-real COMFYUI_REPO=...`, never by `make test`: it downloads gigabytes. Needs what the lab's containers
 need (root on Debian, podman) and about 10 GB of disk.
 
-    make test-real COMFYUI_REPO=https://github.com/Comfy-Org/ComfyUI.git    the vendor's, at the revision the role pins
-    make test-real COMFYUI_REPO=/path/to/ComfyUI                            a repository on this computer, at its HEAD
+    make test-real COMFYUI_REPO=https://github.com/Comfy-Org/ComfyUI.git    the vendor's
+    make test-real COMFYUI_REPO=/path/to/ComfyUI                            a repository on this computer
 
 A repository on this computer is only read. Its tree becomes the one commit of a scratch repository, which the container
 clones over HTTP; files whose content it lacks (stores of snapshots leave out large ones) are left out and named.
 More variables of the environment:
 
-    COMFYUI_REVISION       another tag or commit
+    COMFYUI_VERSION        another tag or commit than v0.33.0
+    COMFYUI_OLD_VERSION    the one that is upgraded to it, v0.3.64
     COMFYUI_TORCH_INDEX    the index with torch, torchvision and torchaudio (https://download.pytorch.org/whl/cpu);
                            https://pypi.org/simple has them too, with several gigabytes of CUDA
     COMFYUI_PIP_INDEX      the index for requirements.txt (the container's own setting for pip, or PyPI)

@@ -1,0 +1,93 @@
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Test that ComfyUI is switched to another version with its data, and goes back where that version does not work."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+import pytest
+
+from tests.support.lab.comfyui_host import MODULE, RECORD, UNIT, USER, ComfyuiHost, make_variables
+from tests.support.lab.machines import LAB, Machine, wait_for
+
+OLD, NEW = "v0.3.64", "v0.33.0"
+WORKFLOW = f"{USER}/default/workflows/mine.json"
+
+
+@pytest.fixture(scope="module")
+def comfyui(hosts: dict[str, Machine], tmp_path_factory: pytest.TempPathFactory) -> ComfyuiHost:
+    """Install the older version, with a workflow of a user."""
+    host = ComfyuiHost(hosts["role-worker"], make_variables(tmp_path_factory.mktemp("locks")))
+    assert host.converge(OLD, storage=True) > 0
+    host.machine.check_output(
+        f"cd {USER} && setpriv --reuid noslop-comfyui --regid noslop-comfyui --clear-groups"
+        f" sh -c 'mkdir -p default/workflows && echo mine > {WORKFLOW}'",
+        root=True,
+    )
+    return host
+
+
+@pytest.fixture
+def old(comfyui: ComfyuiHost) -> Iterator[ComfyuiHost]:
+    """Return the host with the older version, and check afterwards that no data was lost."""
+    if comfyui.read_version() != OLD[1:]:
+        comfyui.converge(OLD)
+    yield comfyui
+    assert comfyui.machine.check_output(f"cat {WORKFLOW}", root=True) == "mine\n"
+
+
+def read_unit(host: ComfyuiHost) -> str:
+    return host.machine.check_output(f"cat /etc/systemd/system/{UNIT}")
+
+
+def test_upgrade_and_the_way_back_keep_data(old: ComfyuiHost) -> None:
+    before = old.render()
+    assert old.converge(NEW) > 0
+    assert old.read_version() == NEW[1:]
+    assert old.render() > before
+    assert old.converge(NEW) == 0
+    state = old.machine.check_output(
+        f"readlink /opt/noslop/comfyui/current /opt/noslop/comfyui/previous; cd {USER}; ls -d comfyui-*.db;"
+        " cd ../copies; cat */default/workflows/mine.json",
+        root=True,
+    )
+    assert state.split() == [NEW, OLD, f"comfyui-{OLD}.db", f"comfyui-{NEW}.db", "mine"]
+    assert old.converge(OLD) > 0
+    assert old.read_version() == OLD[1:]
+    assert old.render() > before
+    assert old.converge(OLD) == 0
+
+
+@pytest.mark.parametrize("kind", ["never_answers", "cannot_render", "migration_fails"])
+def test_version_that_does_not_work_is_left_by_itself(old: ComfyuiHost, kind: str) -> None:
+    manifest = json.loads((LAB / "artifacts" / "manifest.json").read_text())
+    version, reason = manifest["bad_comfyui"][kind]["version"], manifest["bad_comfyui"][kind]["reason"]
+    unit = read_unit(old)
+    code, output = old.run(version)
+    assert code != 0
+    for words in (f"ComfyUI {version} was not kept, and {OLD} serves again", reason):
+        assert words in output
+    assert read_unit(old) == unit
+    assert old.read_version() == OLD[1:]
+    old.render()
+    assert old.machine.run(f"test -e {USER}/comfyui-{version}.db").returncode != 0
+    assert old.converge(OLD) == 0
+
+
+def test_running_workflow_is_not_lost(old: ComfyuiHost) -> None:
+    code, output = old.run(NEW, comfyui_busy_timeout=1, comfyui_environment={"COMFYUI_STANDIN_RENDER_GATE": "/nowhere"})
+    assert code == 0, output
+
+
+@pytest.mark.parametrize("moment", [f"test -e {RECORD}", f"grep -q {NEW}/main.py /etc/systemd/system/{UNIT}"])
+def test_killed_switch_leaves_a_version_that_serves(old: ComfyuiHost, moment: str) -> None:
+    process = old.start_run(NEW)
+    wait_for("the moment", lambda: old.machine.sudo(moment).returncode == 0 or process.poll(), timeout_s=300)
+    old.kill_run(process)
+    assert old.machine.run(f"pgrep -f {MODULE[:-1]}[{MODULE[-1]}]").stdout == ""
+    assert old.read_version() in (OLD[1:], NEW[1:])
+    assert old.converge(NEW) > 0
+    assert old.read_version() == NEW[1:]
+    assert old.converge(NEW) == 0
