@@ -146,6 +146,16 @@ def test_environment_is_installed_from_its_lock_once(host: Host) -> None:
     assert os.listdir(host.programs / ".build") == [".lock"]
 
 
+def test_missing_room_is_told_before_anything_is_installed(host: Host) -> None:
+    (host.venvs / "in-use").mkdir(parents=True)
+    with (host.venvs / "in-use" / "library").open("wb") as stream:
+        stream.truncate(8 * 10**12)  # sparse
+    answer = host.keep("a==1 --hash=sha256:" + "0" * 64, prune=str(host.venvs))
+    assert "another environment as large as those in it needs 8000.0 GB" in answer["msg"]
+    assert not host.venv.exists()
+    assert not (host.programs / ".build").exists()
+
+
 def test_two_deploys_a_day_apart_install_the_same_bytes(host: Host) -> None:
     lock = host.lock()["lock"]
     host.keep(lock)

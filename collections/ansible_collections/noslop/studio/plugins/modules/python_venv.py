@@ -93,6 +93,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.noslop.studio.plugins.module_utils import studio
+from ansible_collections.noslop.studio.plugins.module_utils.checks.check import format_gigabytes
 from ansible_collections.noslop.studio.plugins.module_utils.install import builds, release_dir, uv
 
 STAMP = ".noslop-venv.json"
@@ -148,6 +149,7 @@ def _install(module: AnsibleModule) -> dict[str, Any]:
         raise builds.BuildError(f"There is no account {module.params['account']} here. Run the playbook storage first.")
     if not module.params["lock"] and not module.params["wheel"]:
         raise builds.BuildError(f"Nothing says which packages belong into {path}.")
+    _require_room(module.params)
     uv.warn_about_plain_http(module.params["indexes"], module.warn)
     with builds.building(module.params["programs"], account) as build:
         first_index = (module.params["indexes"] or [""])[-1]
@@ -163,6 +165,24 @@ def _install(module: AnsibleModule) -> dict[str, Any]:
             module.params["prune"], os.path.join(_below_version(path, module.params["prune"]), STAMP)
         )
     return result
+
+
+def _require_room(params: dict[str, Any]) -> None:
+    """Check that another environment like the largest of those beside it has room.
+
+    Raises:
+        BuildError: it has not.
+    """
+    beside = params["prune"]
+    if not beside or not os.path.isdir(beside):
+        return
+    sizes = [release_dir.measure(os.path.join(beside, name)) for name in os.listdir(beside)]
+    needed, free = max(sizes, default=0), shutil.disk_usage(beside).free
+    if needed > free:
+        raise builds.BuildError(
+            f"{beside} has {format_gigabytes(free)} free, and another environment as large as those in it needs "
+            f"{format_gigabytes(needed)}. Make room. Nothing was changed."
+        )
 
 
 def _digest(params: dict[str, Any], python: uv.Interpreter) -> str:

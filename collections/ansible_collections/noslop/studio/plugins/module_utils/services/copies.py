@@ -21,16 +21,6 @@ _PART = ".part"
 _DATABASE_SUFFIXES = ("", "-wal", "-shm")
 
 
-def measure(directory: str) -> int:
-    """Return the bytes of the files below a directory; 0 where it does not exist."""
-    total = 0
-    for path, _, files in os.walk(directory):
-        for name in files:
-            with contextlib.suppress(OSError):
-                total += os.lstat(os.path.join(path, name)).st_size
-    return total
-
-
 def copy_database(source: str, target: str) -> bool:
     """Copy a SQLite database that may be in use, unless ``target`` exists. Returns whether it was copied.
 

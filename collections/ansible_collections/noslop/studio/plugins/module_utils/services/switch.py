@@ -202,7 +202,7 @@ class Switch:
         origin = unit_text.find_version(record.unit, self._request.base)
 
         def copy() -> tuple[bool, str]:
-            needed = copies.measure(user) + _ROOM_BYTES
+            needed = release_dir.measure(user) + _ROOM_BYTES
             free = shutil.disk_usage(self._request.state_directory).free
             if needed > free:
                 raise ServiceError(
