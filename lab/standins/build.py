@@ -18,18 +18,18 @@ import os
 import re
 import shutil
 import struct
-import subprocess
 import sys
 import tarfile
 from pathlib import Path
 
+from node_packs import build_nodes
+from repositories import TIMESTAMP, BuildError, Commit, write_repository
 from wheels import Wheel, write_index
 
 HERE = Path(__file__).resolve().parent
 ARCHITECTURES = ("amd64", "arm64")
 TORCH_VERSIONS = {"torch": "2.14.1", "torchvision": "0.29.1", "torchaudio": "2.11.0"}
 TORCH_BUILDS = ("cpu", "cu130", "rocm7.2", "xpu")
-TIMESTAMP = 1_700_000_000  # one fixed time for every archive member and commit
 BLOCK = 128 * 1024  # the largest block the format allows
 
 # A file in each model directory, as the real repository tracks them: they make a linked `models` a dirty checkout.
@@ -49,10 +49,6 @@ GENERATED_FILES = {
 }
 
 
-class BuildError(Exception):
-    """A failure of the build, as one sentence for the user."""
-
-
 def read_constant(path: Path, name: str) -> str:
     """Return the string that `name = "..."` assigns in a Python file."""
     match = re.search(rf'^{name} = "([^"]+)"', path.read_text("utf-8"), re.MULTILINE)
@@ -65,8 +61,7 @@ def recipe_hash(architectures: list[str]) -> str:
     """Return a hash of everything that the content of the tree depends on."""
     digest = hashlib.sha256(" ".join(sorted(architectures)).encode())
     sources = [
-        Path(__file__).resolve(),
-        HERE / "wheels.py",
+        *(path for path in HERE.glob("*.py") if path.name != "serve.py"),
         *(HERE / "ollama_standin").glob("*.py"),
         *comfyui_sources(),
     ]
@@ -135,49 +130,12 @@ def build_ollama(out: Path, version: str, architectures: list[str]) -> dict[str,
     return sums
 
 
-def git(repository: Path, *words: str, tree: Path | None = None) -> str:
-    """Run git on a bare repository without any user's configuration, and return its output."""
-    stamp = f"{TIMESTAMP} +0000"
-    environment = {
-        **{key: value for key, value in os.environ.items() if not key.startswith("GIT_")},
-        "GIT_CONFIG_GLOBAL": os.devnull,
-        "GIT_CONFIG_SYSTEM": os.devnull,
-        "GIT_DIR": str(repository),
-        "GIT_AUTHOR_NAME": "NoSlop stand-in",
-        "GIT_AUTHOR_EMAIL": "standin@noslop.invalid",
-        "GIT_COMMITTER_NAME": "NoSlop stand-in",
-        "GIT_COMMITTER_EMAIL": "standin@noslop.invalid",
-        "GIT_AUTHOR_DATE": stamp,
-        "GIT_COMMITTER_DATE": stamp,
-        **({"GIT_WORK_TREE": str(tree), "GIT_INDEX_FILE": str(repository / "build-index")} if tree else {}),
-    }
-    try:
-        done = subprocess.run(["git", *words], env=environment, capture_output=True, text=True, check=False)
-    except FileNotFoundError as error:
-        raise BuildError("git is needed to create the ComfyUI repository and is not installed: install git") from error
-    if done.returncode != 0:
-        raise BuildError(f"git {' '.join(words)} failed: {done.stderr.strip()}")
-    return done.stdout.strip()
-
-
 def build_comfyui(out: Path, version: str) -> str:
     """Write `ComfyUI.git`, one commit with a tag, readable over plain HTTP, and return the commit."""
-    tree, repository = out / "comfyui-tree", out / "ComfyUI.git"
     contents = {str(path.relative_to(HERE / "comfyui")): path.read_text("utf-8") for path in comfyui_sources()}
-    for name, content in {**contents, **GENERATED_FILES}.items():
-        path = tree / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(content, "utf-8")
-    git(repository, "init", "--quiet", "--bare", "--object-format=sha1", "--initial-branch=master", str(repository))
-    git(repository, "-c", "core.fileMode=false", "add", "--force", "--all", ".", tree=tree)
-    git(repository, "commit", "--quiet", "--message", f"ComfyUI {version}: NoSlop's stand-in", tree=tree)
-    git(repository, "tag", f"v{version}")
-    git(repository, "repack", "--quiet", "-a", "-d")
-    git(repository, "update-server-info")
-    (repository / "build-index").unlink()
-    shutil.rmtree(repository / "hooks", ignore_errors=True)
-    shutil.rmtree(tree)
-    return git(repository, "rev-parse", "HEAD")
+    files = {**contents, **GENERATED_FILES}
+    release = Commit(f"ComfyUI {version}: NoSlop's stand-in", files, tag=f"v{version}")
+    return write_repository(out / "ComfyUI.git", [release])[0]
 
 
 def torch_wheels(build: str) -> list[Wheel]:
@@ -201,14 +159,20 @@ def torch_wheels(build: str) -> list[Wheel]:
 
 
 def plain_wheels() -> list[Wheel]:
-    """Return the packages of the ComfyUI stand-in's requirements.txt, `requests`, and a package for a custom node."""
-    modules = {
-        "noslop-standin-requirement": "noslop_standin_requirement",
-        "noslop-standin-node-requirement": "noslop_standin_node_requirement",
-        "requests": "requests",
+    """Return the packages of the ComfyUI stand-in's requirements.txt, `requests`, and the packages of custom nodes.
+
+    Older versions are there too, so that a requirement for one contradicts another and misses nothing.
+    """
+    versions = {
+        "noslop-standin-requirement": ("1.0.0", "2.99.0"),
+        "noslop-standin-node-requirement": ("2.0.0", "2.99.0"),
+        "requests": ("2.99.0",),
     }
-    body = '__version__ = "2.99.0"\n'
-    return [Wheel(name, "2.99.0", {f"{module}/__init__.py": body}) for name, module in modules.items()]
+    return [
+        Wheel(name, version, {f"{name.replace('-', '_')}/__init__.py": f'__version__ = "{version}"\n'})
+        for name, releases in versions.items()
+        for version in releases
+    ]
 
 
 def write_tree(out: Path, architectures: list[str]) -> None:
@@ -220,9 +184,11 @@ def write_tree(out: Path, architectures: list[str]) -> None:
     for build in TORCH_BUILDS:
         write_index(out / "whl" / build, torch_wheels(build))
     write_index(out / "pypi" / "simple", plain_wheels())
+    nodes = build_nodes(out)
     manifest = {
         "comfyui_revision": revision,
         "comfyui_version": f"v{comfyui_version}",
+        "nodes": nodes,
         "ollama_sha256": sums,
         "ollama_version": ollama_version,
         "recipe": recipe_hash(architectures),

@@ -64,11 +64,14 @@ def page(links: dict[str, str]) -> str:
 
 
 def write_index(root: Path, wheels: list[Wheel]) -> None:
-    """Write a whole index: a page of projects, and a directory with a page and the files for each."""
+    """Write a whole index: a page of projects, and a directory with a page and the files of all versions for each."""
     root.mkdir(parents=True)
+    links: dict[str, dict[str, str]] = {}
     for wheel in wheels:
         directory = root / wheel.name
-        directory.mkdir()
+        directory.mkdir(exist_ok=True)
         url = f"{urllib.parse.quote(wheel.filename)}#sha256={wheel.write(directory)}"
-        (directory / "index.html").write_text(page({wheel.filename: url}), "utf-8")
-    (root / "index.html").write_text(page({wheel.name: f"{wheel.name}/" for wheel in wheels}), "utf-8")
+        links.setdefault(wheel.name, {})[wheel.filename] = url
+    for name, files in links.items():
+        (root / name / "index.html").write_text(page(files), "utf-8")
+    (root / "index.html").write_text(page({name: f"{name}/" for name in links}), "utf-8")

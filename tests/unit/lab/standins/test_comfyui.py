@@ -173,6 +173,24 @@ def test_custom_node_that_fails_stops_no_other(start: Start, tree: Path) -> None
         assert daemon.get("/object_info/Good").json["Good"]["python_module"] == "custom_nodes.good"
 
 
+def test_nodes_of_the_mirror_import_as_their_names_say(
+    start: Start, server: Daemon, manifest: dict[str, Any], tree: Path
+) -> None:
+    """Import each pack's older commit, and the newer ones that neither end the process nor write outside."""
+    harmless = {"good", "good-with-packages", "contradicting", "raises"}
+    for name, commits in manifest["nodes"].items():
+        for label, commit in zip(("old", "new"), commits, strict=True):
+            if label == "new" and name not in harmless:
+                continue
+            directory = tree / "custom_nodes" / f"{name}-{label}"
+            check_success(run("git", "clone", "--quiet", f"{server.url}/nodes/{name}.git", directory))
+            check_success(run("git", "checkout", "--quiet", commit, cwd=directory))
+    with start() as daemon:
+        failed = {line.rpartition("/")[2] for line in daemon.log.splitlines() if "(IMPORT FAILED)" in line}
+    # The environment of these tests lacks the package of this node.
+    assert failed == {"raises-new", "good-with-packages-old", "good-with-packages-new"}
+
+
 def test_view_refuses_files_outside_its_directories(start: Start, tree: Path, tmp_path: Path) -> None:
     secret = tmp_path / "secret.png"
     secret.write_text("secret")
