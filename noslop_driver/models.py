@@ -11,8 +11,9 @@ from __future__ import annotations
 from typing import Any, Literal, Self
 
 from ansible_collections.noslop.studio.plugins.module_utils import studio
+from ansible_collections.noslop.studio.plugins.plugin_utils import releases
 from ansible_collections.noslop.studio.plugins.plugin_utils.discovery.scan_targets import SSH_PORT
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 CandidateStatus = Literal["open", "closed", "timeout", "no_route", "refused", "error"]
 """open: an SSH server answered. closed: the host answered, and nothing listens on the port. timeout: no answer.
@@ -162,6 +163,8 @@ class StudioSettings(Model):
     models_writers: Writers = studio.DEFAULTS["noslop_models_writers"]
     allowed_networks: list[str] = Field(default_factory=list)
     artifact_mirror: str = studio.DEFAULTS["noslop_artifact_mirror"]
+    comfyui_version: str = studio.DEFAULTS["noslop_comfyui_version"]
+    ollama_version: str = studio.DEFAULTS["noslop_ollama_version"]
     firewall_enabled: bool = studio.DEFAULTS["noslop_firewall_enabled"]
     server: str | None = None
     """The name of the storage server; None: the plan proposes one."""
@@ -173,6 +176,12 @@ class StudioSettings(Model):
     def _normalize_networks(cls, values: list[str]) -> list[str]:
         """Return addresses and networks in canonical form; `192.168.1.7/24` becomes its network."""
         return [_normalize_network(value) for value in values]
+
+    @field_validator("comfyui_version", "ollama_version")
+    @classmethod
+    def _normalize_version(cls, value: str, info: ValidationInfo) -> str:
+        """Return a version as the roles install it; ComfyUI's `0.33.0` becomes its tag, `v0.33.0`."""
+        return releases.PARSERS[str(info.field_name).removesuffix("_version")](value)
 
     @model_validator(mode="after")
     def _check_paths_and_accounts(self) -> Self:

@@ -64,6 +64,12 @@ DESCRIPTIONS: dict[str, str] = {
         f"{studio.OPEN_NETWORK} The shares are never opened to them."
     ),
     "noslop_artifact_mirror": "Where downloads come from instead of the vendors' own addresses.",
+    "noslop_comfyui_version": (
+        "The version of ComfyUI: a release, like 0.33.0, or a commit. Empty: the release that NoSlop is tested with."
+    ),
+    "noslop_ollama_version": (
+        "The version of Ollama: a release, like 0.32.7. Empty: the release that NoSlop is tested with."
+    ),
     "noslop_firewall_enabled": "false: no rules are made, and the services listen on 127.0.0.1 only.",
 }
 """The description of each variable, for comments of the file and for the schema."""

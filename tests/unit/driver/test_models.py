@@ -41,6 +41,8 @@ def test_directory_setting_moves_one_share() -> None:
         ({"nodes_id": 2601}, "noslop-models and noslop-nodes have the same uid 2601"),
         ({"gid": 2605}, "noslop and noslop-backend have the same gid 2605"),
         ({"models_writers": "everybody"}, "'server' or 'members'"),
+        ({"comfyui_version": "master"}, "'master' is no version of ComfyUI. Write a release, like 0.33.0"),
+        ({"ollama_version": "latest"}, "'latest' is no version of Ollama"),
         ({"allowed_networks": ["everyone"]}, "'everyone' is no address and no network"),
         ({"roles": {"render1": ["nfs"]}}, "'ollama', 'comfyui' or 'backend'"),
         ({"storage_rot": "/data"}, "Extra inputs are not permitted"),
@@ -55,6 +57,11 @@ def test_invalid_settings_are_rejected(changes: dict[str, object], message: str)
 def test_allowed_networks_are_normalized() -> None:
     settings = SETTINGS.replace(allowed_networks=["192.168.1.7/24", "10.0.0.5", "10.0.0.6/32", "fd00:0::/64"])
     assert settings.allowed_networks == ["192.168.1.0/24", "10.0.0.5", "10.0.0.6", "fd00::/64"]
+
+
+def test_versions_are_those_that_roles_install() -> None:
+    settings = SETTINGS.replace(comfyui_version="0.33.0", ollama_version="v0.32.7")
+    assert (settings.comfyui_version, settings.ollama_version) == ("v0.33.0", "0.32.7")
 
 
 def test_replace_returns_new_settings() -> None:
