@@ -38,16 +38,22 @@ INVENTORY = {
 
 def run_tasks(directory: Path, tasks: list[dict[str, Any]], **variables: object) -> list[Any]:
     """Run tasks of `debug` for the host `server`, and return their messages."""
+    output = run_playbook(directory, tasks, **variables)
+    # One line for an error, several for a message.
+    results = re.findall(r"(?ms)^(?:ok|fatal): \[server\].*?=> (\{\n.*?^\}|\{[^\n]*\})$", output)
+    assert len(results) == len(tasks), output
+    return [json.loads(result)["msg"] for result in results]
+
+
+def run_playbook(directory: Path, tasks: list[dict[str, Any]], **variables: object) -> str:
+    """Run tasks for the host `server`, and return what Ansible prints."""
     (directory / "hosts.yml").write_text(json.dumps(INVENTORY), encoding="utf-8")
     play = {"name": "A play", "hosts": "server", "connection": "local", "gather_facts": False, "tasks": tasks}
     (directory / "play.yml").write_text(json.dumps([{**play, "vars": variables}]), encoding="utf-8")
     program = str(Path(sys.executable).with_name("ansible-playbook"))
     command = [program, "-i", str(directory / "hosts.yml"), str(directory / "play.yml")]
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=REPOSITORY, env=ENVIRONMENT)
-    # One line for an error, several for a message.
-    results = re.findall(r"(?ms)^(?:ok|fatal): \[server\].*?=> (\{\n.*?^\}|\{[^\n]*\})$", done.stdout)
-    assert len(results) == len(tasks), done.stdout + done.stderr
-    return [json.loads(result)["msg"] for result in results]
+    return done.stdout + done.stderr
 
 
 def debug(expression: str) -> dict[str, Any]:

@@ -269,6 +269,7 @@ def options() -> dict[str, Any]:
         "backend": False,
         "backend_port": 8765,
         "backend_units": [],
+        "pythons": {},
     }
 
 
@@ -287,6 +288,32 @@ def run_checks(options: dict[str, Any], root: Path, **changes: object) -> tuple[
     whatever_runs_the_tests = ("host.systemd", "host.system", "host.kernel")
     bad = [check for check in answer["checks"] if not check["ok"] and check["check"] not in whatever_runs_the_tests]
     return answer, bad
+
+
+@pytest.mark.parametrize(
+    ("versions", "seen"),
+    [
+        (("3.10", "3.9"), ""),
+        (("3.10", "3.10"), ""),
+        (("3.9", ""), ""),
+        (("3.9", "3.10"), "is Python 3.9"),
+        (("", "3.10"), "not"),
+    ],
+)
+def test_python_of_a_service_is_checked_before_anything_is_changed(
+    options: dict[str, Any], root: Path, tmp_path: Path, versions: tuple[str, str], seen: str
+) -> None:
+    """Check a host whose Python is new enough for modules, and not for a service (Ubuntu 22.04 has 3.10)."""
+    installed, oldest = versions
+    program = tmp_path / "python"
+    program.write_text(f"#!/bin/sh\necho {installed}\n")
+    program.chmod(0o755)
+    pythons = {"backend": {"program": str(program), "oldest": oldest}, "comfyui": {"program": "none", "oldest": "4.0"}}
+
+    __, bad = run_checks(options, root, backend=True, pythons=pythons)
+
+    assert [check["check"] for check in bad] == (["host.service_python"] if seen else [])
+    assert all(seen in check["seen"] for check in bad)
 
 
 def test_host_reports_all_problems_at_once(options: dict[str, Any], root: Path) -> None:

@@ -91,6 +91,7 @@ def test_paths(variables: dict[str, str]) -> None:
         "studio_id": "atelier",
         "accounts": [asdict(account) for account in studio.accounts({})],
         "require_own_file_system": False,
+        "pythons": {},
     }
     answer = HostChecks({**options, "root": settings.storage_root, "shares": shares}).run()
 

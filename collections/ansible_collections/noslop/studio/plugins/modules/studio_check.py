@@ -190,6 +190,12 @@ options:
     description: Directory of a ComfyUI that is adopted; its processes may use the port in C(preflight) too.
     type: str
     default: ""
+  pythons:
+    description: >-
+      The Python of C(comfyui) and C(backend), by service - C(program), its name or path, and C(oldest), the oldest
+      version that the service runs with; empty is any. Used by C(preflight).
+    type: dict
+    default: {}
   peers:
     description: Result RV(written) of C(write) on each host, by host name. Needed by C(read).
     type: dict
@@ -319,6 +325,7 @@ def main() -> None:
             "comfyui_units": {"type": "list", "elements": "str", "default": [studio.SERVICES["comfyui"].unit]},
             "backend_units": {"type": "list", "elements": "str", "default": [studio.SERVICES["backend"].unit]},
             "comfyui_existing_dir": {"type": "str", "default": ""},
+            "pythons": {"type": "dict", "default": {}},
             "peers": {"type": "dict", "default": {}},
             "run_id": {"type": "str", "default": ""},
             "timeout": {"type": "float", "default": 120},

@@ -96,7 +96,7 @@ def parse_setting(program: str, value: object) -> str:
 
 def list_releases(program: str) -> list[Release]:
     """Return the releases that NoSlop is tested with, the newest first; the first one is the default."""
-    return [Release(**entry) for entry in _read(program)["releases"]]
+    return [Release(**entry) for entry in _read(program)[f"{program}_releases"]]
 
 
 def find_release(program: str, version: str) -> Release:
@@ -115,7 +115,7 @@ def find_release(program: str, version: str) -> Release:
         )
     vulnerabilities = tuple(
         Vulnerability(entry["id"], entry["effect"])
-        for entry in _read(program).get("vulnerabilities", [])
+        for entry in _read(program).get(f"{program}_vulnerabilities", [])
         if _as_version(match.version) in SpecifierSet(entry["versions"], prereleases=True)
     )
     return replace(match, version=version or match.version, vulnerabilities=vulnerabilities)

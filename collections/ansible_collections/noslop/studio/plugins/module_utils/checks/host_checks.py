@@ -69,6 +69,10 @@ class HostChecks:
         )
         services = [name for name in ("ollama", "comfyui") if self._options[name]]
         host_rules.judge_architecture(self.checks, platform.machine(), services)
+        for service, python in self._options["pythons"].items():
+            if self._options[service] and python["oldest"]:
+                version = state.read_python_version(python["program"])
+                host_rules.judge_python(self.checks, service, python["program"], version, python["oldest"])
 
     def _account(self) -> None:
         conflicts = [

@@ -76,6 +76,33 @@ def judge_architecture(checks: Checks, machine: str, services: Sequence[str]) ->
     )
 
 
+def judge_python(checks: Checks, service: str, program: str, version: str, oldest: str) -> bool:
+    """Check that a service's Python is new enough.
+
+    Args:
+        checks: where the result goes.
+        service: the group of the hosts that run it.
+        program: the interpreter, by name or path.
+        version: its version, such as ``3.11``; empty where it is not installed.
+        oldest: the oldest version that the service runs with.
+    """
+    other = {
+        "comfyui": "choose an older release with noslop_comfyui_version",
+        "backend": "name a newer one in studio_backend_python",
+    }
+    return checks.add(
+        "host.service_python",
+        bool(version) and _split(version) >= _split(oldest),
+        seen=f"{program} is Python {version}" if version else f"{program} is not installed or does not run",
+        expected=f"Python {oldest} or newer for {service}",
+        todo=f"{other[service]}, install a newer system, or remove this host from the group {service}",
+    )
+
+
+def _split(version: str) -> tuple[int, ...]:
+    return tuple(int(number) for number in version.split("."))
+
+
 def judge_paths(checks: Checks, root: str, shares: Sequence[Mapping[str, str]]) -> bool:
     """Check the storage root and the paths of the shares. Returns whether all of them can be shared."""
     problems = path_rules.find_path_problems(root, shares)

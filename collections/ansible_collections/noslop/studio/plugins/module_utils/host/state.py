@@ -69,6 +69,11 @@ def run_program(*command: str) -> str:
     return done.stdout
 
 
+def read_python_version(program: str) -> str:
+    """Return the version of an interpreter, such as ``3.11``; nothing where it is not installed."""
+    return run_program(program, "-c", "import sys; print('%d.%d' % sys.version_info[:2])").strip()
+
+
 def read_units(names: Sequence[str]) -> dict[str, Unit]:
     """Return the states of systemd units, by name."""
     return parse_show(names, run_program("systemctl", "show", f"--property={','.join(PROPERTIES)}", "--", *names))
