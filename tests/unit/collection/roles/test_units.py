@@ -227,3 +227,19 @@ def test_cloud_and_api_nodes_are_off_by_default() -> None:
     assert '"OLLAMA_NO_CLOUD=1"' not in values(unit("noslop-ollama.service", ollama_cloud=True), "Environment")
     assert "--disable-api-nodes" in unit("noslop-comfyui.service")
     assert "--disable-api-nodes" not in unit("noslop-comfyui.service", comfyui_api_nodes=True)
+
+
+def test_settings_are_written_as_the_programs_read_them() -> None:
+    settings = {"OLLAMA_DEBUG": False, "OLLAMA_NUM_PARALLEL": 2, "OLLAMA_ORIGINS": ["https://a", 'b "%\\']}
+    flags = {"lowvram": True, "highvram": False, "reserve-vram": 1.5, "fast": ["autotune"], "comfy-api-base": "a $%b"}
+
+    ollama = unit("noslop-ollama.service", ollama_settings=settings)
+    comfyui = unit("noslop-comfyui.service", comfyui_flags=flags, comfyui_extra_args=["--last"])
+
+    assert values(ollama, "Environment")[-3:] == [
+        '"OLLAMA_DEBUG=0"',
+        '"OLLAMA_NUM_PARALLEL=2"',
+        r'"OLLAMA_ORIGINS=https://a,b \"%%\\"',
+    ]
+    words = '"--comfy-api-base" "a $$%%b" "--fast" "autotune" "--lowvram" "--reserve-vram" "1.5" "--last"'
+    assert f" --cpu {words}\n" in comfyui
