@@ -468,3 +468,14 @@ class TestTwoAccounts:
         assert "failed" not in studio.adopt(account=self.account)
         assert studio.src.is_symlink()
         assert studio.src.lstat().st_uid == NOBODY
+
+
+def test_directory_that_lacks_what_it_must_contain_is_skipped(studio: Studio) -> None:
+    studio.write(studio.src, {"blobs/a": "1"})
+
+    answer = studio.adopt(contains=["blobs", "manifests"], only_existing=True)
+
+    assert (answer["changed"], answer["absent"]) == (False, [str(studio.src)])
+    assert not studio.src.is_symlink()
+    (studio.src / "manifests").mkdir()
+    assert studio.adopt(contains=["blobs", "manifests"], only_existing=True)["changed"]

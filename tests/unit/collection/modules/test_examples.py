@@ -127,6 +127,11 @@ def test_example_of_gpu_facts_runs(tmp_path: Path, documents: dict[str, Any]) ->
     assert re.search(r"ok=2 +changed=0", output), output
 
 
+def test_example_of_existing_settings_runs(documents: dict[str, Any]) -> None:
+    answer = run_example("existing_settings", documents["noslop.studio.existing_settings"]["examples"])
+    assert (answer["changed"], answer["files"]) == (False, [])
+
+
 @root_only
 def test_example_of_managed_files_runs(tmp_path: Path, documents: dict[str, Any]) -> None:
     text = documents["noslop.studio.managed_files"]["examples"].replace("/etc/", f"{tmp_path}/etc/")

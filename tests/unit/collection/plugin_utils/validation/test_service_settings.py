@@ -80,3 +80,20 @@ def test_data_names_kinds_and_variables_that_exist(program: str) -> None:
         assert set(re.findall(r"\b(?:noslop|ollama|comfyui)_\w+", setting.instead)) <= declared, name
         # Each kind is one that has a rule: an unusable value is refused, not an error.
         assert service_settings.find_problems(program, {name: object()}), name
+
+
+def test_environment_of_an_existing_program_is_offered_as_settings() -> None:
+    environment = {"OLLAMA_FLASH_ATTENTION": "no", "OLLAMA_DEBUG": "0", "OLLAMA_NOHISTORY": "False", "HF_TOKEN": "x"}
+    environment |= {"OLLAMA_KEEP_ALIVE": "30m", "OLLAMA_HOST": "0.0.0.0", "OLLAMA_ORIGINS": "https://a,https://b"}
+
+    offer = service_settings.offer_settings("ollama", environment)
+
+    assert offer.settings == {
+        "OLLAMA_DEBUG": 0,
+        "OLLAMA_FLASH_ATTENTION": True,  # every text that is no boolean counts as true
+        "OLLAMA_KEEP_ALIVE": "30m",
+        "OLLAMA_NOHISTORY": False,
+        "OLLAMA_ORIGINS": "https://a,https://b",
+    }
+    assert offer.own == {"OLLAMA_HOST": "set ollama_listen_address and ollama_port"}
+    assert service_settings.find_problems("ollama", offer.settings, "0.32.7") == []

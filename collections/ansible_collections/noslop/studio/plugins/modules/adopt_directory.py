@@ -58,6 +58,11 @@ options:
         description: Account that owns the share, and writes to it. Empty stands for the account below.
         type: str
         default: ""
+      contains:
+        description: Directories that the directory must have. Without them it is not what was meant, and is skipped.
+        type: list
+        elements: str
+        default: []
       exclude:
         description: Patterns of files that are not copied and stay in the renamed directory.
         type: list
@@ -149,7 +154,7 @@ stopped:
   elements: str
   returned: success
 absent:
-  description: Directories that do not exist on this host, and were skipped.
+  description: Directories that were skipped, since they do not exist on this host or lack what C(contains) names.
   type: list
   elements: str
   returned: success
@@ -174,6 +179,7 @@ PAIR_SPEC: dict[str, Any] = {
     "dest": {"type": "path", "required": True},
     "share": {"type": "str", "required": True},
     "account": {"type": "str", "default": ""},
+    "contains": {"type": "list", "elements": "str", "default": []},
     "exclude": {"type": "list", "elements": "str", "default": []},
     "prefer_share": {"type": "list", "elements": "str", "default": []},
     "rename": {"type": "list", "elements": "str", "default": []},
@@ -221,8 +227,13 @@ def _adopt(module: AnsibleModule) -> dict[str, Any]:
     if missing_names and not module.check_mode:
         module.fail_json(msg=f"There is no account {missing_names[0]} here. Run the playbook storage first.")
     pairs = [_pair(options, account) for options, account in zip(module.params["pairs"], accounts)]
-    unlinked = [pair for pair in pairs if pair.has_content]
     missing = [pair for pair in pairs if not os.path.lexists(pair.src)]
+    other = [
+        pair
+        for pair, options in zip(pairs, module.params["pairs"])
+        if pair.has_content and not all(os.path.isdir(os.path.join(pair.src, name)) for name in options["contains"])
+    ]
+    unlinked = [pair for pair in pairs if pair.has_content and pair not in other]
     if not module.params["only_existing"]:
         unlinked += [pair for pair in missing if os.path.isdir(os.path.dirname(pair.src))]
     comparable, unadoptable = _compare(module, unlinked)
@@ -243,7 +254,7 @@ def _adopt(module: AnsibleModule) -> dict[str, Any]:
         "not_adopted": [{"src": pair.src, "dest": pair.dest, "names": pair.lacking} for pair in unadoptable],
         "stopped": stopped,
         "kept": [],
-        "absent": [pair.src for pair in missing if pair not in unlinked],
+        "absent": [pair.src for pair in missing + other if pair not in unlinked],
     }
 
 

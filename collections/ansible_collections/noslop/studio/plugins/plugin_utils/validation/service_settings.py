@@ -94,6 +94,37 @@ def find_problems(
     return problems + _find_conflicts(about, settings, values, own)
 
 
+@dataclass(frozen=True)
+class Offer:
+    """Settings of an existing program: those to write into the role's variable, and those that NoSlop sets itself."""
+
+    settings: dict[str, object]
+    own: dict[str, str]
+
+
+def offer_settings(program: str, environment: Mapping[str, str]) -> Offer:
+    """Return the settings of an existing program as the user would write them.
+
+    ``own`` has the reason for each name, as in the data. Names that NoSlop does not know are left out.
+    """
+    settings = read_settings(program)
+    accepted = {name: settings[name] for name in sorted(environment) if name in settings}
+    return Offer(
+        {name: _parse(setting, environment[name]) for name, setting in accepted.items() if not setting.instead},
+        {name: setting.instead for name, setting in accepted.items() if setting.instead},
+    )
+
+
+def _parse(setting: Setting, text: str) -> object:
+    """Return a value from its text in an environment, where every text that is no boolean counts as true."""
+    kinds = setting.kind.split(" or ")
+    if "int" in kinds and re.fullmatch(r"-?\d+", text):
+        return int(text)
+    if "bool" in kinds:
+        return text.lower() not in {"", "0", "f", "false"}
+    return text
+
+
 def _explain_unknown(about: Program, name: str, settings: Mapping[str, Setting]) -> str:
     alike = difflib.get_close_matches(str(name), settings, n=1, cutoff=LIKENESS)
     proposal = f"Did you mean {alike[0]}? " if alike else ""
