@@ -130,12 +130,21 @@ def build_ollama(out: Path, version: str, architectures: list[str]) -> dict[str,
     return sums
 
 
-def build_comfyui(out: Path, version: str) -> str:
-    """Write `ComfyUI.git`, one commit with a tag, readable over plain HTTP, and return the commit."""
+def build_comfyui(out: Path, default: str) -> dict[str, str]:
+    """Write `ComfyUI.git`, one commit with a tag for each release, and return the commits by tag.
+
+    The releases differ in the version that they name, and behave by it. `master` is at the version `default`.
+    """
     contents = {str(path.relative_to(HERE / "comfyui")): path.read_text("utf-8") for path in comfyui_sources()}
-    files = {**contents, **GENERATED_FILES}
-    release = Commit(f"ComfyUI {version}: NoSlop's stand-in", files, tag=f"v{version}")
-    return write_repository(out / "ComfyUI.git", [release])[0]
+    table = contents["app/behaviour.py"]
+    versions = re.findall(r'^    "([\d.]+)": ', table, re.MULTILINE)
+    releases = []
+    for version in versions:
+        name = contents["comfyui_version.py"].replace(f'"{default}"', f'"{version}"')
+        files = {**contents, **GENERATED_FILES, "comfyui_version.py": name}
+        releases.append(Commit(f"ComfyUI {version}: NoSlop's stand-in", files, tag=f"v{version}"))
+    commits = write_repository(out / "ComfyUI.git", releases, default=f"v{default}")
+    return dict(zip([release.tag for release in releases], commits, strict=True))
 
 
 def torch_wheels(build: str) -> list[Wheel]:
@@ -180,13 +189,14 @@ def write_tree(out: Path, architectures: list[str]) -> None:
     ollama_version = read_constant(HERE / "ollama_standin" / "common.py", "VERSION")
     comfyui_version = read_constant(HERE / "comfyui" / "comfyui_version.py", "__version__")
     sums = build_ollama(out, ollama_version, architectures)
-    revision = build_comfyui(out, comfyui_version)
+    commits = build_comfyui(out, comfyui_version)
     for build in TORCH_BUILDS:
         write_index(out / "whl" / build, torch_wheels(build))
     write_index(out / "pypi" / "simple", plain_wheels())
     nodes = build_nodes(out)
     manifest = {
-        "comfyui_revision": revision,
+        "comfyui_commits": commits,
+        "comfyui_revision": commits[f"v{comfyui_version}"],
         "comfyui_version": f"v{comfyui_version}",
         "nodes": nodes,
         "ollama_sha256": sums,

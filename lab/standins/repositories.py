@@ -51,8 +51,11 @@ def git(repository: Path, *words: str, tree: Path | None = None) -> str:
     return done.stdout.strip()
 
 
-def write_repository(repository: Path, commits: list[Commit]) -> list[str]:
-    """Write a bare repository with these commits, one after the other on `master`, and return their ids."""
+def write_repository(repository: Path, commits: list[Commit], default: str = "HEAD") -> list[str]:
+    """Write a bare repository with these commits, one after the other, and return their ids.
+
+    `master` is at the last one, or at the tag `default`.
+    """
     tree = repository.with_name(repository.name + ".tree")
     repository.parent.mkdir(parents=True, exist_ok=True)
     git(repository, "init", "--quiet", "--bare", "--object-format=sha1", "--initial-branch=master", str(repository))
@@ -68,6 +71,7 @@ def write_repository(repository: Path, commits: list[Commit]) -> list[str]:
             git(repository, "tag", commit.tag)
         ids.append(git(repository, "rev-parse", "HEAD"))
         shutil.rmtree(tree)
+    git(repository, "update-ref", "refs/heads/master", default)
     git(repository, "repack", "--quiet", "-a", "-d")
     git(repository, "update-server-info")
     (repository / "build-index").unlink()

@@ -12,9 +12,14 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Any
 
+from app.behaviour import behaviour
 from nodes import NODE_CLASS_MAPPINGS
 
 Prompt = dict[str, Any]
+
+
+class InterruptedPromptError(Exception):
+    """A prompt that was cancelled while it ran."""
 
 
 class PromptError(Exception):
@@ -95,6 +100,7 @@ class Job:
     prompt: Prompt
     extra_data: dict[str, Any]
     outputs: list[str]
+    interrupted: bool = False
 
     def row(self) -> list[Any]:
         """Return the job as the interface shows it."""
@@ -114,6 +120,8 @@ class Execution:
         """Run a node once, after the nodes that it depends on."""
         if node_id in self._results:
             return self._results[node_id]
+        if self.job.interrupted:
+            raise InterruptedPromptError
         description = self.job.prompt[node_id]
         values = dict(description.get("inputs", {}))
         for name, value in values.items():
@@ -167,6 +175,16 @@ class Queue:
                 return dict(self._history)
             return {prompt_id: self._history[prompt_id]} if prompt_id in self._history else {}
 
+    def cancel(self, prompt_id: str) -> bool:
+        """Remove a waiting prompt, or interrupt it if it runs. Returns whether it did either."""
+        with self._changed:
+            if self._running and self._running.prompt_id == prompt_id:
+                self._running.interrupted = True
+                return True
+            before = len(self._waiting)
+            self._waiting = deque(job for job in self._waiting if job.prompt_id != prompt_id)
+            return len(self._waiting) < before
+
     def clear(self, prompt_ids: list[str] | None = None) -> None:
         """Remove waiting prompts: all, or those with these ids."""
         with self._changed:
@@ -197,8 +215,14 @@ def execute(job: Job) -> dict[str, Any]:
     run = Execution(job)
     started = time.perf_counter()
     try:
+        if not behaviour.renders:
+            raise RuntimeError("this release cannot render")
         for node_id in job.outputs:
             run.result(node_id)
+    except InterruptedPromptError:
+        logging.info("Processing interrupted")
+        record("execution_interrupted", node_id=run.current)
+        good = False
     except Exception as error:
         logging.error("!!! Exception during processing !!! %s", error)
         logging.error(traceback.format_exc())

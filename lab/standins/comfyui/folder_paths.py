@@ -19,7 +19,7 @@ LEGACY_NAMES = {"unet": "diffusion_models", "clip": "text_encoders"}
 NO_EXTENSIONS: set[str] = set()
 
 base_path = os.path.abspath(args.base_directory or os.path.dirname(os.path.realpath(__file__)))
-models_dir = os.path.join(base_path, "models")
+models_dir = os.path.abspath(args.models_directory or os.path.join(base_path, "models"))
 
 
 def _chosen(name: str) -> str:

@@ -16,6 +16,8 @@ import threading
 from typing import TextIO
 
 import folder_paths
+from app.assets import scan
+from app.behaviour import behaviour
 from app.database import LockedError, open_database
 from comfy.cli_args import args
 from comfyui_version import __version__
@@ -84,7 +86,11 @@ def lock_database() -> TextIO | None:
             "  --database-url sqlite:///path/to/another.db"
         ) from error
     except (OSError, ValueError, sqlite3.Error) as error:
-        logging.error("Failed to initialize database: %s", error)
+        logging.error(
+            "Failed to initialize database. Please ensure you have installed the latest requirements. If the error "
+            "persists, please report this as in future the database will be required: %s",
+            error,
+        )
         return None
 
 
@@ -99,6 +105,8 @@ def serve() -> None:
     except OSError as error:
         raise StartError(f"{type(error).__name__}: {error}") from error
     lock = lock_database()
+    if args.enable_assets:
+        scan()
     queue = Queue()
     threading.Thread(target=queue.work, daemon=True).start()
     if args.quick_test_for_ci:
@@ -116,7 +124,8 @@ def serve() -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     for server in servers:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        if behaviour.answers:
+            threading.Thread(target=server.serve_forever, daemon=True).start()
         host, port = server.server_address[:2]
         shown = f"[{host!s}]" if ":" in str(host) else str(host)
         logging.info("To see the GUI go to: http://%s:%d", shown, port)

@@ -215,9 +215,9 @@ def load_custom_node(path: str) -> bool:
         module = importlib.util.module_from_spec(spec)
         sys.modules[spec.name] = module
         spec.loader.exec_module(module)
-    except Exception:
+    except Exception as error:
         logging.warning(traceback.format_exc())
-        logging.warning("Cannot import %s module for custom nodes", path)
+        logging.warning("Cannot import %s module for custom nodes: %s", path, error)
         return False
     for class_name, node in (getattr(module, "NODE_CLASS_MAPPINGS", None) or {}).items():
         node.RELATIVE_PYTHON_MODULE = f"custom_nodes.{name}"
@@ -227,8 +227,8 @@ def load_custom_node(path: str) -> bool:
 
 
 def load_custom_nodes() -> None:
-    """Import every custom node. Raises FileNotFoundError when a custom_nodes directory is missing."""
-    logging.info("Import times for custom nodes:")
+    """Import every custom node, then log the times. Raises FileNotFoundError where a directory of them is missing."""
+    times: list[tuple[float, str, bool]] = []
     for directory in folder_paths.get_folder_paths("custom_nodes"):
         for entry in sorted(os.listdir(os.path.realpath(directory))):
             path = os.path.join(directory, entry)
@@ -236,7 +236,13 @@ def load_custom_nodes() -> None:
             if entry == "__pycache__" or not is_code or entry.endswith(".disabled"):
                 continue
             if args.disable_all_custom_nodes and entry not in args.whitelist_custom_nodes:
+                logging.info("Skipping %s due to disable_all_custom_nodes and whitelist_custom_nodes", entry)
                 continue
             started = time.perf_counter()
-            note = "" if load_custom_node(path) else " (IMPORT FAILED)"
-            logging.info("%6.1f seconds%s: %s", time.perf_counter() - started, note, path)
+            imported = load_custom_node(path)
+            times.append((time.perf_counter() - started, path, imported))
+    if times:
+        logging.info("\nImport times for custom nodes:")
+        for seconds, path, imported in sorted(times):
+            logging.info("%6.1f seconds%s: %s", seconds, "" if imported else " (IMPORT FAILED)", path)
+        logging.info("")

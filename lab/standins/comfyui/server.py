@@ -14,11 +14,16 @@ import os
 import shutil
 import socket
 import sys
+import time
 import urllib.parse
 import uuid
 from typing import Any, Callable
 
 import folder_paths
+from app.assets import scan
+from app.behaviour import behaviour
+from app.jobs import find_job, list_jobs, parse_job_id
+from comfy.cli_args import args
 from comfyui_version import __version__
 from execution import Job, PromptError, Queue, validate
 from nodes import NODE_CLASS_MAPPINGS, node_info
@@ -85,14 +90,17 @@ class Handler(http.server.BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         url = urllib.parse.urlsplit(self.path)
         path = urllib.parse.unquote(url.path)
-        path = path[4:] if path.startswith("/api/") else path
+        if path.startswith("/api/jobs") and behaviour.is_recent:
+            path = path[4:].replace("/jobs", "/api-jobs", 1)
+        else:
+            path = path[4:] if path.startswith("/api/") else path
         head, _, rest = path[1:].partition("/")
         method = "GET" if self.command == "HEAD" else self.command
         call = ROUTES.get((method, f"/{head}" + ("/" if rest else "")))
         try:
             if call is None:
                 raise RefusedError(404)
-            if method == "POST":
+            if method == "POST" and not rest:
                 call(self, json.loads(body) if body else {})
             else:
                 call(self, rest or dict(urllib.parse.parse_qsl(url.query)))
@@ -148,6 +156,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def object_info(self, _: dict[str, str]) -> None:
         """Answer /object_info; a node that fails to describe itself is left out."""
+        if args.enable_assets:
+            scan()
         infos = {}
         for name in NODE_CLASS_MAPPINGS:
             try:
@@ -191,6 +201,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         """Answer POST /prompt."""
         logging.info("got prompt")
         try:
+            prompt_id = self.requested_id(request)
             if "prompt" not in request:
                 raise PromptError("no_prompt", "No prompt provided", "No prompt provided")
             outputs = validate(request["prompt"])
@@ -201,9 +212,37 @@ class Handler(http.server.BaseHTTPRequestHandler):
         number = float(request["number"]) if "number" in request else next(self.server.numbers)
         number = -number if request.get("front") else number
         extra = {**request.get("extra_data", {}), **{key: request[key] for key in ("client_id",) if key in request}}
-        job = Job(number, str(request.get("prompt_id") or uuid.uuid4()), request["prompt"], extra, outputs)
+        if behaviour.is_recent:
+            extra["create_time"] = int(time.time() * 1000)
+        job = Job(number, prompt_id, request["prompt"], extra, outputs)
         self.server.queue.put(job)
         self.json({"prompt_id": job.prompt_id, "number": number, "node_errors": {}})
+
+    def requested_id(self, request: dict[str, Any]) -> str:
+        """Return the id of a prompt, the client's or a new one. Raises PromptError for one that is no UUID."""
+        value = request.get("prompt_id")
+        if value is None:
+            return str(uuid.uuid4())
+        try:
+            return parse_job_id(value) if behaviour.is_recent else str(value)
+        except ValueError as error:
+            raise PromptError("invalid_prompt_id", "prompt_id must be a valid UUID", str(error)) from error
+
+    def jobs(self, query: dict[str, str]) -> None:
+        """Answer /api/jobs. Raises ValueError for a parameter that is none."""
+        self.json(list_jobs(self.server.queue, query))
+
+    def one_job(self, job_id: str) -> None:
+        """Answer /api/jobs/{id}."""
+        job = find_job(self.server.queue, job_id)
+        self.json({"error": "Job not found"} if job is None else job, 404 if job is None else 200)
+
+    def cancel_job(self, rest: str) -> None:
+        """Answer POST /api/jobs/{id}/cancel."""
+        job_id, _, action = rest.partition("/")
+        if action != "cancel":
+            raise RefusedError(404)
+        self.json({"cancelled": self.server.queue.cancel(job_id)})
 
     def nothing(self, _: dict[str, Any]) -> None:
         """Answer a request that has no effect here (/interrupt, /free)."""
@@ -245,6 +284,9 @@ ROUTES: dict[tuple[str, str], Callable[[Handler, Any], None]] = {
     ("POST", "/free"): Handler.nothing,
     ("GET", "/view"): Handler.view,
     ("GET", "/ws"): Handler.no_socket,
+    ("GET", "/api-jobs"): Handler.jobs,
+    ("GET", "/api-jobs/"): Handler.one_job,
+    ("POST", "/api-jobs/"): Handler.cancel_job,
 }
 
 

@@ -7,6 +7,8 @@ from __future__ import annotations
 import argparse
 import os
 
+from app.behaviour import behaviour
+
 LISTEN_EVERYWHERE = "0.0.0.0,::"
 DATABASE = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", "user", "comfyui.db"))
 
@@ -66,6 +68,11 @@ def make_parser() -> argparse.ArgumentParser:
         "--use-pytorch-cross-attention",
     ):
         add(flag, action="store_true")
+    if behaviour.is_recent:
+        add("--enable-assets", action="store_true")
+        add("--models-directory", type=directory, help="overrides --base-directory; must exist")
+    else:
+        parser.set_defaults(enable_assets=False, models_directory=None)
     return parser
 
 

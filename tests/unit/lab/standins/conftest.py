@@ -47,9 +47,9 @@ def pip_env() -> dict[str, str]:
 
 @pytest.fixture(scope="session")
 def comfyui_tree(tmp_path_factory: pytest.TempPathFactory, server: Daemon) -> Path:
-    """Clone the ComfyUI stand-in over plain HTTP."""
+    """Clone the ComfyUI stand-in over plain HTTP. Without a tag that is the release that the manifest names."""
     tree = tmp_path_factory.mktemp("comfyui") / "clone"
-    check_success(run("git", "clone", "--quiet", "--branch", "v0.3.64", f"{server.url}/ComfyUI.git", tree))
+    check_success(run("git", "clone", "--quiet", f"{server.url}/ComfyUI.git", tree))
     return tree
 
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
 import struct
 import sys
 from collections.abc import Callable
@@ -34,7 +35,9 @@ def start(python: Path, tree: Path) -> Start:
     return daemon
 
 
-def render(daemon: Daemon, prefix: str = "test", width: int = 64, height: int = 48) -> dict[str, Any]:
+def render(
+    daemon: Daemon, prefix: str = "test", width: int = 64, height: int = 48, prompt_id: str | None = None
+) -> dict[str, Any]:
     """Send a prompt and return its entry in the history once it is there."""
     prompt = {
         "1": {
@@ -44,10 +47,11 @@ def render(daemon: Daemon, prefix: str = "test", width: int = 64, height: int = 
         "2": {"class_type": "SaveImage", "inputs": {"images": ["1", 0], "filename_prefix": prefix}},
     }
     extra: dict[str, Any] = {"extra_pnginfo": {"workflow": {"nodes": []}}}
-    prompt_id = daemon.request("POST", "/prompt", {"prompt": prompt, "extra_data": extra}).json["prompt_id"]
+    body = {"prompt": prompt, "extra_data": extra, "prompt_id": prompt_id}
+    prompt_id = daemon.request("POST", "/prompt", body).json["prompt_id"]
     while not (entry := daemon.get(f"/history/{prompt_id}").json):
         pass
-    finished: dict[str, Any] = entry[prompt_id]
+    finished: dict[str, Any] = entry[str(prompt_id)]
     return finished
 
 
@@ -59,7 +63,7 @@ def image_name(entry: dict[str, Any]) -> str:
 def test_stand_in_names_itself_and_its_versions(start: Start) -> None:
     with start() as daemon:
         stats = daemon.get("/system_stats").json
-        assert stats["system"]["comfyui_version"] == "0.3.64"
+        assert stats["system"]["comfyui_version"] == "0.33.0"
         assert stats["system"]["pytorch_version"].endswith("+cpu")
         assert stats["devices"][0]["type"] == "cpu"
         assert b"stand-in" in daemon.get("/").body
@@ -249,6 +253,127 @@ def test_history_returns_the_requested_number(start: Start) -> None:
         assert len(history) == 3
         assert list(daemon.get("/history?max_items=2").json) == history[1:]
         assert list(daemon.get("/history?max_items=1&offset=1").json) == history[1:2]
+
+
+def release(comfyui_tree: Path, directory: Path, tag: str) -> Path:
+    """Check out another release of the stand-in."""
+    tree = directory / tag
+    check_success(run("git", "clone", "--quiet", "--branch", tag, comfyui_tree, tree))
+    return tree
+
+
+def test_prompts_are_listed_as_jobs_under_their_own_ids(start: Start, tree: Path) -> None:
+    pipe = tree.parent / "pipe"
+    os.mkfifo(pipe)
+    (tree / "custom_nodes" / "waits.py").write_text(
+        "class Waits:\n"
+        "    RETURN_TYPES, FUNCTION, OUTPUT_NODE = (), 'go', True\n"
+        "    INPUT_TYPES = classmethod(lambda cls: {'required': {}})\n"
+        f"    go = lambda self: open({str(pipe)!r}).read() or {{}}\n"
+        "NODE_CLASS_MAPPINGS = {'Waits': Waits}\n"
+    )
+    ids = [f"00000000-0000-4000-8000-00000000000{number}" for number in range(4)]
+
+    with start() as daemon:
+
+        def send(prompt_id: str, *class_types: str) -> int:
+            nodes = {str(number): {"class_type": kind, "inputs": {}} for number, kind in enumerate(class_types)}
+            return daemon.request("POST", "/prompt", {"prompt": nodes, "prompt_id": prompt_id}).status
+
+        def status(prompt_id: str) -> str:
+            job: str = daemon.get(f"/api/jobs/{prompt_id}").json["status"]
+            return job
+
+        assert send(ids[0].replace("0", "A"), "Waits") == 400
+        assert render(daemon, prompt_id=ids[0])["status"]["status_str"] == "success"
+        assert render(daemon, prefix="../../escaped", prompt_id=ids[1])["status"]["status_str"] == "error"
+        assert [send(ids[2], "Waits", "Waits"), send(ids[3], "Waits")] == [200, 200]
+        while status(ids[2]) == "pending":
+            pass
+        assert daemon.get(f"/history/{ids[2]}").json == {}
+        assert [status(prompt_id) for prompt_id in ids] == ["completed", "failed", "in_progress", "pending"]
+        answers = [daemon.request("POST", f"/api/jobs/{ids[number]}/cancel").json for number in (3, 2, 0)]
+        pipe.write_text("go on")
+        while status(ids[2]) == "in_progress":
+            pass
+
+        assert answers == [{"cancelled": True}, {"cancelled": True}, {"cancelled": False}]
+        assert daemon.get(f"/api/jobs/{ids[3]}").status == 404
+        answer = daemon.get("/api/jobs?status=cancelled,completed&sort_by=created_at&limit=1&offset=1").json
+        assert [(job["id"], job["outputs_count"]) for job in answer["jobs"]] == [(ids[0], 1)]
+        assert answer["pagination"] == {"offset": 1, "limit": 1, "total": 2, "has_more": False}
+        assert daemon.get("/api/jobs?status=lost").status == 400
+
+
+def test_older_release_has_no_jobs_and_fewer_flags(python: Path, comfyui_tree: Path, tmp_path: Path) -> None:
+    tree = release(comfyui_tree, tmp_path, "v0.3.64")
+    with Daemon([str(python), "main.py", "--cpu", "--port", "0"], LISTENING, cwd=tree) as daemon:
+        assert daemon.get("/system_stats").json["system"]["comfyui_version"] == "0.3.64"
+        assert daemon.get("/api/jobs").status == 404
+        assert render(daemon, prompt_id="ANY-TEXT")["status"]["status_str"] == "success"
+    assert run(python, "main.py", "--cpu", "--enable-assets", cwd=tree).returncode == 2
+
+
+def test_database_of_a_newer_release_is_refused_and_its_copy_is_migrated(
+    python: Path, comfyui_tree: Path, tmp_path: Path
+) -> None:
+    old, new, broken = (release(comfyui_tree, tmp_path, tag) for tag in ("v0.3.64", "v0.33.0", "v0.33.3"))
+
+    def log_of_start(tree: Path, database: Path) -> str:
+        flags = ("--cpu", "--quick-test-for-ci", "--database-url", f"sqlite:///{database}")
+        ended = run(python, "main.py", *flags, cwd=tree)
+        assert ended.returncode == 0
+        return ended.stderr
+
+    before, after = tmp_path / "before.db", tmp_path / "after.db"
+    assert "Database upgraded from None to 0001_starts" in log_of_start(old, before)
+    shutil.copy(before, after)
+    assert "Database upgraded from 0001_starts to 0002_versions" in log_of_start(new, after)
+    assert "Failed to initialize database" not in log_of_start(new, after) + log_of_start(old, before)
+    content = after.read_bytes()
+    assert "Can't locate revision identified by '0002_versions'" in log_of_start(old, after)
+    log = log_of_start(broken, after)
+    assert "Error upgrading database: no such table" in log
+    assert "Failed to initialize database. Please" in log
+    assert after.read_bytes() == content
+
+
+def test_release_that_answers_and_cannot_render(python: Path, comfyui_tree: Path, tmp_path: Path) -> None:
+    tree = release(comfyui_tree, tmp_path, "v0.33.2")
+    with Daemon([str(python), "main.py", "--cpu", "--port", "0"], LISTENING, cwd=tree) as daemon:
+        assert render(daemon)["status"]["messages"][-1][0] == "execution_error"
+
+
+def test_release_that_starts_and_never_answers(python: Path, comfyui_tree: Path, tmp_path: Path) -> None:
+    tree = release(comfyui_tree, tmp_path, "v0.33.1")
+    with (
+        Daemon([str(python), "main.py", "--cpu", "--port", "0"], LISTENING, cwd=tree) as daemon,
+        socket.create_connection(("127.0.0.1", daemon.port), timeout=1) as connection,
+    ):
+        connection.sendall(b"GET /system_stats HTTP/1.1\r\nHost: x\r\n\r\n")
+        with pytest.raises(TimeoutError):
+            connection.recv(1)
+
+
+def test_nodes_on_the_list_are_imported_and_the_program_ends(python: Path, tree: Path) -> None:
+    for name in ("wanted", "other"):
+        (tree / "custom_nodes" / f"{name}.py").write_text("NODE_CLASS_MAPPINGS = {}\n")
+    flags = ("--quick-test-for-ci", "--disable-all-custom-nodes", "--whitelist-custom-nodes", "wanted.py", "absent")
+    ended = run(python, "main.py", "--cpu", *flags, cwd=tree)
+    assert ended.returncode == 0
+    heading, line, *_ = ended.stderr.partition("Import times for custom nodes:")[1:]
+    assert heading
+    assert line.split("\n")[1].endswith(f" seconds: {tree}/custom_nodes/wanted.py")
+    assert "Skipping other.py due to" in ended.stderr
+
+
+def test_assets_and_models_may_be_elsewhere(start: Start, tree: Path, tmp_path: Path) -> None:
+    (tmp_path / "far").mkdir()
+    (tree / "models").rename(tmp_path / "far" / "models")
+    (tmp_path / "far" / "models" / "vae" / "one.safetensors").touch()
+    with start("--enable-assets", "--models-directory", str(tmp_path / "far" / "models")) as daemon:
+        assert daemon.get("/models/vae").json == ["one.safetensors"]
+        assert "Assets scan(roots=['models', 'input', 'output']) completed" in daemon.log
 
 
 def test_second_process_on_the_database_ends(start: Start, python: Path, tree: Path, tmp_path: Path) -> None:
