@@ -27,6 +27,8 @@ from repositories import TIMESTAMP, BuildError, Commit, write_repository
 from wheels import Wheel, write_index
 
 HERE = Path(__file__).resolve().parent
+# The one that NoSlop installs, a newer one, and one that never answers (ollama_standin/common.py).
+OLLAMA_VERSIONS = ("0.32.7", "0.32.15", "0.32.16")
 ARCHITECTURES = ("amd64", "arm64")
 TORCH_VERSIONS = {"torch": "2.14.1", "torchvision": "0.29.1", "torchaudio": "2.11.0"}
 TORCH_BUILDS = ("cpu", "cu130", "rocm7.2", "xpu")
@@ -91,28 +93,30 @@ def zstd_frame(content: bytes) -> bytes:
     return frame
 
 
-def ollama_archive() -> bytes:
-    """Return the release archive with `bin/ollama` and `lib/ollama/`, always the same bytes."""
+def ollama_archive(version: str) -> bytes:
+    """Return the archive of a release with `bin/ollama` and `lib/ollama/`, always the same bytes.
+
+    Like the vendor's it has no entries for directories.
+    """
     source = HERE / "ollama_standin"
     readme = b"This is NoSlop's stand-in for Ollama, made for its lab. It runs no model.\n"
     members = {"bin/ollama": ((source / "program.py").read_bytes(), 0o755), "lib/ollama/README": (readme, 0o644)}
     for path in source.glob("*.py"):
         if path.name != "program.py":
             members[f"lib/ollama/ollama_standin/{path.name}"] = (path.read_bytes(), 0o644)
-    directories = {str(parent) for name in members for parent in Path(name).parents if parent.name}
+    common, mode = members["lib/ollama/ollama_standin/common.py"]
+    pinned = read_constant(source / "common.py", "VERSION")
+    content = common.replace(f'VERSION = "{pinned}"'.encode(), f'VERSION = "{version}"'.encode(), 1)
+    members["lib/ollama/ollama_standin/common.py"] = (content, mode)
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w", format=tarfile.USTAR_FORMAT) as archive:
-        for name in sorted([*directories, *members]):
+        for name in sorted(members):
             info = tarfile.TarInfo(name)
             info.mtime = TIMESTAMP
             info.uname = info.gname = "root"
-            if name in directories:
-                info.type, info.mode = tarfile.DIRTYPE, 0o755
-                archive.addfile(info)
-            else:
-                content, info.mode = members[name]
-                info.size = len(content)
-                archive.addfile(info, io.BytesIO(content))
+            content, info.mode = members[name]
+            info.size = len(content)
+            archive.addfile(info, io.BytesIO(content))
     return zstd_frame(buffer.getvalue())
 
 
@@ -120,7 +124,7 @@ def build_ollama(out: Path, version: str, architectures: list[str]) -> dict[str,
     """Write the release directory, and return the sha256 of each architecture's archive."""
     release = out / "ollama" / f"v{version}"
     release.mkdir(parents=True)
-    content = ollama_archive()  # the program is no machine code, so all architectures have the same archive
+    content = ollama_archive(version)  # the program is no machine code, so all architectures have the same archive
     sums = {}
     for architecture in architectures:
         (release / f"ollama-linux-{architecture}.tar.zst").write_bytes(content)
@@ -188,7 +192,7 @@ def write_tree(out: Path, architectures: list[str]) -> None:
     """Write the whole tree into an empty directory, `manifest.json` last."""
     ollama_version = read_constant(HERE / "ollama_standin" / "common.py", "VERSION")
     comfyui_version = read_constant(HERE / "comfyui" / "comfyui_version.py", "__version__")
-    sums = build_ollama(out, ollama_version, architectures)
+    releases = {version: build_ollama(out, version, architectures) for version in OLLAMA_VERSIONS}
     commits = build_comfyui(out, comfyui_version)
     for build in TORCH_BUILDS:
         write_index(out / "whl" / build, torch_wheels(build))
@@ -199,7 +203,8 @@ def write_tree(out: Path, architectures: list[str]) -> None:
         "comfyui_revision": commits[f"v{comfyui_version}"],
         "comfyui_version": f"v{comfyui_version}",
         "nodes": nodes,
-        "ollama_sha256": sums,
+        "ollama_releases": releases,
+        "ollama_sha256": releases[ollama_version],
         "ollama_version": ollama_version,
         "recipe": recipe_hash(architectures),
         "torch_versions": TORCH_VERSIONS,

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from .api import Server
-from .common import VERSION, OllamaError, home, listen_address, log, os_message, switched_on
+from .common import SILENT_VERSIONS, VERSION, OllamaError, home, listen_address, log, os_message, switched_on
 from .models import Models
 
 UNREACHABLE = "could not connect to ollama server, run 'ollama serve' to start it"
@@ -59,10 +59,15 @@ def serve() -> None:
         server.models.prepare()
         if not switched_on("OLLAMA_NOPRUNE"):
             server.models.prune()
+        stop = threading.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: threading.Thread(target=server.shutdown).start())
-        log.info("Listening on %s:%d (version %s, a stand-in)", host, server.server_address[1], VERSION)
-        server.serve_forever()
+            signal.signal(number, lambda *_: stop.set())
+        if VERSION not in SILENT_VERSIONS:
+            threading.Thread(target=server.serve_forever, daemon=True).start()
+        address, port = server.server_address[:2]
+        shown = f"[{address!s}]" if ":" in str(address) else str(address)
+        log.info("Listening on %s:%d (version %s, a stand-in)", shown, port, VERSION)
+        stop.wait()
 
 
 class Client:

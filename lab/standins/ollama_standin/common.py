@@ -9,7 +9,9 @@ import logging
 import os
 from pathlib import Path
 
-VERSION = "0.32.7"
+VERSION = "0.32.7"  # build.py writes another one into each release
+#: Releases that start, listen, and answer no request: upgrades that fail.
+SILENT_VERSIONS = ("0.32.16",)
 
 log = logging.getLogger("ollama")
 
@@ -43,6 +45,14 @@ def listen_address(value: str) -> tuple[str, int]:
         log.warning("invalid port, using default port=%s default=%s", port, default_port)
         port = ""
     return host.strip("[]") or "127.0.0.1", int(port) if port else default_port
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether an address is of this host alone."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def switched_on(name: str) -> bool:

@@ -24,7 +24,6 @@ MANIFEST_TYPE = "application/vnd.docker.distribution.manifest.v2+json"
 CONFIG_TYPE = "application/vnd.docker.container.image.v1+json"
 CHUNK = 64 * 1024
 PRUNE_AGE_S = 3600
-BLOB_NAME = re.compile(r"^sha256-[0-9a-f]{64}$")
 PART = re.compile(r"^[A-Za-z0-9_][A-Za-z0-9._-]*$")
 
 
@@ -82,12 +81,17 @@ class Models:
         self._guard = threading.Lock()
 
     def prepare(self) -> None:
-        """Create the two directories. Raises OllamaError."""
+        """Create the directory of blobs, and look at all below it. Raises OllamaError. Manifests come with a model."""
         try:
             self.blobs.mkdir(0o755, parents=True, exist_ok=True)
-            self.manifests.mkdir(0o755, parents=True, exist_ok=True)
         except OSError as error:
             raise OllamaError(os_message("mkdir", error) + ": ensure path elements are traversable") from error
+        try:
+            for path in self.blobs.iterdir():
+                if path.is_dir():
+                    os.listdir(path)
+        except OSError as error:
+            raise OllamaError(os_message("open", error)) from error
 
     def blob(self, digest: str) -> Path:
         """Return a blob's path."""
@@ -102,14 +106,22 @@ class Models:
         except ValueError as error:
             raise OllamaError(f"manifest of '{name.short}': {error}") from error
 
-    def names(self) -> list[Name]:
-        """Return every model with a manifest, newest first."""
+    def names(self, *, skip_invalid: bool = False) -> list[Name]:
+        """Return every model with a manifest, newest first.
+
+        Raises OllamaError for a file whose name is none of a model, unless these are skipped, and OSError for a link
+        that leads nowhere.
+        """
         entries = []
-        for path in self.manifests.glob("*/*/*/[!.]*"):
+        for path in self.manifests.glob("*/*/*/*"):
             try:
-                entries.append((-path.stat().st_mtime, str(path), Name("/".join(path.parts[-4:-1]) + ":" + path.name)))
-            except (OSError, OllamaError):  # removed by another host at this moment, or not a manifest
-                continue
+                name = Name("/".join(path.parts[-4:-1]) + ":" + path.name)
+            except OllamaError as error:
+                if skip_invalid:
+                    continue
+                raise OllamaError(str(error)) from error
+            if os.path.lexists(path):  # another host may have removed it
+                entries.append((-path.stat().st_mtime, str(path), name))
         return [name for _, _, name in sorted(entries, key=lambda entry: entry[:2])]
 
     def used(self) -> set[str]:
@@ -118,18 +130,20 @@ class Models:
         return {part["digest"].replace(":", "-") for m in manifests for part in [m["config"], *m["layers"]]}
 
     def prune(self) -> None:
-        """Remove unreferenced blobs, also of other hosts, at each start without OLLAMA_NOPRUNE (ollama#15628)."""
+        """Remove what no manifest names and is older than an hour, at each start without OLLAMA_NOPRUNE (ollama#15628).
+
+        Where the manifests are missing, that is everything. Where one cannot be read, nothing is removed.
+        """
         try:
             used = self.used()
-        except OllamaError as error:
+        except (OllamaError, OSError) as error:
             log.warning("corrupt manifests detected, skipping prune operation: %s", error)
             return
         oldest = time.time() - PRUNE_AGE_S
         removed = 0
         for path in sorted(self.blobs.iterdir()):
-            partial = not BLOB_NAME.match(path.name)
             try:
-                if partial or (path.name not in used and path.stat().st_mtime < oldest):
+                if path.name not in used and path.stat().st_mtime < oldest:
                     path.unlink()
                     removed += 1
             except OSError as error:
@@ -191,22 +205,28 @@ class Models:
         with self._guard:
             lock = self._pulls.setdefault(digest, threading.Lock())
         with lock:
+            was_there = self.blob(digest).exists()
             yield from self._download(name, digest, size)
         yield {"status": "verifying sha256 digest"}
-        with self.blob(digest).open("rb") as stream:
-            actual = hashlib.sha256()
-            for chunk in iter(lambda: stream.read(CHUNK), b""):
-                actual.update(chunk)
-        if actual.hexdigest() != whole.hexdigest():
-            self.blob(digest).unlink()
-            raise OllamaError(
-                f"digest mismatch, file must be downloaded again: want {digest}, got {actual.hexdigest()}"
-            )
+        if not was_there:  # a blob that is there is not looked at
+            self._verify(digest)
         yield {"status": "writing manifest"}
         config = self.store(json.dumps({"model_format": "gguf", "model_family": "standin"}).encode())
         layer = {"mediaType": MEDIA + "model", "digest": digest, "size": size}
         self.write_manifest(name, {"mediaType": CONFIG_TYPE, **config}, [layer])
         yield {"status": "success"}
+
+    def _verify(self, digest: str) -> None:
+        """Remove a blob whose content is not what its name says, and raise OllamaError."""
+        actual = hashlib.sha256()
+        with self.blob(digest).open("rb") as stream:
+            for chunk in iter(lambda: stream.read(CHUNK), b""):
+                actual.update(chunk)
+        if "sha256:" + actual.hexdigest() != digest:
+            self.blob(digest).unlink()
+            raise OllamaError(
+                f"digest mismatch, file must be downloaded again: want {digest}, got {actual.hexdigest()}"
+            )
 
     def _download(self, name: Name, digest: str, size: int) -> Iterator[dict[str, Any]]:
         progress = {"status": "pulling " + digest[7:19], "digest": digest, "total": size}

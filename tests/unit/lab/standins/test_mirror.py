@@ -10,8 +10,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import jinja2
 import pytest
+from ansible_collections.noslop.studio.plugins.plugin_utils import releases
 
+from lab.studio.pins import pinned_variables
 from tests.support.daemons import STANDINS, Daemon, check_success, run
 
 BUILD = STANDINS / "build.py"
@@ -45,8 +48,8 @@ def test_build_for_another_architecture_replaces_the_whole_tree(tmp_path: Path) 
     out = tmp_path / "mirror"
     check_success(run(sys.executable, BUILD, out))
     check_success(run(sys.executable, BUILD, out, "--arch", "arm64"))
-    archives = [path.name for path in out.glob("ollama/*/*.zst")]
-    assert archives == ["ollama-linux-arm64.tar.zst"]
+    archives = {path.name for path in out.glob("ollama/*/*.zst")}
+    assert archives == {"ollama-linux-arm64.tar.zst"}
     assert [path.name for path in tmp_path.iterdir()] == ["mirror"]
 
 
@@ -83,6 +86,7 @@ def test_archive_has_the_layout_of_the_vendor(mirror: Path, manifest: dict[str, 
     assert "-rwxr-xr-x root/root" in names
     assert " bin/ollama\n" in names
     assert " lib/ollama/README\n" in names
+    assert "/\n" not in names
 
 
 def test_clone_over_plain_http_is_the_pinned_commit(comfyui_tree: Path, manifest: dict[str, Any]) -> None:
@@ -131,3 +135,16 @@ def test_server_keeps_a_pid_file_while_it_runs(mirror: Path, tmp_path: Path) -> 
         assert "Cannot listen on 127.0.0.1" in second.stderr
         assert pid_file.read_text() == f"{daemon.process.pid}\n"
     assert not pid_file.exists()
+
+
+def test_mirror_has_the_releases_that_roles_install_and_pins_every_one(manifest: dict[str, Any]) -> None:
+    assert manifest["comfyui_version"] == releases.list_releases("comfyui")[0].version
+    assert manifest["ollama_version"] == releases.list_releases("ollama")[0].version
+    assert {release.version for release in releases.list_releases("comfyui")} <= set(manifest["comfyui_commits"])
+    variables = pinned_variables(manifest, "http://mirror")
+    for name, revision, pinned in (
+        ("comfyui_commit", {"comfyui_revision": "v0.33.2"}, manifest["comfyui_commits"]["v0.33.2"]),
+        ("comfyui_commit", {"comfyui_revision": "v9"}, ""),
+        ("ollama_sha256", {"ollama_version": "0.32.15"}, str(manifest["ollama_releases"]["0.32.15"])),
+    ):
+        assert jinja2.Template(variables[name]).render(revision) == pinned

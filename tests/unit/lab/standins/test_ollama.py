@@ -4,11 +4,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import http.client
 import json
 import os
+import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -93,31 +95,61 @@ def test_modes_of_models_do_not_depend_on_the_umask(start: Start, tmp_path: Path
     assert (modes, directories) == ({0o644}, {0o755})
 
 
-def test_start_removes_blobs_that_no_manifest_names(start: Start, blobs: Path) -> None:
+def make_old(paths: Iterable[Path]) -> None:
+    for path in paths:
+        os.utime(path, (time.time() - TWO_HOURS_S,) * 2)
+
+
+def test_start_removes_old_files_that_no_manifest_names(start: Start, blobs: Path) -> None:
     with start() as daemon:
         pull(daemon, "tiny")
     kept = list(blobs.iterdir())
-    for path in kept:
-        os.utime(path, (time.time() - TWO_HOURS_S,) * 2)
-    old = write_file(blobs / ("sha256-" + "a" * 64), TWO_HOURS_S)
-    young = write_file(blobs / ("sha256-" + "b" * 64), 0)
-    partial = write_file(blobs / ("sha256-" + "c" * 64 + "-partial"), 0)
-    with start(OLLAMA_NOPRUNE="1"):
-        assert old.exists()
-        assert partial.exists()
+    make_old(kept)
+    for name in ("sha256-" + "a" * 64, "sha256-" + "c" * 64 + "-partial", "README"):
+        write_file(blobs / name, TWO_HOURS_S)
+    young = [write_file(blobs / ("sha256-" + "b" * 64 + end), 0) for end in ("", "-partial")]
+    everything = sorted(blobs.iterdir())
+    for value in ("1", "yes", "no", "off"):  # what is no boolean counts as true
+        with start(OLLAMA_NOPRUNE=value):
+            assert sorted(blobs.iterdir()) == everything
+    with start(OLLAMA_NOPRUNE="false"):
+        assert sorted(blobs.iterdir()) == sorted([*kept, *young])
+
+
+def test_start_without_manifests_removes_every_old_blob(start: Start, blobs: Path) -> None:
+    with start() as daemon:
+        pull(daemon, "tiny")
+    make_old(blobs.iterdir())
+    (blobs.parent / "manifests").rename(blobs.parent / "elsewhere")
     with start():
-        assert sorted(blobs.iterdir()) == sorted([*kept, young])
+        assert list(blobs.iterdir()) == []
 
 
-def test_broken_manifest_stops_the_pruning(start: Start, blobs: Path) -> None:
+@pytest.mark.parametrize(("name", "status"), [("truncated", 200), (".nfs0001", 200), ("dangling", 500)])
+def test_unreadable_manifest_stops_the_pruning(start: Start, blobs: Path, name: str, status: int) -> None:
     with start() as daemon:
         pull(daemon, "tiny")
     old = write_file(blobs / ("sha256-" + "a" * 64), TWO_HOURS_S)
-    manifests = blobs.parent / "manifests" / "registry.ollama.ai" / "library"
-    (manifests / "tiny" / "latest").write_text("{")
+    tags = blobs.parent / "manifests" / "registry.ollama.ai" / "library" / "tiny"
+    if name == "dangling":
+        (tags / name).symlink_to("nowhere")
+    else:
+        (tags / name).write_text("{")
     with start() as daemon:
         assert old.exists()
-        assert list_models(daemon) == []
+        assert daemon.get("/api/tags").status == status
+        assert daemon.request("POST", "/api/show", {"model": "tiny"}).status == 500
+        assert daemon.request("DELETE", "/api/delete", {"model": "tiny"}).status == 500
+
+
+def test_pull_does_not_look_at_a_blob_that_is_there(start: Start, blobs: Path) -> None:
+    with start() as daemon:
+        pull(daemon, "tiny")
+        biggest = max(blobs.iterdir(), key=lambda path: path.stat().st_size)
+        os.truncate(biggest, 100)
+        assert pull(daemon, "tiny")[-1] == {"status": "success"}
+        assert list_models(daemon) == ["tiny:latest"]
+    assert biggest.stat().st_size == 100
 
 
 def test_model_pulled_by_one_daemon_is_listed_by_the_others_at_once(start: Start) -> None:
@@ -150,18 +182,6 @@ def test_two_daemons_that_pull_one_model_write_one_partial_file(start: Start, bl
         last = json.loads(answer.read().splitlines()[-1])
         answer.close()
     assert "no such file or directory" in last["error"]
-
-
-def test_start_destroys_the_pull_of_another_daemon(start: Start, blobs: Path, tmp_path: Path) -> None:
-    gate = tmp_path / "gate"
-    with start(OLLAMA_STANDIN_PULL_GATE=str(gate)) as slow:
-        answer = start_pull(slow)
-        with start():
-            assert list(blobs.glob("*-partial*")) == []
-        gate.touch()
-        last = json.loads(answer.read().splitlines()[-1])
-        answer.close()
-    assert "error" in last
 
 
 def test_generate_reads_the_model_and_names_the_stand_in(start: Start, blobs: Path) -> None:
@@ -204,6 +224,50 @@ def test_command_line_uses_the_daemon_at_ollama_host(
         assert head.split() == ["NAME", "ID", "SIZE", "MODIFIED"]
         assert row.startswith("tiny:latest ")
         assert check_success(run(program, "rm", "tiny", env=env)) == "deleted 'tiny'\n"
+
+
+@pytest.mark.parametrize(
+    ("listen", "headers", "status"),
+    [
+        ("127.0.0.1:0", {"Host": "localhost"}, 200),
+        ("127.0.0.1:0", {"Host": "studio.local:11434"}, 200),
+        ("127.0.0.1:0", {"Host": "evil.example"}, 403),
+        ("127.0.0.1:0", {"Origin": "http://localhost:3000"}, 200),
+        ("127.0.0.1:0", {"Origin": "https://evil.example"}, 403),
+        ("0.0.0.0:0", {"Host": "evil.example"}, 200),
+    ],
+)
+def test_loopback_answers_to_names_of_this_host_alone(
+    start: Start, listen: str, headers: dict[str, str], status: int
+) -> None:
+    with start(OLLAMA_HOST=listen) as daemon:
+        connection = http.client.HTTPConnection("127.0.0.1", daemon.port)
+        connection.request("GET", "/api/version", headers=headers)
+        answer = connection.getresponse()
+        connection.close()
+        assert answer.status == status
+        assert ("Listening on [::]:" in daemon.log) == (listen.startswith("0.0.0.0") and socket.has_dualstack_ipv6())
+
+
+def test_each_release_names_itself_and_the_last_one_never_answers(
+    mirror: Path, manifest: dict[str, Any], tmp_path: Path, env: dict[str, str]
+) -> None:
+    for version in ("0.32.15", "0.32.16"):
+        archive = mirror / "ollama" / f"v{version}" / "ollama-linux-amd64.tar.zst"
+        assert hashlib.sha256(archive.read_bytes()).hexdigest() == manifest["ollama_releases"][version]["amd64"]
+        (tmp_path / version).mkdir()
+        check_success(run("tar", "--zstd", "-xf", archive, "-C", tmp_path / version))
+    env["OLLAMA_HOST"] = "127.0.0.1:1"
+    newer = check_success(run(tmp_path / "0.32.15" / "bin" / "ollama", "--version", env=env))
+    assert newer.endswith("Warning: client version is 0.32.15\n")
+    env["OLLAMA_HOST"] = "127.0.0.1:0"
+    with (
+        Daemon([str(tmp_path / "0.32.16" / "bin" / "ollama"), "serve"], LISTENING, env) as daemon,
+        socket.create_connection(("127.0.0.1", daemon.port), timeout=1) as connection,
+    ):
+        connection.sendall(b"GET /api/version HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        with pytest.raises(TimeoutError):
+            connection.recv(1)
 
 
 def test_command_line_without_a_daemon_fails_with_the_next_step(program: Path, env: dict[str, str]) -> None:
