@@ -5,10 +5,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import NotRequired, TypedDict, cast
+from typing import Any, NotRequired, TypedDict, cast
 
 from ansible_collections.noslop.studio.plugins.module_utils.checks.check import Check
 from ansible_collections.noslop.studio.plugins.plugin_utils import reports
@@ -50,12 +50,14 @@ PREFLIGHT = Phase(
 STORAGE = Phase("storage", "sharing the storage", "noslop.studio.storage")
 CONFIGURE = Phase("configure", "configuring the hosts", "noslop.studio.configure")
 SERVICES = Phase("services", "installing Ollama, ComfyUI and the backend", "noslop.studio.services")
+UPGRADE = Phase("upgrade", "upgrading Ollama and ComfyUI, on one host first", "noslop.studio.upgrade")
 VERIFY = Phase("verify", "checking that the studio works", "noslop.studio.verify", changes=False, verifies=True)
 TEARDOWN = Phase("teardown", "removing what was installed", "noslop.studio.teardown")
 
 RELEASE_LEASE = "noslop.studio.release_lease"
 
 DEPLOYMENT = (PREFLIGHT, STORAGE, CONFIGURE, SERVICES, VERIFY)
+UPGRADES = (PREFLIGHT, UPGRADE, VERIFY)
 PREDICTION = (PREFLIGHT, STORAGE, CONFIGURE, SERVICES)
 """The phases of `--check`, without verification: what is not installed yet cannot be verified."""
 
@@ -114,6 +116,8 @@ class PhaseRunner:
     """The command to run after the error was corrected."""
     check: bool = False
     limit: str | None = None
+    variables: Mapping[str, Any] = field(default_factory=dict)
+    """Variables that override the inventory's. No secrets."""
     release_playbook: str = RELEASE_LEASE
     """The playbook that releases the lease after a failure."""
 
@@ -177,6 +181,7 @@ class PhaseRunner:
                 on_interrupt=progress.print_note,
                 on_output=progress.show_output,
                 secrets=self.secrets,
+                extra_vars=self.variables,
                 limit=self.limit,
                 check=self.check,
                 verbosity=self.terminal.verbosity,

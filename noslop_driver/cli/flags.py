@@ -124,6 +124,15 @@ _VERBOSE = click.Option(
     count=True,
     help="Print what Ansible prints about each task. Repeatable: -vv, -vvv.",
 )
+_UPGRADE = (
+    click.Option(
+        ["--to", "versions"],
+        metavar="SERVICE=VERSION",
+        multiple=True,
+        help="Install this version: comfyui=0.33.0, ollama=0.32.7. Default: those of the inventory. Repeatable.",
+    ),
+    click.Option(["--host", "hosts"], metavar="HOST", multiple=True, help="Upgrade this host only. Repeatable."),
+)
 _SAVE = _switch("--save", "Write the plan as an inventory.")
 _OUTPUT = (
     _switch("--json", "Print the result as JSON on standard output.", "json_output"),
@@ -145,6 +154,11 @@ COMMANDS = (
         "deploy",
         "Make the studio, or update it. Safe to run again at any time.",
         (*_HOSTS, *_LOGIN, *_HOST_KEYS, *_STUDIO, *_SETTINGS, _LIMIT, _CHECK, _DIFF, *_PROMPTS, _VERBOSE, *_OUTPUT),
+    ),
+    Command(
+        "upgrade",
+        "Bring Ollama and ComfyUI to other versions, on one host first, and back where one does not work.",
+        (*_UPGRADE, *_LOGIN, *_STUDIO, _CHECK, *_PROMPTS, _VERBOSE, *_OUTPUT),
     ),
     Command(
         "verify",

@@ -32,6 +32,8 @@ class Options:
     check: bool = False
     save: bool = False
     limit: str | None = None
+    versions: Sequence[str] = ()
+    """Versions of services, each as SERVICE=VERSION."""
     config_file: Path | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
     """The settings that were given as flags, under the names of `StudioSettings`."""

@@ -1,13 +1,13 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Run phases on a studio and return their result, for the commands deploy, verify and teardown."""
+"""Run phases on a studio and return their result, for the commands deploy, upgrade, verify and teardown."""
 
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from typing import cast
+from typing import Any, cast
 
 from noslop_driver import __version__
 from noslop_driver.commands.result import PhaseData, RunData
@@ -31,6 +31,7 @@ def run_phases(
     limit: str | None = None,
     check: bool = False,
     copy: StudioDirectory | None = None,
+    variables: Mapping[str, Any] | None = None,
 ) -> tuple[RunResult, list[Member]]:
     """Run phases on a studio, and close the record and the log in every case. Print the log's path after a failure.
 
@@ -44,6 +45,7 @@ def run_phases(
         limit: a host pattern.
         check: predict changes and make none.
         copy: a copy of the studio's inventory, to run on in its place.
+        variables: variables that override the inventory's. No secrets.
 
     Returns:
         The result, and the hosts of the inventory.
@@ -66,6 +68,7 @@ def run_phases(
             retry_command=f"noslop-driver {command} --inventory {shlex.quote(str(studio.path))}",
             check=check,
             limit=limit,
+            variables=variables or {},
         ).run(phases)
     except KeyboardInterrupt:
         result = RunResult(ExitCode.INTERRUPTED, "Stopped.")

@@ -107,6 +107,21 @@ class TeardownData(RunData):
     kept: list[str]
 
 
+class VersionData(TypedDict):
+    """A service on a host, with the version that runs and the one that it is to have. Empty: not installed."""
+
+    host: str
+    service: str
+    runs: str
+    wanted: str
+
+
+class UpgradeData(RunData):
+    """The result of `upgrade`. `versions` are those before."""
+
+    versions: list[VersionData]
+
+
 class MemberData(TypedDict):
     """A host of the studio, in the result of `status`."""
 

@@ -147,6 +147,12 @@ class StudioDirectory:
             result.notes.extend(self._list_missing_variables(plan.settings))
         return result
 
+    def write_settings(self, settings: StudioSettings) -> WriteResult:
+        """Write the studio's settings, unless a user edited their file."""
+        result = WriteResult([], [], [])
+        self._write(STUDIO, studio_yml.render(settings), result)
+        return result
+
     def _write_more_hosts(self, plan: Plan, new: Sequence[Host], result: WriteResult) -> None:
         """Write new hosts into a file beside the edited ones: Ansible reads all of them."""
         if not new:

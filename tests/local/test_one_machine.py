@@ -26,3 +26,25 @@ def test_playbook_after_the_driver_changes_nothing(solo: Solo) -> None:
     done = solo.host.run(f"venv/bin/ansible-playbook {words}", timeout_s=TIMEOUT_S)
     assert done.returncode == 0, done.stdout + done.stderr
     assert set(count_changes_by_host(done.stdout).values()) == {0}, done.stdout
+
+
+def test_upgrade_goes_to_another_version_and_back_from_one_that_does_not_work(solo: Solo) -> None:
+    request = "from urllib.request import urlopen; print(urlopen('http://127.0.0.1:8188/system_stats').read().decode())"
+
+    def read_version() -> str:
+        stats = json.loads(solo.host.check_output(f'python3 -c "{request}"'))
+        return str(stats["system"]["comfyui_version"])
+
+    newest = read_version()
+    code, result = solo.run_driver_json("upgrade --studio solo --yes --to comfyui=0.3.64")
+    assert code == 0, result
+    assert read_version() == "0.3.64"
+    assert "noslop_comfyui_version: v0.3.64" in solo.host.check_output(f"cat {STUDIO}/group_vars/all/studio.yml")
+    done = solo.run_driver("upgrade --studio solo --yes --to comfyui=0.33.2")
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "v0.3.64 serves again" in done.stdout + done.stderr
+    assert read_version() == "0.3.64"
+    done = solo.run_driver("upgrade --studio solo --yes")
+    assert "Every host runs the version that it is to have" in done.stdout
+    code, result = solo.run_driver_json(f"upgrade --studio solo --yes --to comfyui={newest}")
+    assert code == 0, result

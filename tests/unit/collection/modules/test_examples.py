@@ -121,6 +121,12 @@ def run_example(name: str, examples: str, **more: object) -> dict[str, Any]:
     return run_module(name, {**task[PREFIX + name], **more})
 
 
+def test_example_of_service_versions_runs(documents: dict[str, Any]) -> None:
+    answer = run_example("service_versions", documents["noslop.studio.service_versions"]["examples"])
+    (entry,) = answer["service_versions"]
+    assert (entry["service"], entry["wanted"]) == ("ollama", "0.32.7")
+
+
 def test_example_of_gpu_facts_runs(tmp_path: Path, documents: dict[str, Any]) -> None:
     output = run_play(tmp_path, yaml.safe_load(documents["noslop.studio.gpu_facts"]["examples"]))
     assert "failed=0" in output

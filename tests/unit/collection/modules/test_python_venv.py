@@ -146,7 +146,7 @@ def test_environment_is_installed_from_its_lock_once(host: Host) -> None:
     assert os.listdir(host.programs / ".build") == [".lock"]
 
 
-def test_missing_room_is_told_before_anything_is_installed(host: Host) -> None:
+def test_environment_without_room_is_refused(host: Host) -> None:
     (host.venvs / "in-use").mkdir(parents=True)
     with (host.venvs / "in-use" / "library").open("wb") as stream:
         stream.truncate(8 * 10**12)  # sparse
