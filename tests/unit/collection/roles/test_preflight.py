@@ -23,7 +23,11 @@ ACCEPTED = "every assertion passed"
         ("comfyui", {}, ACCEPTED),
         ("comfyui", {"noslop_comfyui_version": "0.3.64", "comfyui_torch_packages": ["torch==2.6.0"]}, ACCEPTED),
         ("comfyui", {"comfyui_torch_packages": ["torch==2.7.1", "torchvision==0.22.1"]}, ACCEPTED),
-        ("comfyui", {"comfyui_torch_packages": ["torch==2.6.0+cpu"]}, "comfyui_torch_packages pins 2.6.0. Choose"),
+        (
+            "comfyui",
+            {"comfyui_torch_packages": ["torch==2.6.0+cpu"]},
+            "torch_packages pins 2.6.0. Do this: pin",
+        ),
         ("comfyui", {"noslop_comfyui_version": "master"}, "noslop_comfyui_version: 'master' is no version of ComfyUI"),
         ("ollama", {}, ACCEPTED),
         ("ollama", {"noslop_ollama_version": "0.20.2"}, "Ollama 0.20.2 lets every host that reaches it write files ("),

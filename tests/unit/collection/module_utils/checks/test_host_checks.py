@@ -270,6 +270,7 @@ def options() -> dict[str, Any]:
         "backend_port": 8765,
         "backend_units": [],
         "pythons": {},
+        "release_problems": {},
     }
 
 
@@ -314,6 +315,19 @@ def test_python_of_a_service_is_checked_before_anything_is_changed(
 
     assert [check["check"] for check in bad] == (["host.service_python"] if seen else [])
     assert all(seen in check["seen"] for check in bad)
+
+
+def test_release_that_may_not_be_installed_is_reported_where_the_service_runs(
+    options: dict[str, Any], root: Path
+) -> None:
+    problem = {"text": "Ollama 0.20.2 lets every host write files", "todo": "set noslop_ollama_version"}
+    problems = {"ollama": [problem], "comfyui": [{"text": "not here", "todo": "nothing"}]}
+
+    __, bad = run_checks(options, root, ollama=True, release_problems=problems)
+
+    assert [(check["check"], check["seen"], check["todo"]) for check in bad] == [
+        ("host.service_release", problem["text"], problem["todo"])
+    ]
 
 
 def test_host_reports_all_problems_at_once(options: dict[str, Any], root: Path) -> None:

@@ -92,6 +92,7 @@ def test_paths(variables: dict[str, str]) -> None:
         "accounts": [asdict(account) for account in studio.accounts({})],
         "require_own_file_system": False,
         "pythons": {},
+        "release_problems": {},
     }
     answer = HostChecks({**options, "root": settings.storage_root, "shares": shares}).run()
 

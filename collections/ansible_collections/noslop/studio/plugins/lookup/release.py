@@ -20,6 +20,15 @@ options:
     type: list
     elements: str
     required: true
+  torch_packages:
+    description: Requirements of a host that may pin PyTorch below what the release needs.
+    type: list
+    elements: str
+    default: []
+  allow_vulnerable:
+    description: Whether a release with vulnerabilities is accepted.
+    type: bool
+    default: false
 """
 
 EXAMPLES = r"""
@@ -36,8 +45,9 @@ RETURN = r"""
 _raw:
   description: >-
     One dictionary with C(version), a tag or commit of ComfyUI or the number of an Ollama, C(commit), C(sha256) by
-    architecture, C(python) and C(torch), the oldest that it runs with, and C(vulnerabilities), each with C(id) and
-    C(effect). What is not known is empty.
+    architecture, C(python) and C(torch), the oldest that it runs with, C(vulnerabilities), each with C(id) and
+    C(effect), and C(problems), for which it may not be installed, each with C(text) and C(todo). What is not known is
+    empty.
   type: list
   elements: dict
 """
@@ -64,9 +74,16 @@ class LookupModule(LookupBase):  # type: ignore[misc]  # ansible-core has no typ
             version = versions[0] if versions else self._read_setting(program, variables or {})
         except ValueError as error:
             raise AnsibleError(str(error)) from error
-        release = asdict(releases.find_release(program, version))
+        release = releases.find_release(program, version)
+        problems = releases.find_problems(
+            program,
+            release,
+            torch_packages=self.get_option("torch_packages"),
+            allow_vulnerable=self.get_option("allow_vulnerable"),
+        )
         # Ansible's templates know lists, and no tuples.
-        return [{**release, "vulnerabilities": list(release["vulnerabilities"])}]
+        vulnerabilities = [asdict(one) for one in release.vulnerabilities]
+        return [{**asdict(release), "vulnerabilities": vulnerabilities, "problems": [asdict(one) for one in problems]}]
 
     def _read_setting(self, program: str, variables: Mapping[str, Any]) -> str:
         """Return the version that the studio's variable names. Raises ValueError."""

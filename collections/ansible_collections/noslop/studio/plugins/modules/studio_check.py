@@ -196,6 +196,12 @@ options:
       version that the service runs with; empty is any. Used by C(preflight).
     type: dict
     default: {}
+  release_problems:
+    description: >-
+      Why the release of a service may not be installed, a list by service - C(text) and C(todo), as the lookup
+      P(noslop.studio.release#lookup) returns them. Used by C(preflight).
+    type: dict
+    default: {}
   peers:
     description: Result RV(written) of C(write) on each host, by host name. Needed by C(read).
     type: dict
@@ -326,6 +332,7 @@ def main() -> None:
             "backend_units": {"type": "list", "elements": "str", "default": [studio.SERVICES["backend"].unit]},
             "comfyui_existing_dir": {"type": "str", "default": ""},
             "pythons": {"type": "dict", "default": {}},
+            "release_problems": {"type": "dict", "default": {}},
             "peers": {"type": "dict", "default": {}},
             "run_id": {"type": "str", "default": ""},
             "timeout": {"type": "float", "default": 120},

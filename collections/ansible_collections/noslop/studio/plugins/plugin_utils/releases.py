@@ -9,7 +9,7 @@ what the newest listed release before it needs, and nothing is pinned for it.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from packaging.version import Version
 
 ROLES = Path(__file__).parents[2] / "roles"
 _COMMIT = re.compile(r"[0-9a-f]{40}")
+_TORCH_PIN = re.compile(r"torch\s*==\s*([\d.]*\d)")
 _RELEASE = re.compile(r"v?(\d+\.\d+\.\d+(-\w+)?)")
 
 
@@ -45,6 +46,14 @@ class Release:
     torch: str = ""
     """The oldest PyTorch."""
     vulnerabilities: tuple[Vulnerability, ...] = ()
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A reason why a release may not be installed, as a sentence without its end, and what to do."""
+
+    text: str
+    todo: str
 
 
 def parse_comfyui_version(text: object) -> str:
@@ -83,6 +92,7 @@ def parse_ollama_version(text: object) -> str:
 
 #: Program to the reader of its version, and to the variable of the studio.
 PARSERS: dict[str, Callable[[object], str]] = {"comfyui": parse_comfyui_version, "ollama": parse_ollama_version}
+TITLES = {"comfyui": "ComfyUI", "ollama": "Ollama"}
 VARIABLES = {program: f"noslop_{program}_version" for program in PARSERS}
 
 
@@ -119,6 +129,41 @@ def find_release(program: str, version: str) -> Release:
         if _as_version(match.version) in SpecifierSet(entry["versions"], prereleases=True)
     )
     return replace(match, version=version or match.version, vulnerabilities=vulnerabilities)
+
+
+def find_problems(
+    program: str, release: Release, *, torch_packages: Sequence[str] = (), allow_vulnerable: bool = False
+) -> list[Problem]:
+    """Return why a release may not be installed.
+
+    Args:
+        program: ``comfyui`` or ``ollama``.
+        release: what is known of it.
+        torch_packages: requirements that may pin PyTorch.
+        allow_vulnerable: whether its vulnerabilities are accepted.
+    """
+    problems = []
+    title, variable = TITLES[program], VARIABLES[program]
+    if release.vulnerabilities and not allow_vulnerable:
+        effects = " and ".join(one.effect for one in release.vulnerabilities)
+        ids = ", ".join(one.id for one in release.vulnerabilities)
+        problems.append(
+            Problem(
+                f"{title} {release.version} lets every host that reaches it {effects} ({ids})",
+                f"set {variable} to a newer release, like {list_releases(program)[0].version}. To install this one all "
+                f"the same, set {program}_allow_vulnerable",
+            )
+        )
+    pins = [match[1] for package in torch_packages if (match := _TORCH_PIN.match(package))]
+    problems += [
+        Problem(
+            f"{title} {release.version} needs PyTorch {release.torch}, and {program}_torch_packages pins {pin}",
+            f"pin a newer PyTorch or none, or choose an older release with {variable}",
+        )
+        for pin in pins
+        if release.torch and Version(pin) < Version(release.torch)
+    ]
+    return problems
 
 
 def _derive(version: str, listed: list[Release]) -> Release:

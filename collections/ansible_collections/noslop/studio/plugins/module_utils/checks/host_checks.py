@@ -73,6 +73,12 @@ class HostChecks:
             if self._options[service] and python["oldest"]:
                 version = state.read_python_version(python["program"])
                 host_rules.judge_python(self.checks, service, python["program"], version, python["oldest"])
+        for service in services:
+            for problem in self._options["release_problems"].get(service, []):
+                expected = f"a release of {service} that works here and has no vulnerability"
+                self.checks.add(
+                    "host.service_release", False, seen=problem["text"], expected=expected, todo=problem["todo"]
+                )
 
     def _account(self) -> None:
         conflicts = [
