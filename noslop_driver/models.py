@@ -13,6 +13,7 @@ from typing import Any, Literal, Self
 from ansible_collections.noslop.studio.plugins.module_utils import studio
 from ansible_collections.noslop.studio.plugins.plugin_utils import releases
 from ansible_collections.noslop.studio.plugins.plugin_utils.discovery.scan_targets import SSH_PORT
+from ansible_collections.noslop.studio.plugins.plugin_utils.validation import custom_nodes
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 CandidateStatus = Literal["open", "closed", "timeout", "no_route", "refused", "error"]
@@ -162,6 +163,7 @@ class StudioSettings(Model):
     custom_nodes_writers: Writers = studio.DEFAULTS["noslop_custom_nodes_writers"]
     models_writers: Writers = studio.DEFAULTS["noslop_models_writers"]
     allowed_networks: list[str] = Field(default_factory=list)
+    custom_nodes: list[dict[str, str | bool | list[str]]] = Field(default_factory=list)
     artifact_mirror: str = studio.DEFAULTS["noslop_artifact_mirror"]
     comfyui_version: str = studio.DEFAULTS["noslop_comfyui_version"]
     ollama_version: str = studio.DEFAULTS["noslop_ollama_version"]
@@ -182,6 +184,14 @@ class StudioSettings(Model):
     def _normalize_version(cls, value: str, info: ValidationInfo) -> str:
         """Return a version as the roles install it; ComfyUI's `0.33.0` becomes its tag, `v0.33.0`."""
         return releases.PARSERS[str(info.field_name).removesuffix("_version")](value)
+
+    @field_validator("custom_nodes")
+    @classmethod
+    def _check_custom_nodes(
+        cls, values: list[dict[str, str | bool | list[str]]]
+    ) -> list[dict[str, str | bool | list[str]]]:
+        custom_nodes.parse_custom_nodes(values)  # raises ValueError with the entry and the next step
+        return values
 
     @model_validator(mode="after")
     def _check_paths_and_accounts(self) -> Self:

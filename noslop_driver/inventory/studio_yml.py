@@ -63,6 +63,10 @@ DESCRIPTIONS: dict[str, str] = {
         "Who, besides the studio's own hosts, may use Ollama and ComfyUI: addresses and networks like 192.168.1.0/24. "
         f"{studio.OPEN_NETWORK} The shares are never opened to them."
     ),
+    "noslop_custom_nodes": (
+        "Custom nodes that the studio installs on the share and on every host: name, repo and commit (40 hexadecimal "
+        "digits), or archive and sha256; optionally hosts. Nodes that are on the share already stay as they are."
+    ),
     "noslop_artifact_mirror": "Where downloads come from instead of the vendors' own addresses.",
     "noslop_comfyui_version": (
         "The version of ComfyUI: a release, like 0.33.0, or a commit. Empty: the release that NoSlop is tested with."

@@ -72,6 +72,7 @@ def test_examples_return_what_their_names_announce(tmp_path: Path) -> None:
         [8188, 11434, 8765],
         "noslop-ollama.service",
         ["10.0.0.2"],
+        [],
         "/mnt/noslop",
         8188,
         "/opt/noslop",
@@ -89,9 +90,13 @@ def test_values_follow_variables_that_are_templates_themselves(tmp_path: Path) -
         "lookup('noslop.studio.studio', 'shares', 'projects', 'media_cache') | map(attribute='path')",
         "lookup('noslop.studio.studio', 'addresses', 'all', 'empty', 'no_such_group')",
         "query('noslop.studio.studio', 'shares', 'projects')[0] | map(attribute='owner')",
+        "lookup('noslop.studio.studio', 'custom_nodes', inventory_hostname) | map(attribute='name')",
     ]
     moved = {"moved": 2690, "noslop_nodes_id": "{{ moved }}", "studio_backend_port": "{{ moved + 1 }}"}
     moved |= {"noslop_storage_root": "/srv/{{ moved }}", "noslop_min_free_gb": 0, "noslop_firewall_enabled": ""}
+    source = {"repo": "https://git.lan/node.git", "commit": "{{ 'a' * 40 }}"}
+    nodes = [{"name": "everywhere", **source}, {"name": "there", "hosts": ["server"], **source}]
+    moved |= {"noslop_custom_nodes": [*nodes, {"name": "elsewhere", "hosts": ["worker"], **source}]}
     backend = {"name": "backend", "unit": "noslop-backend.service", "port_variable": "studio_backend_port"}
     assert run_tasks(tmp_path, [debug(expression) for expression in expressions], **moved) == [
         2690,
@@ -103,6 +108,7 @@ def test_values_follow_variables_that_are_templates_themselves(tmp_path: Path) -
         ["/srv/2690/projects", "/srv/2690/media_cache"],
         ["10.0.0.1", "10.0.0.2"],
         ["noslop"],
+        ["everywhere", "there"],
     ]
 
 
@@ -116,9 +122,10 @@ def test_unusable_terms_are_refused_with_what_there_is(tmp_path: Path) -> None:
         "'setting', 'noslop_films'": "no variable is called noslop_films; there are noslop_studio_id",
         "'films'": "'films' is no subject of a studio; there are shares, accounts, services",
         "'services'": "ollama_port: 'many' is no port",
+        "'custom_nodes'": "noslop_custom_nodes: entry 1 (film): write either repo and commit, or archive and sha256",
     }
     tasks = [debug(f"lookup('noslop.studio.studio', {terms})") for terms in cases]
-    messages = run_tasks(tmp_path, tasks, ollama_port="many")
+    messages = run_tasks(tmp_path, tasks, ollama_port="many", noslop_custom_nodes=[{"name": "film"}])
     assert [case for case, message in zip(cases.values(), messages, strict=True) if case not in message] == []
 
 

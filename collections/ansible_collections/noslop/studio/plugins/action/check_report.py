@@ -51,6 +51,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core has no typ
                 "services": {"type": "dict", "default": {}},
                 "users": _STRINGS,
                 "allowed_networks": _STRINGS,
+                "custom_nodes": {"type": "raw", "default": []},
                 "asked": {"type": "float"},
             },
             required_if=[("stage", "preflight", ["asked"])],
@@ -116,6 +117,7 @@ def _judge_studio(
     unknown = {host: own["unknown_users"] for host, own in answers.items()}
     studio_rules.judge_users(checks, arguments["users"], unknown)
     studio_rules.judge_networks(checks, arguments["allowed_networks"])
+    studio_rules.judge_custom_nodes(checks, arguments["custom_nodes"], arguments["services"].get("comfyui", ()))
     studio_rules.judge_variables(checks, names, *list_declared_variables())
     return checks.list
 

@@ -28,6 +28,9 @@ options:
       - V(addresses) - the addresses in the studio of the hosts of the named groups, C(noslop_address) or else
         C(ansible_host) when that is an IP address; each once. A group that the inventory does not have is empty.
         Meant for playbooks, which pass addresses to roles; roles themselves use no groups.
+      - V(custom_nodes) - the custom nodes of C(noslop_custom_nodes), or those for the named host, each with C(name),
+        C(repo) and C(commit) or C(archive) and C(sha256), C(hosts), C(allow_install_script) and C(allow_source). An
+        entry that is unusable is refused.
       - V(setting) - the value of one variable of the studio, such as C(noslop_storage_root), C(ollama_port) or
         C(nfs_client_read_ahead_kb), or its default where it is not set or empty.
       - V(default) - the default of such a variable.
@@ -64,6 +67,10 @@ EXAMPLES = r"""
   ansible.builtin.debug:
     msg: "{{ lookup('noslop.studio.studio', 'addresses', 'storage_clients') }}"
 
+- name: Show the names of the custom nodes of this host
+  ansible.builtin.debug:
+    msg: "{{ lookup('noslop.studio.studio', 'custom_nodes', inventory_hostname) | map(attribute='name') }}"
+
 - name: Show the storage root
   ansible.builtin.debug:
     msg: "{{ lookup('noslop.studio.studio', 'setting', 'noslop_storage_root') }}"
@@ -80,9 +87,9 @@ EXAMPLES = r"""
 RETURN = r"""
 _raw:
   description: >-
-    One value - a list of dictionaries for C(shares), C(accounts) and C(services), one dictionary for C(share),
-    C(account) and C(service), a list of addresses for C(addresses), and the value itself for C(setting), C(default) and
-    C(constant).
+    One value - a list of dictionaries for C(shares), C(accounts), C(services) and C(custom_nodes), one dictionary for
+    C(share), C(account) and C(service), a list of addresses for C(addresses), and the value itself for C(setting),
+    C(default) and C(constant).
   type: list
   elements: raw
 """
@@ -94,12 +101,13 @@ from typing import Any
 from ansible.errors import AnsibleError
 from ansible.plugins.lookup import LookupBase
 from ansible_collections.noslop.studio.plugins.module_utils import studio
+from ansible_collections.noslop.studio.plugins.plugin_utils.validation import custom_nodes
 
 #: Subject in the plural to the same in the singular.
 SINGULAR = {"shares": "share", "accounts": "account", "services": "service"}
 #: Subjects that return the one thing that is named.
 OF_ONE_NAME = (*SINGULAR.values(), "setting", "default", "constant")
-SUBJECTS = (*SINGULAR, "addresses", *OF_ONE_NAME)
+SUBJECTS = (*SINGULAR, "addresses", "custom_nodes", *OF_ONE_NAME)
 
 
 class LookupModule(LookupBase):  # type: ignore[misc]  # ansible-core has no types
@@ -127,25 +135,30 @@ class LookupModule(LookupBase):  # type: ignore[misc]  # ansible-core has no typ
         if subject == "default":
             return studio.default_of(names[0])
         if subject == "setting":
-            default = studio.default_of(names[0])
-            value = self._values(names, variables).get(names[0])
-            return default if value is None or value == "" else value
+            return self._setting(names[0], variables)
         for plural, singular in SINGULAR.items():
             if subject == singular:
                 return self._list(plural, names, variables)[0]
-        return self._list(subject, names, variables)
+        return (
+            self._custom_nodes(names, variables) if subject == "custom_nodes" else self._list(subject, names, variables)
+        )
+
+    def _setting(self, name: str, variables: Mapping[str, Any]) -> Any:
+        default = studio.default_of(name)
+        value = self._values([name], variables).get(name)
+        return default if value is None or value == "" else value
+
+    def _custom_nodes(self, hosts: list[str], variables: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """Return all custom nodes, or those for one of the named hosts."""
+        nodes = custom_nodes.parse_custom_nodes(self._setting(custom_nodes.VARIABLE, variables))
+        return [_as_dict(node) for node in nodes if not hosts or any(node.is_for(host) for host in hosts)]
 
     def _list(self, subject: str, names: list[str], variables: Mapping[str, Any]) -> list[dict[str, Any]]:
         """Return all shares, accounts or services, or the named ones, in the studio's order."""
         relevant, list_all = _LISTS[subject]
-        listed = {one.name: asdict(one) for one in list_all(self._values(relevant, variables))}
+        listed = {one.name: one for one in list_all(self._values(relevant, variables))}
         _pick(SINGULAR[subject], listed, names)
-        return [
-            # Ansible's templates know lists, and no tuples.
-            {key: list(value) if isinstance(value, tuple) else value for key, value in one.items()}
-            for name, one in listed.items()
-            if not names or name in names
-        ]
+        return [_as_dict(one) for name, one in listed.items() if not names or name in names]
 
     def _values(self, names: Iterable[str], variables: Mapping[str, Any]) -> dict[str, Any]:
         """Return the values of those variables that are set, which may themselves be templates."""
@@ -158,6 +171,11 @@ _LISTS: dict[str, tuple[Iterable[str], Callable[[Mapping[str, Any]], list[Any]]]
     "accounts": (studio.ACCOUNT_VARIABLES, studio.accounts),
     "services": (tuple(service.port_variable for service in studio.SERVICES.values()), studio.services),
 }
+
+
+def _as_dict(one: Any) -> dict[str, Any]:
+    """Return the fields of a dataclass. Ansible's templates know lists, and no tuples."""
+    return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(one).items()}
 
 
 def _pick(kind: str, named: Mapping[str, Any], names: list[str]) -> list[Any]:

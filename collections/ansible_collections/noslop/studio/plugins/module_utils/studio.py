@@ -192,6 +192,7 @@ DEFAULTS: dict[str, Any] = {
     "noslop_users": [],
     **_WRITERS,
     "noslop_allowed_networks": [],
+    "noslop_custom_nodes": [],
     **dict.fromkeys(("noslop_artifact_mirror", "noslop_comfyui_version", "noslop_ollama_version"), ""),
     "noslop_firewall_enabled": True,
 }

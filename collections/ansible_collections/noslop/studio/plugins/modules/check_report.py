@@ -71,6 +71,10 @@ options:
     type: list
     elements: str
     default: []
+  custom_nodes:
+    description: The studio's list of custom nodes, as C(noslop_custom_nodes) has it.
+    type: raw
+    default: []
   asked:
     description: Time of the controller before the checks of the hosts, in seconds since 1970. C(preflight) needs it.
     type: float

@@ -12,6 +12,7 @@ from typing import Any
 
 from ansible_collections.noslop.studio.plugins.module_utils import studio
 from ansible_collections.noslop.studio.plugins.module_utils.checks.check import Checks, enumerate_words
+from ansible_collections.noslop.studio.plugins.plugin_utils.validation import custom_nodes
 from ansible_collections.noslop.studio.plugins.plugin_utils.validation.misspelled_variables import find_misspelled
 
 #: The name in the report for checks of no single host.
@@ -263,6 +264,21 @@ def judge_networks(checks: Checks, networks: Iterable[str]) -> None:
         seen=" ".join(problems) or "every allowed network is one",
         expected="addresses and networks of people who work with the studio",
         todo=f"correct noslop_allowed_networks in {_VARIABLES_FILE}",
+    )
+
+
+def judge_custom_nodes(checks: Checks, value: object, comfyui_hosts: Sequence[str]) -> None:
+    """Check that the list of custom nodes is usable, and that its hosts run ComfyUI."""
+    try:
+        problems = custom_nodes.find_unknown_hosts(custom_nodes.parse_custom_nodes(value), comfyui_hosts)
+    except ValueError as error:
+        problems = [str(error)]
+    checks.add(
+        "studio.custom_nodes",
+        not problems,
+        seen=" ".join(problems) or "every custom node has a source with its checksum",
+        expected="custom nodes with a name, a source, its commit or SHA-256, and hosts that run ComfyUI",
+        todo=f"correct {custom_nodes.VARIABLE} in {_VARIABLES_FILE}",
     )
 
 
