@@ -116,10 +116,7 @@ kept:
   returned: success
 """
 
-import hashlib
 import os
-import shutil
-import urllib.error
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
@@ -127,14 +124,7 @@ from ansible.module_utils.urls import open_url
 from ansible_collections.noslop.studio.plugins.module_utils import studio
 from ansible_collections.noslop.studio.plugins.module_utils.checks import check
 from ansible_collections.noslop.studio.plugins.module_utils.host import safe_paths
-from ansible_collections.noslop.studio.plugins.module_utils.install import builds, release_dir
-
-BLOCK_BYTES = 1024 * 1024
-#: Timeout of one read; the whole download has no limit.
-READ_TIMEOUT_S = 60
-ATTEMPTS = 3
-#: Unpacked programs have about three times the size of the archive, which also exists until it is unpacked.
-ROOM_FACTOR = 4
+from ansible_collections.noslop.studio.plugins.module_utils.install import builds, downloads, release_dir
 
 
 class ReleaseError(Exception):
@@ -164,7 +154,7 @@ def main() -> None:
     )
     try:
         result = _remove(module) if module.params["state"] == "absent" else _install(module)
-    except (ReleaseError, builds.BuildError) as error:
+    except (ReleaseError, builds.BuildError, downloads.DownloadError) as error:
         module.fail_json(msg=str(error))
     except OSError as error:
         module.fail_json(
@@ -231,7 +221,7 @@ def _add(module: AnsibleModule, build: builds.Build, part: str, name: str) -> di
     checksums_url = f"{module.params['source'].rstrip('/')}/{module.params['checksums']}"
     expected = pinned or _listed_sha256(checksums_url, name)
     compared_with = "the pinned checksum" if pinned else checksums_url
-    actual = _download(url, file)
+    actual = downloads.download(url, file)
     if actual != expected:
         raise ReleaseError(
             f"{url} is not what it should be and was not unpacked: its SHA-256 is {actual}, expected {expected} "
@@ -242,13 +232,7 @@ def _add(module: AnsibleModule, build: builds.Build, part: str, name: str) -> di
             f"{url} was compared with the release's own list only ({compared_with}), which shows that it "
             f"arrived whole, but not that it is the original. Pin it: {actual}"
         )
-    program = {".zst": ["--zstd"], ".gz": ["--gzip"], ".tgz": ["--gzip"], ".xz": ["--xz"]}
-    words = ["tar", "--extract", "--file", "-", "--directory", part, "--no-same-owner", "--no-same-permissions"]
-    try:
-        with open(file, "rb") as stream:
-            build.run([*words, *program.get(os.path.splitext(file)[1], [])], stdin=stream)
-    except builds.BuildError as error:
-        raise ReleaseError(f"{url} cannot be unpacked: {error}") from error
+    downloads.unpack(build, file, part, url)
     os.unlink(file)
     return {"name": name, "url": url, "sha256": actual, "compared_with": compared_with}
 
@@ -256,60 +240,15 @@ def _add(module: AnsibleModule, build: builds.Build, part: str, name: str) -> di
 def _listed_sha256(url: str, name: str) -> str:
     """Return the checksum of an archive in the release's own list."""
     try:
-        with open_url(url, timeout=READ_TIMEOUT_S) as answer:
+        with open_url(url, timeout=downloads.READ_TIMEOUT_S) as answer:
             text: str = answer.read().decode(errors="replace")
     except (OSError, ValueError) as error:
-        raise ReleaseError(_unreachable(url, error)) from error
+        raise ReleaseError(downloads.explain_unreachable(url, error)) from error
     for line in text.splitlines():
         sha256, __, listed = line.partition(" ")
         if os.path.basename(listed.strip().lstrip("*")) == name and len(sha256) == 64:
             return sha256.lower()
     raise ReleaseError(f"{url} has no line for {name}. Set its checksum yourself, or choose another version.")
-
-
-def _download(url: str, file: str) -> str:
-    """Download a URL to a file, and return its SHA-256. Retries when the connection breaks."""
-    last_error: Exception = OSError("not tried")
-    for __ in range(ATTEMPTS):
-        try:
-            return _download_once(url, file)
-        except urllib.error.HTTPError as error:
-            raise ReleaseError(_unreachable(url, error)) from error
-        except (OSError, ValueError) as error:
-            last_error = error
-    raise ReleaseError(_unreachable(url, last_error)) from last_error
-
-
-def _download_once(url: str, file: str) -> str:
-    digest = hashlib.sha256()
-    with open_url(url, timeout=READ_TIMEOUT_S) as answer, open(file, "wb") as stream:
-        length = answer.headers.get("Content-Length", "")
-        _require_free_space(file, int(length) if length.isdigit() else 0)
-        while True:
-            block = answer.read(BLOCK_BYTES)
-            if not block:
-                break
-            digest.update(block)
-            stream.write(block)
-        if length.isdigit() and stream.tell() != int(length):
-            raise OSError(f"the connection ended after {stream.tell()} of {length} bytes")
-    return digest.hexdigest()
-
-
-def _require_free_space(file: str, size_bytes: int) -> None:
-    free_bytes = shutil.disk_usage(os.path.dirname(file)).free
-    if size_bytes * ROOM_FACTOR > free_bytes:
-        raise ReleaseError(
-            f"{os.path.dirname(os.path.dirname(file))} has {check.format_gigabytes(free_bytes)} free, and about "
-            f"{check.format_gigabytes(size_bytes * ROOM_FACTOR)} are needed to unpack {os.path.basename(file)}. "
-            "Make room."
-        )
-
-
-def _unreachable(url: str, error: Exception) -> str:
-    return (
-        f"{url} cannot be downloaded: {error}. Check the address, or set noslop_artifact_mirror to a mirror of yours."
-    )
 
 
 def _link_command(module: AnsibleModule, current: str) -> tuple[bool, list[str]]:
