@@ -24,8 +24,8 @@ from ansible_collections.noslop.studio.plugins.modules import custom_nodes
 from tests.support.module_runner import Fault, die, run_module
 
 root_only = pytest.mark.skipif(os.geteuid() != 0, reason="only root can act as two accounts")
-#: Accounts of every Debian without processes.
-BUILDER, OWNER = "games", "news"
+#: Accounts of every Debian. No other test uses the first: a build kills all processes of its account.
+BUILDER, OWNER = "uucp", "news"
 
 
 class Studio:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from ansible_collections.noslop.studio.plugins.module_utils.host import worker_processes
 from ansible_collections.noslop.studio.plugins.module_utils.install import builds, uv
+from uv import find_uv_bin
 
 from tests.support.package_index import wheel
 
@@ -62,3 +63,38 @@ def test_python_without_pip_is_an_error(tmp_path: Path, monkeypatch: pytest.Monk
         pytest.raises(builds.BuildError, match="apt install python3-venv"),
     ):
         uv.install_uv(build, programs, uv.Interpreter("3.11", "x86_64", sys.executable, ""))
+
+
+@pytest.mark.parametrize(
+    ("wanted", "lines"),
+    [
+        (
+            ("nst-numbers<2", "nst-brush"),
+            ["The inventory wants nst-numbers>=2", "The custom node painter wants nst-numbers<2"],
+        ),
+        (("nst-brush", "nst-old"), ["The inventory wants nst-numbers>=2", "The custom node painter wants nst-old"]),
+        (("nst-torch<1",), ["The inventory wants nst-torch", "The custom node painter wants nst-torch<1"]),
+    ],
+)
+def test_contradiction_names_packages_and_what_wants_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wanted: tuple[str, ...], lines: list[str]
+) -> None:
+    for name in ("PIP_EXTRA_INDEX_URL", "PIP_FIND_LINKS", "PIP_INDEX_URL"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
+    index = tmp_path / "index"
+    for version in ("1.0", "2.0"):
+        wheel(index, "nst-numbers", version)
+        wheel(index, "nst-torch", version)
+    wheel(index, "nst-brush", "1.0")
+    wheel(index, "nst-old", "1.0", needs="nst-numbers<2")
+    first = uv.Step(("nst-torch",), index.as_uri(), ("The inventory",))
+    origins = ("The inventory", *(["The custom node painter"] * len(wanted)))
+    second = uv.Step(("nst-numbers>=2", *wanted), index.as_uri(), origins)
+    account = worker_processes.Account(os.geteuid(), os.getegid())
+
+    with builds.building(str(tmp_path / "programs"), account) as build, pytest.raises(builds.BuildError) as raised:
+        uv.Uv(build, find_uv_bin(), uv.inspect_interpreter(sys.executable), []).resolve([first, second])
+
+    assert "contradict each other" in str(raised.value)
+    assert [line for line in str(raised.value).splitlines() if " wants " in line] == lines

@@ -29,8 +29,8 @@ options:
         C(ansible_host) when that is an IP address; each once. A group that the inventory does not have is empty.
         Meant for playbooks, which pass addresses to roles; roles themselves use no groups.
       - V(custom_nodes) - the custom nodes of C(noslop_custom_nodes), or those for the named host, each with C(name),
-        C(repo) and C(commit) or C(archive) and C(sha256), C(hosts), C(allow_install_script) and C(allow_source). An
-        entry that is unusable is refused.
+        C(repo) and C(commit) or C(archive) and C(sha256), C(hosts), C(allow_install_script), C(allow_source), and
+        C(directory), the path of its files below the share. An entry that is unusable is refused.
       - V(setting) - the value of one variable of the studio, such as C(noslop_storage_root), C(ollama_port) or
         C(nfs_client_read_ahead_kb), or its default where it is not set or empty.
       - V(default) - the default of such a variable.
@@ -101,6 +101,7 @@ from typing import Any
 from ansible.errors import AnsibleError
 from ansible.plugins.lookup import LookupBase
 from ansible_collections.noslop.studio.plugins.module_utils import studio
+from ansible_collections.noslop.studio.plugins.module_utils.install import node_store
 from ansible_collections.noslop.studio.plugins.plugin_utils.validation import custom_nodes
 
 #: Subject in the plural to the same in the singular.
@@ -151,7 +152,11 @@ class LookupModule(LookupBase):  # type: ignore[misc]  # ansible-core has no typ
     def _custom_nodes(self, hosts: list[str], variables: Mapping[str, Any]) -> list[dict[str, Any]]:
         """Return all custom nodes, or those for one of the named hosts."""
         nodes = custom_nodes.parse_custom_nodes(self._setting(custom_nodes.VARIABLE, variables))
-        return [_as_dict(node) for node in nodes if not hosts or any(node.is_for(host) for host in hosts)]
+        return [
+            {**_as_dict(node), "directory": node_store.make_target(node.name, node.revision)}
+            for node in nodes
+            if not hosts or any(node.is_for(host) for host in hosts)
+        ]
 
     def _list(self, subject: str, names: list[str], variables: Mapping[str, Any]) -> list[dict[str, Any]]:
         """Return all shares, accounts or services, or the named ones, in the studio's order."""

@@ -86,6 +86,9 @@ options:
         type: list
         elements: str
         default: []
+      directory:
+        description: Path of its files below the share, as the lookup returns it for others.
+        type: str
   builder:
     description: Account that fetches and unpacks.
     type: str
@@ -175,6 +178,7 @@ def main() -> None:
         "hosts": {"type": "list", "elements": "str"},
         "allow_install_script": {"type": "bool", "default": False},
         "allow_source": {"type": "list", "elements": "str", "default": []},
+        "directory": {"type": "str"},
     }
     module = AnsibleModule(
         argument_spec={
@@ -330,8 +334,7 @@ def _explain_no_account(name: str) -> str:
 
 
 def _revision(node: dict[str, Any]) -> str:
-    """Return the name of a node's directory of one revision: 40 hexadecimal digits."""
-    return str(node["commit"] or node["sha256"][:40])
+    return node_store.make_revision(node["commit"], node["sha256"])
 
 
 def _unpack_archive(build: builds.Build, node: dict[str, Any]) -> None:

@@ -56,6 +56,12 @@ options:
         type: list
         elements: path
         default: []
+      node_requirements:
+        description:
+          - Requirements files of custom nodes, by the name of the node. A node without such a file has no requirements.
+          - Where packages contradict each other, the message names the nodes that want them.
+        type: dict
+        default: {}
       index_url:
         description: Package index. Empty stands for the host's setting of pip, or PyPI.
         type: str
@@ -111,6 +117,7 @@ def main() -> None:
     step_spec: dict[str, Any] = {
         "packages": {"type": "list", "elements": "str", "default": []},
         "requirements": {"type": "list", "elements": "path", "default": []},
+        "node_requirements": {"type": "dict", "default": {}},
         "index_url": {"type": "str", "default": ""},
     }
     module = AnsibleModule(
@@ -165,18 +172,33 @@ def _describe_or_resolve(module: AnsibleModule) -> dict[str, Any]:
 
 
 def _step(step: dict[str, Any], reader: worker_processes.Account) -> uv.Step:
-    wanted = list(step["packages"])
+    wanted = [(requirement, "The inventory") for requirement in step["packages"]]
     for path in step["requirements"]:
-        outcome = worker_processes.run_one(lambda path=path: _text(path), reader, access.SHARE_TIMEOUT_S)  # type: ignore[misc]
-        if outcome.error:
-            raise builds.BuildError(f"{path} cannot be read: {outcome.error}")
-        wanted += uv.parse_requirements(str(outcome.value), path)
-    return uv.Step(tuple(wanted), step["index_url"])
+        text = _read(path, reader)
+        if text is None:
+            raise builds.BuildError(f"{path} cannot be read: No such file or directory")
+        wanted += [(requirement, path) for requirement in uv.parse_requirements(text, path)]
+    for node, path in sorted(step["node_requirements"].items()):
+        requirements = uv.parse_requirements(_read(path, reader) or "", path)
+        wanted += [(requirement, f"The custom node {node}") for requirement in requirements]
+    origins = tuple(origin for __, origin in wanted)
+    return uv.Step(tuple(requirement for requirement, __ in wanted), step["index_url"], origins)
 
 
-def _text(path: str) -> str:
-    with open(path, encoding="utf-8", errors="replace") as stream:
-        return stream.read(REQUIREMENTS_LIMIT_CHARACTERS)
+def _read(path: str, reader: worker_processes.Account) -> str | None:
+    """Return the text of a file, or ``None`` where it does not exist."""
+    outcome = worker_processes.run_one(lambda: _text(path), reader, access.SHARE_TIMEOUT_S)
+    if outcome.error:
+        raise builds.BuildError(f"{path} cannot be read: {outcome.error}")
+    return None if outcome.value is None else str(outcome.value)
+
+
+def _text(path: str) -> str | None:
+    try:
+        with open(path, encoding="utf-8", errors="replace") as stream:
+            return stream.read(REQUIREMENTS_LIMIT_CHARACTERS)
+    except FileNotFoundError:
+        return None
 
 
 if __name__ == "__main__":

@@ -29,6 +29,11 @@ _REMOTE = re.compile(r"(?m)^\s*url\s*=\s*(https?://[^\s@]+)\s*$")
 _DIRECTORY_MODE = 0o2775
 
 
+def make_revision(commit: str, sha256: str) -> str:
+    """Return the name of a revision's directory, 40 hexadecimal digits: its commit, or the start of its SHA-256."""
+    return commit or sha256[:40]
+
+
 def make_target(name: str, revision: str) -> str:
     """Return the path of a revision on the share, which is also the target of the node's link."""
     return f"{STORE}/{name}/{revision}"

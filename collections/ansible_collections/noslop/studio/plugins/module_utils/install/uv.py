@@ -51,6 +51,8 @@ class Step:
 
     requirements: tuple[str, ...]
     index_url: str = ""
+    #: What wants each requirement, such as a custom node, for the message where they contradict each other.
+    wanted_by: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -138,6 +140,9 @@ class Uv:
         A package that an earlier step resolved comes from that step's index in later steps too: a build of torch for
         one kind of GPU is not replaced by another's. Only a dependency of an earlier step that a later step requests
         by name (such as numpy) is resolved by the later one.
+
+        Raises:
+            BuildError: they cannot be resolved. Where they contradict each other, the message names what wants them.
         """
         parts: list[dict[str, str]] = []
         named: set[str] = set()
@@ -175,15 +180,16 @@ class Uv:
         project += [f'{json.dumps(name)} = {{ index = "{index}" }}' for name, index in sources.items()]
         path = self.build.write("pyproject.toml", ("\n".join(project) + "\n").encode())
         out = os.path.join(self.build.directory, f"resolved-{number}.txt")
-        self._run(
-            [
-                *("pip", "compile", "--quiet", "--generate-hashes", "--no-header", "--no-annotate"),
-                *("--python", self.python.path, "--output-file", out),
-                *self._formats(),
-                *_index(step.index_url),
-                path,
-            ]
-        )
+        words = [
+            *("pip", "compile", "--quiet", "--generate-hashes", "--no-header", "--no-annotate"),
+            *("--python", self.python.path, "--output-file", out),
+            *self._formats(),
+            *_index(step.index_url),
+            path,
+        ]
+        code, output = self.build.run([self.program, *words], self.environment, accept_failure=True)
+        if code != 0:
+            raise builds.BuildError(explain_failure(output, steps[: number + 1]))
         return safe_paths.read_file(out, LOCK_LIMIT_BYTES).decode()
 
     def make_environment(self, name: str) -> str:
@@ -273,6 +279,25 @@ def parse_requirements(text: str, where: str) -> list[str]:
         if wanted:
             requirements.append(wanted)
     return requirements
+
+
+def explain_failure(output: str, steps: Sequence[Step]) -> str:
+    """Return the message for packages that uv cannot resolve: its own words, and what wants the packages in them."""
+    end = "\n".join(output.strip().splitlines()[-builds.ERROR_LINES :])
+    mentioned = {_normalized(word) for word in _NAME.findall(output)}
+    wanted = [
+        f"{origin} wants {requirement}"
+        for step in steps
+        for requirement, origin in zip(step.requirements, step.wanted_by)
+        if _normalized(parse_project_name(requirement)) in mentioned
+    ]
+    if "No solution found" not in output or not wanted:
+        return f"The Python packages cannot be resolved, and nothing was installed:\n{end}"
+    listed = "\n".join(wanted)
+    return (
+        "The Python packages contradict each other, and nothing was installed. Take one of these out, or choose "
+        f"another version of it:\n{listed}\n{end}"
+    )
 
 
 def split_lock(text: str) -> list[str]:

@@ -10,6 +10,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ansible_collections.noslop.studio.plugins.module_utils.install import node_store
+
 VARIABLE = "noslop_custom_nodes"
 #: The ends of the archives that are unpacked.
 ARCHIVES = (".tar.gz", ".tgz", ".zip")
@@ -39,6 +41,11 @@ class CustomNode:
     hosts: tuple[str, ...] | None = None
     allow_install_script: bool = False
     allow_source: tuple[str, ...] = ()
+
+    @property
+    def revision(self) -> str:
+        """Return the name of its directory on the share, 40 hexadecimal digits."""
+        return node_store.make_revision(self.commit, self.sha256)
 
     def is_for(self, host: str) -> bool:
         """Return whether ``host`` runs this node."""
