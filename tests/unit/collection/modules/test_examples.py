@@ -36,6 +36,7 @@ RUN_ON_THE_LAB = {
     "check_report": "molecule/studio_verify",
     "nfs_exports": "molecule/nfs_server",
     "nfs_mounts": "molecule/nfs_client",
+    "node_trial": "molecule/comfyui",
     "nft_table": "molecule/studio_firewall",
     "studio_check": "molecule/studio_verify",
     "service_switch": "molecule/ollama",

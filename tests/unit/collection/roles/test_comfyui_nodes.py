@@ -23,11 +23,11 @@ NODES = [
 ]
 
 
-def derive(directory: Path, host: str, names: tuple[str, ...]) -> dict[str, Any]:
-    """Return variables of the role on a host."""
+def derive(directory: Path, host: str, names: tuple[str, ...], **registered: object) -> dict[str, Any]:
+    """Return variables of the role on a host, after tasks registered results."""
     inventory: dict[str, Any] = {"all": {"hosts": {"server": {}, "worker": {}}}}
     (directory / "hosts.yml").write_text(json.dumps(inventory), encoding="utf-8")
-    variables: dict[str, Any] = {"noslop_studio_id": "studio", "noslop_custom_nodes": NODES}
+    variables: dict[str, Any] = {"noslop_studio_id": "studio", "noslop_custom_nodes": NODES, **registered}
     for part in ("defaults", "vars"):
         variables |= yaml.safe_load((ROLE / part / "main.yml").read_text("utf-8"))
     shown = ", ".join(f"'{name}': {name}" for name in names)
@@ -53,3 +53,18 @@ def test_hosts_derive_requirements_sources_and_lock_from_the_nodes_for_them(tmp_
     assert server == [painter | brush, ["face", "mesh"], ""]
     assert worker[:2] == [painter, ["face"]]
     assert re.fullmatch(r"-nodes-[0-9a-f]{8}", worker[2])
+
+
+def test_unit_imports_all_but_the_nodes_that_are_left_out_on_the_host(tmp_path: Path) -> None:
+    fetched = {"others": [{"name": "by hand"}, {"name": "websocket_image_save.py"}]}
+    flags: dict[tuple[str, ...], list[str]] = {}
+    for host, failed in (("server", {}), ("server", {"brush": "crashes"}), ("worker", {"painter": "raises"})):
+        results = {"__comfyui_fetched": fetched, "__comfyui_trial": {"failed_nodes": failed}}
+        derived = derive(tmp_path, host, ("__comfyui_node_flags",), **results)
+        flags[host, *failed] = derived["__comfyui_node_flags"]
+    chosen = ["--disable-all-custom-nodes", "--whitelist-custom-nodes", "by hand"]
+    assert flags == {
+        ("server",): [],
+        ("server", "brush"): [*chosen, "painter", "websocket_image_save.py"],
+        ("worker", "painter"): [*chosen, "websocket_image_save.py"],
+    }

@@ -193,14 +193,27 @@ def test_stopped_service_fails(share: dict[str, str], unit: Unit, todo: str) -> 
     assert todo in checks["services.ollama_unit"]["todo"]
 
 
-def comfyui(port: int, share: dict[str, str], peers: dict[str, Any]) -> dict[str, Check]:
+def comfyui(
+    port: int, share: dict[str, str], peers: dict[str, Any], failed_nodes: dict[str, str] | None = None
+) -> dict[str, Check]:
     checks = Checks("worker1")
     unit = Unit("noslop-comfyui.service", "loaded", "active", "enabled")
     listeners = [process({}, unit=unit.name)]
     service = service_checks.Service("comfyui", "ComfyUI", unit, "127.0.0.1", port, share, lambda _: listeners)
-    around = service_checks.CheckContext("worker1", OWN, peers, ask_peers=False, writes=True)
+    around = service_checks.CheckContext(
+        "worker1", OWN, peers, ask_peers=False, writes=not failed_nodes, failed_nodes=failed_nodes or {}
+    )
     service_checks.check_comfyui(checks, service, around)
     return {check["check"]: check for check in checks.list}
+
+
+def test_custom_node_that_failed_its_trial_is_named(share: dict[str, str]) -> None:
+    answers = {"/system_stats": {}, "/models": ["checkpoints"]}
+    with serving(lambda: answers) as port:
+        failed = comfyui(port, share, {}, {"painter": "crashes at its import: SIGSEGV"})["services.comfyui_nodes"]
+
+    assert (failed["ok"], failed["seen"]) == (False, "painter crashes at its import: SIGSEGV")
+    assert "set another commit for painter" in failed["todo"]
 
 
 def test_comfyui_may_list_new_files_after_a_delay(share: dict[str, str]) -> None:

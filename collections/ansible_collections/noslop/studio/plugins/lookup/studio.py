@@ -36,7 +36,7 @@ options:
       - V(default) - the default of such a variable.
       - V(constant) - a name, path or number that is the same in every studio - C(backend_env_file), C(build_account),
         C(credentials_dir), C(exports_file), C(firewall_file), C(firewall_unit), C(marker), C(nfs_port),
-        C(nfs_server_unit), C(node_env_file), C(programs_dir), C(state_dir) or C(units_dir).
+        C(nfs_server_unit), C(node_env_file), C(node_trial_file), C(programs_dir), C(state_dir) or C(units_dir).
     type: list
     elements: str
     required: true

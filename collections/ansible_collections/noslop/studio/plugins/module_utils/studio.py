@@ -22,6 +22,8 @@ MARKER = ".noslop-share"  # the file in each share that says to which studio it 
 SETTINGS_DIR = "/etc/noslop"
 PROGRAMS_DIR = "/opt/noslop"
 STATE_DIR = "/var/lib/noslop"
+#: The custom nodes that failed in their trial on this host, which verification reads.
+NODE_TRIAL_FILE = f"{STATE_DIR}/comfyui-nodes.json"
 UNITS_DIR = "/usr/local/lib/systemd/system"
 
 NFS_PORT = 2049  # the only one of NFSv4 (RFC 7530, section 3.1)
@@ -82,7 +84,16 @@ CONSTANTS: dict[str, Any] = {
     name.lower(): globals()[name]
     for name in (
         *("BACKEND_ENV_FILE", "BUILD_ACCOUNT", "CREDENTIALS_DIR", "EXPORTS_FILE", "FIREWALL_FILE", "FIREWALL_UNIT"),
-        *("MARKER", "NFS_PORT", "NFS_SERVER_UNIT", "NODE_ENV_FILE", "PROGRAMS_DIR", "STATE_DIR", "UNITS_DIR"),
+        *(
+            "MARKER",
+            "NFS_PORT",
+            "NFS_SERVER_UNIT",
+            "NODE_ENV_FILE",
+            "NODE_TRIAL_FILE",
+            "PROGRAMS_DIR",
+            "STATE_DIR",
+            "UNITS_DIR",
+        ),
     )
 }
 

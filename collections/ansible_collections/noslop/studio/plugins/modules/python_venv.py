@@ -96,7 +96,7 @@ from ansible_collections.noslop.studio.plugins.module_utils import studio
 from ansible_collections.noslop.studio.plugins.module_utils.checks.check import format_gigabytes
 from ansible_collections.noslop.studio.plugins.module_utils.install import builds, release_dir, uv
 
-STAMP = ".noslop-venv.json"
+STAMP = release_dir.VENV_STAMP
 
 
 def main() -> None:

@@ -4,11 +4,13 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
+from ansible_collections.noslop.studio.plugins.module_utils import studio
 from ansible_collections.noslop.studio.plugins.module_utils.checks import service_probe
 from ansible_collections.noslop.studio.plugins.module_utils.checks.check import Checks, enumerate_words, shorten
 from ansible_collections.noslop.studio.plugins.module_utils.checks.storage_checks import describe_unit
@@ -16,6 +18,7 @@ from ansible_collections.noslop.studio.plugins.module_utils.host import processe
 from ansible_collections.noslop.studio.plugins.module_utils.host.processes import Process
 from ansible_collections.noslop.studio.plugins.module_utils.host.systemd import Unit
 from ansible_collections.noslop.studio.plugins.module_utils.host.worker_processes import Account, run_one
+from ansible_collections.noslop.studio.plugins.module_utils.install import release_dir
 from ansible_collections.noslop.studio.plugins.module_utils.share import inspection
 
 #: How long a service that was just started may take to answer.
@@ -49,6 +52,8 @@ class CheckContext:
     ask_peers: bool
     writes: bool
     list_bound_s: float = LIST_BOUND_S
+    failed_nodes: Mapping[str, str] = field(default_factory=dict)
+    """The custom nodes that failed in their trial on this host, each with the reason."""
 
     def others(self) -> dict[str, Mapping[str, Any]]:
         """Return the results of the other hosts."""
@@ -63,6 +68,12 @@ def wait_for_units(names: list[str]) -> dict[str, Unit]:
         if not any(unit.active == "activating" for unit in units.values()) or time.monotonic() >= deadline:
             return units
         time.sleep(service_probe.POLL_S)
+
+
+def read_failed_nodes(path: str = studio.NODE_TRIAL_FILE) -> dict[str, str]:
+    """Return the custom nodes that failed in their trial on this host, each with the reason (module node_trial)."""
+    written = release_dir.read_stamp(*os.path.split(path)) or {}
+    return dict(written.get("failed") or {})
 
 
 def check_ollama(checks: Checks, service: Service, context: CheckContext) -> None:
@@ -122,6 +133,17 @@ def check_comfyui(checks: Checks, service: Service, context: CheckContext) -> No
         todo=_rerun_step(checks.host),
     )
     _check_share_view(checks, service, process, context)
+    checks.add(
+        "services.comfyui_nodes",
+        not context.failed_nodes,
+        seen="; ".join(f"{name} {shorten(reason)}" for name, reason in context.failed_nodes.items())
+        or "no custom node of the list failed",
+        expected="ComfyUI imports every custom node of the list on this host",
+        todo=(
+            f"set another commit for {enumerate_words(context.failed_nodes)} in noslop_custom_nodes, or its hosts "
+            f"without {checks.host}, and {_rerun_step(checks.host)}; until then it is left out here"
+        ),
+    )
     if context.writes:
         _check_probes(checks, service, context)
     _check_peers(checks, service, context, "/system_stats")

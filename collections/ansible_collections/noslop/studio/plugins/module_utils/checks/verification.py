@@ -357,6 +357,7 @@ class Verification:
             self._options["firewall_enabled"],
             self._writes,
             service_checks.LIST_BOUND_S + cache_s,
+            service_checks.read_failed_nodes(),
         )
         kinds = {
             "ollama": ("ollama_models", service_checks.check_ollama),

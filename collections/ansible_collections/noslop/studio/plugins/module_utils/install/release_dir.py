@@ -16,6 +16,8 @@ from typing import Any
 from ansible_collections.noslop.studio.plugins.module_utils.host import safe_paths
 
 STAMP = ".noslop-release.json"
+#: The stamp of a virtual environment.
+VENV_STAMP = ".noslop-venv.json"
 STAMP_LIMIT_BYTES = 1024 * 1024
 CURRENT = "current"
 #: The link to the version before ``current``, for going back to it.
