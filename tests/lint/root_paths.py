@@ -71,7 +71,10 @@ ALLOWED: dict[tuple[str, str], str] = {
     ("modules/release_tree.py", "_link_command"): "the directory of a command, such as /usr/local/bin, which is root's",
     ("modules/managed_files.py", "_write"): "units, settings and commands in /etc and /usr/local/bin, which are root's",
     ("module_utils/services/web_unit.py", "record_restart"): "in /run/noslop, which is root's",
-    ("modules/release_tree.py", "_download_once"): "in root's part of the directory to build in",
+    ("modules/custom_nodes.py", "_unpack_archive"): "in root's part of the directory to build in",
+    ("module_utils/install/downloads.py", "_download_once"): "in root's part of the directory to build in",
+    ("module_utils/install/import_watch.py", "wait_for_program"): "as the build account, in the sandbox of a trial",
+    ("module_utils/install/node_store.py", "*"): _AS_THE_ACCOUNT,
 }
 
 
