@@ -30,7 +30,8 @@ def arguments(tmp_path: Path) -> dict[str, Any]:
         "venv": str(tmp_path / "venv"),
         "share": "/mnt/noslop/comfyui/custom_nodes",
         "nodes": PAINTER,
-        "group": "noslop-nodes",
+        "owner": "noslop-nodes",
+        "writable": [],
         "hidden": ["/mnt/noslop"],
         "result": str(tmp_path / "result.json"),
     }
@@ -71,4 +72,6 @@ def test_sandbox_shows_the_tried_nodes_and_nothing_else_of_the_storage(arguments
     assert [line for line in properties if line.startswith("ReadWritePaths=")] == [
         "ReadWritePaths=/opt/noslop/.build/x"
     ]
+    writable = node_trial.make_properties({**params, "writable": ["painter"]}, "/opt/noslop/.build/x", ["painter"])
+    assert f"BindPaths=/opt/noslop/.build/x/writable/painter:{share}/painter" in writable
     assert {"ProtectSystem=strict", "PrivateNetwork=yes", "User=noslop-build"} <= set(properties)

@@ -158,7 +158,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.noslop.studio.plugins.module_utils import studio
-from ansible_collections.noslop.studio.plugins.module_utils.adopt import file_copy, file_tree
+from ansible_collections.noslop.studio.plugins.module_utils.adopt import file_copy
 from ansible_collections.noslop.studio.plugins.module_utils.host import worker_processes
 from ansible_collections.noslop.studio.plugins.module_utils.install import builds, downloads, node_store, repositories
 from ansible_collections.noslop.studio.plugins.module_utils.share import access
@@ -297,11 +297,9 @@ class Share:
             tree = _find_top(build.transfer_to_root(TREE))
             if not os.path.isfile(os.path.join(tree, "__init__.py")):
                 raise NodeError(f"{node['repo'] or node['archive']} has no __init__.py: is it a custom node?")
-            entries = file_tree.scan(tree).entries
             with access.acting_as(self.owner):
                 part = node_store.start_revision(self.path, name)
-            comparison = file_copy.compare_names(entries, part, self.owner)
-            file_copy.copy(comparison, part, file_copy.Accounts(writer=self.owner))
+            file_copy.copy_directory(tree, part, file_copy.Accounts(writer=self.owner))
             with access.acting_as(self.owner):
                 node_store.finish_revision(self.path, name, _revision(node))
 

@@ -46,10 +46,15 @@ options:
     description: The path below O(share) of each node's files, by the name of the node.
     type: dict
     required: true
-  group:
-    description: Group that may read the share.
+  owner:
+    description: Account that owns the share. The nodes are read with its group.
     type: str
     required: true
+  writable:
+    description: Nodes that may write into their own directory. Each gets a copy of it that the trial may change.
+    type: list
+    elements: str
+    default: []
   hidden:
     description: Directories that the nodes do not see, such as the storage root and the state of the services.
     type: list
@@ -75,7 +80,7 @@ EXAMPLES = r"""
     source: /opt/noslop/comfyui/v0.3.64
     venv: /opt/noslop/comfyui/venvs/v0.3.64-cpu
     share: /mnt/noslop/comfyui/custom_nodes
-    group: noslop-nodes
+    owner: noslop-nodes
     hidden: [/mnt/noslop, /var/lib/noslop]
     nodes:
       painter: .noslop-nodes.disabled/painter/8f14e45fceea167a5a36dedd4bea2543c1a2b3d4
@@ -96,6 +101,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.noslop.studio.plugins.module_utils import studio
+from ansible_collections.noslop.studio.plugins.module_utils.adopt import file_copy
 from ansible_collections.noslop.studio.plugins.module_utils.host import safe_paths
 from ansible_collections.noslop.studio.plugins.module_utils.install import (
     builds,
@@ -103,7 +109,10 @@ from ansible_collections.noslop.studio.plugins.module_utils.install import (
     node_trials,
     release_dir,
 )
+from ansible_collections.noslop.studio.plugins.module_utils.share import access
 
+#: Directory of the copies of nodes that may write into their own, below the build account's.
+WRITABLE = "writable"
 #: What the unit may take longer than the program: its start, and the end of a child that is killed.
 UNIT_EXTRA_S = 60
 #: As in the unit of the service, and harder: no network, no devices, nothing of the storage but the nodes themselves.
@@ -148,7 +157,8 @@ def main() -> None:
             "venv": {"type": "path", "required": True},
             "share": {"type": "path", "required": True},
             "nodes": {"type": "dict", "required": True},
-            "group": {"type": "str", "required": True},
+            "owner": {"type": "str", "required": True},
+            "writable": {"type": "list", "elements": "str", "default": []},
             "hidden": {"type": "list", "elements": "path", "default": []},
             "result": {"type": "path", "default": studio.NODE_TRIAL_FILE},
             "timeout_s": {"type": "int", "default": 300},
@@ -160,7 +170,7 @@ def main() -> None:
     )
     try:
         result = _try(module)
-    except (node_trials.TrialError, builds.BuildError) as error:
+    except (node_trials.TrialError, builds.BuildError, file_copy.CopyError) as error:
         module.fail_json(msg=str(error))
     except OSError as error:
         module.fail_json(msg=f"{error.filename or module.params['result']}: {error.strerror or error}")
@@ -194,6 +204,7 @@ def describe_inputs(params: dict[str, Any]) -> dict[str, Any]:
         "comfyui": source.get("commit", ""),
         "packages": venv.get("digest", ""),
         "nodes": params["nodes"],
+        "writable": sorted(set(params["writable"]) & set(params["nodes"])),
         "watch": hashlib.sha256(inspect.getsource(import_watch).encode()).hexdigest(),
     }
 
@@ -212,6 +223,7 @@ def _find_failing(module: AnsibleModule) -> dict[str, str]:
     with builds.building(params["programs"], account) as build:
 
         def start(command: list[str], names: Sequence[str]) -> None:
+            _copy_writable_nodes(params, build, names)
             words = [f"--property={line}" for line in make_properties(params, build.directory, names)]
             unit = f"--unit=noslop-node-trial-{os.getpid()}"
             environment = [f"--setenv=HOME={build.directory}", "--setenv=PYTHONDONTWRITEBYTECODE=1"]
@@ -228,6 +240,16 @@ def _find_failing(module: AnsibleModule) -> dict[str, str]:
         return node_trials.find_failing_nodes(trial, sorted(params["nodes"]), build, start)
 
 
+def _copy_writable_nodes(params: dict[str, Any], build: builds.Build, names: Sequence[str]) -> None:
+    reader = access.share_owner(params["owner"])
+    base = os.path.join(build.directory, WRITABLE)
+    safe_paths.remove_tree(base)
+    safe_paths.make_directory(base, build.account.uid, build.account.gid, 0o700)
+    for name in set(names) & set(params["writable"]):
+        accounts = file_copy.Accounts(reader=reader, writer=build.account)
+        file_copy.copy_directory(f"{params['share']}/{params['nodes'][name]}", os.path.join(base, name), accounts)
+
+
 def make_properties(params: dict[str, Any], directory: str, names: Sequence[str]) -> list[str]:
     """Return the properties of the transient unit: a bare share, and the named nodes in it.
 
@@ -241,11 +263,16 @@ def make_properties(params: dict[str, Any], directory: str, names: Sequence[str]
         *SANDBOX,
         f"User={params['account']}",
         f"Group={params['account']}",
-        f"SupplementaryGroups={params['group']}",
+        f"SupplementaryGroups={params['owner']}",
         f"WorkingDirectory={directory}",
         f"ReadWritePaths={directory}",
         f"TemporaryFileSystem={' '.join(f'{path}:ro' for path in dict.fromkeys(hidden))}",
-        *(f"BindReadOnlyPaths={share}/{params['nodes'][name]}:{share}/{name}" for name in names),
+        *(
+            f"BindPaths={directory}/{WRITABLE}/{name}:{share}/{name}"
+            if name in params["writable"]
+            else f"BindReadOnlyPaths={share}/{params['nodes'][name]}:{share}/{name}"
+            for name in names
+        ),
         f"InaccessiblePaths=-{studio.SETTINGS_DIR}",
         f"MemoryMax={params['memory_max']}",
         f"RuntimeMaxSec={params['timeout_s'] + UNIT_EXTRA_S}",

@@ -18,7 +18,7 @@ import stat
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from ansible_collections.noslop.studio.plugins.module_utils.adopt.file_tree import Entry, matches
+from ansible_collections.noslop.studio.plugins.module_utils.adopt.file_tree import Entry, matches, scan
 from ansible_collections.noslop.studio.plugins.module_utils.host import mountinfo, worker_processes
 from ansible_collections.noslop.studio.plugins.module_utils.share import access
 
@@ -158,6 +158,18 @@ def copy(comparison: Comparison, share: str, accounts: Accounts, *, may_exist: b
     with access.acting_as(accounts.writer):
         for directory in sorted(directories):
             _sync_directory(directory)
+
+
+def copy_directory(source: str, destination: str, accounts: Accounts) -> None:
+    """Copy a whole directory to ``destination``, which the writer makes where it is missing.
+
+    Raises what :func:`copy` raises.
+    """
+    with access.acting_as(accounts.reader):
+        entries = scan(source).entries
+    with access.acting_as(accounts.writer), contextlib.suppress(FileExistsError):
+        os.mkdir(destination, 0o700)
+    copy(compare_names(entries, destination, accounts.writer), destination, accounts)
 
 
 def remove_parts(share: str, entries: Iterable[Entry], account: worker_processes.Account | None) -> None:
