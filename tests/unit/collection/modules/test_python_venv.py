@@ -308,3 +308,25 @@ def test_environment_of_an_account_is_replaced_and_not_run(host: Host, tmp_path:
     assert not ran.exists()
     assert host.venv.stat().st_uid == 0
     assert sorted(os.listdir(tmp_path / "inventory")) == before
+
+
+def test_allowed_install_script_runs_in_a_copy_before_the_environment_is_roots(tmp_path: Path, tool: Path) -> None:
+    host = Host(tmp_path, tool)
+    node = tmp_path / "node"
+    node.mkdir()
+    (node / "install.py").write_text(
+        "import pathlib, sysconfig\n"
+        "pathlib.Path(sysconfig.get_path('purelib'), 'made.py').write_text('answer = 42')\n"
+        "pathlib.Path('beside').write_text('')\n"
+    )
+    lock = host.lock()["lock"]
+    scripts: dict[str, Any] = {"install_scripts": {"painter": str(node)}, "reader": host.account}
+    assert host.keep(lock, **scripts)["changed"]
+    assert host.has("import made; print(made.answer)") == "42"
+    assert os.listdir(node) == ["install.py"]
+    assert host.keep(lock, **scripts)["changed"] is False
+
+    (node / "install.py").write_text("raise SystemExit('no compiler here')")
+    moved = {"painter": str(node.rename(tmp_path / "newer"))}
+    assert "no compiler here" in host.keep(lock, **{**scripts, "install_scripts": moved})["msg"]
+    assert host.has("import made; print(made.answer)") == "42"

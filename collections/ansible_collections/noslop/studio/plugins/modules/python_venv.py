@@ -55,6 +55,16 @@ options:
   wheel_lock:
     description: Name of the lock in C(wheel).
     type: str
+  install_scripts:
+    description:
+      - Directories with an C(install.py) that runs with the environment before it is given to root, by the name of what
+        has it. It runs as O(account) in a copy of its directory, which is removed afterwards.
+    type: dict
+    default: {}
+  reader:
+    description: Account that reads the directories in O(install_scripts).
+    type: str
+    default: noslop-build
   prune:
     description:
       - Directory of this environment's version directory and older ones, of which all but three are removed. Those that
@@ -93,8 +103,10 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.noslop.studio.plugins.module_utils import studio
+from ansible_collections.noslop.studio.plugins.module_utils.adopt import file_copy
 from ansible_collections.noslop.studio.plugins.module_utils.checks.check import format_gigabytes
 from ansible_collections.noslop.studio.plugins.module_utils.install import builds, release_dir, uv
+from ansible_collections.noslop.studio.plugins.module_utils.share import access
 
 STAMP = release_dir.VENV_STAMP
 
@@ -113,6 +125,8 @@ def main() -> None:
             "wheel_lock": {"type": "str"},
             "account": {"type": "str", "default": studio.BUILD_ACCOUNT},
             "programs": {"type": "path", "default": studio.PROGRAMS_DIR},
+            "install_scripts": {"type": "dict", "default": {}},
+            "reader": {"type": "str", "default": studio.BUILD_ACCOUNT},
             "prune": {"type": "path"},
         },
         required_together=[("wheel", "wheel_sha256", "wheel_lock")],
@@ -120,7 +134,7 @@ def main() -> None:
     )
     try:
         result = _install(module)
-    except builds.BuildError as error:
+    except (builds.BuildError, file_copy.CopyError) as error:
         module.fail_json(msg=str(error))
     except OSError as error:
         module.fail_json(msg=f"{error.filename or module.params['path']}: {error.strerror or error}")
@@ -157,6 +171,7 @@ def _install(module: AnsibleModule) -> dict[str, Any]:
         installer = uv.Uv(build, program, python, module.params["allow_source"])
         environment = installer.make_environment("venv")
         _fill(module.params, build, installer, environment)
+        _run_install_scripts(module.params, build, environment)
         tree = build.transfer_to_root("venv", _interpreters(python))
         release_dir.write_stamp(tree, {"digest": wanted, "python": python.version}, STAMP)
         builds.install_tree(tree, path)
@@ -193,6 +208,8 @@ def _digest(params: dict[str, Any], python: uv.Interpreter) -> str:
         params["wheel_sha256"],
         sorted(params["allow_source"]),
     ]
+    if params["install_scripts"]:  # otherwise the digest of an environment that exists stays
+        source.append(params["install_scripts"])
     return hashlib.sha256(json.dumps(source).encode()).hexdigest()
 
 
@@ -216,6 +233,16 @@ def _fill(params: dict[str, Any], build: builds.Build, installer: uv.Uv, environ
         wheel_path = build.write(name, content)
         project = name.split("-")[0].replace("_", "-")
         installer.install(environment, f"{project} @ file://{wheel_path} --hash=sha256:{params['wheel_sha256']}\n")
+
+
+def _run_install_scripts(params: dict[str, Any], build: builds.Build, environment: str) -> None:
+    reader = access.share_owner(params["reader"])
+    for name, directory in sorted(params["install_scripts"].items()):
+        copied = os.path.join(build.directory, f"install-{name}")
+        file_copy.copy_directory(directory, copied, file_copy.Accounts(reader=reader, writer=build.account))
+        if os.path.exists(os.path.join(copied, "install.py")):
+            python = os.path.join(environment, "bin", "python")
+            build.run(["env", f"--chdir={copied}", python, "install.py"], {"VIRTUAL_ENV": environment})
 
 
 def _lock_in(params: dict[str, Any], content: bytes) -> str:
