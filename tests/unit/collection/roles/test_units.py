@@ -144,6 +144,15 @@ def test_writable_node_gets_a_copy_of_its_folder() -> None:
     assert "/mnt/noslop/comfyui/custom_nodes" in values(text, "ReadOnlyPaths")
 
 
+def test_writable_node_of_the_list_goes_back_to_older_files() -> None:
+    listed = {"name": "listed", "directory": ".noslop-nodes.disabled/listed/1", "hosts": None}
+    text = unit("noslop-comfyui.service", comfyui_writable_nodes=["by-hand", "listed"], comfyui_nodes=[listed])
+
+    copies = [line.split() for line in values(text, "ExecStartPre") if line.startswith("/bin/cp ")]
+    assert ["--update" in words for words in copies] == [True, False]
+    assert all(words[-2].endswith("/.") for words in copies)  # the name of a listed node is a link
+
+
 def test_no_unit_contains_a_secret_of_its_environment() -> None:
     token = {"HF_TOKEN": 'hf_"secret\\ with $dollars` and %percents'}
 
