@@ -96,6 +96,7 @@ failed_nodes:
 import hashlib
 import inspect
 import os
+import secrets
 from collections.abc import Sequence
 from typing import Any
 
@@ -225,16 +226,17 @@ def _find_failing(module: AnsibleModule) -> dict[str, str]:
         def start(command: list[str], names: Sequence[str]) -> None:
             _copy_writable_nodes(params, build, names)
             words = [f"--property={line}" for line in make_properties(params, build.directory, names)]
-            unit = f"--unit=noslop-node-trial-{os.getpid()}"
+            # A name of its own for each run: systemd may remove the unit of the one before a little later.
+            unit = f"noslop-node-trial-{secrets.token_hex(8)}"
             environment = [f"--setenv=HOME={build.directory}", "--setenv=PYTHONDONTWRITEBYTECODE=1"]
             code, __, errors = module.run_command(
-                ["systemd-run", "--quiet", "--wait", "--collect", unit, *environment, *words, *command]
+                ["systemd-run", "--quiet", "--wait", "--collect", f"--unit={unit}", *environment, *words, *command]
             )
             # The program's own exit code is in its result; without one, this is what is known.
             if code != 0 and not os.path.exists(os.path.join(build.directory, import_watch.RESULT)):
                 raise node_trials.TrialError(
                     f"The trial of the custom nodes could not run: {errors.strip() or f'systemd-run returned {code}'}. "
-                    f"See journalctl {unit.replace('--unit=', '--unit ')} on this host."
+                    f"See journalctl --unit {unit} on this host."
                 )
 
         return node_trials.find_failing_nodes(trial, sorted(params["nodes"]), build, start)
