@@ -45,6 +45,7 @@ ALLOWED: dict[tuple[str, str], str] = {
     ("action/package_lock.py", "write_lock"): _CONTROLLER,
     ("action/check_report.py", "write"): _CONTROLLER,
     ("module_utils/adopt/file_copy.py", "copy"): _AS_THE_ACCOUNT,
+    ("module_utils/adopt/file_copy.py", "copy_directory"): _AS_THE_ACCOUNT,
     ("module_utils/adopt/file_copy.py", "_copy_file"): "by a descriptor that was opened with O_NOFOLLOW",
     ("module_utils/adopt/file_copy.py", "_link"): _AS_THE_ACCOUNT,
     ("module_utils/adopt/file_copy.py", "_publish"): _AS_THE_ACCOUNT,

@@ -97,7 +97,12 @@ def test_values_follow_variables_that_are_templates_themselves(tmp_path: Path) -
     source = {"repo": "https://git.lan/node.git", "commit": "{{ 'a' * 40 }}"}
     nodes = [{"name": "everywhere", **source}, {"name": "there", "hosts": ["server"], **source}]
     moved |= {"noslop_custom_nodes": [*nodes, {"name": "elsewhere", "hosts": ["worker"], **source}]}
-    backend = {"name": "backend", "unit": "noslop-backend.service", "port_variable": "studio_backend_port"}
+    backend = {
+        "name": "backend",
+        "title": "the backend",
+        "unit": "noslop-backend.service",
+        "port_variable": "studio_backend_port",
+    }
     assert run_tasks(tmp_path, [debug(expression) for expression in expressions], **moved) == [
         2690,
         {**backend, "port": 2691, "account": "noslop-backend"},
