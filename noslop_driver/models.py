@@ -81,6 +81,8 @@ class Gpu(Model):
     name: str
     memory_mib: int | None = Field(default=None, ge=0)
     driver: str | None = None
+    capability: str | None = None
+    """The compute capability of a card of NVIDIA, where it is known."""
     usable: bool
     why: str = ""
     """The reason why the services cannot use it; empty if they can."""

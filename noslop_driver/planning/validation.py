@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 
 from ansible_collections.noslop.studio.plugins.module_utils.checks import host_rules
 from ansible_collections.noslop.studio.plugins.module_utils.checks.check import NOTE, Check, Checks, is_note
-from ansible_collections.noslop.studio.plugins.module_utils.host import mountinfo
+from ansible_collections.noslop.studio.plugins.module_utils.host import gpu_support, mountinfo
 from ansible_collections.noslop.studio.plugins.module_utils.share import own_file_system
 from ansible_collections.noslop.studio.plugins.plugin_utils.validation import studio_rules
 
@@ -20,6 +20,7 @@ from noslop_driver.planning.scoring import GB, FreeSpace, find_disk, find_larges
 
 _KINDS = {
     "host.architecture": "arch",
+    "host.gpu": "gpu",
     "host.system": "unsupported_os",
     "host.systemd": "no_systemd",
     "storage.own_file_system": "shared_file_system",
@@ -205,6 +206,8 @@ def check_services(members: Sequence[Host], services: Mapping[str, Sequence[Serv
         checks = Checks(host.name)
         if host.arch:
             host_rules.judge_architecture(checks, host.arch, compute)
+        if "comfyui" in compute:
+            host_rules.judge_gpus(checks, gpu_support.parse_cards(gpu.model_dump() for gpu in host.gpus))
         problems += list_problems(checks)
         problems += [
             Problem(

@@ -228,7 +228,10 @@ def test_only_devices_of_usable_gpus_are_allowed() -> None:
     for name in ("noslop-ollama.service", "noslop-comfyui.service"):
         assert values(unit(name, "nvidia"), "DeviceAllow") == ["char-nvidia* rw"]
         assert values(unit(name, "amd"), "DeviceAllow") == ["char-drm rw", "char-kfd rw"]
+        assert values(unit(name, "intel"), "DeviceAllow") == ["char-drm rw"]
         assert values(unit(name), "PrivateDevices") == ["true"]
+        groups = {gpu: " ".join(values(unit(name, gpu), "SupplementaryGroups")) for gpu in GPUS}
+        assert [gpu for gpu, names in groups.items() if names.endswith("video render")] == ["amd", "intel"]
 
 
 def test_cloud_and_api_nodes_are_off_by_default() -> None:

@@ -18,7 +18,7 @@ from noslop_driver.planning.view import print_plan
 
 GB = 10**9
 SETTINGS = StudioSettings(studio_id="test")
-RTX = Gpu(vendor="nvidia", name="RTX 4090", memory_mib=24564, driver="550", usable=True)
+RTX = Gpu(vendor="nvidia", name="RTX 4090", memory_mib=24564, driver="580.95.05", usable=True)
 DEAD_CARD = Gpu(vendor="amd", name="W7900", usable=False, why="no driver is loaded")
 
 

@@ -53,6 +53,7 @@ def test_nvidia_cards_have_name_memory_and_driver() -> None:
             "name": "NVIDIA GeForce RTX 4090",
             "memory_mib": 24564,
             "driver": "580.95.05",
+            "capability": None,
             "usable": True,
             "why": "",
         },
@@ -61,6 +62,7 @@ def test_nvidia_cards_have_name_memory_and_driver() -> None:
             "name": "NVIDIA RTX A2000 12GB",
             "memory_mib": 12282,
             "driver": "580.95.05",
+            "capability": None,
             "usable": True,
             "why": "",
         },
@@ -71,6 +73,24 @@ def test_columns_are_identified_by_their_titles() -> None:
     text = "driver_version, name, memory.total [MiB]\n550.54.14, Tesla T4, 15360 MiB\n"
     (only,) = gpu.parse_nvidia_smi(text)
     assert (only.name, only.memory_mib, only.driver) == ("Tesla T4", 15360, "550.54.14")
+
+
+def test_compute_capability_is_read_where_the_driver_tells_it() -> None:
+    """Test a current nvidia-smi, and an old one, which refuses the whole query for a field that it does not know."""
+    text = "name, memory.total [MiB], driver_version, pci.bus_id, compute_cap\n"
+    text += (
+        "GTX 1080, 8192 MiB, 580.95.05, 00000000:01:00.0, 6.1\nTesla K80, 11441 MiB, 470.256, 00000000:02:00.0, 3.7\n"
+    )
+
+    def old(command: tuple[str, ...]) -> tuple[int, str] | None:
+        is_new_query = "compute_cap" in " ".join(command)
+        answer = (2, 'Field "compute_cap" is not a valid field to query.') if is_new_query else (0, NVIDIA)
+        return answer if command[0] == "nvidia-smi" else None
+
+    gtx, k80 = gpu.find_gpus(runner_with(nvidia_smi=(0, text)), "/nowhere")
+    assert (gtx.capability, gtx.usable) == ("6.1", True)
+    assert (k80.usable, k80.why) == (False, "compute capability 3.7, and no build of PyTorch has code below 5.0")
+    assert [(card.capability, card.usable) for card in gpu.find_gpus(old, "/nowhere")] == [(None, True)] * 2
 
 
 def test_unknown_memory_is_none() -> None:

@@ -12,10 +12,10 @@ from ansible_collections.noslop.studio.plugins.module_utils import studio
 from ansible_collections.noslop.studio.plugins.module_utils.checks import host_rules
 from ansible_collections.noslop.studio.plugins.module_utils.checks.check import NOTE, Check, Checks, is_note
 from ansible_collections.noslop.studio.plugins.module_utils.checks.host_checks import HostChecks
-from ansible_collections.noslop.studio.plugins.module_utils.host import state
+from ansible_collections.noslop.studio.plugins.module_utils.host import gpu_support, state
 from ansible_collections.noslop.studio.plugins.plugin_utils.validation import studio_rules
 
-from noslop_driver.models import Disk, Host, Problem, StudioSettings
+from noslop_driver.models import Disk, Gpu, Host, Problem, StudioSettings
 from noslop_driver.planning.planner import make_plan
 
 GB = 10**9
@@ -242,3 +242,16 @@ def test_settings(changes: dict[str, Any], members: int) -> None:
 
     agree(plan.problems, select_reported(checks.list))
     assert plan.problems
+
+
+@pytest.mark.parametrize(
+    ("driver", "capability"), [("580.95.05", "8.9"), ("580.95.05", "6.1"), ("550.54.14", "8.9"), ("550.54.14", "6.1")]
+)
+def test_cards_and_their_drivers(driver: str, capability: str) -> None:
+    card = {"vendor": "nvidia", "name": "a card", "driver": driver, "capability": capability, "usable": True}
+    checks = Checks("render1")
+
+    host_rules.judge_gpus(checks, gpu_support.parse_cards([card]))
+
+    problems = [one for one in plan_problems([host(1, gpus=[Gpu.model_validate(card)]), host(2)]) if one.kind == "gpu"]
+    agree(problems, select_reported(checks.list))

@@ -58,6 +58,9 @@ ansible_facts:
         driver:
           description: Version of the vendor's driver, or the name of the kernel driver that is bound to the card.
           type: str
+        capability:
+          description: Compute capability of a card of NVIDIA, where its driver tells it.
+          type: str
         usable:
           description: Whether Ollama and ComfyUI can compute on it.
           type: bool
@@ -69,6 +72,7 @@ ansible_facts:
           name: NVIDIA GeForce RTX 4090
           memory_mib: 24564
           driver: 580.95.05
+          capability: "8.9"
           usable: true
           why: ""
 """

@@ -202,6 +202,10 @@ options:
       P(noslop.studio.release#lookup) returns them. Used by C(preflight).
     type: dict
     default: {}
+  comfyui_torch_index:
+    description: The build of PyTorch that the user chose, by the name of its index; empty for the one for the GPUs.
+    type: str
+    default: ""
   peers:
     description: Result RV(written) of C(write) on each host, by host name. Needed by C(read).
     type: dict
@@ -333,6 +337,7 @@ def main() -> None:
             "comfyui_existing_dir": {"type": "str", "default": ""},
             "pythons": {"type": "dict", "default": {}},
             "release_problems": {"type": "dict", "default": {}},
+            "comfyui_torch_index": {"type": "str", "default": ""},
             "peers": {"type": "dict", "default": {}},
             "run_id": {"type": "str", "default": ""},
             "timeout": {"type": "float", "default": 120},

@@ -13,7 +13,7 @@ from typing import Any
 from ansible_collections.noslop.studio.plugins.module_utils import studio
 from ansible_collections.noslop.studio.plugins.module_utils.checks import host_rules
 from ansible_collections.noslop.studio.plugins.module_utils.checks.check import Checks, enumerate_words
-from ansible_collections.noslop.studio.plugins.module_utils.host import mountinfo, processes, state
+from ansible_collections.noslop.studio.plugins.module_utils.host import gpu, gpu_support, mountinfo, processes, state
 from ansible_collections.noslop.studio.plugins.module_utils.host.worker_processes import run_one
 from ansible_collections.noslop.studio.plugins.module_utils.nfs import client_state, exports
 from ansible_collections.noslop.studio.plugins.module_utils.share import markers, own_file_system
@@ -46,6 +46,7 @@ class HostChecks:
         self._network()
         self._ports()
         self._kernel()
+        self._gpus()
         self._storage()
         unknown = state.find_unknown_users(self._options["users"])
         return {
@@ -155,6 +156,11 @@ class HostChecks:
                     expected=f"a kernel with {file_system}",
                     todo=f"install a kernel with the module {module} (on Debian linux-image-amd64), and reboot into it",
                 )
+
+    def _gpus(self) -> None:
+        if self._options["comfyui"]:
+            cards = gpu_support.parse_cards(card.as_fact() for card in gpu.find_gpus(gpu.run_program))
+            host_rules.judge_gpus(self.checks, cards, self._options["comfyui_torch_index"])
 
     def _storage(self) -> None:
         if not host_rules.judge_paths(self.checks, self._options["root"], self._shares):

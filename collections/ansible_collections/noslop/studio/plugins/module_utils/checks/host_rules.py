@@ -15,6 +15,7 @@ from ansible_collections.noslop.studio.plugins.module_utils.checks.check import 
     enumerate_words,
     format_gigabytes,
 )
+from ansible_collections.noslop.studio.plugins.module_utils.host import gpu_support
 from ansible_collections.noslop.studio.plugins.module_utils.share import own_file_system, path_rules
 
 #: Oldest supported version of each distribution, by the ``ID`` of os-release(5).
@@ -101,6 +102,22 @@ def judge_python(checks: Checks, service: str, program: str, version: str, oldes
 
 def _split(version: str) -> tuple[int, ...]:
     return tuple(int(number) for number in version.split("."))
+
+
+def judge_gpus(checks: Checks, cards: Sequence[gpu_support.Card], index: str = "") -> None:
+    """Check that there is a build of PyTorch for the usable cards of a host that runs ComfyUI, and drivers for it.
+
+    Args:
+        checks: where the results go.
+        cards: the usable cards.
+        index: the build that the user chose (``comfyui_torch_index``), if any.
+    """
+    if not cards:
+        return
+    expected = "a build of PyTorch that has code for the cards, and a driver for it"
+    add_problems(checks, "host.gpu", gpu_support.find_problems(cards, index), expected=expected)
+    for note in gpu_support.list_notes(cards, index):
+        checks.note("host.gpu", seen=note, expected=expected)
 
 
 def judge_paths(checks: Checks, root: str, shares: Sequence[Mapping[str, str]]) -> bool:

@@ -19,6 +19,8 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from ansible_collections.noslop.studio.plugins.module_utils.host import gpu_support
+
 MIB = 1024 * 1024
 #: No image model fits into less memory: an old display card, or a part of main memory.
 LEAST_MEMORY_MIB = 2048
@@ -28,10 +30,12 @@ PCI_VENDORS = {"0x10de": "nvidia", "0x1002": "amd", "0x8086": "intel"}
 #: The PCI address of Intel's integrated graphics, always the same.
 INTEL_INTEGRATED_SLOT = "0000:00:02.0"
 PCI_IDS_FILES = ("usr/share/misc/pci.ids", "usr/share/hwdata/pci.ids")
-NVIDIA_SMI = (
-    "nvidia-smi",
-    "--query-gpu=name,memory.total,driver_version,pci.bus_id",
-    "--format=csv",
+#: Exit code of nvidia-smi for a field that it does not know (nvidia-smi(1), "Return value").
+INVALID_ARGUMENT = 2
+#: The second one is for drivers that do not know the compute capability: their nvidia-smi fails on the first.
+NVIDIA_SMI = tuple(
+    ("nvidia-smi", f"--query-gpu=name,memory.total,driver_version,pci.bus_id{more}", "--format=csv")
+    for more in (",compute_cap", "")
 )
 ROCM_SMI = ("rocm-smi", "--showproductname", "--showmeminfo", "vram", "--showdriverversion", "--showbus", "--json")
 #: A driver that hangs must not block the run.
@@ -49,6 +53,8 @@ class Gpu:
     name: str
     memory_mib: int | None = None
     driver: str | None = None
+    #: compute capability of NVIDIA's cards, like 8.6
+    capability: str | None = None
     usable: bool = True
     why: str = ""
     #: PCI address, by which entries of two sources are recognised as one card. Not part of the facts.
@@ -78,7 +84,7 @@ def find_gpus(run: Runner, root: str = "/") -> list[Gpu]:
         if gpu.slot in listed_slots or gpu.vendor in vendors_without_slots:
             continue
         cards.append(_judge_bare(gpu, nvidia_problem))
-    return [_judge_memory(gpu) for gpu in cards]
+    return [_judge_capability(_judge_memory(gpu)) for gpu in cards]
 
 
 def run_program(command: tuple[str, ...]) -> tuple[int, str] | None:
@@ -119,6 +125,7 @@ def parse_nvidia_smi(text: str) -> list[Gpu]:
                 name=cell["name"],
                 memory_mib=_leading_number(cell.get("memory.total", "")),
                 driver=cell.get("driver_version") or None,
+                capability=_capability(cell.get("compute_cap", "")),
                 slot=_slot(cell.get("pci.bus_id", "")),
             )
         )
@@ -221,7 +228,9 @@ def _name_in_ids(lines: Any, vendor: str, device: str) -> str:
 
 def _nvidia(run: Runner) -> tuple[list[Gpu], str]:
     """Return the cards that NVIDIA's driver offers, and the problem of a card that is not among them."""
-    answer = run(NVIDIA_SMI)
+    answer = run(NVIDIA_SMI[0])
+    if answer is not None and answer[0] == INVALID_ARGUMENT:
+        answer = run(NVIDIA_SMI[1])
     if answer is None:
         return [], "nvidia-smi is not installed"
     code, text = answer
@@ -274,6 +283,18 @@ def _judge_memory(gpu: Gpu) -> Gpu:
         gpu.usable = False
         gpu.why = f"only {gpu.memory_mib} MiB of memory; models need {LEAST_MEMORY_MIB} MiB at the least"
     return gpu
+
+
+def _judge_capability(gpu: Gpu) -> Gpu:
+    least = gpu_support.least_capability(gpu.vendor)
+    if gpu.usable and gpu_support.is_older(gpu.capability or "", least):
+        gpu.usable = False
+        gpu.why = f"compute capability {gpu.capability}, and no build of PyTorch has code below {least}"
+    return gpu
+
+
+def _capability(text: str) -> str | None:
+    return text if re.fullmatch(r"\d+\.\d+", text) else None
 
 
 def _slot(text: str) -> str:
