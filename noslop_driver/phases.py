@@ -38,6 +38,8 @@ class Phase:
     """True if the playbook changes hosts."""
     verifies: bool = False
     """True if the checks of the playbook are the verification of the studio."""
+    tags: Sequence[str] = ()
+    """Run the tasks with one of these tags only; all tasks if there are none."""
 
 
 PREFLIGHT = Phase(
@@ -50,6 +52,7 @@ PREFLIGHT = Phase(
 STORAGE = Phase("storage", "sharing the storage", "noslop.studio.storage")
 CONFIGURE = Phase("configure", "configuring the hosts", "noslop.studio.configure")
 SERVICES = Phase("services", "installing Ollama, ComfyUI and the backend", "noslop.studio.services")
+NODES = Phase("nodes", "installing the custom nodes", "noslop.studio.services", tags=("nodes", "comfyui"))
 UPGRADE = Phase("upgrade", "upgrading Ollama and ComfyUI, on one host first", "noslop.studio.upgrade")
 VERIFY = Phase("verify", "checking that the studio works", "noslop.studio.verify", changes=False, verifies=True)
 TEARDOWN = Phase("teardown", "removing what was installed", "noslop.studio.teardown")
@@ -183,6 +186,7 @@ class PhaseRunner:
                 secrets=self.secrets,
                 extra_vars=self.variables,
                 limit=self.limit,
+                tags=phase.tags,
                 check=self.check,
                 verbosity=self.terminal.verbosity,
                 diff=self.terminal.diff,

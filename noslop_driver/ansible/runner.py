@@ -240,6 +240,7 @@ def run_playbook(
     secrets: Secrets | None = None,
     extra_vars: Mapping[str, Any] | None = None,
     limit: str | None = None,
+    tags: Sequence[str] = (),
     check: bool = False,
     verbosity: int = 0,
     diff: bool = False,
@@ -257,6 +258,7 @@ def run_playbook(
         secrets: passwords for SSH and sudo.
         extra_vars: variables that override the inventory's. No secrets: they go into a file that Ansible reads.
         limit: a host pattern.
+        tags: run the tasks with one of these tags only; all tasks if there are none.
         check: predict changes and make none.
         verbosity: the number of Ansible's own `-v`.
         diff: let Ansible show the differences of the files that it changes.
@@ -268,6 +270,7 @@ def run_playbook(
     secrets = secrets or Secrets()
     with private_directory("noslop-run-") as private:
         options = [*(["--check"] if check else []), *(["--diff"] if diff else []), *["-v"] * verbosity]
+        options += ["--tags", ",".join(tags)] if tags else []
         arguments = _arguments(playbook, inventory, private, extra_vars=extra_vars or {}, limit=limit, options=options)
         config = _make_watchdog_config(inventory, private, secrets, limit, after_kill)
 

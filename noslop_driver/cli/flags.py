@@ -32,7 +32,9 @@ class Command:
 
     name: str
     help: str
-    flags: Sequence[click.Option]
+    flags: Sequence[click.Parameter] = ()
+    subcommands: Sequence[Command] = ()
+    """The commands of a group. The function of the group runs each, with the name as `action` of its options."""
 
 
 class _ConfigOption(click.Option):
@@ -133,6 +135,16 @@ _UPGRADE = (
     ),
     click.Option(["--host", "hosts"], metavar="HOST", multiple=True, help="Upgrade this host only. Repeatable."),
 )
+_NODE = click.Argument(["node"], metavar="NAME")
+_NODE_SOURCE = (
+    click.Option(["--repo"], metavar="URL", help="Install from this git repository."),
+    click.Option(["--commit"], metavar="SHA", help="Install this commit. Default: the newest of the default branch."),
+    click.Option(["--archive"], metavar="URL", help="Install from this archive: .tar.gz, .tgz or .zip."),
+    click.Option(["--sha256"], metavar="HEX", help="The checksum of the archive."),
+    click.Option(["--host", "hosts"], metavar="HOST", multiple=True, help="Install on this host only. Repeatable."),
+    _switch("--allow-install-script", "Run the node's install.py, as the account noslop-build."),
+)
+_NO_RUN = _switch("--no-run", "Change the list only; the next deployment installs it.")
 _SAVE = _switch("--save", "Write the plan as an inventory.")
 _OUTPUT = (
     _switch("--json", "Print the result as JSON on standard output.", "json_output"),
@@ -142,6 +154,7 @@ _PROMPTS = (
     _switch("-y", "Answer yes to every question. Accepts no new host.", "--yes"),
     _switch("--no-input", "Ask no question: a missing answer is an error."),
 )
+_NODE_RUN = (_NO_RUN, *_LOGIN, *_STUDIO, *_PROMPTS, _VERBOSE, *_OUTPUT)
 
 COMMANDS = (
     Command("discover", "Find machines with an SSH server. Logs in to none.", (*_HOSTS, *_OUTPUT)),
@@ -159,6 +172,22 @@ COMMANDS = (
         "upgrade",
         "Bring Ollama and ComfyUI to other versions, on one host first, and back where one does not work.",
         (*_UPGRADE, *_LOGIN, *_STUDIO, _CHECK, *_PROMPTS, _VERBOSE, *_OUTPUT),
+    ),
+    Command(
+        "nodes",
+        "Show and change the custom nodes of ComfyUI.",
+        subcommands=(
+            Command(
+                "list", "Show each node, where it runs, and why not elsewhere. Asks no host.", (*_STUDIO, *_OUTPUT)
+            ),
+            Command("add", "Add a node, or change its source.", (_NODE, *_NODE_SOURCE, *_NODE_RUN)),
+            Command("remove", "Remove a node from every host. Its files stay on the share.", (_NODE, *_NODE_RUN)),
+            Command(
+                "rollback",
+                "Go back to the list before, or to the earlier entry of one node.",
+                (click.Argument(["node"], metavar="[NAME]", required=False), *_NODE_RUN),
+            ),
+        ),
     ),
     Command(
         "verify",

@@ -114,15 +114,30 @@ def _make_options(values: dict[str, Any]) -> Options:
     return Options(**values, settings=settings)
 
 
-for _command in flags.COMMANDS:
-    app.add_command(
-        click.Command(
-            _command.name,
-            callback=functools.partial(_run_command, _command.name),
-            params=list(_command.flags),
-            help=_command.help,
+def _make_click_command(command: flags.Command) -> click.Command:
+    """Return the command for click; a group, if it has subcommands."""
+    if not command.subcommands:
+        return click.Command(
+            command.name,
+            callback=functools.partial(_run_command, command.name),
+            params=list(command.flags),
+            help=command.help,
         )
-    )
+    group = click.Group(command.name, help=command.help)
+    for subcommand in command.subcommands:
+        group.add_command(
+            click.Command(
+                subcommand.name,
+                callback=functools.partial(_run_command, command.name, action=subcommand.name),
+                params=list(subcommand.flags),
+                help=subcommand.help,
+            )
+        )
+    return group
+
+
+for _command in flags.COMMANDS:
+    app.add_command(_make_click_command(_command))
 
 if __name__ == "__main__":
     raise SystemExit(main())

@@ -34,6 +34,16 @@ class Options:
     limit: str | None = None
     versions: Sequence[str] = ()
     """Versions of services, each as SERVICE=VERSION."""
+    action: str = ""
+    """The subcommand, for a command that has some."""
+    node: str | None = None
+    """The name of a custom node. The next four are its source, as an entry of `noslop_custom_nodes` has it."""
+    repo: str | None = None
+    commit: str | None = None
+    archive: str | None = None
+    sha256: str | None = None
+    allow_install_script: bool = False
+    no_run: bool = False
     config_file: Path | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
     """The settings that were given as flags, under the names of `StudioSettings`."""

@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Run phases on a studio and return their result, for the commands deploy, upgrade, verify and teardown."""
+"""Run phases on a studio and return their result, for the commands deploy, upgrade, nodes, verify and teardown."""
 
 from __future__ import annotations
 

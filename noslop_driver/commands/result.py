@@ -12,6 +12,7 @@ from ansible_collections.noslop.studio.plugins.module_utils import studio
 
 from noslop_driver.errors import ExitCode
 from noslop_driver.inventory.directory import Member
+from noslop_driver.inventory.node_lists import NodeEntry
 from noslop_driver.phases import Report
 
 JsonObject = Mapping[str, object]
@@ -120,6 +121,30 @@ class UpgradeData(RunData):
     """The result of `upgrade`. `versions` are those before."""
 
     versions: list[VersionData]
+
+
+class NodeChangeData(RunData):
+    """The result of `nodes add`, `remove` and `rollback`: a run, and the list with the change."""
+
+    custom_nodes: list[NodeEntry]
+
+
+class NodeData(TypedDict):
+    """A custom node of the studio's list. `runs_on` and `left_out` (host and reason) are from the last verification."""
+
+    name: str
+    source: str
+    revision: str
+    hosts: list[str]
+    runs_on: list[str]
+    left_out: dict[str, str]
+
+
+class NodeListData(TypedDict):
+    """The result of `nodes list`."""
+
+    inventory: str
+    nodes: list[NodeData]
 
 
 class MemberData(TypedDict):

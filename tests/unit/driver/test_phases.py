@@ -19,6 +19,7 @@ from noslop_driver.inventory.directory import Member
 from noslop_driver.output.terminal import Terminal
 from noslop_driver.phases import (
     CONFIGURE,
+    NODES,
     PREFLIGHT,
     SERVICES,
     STORAGE,
@@ -133,6 +134,12 @@ def test_phases_run_in_order_and_leave_a_record(deployment: FakeDeployment, tmp_
         (json.loads(line)["phase"] for line in events), key=["preflight", "storage", "configure", "verify"].index
     )
     assert deployment.read_record("outcome.json")["ok"] is True
+
+
+def test_phase_with_tags_runs_their_tasks_only(deployment: FakeDeployment, tmp_path: Path) -> None:
+    tasks = [{**touch(tmp_path / name), "tags": [name]} for name in ("nodes", "comfyui", "ollama")]
+    assert deployment.run([deployment.phase(NODES, *tasks)]).code is ExitCode.OK
+    assert [(tmp_path / name).exists() for name in ("nodes", "comfyui", "ollama")] == [True, True, False]
 
 
 def test_failed_preflight_changes_nothing(deployment: FakeDeployment, tmp_path: Path) -> None:

@@ -40,9 +40,11 @@ def studio() -> StudioDirectory:
     return directory
 
 
-@pytest.mark.parametrize("command", ["discover", "plan", "deploy", "verify", "status", "teardown"])
+@pytest.mark.parametrize(
+    "command", ["discover", "plan", "deploy", "upgrade", "nodes add", "nodes list", "verify", "status", "teardown"]
+)
 def test_every_command_has_help(command: str) -> None:
-    done = run(command, "--help")
+    done = run(*command.split(), "--help")
     assert done.returncode == 0
     assert "--json" in done.stdout
 
