@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import cast
@@ -49,8 +50,10 @@ def upgrade(options: Options, terminal: Terminal) -> CommandResult:
             raise DriverError("You answered no: nothing was changed.")
         secrets = sudo.ask_where_needed(studio.path, login.secrets, terminal, limit)
         record = None if options.check else Record(studio.records, "upgrade", secrets)
+        words = [word for value in options.versions for word in ("--to", value)]
+        words += [word for host in options.hosts for word in ("--host", host)]
         result, _members = run_phases(
-            "upgrade",
+            shlex.join(["upgrade", *words]),  # an interrupted upgrade goes on with the same versions
             UPGRADES[:2] if options.check else UPGRADES,
             studio,
             login=replace(login, secrets=secrets),

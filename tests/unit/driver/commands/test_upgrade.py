@@ -90,3 +90,10 @@ def test_choice_is_written_where_the_next_deployment_reads_it(tmp_path: Path) ->
     (studio.path / STUDIO).write_text("noslop_studio_id: edited\n")
     assert studio.write_settings(changed).kept == [STUDIO]
     assert json.loads((studio.state_dir / "written.json").read_text())
+
+
+def test_command_to_continue_names_versions_and_hosts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["--to", "ollama=0.32.15", "--host", "one"]
+    code, output = run_upgrade(make_studio(tmp_path), capsys, *words, "--check", "--yes")
+    assert code != 0, "the studio is not deployed"
+    assert f"noslop-driver upgrade {' '.join(words)} --inventory" in " ".join(output.split())
