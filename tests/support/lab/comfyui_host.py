@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import os
@@ -22,7 +23,7 @@ from tests.support.lab.machines import MIRROR_PORT, ROOT, Machine, wait_for
 PLAYBOOK = Path(__file__).with_name("comfyui_host.yml")
 UNIT = "noslop-comfyui.service"
 RECORD = f"/var/lib/noslop/switches/{UNIT}/switch.json"
-MODULE = "AnsiballZ_service_switch"
+LOCK = f"/var/lib/noslop/switches/{UNIT}/lock"
 USER = "/var/lib/noslop/comfyui/user"
 PROMPT = {
     "1": {"class_type": "EmptyImage", "inputs": {"width": 64, "height": 64, "batch_size": 1, "color": 255}},
@@ -119,8 +120,12 @@ class ComfyuiHost:
 
     def kill_run(self, process: subprocess.Popen[str]) -> None:
         """Kill a run with -9: on this computer, and what it left running on the host."""
-        os.killpg(process.pid, signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
+        # The module itself goes on without its controller. It holds the lock.
         self.machine.check_output(
-            f"for pid in $(pgrep -f {MODULE[:-1]}[{MODULE[-1]}]); do kill -KILL $pid 2>/dev/null; done; true", root=True
+            f"for pid in $(lslocks --noheadings --output PID,PATH | awk '$2 == \"{LOCK}\" {{print $1}}'); do"
+            " kill -KILL $pid; done",
+            root=True,
         )

@@ -10,6 +10,7 @@ next run finds the record, and goes on from there.
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import re
@@ -33,6 +34,7 @@ from ansible_collections.noslop.studio.plugins.module_utils.services.proof impor
 from ansible_collections.noslop.studio.plugins.module_utils.services.web_unit import ServiceError, WebUnit
 
 RECORD = "switch.json"
+LOCK = "lock"
 UNIT_LIMIT_BYTES = 1024 * 1024
 _POLL_S = 2.0
 #: Seconds that a copy of a user directory may take.
@@ -104,12 +106,26 @@ class Switch:
     def run(self, restart: bool) -> Result:
         """Have the wanted version run. A version that is another than the last proven one is proven first.
 
+        Waits for a run that is still at work here, such as one whose connection to the controller broke.
+
         Args:
             restart: whether something that the unit reads has changed.
 
         Raises:
             ServiceError: it does not run. Where another version ran before, that one runs again.
         """
+        if self._check_mode:
+            return self._run(restart)
+        safe_paths.make_directory(self._directory, os.geteuid(), os.getegid(), 0o700)
+        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+        lock = os.open(os.path.join(self._directory, LOCK), flags, 0o600)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            return self._run(restart)
+        finally:
+            os.close(lock)
+
+    def _run(self, restart: bool) -> Result:
         current = _read_text(self._unit.unit_file)
         record = self._read_record()
         origin = record.unit if record else current
@@ -272,7 +288,6 @@ class Switch:
             "started": record.started,
             "copied_database": record.copied_database,
         }
-        safe_paths.make_directory(self._directory, os.geteuid(), os.getegid(), 0o700)
         descriptor = safe_paths.open_directory(self._directory)
         try:
             text = json.dumps(content, indent=1) + "\n"
