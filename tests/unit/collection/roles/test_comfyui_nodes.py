@@ -59,7 +59,7 @@ def test_unit_imports_all_but_the_nodes_that_are_left_out_on_the_host(tmp_path: 
     fetched = {"others": [{"name": "by hand"}, {"name": "websocket_image_save.py"}]}
     flags: dict[tuple[str, ...], list[str]] = {}
     for host, failed in (("server", {}), ("server", {"brush": "crashes"}), ("worker", {"painter": "raises"})):
-        results = {"__comfyui_fetched": fetched, "__comfyui_trial": {"failed_nodes": failed}}
+        results = {"__comfyui_linked": fetched, "__comfyui_trial": {"failed_nodes": failed}}
         derived = derive(tmp_path, host, ("__comfyui_node_flags",), **results)
         flags[host, *failed] = derived["__comfyui_node_flags"]
     chosen = ["--disable-all-custom-nodes", "--whitelist-custom-nodes", "by hand"]
