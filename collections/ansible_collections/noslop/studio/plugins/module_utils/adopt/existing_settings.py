@@ -80,7 +80,7 @@ def parse_environment_file(text: str) -> dict[str, str]:
         stripped = line.strip()
         if not stripped or stripped[0] in "#;":
             continue
-        name, _, value = stripped.partition("=")
+        name, __, value = stripped.partition("=")
         try:
             words = shlex.split(value)
         except ValueError:

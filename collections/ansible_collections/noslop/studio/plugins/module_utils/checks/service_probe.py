@@ -44,7 +44,7 @@ def post_json(address: str, port: int, path: str, body: Mapping[str, Any]) -> An
 
 def get_bytes(address: str, port: int, path: str) -> tuple[bytes, str]:
     """Return what a host answers, and an error, which is empty when there is none."""
-    _, content, error = _request(address, port, path, REQUEST_TIMEOUT_S)
+    __, content, error = _request(address, port, path, REQUEST_TIMEOUT_S)
     return content, error
 
 

@@ -79,7 +79,8 @@ def run_program(trial: dict[str, object]) -> None:
     """Run ComfyUI's program in this process, and record writes."""
     program = str(trial["program"])
     words = trial["words"]
-    assert isinstance(words, list)
+    if not isinstance(words, list):
+        raise TypeError("words: a list of the program's arguments is needed")
     sys.argv = [program, *map(str, words)]
     sys.path[0] = os.path.dirname(program)
     record = os.open(os.path.join(str(trial["directory"]), WRITES), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)

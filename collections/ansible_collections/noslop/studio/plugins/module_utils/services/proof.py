@@ -82,7 +82,7 @@ class OllamaProof:
     def find_problem(self, before: Baseline, read_journal: Callable[[], list[str]], timeout_s: float) -> str:
         """Return why it does less than before, in a sentence, or an empty string."""
         del read_journal
-        answer, _ = service_probe.wait_for(
+        answer, __ = service_probe.wait_for(
             lambda: service_probe.get_json(self._address, self._port, "/api/tags"),
             lambda data: not _find_unlisted(before, {"": _list_ollama_models(data)}),
             min(timeout_s, 30.0),
