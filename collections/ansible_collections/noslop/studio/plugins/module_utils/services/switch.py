@@ -230,7 +230,9 @@ class Switch:
                 names = [os.path.basename(path) for path in _list_databases(user)]
                 directory = os.path.join(self._request.state_directory, "copies")
                 made = copies.copy_directory(user, directory, f"{origin or 'before'}-{record.started}", names)
-            return bool(old and new and old != new) and copies.copy_database(old, new), made
+            # An older version cannot open what a newer one has migrated: it begins with an empty database.
+            is_copied = bool(old and new and old != new) and not unit_text.is_older(self._request.version, origin)
+            return is_copied and copies.copy_database(old, new), made
 
         if not os.path.isdir(user):
             return record, ""
