@@ -23,7 +23,6 @@ More variables of the environment:
 
 from __future__ import annotations
 
-import http.client
 import json
 import struct
 import uuid
@@ -36,6 +35,7 @@ from noslop_backend.comfyui import ingest
 from noslop_backend.schemas import ProjectCreate
 
 from tests.backend.studio import make_sqlite, make_studio
+from tests.support.lab.comfyui_host import request
 from tests.support.lab.hostile_node import run_hostile_node
 from tests.support.lab.machines import Machine, wait_for
 
@@ -46,19 +46,6 @@ PROMPT = {
     "1": {"class_type": "EmptyImage", "inputs": {"width": 640, "height": 360, "batch_size": 1, "color": 0x3366CC}},
     "2": {"class_type": "SaveImage", "inputs": {"images": ["1", 0], "filename_prefix": "real"}},
 }
-
-
-def request(host: Machine, path: str, body: object = None) -> bytes:
-    """Send a request to ComfyUI on a host. Return the answer's body; fail the test for any status but 200."""
-    connection = http.client.HTTPConnection(host.address, 8188, timeout=60)
-    try:
-        connection.request("GET" if body is None else "POST", path, None if body is None else json.dumps(body))
-        answer = connection.getresponse()
-        content = answer.read()
-    finally:
-        connection.close()
-    assert answer.status == 200, f"{path} on {host.name}: {answer.status} {content[:500]!r}"
-    return content
 
 
 def test_installed_comfyui_is_the_real_one(installation: Machine) -> None:

@@ -43,6 +43,19 @@ def make_variables(locks: Path) -> dict[str, object]:
     }
 
 
+def request(host: Machine, path: str, body: object = None) -> bytes:
+    """Send a request to ComfyUI on a host. Return the answer's body; fail the test for any status but 200."""
+    connection = http.client.HTTPConnection(host.address, 8188, timeout=60)
+    try:
+        connection.request("GET" if body is None else "POST", path, None if body is None else json.dumps(body))
+        answer = connection.getresponse()
+        content = answer.read()
+    finally:
+        connection.close()
+    assert answer.status == 200, f"{path} on {host.name}: {answer.status} {content[:500]!r}"
+    return content
+
+
 @dataclass(frozen=True)
 class ComfyuiHost:
     """A container with ComfyUI. `variables` are those of the role, for every run."""
@@ -85,15 +98,7 @@ class ComfyuiHost:
 
     def request(self, path: str, body: object = None) -> bytes:
         """Send a request to ComfyUI. Return the answer's body; fail the test for any status but 200."""
-        connection = http.client.HTTPConnection(self.machine.address, 8188, timeout=60)
-        try:
-            connection.request("GET" if body is None else "POST", path, None if body is None else json.dumps(body))
-            answer = connection.getresponse()
-            content = answer.read()
-        finally:
-            connection.close()
-        assert answer.status == 200, f"{path} on {self.machine.name}: {answer.status} {content[:500]!r}"
-        return content
+        return request(self.machine, path, body)
 
     def read_version(self) -> str:
         """Return the version that ComfyUI names, after it answers."""

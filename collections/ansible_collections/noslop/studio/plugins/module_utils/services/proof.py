@@ -37,7 +37,7 @@ _DATABASE_FAILED = "Failed to initialize database"
 
 @dataclass(frozen=True)
 class Baseline:
-    """What a service did before the switch. Everything is empty where it did not answer then."""
+    """Models and nodes of a service before the switch. Everything is empty where it did not answer then."""
 
     #: Names of the models, by folder. Ollama has one folder, of the name "".
     models: dict[str, list[str]] = field(default_factory=dict)

@@ -84,7 +84,7 @@ class _Record:
 
 @dataclass
 class Result:
-    """What was done. ``before`` and ``after`` are unit files, and ``switched_from`` a version where it is another."""
+    """Outcome of a switch: unit files ``before`` and ``after``; ``switched_from`` is a version where it is another."""
 
     changed: bool
     before: str
