@@ -12,13 +12,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from noslop_driver.ansible.events import Event, Outcome, Status
-from noslop_driver.ansible.runner import run_playbook
+from noslop_driver.ansible.events import Event, Status
 from noslop_driver.errors import DriverError
 from noslop_driver.hosts import facts, sudo
 from noslop_driver.hosts.login import Login
+from noslop_driver.hosts.playbook_run import collect_events
 from noslop_driver.inventory import render
-from noslop_driver.output.progress import Progress
 from noslop_driver.output.terminal import Terminal
 from noslop_driver.secrets import Secrets, private_directory, write_private
 
@@ -105,6 +104,24 @@ def run_on_this_computer(
 def _run_on_bootstrap_inventory(
     targets: Sequence[facts.Target], login: Login, known_hosts: Path, title: str, terminal: Terminal
 ) -> list[Event]:
+    """Run on hosts that have no inventory yet, and once more on those that ended the connection too early to tell why.
+
+    `ssh` gives its reason last: a refused login can end it while Ansible still writes to it, and under load Ansible
+    then reports its own failed write (`_send_initial_data` of its connection plugin ssh).
+    """
+    events = _run_on_targets(targets, login, known_hosts, title, terminal)
+    problems = facts.parse_events(targets, login.user, events).problems
+    cut_off = {problem.host for problem in problems if problem.kind == "not_sent" and problem.host}
+    if not cut_off:
+        return events
+    again = [target for target in targets if target.endpoint.name in cut_off]
+    events = [event for event in events if event.host not in cut_off]
+    return events + _run_on_targets(again, login, known_hosts, title, terminal)
+
+
+def _run_on_targets(
+    targets: Sequence[facts.Target], login: Login, known_hosts: Path, title: str, terminal: Terminal
+) -> list[Event]:
     text = render.render_bootstrap_inventory(
         [target.endpoint for target in targets],
         login.user,
@@ -120,34 +137,15 @@ def _run(
     inventory: Path, title: str, secrets: Secrets, terminal: Terminal, *, become: bool, limit: str | None = None
 ) -> list[Event]:
     """Run the playbook and return its events."""
-    progress = Progress(terminal, secrets=secrets)
-    events: list[Event] = []
-
-    def follow(event: Event) -> None:
-        events.append(event)
-        progress.show_event(event)
-
-    progress.start_phase(title)
-    try:
-        outcome = run_playbook(
-            PLAYBOOK,
-            inventory,
-            on_event=follow,
-            on_interrupt=progress.print_note,
-            on_output=progress.show_output,
-            secrets=secrets,
-            extra_vars={"noslop_facts_become": become},
-            limit=limit,
-            verbosity=terminal.verbosity,
-        )
-    finally:
-        progress.close()
-    _require_completion(outcome)
-    return events
-
-
-def _require_completion(outcome: Outcome) -> None:
-    if outcome.status is Status.INTERRUPTED:
-        raise KeyboardInterrupt
+    events, outcome = collect_events(
+        PLAYBOOK,
+        inventory,
+        title,
+        terminal,
+        secrets=secrets,
+        variables={"noslop_facts_become": become},
+        limit=limit,
+    )
     if outcome.status is Status.ERROR:
         raise DriverError(f"Ansible could not gather the facts of the hosts. Its message: {outcome.output}")
+    return events

@@ -116,6 +116,12 @@ _REASONS = (
         "{host} closed the connection",
         "Look at the log of its SSH server; it may limit connections (MaxStartups, PerSourcePenalties).",
     ),
+    _Reason(
+        "not_sent",
+        r"Data could not be sent",
+        "{host} ended the connection before it took what Ansible sent",
+        "Run again; if it stays so, try `ssh -p {port} {user}@{address}` and read its messages.",
+    ),
 )
 
 _LONGEST_QUOTE = 300

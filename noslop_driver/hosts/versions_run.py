@@ -9,10 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from noslop_driver.ansible.events import Event, Status
-from noslop_driver.ansible.runner import run_playbook
+from noslop_driver.ansible.events import Status
 from noslop_driver.errors import DriverError, UnreachableError
-from noslop_driver.output.progress import Progress
+from noslop_driver.hosts.playbook_run import collect_events
 from noslop_driver.output.terminal import Terminal
 from noslop_driver.secrets import Secrets
 
@@ -51,33 +50,17 @@ def list_versions(
         DriverError: Ansible failed.
         KeyboardInterrupt: the run was interrupted.
     """
-    progress = Progress(terminal, secrets=secrets)
-    versions: list[ServiceVersion] = []
-
-    def follow(event: Event) -> None:
-        progress.show_event(event)
-        for entry in event.result.get("service_versions") or [] if event.kind == "ok" else []:
-            versions.append(ServiceVersion(event.host, *(str(entry[key]) for key in ("service", "runs", "wanted"))))
-
-    progress.start_phase("Looking at the versions")
-    try:
-        outcome = run_playbook(
-            PLAYBOOK,
-            inventory,
-            on_event=follow,
-            on_interrupt=progress.print_note,
-            on_output=progress.show_output,
-            secrets=secrets,
-            extra_vars=variables,
-            limit=limit,
-            verbosity=terminal.verbosity,
-        )
-    finally:
-        progress.close()
-    if outcome.status is Status.INTERRUPTED:
-        raise KeyboardInterrupt
+    events, outcome = collect_events(
+        PLAYBOOK, inventory, "Looking at the versions", terminal, secrets=secrets, variables=variables, limit=limit
+    )
     if not outcome.ok:
         text = "; ".join(f"{failure.host}: {failure.message}" for failure in outcome.failures) or outcome.output
         error = UnreachableError if outcome.status is Status.UNREACHABLE else DriverError
         raise error(f"The versions of the services cannot be read: {text}. Nothing was changed.")
+    versions = [
+        ServiceVersion(event.host, *(str(entry[key]) for key in ("service", "runs", "wanted")))
+        for event in events
+        if event.kind == "ok"
+        for entry in event.result.get("service_versions") or []
+    ]
     return sorted(versions, key=lambda one: (one.service, one.host))
