@@ -6,7 +6,9 @@ from __future__ import annotations
 
 import getpass
 import json
+import shlex
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from ansible_collections.noslop.studio.plugins.plugin_utils.validation import custom_nodes
 from rich.markup import escape
@@ -14,7 +16,7 @@ from rich.table import Table
 
 from noslop_driver import records
 from noslop_driver.commands.options import Options
-from noslop_driver.commands.result import CommandResult, NodeData, NodeListData
+from noslop_driver.commands.result import CommandResult, NodeData, NodeListData, OtherNodeData
 from noslop_driver.commands.studio import read_members
 from noslop_driver.errors import ExitCode, UsageError
 from noslop_driver.inventory.directory import Member, StudioDirectory
@@ -25,29 +27,57 @@ CHECK = "services.comfyui_nodes"
 
 
 def list_nodes(studio: StudioDirectory, options: Options, terminal: Terminal) -> CommandResult:
-    """Print each custom node of the list with its revision, its hosts, and where it was left out and why."""
+    """Print each custom node of the list with its revision, its hosts, and where it was left out and why.
+
+    After them, the custom nodes on the share that NoSlop did not install.
+    """
     members = read_members(studio.path, options.user or getpass.getuser())
-    results = _read_results(studio)
-    nodes = _list_data(members, results)
-    table = Table(box=None, padding=(0, 2, 0, 0))
-    for heading in ("custom node", "revision", "hosts", "runs on", "left out on"):
-        table.add_column(heading)
-    for node in nodes:
-        left_out = "\n".join(f"{host}: {reason}" for host, reason in node["left_out"].items())
-        cells = (node["name"], node["revision"], ", ".join(node["hosts"]), ", ".join(node["runs_on"]), left_out)
-        table.add_row(*map(escape, cells))
-    if nodes:
-        terminal.print_table(table)
+    verified = _read_details(studio)
+    nodes = _list_data(members, verified)
+    others = _list_others(verified)
+    rows = [
+        (
+            node["name"],
+            node["revision"],
+            ", ".join(node["hosts"]),
+            ", ".join(node["runs_on"]),
+            "\n".join(f"{host}: {reason}" for host, reason in node["left_out"].items()),
+        )
+        for node in nodes
+    ]
+    if rows:
+        _print_table(("custom node", "revision", "hosts", "runs on", "left out on"), rows, terminal)
     else:
         terminal.print("The studio's list of custom nodes is empty.")
-    if nodes and not results:
-        terminal.print("Where they run is not known before a verification: 'noslop-driver verify'.")
-    data: NodeListData = {"inventory": str(studio.path), "nodes": nodes}
+    if not verified:
+        terminal.print("Where they run, and which others there are, is known after 'noslop-driver verify'.")
+    if others:
+        _print_others(others, terminal)
+    data: NodeListData = {"inventory": str(studio.path), "nodes": nodes, "others": others}
     return CommandResult(ExitCode.OK, data)
 
 
-def _list_data(members: Sequence[Member], results: Mapping[str, str]) -> list[NodeData]:
-    """Return the nodes of all lists of the inventory; `results` as _read_results returns them."""
+def _print_table(headings: Sequence[str], rows: Sequence[Sequence[str]], terminal: Terminal) -> None:
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for heading in headings:
+        table.add_column(heading)
+    for row in rows:
+        table.add_row(*map(escape, row))
+    terminal.print_table(table)
+
+
+def _print_others(others: Sequence[OtherNodeData], terminal: Terminal) -> None:
+    rows = [(node["name"], node["commit"], node["version"], node["repo"]) for node in others]
+    _print_table(("not in the list", "commit", "version", "repository"), rows, terminal)
+    terminal.print("They run as before. To have one installed by the list, move its directory away, and run:")
+    for node in others:
+        if node["repo"] and node["commit"]:
+            words = ["noslop-driver", "nodes", "add", node["name"], "--repo", node["repo"], "--commit", node["commit"]]
+            terminal.print(f"  {shlex.join(words)}")
+
+
+def _list_data(members: Sequence[Member], verified: Mapping[str, Mapping[str, Any]]) -> list[NodeData]:
+    """Return the nodes of all lists of the inventory; `verified` as _read_details returns it."""
     hosts: dict[custom_nodes.CustomNode, list[str]] = {}
     for member in members:
         if "comfyui" not in member.groups:
@@ -59,31 +89,49 @@ def _list_data(members: Sequence[Member], results: Mapping[str, str]) -> list[No
         for node in nodes:
             names = hosts.setdefault(node, [])
             names += [member.name] if node.is_for(member.name) else []
-    return [_make_data(node, names, results) for node, names in hosts.items()]
+    return [_make_data(node, names, verified) for node, names in hosts.items()]
 
 
-def _make_data(node: custom_nodes.CustomNode, hosts: Sequence[str], results: Mapping[str, str]) -> NodeData:
+def _make_data(
+    node: custom_nodes.CustomNode, hosts: Sequence[str], verified: Mapping[str, Mapping[str, Any]]
+) -> NodeData:
     left_out = {
-        host: part.removeprefix(node.name).strip()
+        host: str(verified[host]["left_out"][node.name])
         for host in hosts
-        for part in results.get(host, "").split("; ")
-        if part.startswith(f"{node.name} ")
+        if host in verified and node.name in verified[host]["left_out"]
     }
     return {
         "name": node.name,
         "source": node.repo or node.archive,
         "revision": node.commit or node.sha256,
         "hosts": list(hosts),
-        "runs_on": [host for host in hosts if host in results and host not in left_out],
+        "runs_on": [host for host in hosts if host in verified and host not in left_out],
         "left_out": left_out,
     }
 
 
-def _read_results(studio: StudioDirectory) -> dict[str, str]:
-    """Return what the last verification observed of the custom nodes on each host: empty where none failed."""
+def _list_others(verified: Mapping[str, Mapping[str, Any]]) -> list[OtherNodeData]:
+    """Return the nodes of others, each once: all hosts see the same share."""
+    entries = {str(entry["name"]): entry for details in verified.values() for entry in details["others"]}
+    return [
+        {
+            "name": name,
+            "repo": str(entry["repo"]),
+            "commit": str(entry["commit"]),
+            "version": str(entry["version"]),
+        }
+        for name, entry in sorted(entries.items())
+    ]
+
+
+def _read_details(studio: StudioDirectory) -> dict[str, Mapping[str, Any]]:
+    """Return what the last verification found of the custom nodes on each host: `left_out` and `others`."""
     record = records.find_latest(studio.records, having="verification.json")
     if record is None:
         return {}
     report = json.loads((record[0] / "verification.json").read_text(encoding="utf-8"))
-    checks = [check for check in report.get("checks", []) if check.get("check") == CHECK]
-    return {check["host"]: "" if check["ok"] else str(check["seen"]) for check in checks}
+    return {
+        check["host"]: check["details"]
+        for check in report.get("checks", [])
+        if check.get("check") == CHECK and "details" in check
+    }

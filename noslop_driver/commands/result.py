@@ -140,11 +140,21 @@ class NodeData(TypedDict):
     left_out: dict[str, str]
 
 
+class OtherNodeData(TypedDict):
+    """A custom node on the share that NoSlop did not install. What is not known of it is empty."""
+
+    name: str
+    repo: str
+    commit: str
+    version: str
+
+
 class NodeListData(TypedDict):
-    """The result of `nodes list`."""
+    """The result of `nodes list`. `others` are from the last verification."""
 
     inventory: str
     nodes: list[NodeData]
+    others: list[OtherNodeData]
 
 
 class MemberData(TypedDict):

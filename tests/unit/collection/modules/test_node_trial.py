@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.noslop.studio.plugins.module_utils.checks import service_checks
+from ansible_collections.noslop.studio.plugins.module_utils.checks import node_checks
 from ansible_collections.noslop.studio.plugins.modules import node_trial
 
 from tests.support.module_runner import run_module
@@ -45,7 +45,7 @@ def test_a_trial_is_repeated_only_for_other_revisions(tmp_path: Path, arguments:
     (tmp_path / "result.json").write_text(json.dumps({"tried": tried, "failed": failed}))
     again = run_module("node_trial", arguments)
     assert (again["changed"], again["failed_nodes"]) == (False, failed)
-    assert service_checks.read_failed_nodes(arguments["result"]) == failed
+    assert node_checks.read_failed_nodes(arguments["result"]) == failed
 
     for name, stamp in {
         "source/.noslop-release.json": {"commit": "3"},
@@ -58,7 +58,7 @@ def test_a_trial_is_repeated_only_for_other_revisions(tmp_path: Path, arguments:
     moved = {"painter": PAINTER["painter"].replace("a", "b")}
     assert run_module("node_trial", {**arguments, "nodes": moved}, check=True)["changed"]
     assert run_module("node_trial", {**arguments, "nodes": {}})["failed_nodes"] == {}
-    assert service_checks.read_failed_nodes(arguments["result"]) == {}
+    assert node_checks.read_failed_nodes(arguments["result"]) == {}
 
 
 def test_sandbox_shows_the_tried_nodes_and_nothing_else_of_the_storage(arguments: dict[str, Any]) -> None:

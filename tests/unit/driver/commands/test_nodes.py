@@ -27,6 +27,7 @@ from tests.support.plays import local_inventory
 
 REPO = "https://git.example.org/painter.git"
 ONE = "1" * 40
+TWO = "2" * 40
 PAINTER: NodeEntry = {"name": "painter", "repo": REPO, "commit": ONE}
 BRUSHES: NodeEntry = {"name": "brushes", "archive": "https://git.example.org/brushes.zip", "sha256": "3" * 64}
 ADD_PAINTER = ("add", "painter", "--repo", REPO, "--commit")
@@ -89,19 +90,30 @@ def test_failed_run_puts_the_list_back(studio: Studio) -> None:
     assert list((studio.state_dir / "nodes").iterdir()) == [], "the list that failed is not in the history"
 
 
-def test_list_shows_where_a_node_was_left_out(studio: Studio) -> None:
+def test_list_shows_where_a_node_was_left_out_and_the_nodes_of_others(studio: Studio) -> None:
     studio.write_settings(StudioSettings(studio_id="abc", custom_nodes=[PAINTER, BRUSHES]))
     record = Record(studio.records, "verify", Secrets())
-    observed = "painter raises ImportError: No module named 'cv2'"
-    check = {"host": "one", "check": "services.comfyui_nodes", "ok": False, "seen": observed}
+    reason = "raises ImportError: No module named 'cv2'"
+    known = {"name": "by-hand", "repo": REPO, "commit": TWO, "version": "1.2"}
+    details = {
+        "left_out": {"painter": reason},
+        "others": [known, {**known, "name": "copied", "repo": "", "commit": ""}],
+    }
+    check = {"host": "one", "check": "services.comfyui_nodes", "ok": False, "seen": "", "details": details}
     record.write_verification({"ok": False, "checks": [check]})
     record.finish(1, "", "test")
     output, done = run_json("nodes", "list", "--inventory", str(studio.path))
     assert [(node["name"], node["runs_on"], node["left_out"]) for node in output["nodes"]] == [
-        ("painter", [], {"one": "raises ImportError: No module named 'cv2'"}),
+        ("painter", [], {"one": reason}),
         ("brushes", ["one"], {}),
     ]
     assert ONE in done.stderr
+    assert [(node["name"], node["commit"], node["version"]) for node in output["others"]] == [
+        ("by-hand", TWO, "1.2"),
+        ("copied", "", "1.2"),
+    ]
+    assert f"noslop-driver nodes add by-hand --repo {REPO} --commit {TWO}" in done.stderr
+    assert "nodes add copied" not in done.stderr
 
 
 @pytest.fixture

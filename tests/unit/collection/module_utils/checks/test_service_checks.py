@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 from ansible_collections.noslop.studio.plugins.module_utils.checks import service_checks, service_probe
 from ansible_collections.noslop.studio.plugins.module_utils.checks.check import Check, Checks
+from ansible_collections.noslop.studio.plugins.module_utils.checks.node_checks import HostNodes
 from ansible_collections.noslop.studio.plugins.module_utils.host.processes import Process
 from ansible_collections.noslop.studio.plugins.module_utils.host.systemd import Unit
 from ansible_collections.noslop.studio.plugins.module_utils.host.worker_processes import Account, run_one
@@ -201,7 +202,7 @@ def comfyui(
     listeners = [process({}, unit=unit.name)]
     service = service_checks.Service("comfyui", "ComfyUI", unit, "127.0.0.1", port, share, lambda _: listeners)
     around = service_checks.CheckContext(
-        "worker1", OWN, peers, ask_peers=False, writes=not failed_nodes, failed_nodes=failed_nodes or {}
+        "worker1", OWN, peers, ask_peers=False, writes=not failed_nodes, nodes=HostNodes(failed_nodes or {})
     )
     service_checks.check_comfyui(checks, service, around)
     return {check["check"]: check for check in checks.list}
@@ -214,6 +215,7 @@ def test_custom_node_that_failed_its_trial_is_named(share: dict[str, str]) -> No
 
     assert (failed["ok"], failed["seen"]) == (False, "painter crashes at its import: SIGSEGV")
     assert "set another commit for painter" in failed["todo"]
+    assert failed["details"]["left_out"] == {"painter": "crashes at its import: SIGSEGV"}
 
 
 def test_comfyui_may_list_new_files_after_a_delay(share: dict[str, str]) -> None:

@@ -11,9 +11,7 @@ from typing import Any, TypedDict
 NOTE = "note: "
 
 
-class Check(TypedDict):
-    """The result of one check on one host. ``todo`` is empty when it passed."""
-
+class _Result(TypedDict):
     host: str
     check: str
     share: str
@@ -21,6 +19,15 @@ class Check(TypedDict):
     seen: str
     expected: str
     todo: str
+
+
+class Check(_Result, total=False):
+    """The result of one check on one host. ``todo`` is empty when it passed.
+
+    ``details`` are for programs; the check that has them says what they are.
+    """
+
+    details: dict[str, Any]
 
 
 class Checks:
@@ -31,7 +38,16 @@ class Checks:
         self.list: list[Check] = []
 
     def add(
-        self, check: str, ok: bool, *, seen: str, expected: str, todo: str, share: str = "", host: str = ""
+        self,
+        check: str,
+        ok: bool,
+        *,
+        seen: str,
+        expected: str,
+        todo: str,
+        share: str = "",
+        host: str = "",
+        details: dict[str, Any] | None = None,
     ) -> bool:
         """Add one result and return whether it passed.
 
@@ -43,18 +59,20 @@ class Checks:
             todo: the command or step that repairs it; dropped when the check passed.
             share: name of the share that it is about, if it is about one.
             host: name of the host that it is about, if it is about another one than the others.
+            details: the same for programs, where the text alone would have to be parsed.
         """
-        self.list.append(
-            Check(
-                host=host or self.host,
-                check=check,
-                share=share,
-                ok=ok,
-                seen=seen,
-                expected=expected,
-                todo="" if ok else todo,
-            )
+        result = Check(
+            host=host or self.host,
+            check=check,
+            share=share,
+            ok=ok,
+            seen=seen,
+            expected=expected,
+            todo="" if ok else todo,
         )
+        if details is not None:
+            result["details"] = details
+        self.list.append(result)
         return ok
 
     def note(self, check: str, *, seen: str, expected: str, share: str = "", host: str = "") -> None:

@@ -4,21 +4,18 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
-from ansible_collections.noslop.studio.plugins.module_utils import studio
-from ansible_collections.noslop.studio.plugins.module_utils.checks import service_probe
+from ansible_collections.noslop.studio.plugins.module_utils.checks import node_checks, service_probe
 from ansible_collections.noslop.studio.plugins.module_utils.checks.check import Checks, enumerate_words, shorten
 from ansible_collections.noslop.studio.plugins.module_utils.checks.storage_checks import describe_unit
 from ansible_collections.noslop.studio.plugins.module_utils.host import processes, state
 from ansible_collections.noslop.studio.plugins.module_utils.host.processes import Process
 from ansible_collections.noslop.studio.plugins.module_utils.host.systemd import Unit
 from ansible_collections.noslop.studio.plugins.module_utils.host.worker_processes import Account, run_one
-from ansible_collections.noslop.studio.plugins.module_utils.install import release_dir
 from ansible_collections.noslop.studio.plugins.module_utils.share import inspection
 
 #: How long a service that was just started may take to answer.
@@ -52,8 +49,7 @@ class CheckContext:
     ask_peers: bool
     writes: bool
     list_bound_s: float = LIST_BOUND_S
-    failed_nodes: Mapping[str, str] = field(default_factory=dict)
-    """The custom nodes that failed in their trial on this host, each with the reason."""
+    nodes: node_checks.HostNodes = node_checks.NO_NODES
 
     def others(self) -> dict[str, Mapping[str, Any]]:
         """Return the results of the other hosts."""
@@ -70,17 +66,15 @@ def wait_for_units(names: list[str]) -> dict[str, Unit]:
         time.sleep(service_probe.POLL_S)
 
 
-def read_failed_nodes(path: str = studio.NODE_TRIAL_FILE) -> dict[str, str]:
-    """Return the custom nodes that failed in their trial on this host, each with the reason (module node_trial)."""
-    written = release_dir.read_stamp(*os.path.split(path)) or {}
-    return dict(written.get("failed") or {})
+def check_ollama(checks: Checks, service: Service, context: CheckContext) -> Process | None:
+    """Check Ollama: it runs, answers, reads the shared models, and lists the models that the other hosts list.
 
-
-def check_ollama(checks: Checks, service: Service, context: CheckContext) -> None:
-    """Check Ollama: it runs, answers, reads the shared models, and lists the models that the other hosts list."""
+    Returns:
+        Its process, where it runs and answers.
+    """
     process = _check_running(checks, service, "/api/version")
     if process is None:
-        return
+        return None
     environment = process.environment
     path = service.share["path"]
     noprune = environment.get("OLLAMA_NOPRUNE", "")
@@ -114,13 +108,18 @@ def check_ollama(checks: Checks, service: Service, context: CheckContext) -> Non
         ),
     )
     _check_peers(checks, service, context, "/api/version")
+    return process
 
 
-def check_comfyui(checks: Checks, service: Service, context: CheckContext) -> None:
-    """Check ComfyUI: it runs, answers, and lists the model that each other host has just written to the share."""
+def check_comfyui(checks: Checks, service: Service, context: CheckContext) -> Process | None:
+    """Check ComfyUI: it runs, answers, and lists the model that each other host has just written to the share.
+
+    Returns:
+        Its process, where it runs and answers.
+    """
     process = _check_running(checks, service, "/system_stats")
     if process is None:
-        return
+        return None
     answer = service_probe.get_json(service.address, service.port, "/models")
     lacking = service_probe.find_missing([inspection.CHECKPOINTS], answer.data)
     checks.add(
@@ -133,27 +132,22 @@ def check_comfyui(checks: Checks, service: Service, context: CheckContext) -> No
         todo=_rerun_step(checks.host),
     )
     _check_share_view(checks, service, process, context)
-    checks.add(
-        "services.comfyui_nodes",
-        not context.failed_nodes,
-        seen="; ".join(f"{name} {shorten(reason)}" for name, reason in context.failed_nodes.items())
-        or "no custom node of the list failed",
-        expected="ComfyUI imports every custom node of the list on this host",
-        todo=(
-            f"set another commit for {enumerate_words(context.failed_nodes)} in noslop_custom_nodes, or its hosts "
-            f"without {checks.host}, and {_rerun_step(checks.host)}; until then it is left out here"
-        ),
-    )
+    node_checks.check_nodes(checks, context.nodes, _rerun_step(checks.host))
     if context.writes:
         _check_probes(checks, service, context)
     _check_peers(checks, service, context, "/system_stats")
+    return process
 
 
-def check_backend(checks: Checks, service: Service, context: CheckContext) -> None:
-    """Check the backend: it runs, its database and share answer, and it reads what the other hosts wrote."""
+def check_backend(checks: Checks, service: Service, context: CheckContext) -> Process | None:
+    """Check the backend: it runs, its database and share answer, and it reads what the other hosts wrote.
+
+    Returns:
+        Its process, where it runs and answers.
+    """
     process = _check_running(checks, service, HEALTH)
     if process is None:
-        return
+        return None
     answer = service_probe.get_json(service.address, service.port, HEALTH)
     parts = service_probe.find_health_problems(answer.data)
     checks.add(
@@ -169,6 +163,7 @@ def check_backend(checks: Checks, service: Service, context: CheckContext) -> No
     )
     _check_share_view(checks, service, process, context)
     _check_peers(checks, service, context, HEALTH)
+    return process
 
 
 def check_backend_elsewhere(checks: Checks, service: Service, context: CheckContext) -> None:

@@ -17,11 +17,10 @@ from ansible_collections.noslop.studio.plugins.module_utils.checks import (
     host_rules,
     nft_rules,
     server_checks,
-    service_checks,
-    service_probe,
     storage_checks,
 )
 from ansible_collections.noslop.studio.plugins.module_utils.checks.check import Checks
+from ansible_collections.noslop.studio.plugins.module_utils.checks.host_services import HostServices
 from ansible_collections.noslop.studio.plugins.module_utils.checks.storage_checks import Storage
 from ansible_collections.noslop.studio.plugins.module_utils.host import mountinfo, sockets, state
 from ansible_collections.noslop.studio.plugins.module_utils.host.worker_processes import (
@@ -71,6 +70,16 @@ class Verification:
         # Each share is used as the account that owns it, with the group that may enter the storage root.
         self._owners = {share["name"]: self._owner(share) for share in self._shares}
 
+        self._services = HostServices(
+            options=options,
+            shares={share["name"]: share for share in self._shares},
+            storage=self._storage,
+            owners=self._owners,
+            account=self._account,
+            peers=self._peers,
+            writes=self._writes,
+        )
+
     def _owner(self, share: Mapping[str, str]) -> Account:
         owner = self._storage.owner(share)
         return Account(owner.uid, owner.gid, tuple({owner.gid, self._storage.people.gid}))
@@ -109,7 +118,7 @@ class Verification:
                 },
                 "results": results,
                 "probe": probe if any(result.get("probe") for result in results.values()) else "",
-                "models": self._listed_models(),
+                "models": self._services.list_models() if "services" in self._options["scope"] else [],
                 "max_block_bytes": int(state.read_text("/proc/fs/nfsd/max_block_size") or 0)
                 if self._storage.server
                 else 0,
@@ -138,14 +147,6 @@ class Verification:
 
         return work
 
-    def _listed_models(self) -> list[str]:
-        if not (self._options["ollama"] and "services" in self._options["scope"]):
-            return []
-        answer = service_probe.get_json(self._service_address, self._options["ollama_port"], "/api/tags")
-        with contextlib.suppress(ValueError):
-            return service_probe.parse_ollama_models(answer.data)
-        return []
-
     # read
 
     def read(self) -> dict[str, Any]:
@@ -158,8 +159,8 @@ class Verification:
         if "services" in self._options["scope"]:
             if not self._options["firewall_enabled"]:
                 # Not earlier: a firewall that is switched off stays loaded until the services listen on loopback.
-                server_checks.judge_loopback(checks, sockets.read_listeners(), self._service_ports)
-            deployed = self._read_services(checks) or deployed
+                server_checks.judge_loopback(checks, sockets.read_listeners(), self._services.ports)
+            deployed = self._services.check_all(checks) or deployed
         return {"checks": checks.list, "deployed": deployed}
 
     def _read_storage(self, checks: Checks) -> bool:
@@ -328,58 +329,11 @@ class Verification:
             checks,
             listing,
             member_ports=[server_checks.NFS_PORT],
-            service_ports=self._service_ports,
+            service_ports=self._services.ports,
             members=self._options["members"],
             allowed=self._options["allowed_networks"],
         )
         return listing is not None
-
-    @property
-    def _service_ports(self) -> list[int]:
-        return [self._options[f"{name}_port"] for name in ("ollama", "comfyui", "backend")]
-
-    @property
-    def _service_address(self) -> str:
-        return str(self._options["address"]) if self._options["firewall_enabled"] else "127.0.0.1"
-
-    def _read_services(self, checks: Checks) -> bool:
-        units = service_checks.wait_for_units(
-            [self._options[f"{name}_unit"] for name in ("ollama", "comfyui", "backend")]
-        )
-        paths = {share["name"]: share for share in self._shares}
-        storage = self._storage
-        requested = mount_options.compose(paths["comfyui_models"], storage.mount_options, storage.models_options)
-        cache_s = mount_options.directory_cache_s(requested) if storage.is_client else 0.0
-        context = service_checks.CheckContext(
-            self._host,
-            self._account,
-            self._peers,
-            self._options["firewall_enabled"],
-            self._writes,
-            service_checks.LIST_BOUND_S + cache_s,
-            service_checks.read_failed_nodes(),
-        )
-        kinds = {
-            "ollama": ("ollama_models", service_checks.check_ollama),
-            "comfyui": ("comfyui_models", service_checks.check_comfyui),
-            "backend": ("projects", service_checks.check_backend),
-        }
-        for name, (share, check) in kinds.items():
-            port: int = self._options[f"{name}_port"]
-            service = service_checks.Service(
-                name=name,
-                title=studio.SERVICES[name].title,
-                unit=units[self._options[f"{name}_unit"]],
-                address=self._service_address,
-                port=port,
-                share=paths[share],
-            )
-            if self._options[name]:
-                check(checks, service, context)
-            elif name == "backend":
-                # A studio has one backend, and every host is its client.
-                service_checks.check_backend_elsewhere(checks, service, context)
-        return any(unit.load not in ("not-found", "") for unit in units.values())
 
     # cleanup
 

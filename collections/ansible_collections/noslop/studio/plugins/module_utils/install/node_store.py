@@ -20,6 +20,8 @@ from typing import Any
 STORE = ".noslop-nodes.disabled"
 #: Revisions of a node that stay on the share, for going back.
 KEPT = 3
+#: ComfyUI's own file in custom_nodes, which each version brings.
+OWN_FILE = "websocket_image_save.py"
 _PART = ".part"
 _NEW_LINK = ".new-link"
 _SMALL_BYTES = 256 * 1024
@@ -56,7 +58,7 @@ def has_revision(share: str, name: str, revision: str) -> bool:
 
 
 def list_nodes(share: str) -> list[dict[str, Any]]:
-    """List what ComfyUI imports from the share, in the order of the names.
+    """List what ComfyUI imports from the share beside its own file, in the order of the names.
 
     Returns:
         One dictionary for each entry: ``name``; ``revision``, which is empty where the entry is not NoSlop's; and for
@@ -66,7 +68,7 @@ def list_nodes(share: str) -> list[dict[str, Any]]:
     listed = []
     for name in sorted(os.listdir(share)):
         path = os.path.join(share, name)
-        if name == "__pycache__" or name.startswith(".") or name.endswith(".disabled"):
+        if name in ("__pycache__", OWN_FILE) or name.startswith(".") or name.endswith(".disabled"):
             continue
         if not os.path.isdir(path) and not os.path.islink(path) and not name.endswith(".py"):
             continue
