@@ -35,9 +35,13 @@ NODE_CLASS_MAPPINGS = {{"Waiting": Waiting}}
 
 @pytest.fixture(scope="module")
 def comfyui(hosts: dict[str, Machine], tmp_path_factory: pytest.TempPathFactory) -> ComfyuiHost:
-    """Install the older version, with a workflow of a user."""
+    """Install the older version by runs that are killed, until one ends. Add a workflow of a user.
+
+    The sample of tests/faults/test_killed_runs.py: a run is killed after each fifteenth task.
+    """
     host = ComfyuiHost(hosts["role-worker"], make_variables(tmp_path_factory.mktemp("locks")))
-    assert host.converge(OLD, storage=True) > 0
+    assert len(host.converge_killed(OLD, 15, storage=True)) > 1
+    assert host.converge(OLD, storage=True) == 0
     host.machine.check_output(
         f"cd {USER} && setpriv --reuid noslop-comfyui --regid noslop-comfyui --clear-groups"
         f" sh -c 'mkdir -p default/workflows && echo mine > {WORKFLOW}'",

@@ -12,7 +12,7 @@ import re
 import signal
 import subprocess
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from tests.support.lab.containers import GATEWAY, INVENTORY
 from tests.support.lab.machines import MIRROR_PORT, ROOT, Machine, wait_for
 
 PLAYBOOK = Path(__file__).with_name("comfyui_host.yml")
+CALLBACKS = Path(__file__).parents[1] / "ansible_callbacks"
 UNIT = "noslop-comfyui.service"
 RECORD = f"/var/lib/noslop/switches/{UNIT}/switch.json"
 LOCK = f"/var/lib/noslop/switches/{UNIT}/lock"
@@ -63,9 +64,19 @@ class ComfyuiHost:
     machine: Machine
     variables: Mapping[str, object]
 
-    def start_run(self, revision: str, *, storage: bool = False, **variables: object) -> subprocess.Popen[str]:
-        """Start a run of the role with a revision, and return it. `storage` makes accounts and shares first."""
+    def start_run(
+        self, revision: str, *, storage: bool = False, kill_after: int = 0, **variables: object
+    ) -> subprocess.Popen[str]:
+        """Start a run of the role with a revision, and return it.
+
+        `storage` makes accounts and shares first. The run is killed after `kill_after` tasks; 0 stands for never.
+        """
         given = {**self.variables, **variables, "comfyui_revision": revision, "comfyui_with_storage": storage}
+        killer = {
+            "ANSIBLE_CALLBACK_PLUGINS": str(CALLBACKS),
+            "ANSIBLE_CALLBACKS_ENABLED": "kill_after",
+            "NOSLOP_KILL_AFTER": str(kill_after),
+        }
         words = [
             "--inventory",
             str(INVENTORY),
@@ -75,7 +86,12 @@ class ComfyuiHost:
         return subprocess.Popen(
             ["ansible-playbook", str(PLAYBOOK), *words],
             cwd=ROOT,
-            env={**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_NOCOLOR": "1"},
+            env={
+                **os.environ,
+                "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
+                "ANSIBLE_NOCOLOR": "1",
+                **(killer if kill_after else {}),
+            },
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -95,6 +111,38 @@ class ComfyuiHost:
         recap = re.search(r"changed=(\d+)", output)
         assert recap, output
         return int(recap[1])
+
+    def converge_killed(
+        self,
+        revision: str,
+        step: int,
+        *,
+        after_kill: Callable[[], object] | None = None,
+        **more: Any,  # noqa: ANN401 - values of variables
+    ) -> list[str]:
+        """Run the role again and again, each time killed `step` tasks later than before, until a run ends.
+
+        Each run starts from what the one before left. So with a step of 1 every task is the last of one run, and is
+        followed by what continues it.
+
+        Args:
+            revision: the revision of ComfyUI.
+            step: a number of tasks.
+            after_kill: called after each kill.
+            more: what `run` accepts.
+
+        Returns:
+            The task that each killed run ended with.
+        """
+        killed: list[str] = []
+        while True:
+            code, output = self.run(revision, kill_after=step * (len(killed) + 1), **more)
+            if code == 0:
+                return killed
+            assert code == -signal.SIGKILL, output
+            killed.append(output.rpartition("killed after: ")[2].strip())
+            if after_kill:
+                after_kill()
 
     def request(self, path: str, body: object = None) -> bytes:
         """Send a request to ComfyUI. Return the answer's body; fail the test for any status but 200."""
