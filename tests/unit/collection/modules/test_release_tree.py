@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import getpass
 import hashlib
@@ -9,6 +10,8 @@ import http.server
 import io
 import os
 import re
+import ssl
+import subprocess
 import tarfile
 import threading
 from collections.abc import Iterator
@@ -149,6 +152,72 @@ def test_wrong_address_is_named(vendor: Vendor) -> None:
     answer = vendor.install(sha256={NAME: "0" * 64})
     assert f"{vendor.address}/{NAME} cannot be downloaded" in answer["msg"]
     assert "404" in answer["msg"]
+
+
+def test_mirror_that_is_away_changes_nothing(vendor: Vendor) -> None:
+    answer = vendor.install(source="http://127.0.0.1:1", sha256={NAME: "0" * 64})
+    assert "set noslop_artifact_mirror to a mirror of yours" in answer["msg"]
+    assert vendor.left_over() == []
+    assert not vendor.command.exists()
+
+
+@contextlib.contextmanager
+def redirecting(target: str, tls: ssl.SSLContext | None = None) -> Iterator[str]:
+    """Serve a redirect to `target` for every path, with TLS or without. Yield the address."""
+
+    class Redirect(Quiet):
+        def do_GET(self) -> None:
+            self.send_response(302)
+            self.send_header("Location", target + self.path)
+            self.end_headers()
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Redirect) as server:
+        if tls:
+            server.socket = tls.wrap_socket(server.socket, server_side=True)
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"{'https' if tls else 'http'}://127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
+        thread.join()
+
+
+@pytest.fixture
+def tls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ssl.SSLContext:
+    """Return the context of a server on loopback whose certificate is trusted."""
+    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
+    names = ["-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1"]
+    request = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
+    subprocess.run([*request, *names, "-keyout", key, "-out", certificate], check=True, capture_output=True)
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    return context
+
+
+def test_redirect_to_another_server_is_followed(vendor: Vendor) -> None:
+    sha256 = vendor.release(bin__program="1")
+    with redirecting(vendor.address) as address:
+        assert vendor.install(source=address, sha256={NAME: sha256})["installed"]
+        with redirecting(address) as first:
+            assert vendor.install(source=first, version="2.0")["installed"], "its list of checksums too"
+
+
+@pytest.mark.parametrize("pinned", [True, False])
+def test_redirect_to_a_weaker_protocol_is_refused(vendor: Vendor, tls: ssl.SSLContext, pinned: bool) -> None:
+    sha256 = {NAME: vendor.release(bin__program="1")} if pinned else {}
+    with redirecting(vendor.address, tls) as secure:
+        weaker = vendor.install(source=secure, sha256=sha256)
+    with redirecting(vendor.files.as_uri()) as address:
+        local = vendor.install(source=address, sha256=sha256)
+    assert f"redirects to {vendor.address}/" in weaker["msg"]
+    assert "redirects to file:///" in local["msg"]
+    assert vendor.left_over() == []
+    assert not vendor.command.exists()
+
+
+def test_endless_redirects_are_refused(vendor: Vendor) -> None:
+    with redirecting("") as address:
+        assert "redirects more than 5 times" in vendor.install(source=address, sha256={NAME: "0" * 64})["msg"]
 
 
 def test_new_version_is_installed_beside_the_old(vendor: Vendor) -> None:

@@ -120,7 +120,6 @@ import os
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.urls import open_url
 from ansible_collections.noslop.studio.plugins.module_utils import studio
 from ansible_collections.noslop.studio.plugins.module_utils.checks import check
 from ansible_collections.noslop.studio.plugins.module_utils.host import safe_paths
@@ -240,7 +239,7 @@ def _add(module: AnsibleModule, build: builds.Build, part: str, name: str) -> di
 def _listed_sha256(url: str, name: str) -> str:
     """Return the checksum of an archive in the release's own list."""
     try:
-        with open_url(url, timeout=downloads.READ_TIMEOUT_S) as answer:
+        with downloads.open_address(url) as answer:
             text: str = answer.read().decode(errors="replace")
     except (OSError, ValueError) as error:
         raise ReleaseError(downloads.explain_unreachable(url, error)) from error

@@ -11,7 +11,9 @@ import hashlib
 import os
 import shutil
 import urllib.error
+import urllib.parse
 import urllib.request
+from typing import Any
 
 from ansible.module_utils.urls import open_url
 from ansible_collections.noslop.studio.plugins.module_utils.checks import check
@@ -21,6 +23,7 @@ BLOCK_BYTES = 1024 * 1024
 #: Timeout of one read; the whole download has no limit.
 READ_TIMEOUT_S = 60
 ATTEMPTS = 3
+REDIRECTS = 5
 #: Unpacked programs have about three times the size of the archive, which also exists until it is unpacked.
 ROOM_FACTOR = 4
 
@@ -46,6 +49,33 @@ def download(url: str, file: str) -> str:
     raise DownloadError(explain_unreachable(url, last_error)) from last_error
 
 
+def open_address(url: str) -> Any:
+    """Open a URL and return the answer, which the caller closes. Follows redirects, but none to a weaker protocol.
+
+    Forges redirect each download of a release to another server of theirs, so redirects are followed. One that leads
+    from HTTPS to another protocol would let others answer in its place.
+
+    Raises:
+        DownloadError: a redirect leads to another protocol, or there are more than REDIRECTS.
+        OSError: the URL cannot be read.
+    """
+    address = url
+    for __ in range(REDIRECTS + 1):
+        try:
+            return open_url(address, timeout=READ_TIMEOUT_S, follow_redirects="none")
+        except urllib.error.HTTPError as error:
+            target = error.headers.get("Location") if error.code in (301, 302, 303, 307, 308) else None
+            if not target:
+                raise
+            before, address = address, urllib.parse.urljoin(address, target)
+        if address.partition(":")[0] not in ("https", before.partition(":")[0]):
+            raise DownloadError(
+                f"{url} was not downloaded: {before} redirects to {address}, which others on the way could answer. "
+                "Set noslop_artifact_mirror to a mirror of yours."
+            )
+    raise DownloadError(f"{url} was not downloaded: it redirects more than {REDIRECTS} times.")
+
+
 def unpack(build: builds.Build, file: str, directory: str, name: str) -> None:
     """Unpack a tar archive into a directory of the build account; ``name`` is that of the archive.
 
@@ -69,7 +99,7 @@ def explain_unreachable(url: str, error: Exception) -> str:
 
 def _download_once(url: str, file: str) -> str:
     digest = hashlib.sha256()
-    with open_url(url, timeout=READ_TIMEOUT_S) as answer, open(file, "wb") as stream:
+    with open_address(url) as answer, open(file, "wb") as stream:
         length = answer.headers.get("Content-Length", "")
         _require_free_space(file, int(length) if length.isdigit() else 0)
         while True:
