@@ -4,8 +4,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -47,34 +49,39 @@ def container(repository: str) -> Iterator[Machine]:
 
 @dataclass(frozen=True)
 class Source:
-    """Where a revision of ComfyUI comes from: variables of the role."""
+    """Where a revision comes from: the address of a repository, and the tag or commit there."""
 
+    repo: str
     revision: str
-    variables: dict[str, object]
+
+    @property
+    def variables(self) -> dict[str, object]:
+        """Return the variables of the role. The commit of a tag is not compared with the tested one."""
+        commit = self.revision if re.fullmatch(r"[0-9a-f]{40}", self.revision) else ""
+        return {"comfyui_repo": self.repo, "comfyui_commit": commit}
 
 
-@pytest.fixture(scope="session")
-def find_source(
-    repository: str, container: Machine, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Callable[[str], Source]]:
-    """Return a function from a revision to its source. A path is served to the container over HTTP."""
-    if "://" in repository:
-        yield lambda revision: Source(revision, {"comfyui_repo": repository, "comfyui_commit": ""})
-        return
-    served_dir = tmp_path_factory.mktemp("served")
-    serve = [sys.executable, str(ROOT / "lab" / "standins" / "serve.py"), "--bind", GATEWAY, "--port", "0"]
-    with subprocess.Popen([*serve, "--root", str(served_dir)], stdout=subprocess.PIPE, text=True) as server:
+@contextlib.contextmanager
+def serving(directory: Path, address: str) -> Iterator[Callable[[str, str, str], Source]]:
+    """Serve copies of repositories of this computer over HTTP on an address of the lab.
+
+    Yields a function from a repository, a revision, and a name for the copy, to the copy's address and commit. Of a
+    repository that has an address already, it returns that and the revision.
+    """
+    serve = [sys.executable, str(ROOT / "lab" / "standins" / "serve.py"), "--bind", address, "--port", "0"]
+    with subprocess.Popen([*serve, "--root", str(directory)], stdout=subprocess.PIPE, text=True) as server:
         assert server.stdout is not None
         url = server.stdout.readline().rpartition(" on ")[2].strip()
 
         @functools.cache
-        def copy(revision: str) -> Source:
-            name = f"{revision}/ComfyUI.git"
-            (served_dir / revision).mkdir()
-            commit, left_out = copy_repository(Path(repository), served_dir / name, revision)
+        def copy(repository: str, revision: str, name: str) -> Source:
+            if "://" in repository:
+                return Source(repository, revision)
+            (directory / revision).mkdir(exist_ok=True)
+            commit, left_out = copy_repository(Path(repository), directory / revision / f"{name}.git", revision)
             if left_out:
                 print(f"{repository} lacks the content of {', '.join(left_out)}: installed without", file=sys.stderr)
-            return Source(commit, {"comfyui_repo": f"{url}{name}", "comfyui_commit": commit})
+            return Source(f"{url}{revision}/{name}.git", commit)
 
         try:
             yield copy
@@ -83,13 +90,26 @@ def find_source(
 
 
 @pytest.fixture(scope="session")
+def find_source(
+    repository: str, container: Machine, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Callable[[str], Source]]:
+    """Return a function from a revision of ComfyUI to where the container has it from."""
+    with serving(tmp_path_factory.mktemp("served"), GATEWAY) as copy:
+        yield lambda revision: copy(repository, revision, "ComfyUI")
+
+
+def list_indexes() -> dict[str, object]:
+    """Return the variables of the role for the indexes that the environment names."""
+    names = {"COMFYUI_TORCH_INDEX": "comfyui_torch_url", "COMFYUI_PIP_INDEX": "comfyui_pip_index"}
+    return {variable: os.environ[name] for name, variable in names.items() if os.environ.get(name)}
+
+
+@pytest.fixture(scope="session")
 def comfyui(
     container: Machine, find_source: Callable[[str], Source], tmp_path_factory: pytest.TempPathFactory
 ) -> ComfyuiHost:
     """Install ComfyUI in the container."""
-    indexes = {"COMFYUI_TORCH_INDEX": "comfyui_torch_url", "COMFYUI_PIP_INDEX": "comfyui_pip_index"}
-    chosen = {variable: os.environ[name] for name, variable in indexes.items() if os.environ.get(name)}
-    host = ComfyuiHost(container, {**chosen, "comfyui_lock_dir": str(tmp_path_factory.mktemp("locks"))})
+    host = ComfyuiHost(container, {**list_indexes(), "comfyui_lock_dir": str(tmp_path_factory.mktemp("locks"))})
     source = find_source(REVISION)
     host.converge(source.revision, storage=True, **source.variables)
     return host
