@@ -210,6 +210,10 @@ bench: demo ## Measure read-ahead over the mount, NoSlop's settings against the 
 bench-converge: lab-up backend-wheel ## Compare a second run of site.yml with that of an older version: tasks, SSH commands, seconds (half an hour)
 	$(BIN)/python -m bench.converge
 
+.PHONY: bench-assets
+bench-assets: $(VENV)/.ready ## Measure the assets of ComfyUI over NFS, on the studio that `make test-real-studio` leaves
+	$(BIN)/python -m bench.comfyui_assets
+
 .PHONY: bench-modules
 bench-modules: $(VENV)/.ready ## Measure writing files over SSH, managed_files against ansible.builtin.template
 	$(BIN)/python -m bench.modules
