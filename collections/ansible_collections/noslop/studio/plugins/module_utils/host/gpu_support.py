@@ -35,7 +35,7 @@ class Build:
 
 @dataclass(frozen=True)
 class Vendor:
-    """What the cards of one vendor need. ``builds`` are PyTorch's, the preferred one first.
+    """The needs of one vendor's cards. ``builds`` are PyTorch's, the preferred one first.
 
     ``groups`` own the device files. ``devices`` are device files as ``DeviceAllow=`` names them: character devices by
     the name of their driver (/proc/devices, systemd.resource-control(5)).
@@ -81,7 +81,7 @@ class Card:
 
 @dataclass(frozen=True)
 class Support:
-    """What the usable cards of a host need: ComfyUI of one vendor's, and Ollama of all.
+    """The needs of a host's usable cards: of one vendor's for ComfyUI, and of all for Ollama.
 
     ``index`` is the build of PyTorch for the cards of ``vendor``.
     """

@@ -15,6 +15,8 @@ import stat
 import urllib.parse
 from collections.abc import Iterable
 
+from ansible_collections.noslop.studio.plugins.module_utils.install import release_dir
+
 #: Copies that stay, and databases of earlier versions.
 KEPT = 3
 _PART = ".part"
@@ -36,9 +38,9 @@ def copy_database(source: str, target: str) -> bool:
         copy = stack.enter_context(contextlib.closing(sqlite3.connect(part)))
         opened.backup(copy)
     os.chmod(part, stat.S_IMODE(os.stat(source).st_mode))
-    _sync(part)
+    release_dir.sync(part)
     os.replace(part, target)
-    _sync(os.path.dirname(target))
+    release_dir.sync(os.path.dirname(target))
     return True
 
 
@@ -89,7 +91,7 @@ def copy_directory(source: str, copies: str, name: str, skipped: Iterable[str]) 
     shutil.copytree(source, part, symlinks=True, ignore=ignore)
     os.utime(part)
     os.replace(part, target)
-    _sync(copies)
+    release_dir.sync(copies)
     paths = [os.path.join(copies, one) for one in os.listdir(copies)]
     paths.sort(key=lambda path: os.lstat(path).st_mtime_ns, reverse=True)
     for path in paths[KEPT:]:
@@ -108,11 +110,3 @@ def _is_copied(path: str) -> bool:
 def _remove(path: str) -> None:
     with contextlib.suppress(FileNotFoundError):
         os.unlink(path)
-
-
-def _sync(path: str) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -16,6 +16,7 @@ from functools import cache
 from pathlib import Path
 
 import yaml
+from ansible_collections.noslop.studio.plugins.module_utils import studio
 
 _ROLES = Path(__file__).parents[3] / "roles"
 #: Least similarity of a misspelled name to the one that is proposed.
@@ -35,14 +36,18 @@ class Program:
 
 
 PROGRAMS = {
-    "ollama": Program("Ollama", "ollama_settings", "ollama_environment", "ollama/vars/settings.yml"),
-    "comfyui": Program("ComfyUI", "comfyui_flags", "comfyui_extra_args", "comfyui/vars/flags.yml"),
+    "ollama": Program(
+        studio.SERVICES["ollama"].title, "ollama_settings", "ollama_environment", "ollama/vars/settings.yml"
+    ),
+    "comfyui": Program(
+        studio.SERVICES["comfyui"].title, "comfyui_flags", "comfyui_extra_args", "comfyui/vars/flags.yml"
+    ),
 }
 
 
 @dataclass(frozen=True)
 class Setting:
-    """What a program accepts for one setting; ``instead`` is not empty where NoSlop sets it."""
+    """One setting of a program, with the values that it accepts; ``instead`` is not empty where NoSlop sets it."""
 
     kind: str = ""
     choices: tuple[str, ...] = ()
