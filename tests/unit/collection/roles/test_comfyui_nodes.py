@@ -55,6 +55,14 @@ def test_hosts_derive_requirements_sources_and_lock_from_the_nodes_for_them(tmp_
     assert re.fullmatch(r"-nodes-[0-9a-f]{8}", worker[2])
 
 
+def test_nodes_are_installed_once_for_all_hosts_of_one_share(tmp_path: Path) -> None:
+    assert derive(tmp_path, "server,worker", ("__comfyui_run_once",)) == {"__comfyui_run_once": True}
+    for host in ("server", "worker"):
+        (tmp_path / "host_vars").mkdir(exist_ok=True)
+        (tmp_path / "host_vars" / f"{host}.yml").write_text(f"comfyui_nodes_host: {host}\n", encoding="ascii")
+    assert derive(tmp_path, "server,worker", ("__comfyui_run_once",)) == {"__comfyui_run_once": False}
+
+
 def test_unit_imports_all_but_the_nodes_that_are_left_out_on_the_host(tmp_path: Path) -> None:
     fetched = {"others": [{"name": "by hand"}, {"name": "websocket_image_save.py"}]}
     flags: dict[tuple[str, ...], list[str]] = {}

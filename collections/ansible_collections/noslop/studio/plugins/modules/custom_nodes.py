@@ -142,6 +142,9 @@ others:
     name:
       description: Name of the entry.
       type: str
+    bundled:
+      description: Whether ComfyUI itself brings it.
+      type: bool
     commit:
       description: Commit of a git checkout, or empty.
       type: str

@@ -40,7 +40,7 @@ def list_others(share: str, account: Account) -> list[dict[str, Any]]:
     Empty where the share does not answer, which is a result of its own.
     """
     outcome = run_one(lambda: node_store.list_nodes(share), account, LIST_TIMEOUT_S)
-    return [entry for entry in outcome.value or [] if not entry["revision"]]
+    return [entry for entry in outcome.value or [] if not (entry["revision"] or entry["bundled"])]
 
 
 def check_nodes(checks: Checks, nodes: HostNodes, rerun_step: str) -> None:

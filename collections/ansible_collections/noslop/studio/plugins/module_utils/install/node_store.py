@@ -58,23 +58,23 @@ def has_revision(share: str, name: str, revision: str) -> bool:
 
 
 def list_nodes(share: str) -> list[dict[str, Any]]:
-    """List what ComfyUI imports from the share beside its own file, in the order of the names.
+    """List what ComfyUI imports from the share, in the order of the names.
 
     Returns:
-        One dictionary for each entry: ``name``; ``revision``, which is empty where the entry is not NoSlop's; and for
-        those ``commit`` (of .git/HEAD), ``repo`` (the https address in .git/config) and ``version`` (of
+        One dictionary for each entry: ``name``; ``revision``, which is empty where the entry is not NoSlop's;
+        ``bundled``, which is true for ComfyUI's own file; and for entries of others ``commit`` (of .git/HEAD), ``repo`` (the https address in .git/config) and ``version`` (of
         pyproject.toml), each empty where it is not known. Git itself is not run: a repository can name programs.
     """
     listed = []
     for name in sorted(os.listdir(share)):
         path = os.path.join(share, name)
-        if name in ("__pycache__", OWN_FILE) or name.startswith(".") or name.endswith(".disabled"):
+        if name == "__pycache__" or name.startswith(".") or name.endswith(".disabled"):
             continue
         if not os.path.isdir(path) and not os.path.islink(path) and not name.endswith(".py"):
             continue
         revision = find_linked_revision(share, name)
         about = {"commit": "", "repo": "", "version": ""} if revision or not os.path.isdir(path) else _describe(path)
-        listed.append({"name": name, "revision": revision, **about})
+        listed.append({"name": name, "revision": revision, "bundled": name == OWN_FILE, **about})
     return listed
 
 
