@@ -62,8 +62,9 @@ def list_nodes(share: str) -> list[dict[str, Any]]:
 
     Returns:
         One dictionary for each entry: ``name``; ``revision``, which is empty where the entry is not NoSlop's;
-        ``bundled``, which is true for ComfyUI's own file; and for entries of others ``commit`` (of .git/HEAD), ``repo`` (the https address in .git/config) and ``version`` (of
-        pyproject.toml), each empty where it is not known. Git itself is not run: a repository can name programs.
+        ``bundled``, which is true for ComfyUI's own file; and for entries of others ``commit`` (of .git/HEAD), ``repo``
+        (the https address in .git/config) and ``version`` (of pyproject.toml), each empty where it is not known. Git
+        itself is not run: a repository can name programs.
     """
     listed = []
     for name in sorted(os.listdir(share)):
