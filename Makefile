@@ -186,7 +186,7 @@ versions: $(VENV)/.ready ## Print the versions of Python and ansible-core
 	ansible --version | sed -n 1p
 
 .PHONY: test-faults
-test-faults: lab-up backend-wheel ## Test restarts, power cuts, wrong mounts, lost markers, backends over NFS, takeovers of a ComfyUI and of an older studio
+test-faults: lab-up backend-wheel ## Test restarts, power cuts, wrong mounts, lost markers, runs killed after every task, takeovers and more
 	pytest tests/faults
 
 .PHONY: test-backend-nfs

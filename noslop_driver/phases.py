@@ -53,7 +53,7 @@ STORAGE = Phase("storage", "sharing the storage", "noslop.studio.storage")
 CONFIGURE = Phase("configure", "configuring the hosts", "noslop.studio.configure")
 SERVICES = Phase("services", "installing Ollama, ComfyUI and the backend", "noslop.studio.services")
 NODES = Phase("nodes", "installing the custom nodes", "noslop.studio.services", tags=("nodes", "comfyui"))
-UPGRADE = Phase("upgrade", "upgrading Ollama and ComfyUI, on one host first", "noslop.studio.upgrade")
+UPGRADE = Phase("upgrade", "upgrading Ollama and ComfyUI, on one host first", "noslop.studio.services")
 VERIFY = Phase("verify", "checking that the studio works", "noslop.studio.verify", changes=False, verifies=True)
 TEARDOWN = Phase("teardown", "removing what was installed", "noslop.studio.teardown")
 

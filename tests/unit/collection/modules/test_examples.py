@@ -126,6 +126,7 @@ def test_example_of_service_versions_runs(documents: dict[str, Any]) -> None:
     answer = run_example("service_versions", documents["noslop.studio.service_versions"]["examples"])
     (entry,) = answer["service_versions"]
     assert (entry["service"], entry["wanted"]) == ("ollama", "0.32.7")
+    assert answer["switched"] == [], "a service that is installed for the first time is not switched"
 
 
 def test_example_of_gpu_facts_runs(tmp_path: Path, documents: dict[str, Any]) -> None:

@@ -229,7 +229,7 @@ SHORTEST_PREFIX = {4: 8, 6: 32}
 
 #: Variables that belong to one host or to one run.
 HOST_VARIABLES = ("noslop_address", "noslop_gpus")
-RUN_VARIABLES = ("noslop_verify_report", "noslop_lease", "noslop_batches")
+RUN_VARIABLES = ("noslop_verify_report", "noslop_lease")
 
 #: Share name to the variable of its path, for writing and checking an inventory.
 PATH_VARIABLES: dict[str, str] = {name: share.variable for name, share in _SHARES.items()}

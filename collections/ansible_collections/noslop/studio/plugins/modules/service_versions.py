@@ -51,6 +51,11 @@ service_versions:
     wanted:
       description: Version that it is to have.
       type: str
+switched:
+  description: Names of the services that run in another version than they are to have.
+  type: list
+  elements: str
+  returned: success
 """
 
 import os
@@ -75,7 +80,8 @@ def main() -> None:
         {"service": name, "runs": _read_version(name), "wanted": str(version)}
         for name, version in module.params["wanted"].items()
     ]
-    module.exit_json(changed=False, service_versions=versions)
+    switched = [entry["service"] for entry in versions if entry["runs"] not in ("", entry["wanted"])]
+    module.exit_json(changed=False, service_versions=versions, switched=switched)
 
 
 def _read_version(service: str) -> str:
