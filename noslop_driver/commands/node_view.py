@@ -32,7 +32,7 @@ def list_nodes(studio: StudioDirectory, options: Options, terminal: Terminal) ->
     After them, the custom nodes on the share that NoSlop did not install.
     """
     members = read_members(studio.path, options.user or getpass.getuser())
-    verified = _read_details(studio)
+    verified = read_verified_nodes(studio)
     nodes = _list_data(members, verified)
     others = _list_others(verified)
     rows = [
@@ -77,7 +77,7 @@ def _print_others(others: Sequence[OtherNodeData], terminal: Terminal) -> None:
 
 
 def _list_data(members: Sequence[Member], verified: Mapping[str, Mapping[str, Any]]) -> list[NodeData]:
-    """Return the nodes of all lists of the inventory; `verified` as _read_details returns it."""
+    """Return the nodes of all lists of the inventory; `verified` as read_verified_nodes returns it."""
     hosts: dict[custom_nodes.CustomNode, list[str]] = {}
     for member in members:
         if "comfyui" not in member.groups:
@@ -124,7 +124,7 @@ def _list_others(verified: Mapping[str, Mapping[str, Any]]) -> list[OtherNodeDat
     ]
 
 
-def _read_details(studio: StudioDirectory) -> dict[str, Mapping[str, Any]]:
+def read_verified_nodes(studio: StudioDirectory) -> dict[str, Mapping[str, Any]]:
     """Return what the last verification found of the custom nodes on each host: `left_out` and `others`."""
     record = records.find_latest(studio.records, having="verification.json")
     if record is None:

@@ -185,6 +185,8 @@ class StatusData(TypedDict):
     last_deployment: OutcomeData | None
     last_teardown: OutcomeData | None
     last_verification: OutcomeData | None
+    nodes_left_out: dict[str, dict[str, str]]
+    """Custom nodes that the last verification found left out, by host and name, with the reason."""
     edited: list[str]
 
 

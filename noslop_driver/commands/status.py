@@ -12,6 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from noslop_driver import records
+from noslop_driver.commands.node_view import read_verified_nodes
 from noslop_driver.commands.options import Options
 from noslop_driver.commands.result import CommandResult, OutcomeData, StatusData, list_service_addresses
 from noslop_driver.commands.studio import find_studio, read_members
@@ -47,6 +48,11 @@ def status(options: Options, terminal: Terminal) -> CommandResult:
                 terminal.print(f"  log: {log}")
     if not verification:
         terminal.print("last verification: none yet")
+    left_out = {
+        host: details["left_out"] for host, details in read_verified_nodes(studio).items() if details["left_out"]
+    }
+    for host, reasons in left_out.items():
+        terminal.print(f"{host} leaves out custom nodes: {', '.join(reasons)} ('noslop-driver nodes list' says why)")
     if edited:
         terminal.print(f"edited by hand: {', '.join(edited)}")
     data: StatusData = {
@@ -59,6 +65,7 @@ def status(options: Options, terminal: Terminal) -> CommandResult:
         "last_deployment": outcomes["deploy"],
         "last_teardown": outcomes["teardown"],
         "last_verification": verification,
+        "nodes_left_out": left_out,
         "edited": edited,
     }
     return CommandResult(ExitCode.OK, data)

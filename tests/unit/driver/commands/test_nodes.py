@@ -114,6 +114,8 @@ def test_list_shows_where_a_node_was_left_out_and_the_nodes_of_others(studio: St
     ]
     assert f"noslop-driver nodes add by-hand --repo {REPO} --commit {TWO}" in done.stderr
     assert "nodes add copied" not in done.stderr
+    status, _done = run_json("status", "--inventory", str(studio.path))
+    assert status["nodes_left_out"] == {"one": {"painter": reason}}
 
 
 @pytest.fixture
