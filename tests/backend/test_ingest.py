@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import json
+import uuid
 import os
 import threading
 from collections.abc import Callable
@@ -195,7 +196,8 @@ def test_an_id_that_somebody_uses_twice_means_two_prompts(
     studio: Studio, filer: ProjectStorage, comfy: StandIn, project: str
 ) -> None:
     graphs = [making(shown(name), {name: png(number)}) for number, name in enumerate(("one.png", "two.png"))]
-    reports = [ingest(filer, project, "alpha", comfy.run(graph, prompt_id="mine")) for graph in graphs]
+    own_id = str(uuid.uuid4())
+    reports = [ingest(filer, project, "alpha", comfy.run(graph, prompt_id=own_id)) for graph in graphs]
     assert [names(report) for report in reports] == [["one.png"], ["two.png"]]
     for report, graph in zip(reports, graphs, strict=True):
         assert report.prompt is not None
