@@ -5,9 +5,9 @@
 from __future__ import annotations
 
 import json
-import uuid
 import os
 import threading
+import uuid
 from collections.abc import Callable
 from pathlib import Path
 
