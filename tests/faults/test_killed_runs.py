@@ -19,12 +19,11 @@ OLD, NEW = "v0.3.64", "v0.33.0"
 @pytest.fixture(scope="module")
 def bare(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ComfyuiHost]:
     """Return a bare container that is to get accounts, shares, ComfyUI and Ollama."""
-    manifest = json.loads((LAB / "artifacts" / "manifest.json").read_text(encoding="utf-8"))
-    ollama = {"comfyui_with_ollama": True, "ollama_version": "0.32.7"}
-    ollama["ollama_sha256"] = manifest["ollama_releases"]["0.32.7"]
     with running_containers() as hosts:
+        manifest = json.loads((LAB / "artifacts" / "manifest.json").read_text(encoding="utf-8"))
+        ollama = {"ollama_version": "0.32.7", "ollama_sha256": manifest["ollama_releases"]["0.32.7"]}
         variables = make_variables(tmp_path_factory.mktemp("locks"))
-        yield ComfyuiHost(hosts["role-worker"], {**variables, **ollama})
+        yield ComfyuiHost(hosts["role-worker"], {**variables, **ollama, "comfyui_with_ollama": True})
 
 
 def test_installation_killed_after_every_task_is_continued(bare: ComfyuiHost) -> None:
