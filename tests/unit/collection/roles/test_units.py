@@ -144,6 +144,17 @@ def test_writable_node_gets_a_copy_of_its_folder() -> None:
     assert "/mnt/noslop/comfyui/custom_nodes" in values(text, "ReadOnlyPaths")
 
 
+def test_writable_node_that_is_not_on_the_share_does_not_stop_the_service() -> None:
+    others = [{"name": "scripts"}]
+    text = unit(
+        "noslop-comfyui.service", comfyui_writable_nodes=["scripts", "gone"], __comfyui_linked={"others": others}
+    )
+
+    bound = " ".join(values(text, "BindPaths") + values(text, "ExecStartPre"))
+    assert "/scripts" in bound
+    assert "/gone" not in bound
+
+
 def test_writable_node_of_the_list_goes_back_to_older_files() -> None:
     listed = {"name": "listed", "directory": ".noslop-nodes.disabled/listed/1", "hosts": None}
     text = unit("noslop-comfyui.service", comfyui_writable_nodes=["by-hand", "listed"], comfyui_nodes=[listed])
