@@ -8,10 +8,11 @@ import os
 import subprocess
 from pathlib import Path
 
+# With a date, so that a copy has the same commit each time, and a host that has it installs nothing again.
 AUTHOR = {
     f"GIT_{part}_{field}": value
     for part in ("AUTHOR", "COMMITTER")
-    for field, value in (("NAME", "NoSlop test"), ("EMAIL", "test@noslop.invalid"))
+    for field, value in (("NAME", "NoSlop test"), ("EMAIL", "test@noslop.invalid"), ("DATE", "2026-01-01T00:00:00Z"))
 }
 
 
