@@ -108,6 +108,9 @@ def serve() -> None:
     if args.enable_assets:
         scan()
     queue = Queue()
+    # Blocked in all threads, and waited for: a handler that sets an event can run while the event's own lock is held.
+    endings = {signal.SIGTERM, signal.SIGINT}
+    signal.pthread_sigmask(signal.SIG_BLOCK, endings)
     threading.Thread(target=queue.work, daemon=True).start()
     if args.quick_test_for_ci:
         return
@@ -120,16 +123,13 @@ def serve() -> None:
         raise StartError(
             f"OSError: [Errno {error.errno}] error while attempting to bind on {address}: {error}"
         ) from error
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
     for server in servers:
         if behaviour.answers:
             threading.Thread(target=server.serve_forever, daemon=True).start()
         host, port = server.server_address[:2]
         shown = f"[{host!s}]" if ":" in str(host) else str(host)
         logging.info("To see the GUI go to: http://%s:%d", shown, port)
-    stop.wait()
+    signal.sigwait(endings)
     logging.info("Stopped server")
     if lock:
         lock.close()

@@ -59,15 +59,15 @@ def serve() -> None:
         server.models.prepare()
         if not switched_on("OLLAMA_NOPRUNE"):
             server.models.prune()
-        stop = threading.Event()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: stop.set())
+        # Blocked in all threads, and waited for: a handler that sets an event can run while the event's own lock is held.
+        endings = {signal.SIGTERM, signal.SIGINT}
+        signal.pthread_sigmask(signal.SIG_BLOCK, endings)
         if VERSION not in SILENT_VERSIONS:
             threading.Thread(target=server.serve_forever, daemon=True).start()
         address, port = server.server_address[:2]
         shown = f"[{address!s}]" if ":" in str(address) else str(address)
         log.info("Listening on %s:%d (version %s, a stand-in)", shown, port, VERSION)
-        stop.wait()
+        signal.sigwait(endings)
 
 
 class Client:
