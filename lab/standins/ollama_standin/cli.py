@@ -59,7 +59,7 @@ def serve() -> None:
         server.models.prepare()
         if not switched_on("OLLAMA_NOPRUNE"):
             server.models.prune()
-        # Blocked in all threads, and waited for: a handler that sets an event can run while the event's own lock is held.
+        # Blocked in all threads, and waited for: a handler that sets an event can run while the event's lock is held.
         endings = {signal.SIGTERM, signal.SIGINT}
         signal.pthread_sigmask(signal.SIG_BLOCK, endings)
         if VERSION not in SILENT_VERSIONS:
