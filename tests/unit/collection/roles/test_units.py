@@ -161,7 +161,8 @@ def test_writable_node_of_the_list_goes_back_to_older_files() -> None:
 
     copies = [line.split() for line in values(text, "ExecStartPre") if line.startswith("/bin/cp ")]
     assert ["--update" in words for words in copies] == [True, False]
-    assert all(words[-2].endswith("/.") for words in copies)  # the name of a listed node is a link
+    # The name of a listed node is a link, on both sides.
+    assert all(word.endswith("/.") for words in copies for word in words[-2:])
 
 
 def test_no_unit_contains_a_secret_of_its_environment() -> None:
