@@ -178,7 +178,9 @@ def test_real_nodes_run_on_both_machines_from_one_lock(studio: Studio) -> None:
     added = [studio.list_classes(worker) - before[worker] for worker in WORKERS]
     assert added[0] == added[1]
     assert any("rgthree" in name for name in added[0])
-    assert {"ImageConcanate", "ShowText|pysssss"} <= added[0]
+    assert "ImageConcanate" in added[0]
+    # It writes into the program's own directory at its import.
+    assert "leaves out ComfyUI-Custom-Scripts, which writes to /opt/noslop/comfyui/" in output
     assert len(list(studio.inventory.glob("comfyui-*.lock"))) == 1
     code, output = studio.play("services", studio.nodes, "--tags", "nodes,comfyui")
     assert code == 0, output
