@@ -50,18 +50,3 @@ def test_each_version_has_a_database_of_its_own() -> None:
 def test_other_packages_are_another_program() -> None:
     locks = [unit("noslop-comfyui.service", __comfyui_lock={"lock": lock}) for lock in ("a==1", "a==2")]
     assert unit_text.find_programs(locks[0], BASE) != unit_text.find_programs(locks[1], BASE)
-
-
-@pytest.mark.parametrize(
-    ("version", "other", "older"),
-    [
-        ("v0.3.64", "v0.33.0", True),
-        ("0.9.1", "0.32.7", True),
-        ("v0.33.0", "v0.33.0", False),
-        ("v0.33.0", "v0.3.64", False),
-        ("2f35f4a08176d993cded35dac3332be4f7287f41", "v0.33.0", False),
-        ("v0.33.0", "", False),
-    ],
-)
-def test_releases_are_compared_by_their_numbers(version: str, other: str, older: bool) -> None:
-    assert unit_text.is_older(version, other) == older

@@ -11,7 +11,8 @@ from ansible_collections.noslop.studio.plugins.module_utils.host.gpu import MIB,
 from ansible_collections.noslop.studio.plugins.module_utils.host.gpu_support import choose_support, parse_cards
 from ansible_collections.noslop.studio.plugins.module_utils.host.processes import Process
 
-GIB = 1024 * MIB
+#: ``--reserve-vram`` is in gigabytes of 1024 MiB.
+MIB_OF_GIGABYTE = 1024
 
 
 def note_shared_card(checks: Checks, cards: Sequence[Gpu], ollama: Process, comfyui: Process) -> None:
@@ -36,7 +37,7 @@ def note_shared_card(checks: Checks, cards: Sequence[Gpu], ollama: Process, comf
     card = own[number]
     total_mib = card.memory_mib or 0
     left_by_ollama_mib = int(_read_number(ollama.environment.get("OLLAMA_GPU_OVERHEAD", "")) / MIB)
-    left_by_comfyui_mib = int(_read_number(_read_flag(comfyui, "--reserve-vram")) * GIB / MIB)
+    left_by_comfyui_mib = int(_read_number(_read_flag(comfyui, "--reserve-vram")) * MIB_OF_GIGABYTE)
     ollama_mib, comfyui_mib = max(total_mib - left_by_ollama_mib, 0), max(total_mib - left_by_comfyui_mib, 0)
     observed = f"of the {total_mib} MiB of {card.name}, Ollama may take {ollama_mib} and ComfyUI {comfyui_mib}"
     if ollama_mib + comfyui_mib > total_mib:

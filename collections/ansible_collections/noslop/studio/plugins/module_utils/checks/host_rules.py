@@ -16,6 +16,7 @@ from ansible_collections.noslop.studio.plugins.module_utils.checks.check import 
     format_gigabytes,
 )
 from ansible_collections.noslop.studio.plugins.module_utils.host import gpu_support
+from ansible_collections.noslop.studio.plugins.module_utils.host.version_numbers import is_older
 from ansible_collections.noslop.studio.plugins.module_utils.share import own_file_system, path_rules
 
 #: Oldest supported version of each distribution, by the ``ID`` of os-release(5).
@@ -93,15 +94,11 @@ def judge_python(checks: Checks, service: str, program: str, version: str, oldes
     }
     return checks.add(
         "host.service_python",
-        bool(version) and _split(version) >= _split(oldest),
+        bool(version) and not is_older(version, oldest),
         seen=f"{program} is Python {version}" if version else f"{program} is not installed or does not run",
         expected=f"Python {oldest} or newer for {service}",
         todo=f"{other[service]}, install a newer system, or remove this host from the group {service}",
     )
-
-
-def _split(version: str) -> tuple[int, ...]:
-    return tuple(int(number) for number in version.split("."))
 
 
 def judge_gpus(checks: Checks, cards: Sequence[gpu_support.Card], index: str = "") -> None:

@@ -20,6 +20,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from ansible_collections.noslop.studio.plugins.module_utils.host import gpu_support
+from ansible_collections.noslop.studio.plugins.module_utils.host.version_numbers import is_older
 
 MIB = 1024 * 1024
 #: No image model fits into less memory: an old display card, or a part of main memory.
@@ -287,7 +288,7 @@ def _judge_memory(gpu: Gpu) -> Gpu:
 
 def _judge_capability(gpu: Gpu) -> Gpu:
     least = gpu_support.least_capability(gpu.vendor)
-    if gpu.usable and gpu_support.is_older(gpu.capability or "", least):
+    if gpu.usable and is_older(gpu.capability or "", least):
         gpu.usable = False
         gpu.why = f"compute capability {gpu.capability}, and no build of PyTorch has code below {least}"
     return gpu

@@ -7,10 +7,11 @@ Owns these facts for the roles (by the filter ``noslop.studio.gpu_support``), pr
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+from ansible_collections.noslop.studio.plugins.module_utils.host.version_numbers import is_older, parse_numbers
 
 
 @dataclass(frozen=True)
@@ -28,9 +29,7 @@ class Build:
         if not capability:
             return True
         low, high = self.least_capability, self.greatest_capability
-        return (not low or _numbers(capability) >= _numbers(low)) and (
-            not high or _numbers(capability) <= _numbers(high)
-        )
+        return not is_older(capability, low) and not (high and is_older(high, capability))
 
 
 @dataclass(frozen=True)
@@ -181,16 +180,7 @@ def list_notes(cards: Sequence[Card], index: str = "") -> list[str]:
 def least_capability(vendor: str) -> str:
     """Return the least compute capability that any build supports; empty where there is no limit."""
     limits = [build.least_capability for build in VENDORS[vendor].builds]
-    return min(limits, key=_numbers) if limits and all(limits) else ""
-
-
-def is_older(version: str, least: str) -> bool:
-    """Return whether a driver is older than another. A version that is not of numbers is not."""
-    return bool(version and least) and bool(_numbers(version)) and _numbers(version) < _numbers(least)
-
-
-def _numbers(version: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in re.findall(r"\d+", version)) if re.fullmatch(r"[\d.]+", version) else ()
+    return min(limits, key=parse_numbers) if limits and all(limits) else ""
 
 
 def _unique(words: Iterable[str]) -> tuple[str, ...]:

@@ -22,6 +22,7 @@ from typing import Any
 
 from ansible_collections.noslop.studio.plugins.module_utils.checks.check import format_gigabytes
 from ansible_collections.noslop.studio.plugins.module_utils.host import safe_paths
+from ansible_collections.noslop.studio.plugins.module_utils.host.version_numbers import is_older
 from ansible_collections.noslop.studio.plugins.module_utils.host.worker_processes import Account, run_one
 from ansible_collections.noslop.studio.plugins.module_utils.install import release_dir
 from ansible_collections.noslop.studio.plugins.module_utils.services import copies, unit_text
@@ -231,7 +232,7 @@ class Switch:
                 directory = os.path.join(self._request.state_directory, "copies")
                 made = copies.copy_directory(user, directory, f"{origin or 'before'}-{record.started}", names)
             # An older version cannot open what a newer one has migrated: it begins with an empty database.
-            is_copied = bool(old and new and old != new) and not unit_text.is_older(self._request.version, origin)
+            is_copied = bool(old and new and old != new) and not is_older(self._request.version, origin)
             return is_copied and copies.copy_database(old, new), made
 
         if not os.path.isdir(user):

@@ -33,12 +33,3 @@ def _commands(unit: str) -> str:
     """Return the lines of ``ExecStart=``, joined."""
     joined = unit.replace("\\\n", " ")
     return "\n".join(line for line in joined.splitlines() if line.startswith("ExecStart="))
-
-
-def is_older(version: str, other: str) -> bool:
-    """Return whether a release has a smaller number than another. A commit has no number and is never older."""
-    numbers = [re.fullmatch(r"v?(\d+)\.(\d+)\.(\d+).*", text) for text in (version, other)]
-    if not all(numbers):
-        return False
-    first, second = ([int(part) for part in match.groups()] for match in numbers if match)
-    return first < second

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import yaml
 from ansible_collections.noslop.studio.plugins.module_utils import studio
+from ansible_collections.noslop.studio.plugins.module_utils.host.version_numbers import is_older
 
 _ROLES = Path(__file__).parents[3] / "roles"
 #: Least similarity of a misspelled name to the one that is proposed.
@@ -142,7 +143,7 @@ def _explain_unknown(about: Program, name: str, settings: Mapping[str, Setting])
 def _find_problem(about: Program, setting: Setting, value: object, version: str) -> str:
     if setting.instead:
         return f"is set by NoSlop: {setting.instead}"
-    if _is_older(version, setting.since):
+    if is_older(version, setting.since):
         return (
             f"needs {about.title} {setting.since} or newer, and {version} is to be installed: "
             "remove it, or install a newer version"
@@ -167,16 +168,6 @@ def _find_conflicts(
         for group, names in groups.items()
         if len(names) > 1
     ]
-
-
-def _is_older(version: str, since: str) -> bool:
-    """Return whether a version is older than another; a commit has no number and is never older."""
-    match = re.fullmatch(r"v?(\d+(?:\.\d+)+)(?:[-+].*)?", version)
-    return bool(since and match) and _numbers(match[1]) < _numbers(since)  # type: ignore[index]  # `match` is one here
-
-
-def _numbers(version: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in version.split("."))
 
 
 def _describe(value: object) -> str:
