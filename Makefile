@@ -195,12 +195,17 @@ test-backend-nfs: lab-up backend-wheel ## Test the backend over NFS: 1,000 saves
 
 .PHONY: test-real
 test-real: programs ## Test the real ComfyUI on a CPU (COMFYUI_REPO=<url or path>)
-	pytest tests/real --ignore tests/real/test_studio.py
+	pytest tests/real/test_comfyui.py tests/real/test_upgrade.py
 
 .PHONY: test-real-studio
 test-real-studio: lab-up backend-wheel ## Test the real ComfyUI with real custom nodes on two machines over NFS (COMFYUI_REPO=<url or path>)
 	ansible-playbook lab/machines/reset.yml
 	pytest tests/real/test_studio.py
+
+.PHONY: test-real-ollama
+test-real-ollama: lab-up ## Test the real Ollama on two machines over NFS (OLLAMA_ARCHIVE=<path of ollama-linux-amd64.tar.zst>)
+	ansible-playbook lab/machines/reset.yml
+	pytest tests/real/test_ollama.py
 
 .PHONY: bench
 bench: demo ## Measure read-ahead over the mount, NoSlop's settings against the kernel's

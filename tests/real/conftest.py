@@ -62,16 +62,25 @@ class Source:
 
 
 @contextlib.contextmanager
+def serving_directory(directory: Path, address: str) -> Iterator[str]:
+    """Serve a directory over HTTP on an address of the lab. Yield its URL, which ends with a slash."""
+    serve = [sys.executable, str(ROOT / "lab" / "standins" / "serve.py"), "--bind", address, "--port", "0"]
+    with subprocess.Popen([*serve, "--root", str(directory)], stdout=subprocess.PIPE, text=True) as server:
+        assert server.stdout is not None
+        try:
+            yield server.stdout.readline().rpartition(" on ")[2].strip()
+        finally:
+            server.terminate()
+
+
+@contextlib.contextmanager
 def serving(directory: Path, address: str) -> Iterator[Callable[[str, str, str], Source]]:
     """Serve copies of repositories of this computer over HTTP on an address of the lab.
 
     Yields a function from a repository, a revision, and a name for the copy, to the copy's address and commit. Of a
     repository that has an address already, it returns that and the revision.
     """
-    serve = [sys.executable, str(ROOT / "lab" / "standins" / "serve.py"), "--bind", address, "--port", "0"]
-    with subprocess.Popen([*serve, "--root", str(directory)], stdout=subprocess.PIPE, text=True) as server:
-        assert server.stdout is not None
-        url = server.stdout.readline().rpartition(" on ")[2].strip()
+    with serving_directory(directory, address) as url:
 
         @functools.cache
         def copy(repository: str, revision: str, name: str) -> Source:
@@ -83,10 +92,7 @@ def serving(directory: Path, address: str) -> Iterator[Callable[[str, str, str],
                 print(f"{repository} lacks the content of {', '.join(left_out)}: installed without", file=sys.stderr)
             return Source(f"{url}{revision}/{name}.git", commit)
 
-        try:
-            yield copy
-        finally:
-            server.terminate()
+        yield copy
 
 
 @pytest.fixture(scope="session")

@@ -21,61 +21,35 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
-from tests.real.conftest import REVISION, Source, list_indexes, serving
+from tests.real.conftest import REVISION, list_indexes, serving
 from tests.real.git_copy import git
+from tests.real.plain_studio import VARIABLES, WORKERS, PlainStudio, write_inventory
 from tests.support.lab.comfyui_host import PROMPT, request
-from tests.support.lab.machines import CONTROLLER, LAB, MIRROR_PORT, ROOT, Machine, list_machines, wait_for
+from tests.support.lab.machines import CONTROLLER, LAB, MIRROR_PORT, Machine, list_machines, wait_for
 
 pytestmark = pytest.mark.real
 
 MIRROR = f"http://{CONTROLLER}:{MIRROR_PORT}"
 FORGE = "https://github.com"
 NODES = f"{FORGE}/rgthree/rgthree-comfy {FORGE}/kijai/ComfyUI-KJNodes {FORGE}/pythongosssss/ComfyUI-Custom-Scripts"
-WORKERS = ("worker1", "worker2")
 SHARE = "/mnt/noslop/comfyui"
 CHECK = "services.comfyui_nodes"
 
 
 @dataclass(frozen=True)
-class Studio:
-    """Two machines with ComfyUI, and a third one with their storage and the backend."""
+class Studio(PlainStudio):
+    """Two machines with ComfyUI, and a third one with their storage and the backend. `nodes` are for its list."""
 
-    machines: dict[str, Machine]
-    inventory: Path
-    variables: dict[str, Any]
     nodes: list[dict[str, Any]]
-
-    def play(self, name: str, nodes: list[dict[str, Any]], *words: str) -> tuple[int, str]:
-        """Run a playbook with a list of custom nodes. Return the exit code and what was printed."""
-        values = {**self.variables, "noslop_custom_nodes": nodes}
-        self.inventory.joinpath("group_vars", "all.yml").write_text(yaml.safe_dump(values), encoding="utf-8")
-        done = subprocess.run(
-            [
-                "ansible-playbook",
-                "--inventory",
-                str(self.inventory),
-                "--private-key",
-                str(LAB / "id_ed25519"),
-                "--become-password-file",
-                str(LAB / "sudo_password"),
-                f"noslop.studio.{name}",
-                *words,
-            ],
-            cwd=ROOT,
-            env={**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_NOCOLOR": "1"},
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        print(done.stdout, done.stderr)
-        return done.returncode, done.stdout + done.stderr
 
     def list_classes(self, worker: str) -> set[str]:
         """Return the names of the nodes that ComfyUI offers on a worker."""
         return set(json.loads(request(self.machines[worker], "/object_info")))
+
+    def play_nodes(self, nodes: list[dict[str, Any]]) -> tuple[int, str]:
+        """Change the list of custom nodes. Return the exit code and what was printed."""
+        return self.play("services", "--tags", "nodes,comfyui", noslop_custom_nodes=nodes)
 
 
 @pytest.fixture(scope="module")
@@ -89,38 +63,19 @@ def studio(repository: str, tmp_path_factory: pytest.TempPathFactory) -> Iterato
             revision = git("ls-remote", address, "HEAD").split()[0]
             node = copy(address, revision, name)
             nodes.append({"name": name, "repo": node.repo, "commit": node.revision})
-        studio = make_studio(tmp_path_factory.mktemp("studio"), source, nodes)
-        code, output = studio.play("site", [])
+        inventory = tmp_path_factory.mktemp("studio")
+        write_inventory(inventory, {"backend": ["server"], "comfyui": WORKERS})
+        variables = {
+            **VARIABLES,
+            "comfyui_revision": source.revision,
+            "comfyui_writable_nodes": ["ComfyUI-Custom-Scripts"],
+            **source.variables,
+            **list_indexes(),
+        }
+        studio = Studio(list_machines(), inventory, variables, nodes)
+        code, output = studio.play("site")
         assert code == 0, output
         yield studio
-
-
-def make_studio(inventory: Path, source: Source, nodes: list[dict[str, Any]]) -> Studio:
-    """Write the inventory of the studio."""
-    machines = list_machines()
-    (inventory / "group_vars").mkdir()
-    groups = {
-        "storage_server": ["server"],
-        "backend": ["server"],
-        "storage_clients": list(WORKERS),
-        "comfyui": list(WORKERS),
-    }
-    hosts = {name: {"ansible_host": machine.address} for name, machine in machines.items()}
-    tree = {group: {"hosts": {name: hosts[name] for name in names}} for group, names in groups.items()}
-    (inventory / "hosts.yml").write_text(yaml.safe_dump(tree), encoding="utf-8")
-    variables = {
-        "noslop_studio_id": "real",
-        "noslop_min_free_gb": 1,
-        "noslop_allowed_networks": [CONTROLLER],
-        "ansible_user": "artist",
-        "ansible_ssh_common_args": f"-o UserKnownHostsFile={LAB}/machines/known_hosts",
-        "ansible_python_interpreter": "/usr/bin/python3",
-        "comfyui_revision": source.revision,
-        "comfyui_writable_nodes": ["ComfyUI-Custom-Scripts"],
-        **source.variables,
-        **list_indexes(),
-    }
-    return Studio(machines, inventory, variables, nodes)
 
 
 @pytest.fixture(scope="module")
@@ -173,7 +128,7 @@ def test_file_of_one_machine_is_offered_by_the_other(studio: Studio) -> None:
 
 def test_real_nodes_run_on_both_machines_from_one_lock(studio: Studio) -> None:
     before = {worker: studio.list_classes(worker) for worker in WORKERS}
-    code, output = studio.play("services", studio.nodes, "--tags", "nodes,comfyui")
+    code, output = studio.play_nodes(studio.nodes)
     assert code == 0, output
     added = [studio.list_classes(worker) - before[worker] for worker in WORKERS]
     assert added[0] == added[1]
@@ -182,7 +137,7 @@ def test_real_nodes_run_on_both_machines_from_one_lock(studio: Studio) -> None:
     # It writes into the program's own directory at its import.
     assert "leaves out ComfyUI-Custom-Scripts, which writes to /opt/noslop/comfyui/" in output
     assert len(list(studio.inventory.glob("comfyui-*.lock"))) == 1
-    code, output = studio.play("services", studio.nodes, "--tags", "nodes,comfyui")
+    code, output = studio.play_nodes(studio.nodes)
     assert code == 0, output
     assert "changed=0" in output.rpartition("PLAY RECAP")[2]
 
@@ -201,7 +156,7 @@ def test_contradicting_node_changes_nothing(studio: Studio, tmp_path: Path) -> N
     server.check_output("rm -rf /srv/old && cp -r ~artist/old /srv/old && chown -R root: /srv/old", root=True)
     before = {worker: studio.list_classes(worker) for worker in WORKERS}
     contradicting = {"name": "old", "repo": "/srv/old", "commit": commit}
-    code, output = studio.play("services", [*studio.nodes, contradicting], "--tags", "nodes,comfyui")
+    code, output = studio.play_nodes([*studio.nodes, contradicting])
     assert code != 0
     for word in ("pillow", "old", "ComfyUI-KJNodes"):
         assert word in output
@@ -215,10 +170,10 @@ def test_failing_nodes_are_named_and_left_out(studio: Studio) -> None:
         for name in ("raises", "hangs", "writes-outside")
     ]
     before = {worker: studio.list_classes(worker) for worker in WORKERS}
-    code, output = studio.play("services", [*studio.nodes, *failing], "--tags", "nodes,comfyui")
+    code, output = studio.play_nodes([*studio.nodes, *failing])
     assert code == 0, output
     assert {worker: studio.list_classes(worker) for worker in WORKERS} == before
-    code, output = studio.play("verify", [*studio.nodes, *failing])
+    code, output = studio.play("verify", noslop_custom_nodes=[*studio.nodes, *failing])
     assert code != 0
     for words in (
         "raises raises at its import: ",
@@ -231,11 +186,11 @@ def test_failing_nodes_are_named_and_left_out(studio: Studio) -> None:
 
 
 def test_rollback_removes_the_nodes_and_keeps_comfyui(studio: Studio) -> None:
-    code, output = studio.play("services", studio.nodes[:1], "--tags", "nodes,comfyui")
+    code, output = studio.play_nodes(studio.nodes[:1])
     assert code == 0, output
     for worker in WORKERS:
         classes = studio.list_classes(worker)
         assert any("rgthree" in name for name in classes)
         assert "ImageConcanate" not in classes
-    code, output = studio.play("verify", studio.nodes[:1])
+    code, output = studio.play("verify", noslop_custom_nodes=studio.nodes[:1])
     assert code == 0, output
