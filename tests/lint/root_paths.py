@@ -76,6 +76,10 @@ ALLOWED: dict[tuple[str, str], str] = {
     ("module_utils/install/downloads.py", "_download_once"): "in root's part of the directory to build in",
     ("module_utils/install/import_watch.py", "wait_for_program"): "as the build account, in the sandbox of a trial",
     ("module_utils/install/node_store.py", "*"): _AS_THE_ACCOUNT,
+    ("action/model_files.py", "_write"): _CONTROLLER,
+    ("module_utils/models/part_file.py", "*"): _AS_THE_ACCOUNT,
+    ("module_utils/models/progress.py", "*"): "in /run/noslop-models, which is root's",
+    ("module_utils/models/record.py", "write"): "in /var/lib/noslop/models, which is root's",
 }
 
 

@@ -10,18 +10,21 @@ uninterruptible sleep does not end before its server answers.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import json
 import os
 import pwd
 import selectors
 import signal
+import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 #: How long a killed worker may take to end before it is left to the init process.
 _KILL_GRACE_S = 1.0
+_PR_SET_PDEATHSIG = 1
 #: Workers that answered or were killed, and whose exit status was not available yet.
 _unreaped: set[int] = set()
 
@@ -97,6 +100,65 @@ def run_one(work: Callable[[], Any], account: Account | None, timeout_s: float) 
     return run_all({"only": work}, account, timeout_s)["only"]
 
 
+def stream(
+    work: Callable[[Callable[[Any], None]], None], account: Account | None, kept_descriptors: Collection[int] = ()
+) -> Iterator[Any]:
+    """Run a function in a worker without a time limit, and yield what it sends, as it comes.
+
+    The worker ends with this process.
+
+    Args:
+        work: a function that gets the function to send a JSON value with, which its threads may call.
+        account: the account it runs as; ``None`` does not change the account.
+        kept_descriptors: open files that the worker keeps, such as a lock.
+
+    Raises:
+        OSError: the worker failed, or ended without a word.
+    """
+    read_end, write_end = os.pipe()
+    parent = os.getpid()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            os.setsid()
+            _close_inherited_files(write_end, *kept_descriptors)
+            with open(write_end, "w", encoding="utf-8", buffering=1) as pipe:
+                lock = threading.Lock()
+
+                def send(value: Any) -> None:
+                    with lock:
+                        pipe.write(json.dumps({"sent": value}) + "\n")
+
+                def run() -> None:
+                    _end_with_parent(parent)
+                    work(send)
+
+                pipe.write(_answer(run, account).decode() + "\n")
+        finally:
+            os._exit(0)
+    os.close(write_end)
+    error: str | None = "the worker process ended without an answer"
+    try:
+        with open(read_end, encoding="utf-8") as pipe:
+            for line in pipe:
+                value = json.loads(line)
+                if isinstance(value, list):
+                    error = value[1]
+                else:
+                    yield value["sent"]
+    finally:
+        os.waitpid(pid, 0)
+    if error:
+        raise OSError(error)
+
+
+def _end_with_parent(parent: int) -> None:
+    """Let the kernel kill this process when its parent ends. A change of the account resets this (prctl(2))."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(1)
+
+
 def _collect(selector: selectors.BaseSelector, outcomes: dict[str, Outcome], started: float, deadline: float) -> None:
     while selector.get_map():
         left_s = deadline - time.monotonic()
@@ -165,13 +227,13 @@ def _start(work: Callable[[], Any], account: Account | None) -> _Worker:
     return _Worker(pid, read_end)
 
 
-def _close_inherited_files(kept_descriptor: int) -> None:
+def _close_inherited_files(*kept_descriptors: int) -> None:
     """Close inherited files: a worker that outlives its parent must not keep the controller's connection open."""
     null = os.open(os.devnull, os.O_RDWR)
     for descriptor in (0, 1, 2):
         os.dup2(null, descriptor)
     for descriptor in [int(name) for name in os.listdir("/proc/self/fd")]:
-        if descriptor > 2 and descriptor != kept_descriptor:
+        if descriptor > 2 and descriptor not in kept_descriptors:
             with contextlib.suppress(OSError):
                 os.close(descriptor)
     os.chdir("/")

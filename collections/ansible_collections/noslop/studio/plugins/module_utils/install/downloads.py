@@ -13,6 +13,7 @@ import shutil
 import urllib.error
 import urllib.parse
 import urllib.request
+from collections.abc import Callable
 from typing import Any
 
 from ansible.module_utils.urls import open_url
@@ -49,11 +50,19 @@ def download(url: str, file: str) -> str:
     raise DownloadError(explain_unreachable(url, last_error)) from last_error
 
 
-def open_address(url: str) -> Any:
+def open_address(
+    url: str, headers: Callable[[str], dict[str, str]] = lambda _: {}, *, method: str = "GET", follow: bool = True
+) -> Any:
     """Open a URL and return the answer, which the caller closes. Follows redirects, but none to a weaker protocol.
 
     Forges redirect each download of a release to another server of theirs, so redirects are followed. One that leads
     from HTTPS to another protocol would let others answer in its place.
+
+    Args:
+        url: the URL.
+        headers: a function from the address of each request to its headers, so that a secret stays with its server.
+        method: GET or HEAD.
+        follow: whether redirects are followed; else the redirect itself is returned.
 
     Raises:
         DownloadError: a redirect leads to another protocol, or there are more than REDIRECTS.
@@ -62,11 +71,20 @@ def open_address(url: str) -> Any:
     address = url
     for __ in range(REDIRECTS + 1):
         try:
-            return open_url(address, timeout=READ_TIMEOUT_S, follow_redirects="none")
+            return open_url(
+                address,
+                method=method,
+                timeout=READ_TIMEOUT_S,
+                follow_redirects="none",
+                decompress=False,
+                headers=headers(address),
+            )
         except urllib.error.HTTPError as error:
             target = error.headers.get("Location") if error.code in (301, 302, 303, 307, 308) else None
             if not target:
                 raise
+            if not follow:
+                return error
             before, address = address, urllib.parse.urljoin(address, target)
         if address.partition(":")[0] not in ("https", before.partition(":")[0]):
             raise DownloadError(

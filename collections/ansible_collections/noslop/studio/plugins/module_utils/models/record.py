@@ -1,0 +1,58 @@
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Remember on the storage server what was fetched and compared, so that no run reads gigabytes to find nothing to do.
+
+A file of root's: members of the studio may write to the share, and not to this.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+
+from ansible_collections.noslop.studio.plugins.module_utils import studio
+
+DIRECTORY = f"{studio.STATE_DIR}/models"
+_NAME = "fetched.json"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A file as it was when its content was compared. ``size`` is in bytes, ``changed_ns`` its ctime."""
+
+    sha256: str
+    size: int
+    inode: int
+    changed_ns: int
+    url: str
+
+    def is_of(self, status: os.stat_result) -> bool:
+        """Return whether a file is still the one that was compared. Its owner can set mtime, and not ctime."""
+        return (self.size, self.inode, self.changed_ns) == (status.st_size, status.st_ino, status.st_ctime_ns)
+
+
+def make_entry(sha256: str, url: str, status: os.stat_result) -> Entry:
+    """Return the entry of a file whose content has just been compared."""
+    return Entry(sha256, status.st_size, status.st_ino, status.st_ctime_ns, url)
+
+
+def read(directory: str) -> dict[str, Entry]:
+    """Return the entries by the path below the share; none where there is no record, or a damaged one."""
+    try:
+        with open(os.path.join(directory, _NAME), encoding="utf-8") as stream:
+            return {path: Entry(**values) for path, values in json.load(stream).items()}
+    except (FileNotFoundError, ValueError, TypeError, AttributeError):
+        return {}
+
+
+def write(directory: str, entries: Mapping[str, Entry]) -> None:
+    """Write the entries, whole or not at all."""
+    os.makedirs(directory, mode=0o755, exist_ok=True)
+    path = os.path.join(directory, _NAME)
+    with open(f"{path}.new", "w", encoding="utf-8") as stream:
+        json.dump({key: asdict(entry) for key, entry in sorted(entries.items())}, stream, indent=1)
+        stream.flush()
+        os.fsync(stream.fileno())
+    os.replace(f"{path}.new", path)

@@ -1,0 +1,165 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Serve files on loopback, count what is sent, and misbehave as servers of models do."""
+
+from __future__ import annotations
+
+import hashlib
+import http.server
+import re
+import threading
+from collections import deque
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import cast
+
+BLOCK_BYTES = 16 * 1024
+
+
+@dataclass
+class Answers:
+    """A file, and how it is answered.
+
+    `statuses` are answered first, one a request, each with the headers of `status_headers`. `cuts` are numbers of bytes
+    after which an answer ends without notice, one an answer. `contents` follow on each other, one an answer, the last
+    one for ever. `announced` is the Content-Length where it is not the true one. `gate` is waited for in the middle of
+    an answer.
+    """
+
+    contents: deque[bytes]
+    ranges: bool = True
+    etag: bool = True
+    token: str = ""
+    redirect: str = ""
+    encoding: str = ""
+    statuses: deque[int] = field(default_factory=deque)
+    status_headers: dict[str, str] = field(default_factory=dict)
+    cuts: deque[int] = field(default_factory=deque)
+    announced: int | None = None
+    chunked: bool = False
+    wrong_range: bool = False
+    gate: threading.Event | None = None
+
+
+@dataclass
+class ModelServer:
+    """A running server. `sent` counts the bytes of bodies by path; `requests` are the paths with their headers."""
+
+    port: int
+    files: dict[str, Answers] = field(default_factory=dict)
+    sent: dict[str, int] = field(default_factory=dict)
+    requests: list[tuple[str, dict[str, str]]] = field(default_factory=list)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def url(self, path: str, host: str = "127.0.0.1") -> str:
+        """Return the address of a path, under a name of loopback."""
+        return f"http://{host}:{self.port}/{path}"
+
+    def add(self, path: str, *contents: bytes, cuts: Iterable[int] = (), **options: object) -> Answers:
+        """Serve a file."""
+        answers = Answers(deque(contents), cuts=deque(cuts))
+        for name, value in options.items():
+            setattr(answers, name, deque(value) if name == "statuses" else value)  # type: ignore[call-overload]
+        self.files[path] = answers
+        return answers
+
+
+class _Handler(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    @property
+    def served(self) -> ModelServer:
+        return cast(_Server, self.server).served
+
+    def do_GET(self) -> None:
+        path = self.path.lstrip("/")
+        with self.served.lock:
+            self.served.requests.append((path, {key.lower(): value for key, value in self.headers.items()}))
+            answers = self.served.files.get(path)
+            status = 404 if answers is None else answers.statuses.popleft() if answers.statuses else 200
+            if answers and answers.token and self.headers.get("Authorization") != f"Bearer {answers.token}":
+                status = 401
+            if status != 200 or answers is None:
+                self._send_status(status, answers.status_headers if answers else {})
+                return
+            if answers.redirect:
+                self._send_status(302, {"Location": answers.redirect})
+                return
+            content = answers.contents.popleft() if len(answers.contents) > 1 else answers.contents[0]
+            cut = answers.cuts.popleft() if answers.cuts else None
+        self._send_file(path, answers, content, cut)
+
+    def _send_status(self, status: int, headers: dict[str, str]) -> None:
+        self.send_response(status)
+        for key, value in headers.items():
+            self.send_header(key, value)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def _send_file(self, path: str, answers: Answers, content: bytes, cut: int | None) -> None:
+        etag = f'"{hashlib.sha256(content).hexdigest()}"'
+        match = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
+        first = int(match[1]) if match and answers.ranges and self.headers.get("If-Range", etag) == etag else 0
+        if first and first >= len(content):
+            self._send_status(416, {"Content-Range": f"bytes */{len(content)}"})
+            return
+        body = content[first:]
+        self.send_response(206 if first else 200)
+        if first:
+            shown = first + 1 if answers.wrong_range else first
+            self.send_header("Content-Range", f"bytes {shown}-{len(content) - 1}/{len(content)}")
+        if answers.etag:
+            self.send_header("ETag", etag)
+        if answers.encoding:
+            self.send_header("Content-Encoding", answers.encoding)
+        if answers.chunked:
+            self.send_header("Transfer-Encoding", "chunked")
+        else:
+            self.send_header("Content-Length", str(len(body) if answers.announced is None else answers.announced))
+        self.end_headers()
+        left = len(body) if cut is None else min(cut, len(body))
+        for start in range(0, left, BLOCK_BYTES):
+            if answers.gate and start >= left // 2:
+                answers.gate.wait()
+            block = body[start : min(start + BLOCK_BYTES, left)]
+            self.wfile.write(b"%x\r\n%b\r\n" % (len(block), block) if answers.chunked else block)
+            with self.served.lock:
+                self.served.sent[path] = self.served.sent.get(path, 0) + len(block)
+        if answers.chunked and cut is None:
+            self.wfile.write(b"0\r\n\r\n")
+        if cut is not None or answers.announced is not None:
+            self.close_connection = True
+
+    def log_message(self, *_: object) -> None:
+        """Print nothing."""
+
+
+class _Server(http.server.ThreadingHTTPServer):
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.served = ModelServer(self.server_address[1])
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Print nothing: tests end clients in the middle of an answer."""
+
+
+@contextmanager
+def serving_models() -> Iterator[ModelServer]:
+    """Run a server on a free port of loopback."""
+    with _Server() as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+        thread.start()
+        try:
+            yield server.served
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def make_safetensors(size: int, seed: str = "") -> bytes:
+    """Return a valid safetensors file of about this many bytes of content, which depends on the seed."""
+    header = b'{"weight":{"dtype":"U8","shape":[%d],"data_offsets":[0,%d]}}' % (size, size)
+    return len(header).to_bytes(8, "little") + header + hashlib.shake_128(seed.encode()).digest(size)
