@@ -13,7 +13,7 @@ from typing import Any, Literal, Self
 from ansible_collections.noslop.studio.plugins.module_utils import studio
 from ansible_collections.noslop.studio.plugins.plugin_utils import releases
 from ansible_collections.noslop.studio.plugins.plugin_utils.discovery.scan_targets import SSH_PORT
-from ansible_collections.noslop.studio.plugins.plugin_utils.validation import custom_nodes
+from ansible_collections.noslop.studio.plugins.plugin_utils.validation import custom_nodes, models
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 CandidateStatus = Literal["open", "closed", "timeout", "no_route", "refused", "error"]
@@ -166,6 +166,11 @@ class StudioSettings(Model):
     models_writers: Writers = studio.DEFAULTS["noslop_models_writers"]
     allowed_networks: list[str] = Field(default_factory=list)
     custom_nodes: list[dict[str, str | bool | list[str]]] = Field(default_factory=list)
+    models: list[dict[str, Any]] = Field(default_factory=list)
+    models_tokens: dict[str, str] = Field(default_factory=dict)
+    models_rate_mb: float = Field(default=studio.DEFAULTS["noslop_models_rate_mb"], ge=0)
+    models_hub: str = studio.DEFAULTS["noslop_models_hub"]
+    models_market: str = studio.DEFAULTS["noslop_models_market"]
     artifact_mirror: str = studio.DEFAULTS["noslop_artifact_mirror"]
     comfyui_version: str = studio.DEFAULTS["noslop_comfyui_version"]
     ollama_version: str = studio.DEFAULTS["noslop_ollama_version"]
@@ -193,6 +198,12 @@ class StudioSettings(Model):
         cls, values: list[dict[str, str | bool | list[str]]]
     ) -> list[dict[str, str | bool | list[str]]]:
         custom_nodes.parse_custom_nodes(values)  # raises ValueError with the entry and the next step
+        return values
+
+    @field_validator("models")
+    @classmethod
+    def _check_models(cls, values: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        models.parse_models(values)  # raises ValueError with the entry and the next step
         return values
 
     @model_validator(mode="after")

@@ -67,6 +67,16 @@ DESCRIPTIONS: dict[str, str] = {
         "Custom nodes that the studio installs on the share and on every host: name, repo and commit (40 hexadecimal "
         "digits), or archive and sha256; optionally hosts. Nodes that are on the share already stay as they are."
     ),
+    "noslop_models": (
+        "Models that the studio fetches once for all hosts: folder and url, hub (repo, file, commit) or civitai (the "
+        "number of a version), with sha256 and size where they are known; or ollama, a name with its tag."
+    ),
+    "noslop_models_tokens": (
+        "Files on this computer, mode 0600, with a token each, by the origin it is for, like https://huggingface.co."
+    ),
+    "noslop_models_rate_mb": "Megabytes a second that downloads of models may take together; 0 is no limit.",
+    "noslop_models_hub": "Where models with hub come from: the hub itself, or a mirror of it.",
+    "noslop_models_market": "Where models with civitai come from.",
     "noslop_artifact_mirror": "Where downloads come from instead of the vendors' own addresses.",
     "noslop_comfyui_version": (
         "The version of ComfyUI: a release, like 0.33.0, or a commit. Empty: the release that NoSlop is tested with."

@@ -73,6 +73,7 @@ def test_examples_return_what_their_names_announce(tmp_path: Path) -> None:
         "noslop-ollama.service",
         ["10.0.0.2"],
         [],
+        [],
         "/mnt/noslop",
         8188,
         "/opt/noslop",

@@ -36,7 +36,7 @@ def run_playbook(
 def tasks_by_tag() -> dict[str, set[tuple[str, str]]]:
     """Return role and name of the tasks that each tag reaches, without those of an argument specification."""
     tasks: dict[str, set[tuple[str, str]]] = defaultdict(set)
-    for playbook in ("site", "teardown"):
+    for playbook in ("site", "models", "teardown"):
         listed = run_playbook(playbook, "--list-tasks")
         assert listed.returncode == 0, listed.stderr
         for match in map(_TASK.match, listed.stdout.splitlines()):

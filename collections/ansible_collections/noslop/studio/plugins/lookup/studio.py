@@ -31,6 +31,8 @@ options:
       - V(custom_nodes) - the custom nodes of C(noslop_custom_nodes), or those for the named host, each with C(name),
         C(repo) and C(commit) or C(archive) and C(sha256), C(hosts), C(allow_install_script), C(allow_source), and
         C(directory), the path of its files below the share. An entry that is unusable is refused.
+      - V(models) - those models of C(noslop_models) that are V(files), each with C(path), C(url), C(sha256), C(size),
+        or those of V(ollama), each with C(ollama), its name. An entry that is unusable is refused.
       - V(setting) - the value of one variable of the studio, such as C(noslop_storage_root), C(ollama_port) or
         C(nfs_client_read_ahead_kb), or its default where it is not set or empty.
       - V(default) - the default of such a variable.
@@ -71,6 +73,10 @@ EXAMPLES = r"""
   ansible.builtin.debug:
     msg: "{{ lookup('noslop.studio.studio', 'custom_nodes', inventory_hostname) | map(attribute='name') }}"
 
+- name: Show the models that Ollama pulls
+  ansible.builtin.debug:
+    msg: "{{ lookup('noslop.studio.studio', 'models', 'ollama') | map(attribute='ollama') }}"
+
 - name: Show the storage root
   ansible.builtin.debug:
     msg: "{{ lookup('noslop.studio.studio', 'setting', 'noslop_storage_root') }}"
@@ -87,9 +93,9 @@ EXAMPLES = r"""
 RETURN = r"""
 _raw:
   description: >-
-    One value - a list of dictionaries for C(shares), C(accounts), C(services) and C(custom_nodes), one dictionary for
-    C(share), C(account) and C(service), a list of addresses for C(addresses), and the value itself for C(setting),
-    C(default) and C(constant).
+    One value - a list of dictionaries for C(shares), C(accounts), C(services), C(custom_nodes) and C(models), one
+    dictionary for C(share), C(account) and C(service), a list of addresses for C(addresses), and the value itself for
+    C(setting), C(default) and C(constant).
   type: list
   elements: raw
 """
@@ -102,13 +108,15 @@ from ansible.errors import AnsibleError
 from ansible.plugins.lookup import LookupBase
 from ansible_collections.noslop.studio.plugins.module_utils import studio
 from ansible_collections.noslop.studio.plugins.module_utils.install import node_store
-from ansible_collections.noslop.studio.plugins.plugin_utils.validation import custom_nodes
+from ansible_collections.noslop.studio.plugins.plugin_utils.validation import custom_nodes, models
 
 #: Subject in the plural to the same in the singular.
 SINGULAR = {"shares": "share", "accounts": "account", "services": "service"}
-#: Subjects that return the one thing that is named.
-OF_ONE_NAME = (*SINGULAR.values(), "setting", "default", "constant")
+#: Subjects that need exactly one name.
+OF_ONE_NAME = (*SINGULAR.values(), "models", "setting", "default", "constant")
 SUBJECTS = (*SINGULAR, "addresses", "custom_nodes", *OF_ONE_NAME)
+#: Kind of model to what a role reads of it.
+_MODEL_FIELDS = {"files": ("path", "url", "sha256", "size"), "ollama": ("ollama",)}
 
 
 class LookupModule(LookupBase):  # type: ignore[misc]  # ansible-core has no types
@@ -131,18 +139,22 @@ class LookupModule(LookupBase):  # type: ignore[misc]  # ansible-core has no typ
         """Return the value of a subject. Raises ValueError where a name or a variable's value is unusable."""
         if subject == "addresses":
             return _addresses(names, variables["groups"], variables["hostvars"])
+        if subject in OF_ONE_NAME:
+            return self._find_one(subject, names[0], variables)
+        if subject == "custom_nodes":
+            return self._custom_nodes(names, variables)
+        return self._list(subject, names, variables)
+
+    def _find_one(self, subject: str, name: str, variables: Mapping[str, Any]) -> Any:
         if subject == "constant":
-            return _pick("constant", studio.CONSTANTS, names)[0]
+            return _pick("constant", studio.CONSTANTS, [name])[0]
         if subject == "default":
-            return studio.default_of(names[0])
+            return studio.default_of(name)
         if subject == "setting":
-            return self._setting(names[0], variables)
-        for plural, singular in SINGULAR.items():
-            if subject == singular:
-                return self._list(plural, names, variables)[0]
-        return (
-            self._custom_nodes(names, variables) if subject == "custom_nodes" else self._list(subject, names, variables)
-        )
+            return self._setting(name, variables)
+        if subject == "models":
+            return self._models(name, variables)
+        return self._list(next(key for key, one in SINGULAR.items() if one == subject), [name], variables)[0]
 
     def _setting(self, name: str, variables: Mapping[str, Any]) -> Any:
         default = studio.default_of(name)
@@ -157,6 +169,13 @@ class LookupModule(LookupBase):  # type: ignore[misc]  # ansible-core has no typ
             for node in nodes
             if not hosts or any(node.is_for(host) for host in hosts)
         ]
+
+    def _models(self, kind: str, variables: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """Return the models of one kind."""
+        fields = _pick("kind of model", _MODEL_FIELDS, [kind])[0]
+        addresses = [str(self._setting(name, variables)) for name in ("noslop_models_hub", "noslop_models_market")]
+        listed = models.parse_models(self._setting(models.VARIABLE, variables), *addresses)
+        return [{name: getattr(model, name) for name in fields} for model in listed if getattr(model, fields[0])]
 
     def _list(self, subject: str, names: list[str], variables: Mapping[str, Any]) -> list[dict[str, Any]]:
         """Return all shares, accounts or services, or the named ones, in the studio's order."""

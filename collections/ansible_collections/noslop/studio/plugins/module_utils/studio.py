@@ -204,6 +204,11 @@ DEFAULTS: dict[str, Any] = {
     **_WRITERS,
     "noslop_allowed_networks": [],
     "noslop_custom_nodes": [],
+    "noslop_models": [],
+    "noslop_models_tokens": {},
+    "noslop_models_rate_mb": 0,
+    "noslop_models_hub": "https://huggingface.co",
+    "noslop_models_market": "https://civitai.com",
     **dict.fromkeys(("noslop_artifact_mirror", "noslop_comfyui_version", "noslop_ollama_version"), ""),
     "noslop_firewall_enabled": True,
 }

@@ -75,6 +75,10 @@ options:
     description: The studio's list of custom nodes, as C(noslop_custom_nodes) has it.
     type: raw
     default: []
+  models:
+    description: The studio's catalogue of models, as C(noslop_models) has it.
+    type: raw
+    default: []
   asked:
     description: Time of the controller before the checks of the hosts, in seconds since 1970. C(preflight) needs it.
     type: float

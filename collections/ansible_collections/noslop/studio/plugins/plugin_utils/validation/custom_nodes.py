@@ -5,12 +5,16 @@
 from __future__ import annotations
 
 import re
-import urllib.parse
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from ansible_collections.noslop.studio.plugins.module_utils.install import node_store
+from ansible_collections.noslop.studio.plugins.plugin_utils.validation.entry_values import (
+    find_address_problem,
+    parse_flag,
+    parse_names,
+)
 
 VARIABLE = "noslop_custom_nodes"
 #: The ends of the archives that are unpacked.
@@ -98,8 +102,8 @@ def _parse(entry: object, number: int) -> CustomNode:
     return CustomNode(
         name=name,
         **_parse_source(entry, where),
-        hosts=None if entry.get("hosts") is None else _parse_names(entry["hosts"], f"{where}: hosts"),
-        allow_install_script=_parse_flag(entry.get("allow_install_script", False), f"{where}: allow_install_script"),
+        hosts=None if entry.get("hosts") is None else parse_names(entry["hosts"], f"{where}: hosts"),
+        allow_install_script=parse_flag(entry.get("allow_install_script", False), f"{where}: allow_install_script"),
         allow_source=_parse_packages(entry.get("allow_source") or [], f"{where}: allow_source"),
     )
 
@@ -113,7 +117,7 @@ def _parse_source(entry: Mapping[str, Any], where: str) -> dict[str, str]:
     other_checksum = "sha256" if repo else "commit"
     if entry.get(other_checksum):
         raise ValueError(f"{where}: {other_checksum} belongs to {'archive' if repo else 'repo'}. Write {checksum}.")
-    problem = _find_address_problem(repo or archive)
+    problem = _find_source_problem(repo or archive)
     if problem:
         raise ValueError(f"{where}: {kind} {problem}")
     if archive and not archive.endswith(ARCHIVES):
@@ -128,33 +132,16 @@ def _parse_source(entry: Mapping[str, Any], where: str) -> dict[str, str]:
     return {kind: repo or archive, checksum: digits}
 
 
-def _find_address_problem(address: str) -> str:
-    parts = urllib.parse.urlsplit(address)
-    if re.search(r"[\s\x00-\x1f\x7f]", address):
-        return f"{address!r} has white space in it. Write the address without."
-    if parts.username or parts.password:
-        return f"of {parts.hostname} has a name or password in it, which every log would show. Write it without."
-    is_path = address.startswith("/")
-    if not is_path and (parts.scheme not in ("https", "http") or not parts.hostname):
-        return f"{address!r} is no address. Write one that starts with https://, or a path on the storage server."
-    return ""
-
-
-def _parse_names(value: object, where: str) -> tuple[str, ...]:
-    if not isinstance(value, list | tuple) or not all(isinstance(name, str) and name for name in value):
-        raise ValueError(f"{where} is {value!r}. Write a list of names.")
-    return tuple(dict.fromkeys(value))
+def _find_source_problem(source: str) -> str:
+    if source.startswith("/") and not re.search(r"[\s\x00-\x1f\x7f]", source):
+        return ""
+    problem = find_address_problem(source)
+    return f"{problem[:-1]}, or a path on the storage server." if problem.endswith("https://.") else problem
 
 
 def _parse_packages(value: object, where: str) -> tuple[str, ...]:
-    names = _parse_names(value, where)
+    names = parse_names(value, where)
     for name in names:
         if not _PACKAGE.fullmatch(name):
             raise ValueError(f"{where}: {name!r} is no name of a Python package. Write it without a version.")
     return names
-
-
-def _parse_flag(value: object, where: str) -> bool:
-    if not isinstance(value, bool):
-        raise ValueError(f"{where} is {value!r}. Write true or false.")
-    return value

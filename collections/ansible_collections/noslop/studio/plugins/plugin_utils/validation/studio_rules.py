@@ -12,7 +12,7 @@ from typing import Any
 
 from ansible_collections.noslop.studio.plugins.module_utils import studio
 from ansible_collections.noslop.studio.plugins.module_utils.checks.check import Checks, enumerate_words
-from ansible_collections.noslop.studio.plugins.plugin_utils.validation import custom_nodes
+from ansible_collections.noslop.studio.plugins.plugin_utils.validation import custom_nodes, models
 from ansible_collections.noslop.studio.plugins.plugin_utils.validation.misspelled_variables import find_misspelled
 
 #: The name in the report for checks of no single host.
@@ -279,6 +279,21 @@ def judge_custom_nodes(checks: Checks, value: object, comfyui_hosts: Sequence[st
         seen=" ".join(problems) or "every custom node has a source with its checksum",
         expected="custom nodes with a name, a source, its commit or SHA-256, and hosts that run ComfyUI",
         todo=f"correct {custom_nodes.VARIABLE} in {_VARIABLES_FILE}",
+    )
+
+
+def judge_models(checks: Checks, value: object, hosts: Sequence[str]) -> None:
+    """Check that the catalogue of models is usable, and that its warm models are for hosts of the studio."""
+    try:
+        problems = models.find_unknown_hosts(models.parse_models(value), hosts)
+    except ValueError as error:
+        problems = [str(error)]
+    checks.add(
+        "studio.models",
+        not problems,
+        seen=" ".join(problems) or "every model has a source",
+        expected="models with a folder and a source, or with a name of Ollama's, and hosts of the studio",
+        todo=f"correct {models.VARIABLE} in {_VARIABLES_FILE}",
     )
 
 
