@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NotRequired, TypedDict, cast
@@ -13,7 +13,7 @@ from typing import Any, NotRequired, TypedDict, cast
 from ansible_collections.noslop.studio.plugins.module_utils.checks.check import Check
 from ansible_collections.noslop.studio.plugins.plugin_utils import reports
 
-from noslop_driver.ansible.events import Event, Failure, HostStats, Outcome, Status
+from noslop_driver.ansible.events import TASK_END_KINDS, Event, Failure, HostStats, Outcome, Status
 from noslop_driver.ansible.runner import run_playbook
 from noslop_driver.errors import ExitCode
 from noslop_driver.hosts import ssh_errors
@@ -54,8 +54,12 @@ CONFIGURE = Phase("configure", "configuring the hosts", "noslop.studio.configure
 SERVICES = Phase("services", "installing Ollama, ComfyUI and the backend", "noslop.studio.services")
 NODES = Phase("nodes", "installing the custom nodes", "noslop.studio.services", tags=("nodes", "comfyui"))
 UPGRADE = Phase("upgrade", "upgrading Ollama and ComfyUI, on one host first", "noslop.studio.services")
+MODELS = Phase("models", "fetching the models", "noslop.studio.models")
 VERIFY = Phase("verify", "checking that the studio works", "noslop.studio.verify", changes=False, verifies=True)
 TEARDOWN = Phase("teardown", "removing what was installed", "noslop.studio.teardown")
+
+MODEL_ACTIONS = ("noslop.studio.model_files", "noslop.studio.ollama_models")
+"""The tasks that return models."""
 
 RELEASE_LEASE = "noslop.studio.release_lease"
 
@@ -97,6 +101,8 @@ class RunResult:
     """The failed hosts and tasks and the next step; empty if all phases succeeded."""
     phases: list[PhaseResult] = field(default_factory=list)
     verification: Report | None = None
+    models: list[Mapping[str, Any]] = field(default_factory=list)
+    """The models that were fetched or are there, as the hosts reported them."""
     kept: dict[str, list[str]] = field(default_factory=dict)
     """Things that a teardown kept because the studio does not own them, by host."""
 
@@ -121,6 +127,8 @@ class PhaseRunner:
     limit: str | None = None
     variables: Mapping[str, Any] = field(default_factory=dict)
     """Variables that override the inventory's. No secrets."""
+    details: Callable[[], Sequence[str]] | None = None
+    """Returns lines about what the current task does."""
     release_playbook: str = RELEASE_LEASE
     """The playbook that releases the lease after a failure."""
 
@@ -159,7 +167,7 @@ class PhaseRunner:
         return result
 
     def _run_phase(self, phase: Phase, title: str, result: RunResult) -> tuple[Outcome, Report | None, float]:
-        progress = Progress(self.terminal, self._find_advice, self.secrets)
+        progress = Progress(self.terminal, self._find_advice, self.secrets, self.details)
         report: Report | None = None
         repeated: set[tuple[str, str]] = set()
 
@@ -173,6 +181,8 @@ class PhaseRunner:
             report = cast("Report | None", reports.read_report(event.result)) or report
             if event.kind == "ok" and event.host and isinstance(kept := event.result.get("kept"), list):
                 result.add_kept(event.host, kept)
+            if event.action in MODEL_ACTIONS and event.kind in TASK_END_KINDS:
+                result.models += event.result.get("models") or []
 
         started = time.monotonic()
         progress.start_phase(title)

@@ -151,6 +151,18 @@ def build_comfyui(out: Path, default: str) -> dict[str, str]:
     return dict(zip([release.tag for release in releases], commits, strict=True))
 
 
+def build_hub(out: Path) -> dict[str, str]:
+    """Write a repository of models as the hub serves it, with one file. Return its entry for a studio's catalogue."""
+    header = b'{"weight":{"dtype":"U8","shape":[4096],"data_offsets":[0,4096]}}'
+    content = len(header).to_bytes(8, "little") + header + bytes(4096)
+    model = {"repo": "noslop/stand-in", "commit": hashlib.sha1(content, usedforsecurity=False).hexdigest()}
+    model["file"] = "stand-in.safetensors"
+    path = out / "hub" / model["repo"] / "resolve" / model["commit"] / model["file"]
+    path.parent.mkdir(parents=True)
+    path.write_bytes(content)
+    return {**model, "sha256": hashlib.sha256(content).hexdigest()}
+
+
 def torch_wheels(build: str) -> list[Wheel]:
     """Return PyTorch's three packages for one kind of GPU. `import torch` works and detects no GPU."""
     cuda = '"13.0"' if build == "cu130" else "None"
@@ -198,10 +210,12 @@ def write_tree(out: Path, architectures: list[str]) -> None:
         write_index(out / "whl" / build, torch_wheels(build))
     write_index(out / "pypi" / "simple", plain_wheels())
     nodes = build_nodes(out)
+    model = build_hub(out)
     manifest = {
         "comfyui_commits": commits,
         "comfyui_revision": commits[f"v{comfyui_version}"],
         "comfyui_version": f"v{comfyui_version}",
+        "model": model,
         "nodes": nodes,
         "ollama_releases": releases,
         "ollama_sha256": releases[ollama_version],

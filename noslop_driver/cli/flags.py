@@ -190,6 +190,53 @@ COMMANDS = (
         ),
     ),
     Command(
+        "models",
+        "Show the models of the studio's catalogue, and fetch them once for all hosts.",
+        subcommands=(
+            Command("list", "Show each model, and whether it was fetched. Asks no host.", (*_STUDIO, *_OUTPUT)),
+            Command(
+                "add",
+                "Add a model to the catalogue, with what its hub says of it, and fetch it. SOURCE is an address, "
+                "hub:OWNER/NAME/FILE[@REVISION], civitai:VERSION or ollama:NAME.",
+                (
+                    click.Argument(["source"], metavar="SOURCE"),
+                    click.Option(["--folder"], metavar="FOLDER", help="Put the file here, below the models: loras."),
+                    click.Option(["--file"], metavar="NAME", help="Call the file this. Default: its name there."),
+                    click.Option(["--sha256"], metavar="HEX", help="The checksum of the file."),
+                    click.Option(
+                        ["--host", "hosts"], metavar="HOST", multiple=True, help="Keep it warm here. Repeatable."
+                    ),
+                    _switch("--no-run", "Change the catalogue only; 'models pull' fetches it."),
+                    *_LOGIN,
+                    *_STUDIO,
+                    *_PROMPTS,
+                    _VERBOSE,
+                    *_OUTPUT,
+                ),
+            ),
+            Command(
+                "remove",
+                "Remove a model from the catalogue. Its file stays on the share.",
+                (click.Argument(["model"], metavar="NAME"), *_STUDIO, *_PROMPTS, *_OUTPUT),
+            ),
+            Command(
+                "pull",
+                "Fetch what is missing, or follow the download that runs already.",
+                (
+                    click.Argument(["models"], metavar="[NAME]...", nargs=-1),
+                    *_LOGIN,
+                    *_STUDIO,
+                    *_PROMPTS,
+                    _VERBOSE,
+                    *_OUTPUT,
+                ),
+            ),
+            Command(
+                "stop", "End the download that runs, and keep what it has.", (*_LOGIN, *_STUDIO, _VERBOSE, *_OUTPUT)
+            ),
+        ),
+    ),
+    Command(
         "verify",
         "Check that the studio works. Changes nothing.",
         (*_LOGIN, *_STUDIO, _LIMIT, *_PROMPTS, _VERBOSE, *_OUTPUT),

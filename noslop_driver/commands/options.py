@@ -36,6 +36,14 @@ class Options:
     """Versions of services, each as SERVICE=VERSION."""
     action: str = ""
     """The subcommand, for a command that has some."""
+    models: Sequence[str] = ()
+    """Names of models of the catalogue."""
+    model: str | None = None
+    """The name of one model of the catalogue."""
+    source: str | None = None
+    """Where a new model comes from. The next two are where it goes."""
+    folder: str | None = None
+    file: str | None = None
     node: str | None = None
     """The name of a custom node. The next four are its source, as an entry of `noslop_custom_nodes` has it."""
     repo: str | None = None

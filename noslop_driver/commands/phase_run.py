@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, cast
 
@@ -32,6 +32,7 @@ def run_phases(
     check: bool = False,
     copy: StudioDirectory | None = None,
     variables: Mapping[str, Any] | None = None,
+    details: Callable[[], Sequence[str]] | None = None,
 ) -> tuple[RunResult, list[Member]]:
     """Run phases on a studio, and close the record and the log in every case. Print the log's path after a failure.
 
@@ -46,6 +47,7 @@ def run_phases(
         check: predict changes and make none.
         copy: a copy of the studio's inventory, to run on in its place.
         variables: variables that override the inventory's. No secrets.
+        details: returns lines about what the current task does, for tasks that take long.
 
     Returns:
         The result, and the hosts of the inventory.
@@ -69,6 +71,7 @@ def run_phases(
             check=check,
             limit=limit,
             variables=variables or {},
+            details=details,
         ).run(phases)
     except KeyboardInterrupt:
         result = RunResult(ExitCode.INTERRUPTED, "Stopped.")

@@ -157,6 +157,44 @@ class NodeListData(TypedDict):
     others: list[OtherNodeData]
 
 
+class ModelResultData(TypedDict):
+    """A model as a host reported it: present, fetched or failed. Sizes are in bytes, `received` is over the network."""
+
+    path: str
+    state: str
+    size: int
+    sha256: str
+    received: int
+    message: str
+
+
+class ModelPullData(RunData):
+    """The result of `models pull` and `models stop`."""
+
+    models: list[ModelResultData]
+
+
+class ModelData(TypedDict):
+    """A model of the catalogue. `fetched` and what the catalogue does not have are from the last `models pull`."""
+
+    name: str
+    source: str
+    size: int
+    sha256: str
+    sha256_is_recorded: bool
+    licence: str
+    gated: bool
+    warm: list[str]
+    fetched: bool
+
+
+class ModelListData(TypedDict):
+    """The result of `models list`."""
+
+    inventory: str
+    models: list[ModelData]
+
+
 class MemberData(TypedDict):
     """A host of the studio, in the result of `status`."""
 

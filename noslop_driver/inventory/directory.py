@@ -133,7 +133,7 @@ class StudioDirectory:
         hosts = sorted(plan.hosts, key=lambda host: order.get(host.name, len(order)))
         edited = self.is_edited(HOSTS)
         self.make_state_dir()
-        self._write_private("studio.schema.json", studio_yml.render_schema())
+        self.write_state("studio.schema.json", studio_yml.render_schema())
         if edited:
             result.kept.append(HOSTS)
             self._write_more_hosts(plan, [host for host in hosts if host.name not in order], result)
@@ -189,7 +189,11 @@ class StudioDirectory:
             result.files.append(name)
         hashes = self._read_hashes()
         hashes[name] = _hash(data)
-        self._write_private("written.json", json.dumps(hashes, indent=2, sort_keys=True) + "\n")
+        self.write_state("written.json", json.dumps(hashes, indent=2, sort_keys=True) + "\n")
+
+    def replace_edited(self, name: str, text: str) -> None:
+        """Write a file that a person has edited, with a change that they asked for. It stays theirs."""
+        _write_atomically(self.path / name, text.encode())
 
     def make_state_dir(self) -> None:
         """Make the driver's own directory `.noslop`, or close an existing one to other accounts.
@@ -213,7 +217,8 @@ class StudioDirectory:
         if not ignore.exists():
             _write_atomically(ignore, b"*\n!.gitignore\n!known_hosts\n")
 
-    def _write_private(self, name: str, text: str) -> None:
+    def write_state(self, name: str, text: str) -> None:
+        """Write a file of the driver's own, which only this account can read, whole or not at all."""
         _write_atomically(self.state_dir / name, text.encode(), 0o600)
 
     def _read_hashes(self) -> dict[str, str]:

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -23,6 +24,9 @@ from noslop_driver.secrets import Secrets
 
 Advice = Callable[[Failure], str]
 """Returns the next step after a failure, as a sentence; empty for none."""
+
+DETAILS_S = 15.0
+"""Seconds between two prints of what a long task does, where there is no live table."""
 
 _DEBUG_ACTIONS = ("ansible.builtin.debug", "debug")
 _STYLES = {"changed": "yellow", "failed": "red", "unreachable": "red", "running": "cyan"}
@@ -55,12 +59,15 @@ class Progress:
     advice: Advice = lambda _failure: ""
     secrets: Secrets = field(default_factory=Secrets)
     """The passwords that must not be shown."""
+    details: Callable[[], Sequence[str]] | None = None
+    """Returns lines about what the current task does, for tasks that take long."""
     _title: str = ""
     _task: str = ""
     _started: float = 0.0
     _rows: dict[str, _Row] = field(default_factory=dict)
     _shown_messages: set[str] = field(default_factory=set)
     _live: Live | None = None
+    _ended: threading.Event = field(default_factory=threading.Event)
 
     @property
     def _console(self) -> Console:
@@ -77,6 +84,9 @@ class Progress:
             self.terminal.log.add(title)
         else:
             self.terminal.print(title)
+            self._ended.clear()
+            if self.details:
+                threading.Thread(target=self._print_details, args=(self.details,), daemon=True).start()
 
     def show_event(self, event: Event) -> None:
         """Show an event of the phase."""
@@ -120,7 +130,8 @@ class Progress:
         self.terminal.print_ansible_output(self.secrets.scrub(printable(self.secrets.scrub(text))))
 
     def close(self) -> None:
-        """Remove the live table."""
+        """Remove the live table, and print no more details."""
+        self._ended.set()
         if self._live is not None:
             self._live.stop()
             self._live = None
@@ -168,7 +179,14 @@ class Progress:
             cell = f"[{style}]{escape(task)}[/]" if style else escape(task)
             table.add_row(escape(host), cell, str(row.ok), str(row.changed), failed)
         title = f"{escape(self._title)} [dim]{_format_duration(now - self._started)}[/]"
-        return Group(Spinner("dots", text=title), table) if self._rows else Spinner("dots", text=title)
+        lines = [f"  {escape(printable(line))}" for line in self.details()] if self.details else []
+        return Group(Spinner("dots", text=title), table, *lines) if self._rows else Spinner("dots", text=title)
+
+    def _print_details(self, details: Callable[[], Sequence[str]]) -> None:
+        """Print the details again and again where there is no live table."""
+        while not self._ended.wait(DETAILS_S):
+            for line in details():
+                self.terminal.print(f"    {printable(line)}")
 
     def _print_message_once(self, host: str, message: str) -> None:
         """Print a message of a role for the user; if several hosts have the same message, only the first."""

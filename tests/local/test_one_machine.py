@@ -8,6 +8,7 @@ import json
 
 from tests.local.conftest import MIRROR, STUDIO, TIMEOUT_S, Solo
 from tests.support.lab.driver import count_changes_by_host
+from tests.support.lab.machines import LAB
 
 
 def test_one_command_deploys_a_studio_on_this_computer(solo: Solo) -> None:
@@ -26,6 +27,28 @@ def test_playbook_after_the_driver_changes_nothing(solo: Solo) -> None:
     done = solo.host.run(f"venv/bin/ansible-playbook {words}", timeout_s=TIMEOUT_S)
     assert done.returncode == 0, done.stdout + done.stderr
     assert set(count_changes_by_host(done.stdout).values()) == {0}, done.stdout
+
+
+def test_models_of_the_catalogue_are_fetched_and_offered(solo: Solo) -> None:
+    model = json.loads((LAB / "artifacts" / "manifest.json").read_text(encoding="utf-8"))["model"]
+    sha256 = model.pop("sha256")
+    catalogue = {
+        "noslop_models_hub": f"{MIRROR}/hub",
+        "noslop_models": [{"folder": "checkpoints", "hub": model, "sha256": sha256}, {"ollama": "painter:1b"}],
+    }
+    # JSON is YAML. Ansible reads it after the studio's own file.
+    put = solo.host.run(f"cat > {STUDIO}/group_vars/all/zz-models.yml", stdin=json.dumps(catalogue))
+    assert put.returncode == 0, put.stderr
+    code, result = solo.run_driver_json("models pull --studio solo --yes")
+    assert code == 0, result
+    assert [row["state"] for row in result["models"]] == ["fetched", "fetched"]
+    request = "from urllib.request import urlopen; print(urlopen('http://127.0.0.1:8188/models/checkpoints').read())"
+    assert model["file"] in solo.host.check_output(f'python3 -c "{request}"')
+    assert "painter:1b" in solo.host.check_output("ollama list")
+    code, result = solo.run_driver_json("models pull --studio solo --yes")
+    assert [row["state"] for row in result["models"]] == ["present", "present"]
+    code, result = solo.run_driver_json("verify --studio solo")
+    assert code == 0, result
 
 
 def test_upgrade_goes_to_another_version_and_back_from_one_that_does_not_work(solo: Solo) -> None:

@@ -10,7 +10,7 @@ from typing import NotRequired, cast
 
 from ansible_collections.noslop.studio.plugins.module_utils.checks.check import Check
 
-from noslop_driver.commands.result import JsonObject, RunData, ServiceAddress
+from noslop_driver.commands.result import JsonObject, ModelResultData, RunData, ServiceAddress
 from tests.support.lab.machines import LAB, ROOT
 
 INVENTORY = ROOT / "inventories" / "demo"
@@ -26,6 +26,7 @@ class PrintedRun(RunData):
     plan: NotRequired[JsonObject]
     addresses: NotRequired[list[ServiceAddress]]
     kept: NotRequired[list[str]]
+    models: NotRequired[list[ModelResultData]]
 
 
 def run_driver(*words: str, timeout_s: float = 1800) -> subprocess.CompletedProcess[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import threading
 from typing import Any
 
 import pytest
@@ -19,6 +20,7 @@ from noslop_driver.ansible.events import (
     read_message,
     read_stats,
 )
+from noslop_driver.output import progress as output
 from noslop_driver.output.progress import Progress, print_checks
 from noslop_driver.output.terminal import Terminal
 
@@ -164,3 +166,21 @@ def test_unused_events_of_ansible_runner_are_dropped() -> None:
 def test_read_stats_returns_counts_by_host() -> None:
     stats = read_stats(event("stats", result={"ok": {"a": 3}, "changed": {"a": 1}, "dark": {"b": 1}, "processed": {}}))
     assert stats == {"a": HostStats(ok=3, changed=1), "b": HostStats(unreachable=1)}
+
+
+@pytest.mark.parametrize("live", [True, False])
+def test_details_of_a_long_task_are_shown(live: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(output, "DETAILS_S", 0.01)
+    asked = threading.Event()
+
+    def read_details() -> list[str]:
+        asked.set()
+        return ["a.safetensors: 1.0 GB of 2.0 GB \x1b[31m"]
+
+    terminal, text = make_terminal(live=live)
+    progress = Progress(terminal, details=read_details)
+    progress.start_phase("1/1 models")
+    progress.show_event(event("start", "server", "Fetch"))
+    assert asked.wait(timeout=60)
+    progress.close()
+    assert "a.safetensors: 1.0 GB of 2.0 GB" in text.getvalue()

@@ -1,0 +1,207 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Show the studio's models, and fetch those that are missing, once for all hosts."""
+
+from __future__ import annotations
+
+import getpass
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, cast
+
+from ansible_collections.noslop.studio.plugins.plugin_utils import model_progress
+from ansible_collections.noslop.studio.plugins.plugin_utils.validation import models as catalogue
+from rich.markup import escape
+from rich.table import Table
+
+from noslop_driver.commands.login import read_login
+from noslop_driver.commands.model_edit import edit_catalogue
+from noslop_driver.commands.options import Options
+from noslop_driver.commands.phase_run import make_run_data, run_phases
+from noslop_driver.commands.result import CommandResult, ModelData, ModelListData, ModelPullData, ModelResultData
+from noslop_driver.commands.studio import find_studio, lock_studio, read_members
+from noslop_driver.errors import ExitCode, UsageError
+from noslop_driver.hosts import sudo
+from noslop_driver.inventory.directory import STUDIO, Member, StudioDirectory
+from noslop_driver.output.terminal import Terminal
+from noslop_driver.phases import MODELS
+from noslop_driver.records import Record
+
+RESULTS = "models.json"
+"""The file in `.noslop` with the last result of each model, as the hosts reported it."""
+
+_PROGRESS = "models-progress.json"
+
+
+def models(options: Options, terminal: Terminal) -> CommandResult:
+    """Show the catalogue, fetch what it names, or stop a download."""
+    studio = find_studio(inventory=options.inventory, name=options.studio, must_exist=True)
+    if options.action == "list":
+        return _list_models(studio, options, terminal)
+    login = read_login(options, terminal)
+    names = list(options.models)
+    if options.action in ("add", "remove"):
+        with lock_studio(studio, terminal):
+            (changed,) = edit_catalogue(studio, read_members(studio.path, login.user), options, terminal)
+        if options.action == "remove" or options.no_run:
+            listing: ModelListData = {"inventory": str(studio.path), "models": _describe_all(studio, login.user)}
+            return CommandResult(ExitCode.OK, cast("Mapping[str, object]", listing))
+        names = [changed.name]
+    members = read_members(studio.path, login.user)
+    listed = read_catalogue(members)
+    chosen = _choose(listed, names)
+    if not chosen and options.action != "stop":
+        raise UsageError(_explain_empty(studio))
+    stops = options.action == "stop"
+    progress_file = studio.state_dir / _PROGRESS
+    variables: dict[str, Any] = {"studio_models_state": "stopped" if stops else "present"}
+    if not stops:
+        variables |= {"studio_models_progress_file": str(progress_file.absolute()), **_select(chosen, listed)}
+    with lock_studio(studio, terminal):
+        secrets = sudo.ask_where_needed(studio.path, login.secrets, terminal)
+    # Without the lock from here on: a download takes hours, and other commands may run beside it.
+    record = Record(studio.records, f"models {options.action}", secrets)
+    try:
+        result, _members = run_phases(
+            f"models {'stop' if stops else 'pull'}",
+            (MODELS,),
+            studio,
+            login=replace(login, secrets=secrets),
+            terminal=terminal,
+            record=record,
+            variables=variables,
+            details=lambda: _read_progress(progress_file),
+        )
+    finally:
+        progress_file.unlink(missing_ok=True)
+    results = cast("list[ModelResultData]", result.models)
+    if not stops:
+        _save_results(studio, results)
+        _print_results(results, terminal)
+    data: ModelPullData = {**make_run_data(result, studio, record), "models": results}
+    message = result.message
+    if result.code is ExitCode.INTERRUPTED and not stops:
+        message += (
+            " The download itself goes on on the storage server: 'noslop-driver models pull' follows it, and "
+            "'noslop-driver models stop' ends it."
+        )
+    return CommandResult(result.code, data, message)
+
+
+def read_catalogue(members: Sequence[Member]) -> list[catalogue.Model]:
+    """Return the models of the inventory, as the storage server has them.
+
+    Raises:
+        UsageError: an entry is unusable.
+    """
+    server = next((member for member in members if "storage_server" in member.groups), members[0])
+    addresses = [
+        str(server.variables.get(name) or default)
+        for name, default in (("noslop_models_hub", catalogue.HUB), ("noslop_models_market", catalogue.MARKET))
+    ]
+    try:
+        return catalogue.parse_models(server.variables.get(catalogue.VARIABLE) or [], *addresses)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+
+
+def read_results(studio: StudioDirectory) -> dict[str, ModelResultData]:
+    """Return the last result of each model, by its name."""
+    path = studio.state_dir / RESULTS
+    if not path.exists():
+        return {}
+    results: dict[str, ModelResultData] = json.loads(path.read_text(encoding="utf-8"))
+    return results
+
+
+def _choose(listed: Sequence[catalogue.Model], names: Sequence[str]) -> list[catalogue.Model]:
+    """Return the models with these names, all without names. The name of a file counts too.
+
+    Raises:
+        UsageError: no model has a name.
+    """
+    if not names:
+        return list(listed)
+    chosen = []
+    for name in names:
+        found = [one for one in listed if name in one.names]
+        if not found:
+            known = ", ".join(one.name for one in listed) or "none"
+            raise UsageError(f"{name} is not in the catalogue. In it: {known}.")
+        chosen += found
+    return list(dict.fromkeys(chosen))
+
+
+def _select(chosen: Sequence[catalogue.Model], listed: Sequence[catalogue.Model]) -> dict[str, Any]:
+    """Return the variable that limits a run to the chosen models; none where all are."""
+    if list(chosen) == list(listed):
+        return {}
+    return {"studio_models_names": [one.name for one in chosen]}
+
+
+def _read_progress(path: Path) -> list[str]:
+    """Return the progress of the download as lines; none before its first report."""
+    try:
+        return model_progress.format_rows(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError):
+        return []
+
+
+def _save_results(studio: StudioDirectory, results: Sequence[ModelResultData]) -> None:
+    merged = {**read_results(studio), **{one["path"]: one for one in results if one["state"] != "failed"}}
+    studio.write_state(RESULTS, json.dumps(merged, indent=1, sort_keys=True) + "\n")
+
+
+def _print_results(results: Sequence[ModelResultData], terminal: Terminal) -> None:
+    fetched = [one for one in results if one["state"] == "fetched"]
+    present = sum(one["state"] == "present" for one in results)
+    for one in fetched:
+        terminal.print(f"  fetched {one['path']} ({model_progress.format_bytes(one['size'])}, SHA-256 {one['sha256']})")
+    if results:
+        received = model_progress.format_bytes(sum(one["received"] for one in results))
+        count = "1 model" if len(fetched) == 1 else f"{len(fetched)} models"
+        terminal.print(f"{count} fetched ({received}), {present} there already.")
+
+
+def _list_models(studio: StudioDirectory, options: Options, terminal: Terminal) -> CommandResult:
+    """Print each model of the catalogue, with what the last run reported of it."""
+    rows = _describe_all(studio, options.user or getpass.getuser())
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for heading in ("model", "size", "SHA-256", "licence", "on the share"):
+        table.add_column(heading)
+    for row in rows:
+        size = model_progress.format_bytes(row["size"]) if row["size"] else ""
+        digest = row["sha256"][:12] + (" (recorded)" if row["sha256"] and row["sha256_is_recorded"] else "")
+        licence = f"{row['licence']}{' (gated)' if row['gated'] else ''}"
+        table.add_row(*map(escape, (row["name"], size, digest, licence.strip(), "yes" if row["fetched"] else "no")))
+    if rows:
+        terminal.print_table(table)
+    else:
+        terminal.print(_explain_empty(studio))
+    data: ModelListData = {"inventory": str(studio.path), "models": rows}
+    return CommandResult(ExitCode.OK, cast("Mapping[str, object]", data))
+
+
+def _explain_empty(studio: StudioDirectory) -> str:
+    return f"The catalogue has no models. Write them into {catalogue.VARIABLE} in {studio.path / STUDIO}."
+
+
+def _describe_all(studio: StudioDirectory, user: str) -> list[ModelData]:
+    results = read_results(studio)
+    return [_describe(model, results.get(model.name)) for model in read_catalogue(read_members(studio.path, user))]
+
+
+def _describe(model: catalogue.Model, result: ModelResultData | None) -> ModelData:
+    return {
+        "name": model.name,
+        "source": model.url or "ollama",
+        "size": model.size or (result["size"] if result else 0),
+        "sha256": model.sha256 or (result["sha256"] if result else ""),
+        "sha256_is_recorded": not model.sha256 and result is not None,
+        "licence": model.licence,
+        "gated": model.gated,
+        "warm": list(model.warm),
+        "fetched": result is not None,
+    }

@@ -1,0 +1,131 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Test what the commands of `models` show and refuse, and that `pull` brings models to the share of a host."""
+
+from __future__ import annotations
+
+import getpass
+import hashlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from noslop_driver.inventory.directory import STUDIO, StudioDirectory
+from noslop_driver.models import StudioSettings
+from tests.support.driver_cli import Done, run, run_json
+from tests.support.model_server import ModelServer, make_safetensors, serving_models
+from tests.support.plays import local_inventory
+
+CONTENTS = {name: make_safetensors(50_000, name) for name in ("one", "two")}
+
+
+class Studio(StudioDirectory):
+    """A studio of this computer alone, whose share lies in a directory of the test."""
+
+    def __init__(self, root: Path, server: ModelServer) -> None:
+        self.share, self.server = root / "storage/comfyui/models", server
+        self.share.mkdir(parents=True)
+        marker = {"studio_id": "abc", "share": "comfyui_models", "share_id": "1"}
+        (self.share / ".noslop-share").write_text(json.dumps(marker))
+        variables = {
+            "studio_models_account": getpass.getuser(),
+            "studio_models_run_directory": str(root / "run"),
+            "studio_models_record_directory": str(root / "record"),
+            "ansible_become": False,
+            "ansible_async_dir": str(root / "async"),
+        }
+        super().__init__(local_inventory(root / "inventory", ["here"], **variables))
+        (self.path / "groups.yml").write_text("storage_server: {hosts: {here: {}}}\n", encoding="utf-8")
+        self.make_state_dir()
+        self.save(*CONTENTS)
+
+    def save(self, *names: str, **more: object) -> None:
+        """Write a catalogue with these models."""
+        models = [
+            {"folder": "loras", "file": f"{name}.safetensors", "url": self.server.url(name), **more} for name in names
+        ]
+        root = str(self.share.parents[1])
+        self.write_settings(StudioSettings(studio_id="abc", storage_root=root, storage_provider="local", models=models))
+
+    def models(self, *words: str) -> tuple[dict[str, Any], Done]:
+        return run_json("models", words[0], "--inventory", str(self.path), *words[1:])
+
+
+@pytest.fixture
+def studio(tmp_path: Path) -> Iterator[Studio]:
+    with serving_models() as server:
+        for name, content in CONTENTS.items():
+            server.add(name, content)
+        yield Studio(tmp_path, server)
+
+
+def test_pull_fetches_what_it_can_and_later_the_one_that_failed(studio: Studio) -> None:
+    studio.server.files["one"].contents[0] = b"<html>Please log in</html>"
+    output, done = studio.models("pull")
+    assert output["exit_code"] == 1
+    assert "is a web page, as of a login" in done.stderr
+    assert "1 model fetched" in done.stderr
+    assert [row["state"] for row in output["models"]] == ["failed", "fetched"]
+    studio.server.files["one"].contents[0] = CONTENTS["one"]
+    output, done = studio.models("pull", "one.safetensors")
+    assert output["exit_code"] == 0, done
+    assert [(row["path"], row["state"]) for row in output["models"]] == [("loras/one.safetensors", "fetched")]
+    for name, content in CONTENTS.items():
+        assert (studio.share / "loras" / f"{name}.safetensors").read_bytes() == content
+    listed, done = studio.models("list")
+    digests = [hashlib.sha256(content).hexdigest() for content in CONTENTS.values()]
+    assert [(row["sha256"], row["sha256_is_recorded"], row["fetched"]) for row in listed["models"]] == [
+        (digest, True, True) for digest in digests
+    ]
+    assert f"{digests[0][:12]} (recorded)" in done.stderr
+
+
+def test_names_and_entries_that_are_wrong_are_usage_errors(studio: Studio) -> None:
+    output, done = studio.models("pull", "three")
+    assert (output["exit_code"], studio.server.requests) == (2, [])
+    assert "three is not in the catalogue. In it: loras/one.safetensors, loras/two.safetensors." in done.stderr
+    studio.save()
+    output, done = studio.models("pull")
+    assert output["exit_code"] == 2
+    assert "The catalogue has no models. Write them into noslop_models" in done.stderr
+    done = run("models", "list", "--inventory", str(studio.path))
+    assert "The catalogue has no models" in done.stdout
+
+
+def test_catalogue_changes_and_comments_of_a_person_stay(studio: Studio) -> None:
+    path = studio.path / STUDIO
+    added, done = studio.models("add", "ollama:llama3.2:1b", "--no-run", "--yes")
+    assert (added["exit_code"], [row["name"] for row in added["models"]][2:]) == (0, ["llama3.2:1b"]), done
+    assert not studio.is_edited(STUDIO)
+    text = f"# mine\n{path.read_text(encoding='utf-8')}# the end\n"
+    path.write_text(text, encoding="utf-8")
+    added, done = studio.models("add", "ollama:qwen3:0.6b", "--no-run", "--yes")
+    assert added["exit_code"] == 0, done
+    others = [line for line in text.splitlines() if not line.startswith("noslop_models: ")]
+    assert [line for line in path.read_text(encoding="utf-8").splitlines() if line in others] == others
+    removed, done = studio.models("remove", "one.safetensors", "--yes")
+    names = ["loras/two.safetensors", "llama3.2:1b", "qwen3:0.6b"]
+    assert (removed["exit_code"], [row["name"] for row in removed["models"]]) == (0, names), done
+    assert "Its file stays on the share." in done.stderr
+    written = path.read_text(encoding="utf-8")
+    assert (written.startswith("# mine\n"), written.endswith("# the end\n")) == (True, True)
+
+
+def test_change_that_cannot_be_made_changes_nothing(studio: Studio) -> None:
+    path = studio.path / STUDIO
+    before = path.read_bytes()
+    for words, message in (
+        (("add", "ollama:a b"), "is no name of a model"),
+        (("add", "painter"), "no source of a model"),
+        (("remove", "three"), "three is not in the catalogue. In it: loras/one.safetensors, loras/two.safetensors."),
+    ):
+        output, done = studio.models(*words, "--yes")
+        assert output["exit_code"] == 2
+        assert message in done.stderr
+    (studio.path / "group_vars/all/zz.yml").write_text("noslop_models: []\n", encoding="utf-8")
+    output, done = studio.models("add", "ollama:llama3.2:1b", "--yes")
+    assert "here has another noslop_models than" in done.stderr
+    assert path.read_bytes() == before
