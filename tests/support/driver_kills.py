@@ -97,11 +97,14 @@ class Studio:
         self.started.write_text("", encoding="ascii")
         process = self.start_driver("long.yml", passwords)
         assert process.stdout
-        for number, _line in enumerate(process.stdout, 1):
-            if number == lines:
+        printed: list[str] = []
+        for line in process.stdout:
+            printed.append(line)
+            if len(printed) == lines:
                 break
         long = self.directory / "long"
         while lines == MOMENTS and not (long.exists() and long.read_text(encoding="ascii").endswith("\n")):
+            assert process.poll() is None, printed
             time.sleep(0.05)
         process.kill()
         process.wait()

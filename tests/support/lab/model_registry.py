@@ -31,14 +31,14 @@ def make_content(name: str) -> bytes:
 
 @dataclass
 class Registry:
-    """A running registry. `waiting` is set while a pull waits in the middle; `go_on` ends the wait."""
+    """A running registry. `waiting` is set while a pull waits in the middle; `resume` ends the wait."""
 
     address: str
     port: int
     blob_host: str
     blobs: dict[str, bytes] = field(default_factory=dict)
     waiting: threading.Event = field(default_factory=threading.Event)
-    go_on: threading.Event = field(default_factory=threading.Event)
+    resume: threading.Event = field(default_factory=threading.Event)
 
     def name(self, model: str) -> str:
         """Return a model's name as `ollama pull` takes it."""
@@ -107,7 +107,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.wfile.write(body[: len(body) // 2])
         if len(body) > MODEL_BYTES // 2:
             self.registry.waiting.set()
-            self.registry.go_on.wait()
+            self.registry.resume.wait()
         self.wfile.write(body[len(body) // 2 :])
 
     def log_message(self, *_: object) -> None:
@@ -134,6 +134,6 @@ def serving_models(address: str, blob_host: str) -> Iterator[Registry]:
         try:
             yield server.registry
         finally:
-            server.registry.go_on.set()
+            server.registry.resume.set()
             server.shutdown()
             thread.join()
