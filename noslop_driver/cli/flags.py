@@ -232,6 +232,18 @@ COMMANDS = (
                 ),
             ),
             Command(
+                "verify",
+                "Read all that was fetched, and compare it with its checksums.",
+                (
+                    click.Argument(["models"], metavar="[NAME]...", nargs=-1),
+                    *_LOGIN,
+                    *_STUDIO,
+                    *_PROMPTS,
+                    _VERBOSE,
+                    *_OUTPUT,
+                ),
+            ),
+            Command(
                 "stop", "End the download that runs, and keep what it has.", (*_LOGIN, *_STUDIO, _VERBOSE, *_OUTPUT)
             ),
         ),

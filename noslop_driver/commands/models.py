@@ -32,6 +32,9 @@ from noslop_driver.records import Record
 RESULTS = "models.json"
 """The file in `.noslop` with the last result of each model, as the hosts reported it."""
 
+_STATES = {"add": "present", "pull": "present", "verify": "verified", "stop": "stopped"}
+"""What the role does for each command."""
+
 _PROGRESS = "models-progress.json"
 
 
@@ -56,7 +59,7 @@ def models(options: Options, terminal: Terminal) -> CommandResult:
         raise UsageError(_explain_empty(studio))
     stops = options.action == "stop"
     progress_file = studio.state_dir / _PROGRESS
-    variables: dict[str, Any] = {"studio_models_state": "stopped" if stops else "present"}
+    variables: dict[str, Any] = {"studio_models_state": _STATES[options.action]}
     if not stops:
         variables |= {"studio_models_progress_file": str(progress_file.absolute()), **_select(chosen, listed)}
     with lock_studio(studio, terminal):
@@ -65,7 +68,7 @@ def models(options: Options, terminal: Terminal) -> CommandResult:
     record = Record(studio.records, f"models {options.action}", secrets)
     try:
         result, _members = run_phases(
-            f"models {'stop' if stops else 'pull'}",
+            f"models {'pull' if options.action == 'add' else options.action}",
             (MODELS,),
             studio,
             login=replace(login, secrets=secrets),
@@ -157,6 +160,10 @@ def _save_results(studio: StudioDirectory, results: Sequence[ModelResultData]) -
 def _print_results(results: Sequence[ModelResultData], terminal: Terminal) -> None:
     fetched = [one for one in results if one["state"] == "fetched"]
     present = sum(one["state"] == "present" for one in results)
+    verified = sum(one["state"] == "verified" for one in results)
+    if verified:
+        terminal.print(f"{verified} of {len(results)} models are what they were.")
+        return
     for one in fetched:
         terminal.print(f"  fetched {one['path']} ({model_progress.format_bytes(one['size'])}, SHA-256 {one['sha256']})")
     if results:

@@ -170,6 +170,26 @@ def test_run_that_is_stopped_is_continued_by_the_next(share: Share) -> None:
     assert share.server.sent["large"] - sent < len(content)
 
 
+def test_verification_reads_all_bytes_and_names_what_is_damaged_or_missing(share: Share) -> None:
+    one, two, three = CONTENTS
+    models = [share.model(one), share.model(two, sha256=""), share.model(three)]
+    share.run(*models)
+    answer = share.run(*models, state="verified")
+    assert (answer["changed"], states(answer)) == (False, ["verified"] * 3)
+    damaged = bytearray(CONTENTS[two])
+    damaged[-1] ^= 1
+    (share.path / two).write_bytes(damaged)
+    (share.path / three).unlink()
+    os.mkfifo(share.path / three)
+    answer = share.run(*models, {**share.model(one), "path": "loras/four.safetensors"}, state="verified")
+    assert states(answer) == ["verified", "failed", "failed", "failed"]
+    for message in (f"{two} is damaged", f"{three}: this is no file", "loras/four.safetensors is not there"):
+        assert message in answer["msg"]
+    requests = len(share.server.requests)
+    assert states(share.run(*models)) == ["present", "failed", "failed"]
+    assert len(share.server.requests) == requests
+
+
 def test_documented_example_runs(share: Share) -> None:
     (task,) = yaml.safe_load(model_files.EXAMPLES)
     (model,) = task["noslop.studio.model_files"]["models"]

@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+import getpass
+import json
 import os
 import sys
 from collections.abc import Iterator
@@ -30,6 +32,9 @@ class Ollama:
     def run(self, *names: str, check: bool = False, **more: object) -> dict[str, Any]:
         arguments = {"models": list(names), "port": self.daemon.port, "run_directory": str(self.root / "run")}
         return run_module("ollama_models", {**arguments, **more}, check=check)
+
+    def verify(self, *names: str) -> dict[str, Any]:
+        return self.run(*names, state="verified", path=str(self.root / "models"), account=getpass.getuser())
 
     def listed(self) -> list[str]:
         return sorted(model["name"] for model in self.daemon.request("GET", "/api/tags").json["models"])
@@ -91,6 +96,23 @@ def test_second_run_waits_for_the_first_and_shows_its_progress(ollama: Ollama) -
 def fetching(ollama: Ollama) -> dict[str, Any] | None:
     rows = ollama.run(state="progress")["models"]
     return next((row for row in rows if row["state"] == "fetching"), None)
+
+
+def test_verification_reads_all_blobs_and_names_the_damaged_one(ollama: Ollama) -> None:
+    ollama.gate.touch()
+    names = ("small:1b", "other:latest")
+    ollama.run(*names)
+    assert states(ollama.verify(*names)) == ["verified", "verified"]
+    manifest = json.loads((ollama.root / "models/manifests/registry.ollama.ai/library/small/1b").read_bytes())
+    blob = ollama.root / "models/blobs" / manifest["layers"][0]["digest"].replace(":", "-")
+    content = bytearray(blob.read_bytes())
+    content[-1] ^= 1
+    blob.write_bytes(content)
+    answer = ollama.verify(*names, "third:latest")
+    assert states(answer) == ["failed", "verified", "failed"]
+    assert f"small:1b is damaged: {blob}" in answer["msg"]
+    assert "third:latest is not there" in answer["msg"]
+    assert states(ollama.run(*names)) == ["present", "present"], "Ollama itself does not see it"
 
 
 def test_daemon_that_is_away_is_named(tmp_path: Path) -> None:

@@ -46,7 +46,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core has no typ
                 }
             except ValueError as error:
                 raise AnsibleActionFail(str(error)) from error
-        if self._task.check_mode or arguments.get("state", "present") != "present" or not arguments.get("models"):
+        takes_long = arguments.get("state", "present") in ("present", "verified") and arguments.get("models")
+        if self._task.check_mode or not takes_long:
             result.update(self._execute_module(self.module, arguments, task_vars=task_vars))
             return result
         job = self._start(arguments, task_vars)

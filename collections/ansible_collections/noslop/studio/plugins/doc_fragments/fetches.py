@@ -19,10 +19,10 @@ options:
     type: path
   state:
     description:
-      - V(present) fetches what is missing, V(progress) returns how far the run is that fetches now, and V(stopped) ends
-        it and keeps what it has.
+      - V(present) fetches what is missing, V(verified) reads all that is there and compares it with its checksum,
+        V(progress) returns how far the run is that does so now, and V(stopped) ends it and keeps what it has.
     type: str
-    choices: [present, progress, stopped]
+    choices: [present, verified, progress, stopped]
     default: present
 notes:
   - One run fetches at a time. Another one waits for it, and finds what it fetched.

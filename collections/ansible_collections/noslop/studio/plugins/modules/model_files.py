@@ -107,7 +107,7 @@ models:
       description: Path below the share.
       type: str
     state:
-      description: V(missing) in check mode, V(present), V(fetched) or V(failed).
+      description: V(missing) in check mode, V(present), V(fetched), V(verified) or V(failed).
       type: str
     size:
       description: Size in bytes.
@@ -135,7 +135,7 @@ import os
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
@@ -173,7 +173,7 @@ def main() -> None:
             "rate_limit": {"type": "int", "default": 0},
             "run_directory": {"type": "path", "default": progress.DIRECTORY},
             "progress_file": {"type": "path"},
-            "state": {"type": "str", "choices": ["present", "progress", "stopped"], "default": "present"},
+            "state": {"type": "str", "choices": ["present", "verified", "progress", "stopped"], "default": "present"},
         },
         supports_check_mode=True,
     )
@@ -183,7 +183,7 @@ def main() -> None:
     if state == "stopped":
         module.exit_json(changed=progress.stop_holder(module.params["run_directory"], check_mode=module.check_mode))
     try:
-        result = fetch_models(module)
+        result = fetch_models(module, verify=state == "verified")
     except (ModelsError, access.ShareError) as error:
         module.fail_json(msg=str(error))
     except OSError as error:
@@ -194,8 +194,8 @@ def main() -> None:
     module.exit_json(**result)
 
 
-def fetch_models(module: AnsibleModule) -> dict[str, Any]:
-    """Fetch what the share lacks."""
+def fetch_models(module: AnsibleModule, *, verify: bool) -> dict[str, Any]:
+    """Fetch what the share lacks; or read what it has, and compare it."""
     params = module.params
     owner = access.share_owner(params["account"])
     wanted = [fetch.Wanted(model["path"], model["url"], model["sha256"], model["size"]) for model in params["models"]]
@@ -223,7 +223,9 @@ def fetch_models(module: AnsibleModule) -> dict[str, Any]:
 
         transfer = fetch.Transfer(params["tokens"], RateLimit(params["rate_limit"]), report)
         with ThreadPoolExecutor(PARALLEL) as pool:
-            list(pool.map(lambda one: send(_fetch(one, params["path"], transfer, entries.get(one.path))), wanted))
+            work_on = _verify if verify else _fetch
+            recorded = [_add_checksum(one, entries.get(one.path)) for one in wanted]
+            list(pool.map(lambda one: send(work_on(one, params["path"], transfer, entries.get(one.path))), recorded))
 
     for kind, path, *values in worker_processes.stream(work, owner, [lock.descriptor]):
         if kind == "received":
@@ -239,6 +241,11 @@ def fetch_models(module: AnsibleModule) -> dict[str, Any]:
     return {"changed": any(row["state"] == "fetched" for row in listed), "models": listed, "followed": followed}
 
 
+def _add_checksum(wanted: fetch.Wanted, entry: record.Entry | None) -> fetch.Wanted:
+    """Return a model with the checksum of its first fetch, where the catalogue has none."""
+    return wanted if wanted.sha256 or not entry else replace(wanted, sha256=entry.sha256)
+
+
 def _fetch(wanted: fetch.Wanted, share: str, transfer: fetch.Transfer, entry: record.Entry | None) -> list[Any]:
     """Fetch a model in the worker; return what is sent to the module."""
     target = os.path.join(share, wanted.path)
@@ -250,6 +257,17 @@ def _fetch(wanted: fetch.Wanted, share: str, transfer: fetch.Transfer, entry: re
         state = "fetched" if done.received else "present"
         values = {"state": state, "size": done.size, "sha256": done.sha256, "received": done.received}
         return ["ended", wanted.path, values, asdict(record.make_entry(done.sha256, wanted.url, os.stat(target)))]
+    except (fetch.FetchError, OSError) as error:
+        return ["ended", wanted.path, {"message": str(error)}]
+
+
+def _verify(wanted: fetch.Wanted, share: str, transfer: fetch.Transfer, _: record.Entry | None) -> list[Any]:
+    """Compare a model in the worker with its checksum; return what is sent to the module."""
+    try:
+        done = fetch.verify(wanted, share, transfer)
+        values = {"state": "verified", "size": done.size, "sha256": done.sha256, "received": 0}
+        status = os.stat(os.path.join(share, wanted.path))
+        return ["ended", wanted.path, values, asdict(record.make_entry(done.sha256, wanted.url, status))]
     except (fetch.FetchError, OSError) as error:
         return ["ended", wanted.path, {"message": str(error)}]
 

@@ -29,6 +29,14 @@ options:
     type: list
     elements: str
     required: true
+  path:
+    description: Ollama's directory of models, for O(state=verified).
+    type: path
+    default: /mnt/noslop/ollama/models
+  account:
+    description: Account that runs Ollama, for O(state=verified).
+    type: str
+    default: noslop-ollama
   port:
     description: Port of the daemon on this host.
     type: int
@@ -52,7 +60,7 @@ models:
       description: Name of the model.
       type: str
     state:
-      description: V(missing) in check mode, V(present), V(fetched) or V(failed).
+      description: V(missing) in check mode, V(present), V(fetched), V(verified) or V(failed).
       type: str
     size:
       description: Size in bytes.
@@ -78,11 +86,13 @@ running:
 
 import http.client
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.noslop.studio.plugins.module_utils.models import progress
+from ansible_collections.noslop.studio.plugins.module_utils.host import worker_processes
+from ansible_collections.noslop.studio.plugins.module_utils.models import ollama_store, progress
+from ansible_collections.noslop.studio.plugins.module_utils.share import access
 
 #: The longest time without a line. The daemon sends one several times a second, and retries by itself.
 SILENCE_S = 600.0
@@ -97,10 +107,12 @@ def main() -> None:
     module = AnsibleModule(
         argument_spec={
             "models": {"type": "list", "elements": "str", "required": True},
+            "path": {"type": "path", "default": "/mnt/noslop/ollama/models"},
+            "account": {"type": "str", "default": "noslop-ollama"},
             "port": {"type": "int", "default": 11434},
             "run_directory": {"type": "path", "default": progress.DIRECTORY},
             "progress_file": {"type": "path"},
-            "state": {"type": "str", "choices": ["present", "progress", "stopped"], "default": "present"},
+            "state": {"type": "str", "choices": ["present", "verified", "progress", "stopped"], "default": "present"},
         },
         supports_check_mode=True,
     )
@@ -110,8 +122,11 @@ def main() -> None:
     if state == "stopped":
         module.exit_json(changed=progress.stop_holder(module.params["run_directory"], check_mode=module.check_mode))
     try:
-        result = pull_models(module.params, check_mode=module.check_mode)
-    except OllamaError as error:
+        if state == "verified":
+            result = verify_models(module.params)
+        else:
+            result = pull_models(module.params, check_mode=module.check_mode)
+    except (OllamaError, OSError) as error:
         module.fail_json(msg=str(error))
     failed = [row["message"] for row in result["models"] if row["state"] == "failed"]
     if failed:
@@ -143,6 +158,36 @@ def pull_models(params: dict[str, Any], *, check_mode: bool) -> dict[str, Any]:
         shown.end(name, row["state"], row["message"])
         rows.append(row)
     return {"changed": any(row["state"] == "fetched" for row in rows), "models": rows, "followed": followed}
+
+
+def verify_models(params: dict[str, Any]) -> dict[str, Any]:
+    """Read the blobs of each model, and compare them with their names. Return the result of the module."""
+    owner = access.share_owner(params["account"])
+    if owner is None:
+        raise OllamaError(f"There is no account {params['account']} here. Run the playbook storage first.")
+    lock = progress.Lock(params["run_directory"])
+    followed = lock.acquire()
+    listed = _list_models(params["port"])
+    shown = progress.Progress([progress.Row(name) for name in params["models"]], params["run_directory"])
+    rows = {name: _make_row(name, listed, "verified") for name in params["models"]}
+
+    def work(send: Callable[[Any], None]) -> None:
+        for name in params["models"]:
+            try:
+                ollama_store.verify(name, params["path"], lambda *values: send(["received", *values]))
+                send(["ended", name, {}])
+            except ollama_store.StoreError as error:
+                send(["ended", name, {"state": "failed", "message": str(error)}])
+
+    for kind, name, *values in worker_processes.stream(work, owner, [lock.descriptor]):
+        if kind == "received":
+            shown.update(name, *values)
+            continue
+        rows[name].update(values[0])
+        if name not in listed and rows[name]["state"] != "failed":
+            rows[name].update(state="failed", message=f"{name} is there, and Ollama does not list it")
+        shown.end(name, rows[name]["state"], rows[name]["message"])
+    return {"changed": False, "models": list(rows.values()), "followed": followed}
 
 
 def _pull(name: str, port: int, shown: progress.Progress) -> int:

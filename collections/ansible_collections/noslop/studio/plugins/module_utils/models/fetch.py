@@ -10,6 +10,7 @@ import hashlib
 import http.client
 import os
 import re
+import stat
 import time
 import urllib.error
 import urllib.parse
@@ -86,7 +87,7 @@ def fetch(wanted: Wanted, share: str, transfer: Transfer) -> Fetched:
     try:
         key = part_file.make_key(wanted.path)
         if os.path.lexists(target):
-            compared = _compare(target, wanted)
+            compared = _compare(target, wanted, transfer)
             part_file.remove_published(share, key)
             return compared
         part = part_file.PartFile(share, key)
@@ -94,7 +95,7 @@ def fetch(wanted: Wanted, share: str, transfer: Transfer) -> Fetched:
         try:
             part.publish(target)
         except FileExistsError:
-            return _compare(target, wanted)
+            return _compare(target, wanted, transfer)
         return Fetched(wanted.path, part.received, part.sha256, received)
     except OSError as error:
         raise FetchError(_explain(error, wanted, part)) from error
@@ -103,14 +104,44 @@ def fetch(wanted: Wanted, share: str, transfer: Transfer) -> Fetched:
             part.close()
 
 
-def _compare(target: str, wanted: Wanted) -> Fetched:
-    """Return the file that has the model's name already. Raises FetchError where it is another one."""
+def verify(wanted: Wanted, share: str, transfer: Transfer) -> Fetched:
+    """Read a whole model, and compare it with its checksum.
+
+    Raises:
+        FetchError: it is missing, cannot be read, is damaged, or no checksum of it is known.
+    """
+    if not wanted.sha256:
+        raise FetchError(f"{wanted.path} has no checksum to compare it with: it was not fetched by its catalogue.")
+    try:
+        actual, size = _read(os.path.join(share, wanted.path), wanted, transfer)
+    except FileNotFoundError:
+        raise FetchError(f"{wanted.path} is not there. Fetch it: noslop-driver models pull") from None
+    except OSError as error:
+        raise FetchError(_explain(error, wanted, None)) from error
+    if actual != wanted.sha256:
+        raise FetchError(
+            f"{wanted.path} is damaged, or another file: its SHA-256 is {actual}, and was {wanted.sha256}. Move it "
+            "away, and fetch it again: noslop-driver models pull"
+        )
+    return Fetched(wanted.path, size, actual, 0)
+
+
+def _read(target: str, wanted: Wanted, transfer: Transfer) -> tuple[str, int]:
+    """Read a file. Return its SHA-256 and its size. Anything else than a file is refused: a pipe would never end."""
     digest = hashlib.sha256()
-    with open(target, "rb") as stream:
+    with open(os.open(target, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as stream:
+        status = os.fstat(stream.fileno())
+        if not stat.S_ISREG(status.st_mode):
+            raise OSError(errno.EINVAL, "this is no file")
         while block := stream.read(BLOCK_BYTES):
             digest.update(block)
-        size = stream.tell()
-    actual = digest.hexdigest()
+            transfer.report(wanted.path, stream.tell(), status.st_size)
+        return digest.hexdigest(), stream.tell()
+
+
+def _compare(target: str, wanted: Wanted, transfer: Transfer) -> Fetched:
+    """Return the file that has the model's name already. Raises FetchError where it is another one."""
+    actual, size = _read(target, wanted, transfer)
     if (wanted.sha256 and actual != wanted.sha256) or (not wanted.sha256 and wanted.size and size != wanted.size):
         raise FetchError(
             f"{wanted.path} is there already, and is another file: {size} bytes, SHA-256 {actual}. It was not touched. "
