@@ -7,7 +7,7 @@ from __future__ import annotations
 import json
 
 from tests.local.conftest import MIRROR, STUDIO, TIMEOUT_S, Solo
-from tests.support.lab.driver import count_changes_by_host
+from tests.support.lab.driver import count_changes_by_host, read_checks
 from tests.support.lab.machines import LAB
 
 
@@ -49,6 +49,9 @@ def test_models_of_the_catalogue_are_fetched_and_offered(solo: Solo) -> None:
     assert [row["state"] for row in result["models"]] == ["present", "present"]
     code, result = solo.run_driver_json("verify --studio solo")
     assert code == 0, result
+    checks = {check["check"]: check for check in read_checks(result)}
+    assert checks["services.comfyui_models"]["seen"].endswith("(1)")
+    assert "services.models_fetched" not in checks
 
 
 def test_upgrade_goes_to_another_version_and_back_from_one_that_does_not_work(solo: Solo) -> None:

@@ -214,6 +214,16 @@ options:
     description: C(run_id) in the result RV(written) of C(write) on this host. Needed by C(cleanup).
     type: str
     default: ""
+  model_files:
+    description: Paths of the catalogue's files below the share of ComfyUI's models.
+    type: list
+    elements: str
+    default: []
+  ollama_models:
+    description: Names of the catalogue's models of Ollama, each with its tag.
+    type: list
+    elements: str
+    default: []
   timeout:
     description: >-
       Seconds after which a share counts as not answering. A server that was restarted lets its clients wait for 90.
@@ -340,6 +350,8 @@ def main() -> None:
             "comfyui_torch_index": {"type": "str", "default": ""},
             "peers": {"type": "dict", "default": {}},
             "run_id": {"type": "str", "default": ""},
+            "model_files": {"type": "list", "elements": "str", "default": []},
+            "ollama_models": {"type": "list", "elements": "str", "default": []},
             "timeout": {"type": "float", "default": 120},
         },
         required_if=[("phase", phase, ["studio_id"]) for phase in ("write", "read", "cleanup")],

@@ -12,6 +12,7 @@ from typing import Any
 from ansible_collections.noslop.studio.plugins.module_utils import studio
 from ansible_collections.noslop.studio.plugins.module_utils.checks import (
     gpu_checks,
+    model_checks,
     node_checks,
     service_checks,
     service_probe,
@@ -102,6 +103,12 @@ class HostServices:
             self.writes,
             service_checks.LIST_BOUND_S + cache_s,
             self._look_at_nodes(),
+            model_checks.Catalogue(
+                self.options["model_files"],
+                self.options["ollama_models"],
+                self.shares["comfyui_models"]["path"],
+                self.owners["comfyui_models"],
+            ),
         )
 
     def _look_at_nodes(self) -> node_checks.HostNodes:

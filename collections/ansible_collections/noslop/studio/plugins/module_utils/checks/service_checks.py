@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ansible_collections.noslop.studio.plugins.module_utils.checks import node_checks, service_probe
+from ansible_collections.noslop.studio.plugins.module_utils.checks import model_checks, node_checks, service_probe
 from ansible_collections.noslop.studio.plugins.module_utils.checks.check import Checks, enumerate_words, shorten
 from ansible_collections.noslop.studio.plugins.module_utils.checks.storage_checks import describe_unit
 from ansible_collections.noslop.studio.plugins.module_utils.host import processes, state
@@ -50,6 +50,7 @@ class CheckContext:
     writes: bool
     list_bound_s: float = LIST_BOUND_S
     nodes: node_checks.HostNodes = node_checks.NO_NODES
+    models: model_checks.Catalogue = model_checks.NO_MODELS
 
     def others(self) -> dict[str, Mapping[str, Any]]:
         """Return the results of the other hosts."""
@@ -107,6 +108,8 @@ def check_ollama(checks: Checks, service: Service, context: CheckContext) -> Pro
             f"then run `systemctl restart {service.unit.name}` on {checks.host}"
         ),
     )
+    if not problem:
+        model_checks.note_ollama_models(checks, context.models, models)
     _check_peers(checks, service, context, "/api/version")
     return process
 
@@ -135,8 +138,25 @@ def check_comfyui(checks: Checks, service: Service, context: CheckContext) -> Pr
     node_checks.check_nodes(checks, context.nodes, _rerun_step(checks.host))
     if context.writes:
         _check_probes(checks, service, context)
+    if not answer.error:
+        model_checks.check_comfyui_models(
+            checks,
+            context.models,
+            lambda folder, names: _list_folder(service, folder, names, context.list_bound_s),
+            _rerun_step(checks.host),
+        )
     _check_peers(checks, service, context, "/system_stats")
     return process
+
+
+def _list_folder(service: Service, folder: str, names: Sequence[str], bound_s: float) -> tuple[Any, str]:
+    """Return ComfyUI's list of a folder of models, once the names are in it or the time is over; or an error."""
+    answer, _ = service_probe.wait_for(
+        lambda: service_probe.get_json(service.address, service.port, service_probe.folder_path(folder)),
+        lambda listed: not service_probe.find_missing(names, listed),
+        bound_s,
+    )
+    return answer.data, answer.error
 
 
 def check_backend(checks: Checks, service: Service, context: CheckContext) -> Process | None:
