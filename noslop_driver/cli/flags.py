@@ -203,9 +203,6 @@ COMMANDS = (
                     click.Option(["--folder"], metavar="FOLDER", help="Put the file here, below the models: loras."),
                     click.Option(["--file"], metavar="NAME", help="Call the file this. Default: its name there."),
                     click.Option(["--sha256"], metavar="HEX", help="The checksum of the file."),
-                    click.Option(
-                        ["--host", "hosts"], metavar="HOST", multiple=True, help="Keep it warm here. Repeatable."
-                    ),
                     _switch("--no-run", "Change the catalogue only; 'models pull' fetches it."),
                     *_LOGIN,
                     *_STUDIO,

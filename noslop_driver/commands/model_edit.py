@@ -23,8 +23,8 @@ _FOLDERS = "checkpoints, loras, vae, text_encoders, diffusion_models, controlnet
 
 def edit_catalogue(
     studio: StudioDirectory, members: Sequence[Member], options: Options, terminal: Terminal
-) -> list[catalogue.Model]:
-    """Add or remove an entry, after the user has confirmed it. Return the models that came or went.
+) -> catalogue.Model:
+    """Add or remove an entry, after the user has confirmed it. Return the model that came or went.
 
     Raises:
         UsageError: the studio's file cannot be changed, or the entry is unusable.
@@ -45,7 +45,7 @@ def edit_catalogue(
     if not terminal.yes and not terminal.confirm("Change the catalogue?"):
         raise DriverError("You answered no: nothing was changed.")
     _write(studio, settings, changed, options.action, entry, terminal)
-    return [model]
+    return model
 
 
 def _read_settings(studio: StudioDirectory) -> StudioSettings:
@@ -81,8 +81,6 @@ def _make_entry(options: Options, settings: StudioSettings) -> ModelEntry:
     for key, value in (("file", options.file), ("sha256", options.sha256)):
         if value:
             entry[key] = value
-    if options.hosts:
-        entry["warm"] = list(options.hosts)
     return entry
 
 

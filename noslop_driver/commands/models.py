@@ -47,7 +47,7 @@ def models(options: Options, terminal: Terminal) -> CommandResult:
     names = list(options.models)
     if options.action in ("add", "remove"):
         with lock_studio(studio, terminal):
-            (changed,) = edit_catalogue(studio, read_members(studio.path, login.user), options, terminal)
+            changed = edit_catalogue(studio, read_members(studio.path, login.user), options, terminal)
         if options.action == "remove" or options.no_run:
             listing: ModelListData = {"inventory": str(studio.path), "models": _describe_all(studio, login.user)}
             return CommandResult(ExitCode.OK, cast("Mapping[str, object]", listing))
@@ -86,10 +86,7 @@ def models(options: Options, terminal: Terminal) -> CommandResult:
     data: ModelPullData = {**make_run_data(result, studio, record), "models": results}
     message = result.message
     if result.code is ExitCode.INTERRUPTED and not stops:
-        message += (
-            " The download itself goes on on the storage server: 'noslop-driver models pull' follows it, and "
-            "'noslop-driver models stop' ends it."
-        )
+        message += " What was fetched of a model is kept: the next 'noslop-driver models pull' goes on from there."
     return CommandResult(result.code, data, message)
 
 
@@ -209,6 +206,5 @@ def _describe(model: catalogue.Model, result: ModelResultData | None) -> ModelDa
         "sha256_is_recorded": not model.sha256 and result is not None,
         "licence": model.licence,
         "gated": model.gated,
-        "warm": list(model.warm),
         "fetched": result is not None,
     }

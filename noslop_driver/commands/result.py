@@ -184,7 +184,6 @@ class ModelData(TypedDict):
     sha256_is_recorded: bool
     licence: str
     gated: bool
-    warm: list[str]
     fetched: bool
 
 

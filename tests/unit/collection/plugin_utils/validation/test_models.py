@@ -20,7 +20,7 @@ OLLAMA: dict[str, Any] = {"ollama": "llama3.2:1b"}
 
 
 def test_accepted_entries_keep_their_values() -> None:
-    more = {"sha256": "b" * 64, "size": 5, "licence": "mit", "gated": True, "warm": ["a", "a"], "extra": {"note": 1}}
+    more = {"sha256": "b" * 64, "size": 5, "licence": "mit", "gated": True, "extra": {"note": 1}}
     civitai = {"folder": "loras/sdxl", "file": "style.safetensors", "civitai": 2514310}
     assert parse_models([URL, {**HUB, **more}, civitai, {"ollama": "llama3.2"}], hub="https://hub.lan") == [
         Model("loras/a b.safetensors", URL["url"]),
@@ -31,7 +31,6 @@ def test_accepted_entries_keep_their_values() -> None:
             size=5,
             licence="mit",
             gated=True,
-            warm=("a",),
             extra={"note": 1},
         ),
         Model("loras/sdxl/style.safetensors", "https://civitai.com/api/download/models/2514310"),
@@ -88,7 +87,7 @@ def test_names_of_ollama_are_accepted_as_they_are(name: str) -> None:
         ([{**URL, "sha256": "B" * 64}], "Write all 64 hexadecimal digits"),
         *(([{**URL, "size": size}], "Write a number of bytes") for size in ("5", -1, 1.5, True)),
         ([{**URL, "gated": "yes"}], "Write true or false"),
-        ([{**URL, "warm": "one"}], "Write a list of names"),
+        ([{**URL, "warm": ["one"]}], "has the key warm"),
         ([{**URL, "extra": ["x"]}], "Write a dictionary"),
         ([{"ollama": "--help"}], "is no name of a model"),
         ([{"ollama": "a b"}], "is no name of a model"),
@@ -104,13 +103,12 @@ def test_other_entries_are_refused_with_what_to_write(value: object, part: str) 
 @pytest.mark.parametrize(
     ("value", "observed"),
     [
-        ([{**URL, "warm": ["one"]}, OLLAMA], "every model has a source"),
-        ([{**URL, "warm": ["other"]}], "is to be warm on other, which is no host of the studio"),
+        ([URL, OLLAMA], "every model has a source"),
         ([{"folder": "loras"}], "It has none"),
     ],
 )
 def test_preflight_judges_the_catalogue(value: object, observed: str) -> None:
     checks = Checks("studio")
-    studio_rules.judge_models(checks, value, ["one"])
+    studio_rules.judge_models(checks, value)
     assert observed in checks.list[0]["seen"]
     assert checks.list[0]["ok"] == (observed == "every model has a source")

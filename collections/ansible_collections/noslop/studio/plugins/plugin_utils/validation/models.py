@@ -7,7 +7,7 @@ from __future__ import annotations
 import posixpath
 import re
 import urllib.parse
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -15,14 +15,13 @@ from ansible_collections.noslop.studio.plugins.module_utils import studio
 from ansible_collections.noslop.studio.plugins.plugin_utils.validation.entry_values import (
     find_address_problem,
     parse_flag,
-    parse_names,
 )
 
 VARIABLE = "noslop_models"
 #: Addresses of the hub and of the marketplace where the studio names no mirror of its own.
 HUB = str(studio.DEFAULTS["noslop_models_hub"])
 MARKET = str(studio.DEFAULTS["noslop_models_market"])
-_KEYS = ("folder", "file", "url", "hub", "civitai", "ollama", "sha256", "size", "licence", "gated", "warm", "extra")
+_KEYS = ("folder", "file", "url", "hub", "civitai", "ollama", "sha256", "size", "licence", "gated", "extra")
 _HUB_KEYS = ("repo", "file", "commit")
 _SOURCES = ("url", "hub", "civitai")
 _PART = re.compile(r"[^\x00-\x1f\x7f/\\]+")
@@ -41,7 +40,7 @@ class Model:
     """One model of a studio: a file of ComfyUI's, or a model of Ollama's.
 
     A file has ``path`` below the share and ``url``; one of Ollama's has ``ollama``, its name with its tag. ``size`` is
-    in bytes. 0 and empty texts stand for unknown. ``warm`` are names of hosts; ``extra`` is kept and not read.
+    in bytes. 0 and empty texts stand for unknown. ``extra`` is kept and not read.
     """
 
     path: str = ""
@@ -51,7 +50,6 @@ class Model:
     size: int = 0
     licence: str = ""
     gated: bool = False
-    warm: tuple[str, ...] = ()
     extra: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
     @property
@@ -91,17 +89,6 @@ def parse_models(value: object, hub: str = HUB, market: str = MARKET) -> list[Mo
     return models
 
 
-def find_unknown_hosts(models: Iterable[Model], hosts: Iterable[str]) -> list[str]:
-    """Return a sentence for each host that is to keep a model warm and is not in the studio."""
-    members = set(hosts)
-    return [
-        f"{VARIABLE}: {model.name} is to be warm on {host}, which is no host of the studio. Correct its hosts."
-        for model in models
-        for host in model.warm
-        if host not in members
-    ]
-
-
 def _parse(entry: object, number: int, hub: str, market: str) -> Model:
     if not isinstance(entry, Mapping):
         raise ValueError(f"{VARIABLE}: entry {number} is {entry!r}. Write folder and url, each with its value.")
@@ -117,7 +104,6 @@ def _parse(entry: object, number: int, hub: str, market: str) -> Model:
         size=_parse_size(entry.get("size") or 0, f"{where}: size"),
         licence=str(entry.get("licence") or ""),
         gated=parse_flag(entry.get("gated", False), f"{where}: gated"),
-        warm=parse_names(entry.get("warm") or [], f"{where}: warm"),
         extra=_parse_extra(entry.get("extra") or {}, f"{where}: extra"),
     )
     if entry.get("ollama"):

@@ -282,17 +282,18 @@ def judge_custom_nodes(checks: Checks, value: object, comfyui_hosts: Sequence[st
     )
 
 
-def judge_models(checks: Checks, value: object, hosts: Sequence[str]) -> None:
-    """Check that the catalogue of models is usable, and that its warm models are for hosts of the studio."""
+def judge_models(checks: Checks, value: object) -> None:
+    """Check that the catalogue of models is usable."""
+    problem = ""
     try:
-        problems = models.find_unknown_hosts(models.parse_models(value), hosts)
+        models.parse_models(value)
     except ValueError as error:
-        problems = [str(error)]
+        problem = str(error)
     checks.add(
         "studio.models",
-        not problems,
-        seen=" ".join(problems) or "every model has a source",
-        expected="models with a folder and a source, or with a name of Ollama's, and hosts of the studio",
+        not problem,
+        seen=problem or "every model has a source",
+        expected="models with a folder and a source, or with a name of Ollama's",
         todo=f"correct {models.VARIABLE} in {_VARIABLES_FILE}",
     )
 
