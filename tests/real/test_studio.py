@@ -136,7 +136,7 @@ def test_real_nodes_run_on_both_machines_from_one_lock(studio: Studio) -> None:
     assert "ImageConcanate" in added[0]
     # It writes into the program's own directory at its import.
     assert "leaves out ComfyUI-Custom-Scripts, which writes to /opt/noslop/comfyui/" in output
-    assert len(list(studio.inventory.glob("comfyui-*.lock"))) == 1
+    assert len(list(studio.inventory.glob("comfyui-*.lock.txt"))) == 1
     code, output = studio.play_nodes(studio.nodes)
     assert code == 0, output
     assert "changed=0" in output.rpartition("PLAY RECAP")[2]
