@@ -7,17 +7,26 @@ from __future__ import annotations
 import getpass
 import hashlib
 import json
+import signal
+import subprocess
+import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.noslop.studio.plugins.module_utils.models import progress
 
+from noslop_driver.errors import ExitCode
 from noslop_driver.inventory.directory import STUDIO, StudioDirectory
 from noslop_driver.models import StudioSettings
 from tests.support.driver_cli import Done, run, run_json
+from tests.support.lab.machines import wait_for
 from tests.support.model_server import ModelServer, make_safetensors, serving_models
-from tests.support.plays import local_inventory
+from tests.support.plays import local_inventory, ssh_inventory
+from tests.support.sshd import SshServer
+from tests.unit.conftest import StartSshd
 
 CONTENTS = {name: make_safetensors(50_000, name) for name in ("one", "two")}
 
@@ -25,8 +34,8 @@ CONTENTS = {name: make_safetensors(50_000, name) for name in ("one", "two")}
 class Studio(StudioDirectory):
     """A studio of this computer alone, whose share lies in a directory of the test."""
 
-    def __init__(self, root: Path, server: ModelServer) -> None:
-        self.share, self.server = root / "storage/comfyui/models", server
+    def __init__(self, root: Path, server: ModelServer, far: SshServer | None = None) -> None:
+        self.root, self.share, self.server = root, root / "storage/comfyui/models", server
         self.share.mkdir(parents=True)
         marker = {"studio_id": "abc", "share": "comfyui_models", "share_id": "1"}
         (self.share / ".noslop-share").write_text(json.dumps(marker))
@@ -37,8 +46,13 @@ class Studio(StudioDirectory):
             "ansible_become": False,
             "ansible_async_dir": str(root / "async"),
         }
-        super().__init__(local_inventory(root / "inventory", ["here"], **variables))
-        (self.path / "groups.yml").write_text("storage_server: {hosts: {here: {}}}\n", encoding="utf-8")
+        if far:
+            inventory = ssh_inventory(root / "inventory", far, known_hosts=root / "known_hosts", **variables)
+        else:
+            inventory = local_inventory(root / "inventory", ["here"], **variables)
+        super().__init__(inventory)
+        name = "far" if far else "here"
+        (self.path / "groups.yml").write_text(f"storage_server: {{hosts: {{{name}: {{}}}}}}\n", encoding="utf-8")
         self.make_state_dir()
         self.save(*CONTENTS)
 
@@ -129,3 +143,35 @@ def test_change_that_cannot_be_made_changes_nothing(studio: Studio) -> None:
     output, done = studio.models("add", "ollama:llama3.2:1b", "--yes")
     assert "here has another noslop_models than" in done.stderr
     assert path.read_bytes() == before
+
+
+@pytest.mark.slow
+def test_interrupt_ends_the_download_and_the_next_run_goes_on(tmp_path: Path, sshd_server: StartSshd) -> None:
+    with serving_models() as server:
+        content = make_safetensors(2_000_000, "large")
+        gate = server.add("large", content).gate = threading.Event()
+        studio = Studio(tmp_path, server, sshd_server())
+        studio.save("large")
+        driver = subprocess.Popen(
+            [sys.executable, "-m", "noslop_driver.cli.main", "models", "pull", "--inventory", str(studio.path)],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        run_directory = str(tmp_path / "run")
+        try:
+            wait_for("the download", lambda: server.sent.get("large", 0) >= 900_000, timeout_s=120)
+            wait_for("its follower", (studio.state_dir / "models-progress.json").exists, timeout_s=120)
+            driver.send_signal(signal.SIGINT)
+            output, _ = driver.communicate(timeout=300)
+            assert driver.returncode == ExitCode.INTERRUPTED, output
+            assert "the next 'noslop-driver models pull' goes on from there" in output
+            wait_for("its end", lambda: progress.read_holder(run_directory) is None, timeout_s=60)
+        finally:
+            gate.set()
+        sent = server.sent["large"]
+        result, done = studio.models("pull")
+        assert [row["state"] for row in result["models"]] == ["fetched"], done
+        assert server.sent["large"] - sent < len(content) - 500_000
+        assert (studio.share / "loras/large.safetensors").read_bytes() == content
