@@ -261,7 +261,7 @@ def _fetch(wanted: fetch.Wanted, share: str, transfer: fetch.Transfer, entry: re
         return ["ended", wanted.path, {"message": str(error)}]
 
 
-def _verify(wanted: fetch.Wanted, share: str, transfer: fetch.Transfer, _: record.Entry | None) -> list[Any]:
+def _verify(wanted: fetch.Wanted, share: str, transfer: fetch.Transfer, __: record.Entry | None) -> list[Any]:
     """Compare a model in the worker with its checksum; return what is sent to the module."""
     try:
         done = fetch.verify(wanted, share, transfer)

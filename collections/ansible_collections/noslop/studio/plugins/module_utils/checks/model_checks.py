@@ -52,7 +52,7 @@ def check_comfyui_models(
     )
     there: dict[str, list[str]] = {}
     for path in outcome.value or []:
-        folder, _, name = path.partition("/")
+        folder, __, name = path.partition("/")
         there.setdefault(folder, []).append(name)
     problems = [outcome.error] if outcome.error else []
     for folder, names in there.items():

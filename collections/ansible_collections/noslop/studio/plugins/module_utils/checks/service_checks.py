@@ -151,7 +151,7 @@ def check_comfyui(checks: Checks, service: Service, context: CheckContext) -> Pr
 
 def _list_folder(service: Service, folder: str, names: Sequence[str], bound_s: float) -> tuple[Any, str]:
     """Return ComfyUI's list of a folder of models, once the names are in it or the time is over; or an error."""
-    answer, _ = service_probe.wait_for(
+    answer, __ = service_probe.wait_for(
         lambda: service_probe.get_json(service.address, service.port, service_probe.folder_path(folder)),
         lambda listed: not service_probe.find_missing(names, listed),
         bound_s,

@@ -30,7 +30,7 @@ def make_manifest_path(name: str) -> str:
     Args:
         name: ``[host/][namespace/]model:tag``.
     """
-    body, _, tag = name.rpartition(":")
+    body, __, tag = name.rpartition(":")
     parts = body.split("/")
     host, namespace, model = [*[_REGISTRY, "library"][: 3 - len(parts)], *parts]
     return os.path.join("manifests", host, namespace, model, tag)
