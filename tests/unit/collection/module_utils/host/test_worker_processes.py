@@ -7,9 +7,11 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
 from ansible_collections.noslop.studio.plugins.module_utils.host import worker_processes
 
 
@@ -92,3 +94,29 @@ def test_refused_change_of_account_is_an_error() -> None:
 
 def test_unknown_account_has_only_its_own_group() -> None:
     assert worker_processes.account_for(61234, 61235) == worker_processes.Account(61234, 61235, (61235,))
+
+
+def test_stream_yields_what_the_worker_sends_and_raises_its_error() -> None:
+    def work(send: Callable[[object], None]) -> None:
+        send({"number": 1})
+        send([2])
+        raise OSError(28, "No space left on device", "/share")
+
+    received: list[object] = []
+    stream = worker_processes.stream(work, None)
+    with pytest.raises(OSError, match=r"No space left on device \(/share\)"):
+        received.extend(stream)
+    assert received == [{"number": 1}, [2]]
+
+
+def test_worker_ends_when_its_values_are_no_longer_read() -> None:
+    def work(send: Callable[[object], None]) -> None:
+        while True:
+            with contextlib.suppress(OSError):
+                send(os.getpid())
+
+    stream = worker_processes.stream(work, None)
+    pid = next(stream)
+    stream.close()
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)

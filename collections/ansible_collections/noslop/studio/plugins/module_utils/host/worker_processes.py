@@ -18,7 +18,7 @@ import selectors
 import signal
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Generator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -102,7 +102,7 @@ def run_one(work: Callable[[], Any], account: Account | None, timeout_s: float) 
 
 def stream(
     work: Callable[[Callable[[Any], None]], None], account: Account | None, kept_descriptors: Collection[int] = ()
-) -> Iterator[Any]:
+) -> Generator[Any, None, None]:
     """Run a function in a worker without a time limit, and yield what it sends, as it comes.
 
     The worker ends with this process.
@@ -126,8 +126,11 @@ def stream(
                 lock = threading.Lock()
 
                 def send(value: Any) -> None:
-                    with lock:
-                        pipe.write(json.dumps({"sent": value}) + "\n")
+                    try:
+                        with lock:
+                            pipe.write(json.dumps({"sent": value}) + "\n")
+                    except OSError:
+                        os._exit(1)  # no one reads any more, and the work must not take it for an error of its own
 
                 def run() -> None:
                     _end_with_parent(parent)
