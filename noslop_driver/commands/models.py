@@ -33,7 +33,7 @@ RESULTS = "models.json"
 """The file in `.noslop` with the last result of each model, as the hosts reported it."""
 
 _STATES = {"add": "present", "pull": "present", "verify": "verified", "stop": "stopped"}
-"""What the role does for each command."""
+"""The state that the role brings about for each command."""
 
 _PROGRESS = "models-progress.json"
 

@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import cast
+from typing import Any, cast
 
 BLOCK_BYTES = 16 * 1024
 
@@ -56,11 +56,16 @@ class ModelServer:
         """Return the address of a path, under a name of loopback."""
         return f"http://{host}:{self.port}/{path}"
 
-    def add(self, path: str, *contents: bytes, cuts: Iterable[int] = (), **options: object) -> Answers:
+    def add(
+        self,
+        path: str,
+        *contents: bytes,
+        cuts: Iterable[int] = (),
+        statuses: Iterable[int] = (),
+        **options: Any,  # noqa: ANN401 - those of Answers
+    ) -> Answers:
         """Serve a file."""
-        answers = Answers(deque(contents), cuts=deque(cuts))
-        for name, value in options.items():
-            setattr(answers, name, deque(value) if name == "statuses" else value)  # type: ignore[call-overload]
+        answers = Answers(deque(contents), cuts=deque(cuts), statuses=deque(statuses), **options)
         self.files[path] = answers
         return answers
 

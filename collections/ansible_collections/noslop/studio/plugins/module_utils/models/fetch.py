@@ -64,7 +64,7 @@ class Fetched:
 
 @dataclass
 class Transfer:
-    """What all downloads of a run share.
+    """Hold what all downloads of a run share.
 
     ``tokens`` has a token by the origin it is for, like ``https://host``. ``report`` gets a model's path, its bytes so
     far, and its size or 0. ``wait`` sleeps.

@@ -46,8 +46,10 @@ def list_blobs(name: str, directory: str) -> list[str]:
     try:
         with open(path, "rb") as stream:
             manifest = json.loads(stream.read(_MANIFEST_MAX_BYTES))
-        digests = [part["digest"] for part in [manifest["config"], *manifest["layers"]]]
-        return list(dict.fromkeys(_DIGEST.fullmatch(digest)[1] for digest in digests))  # type: ignore[index]
+        matches = [_DIGEST.fullmatch(part["digest"]) for part in [manifest["config"], *manifest["layers"]]]
+        if not all(matches):
+            raise ValueError("a digest is no SHA-256")
+        return list(dict.fromkeys(match[1] for match in matches if match))
     except OSError as error:
         raise StoreError(f"{name} is not there: {path}: {error.strerror}. {_PULL}") from error
     except (ValueError, KeyError, TypeError) as error:
