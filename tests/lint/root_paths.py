@@ -79,6 +79,10 @@ ALLOWED: dict[tuple[str, str], str] = {
     ("action/model_files.py", "_write"): _CONTROLLER,
     ("module_utils/models/part_file.py", "*"): _AS_THE_ACCOUNT,
     ("module_utils/models/progress.py", "*"): "in /run/noslop-models, which is root's",
+    (
+        "module_utils/models/whole_file.py",
+        "write_json",
+    ): "in the directories of the two above and below, or as the account that owns the share",
     ("module_utils/models/record.py", "write"): "in /var/lib/noslop/models, which is root's",
 }
 

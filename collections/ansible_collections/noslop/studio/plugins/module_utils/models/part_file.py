@@ -16,6 +16,8 @@ import json
 import os
 from dataclasses import asdict, dataclass, replace
 
+from ansible_collections.noslop.studio.plugins.module_utils.models import whole_file
+
 DIRECTORY = ".noslop-fetch"
 #: Bytes between two synchronizations: what a power failure costs.
 SYNC_BYTES = 64 * 1024 * 1024
@@ -153,12 +155,7 @@ class PartFile:
             return State("")
 
     def _write_state(self, state: State) -> None:
-        new = f"{self._state_path}.new"
-        with open(new, "w", encoding="utf-8") as stream:
-            json.dump(asdict(state), stream)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(new, self._state_path)
+        whole_file.write_json(self._state_path, asdict(state))
         self.state = state
 
 

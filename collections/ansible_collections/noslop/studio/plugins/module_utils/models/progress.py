@@ -14,6 +14,8 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from ansible_collections.noslop.studio.plugins.module_utils.models import whole_file
+
 DIRECTORY = "/run/noslop-models"
 #: Seconds between two writes of the progress.
 INTERVAL_S = 0.5
@@ -110,9 +112,7 @@ class Progress:
     def write(self) -> None:
         """Write all rows, whole or not at all."""
         self._written = self._clock()
-        with open(f"{self._path}.new", "w", encoding="utf-8") as stream:
-            json.dump([asdict(row) for row in self.rows.values()], stream)
-        os.replace(f"{self._path}.new", self._path)
+        whole_file.write_json(self._path, [asdict(row) for row in self.rows.values()])
 
 
 def read(directory: str = DIRECTORY) -> list[Row]:

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
 from ansible_collections.noslop.studio.plugins.module_utils import studio
+from ansible_collections.noslop.studio.plugins.module_utils.models import whole_file
 
 DIRECTORY = f"{studio.STATE_DIR}/models"
 _NAME = "fetched.json"
@@ -50,9 +51,5 @@ def read(directory: str) -> dict[str, Entry]:
 def write(directory: str, entries: Mapping[str, Entry]) -> None:
     """Write the entries, whole or not at all."""
     os.makedirs(directory, mode=0o755, exist_ok=True)
-    path = os.path.join(directory, _NAME)
-    with open(f"{path}.new", "w", encoding="utf-8") as stream:
-        json.dump({key: asdict(entry) for key, entry in sorted(entries.items())}, stream, indent=1)
-        stream.flush()
-        os.fsync(stream.fileno())
-    os.replace(f"{path}.new", path)
+    content = {key: asdict(entry) for key, entry in sorted(entries.items())}
+    whole_file.write_json(os.path.join(directory, _NAME), content)
