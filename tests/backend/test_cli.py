@@ -390,3 +390,14 @@ def test_answers_wait_for_nobody_to_confirm_their_heads() -> None:
         listener.accept()[0] as one,
     ):
         assert one.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+
+def test_what_names_a_model_is_listed(commands: Commands, studio: Studio) -> None:
+    film = commands.json("project", "create", "Film")["project"]["id"]
+    studio.storage.save_workflow(film, "night", {"1": {"inputs": {"lora_name": "style.safetensors"}}})
+
+    (uses,) = commands.json("model-uses", "loras/style.safetensors")["models"]
+    assert [(one["project"], one["name"], one["versions"]) for one in uses["documents"]] == [("Film", "night", [1])]
+    assert "Film" in commands.run("model-uses", "loras/style.safetensors")[0]
+    assert commands.run("model-uses", "loras/other.safetensors")[0] == "Nothing names it.\n"
+    assert "Name a model" in commands.run("model-uses", code=2)[1]

@@ -41,6 +41,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "export": ("archive", "export_project"),
     "import": ("archive", "import_project"),
     "ingest": ("ingest", "ingest_prompt"),
+    "model-uses": ("model_uses", "model_uses"),
 }
 
 

@@ -16,7 +16,7 @@ from noslop_backend.models import FileModel
 from noslop_backend.repositories.counters import Change
 from noslop_backend.repositories.pages import Cursor, paged
 from noslop_backend.repositories.search import SearchRepository
-from noslop_backend.share.layout import INTERMEDIATE, MEDIA, FileKind, is_file_id
+from noslop_backend.share.layout import DOCUMENTS, INTERMEDIATE, MEDIA, FileKind, is_file_id
 
 
 class FileRepository:
@@ -102,6 +102,15 @@ class FileRepository:
         statement = select(FileModel).where(FileModel.id > above, FileModel.kind != FileKind.SIDECAR)
         if among is not None:
             statement = statement.where(col(FileModel.id).in_(among))
+        return list(self.session.exec(statement.order_by(col(FileModel.id)).limit(limit)))
+
+    def versions_above(self, above: str, limit: int) -> list[FileModel]:
+        """Return versions of workflows and prompts of any project, present or in the trash, by id, above one."""
+        statement = select(FileModel).where(
+            FileModel.id > above,
+            col(FileModel.kind).in_(sorted(DOCUMENTS)),
+            col(FileModel.state).in_([FileState.PRESENT, FileState.TRASHED]),
+        )
         return list(self.session.exec(statement.order_by(col(FileModel.id)).limit(limit)))
 
     def uninspected(self, above: str, limit: int, project_id: str | None) -> list[FileModel]:

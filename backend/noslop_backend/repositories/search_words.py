@@ -183,7 +183,12 @@ def seed_mark(seed: JsonValue) -> str:
 
 def model_mark(model: str) -> str:
     """Return the mark of files made with a model of this name: a path, a file's name, or that without extension."""
-    return f"m{_digest(unicodedata.normalize('NFC', model.replace(chr(92), '/').strip()).casefold())}"
+    return f"m{_digest(fold_model(model))}"
+
+
+def fold_model(model: str) -> str:
+    """Return a model's name as it is compared: with slashes as on Linux, and without case."""
+    return unicodedata.normalize("NFC", model.replace("\\", "/").strip()).casefold()
 
 
 def width_mark(pixels: int) -> str:
