@@ -55,10 +55,11 @@ SERVICES = Phase("services", "installing Ollama, ComfyUI and the backend", "nosl
 NODES = Phase("nodes", "installing the custom nodes", "noslop.studio.services", tags=("nodes", "comfyui"))
 UPGRADE = Phase("upgrade", "upgrading Ollama and ComfyUI, on one host first", "noslop.studio.services")
 MODELS = Phase("models", "fetching the models", "noslop.studio.models")
+MODELS_TRASH = Phase("models_trash", "looking at the models and their trash", "noslop.studio.models_trash")
 VERIFY = Phase("verify", "checking that the studio works", "noslop.studio.verify", changes=False, verifies=True)
 TEARDOWN = Phase("teardown", "removing what was installed", "noslop.studio.teardown")
 
-MODEL_ACTIONS = ("noslop.studio.model_files", "noslop.studio.ollama_models")
+MODEL_ACTIONS = ("noslop.studio.model_files", "noslop.studio.ollama_models", "noslop.studio.model_trash")
 """The tasks that return models."""
 
 RELEASE_LEASE = "noslop.studio.release_lease"

@@ -30,22 +30,53 @@ def edit_catalogue(
         UsageError: the studio's file cannot be changed, or the entry is unusable.
         DriverError: the hub does not answer, or the user answered no.
     """
-    settings = _read_settings(studio)
-    _require_list_in_effect(studio, members, settings)
-    current = settings.models
+    settings = _read_in_effect(studio, members)
     if options.action == "add":
         entry = _make_entry(options, settings)
-        changed = [*current, entry]
+        model = _parse([*settings.models, entry], settings)[-1]
     else:
-        number = _find_number(settings, str(options.model))
-        entry, changed = current[number], [*current[:number], *current[number + 1 :]]
-    models = _parse(changed if options.action == "add" else current, settings)
-    model = models[-1] if options.action == "add" else models[number]
-    _print_model(model, entry, current, options.action, terminal)
+        entry, model = _find(settings, str(options.model))
+    _print_model(model, entry, settings.models, options.action, terminal)
     if not terminal.yes and not terminal.confirm("Change the catalogue?"):
         raise DriverError("You answered no: nothing was changed.")
-    _write(studio, settings, changed, options.action, entry, terminal)
+    _write(studio, settings, entry, terminal, adds=options.action == "add")
     return model
+
+
+def find_entry(studio: StudioDirectory, members: Sequence[Member], name: str) -> tuple[ModelEntry, catalogue.Model]:
+    """Return the entry of a model that this command can change, and the model.
+
+    Raises:
+        UsageError: there is none, or the studio's file cannot be changed.
+    """
+    return _find(_read_in_effect(studio, members), name)
+
+
+def add_to_catalogue(studio: StudioDirectory, members: Sequence[Member], entry: ModelEntry, terminal: Terminal) -> None:
+    """Add an entry that the user has confirmed.
+
+    Raises:
+        UsageError: the studio's file cannot be changed, or the entry is unusable.
+    """
+    settings = _read_in_effect(studio, members)
+    _parse([*settings.models, entry], settings)
+    _write(studio, settings, entry, terminal, adds=True)
+
+
+def remove_from_catalogue(studio: StudioDirectory, members: Sequence[Member], name: str, terminal: Terminal) -> None:
+    """Remove an entry, as the user has confirmed.
+
+    Raises:
+        UsageError: there is none, or the studio's file cannot be changed.
+    """
+    settings = _read_in_effect(studio, members)
+    _write(studio, settings, _find(settings, name)[0], terminal, adds=False)
+
+
+def _read_in_effect(studio: StudioDirectory, members: Sequence[Member]) -> StudioSettings:
+    settings = _read_settings(studio)
+    _require_list_in_effect(studio, members, settings)
+    return settings
 
 
 def _read_settings(studio: StudioDirectory) -> StudioSettings:
@@ -84,14 +115,14 @@ def _make_entry(options: Options, settings: StudioSettings) -> ModelEntry:
     return entry
 
 
-def _find_number(settings: StudioSettings, name: str) -> int:
+def _find(settings: StudioSettings, name: str) -> tuple[ModelEntry, catalogue.Model]:
     models = _parse(settings.models, settings)
     numbers = [number for number, model in enumerate(models) if name in model.names]
     if len(numbers) != 1:
         known = ", ".join(model.name for model in models) or "none"
         what = "is not in the catalogue" if not numbers else "is the name of several models"
         raise UsageError(f"{name} {what}. In it: {known}.")
-    return numbers[0]
+    return settings.models[numbers[0]], models[numbers[0]]
 
 
 def _parse(entries: Sequence[ModelEntry], settings: StudioSettings) -> list[catalogue.Model]:
@@ -119,25 +150,22 @@ def _print_model(
         terminal.print(f"The catalogue has the same content already: {studio_yml.format_value(one)}")
 
 
-def _write(  # noqa: PLR0917
-    studio: StudioDirectory,
-    settings: StudioSettings,
-    changed: list[ModelEntry],
-    action: str,
-    entry: ModelEntry,
-    terminal: Terminal,
+def _write(
+    studio: StudioDirectory, settings: StudioSettings, entry: ModelEntry, terminal: Terminal, *, adds: bool
 ) -> None:
     """Write the catalogue; into a file that a person has edited, without touching the rest of it."""
+    number = len(settings.models) if adds else settings.models.index(entry)
+    changed = [*settings.models, entry] if adds else [*settings.models[:number], *settings.models[number + 1 :]]
     if not studio.is_edited(STUDIO):
         studio.write_settings(settings.replace(models=changed))
         return
     path = studio.path / STUDIO
     text = path.read_text(encoding="utf-8")
     try:
-        if action == "add":
+        if adds:
             new = yaml_edit.add_entry(text, catalogue.VARIABLE, entry)
         else:
-            new = yaml_edit.remove_entry(text, catalogue.VARIABLE, settings.models.index(entry))
+            new = yaml_edit.remove_entry(text, catalogue.VARIABLE, number)
     except yaml_edit.EditError as error:
         listed = yaml.safe_dump({catalogue.VARIABLE: changed}, sort_keys=False, allow_unicode=True, width=10**9)
         raise UsageError(f"{path} was not changed, since {error}. Write this into it:\n{listed}") from error

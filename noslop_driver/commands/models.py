@@ -7,7 +7,6 @@ from __future__ import annotations
 import getpass
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -18,22 +17,24 @@ from rich.table import Table
 
 from noslop_driver.commands.login import read_login
 from noslop_driver.commands.model_edit import edit_catalogue
+from noslop_driver.commands.model_run import ask_secrets, run_models
+from noslop_driver.commands.model_trash import collect_models, remove_model, restore_models
 from noslop_driver.commands.options import Options
-from noslop_driver.commands.phase_run import make_run_data, run_phases
+from noslop_driver.commands.phase_run import make_run_data
 from noslop_driver.commands.result import CommandResult, ModelData, ModelListData, ModelPullData, ModelResultData
 from noslop_driver.commands.studio import find_studio, lock_studio, read_members
 from noslop_driver.errors import ExitCode, UsageError
-from noslop_driver.hosts import sudo
 from noslop_driver.inventory.directory import STUDIO, Member, StudioDirectory
 from noslop_driver.output.terminal import Terminal
 from noslop_driver.phases import MODELS
-from noslop_driver.records import Record
 
 RESULTS = "models.json"
 """The file in `.noslop` with the last result of each model, as the hosts reported it."""
 
 _STATES = {"add": "present", "pull": "present", "verify": "verified", "stop": "stopped"}
 """The state that the role brings about for each command."""
+
+_TRASH = {"remove": remove_model, "restore": restore_models, "gc": collect_models}
 
 _PROGRESS = "models-progress.json"
 
@@ -43,6 +44,8 @@ def models(options: Options, terminal: Terminal) -> CommandResult:
     studio = find_studio(inventory=options.inventory, name=options.studio, must_exist=True)
     if options.action == "list":
         return _list_models(studio, options, terminal)
+    if options.action in _TRASH and not options.keep_file:
+        return _TRASH[options.action](studio, options, terminal)
     login = read_login(options, terminal)
     names = list(options.models)
     if options.action in ("add", "remove"):
@@ -62,24 +65,20 @@ def models(options: Options, terminal: Terminal) -> CommandResult:
     variables: dict[str, Any] = {"studio_models_state": _STATES[options.action]}
     if not stops:
         variables |= {"studio_models_progress_file": str(progress_file.absolute()), **_select(chosen, listed)}
-    with lock_studio(studio, terminal):
-        secrets = sudo.ask_where_needed(studio.path, login.secrets, terminal)
-    # Without the lock from here on: a download takes hours, and other commands may run beside it.
-    record = Record(studio.records, f"models {options.action}", secrets)
+    command = f"models {'pull' if options.action == 'add' else options.action}"
     try:
-        result, _members = run_phases(
-            f"models {'pull' if options.action == 'add' else options.action}",
-            (MODELS,),
+        result, record = run_models(
+            command,
+            MODELS,
             studio,
-            login=replace(login, secrets=secrets),
-            terminal=terminal,
-            record=record,
+            ask_secrets(studio, login, terminal),
+            terminal,
             variables=variables,
             details=lambda: _read_progress(progress_file),
         )
     finally:
         progress_file.unlink(missing_ok=True)
-    results = cast("list[ModelResultData]", result.models)
+    results = cast("list[ModelResultData]", [row for row in result.models if "received" in row])
     if not stops:
         _save_results(studio, results)
         _print_results(results, terminal)

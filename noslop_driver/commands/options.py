@@ -40,6 +40,12 @@ class Options:
     """Names of models of the catalogue."""
     model: str | None = None
     """The name of one model of the catalogue."""
+    keep_file: bool = False
+    """True to remove a model from the catalogue only."""
+    apply: bool = False
+    """True to do what a command otherwise only shows."""
+    trash_days: int = 30
+    """Days that a removed model stays in the trash."""
     source: str | None = None
     """Where a new model comes from. The next two are where it goes."""
     folder: str | None = None

@@ -194,6 +194,45 @@ class ModelListData(TypedDict):
     models: list[ModelData]
 
 
+class ModelDocumentData(TypedDict):
+    """A workflow or prompt that names a model."""
+
+    project_id: str
+    project: str
+    kind: str
+    name: str
+    versions: list[int]
+
+
+class ModelUsesData(TypedDict, total=False):
+    """What names a model, as `noslop-backend model-uses` lists it; empty where the backend was not asked."""
+
+    name: str
+    documents: list[ModelDocumentData]
+    media_count: int
+    media_projects: list[str]
+
+
+class TrashedModelData(TypedDict):
+    """A model that was moved to the trash, back or out of it for good, or lies there.
+
+    `state` is missing, trashed, restored, removed or in_trash; `size` is in bytes, `removed` ISO 8601 in UTC or empty.
+    """
+
+    path: str
+    state: str
+    size: int
+    removed: str
+    reason: str
+    uses: ModelUsesData
+
+
+class ModelTrashData(RunData):
+    """The result of `models remove`, `models restore` and `models gc`."""
+
+    models: list[TrashedModelData]
+
+
 class MemberData(TypedDict):
     """A host of the studio, in the result of `status`."""
 

@@ -78,6 +78,7 @@ ALLOWED: dict[tuple[str, str], str] = {
     ("module_utils/install/node_store.py", "*"): _AS_THE_ACCOUNT,
     ("action/model_files.py", "_write"): _CONTROLLER,
     ("module_utils/models/part_file.py", "*"): _AS_THE_ACCOUNT,
+    ("module_utils/models/trash.py", "*"): _AS_THE_ACCOUNT,
     ("module_utils/models/progress.py", "*"): "in /run/noslop-models, which is root's",
     (
         "module_utils/models/whole_file.py",

@@ -39,8 +39,12 @@ class Studio(StudioDirectory):
         self.share.mkdir(parents=True)
         marker = {"studio_id": "abc", "share": "comfyui_models", "share_id": "1"}
         (self.share / ".noslop-share").write_text(json.dumps(marker))
+        ollama = root / "storage/ollama/models"
+        ollama.mkdir(parents=True)
+        (ollama / ".noslop-share").write_text(json.dumps({**marker, "share": "ollama_models"}))
         variables = {
             "studio_models_account": getpass.getuser(),
+            "studio_models_ollama_owner": getpass.getuser(),
             "studio_models_run_directory": str(root / "run"),
             "studio_models_record_directory": str(root / "record"),
             "ansible_become": False,
@@ -120,12 +124,61 @@ def test_catalogue_changes_and_comments_of_a_person_stay(studio: Studio) -> None
     assert added["exit_code"] == 0, done
     others = [line for line in text.splitlines() if not line.startswith("noslop_models: ")]
     assert [line for line in path.read_text(encoding="utf-8").splitlines() if line in others] == others
-    removed, done = studio.models("remove", "one.safetensors", "--yes")
+    removed, done = studio.models("remove", "one.safetensors", "--keep-file", "--yes")
     names = ["loras/two.safetensors", "llama3.2:1b", "qwen3:0.6b"]
     assert (removed["exit_code"], [row["name"] for row in removed["models"]]) == (0, names), done
     assert "Its file stays on the share." in done.stderr
     written = path.read_text(encoding="utf-8")
     assert (written.startswith("# mine\n"), written.endswith("# the end\n")) == (True, True)
+
+
+def test_removed_model_comes_back_with_its_entry(studio: Studio) -> None:
+    studio.models("pull")
+    text = f"# mine\n{(studio.path / STUDIO).read_text(encoding='utf-8')}# the end\n"
+    (studio.path / STUDIO).write_text(text, encoding="utf-8")
+    output, done = studio.models("remove", "one.safetensors", "--no-input")
+    assert output["exit_code"] == 2
+    assert "--yes" in done.stderr
+    assert (studio.share / "loras/one.safetensors").exists()
+    output, done = studio.models("remove", "one.safetensors", "--yes")
+    assert output["exit_code"] == 0, done
+    assert [(row["path"], row["state"]) for row in output["models"]] == [("loras/one.safetensors", "trashed")]
+    assert "noslop-driver models restore loras/one.safetensors" in done.stderr
+    assert not (studio.share / "loras/one.safetensors").exists()
+    listed, _ = studio.models("list")
+    assert [row["name"] for row in listed["models"]] == ["loras/two.safetensors"]
+    output, done = studio.models("restore")
+    assert [(row["path"], row["state"]) for row in output["models"]] == [("loras/one.safetensors", "in_trash")]
+    output, done = studio.models("restore", "three.safetensors")
+    assert output["exit_code"] == 1
+    assert "Not in the trash: three.safetensors" in done.stderr
+    output, done = studio.models("restore", "one.safetensors")
+    assert output["exit_code"] == 0, done
+    assert (studio.share / "loras/one.safetensors").read_bytes() == CONTENTS["one"]
+    listed, _ = studio.models("list")
+    assert sorted(row["name"] for row in listed["models"]) == ["loras/one.safetensors", "loras/two.safetensors"]
+    written = (studio.path / STUDIO).read_text(encoding="utf-8")
+    assert (written.startswith("# mine\n"), "# the end" in written) == (True, True)
+
+
+def test_unused_models_are_shown_and_collected_when_the_user_says_so(studio: Studio) -> None:
+    studio.models("pull")
+    unused = studio.share / "loras/unused.safetensors"
+    unused.write_bytes(CONTENTS["one"])
+    (studio.path / "group_vars/all/test.yml").write_text("studio_models_unused_hours: 0\n", encoding="utf-8")
+    expected = [("loras/unused.safetensors", "trashed")]
+    output, done = studio.models("gc")
+    assert (output["exit_code"], [(row["path"], row["state"]) for row in output["models"]]) == (0, expected), done
+    assert "'noslop-driver models gc --apply' does it" in done.stderr
+    assert unused.exists()
+    output, done = studio.models("gc", "--apply", "--yes")
+    assert (output["exit_code"], [(row["path"], row["state"]) for row in output["models"]]) == (0, expected), done
+    assert sorted(path.name for path in studio.share.glob("loras/*")) == ["one.safetensors", "two.safetensors"]
+    output, done = studio.models("gc", "--apply", "--yes", "--trash-days", "0")
+    assert [(row["path"], row["state"]) for row in output["models"]] == [("loras/unused.safetensors", "removed")]
+    output, done = studio.models("gc")
+    assert (output["exit_code"], output["models"]) == (0, [])
+    assert "Nothing is unused" in done.stderr
 
 
 def test_change_that_cannot_be_made_changes_nothing(studio: Studio) -> None:

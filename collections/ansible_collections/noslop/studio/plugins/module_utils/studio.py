@@ -20,11 +20,20 @@ MARKER = ".noslop-share"  # the file in each share that says to which studio it 
 #: Directories of a host: settings, installed programs, the services' state, and the mounts' units. The last is not
 #: /etc/systemd/system, so that `systemctl mask` and `systemctl edit` work on these units as on a package's.
 SETTINGS_DIR = "/etc/noslop"
+BACKEND_COMMAND = "/usr/local/bin/noslop-backend"
 PROGRAMS_DIR = "/opt/noslop"
 STATE_DIR = "/var/lib/noslop"
 #: The custom nodes that failed in their trial on this host, which verification reads.
 NODE_TRIAL_FILE = f"{STATE_DIR}/comfyui-nodes.json"
 UNITS_DIR = "/usr/local/lib/systemd/system"
+#: The folders of models that ComfyUI itself has (folder_paths.py, and one of an earlier version).
+MODEL_FOLDERS = [
+    *("audio_encoders", "background_removal", "checkpoints", "classifiers", "clip", "clip_vision", "configs"),
+    *("controlnet", "detection", "diffusers", "diffusion_models", "embeddings", "frame_interpolation"),
+    *("geometry_estimation", "gligen", "hypernetworks", "latent_upscale_models", "loras", "model_patches"),
+    *("optical_flow", "photomaker", "style_models", "t2i_adapter", "text_encoders", "unet", "upscale_models"),
+    *("vae", "vae_approx"),
+]
 
 NFS_PORT = 2049  # the only one of NFSv4 (RFC 7530, section 3.1)
 NFS_SERVER_UNIT = "nfs-server.service"
@@ -83,9 +92,18 @@ EXTRA_GROUPS: dict[str, tuple[str, ...]] = {"noslop-backend": ("noslop",)}
 CONSTANTS: dict[str, Any] = {
     name.lower(): globals()[name]
     for name in (
-        *("BACKEND_ENV_FILE", "BUILD_ACCOUNT", "CREDENTIALS_DIR", "EXPORTS_FILE", "FIREWALL_FILE", "FIREWALL_UNIT"),
+        *(
+            "BACKEND_COMMAND",
+            "BACKEND_ENV_FILE",
+            "BUILD_ACCOUNT",
+            "CREDENTIALS_DIR",
+            "EXPORTS_FILE",
+            "FIREWALL_FILE",
+            "FIREWALL_UNIT",
+        ),
         *(
             "MARKER",
+            "MODEL_FOLDERS",
             "NFS_PORT",
             "NFS_SERVER_UNIT",
             "NODE_ENV_FILE",

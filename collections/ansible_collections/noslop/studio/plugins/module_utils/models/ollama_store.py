@@ -44,16 +44,29 @@ def list_blobs(name: str, directory: str) -> list[str]:
     """
     path = os.path.join(directory, make_manifest_path(name))
     try:
-        with open(path, "rb") as stream:
-            manifest = json.loads(stream.read(_MANIFEST_MAX_BYTES))
-        matches = [_DIGEST.fullmatch(part["digest"]) for part in [manifest["config"], *manifest["layers"]]]
-        if not all(matches):
-            raise ValueError("a digest is no SHA-256")
-        return list(dict.fromkeys(match[1] for match in matches if match))
+        return read_digests(path)
     except OSError as error:
         raise StoreError(f"{name} is not there: {path}: {error.strerror}. {_PULL}") from error
+
+
+def read_digests(path: str) -> list[str]:
+    """Return the hexadecimal digests of the blobs that a manifest names.
+
+    Raises:
+        StoreError: it is damaged.
+        OSError: it cannot be read.
+    """
+    try:
+        with open(path, "rb") as stream:
+            manifest = json.loads(stream.read(_MANIFEST_MAX_BYTES))
+        # Ollama writes an empty config for a model without one (manifest/manifest.go).
+        parts = [part for part in [manifest["config"], *manifest["layers"]] if part["digest"]]
+        matches = [_DIGEST.fullmatch(part["digest"]) for part in parts]
+        if not matches or not all(matches):
+            raise ValueError("a digest is no SHA-256")
+        return list(dict.fromkeys(match[1] for match in matches if match))
     except (ValueError, KeyError, TypeError) as error:
-        raise StoreError(f"{name} has a damaged manifest, {path}. Move it away. {_PULL}") from error
+        raise StoreError(f"{path} is a damaged manifest. Move it away. {_PULL}") from error
 
 
 def verify(name: str, directory: str, report: Callable[[str, int, int], None]) -> int:

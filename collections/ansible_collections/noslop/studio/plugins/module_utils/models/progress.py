@@ -51,15 +51,24 @@ class Lock:
 
     def acquire(self) -> bool:
         """Acquire the lock, after the run that has it now. Return whether there was one."""
-        waited = False
+        waited = not self.try_to_acquire()
+        if waited:
+            fcntl.flock(self.descriptor, fcntl.LOCK_EX)
+            self._write_holder()
+        return waited
+
+    def try_to_acquire(self) -> bool:
+        """Acquire the lock where no run has it. Return whether it was acquired."""
         try:
             fcntl.flock(self.descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            waited = True
-            fcntl.flock(self.descriptor, fcntl.LOCK_EX)
+            return False
+        self._write_holder()
+        return True
+
+    def _write_holder(self) -> None:
         os.ftruncate(self.descriptor, 0)
         os.pwrite(self.descriptor, str(os.getpid()).encode(), 0)
-        return waited
 
 
 def read_holder(directory: str = DIRECTORY) -> int | None:
