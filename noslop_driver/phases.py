@@ -73,6 +73,7 @@ PREDICTION = (PREFLIGHT, STORAGE, CONFIGURE, SERVICES)
 class Report(TypedDict):
     """The report of the checks of a playbook, as the collection returns it."""
 
+    version: NotRequired[int]
     ok: bool
     checks: list[Check]
     studio_id: NotRequired[str]

@@ -35,7 +35,7 @@ class Solo:
     def run_driver_json(self, *words: str) -> tuple[int, PrintedRun]:
         """Run `noslop-driver ... --json` on the host. Return the exit code and the printed object."""
         done = self.run_driver(*words, "--json")
-        return done.returncode, parse_run(done)
+        return done.returncode, parse_run(words, done)
 
 
 @pytest.fixture(scope="session")

@@ -17,6 +17,7 @@ from typing import IO, Any
 import pexpect
 
 from noslop_driver.cli.main import main
+from tests.support.output_schema import check_output
 
 ROOT = Path(__file__).parents[2]
 
@@ -44,9 +45,10 @@ def run(*words: str) -> Done:
 
 
 def run_json(*words: str) -> tuple[dict[str, Any], Done]:
-    """Run the driver with `--json` and parse its output, which must be one JSON object and nothing else."""
+    """Run the driver with `--json` and parse its output, which must be one JSON object as the schema describes it."""
     done = run(*words, "--json")
     output: dict[str, Any] = json.loads(done.stdout)
+    check_output(words, output)
     assert output["exit_code"] == done.returncode
     assert output["ok"] is (done.returncode == 0)
     return output, done

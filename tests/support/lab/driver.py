@@ -6,12 +6,14 @@ import json
 import os
 import re
 import subprocess
+from collections.abc import Sequence
 from typing import NotRequired, cast
 
 from ansible_collections.noslop.studio.plugins.module_utils.checks.check import Check
 
 from noslop_driver.commands.result import JsonObject, ModelResultData, RunData, ServiceAddress
 from tests.support.lab.machines import LAB, ROOT
+from tests.support.output_schema import check_output
 
 INVENTORY = ROOT / "inventories" / "demo"
 
@@ -38,13 +40,15 @@ def run_driver_json(*words: str, timeout_s: float = 1800) -> tuple[int, PrintedR
     """Run `noslop-driver ... --json` on the demo studio. Return the exit code and the printed object."""
     password = ("--become-pass-file", str(LAB / "sudo_password"))
     done = run_driver(*words, "--inventory", str(INVENTORY), *password, "--json", timeout_s=timeout_s)
-    return done.returncode, parse_run(done)
+    return done.returncode, parse_run(words, done)
 
 
-def parse_run(done: subprocess.CompletedProcess[str]) -> PrintedRun:
-    """Parse what the driver printed with `--json`."""
+def parse_run(words: Sequence[str], done: subprocess.CompletedProcess[str]) -> PrintedRun:
+    """Parse what the driver printed with `--json`, and compare it with the schema of the command of these words."""
     assert done.stdout.lstrip().startswith("{"), f"no JSON: {done.stdout}{done.stderr}"
-    return cast(PrintedRun, json.loads(done.stdout))
+    output = json.loads(done.stdout)
+    check_output(words, output)
+    return cast(PrintedRun, output)
 
 
 def read_checks(result: RunData) -> list[Check]:
