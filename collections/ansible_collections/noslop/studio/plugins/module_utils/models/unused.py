@@ -72,7 +72,10 @@ def find_blobs(directory: str, before_s: float) -> list[Unused]:
     blobs = []
     for name in sorted(_list_names(os.path.join(directory, "blobs"))):
         match = _BLOB.fullmatch(name)
-        status = os.lstat(os.path.join(directory, "blobs", name))
+        try:
+            status = os.lstat(os.path.join(directory, "blobs", name))
+        except FileNotFoundError:
+            continue  # a download has just ended
         if not match or not stat.S_ISREG(status.st_mode):
             continue
         is_whole = match["digest"] and not match["partial"]
