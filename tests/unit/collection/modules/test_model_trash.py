@@ -309,6 +309,24 @@ def test_model_of_ollama_goes_with_the_blobs_that_no_other_one_has(ollama: Ollam
     assert ollama.in_trash() == []
 
 
+def test_model_of_ollama_that_was_removed_twice_comes_back_whole(ollama: Ollama) -> None:
+    whole = ollama.files()
+    for _ in range(2):
+        assert rows(ollama.run("trashed", "small:1b")) == [("small:1b", "trashed")]
+        assert ollama.files() == [path for path in whole if path not in ollama.in_trash()]
+        ollama.model("small:1b", "config", "weights", "licence")
+    ollama.run("trashed", "small:1b")
+    ollama.run("restored", "small:1b")
+    assert ollama.files() == whole
+
+
+def test_model_of_ollama_whose_parts_are_gone_is_named(ollama: Ollama) -> None:
+    ollama.run("trashed", "small:1b")
+    for path in ollama.path.glob(".noslop-trash/*/blobs/*"):
+        path.unlink()
+    assert "small:1b is back without a part" in ollama.run("restored", "small:1b")["msg"]
+
+
 def test_blobs_that_no_model_names_are_collected(ollama: Ollama) -> None:
     lost = ollama.blob("lost")
     partial = f"{ollama.blob('more')}-partial"

@@ -268,6 +268,8 @@ def _restore(job: Job, rows: list[dict[str, Any]]) -> None:
             trash.restore(job.share, path)
         rows.append(_make_row(job, name, "restored", newest.size, removed=newest.removed))
     _restore_named_blobs(job, rows)
+    if job.is_ollama and not job.check:
+        _require_blobs(job)
 
 
 def _restore_named_blobs(job: Job, rows: list[dict[str, Any]]) -> None:
@@ -277,6 +279,15 @@ def _restore_named_blobs(job: Job, rows: list[dict[str, Any]]) -> None:
             if not job.check:
                 trash.restore(job.share, one.path)
             rows.append(_make_row(job, one.path, "restored", one.size, removed=one.removed, reason="a model names it"))
+
+
+def _require_blobs(job: Job) -> None:
+    """Raise an error where a model that is back lacks a blob."""
+    for name in job.names:
+        path = os.path.join(job.share, ollama_store.make_manifest_path(name))
+        for digest in ollama_store.read_digests(path) if os.path.exists(path) else []:
+            if not os.path.exists(os.path.join(job.share, "blobs", f"sha256-{digest}")):
+                raise trash.TrashError(f"{name} is back without a part that the trash has no more. Pull it again.")
 
 
 def _collect(job: Job, rows: list[dict[str, Any]]) -> None:

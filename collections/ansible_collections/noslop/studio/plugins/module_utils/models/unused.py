@@ -114,8 +114,8 @@ def find_parts(share: str, wanted: Collection[str], before_s: float) -> list[Unu
 
 
 def list_own_blobs(directory: str, manifest: str) -> list[str]:
-    """Return the blobs below Ollama's directory that this manifest names, and no other one."""
-    others = [path for path in _list_all_manifests(directory) if path != os.path.join(directory, manifest)]
+    """Return the blobs below Ollama's directory that this manifest names, and no other one in its place."""
+    others = [path for path in _list_manifests(directory) if path != os.path.join(directory, manifest)]
     shared = {digest for path in others for digest in ollama_store.read_digests(path)}
     own = [digest for digest in ollama_store.read_digests(os.path.join(directory, manifest)) if digest not in shared]
     blobs = [os.path.join("blobs", f"sha256-{digest}") for digest in own]
