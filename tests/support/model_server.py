@@ -47,14 +47,15 @@ class ModelServer:
     """A running server. `sent` counts the bytes of bodies by path; `requests` are the paths with their headers."""
 
     port: int
+    address: str = "127.0.0.1"
     files: dict[str, Answers] = field(default_factory=dict)
     sent: dict[str, int] = field(default_factory=dict)
     requests: list[tuple[str, dict[str, str]]] = field(default_factory=list)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def url(self, path: str, host: str = "127.0.0.1") -> str:
-        """Return the address of a path, under a name of loopback."""
-        return f"http://{host}:{self.port}/{path}"
+    def url(self, path: str, host: str = "") -> str:
+        """Return the address of a path, under another name of the server's address where one is given."""
+        return f"http://{host or self.address}:{self.port}/{path}"
 
     def add(
         self,
@@ -143,18 +144,18 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 class _Server(http.server.ThreadingHTTPServer):
     daemon_threads = True
 
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
-        self.served = ModelServer(self.server_address[1])
+    def __init__(self, address: str) -> None:
+        super().__init__((address, 0), _Handler)
+        self.served = ModelServer(self.server_address[1], address)
 
     def handle_error(self, request: object, client_address: object) -> None:
         """Print nothing: tests end clients in the middle of an answer."""
 
 
 @contextmanager
-def serving_models() -> Iterator[ModelServer]:
-    """Run a server on a free port of loopback."""
-    with _Server() as server:
+def serving_models(address: str = "127.0.0.1") -> Iterator[ModelServer]:
+    """Run a server on a free port of an address of this host."""
+    with _Server(address) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
         thread.start()
         try:
