@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Fetch models to a share.
 
-Owns requests by ranges, partial files, types by content, and the record of what was fetched. May touch the network, and
-the share as the account that owns it. Never replaces or removes a file under its own name.
+Owns requests by ranges, partial files, types by content, the record of what was fetched, and what is selected from
+ComfyUI's lists of models. May touch the network, and the share as the account that owns it. Never replaces or removes a
+file under its own name.
 """
