@@ -36,7 +36,9 @@ class Lock:
 
 
 LOCKS = (
-    Lock("requirements-dev.lock", (("pyproject.toml", ("dev",)), ("backend/pyproject.toml", ("postgresql",)))),
+    Lock(
+        "requirements-dev.lock", (("pyproject.toml", ("dev", "templates")), ("backend/pyproject.toml", ("postgresql",)))
+    ),
     Lock("backend/noslop_backend/requirements.lock", (("backend/pyproject.toml", ("postgresql",)),)),
 )
 
