@@ -25,8 +25,9 @@ ModelEntry = dict[str, Any]
 _HUB_SOURCE = re.compile(r"hub:([A-Za-z0-9._-]+/[A-Za-z0-9._-]+)/([^@]+?)(?:@([^@/]+))?")
 _HUB_PATH = re.compile(r"/([^/]+/[^/]+)/(?:blob|resolve)/([^/]+)/(.+)")
 _AIR = re.compile(r"(?:urn:air:[^:]+:[^:]+:)?civitai:(?:\d+@)?(\d+)")
+_MARKET_PATH = re.compile(r"/api/download/models/(\d+)")
 #: Types of models of the marketplace to the folders of ComfyUI.
-_FOLDERS = {
+FOLDERS = {
     "Checkpoint": "checkpoints",
     "Controlnet": "controlnet",
     "Hypernetwork": "hypernetworks",
@@ -73,9 +74,27 @@ def make_entry(source: str, hubs: Hubs) -> ModelEntry:
             f"{source!r} is no source of a model. Write an address, hub:OWNER/NAME/FILE, civitai:VERSION or "
             "ollama:NAME."
         )
-    if source.startswith(f"{hubs.hub}/") and (match := _HUB_PATH.fullmatch(parts.path)):
+    if (match := _HUB_PATH.fullmatch(parts.path)) and is_of(source, hubs.hub, catalogue.HUB):
         return _ask_hub(match[1], urllib.parse.unquote(match[3]), match[2], hubs)
+    if (match := _MARKET_PATH.fullmatch(parts.path)) and is_of(source, hubs.market, catalogue.MARKET):
+        return _ask_market(match[1], hubs)
     return _ask_server(source, hubs)
+
+
+def is_of(address: str, *servers: str) -> bool:
+    """Return whether an address is below one of these: a studio with a mirror means it by the hub's own addresses."""
+    return any(address.startswith(f"{server}/") for server in servers)
+
+
+def make_source(address: str, hubs: Hubs) -> str:
+    """Return the address of a file in the shortest form that `make_entry` accepts."""
+    parts = urllib.parse.urlsplit(address)
+    if (match := _HUB_PATH.fullmatch(parts.path)) and is_of(address, hubs.hub, catalogue.HUB):
+        revision = "" if match[2] == "main" else f"@{match[2]}"
+        source = f"hub:{match[1]}/{urllib.parse.unquote(match[3])}{revision}"
+        if _HUB_SOURCE.fullmatch(source):
+            return source
+    return address
 
 
 def _ask_hub(repo: str, file: str, revision: str, hubs: Hubs) -> ModelEntry:
@@ -109,7 +128,7 @@ def _ask_market(version: str, hubs: Hubs) -> ModelEntry:
     if chosen is None:
         raise DriverError(f"{address} has no file.")
     model = about.get("model")
-    folder = _FOLDERS.get(str(model.get("type")) if isinstance(model, Mapping) else "")
+    folder = FOLDERS.get(str(model.get("type")) if isinstance(model, Mapping) else "")
     entry: ModelEntry = {"folder": folder} if folder else {}
     entry |= {"file": posixpath.basename(str(chosen.get("name") or "")), "civitai": int(version)}
     hashes = chosen.get("hashes")
@@ -140,14 +159,23 @@ def _read_headers(address: str, hubs: Hubs, *, follow: bool) -> dict[str, str]:
 
 
 def _read_json(address: str, hubs: Hubs) -> Mapping[str, Any]:
-    try:
-        with downloads.open_address(address, lambda one: _make_headers(one, hubs)) as answer:
-            value = json.loads(answer.read(_ANSWER_MAX_BYTES))
-    except (OSError, ValueError, http.client.HTTPException, downloads.DownloadError) as error:
-        raise DriverError(_explain(address, error)) from error
+    value = ask_json(address, hubs)
     if not isinstance(value, Mapping):
         raise DriverError(f"{address} answers with something else than it should.")
     return value
+
+
+def ask_json(address: str, hubs: Hubs) -> Any:  # noqa: ANN401 - JSON is anything
+    """Return what a server answers, decoded.
+
+    Raises:
+        DriverError: it does not answer, or with something that is no JSON.
+    """
+    try:
+        with downloads.open_address(address, lambda one: _make_headers(one, hubs)) as answer:
+            return json.loads(answer.read(_ANSWER_MAX_BYTES))
+    except (OSError, ValueError, RecursionError, http.client.HTTPException, downloads.DownloadError) as error:
+        raise DriverError(_explain(address, error)) from error
 
 
 def _make_headers(address: str, hubs: Hubs) -> dict[str, str]:

@@ -1,13 +1,18 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Serve files on loopback, count what is sent, and misbehave as servers of models do."""
+"""Serve files on loopback, count what is sent, and misbehave as servers of models do.
+
+A test may have it stand in for the hub or the marketplace.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import http.server
+import json
 import re
 import threading
+import urllib.parse
 from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -15,6 +20,8 @@ from dataclasses import dataclass, field
 from typing import Any, cast
 
 BLOCK_BYTES = 16 * 1024
+COMMIT = "a" * 40
+"""The commit of every repository of the hub that it stands in for."""
 
 
 @dataclass
@@ -24,10 +31,11 @@ class Answers:
     `statuses` are answered first, one a request, each with the headers of `status_headers`. `cuts` are numbers of bytes
     after which an answer ends without notice, one an answer. `contents` follow on each other, one an answer, the last
     one for ever. `announced` is the Content-Length where it is not the true one. `gate` is waited for in the middle of
-    an answer.
+    an answer. `headers` are sent with the file.
     """
 
     contents: deque[bytes]
+    headers: dict[str, str] = field(default_factory=dict)
     ranges: bool = True
     etag: bool = True
     token: str = ""
@@ -70,6 +78,28 @@ class ModelServer:
         self.files[path] = answers
         return answers
 
+    def add_json(self, path: str, value: object) -> None:
+        """Serve a JSON document. The path has the query in it."""
+        self.add(path, json.dumps(value).encode())
+
+    def add_to_hub(self, repo: str, file: str, content: bytes, **about: object) -> str:
+        """Serve a file as the hub does, and what it says of it; return the file's address under the hub's own name.
+
+        Args:
+            repo: owner and name of the repository.
+            file: the path in it.
+            content: the file.
+            about: more of the answer about the repository, such as `gated` and `cardData`.
+        """
+        digest = hashlib.sha256(content).hexdigest()
+        headers = {"X-Repo-Commit": COMMIT, "X-Linked-Etag": f'"{digest}"', "X-Linked-Size": str(len(content))}
+        for revision in ("main", COMMIT):
+            self.add(f"{repo}/resolve/{revision}/{urllib.parse.quote(file)}", content, headers=headers)
+        large = {"rfilename": file, "size": len(content), "lfs": {"sha256": digest}}
+        self.add_json(f"api/models/{repo}", {"id": repo, **about})
+        self.add_json(f"api/models/{repo}?blobs=true", {"id": repo, "siblings": [large], **about})
+        return f"https://huggingface.co/{repo}/resolve/main/{file}"
+
 
 class _Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
@@ -77,6 +107,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     @property
     def served(self) -> ModelServer:
         return cast(_Server, self.server).served
+
+    def do_HEAD(self) -> None:
+        self.do_GET()
 
     def do_GET(self) -> None:
         path = self.path.lstrip("/")
@@ -115,6 +148,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         if first:
             shown = first + 1 if answers.wrong_range else first
             self.send_header("Content-Range", f"bytes {shown}-{len(content) - 1}/{len(content)}")
+        for key, value in answers.headers.items():
+            self.send_header(key, value)
         if answers.etag:
             self.send_header("ETag", etag)
         if answers.encoding:
@@ -124,6 +159,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         else:
             self.send_header("Content-Length", str(len(body) if answers.announced is None else answers.announced))
         self.end_headers()
+        if self.command == "HEAD":
+            return
         left = len(body) if cut is None else min(cut, len(body))
         for start in range(0, left, BLOCK_BYTES):
             if answers.gate and start >= left // 2:

@@ -13,7 +13,7 @@ from typing import Any, cast
 import pytest
 
 from noslop_driver.errors import DriverError, UsageError
-from noslop_driver.hubs.metadata import Hubs, make_entry
+from noslop_driver.hubs.metadata import Hubs, make_entry, make_source
 
 COMMIT, SHA256 = "a" * 40, "b" * 64
 FILE = "fp16/painter v1.safetensors"
@@ -106,6 +106,24 @@ def test_hub_is_asked_for_commit_checksum_size_licence_and_gate(server: Server, 
 def test_marketplace_is_asked_for_the_primary_file(server: Server, source: str) -> None:
     wanted = {"folder": "loras", "file": "style.safetensors", "civitai": 2514310, "sha256": SHA256}
     assert make_entry(source, make_hubs(server)) == wanted
+
+
+def test_address_of_the_hub_itself_means_the_mirror(server: Server) -> None:
+    address = "https://huggingface.co/artist/painter/resolve/main/fp16/painter%20v1.safetensors?download=true"
+    assert make_entry(address, make_hubs(server))["hub"] == HUB_FILE
+    assert make_source(address, make_hubs(server)) == f"hub:artist/painter/{FILE}"
+    other = address.replace("main", "v1")
+    assert make_source(other, make_hubs(server)) == f"hub:artist/painter/{FILE}@v1"
+
+
+def test_download_address_of_the_marketplace_is_a_version_of_it(server: Server) -> None:
+    for address in ("https://civitai.com/api/download/models/2514310", server.url("/api/download/models/2514310")):
+        assert make_entry(address, make_hubs(server))["civitai"] == 2514310
+
+
+def test_address_of_another_server_is_its_own_source() -> None:
+    address = "https://huggingface.co.invalid/artist/painter/resolve/main/x.safetensors"
+    assert make_source(address, Hubs()) == address
 
 
 def test_server_of_a_file_is_asked_for_its_size_and_gets_no_token_of_another(server: Server) -> None:
