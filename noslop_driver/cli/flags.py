@@ -268,6 +268,36 @@ COMMANDS = (
                 ),
             ),
             Command(
+                "need",
+                "Show what a workflow needs and which host lacks it. WORKFLOW is the path of its JSON, or the name of "
+                "an official template. Changes nothing without --pull.",
+                (
+                    click.Argument(["workflow"], metavar="WORKFLOW"),
+                    _switch("--pull", "Add the missing models to the catalogue, and fetch them."),
+                    *_LOGIN,
+                    *_STUDIO,
+                    *_PROMPTS,
+                    _VERBOSE,
+                    *_OUTPUT,
+                ),
+            ),
+            Command(
+                "search",
+                "Search the catalogue, the official templates, the hub and the marketplace. Asks no host.",
+                (
+                    click.Argument(["words"], metavar="WORD...", nargs=-1, required=True),
+                    click.Option(
+                        ["--limit", "most"],
+                        type=click.IntRange(1, 100),
+                        default=10,
+                        show_default=True,
+                        help="Show so many results of each.",
+                    ),
+                    *_STUDIO,
+                    *_OUTPUT,
+                ),
+            ),
+            Command(
                 "verify",
                 "Read all that was fetched, and compare it with its checksums.",
                 (

@@ -52,15 +52,19 @@ def find_entry(studio: StudioDirectory, members: Sequence[Member], name: str) ->
     return _find(_read_in_effect(studio, members), name)
 
 
-def add_to_catalogue(studio: StudioDirectory, members: Sequence[Member], entry: ModelEntry, terminal: Terminal) -> None:
-    """Add an entry that the user has confirmed.
+def add_entries(
+    studio: StudioDirectory, members: Sequence[Member], entries: Sequence[ModelEntry], terminal: Terminal
+) -> None:
+    """Add entries that the user has confirmed.
 
     Raises:
-        UsageError: the studio's file cannot be changed, or the entry is unusable.
+        UsageError: the studio's file cannot be changed, or an entry is unusable.
     """
     settings = _read_in_effect(studio, members)
-    _parse([*settings.models, entry], settings)
-    _write(studio, settings, entry, terminal, adds=True)
+    _parse([*settings.models, *entries], settings)
+    for entry in entries:
+        _write(studio, settings, entry, terminal, adds=True)
+        settings = settings.replace(models=[*settings.models, entry])
 
 
 def remove_from_catalogue(studio: StudioDirectory, members: Sequence[Member], name: str, terminal: Terminal) -> None:

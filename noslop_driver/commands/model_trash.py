@@ -14,7 +14,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from noslop_driver.commands.login import read_login
-from noslop_driver.commands.model_edit import add_to_catalogue, find_entry, remove_from_catalogue
+from noslop_driver.commands.model_edit import add_entries, find_entry, remove_from_catalogue
 from noslop_driver.commands.model_run import ask_secrets, run_models
 from noslop_driver.commands.options import Options
 from noslop_driver.commands.phase_run import make_run_data
@@ -137,7 +137,7 @@ def _restore_entries(studio: StudioDirectory, names: Sequence[str], login: Login
             if name not in removed:
                 terminal.print(f"{name} is back. The catalogue had no entry for it, and has none now.")
                 continue
-            add_to_catalogue(studio, members, removed.pop(name), terminal)
+            add_entries(studio, members, [removed.pop(name)], terminal)
             _save_removed(studio, removed)
             terminal.print(f"{name} is back, and in the catalogue.")
 

@@ -16,20 +16,21 @@ from rich.markup import escape
 from rich.table import Table
 
 from noslop_driver.commands.login import read_login
+from noslop_driver.commands.model_catalogue import RESULTS, read_catalogue, read_results
 from noslop_driver.commands.model_edit import edit_catalogue
+from noslop_driver.commands.model_need import show_needs
 from noslop_driver.commands.model_run import ask_secrets, run_models
+from noslop_driver.commands.model_search import search_models
 from noslop_driver.commands.model_trash import collect_models, remove_model, restore_models
 from noslop_driver.commands.options import Options
 from noslop_driver.commands.phase_run import make_run_data
 from noslop_driver.commands.result import CommandResult, ModelData, ModelListData, ModelPullData, ModelResultData
 from noslop_driver.commands.studio import find_studio, lock_studio, read_members
 from noslop_driver.errors import ExitCode, UsageError
-from noslop_driver.inventory.directory import STUDIO, Member, StudioDirectory
+from noslop_driver.hosts.login import Login
+from noslop_driver.inventory.directory import STUDIO, StudioDirectory
 from noslop_driver.output.terminal import Terminal
 from noslop_driver.phases import MODELS
-
-RESULTS = "models.json"
-"""The file in `.noslop` with the last result of each model, as the hosts reported it."""
 
 _STATES = {"add": "present", "pull": "present", "verify": "verified", "stop": "stopped"}
 """The state that the role brings about for each command."""
@@ -46,7 +47,11 @@ def models(options: Options, terminal: Terminal) -> CommandResult:
         return _list_models(studio, options, terminal)
     if options.action in _TRASH and not options.keep_file:
         return _TRASH[options.action](studio, options, terminal)
+    if options.action == "search":
+        return search_models(studio, options, terminal)
     login = read_login(options, terminal)
+    if options.action == "need":
+        return show_needs(studio, login, options, terminal, lambda names: _run(studio, login, "pull", names, terminal))
     names = list(options.models)
     if options.action in ("add", "remove"):
         with lock_studio(studio, terminal):
@@ -55,17 +60,21 @@ def models(options: Options, terminal: Terminal) -> CommandResult:
             listing: ModelListData = {"inventory": str(studio.path), "models": _describe_all(studio, login.user)}
             return CommandResult(ExitCode.OK, cast("Mapping[str, object]", listing))
         names = [changed.name]
-    members = read_members(studio.path, login.user)
-    listed = read_catalogue(members)
+    return _run(studio, login, options.action, names, terminal)
+
+
+def _run(studio: StudioDirectory, login: Login, action: str, names: Sequence[str], terminal: Terminal) -> CommandResult:
+    """Run the playbook for the models with these names, for all without names."""
+    listed = read_catalogue(read_members(studio.path, login.user))
     chosen = _choose(listed, names)
-    if not chosen and options.action != "stop":
+    if not chosen and action != "stop":
         raise UsageError(_explain_empty(studio))
-    stops = options.action == "stop"
+    stops = action == "stop"
     progress_file = studio.state_dir / _PROGRESS
-    variables: dict[str, Any] = {"studio_models_state": _STATES[options.action]}
+    variables: dict[str, Any] = {"studio_models_state": _STATES[action]}
     if not stops:
         variables |= {"studio_models_progress_file": str(progress_file.absolute()), **_select(chosen, listed)}
-    command = f"models {'pull' if options.action == 'add' else options.action}"
+    command = f"models {'pull' if action == 'add' else action}"
     try:
         result, record = run_models(
             command,
@@ -87,32 +96,6 @@ def models(options: Options, terminal: Terminal) -> CommandResult:
     if result.code is ExitCode.INTERRUPTED and not stops:
         message += " What was fetched of a model is kept: the next 'noslop-driver models pull' goes on from there."
     return CommandResult(result.code, data, message)
-
-
-def read_catalogue(members: Sequence[Member]) -> list[catalogue.Model]:
-    """Return the models of the inventory, as the storage server has them.
-
-    Raises:
-        UsageError: an entry is unusable.
-    """
-    server = next((member for member in members if "storage_server" in member.groups), members[0])
-    addresses = [
-        str(server.variables.get(name) or default)
-        for name, default in (("noslop_models_hub", catalogue.HUB), ("noslop_models_market", catalogue.MARKET))
-    ]
-    try:
-        return catalogue.parse_models(server.variables.get(catalogue.VARIABLE) or [], *addresses)
-    except ValueError as error:
-        raise UsageError(str(error)) from error
-
-
-def read_results(studio: StudioDirectory) -> dict[str, ModelResultData]:
-    """Return the last result of each model, by its name."""
-    path = studio.state_dir / RESULTS
-    if not path.exists():
-        return {}
-    results: dict[str, ModelResultData] = json.loads(path.read_text(encoding="utf-8"))
-    return results
 
 
 def _choose(listed: Sequence[catalogue.Model], names: Sequence[str]) -> list[catalogue.Model]:

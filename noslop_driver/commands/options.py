@@ -46,6 +46,13 @@ class Options:
     """True to do what a command otherwise only shows."""
     trash_days: int = 30
     """Days that a removed model stays in the trash."""
+    workflow: str | None = None
+    """The path of a workflow, or the name of an official template."""
+    pull: bool = False
+    words: Sequence[str] = ()
+    """What to search for."""
+    most: int = 10
+    """The number of results of each source."""
     source: str | None = None
     """Where a new model comes from. The next two are where it goes."""
     folder: str | None = None

@@ -43,6 +43,8 @@ RESULTS: dict[str, Results] = {
     "models-remove": (result.ModelTrashData, result.ModelListData),
     "models-restore": (result.ModelTrashData,),
     "models-gc": (result.ModelTrashData,),
+    "models-need": (result.NeedsData,),
+    "models-search": (result.SearchData,),
     "models-pull": (result.ModelPullData,),
     "models-verify": (result.ModelPullData,),
     "models-stop": (result.ModelPullData,),

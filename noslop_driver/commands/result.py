@@ -233,6 +233,90 @@ class ModelTrashData(RunData):
     models: list[TrashedModelData]
 
 
+class NeededModelData(TypedDict):
+    """A model that a workflow needs and a host lacks.
+
+    `state`: `missing`; `not fetched`, while the catalogue has it; `not offered`, though it was fetched. `problem` is
+    why it cannot be fetched. What is not known of it is empty.
+    """
+
+    name: str
+    folder: str
+    state: str
+    size: int
+    sha256: str
+    licence: str
+    gated: bool
+    source: str
+    problem: str
+    hosts: list[str]
+    """The hosts that lack it."""
+    elsewhere: dict[str, list[str]]
+    """By host, files of that name in another directory or folder."""
+
+
+class NeededClassData(TypedDict):
+    """A node class that a workflow needs and a host lacks, with the pack that has it."""
+
+    name: str
+    pack: str
+    pack_version: str
+    hosts: list[str]
+
+
+class HostNeedsData(TypedDict):
+    """What a host lacks for a workflow. `problem` is why it could not be asked."""
+
+    host: str
+    comfyui_version: str
+    is_too_old: bool
+    models: list[str]
+    classes: list[str]
+    problem: str
+
+
+class NeedsData(TypedDict):
+    """The result of `models need`; with `--pull`, as it is after the download, whose results are in `fetched`."""
+
+    inventory: str
+    workflow: str
+    min_version: str
+    """The oldest ComfyUI that the template runs on."""
+    made_with: str
+    """The newest ComfyUI that a node of the workflow was made with."""
+    switched_off: int
+    models: list[NeededModelData]
+    classes: list[NeededClassData]
+    hosts: list[HostNeedsData]
+    fetched: list[ModelResultData]
+
+
+class SearchResultData(TypedDict):
+    """A model that a search returned. `source` is what `models add` accepts. What is not known of it is empty."""
+
+    where: str
+    """catalogue, templates, hub or marketplace."""
+    name: str
+    folder: str
+    size: int
+    sha256: str
+    licence: str
+    gated: bool
+    source: str
+    about: str
+    catalogue: str
+    """The name under which the catalogue has it."""
+    fetched: bool
+
+
+class SearchData(TypedDict):
+    """The result of `models search`. `problems` are of the sources that did not answer, by their name."""
+
+    inventory: str
+    models: list[SearchResultData]
+    problems: dict[str, str]
+
+
 class MemberData(TypedDict):
     """A host of the studio, in the result of `status`."""
 
