@@ -13,10 +13,8 @@ import stat
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
-from ansible_collections.noslop.studio.plugins.module_utils.models import ollama_store, part_file, trash
+from ansible_collections.noslop.studio.plugins.module_utils.models import offers, ollama_store, part_file, trash
 
-#: What ComfyUI lists as models (folder_paths.py), and what nodes add for quantized ones.
-MODEL_ENDINGS = (".safetensors", ".sft", ".ckpt", ".pt", ".pt2", ".pth", ".bin", ".pkl", ".gguf", ".onnx")
 #: A directory with one of these is one model of many files.
 _DIRECTORY_MODELS = ("config.json", "model_index.json")
 #: A blob; with an ending a download that goes on; with digits alone what a client uploads (Ollama, manifest/layer.go).
@@ -144,7 +142,7 @@ def _list_models(folder: str) -> Iterator[str]:
         directories[:] = sorted(name for name in directories if not name.startswith("."))
         for name in sorted(names):
             path = os.path.join(directory, name)
-            is_model = name.lower().endswith(MODEL_ENDINGS) and not name.startswith(".")
+            is_model = offers.is_model_file(name) and not name.startswith(".")
             if is_model and stat.S_ISREG(os.lstat(path).st_mode):
                 yield path
 
