@@ -171,6 +171,10 @@ class StudioSettings(Model):
     models_rate_mb: float = Field(default=studio.DEFAULTS["noslop_models_rate_mb"], ge=0)
     models_hub: str = studio.DEFAULTS["noslop_models_hub"]
     models_market: str = studio.DEFAULTS["noslop_models_market"]
+    models_warm_memory_percent: float = Field(
+        default=studio.DEFAULTS["noslop_models_warm_memory_percent"], ge=0, le=100
+    )
+    models_daily_gb: float = Field(default=studio.DEFAULTS["noslop_models_daily_gb"], ge=0)
     artifact_mirror: str = studio.DEFAULTS["noslop_artifact_mirror"]
     comfyui_version: str = studio.DEFAULTS["noslop_comfyui_version"]
     ollama_version: str = studio.DEFAULTS["noslop_ollama_version"]

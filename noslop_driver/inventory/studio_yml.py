@@ -69,7 +69,8 @@ DESCRIPTIONS: dict[str, str] = {
     ),
     "noslop_models": (
         "Models that the studio fetches once for all hosts: folder and url, hub (repo, file, commit) or civitai (the "
-        "number of a version), with sha256 and size where they are known; or ollama, a name with its tag."
+        "number of a version), with sha256 and size where they are known; or ollama, a name with its tag. warm: true, "
+        "or a list of hosts, keeps one in memory."
     ),
     "noslop_models_tokens": (
         "Files on this computer, mode 0600, with a token each, by the origin it is for, like https://huggingface.co."
@@ -77,6 +78,13 @@ DESCRIPTIONS: dict[str, str] = {
     "noslop_models_rate_mb": "Megabytes a second that downloads of models may take together; 0 is no limit.",
     "noslop_models_hub": "Where models with hub come from: the hub itself, or a mirror of it.",
     "noslop_models_market": "Where models with civitai come from.",
+    "noslop_models_warm_memory_percent": (
+        "How much of the memory that programs could have, in percent, a host uses for models with warm. A model that "
+        "does not fit is not read."
+    ),
+    "noslop_models_daily_gb": (
+        "Gigabytes of models that the storage server compares with their checksums each day; 0 for none."
+    ),
     "noslop_artifact_mirror": "Where downloads come from instead of the vendors' own addresses.",
     "noslop_comfyui_version": (
         "The version of ComfyUI: a release, like 0.33.0, or a commit. Empty: the release that NoSlop is tested with."

@@ -74,6 +74,7 @@ def test_examples_return_what_their_names_announce(tmp_path: Path) -> None:
         ["10.0.0.2"],
         [],
         [],
+        [],
         "/mnt/noslop",
         8188,
         "/opt/noslop",
@@ -92,12 +93,16 @@ def test_values_follow_variables_that_are_templates_themselves(tmp_path: Path) -
         "lookup('noslop.studio.studio', 'addresses', 'all', 'empty', 'no_such_group')",
         "query('noslop.studio.studio', 'shares', 'projects')[0] | map(attribute='owner')",
         "lookup('noslop.studio.studio', 'custom_nodes', inventory_hostname) | map(attribute='name')",
+        "lookup('noslop.studio.studio', 'warm_models', 'ollama')",
     ]
     moved = {"moved": 2690, "noslop_nodes_id": "{{ moved }}", "studio_backend_port": "{{ moved + 1 }}"}
     moved |= {"noslop_storage_root": "/srv/{{ moved }}", "noslop_min_free_gb": 0, "noslop_firewall_enabled": ""}
     source = {"repo": "https://git.lan/node.git", "commit": "{{ 'a' * 40 }}"}
     nodes = [{"name": "everywhere", **source}, {"name": "there", "hosts": ["server"], **source}]
     moved |= {"noslop_custom_nodes": [*nodes, {"name": "elsewhere", "hosts": ["worker"], **source}]}
+    painter = {"folder": "loras", "url": "https://models.lan/{{ moved }}"}
+    warm = [{**painter, "warm": True}, {**painter, "file": "own", "warm": ["server"]}, {"ollama": "a:1b", "warm": True}]
+    moved |= {"noslop_models": [*warm, {"ollama": "b:1b"}, {"ollama": "c:1b", "warm": ["worker"]}]}
     backend = {
         "name": "backend",
         "title": "the backend",
@@ -115,6 +120,7 @@ def test_values_follow_variables_that_are_templates_themselves(tmp_path: Path) -
         ["10.0.0.1", "10.0.0.2"],
         ["noslop"],
         ["everywhere", "there"],
+        [{"path": "loras/own", "ollama": ""}, {"path": "", "ollama": "a:1b"}],
     ]
 
 

@@ -38,6 +38,16 @@ def test_accepted_entries_keep_their_values() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("warm", "hosts"),
+    [(False, []), (True, ["painter", "both"]), (["both", "disk"], ["both", "disk"]), ([], [])],
+)
+def test_model_is_warm_on_the_named_hosts_or_on_all_that_run_its_service(warm: object, hosts: list[str]) -> None:
+    services = {"painter": ["comfyui"], "writer": ["ollama"], "both": ["comfyui", "ollama"], "disk": []}
+    (model,) = parse_models([{**URL, "warm": warm}])
+    assert [host for host, own in services.items() if model.is_warm_on(host, own)] == hosts
+
+
 @pytest.mark.parametrize("name", ["llama3.2:1b", "hf.co/user/repo:Q4_K_M", "10.0.0.1:5000/library/m:latest", "a/b:c"])
 def test_names_of_ollama_are_accepted_as_they_are(name: str) -> None:
     assert parse_models([{"ollama": name}])[0].ollama == name
@@ -87,7 +97,8 @@ def test_names_of_ollama_are_accepted_as_they_are(name: str) -> None:
         ([{**URL, "sha256": "B" * 64}], "Write all 64 hexadecimal digits"),
         *(([{**URL, "size": size}], "Write a number of bytes") for size in ("5", -1, 1.5, True)),
         ([{**URL, "gated": "yes"}], "Write true or false"),
-        ([{**URL, "warm": ["one"]}], "has the key warm"),
+        *(([{**URL, "warm": warm}], "Write true, or a list of names of hosts") for warm in ("yes", 1, None, [""])),
+        ([{**URL, "keep": True}], "has the key keep"),
         ([{**URL, "extra": ["x"]}], "Write a dictionary"),
         ([{"ollama": "--help"}], "is no name of a model"),
         ([{"ollama": "a b"}], "is no name of a model"),
@@ -105,10 +116,15 @@ def test_other_entries_are_refused_with_what_to_write(value: object, part: str) 
     [
         ([URL, OLLAMA], "every model has a source"),
         ([{"folder": "loras"}], "It has none"),
+        ([{**URL, "warm": ["painter", "disk"]}, {**OLLAMA, "warm": True}], "every model has a source"),
+        (
+            [{**OLLAMA, "warm": ["painter"]}],
+            "llama3.2:1b is warm on painter, which is not in the group ollama and is no storage server",
+        ),
     ],
 )
 def test_preflight_judges_the_catalogue(value: object, observed: str) -> None:
     checks = Checks("studio")
-    studio_rules.judge_models(checks, value)
+    studio_rules.judge_models(checks, value, {"comfyui": ["painter"], "ollama": ["writer"], "backend": []}, ["disk"])
     assert observed in checks.list[0]["seen"]
     assert checks.list[0]["ok"] == (observed == "every model has a source")

@@ -119,7 +119,7 @@ def _judge_studio(
     studio_rules.judge_users(checks, arguments["users"], unknown)
     studio_rules.judge_networks(checks, arguments["allowed_networks"])
     studio_rules.judge_custom_nodes(checks, arguments["custom_nodes"], arguments["services"].get("comfyui", ()))
-    studio_rules.judge_models(checks, arguments["models"])
+    studio_rules.judge_models(checks, arguments["models"], arguments["services"], arguments["servers"])
     studio_rules.judge_variables(checks, names, *list_declared_variables())
     return checks.list
 

@@ -33,6 +33,8 @@ options:
         C(directory), the path of its files below the share. An entry that is unusable is refused.
       - V(models) - those models of C(noslop_models) that are V(files), each with C(path), C(url), C(sha256), C(size),
         or those of V(ollama), each with C(ollama), its name. An entry that is unusable is refused.
+      - V(warm_models) - those models of C(noslop_models) that this host is to keep in memory where it runs the named
+        services, each with C(path) or C(ollama), the other one empty.
       - V(setting) - the value of one variable of the studio, such as C(noslop_storage_root), C(ollama_port) or
         C(nfs_client_read_ahead_kb), or its default where it is not set or empty.
       - V(default) - the default of such a variable.
@@ -78,6 +80,10 @@ EXAMPLES = r"""
   ansible.builtin.debug:
     msg: "{{ lookup('noslop.studio.studio', 'models', 'ollama') | map(attribute='ollama') }}"
 
+- name: Show the models of ComfyUI's that this host keeps in memory
+  ansible.builtin.debug:
+    msg: "{{ lookup('noslop.studio.studio', 'warm_models', 'comfyui') | map(attribute='path') }}"
+
 - name: Show the storage root
   ansible.builtin.debug:
     msg: "{{ lookup('noslop.studio.studio', 'setting', 'noslop_storage_root') }}"
@@ -94,9 +100,9 @@ EXAMPLES = r"""
 RETURN = r"""
 _raw:
   description: >-
-    One value - a list of dictionaries for C(shares), C(accounts), C(services), C(custom_nodes) and C(models), one
-    dictionary for C(share), C(account) and C(service), a list of addresses for C(addresses), and the value itself for
-    C(setting), C(default) and C(constant).
+    One value - a list of dictionaries for C(shares), C(accounts), C(services), C(custom_nodes), C(models) and
+    C(warm_models), one dictionary for C(share), C(account) and C(service), a list of addresses for C(addresses), and
+    the value itself for C(setting), C(default) and C(constant).
   type: list
   elements: raw
 """
@@ -115,7 +121,7 @@ from ansible_collections.noslop.studio.plugins.plugin_utils.validation import cu
 SINGULAR = {"shares": "share", "accounts": "account", "services": "service"}
 #: Subjects that need exactly one name.
 OF_ONE_NAME = (*SINGULAR.values(), "models", "setting", "default", "constant")
-SUBJECTS = (*SINGULAR, "addresses", "custom_nodes", *OF_ONE_NAME)
+SUBJECTS = (*SINGULAR, "addresses", "custom_nodes", "warm_models", *OF_ONE_NAME)
 #: Kind of model to what a role reads of it.
 _MODEL_FIELDS = {"files": ("path", "url", "sha256", "size"), "ollama": ("ollama",)}
 
@@ -144,6 +150,10 @@ class LookupModule(LookupBase):  # type: ignore[misc]  # ansible-core has no typ
             return self._find_one(subject, names[0], variables)
         if subject == "custom_nodes":
             return self._custom_nodes(names, variables)
+        if subject == "warm_models":
+            host = str(variables["inventory_hostname"])
+            warm = [model for model in self._parse_models(variables) if model.is_warm_on(host, names)]
+            return [{"path": model.path, "ollama": model.ollama} for model in warm]
         return self._list(subject, names, variables)
 
     def _find_one(self, subject: str, name: str, variables: Mapping[str, Any]) -> Any:
@@ -174,9 +184,12 @@ class LookupModule(LookupBase):  # type: ignore[misc]  # ansible-core has no typ
     def _models(self, kind: str, variables: Mapping[str, Any]) -> list[dict[str, Any]]:
         """Return the models of one kind."""
         fields = _pick("kind of model", _MODEL_FIELDS, [kind])[0]
-        addresses = [str(self._setting(name, variables)) for name in ("noslop_models_hub", "noslop_models_market")]
-        listed = models.parse_models(self._setting(models.VARIABLE, variables), *addresses)
+        listed = self._parse_models(variables)
         return [{name: getattr(model, name) for name in fields} for model in listed if getattr(model, fields[0])]
+
+    def _parse_models(self, variables: Mapping[str, Any]) -> list[models.Model]:
+        addresses = [str(self._setting(name, variables)) for name in ("noslop_models_hub", "noslop_models_market")]
+        return models.parse_models(self._setting(models.VARIABLE, variables), *addresses)
 
     def _list(self, subject: str, names: list[str], variables: Mapping[str, Any]) -> list[dict[str, Any]]:
         """Return all shares, accounts or services, or the named ones, in the studio's order."""

@@ -227,6 +227,8 @@ DEFAULTS: dict[str, Any] = {
     "noslop_models_rate_mb": 0,
     "noslop_models_hub": "https://huggingface.co",
     "noslop_models_market": "https://civitai.com",
+    "noslop_models_warm_memory_percent": 50,
+    "noslop_models_daily_gb": 20,
     **dict.fromkeys(("noslop_artifact_mirror", "noslop_comfyui_version", "noslop_ollama_version"), ""),
     "noslop_firewall_enabled": True,
 }

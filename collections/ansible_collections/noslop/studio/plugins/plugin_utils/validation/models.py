@@ -7,7 +7,7 @@ from __future__ import annotations
 import posixpath
 import re
 import urllib.parse
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -15,13 +15,14 @@ from ansible_collections.noslop.studio.plugins.module_utils import studio
 from ansible_collections.noslop.studio.plugins.plugin_utils.validation.entry_values import (
     find_address_problem,
     parse_flag,
+    parse_names,
 )
 
 VARIABLE = "noslop_models"
 #: Addresses of the hub and of the marketplace where the studio names no mirror of its own.
 HUB = str(studio.DEFAULTS["noslop_models_hub"])
 MARKET = str(studio.DEFAULTS["noslop_models_market"])
-_KEYS = ("folder", "file", "url", "hub", "civitai", "ollama", "sha256", "size", "licence", "gated", "extra")
+_KEYS = ("folder", "file", "url", "hub", "civitai", "ollama", "sha256", "size", "licence", "gated", "warm", "extra")
 _HUB_KEYS = ("repo", "file", "commit")
 _SOURCES = ("url", "hub", "civitai")
 _PART = re.compile(r"[^\x00-\x1f\x7f/\\]+")
@@ -40,7 +41,8 @@ class Model:
     """One model of a studio: a file of ComfyUI's, or a model of Ollama's.
 
     A file has ``path`` below the share and ``url``; one of Ollama's has ``ollama``, its name with its tag. ``size`` is
-    in bytes. 0 and empty texts stand for unknown. ``extra`` is kept and not read.
+    in bytes. 0 and empty texts stand for unknown. ``extra`` is kept and not read. ``warm`` is true where all hosts with
+    its service keep it in memory, or has the names of the hosts that do.
     """
 
     path: str = ""
@@ -51,11 +53,21 @@ class Model:
     licence: str = ""
     gated: bool = False
     extra: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    warm: bool | tuple[str, ...] = False
 
     @property
     def name(self) -> str:
         """Return what people call it: its path, or its name in Ollama."""
         return self.path or self.ollama
+
+    @property
+    def service(self) -> str:
+        """Return the service that loads it, which is the group of its hosts too."""
+        return "comfyui" if self.path else "ollama"
+
+    def is_warm_on(self, host: str, services: Iterable[str]) -> bool:
+        """Return whether a host that runs these services is to keep it in memory."""
+        return self.service in services if isinstance(self.warm, bool) and self.warm else host in (self.warm or ())
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -89,6 +101,25 @@ def parse_models(value: object, hub: str = HUB, market: str = MARKET) -> list[Mo
     return models
 
 
+def find_unknown_hosts(
+    models: Iterable[Model], services: Mapping[str, Iterable[str]], servers: Iterable[str]
+) -> list[str]:
+    """Return a sentence for each host that is to keep a model warm and has no use for it.
+
+    Args:
+        models: the catalogue.
+        services: the hosts of each service.
+        servers: the storage servers, whose memory serves all hosts.
+    """
+    return [
+        f"{VARIABLE}: {model.name} is warm on {host}, which is not in the group {model.service} and is no storage "
+        "server. Correct its warm."
+        for model in models
+        for host in (model.warm if isinstance(model.warm, tuple) else ())
+        if host not in {*services.get(model.service, ()), *servers}
+    ]
+
+
 def _parse(entry: object, number: int, hub: str, market: str) -> Model:
     if not isinstance(entry, Mapping):
         raise ValueError(f"{VARIABLE}: entry {number} is {entry!r}. Write folder and url, each with its value.")
@@ -104,6 +135,7 @@ def _parse(entry: object, number: int, hub: str, market: str) -> Model:
         size=_parse_size(entry.get("size") or 0, f"{where}: size"),
         licence=str(entry.get("licence") or ""),
         gated=parse_flag(entry.get("gated", False), f"{where}: gated"),
+        warm=_parse_warm(entry.get("warm", False), f"{where}: warm"),
         extra=_parse_extra(entry.get("extra") or {}, f"{where}: extra"),
     )
     if entry.get("ollama"):
@@ -191,6 +223,15 @@ def _parse_size(value: object, where: str) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or value < 0:
         raise ValueError(f"{where} is {value!r}. Write a number of bytes, or leave it out.")
     return value
+
+
+def _parse_warm(value: object, where: str) -> bool | tuple[str, ...]:
+    if isinstance(value, bool):
+        return value
+    try:
+        return parse_names(value, where)
+    except ValueError:
+        raise ValueError(f"{where} is {value!r}. Write true, or a list of names of hosts.") from None
 
 
 def _parse_extra(value: object, where: str) -> Mapping[str, Any]:

@@ -282,18 +282,17 @@ def judge_custom_nodes(checks: Checks, value: object, comfyui_hosts: Sequence[st
     )
 
 
-def judge_models(checks: Checks, value: object) -> None:
-    """Check that the catalogue of models is usable."""
-    problem = ""
+def judge_models(checks: Checks, value: object, services: Mapping[str, Sequence[str]], servers: Sequence[str]) -> None:
+    """Check that the catalogue of models is usable, and that the hosts of its warm models use them."""
     try:
-        models.parse_models(value)
+        problems = models.find_unknown_hosts(models.parse_models(value), services, servers)
     except ValueError as error:
-        problem = str(error)
+        problems = [str(error)]
     checks.add(
         "studio.models",
-        not problem,
-        seen=problem or "every model has a source",
-        expected="models with a folder and a source, or with a name of Ollama's",
+        not problems,
+        seen=" ".join(problems) or "every model has a source",
+        expected="models with a folder and a source, or with a name of Ollama's, warm on hosts that use them",
         todo=f"correct {models.VARIABLE} in {_VARIABLES_FILE}",
     )
 
