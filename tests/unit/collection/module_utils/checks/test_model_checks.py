@@ -4,17 +4,21 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.noslop.studio.plugins.module_utils.checks.check import Checks, is_note
+from ansible_collections.noslop.studio.plugins.module_utils.checks.check import Check, Checks, is_note
 from ansible_collections.noslop.studio.plugins.module_utils.checks.model_checks import (
     Catalogue,
     check_comfyui_models,
+    check_intact,
     note_ollama_models,
 )
+from ansible_collections.noslop.studio.plugins.module_utils.models import record, sample
+from ansible_collections.noslop.studio.plugins.module_utils.models.warm import Share
 
 FILES = ("loras/sdxl/style.safetensors", "checkpoints/painter.safetensors")
 
@@ -71,3 +75,28 @@ def test_model_that_ollama_does_not_list_is_a_note() -> None:
     note_ollama_models(checks, Catalogue(ollama=["a:1b", "b:latest"]), ["b:latest"])
     (note,) = checks.list
     assert (is_note(note), "a:1b" in note["seen"], "b:latest" in note["seen"]) == (True, True, False)
+
+
+def test_damaged_file_of_the_daily_check_fails_until_it_is_moved_away(tmp_path: Path) -> None:
+    record_dir, path = tmp_path / "record", tmp_path / "share" / FILES[0]
+    put(tmp_path / "share", *FILES)
+    shares = {"comfyui_models": Share("comfyui_models", str(tmp_path / "share"), None)}
+
+    def run() -> list[Check]:
+        checks = Checks("server")
+        check_intact(checks, shares, str(record_dir))
+        return checks.list
+
+    assert run() == [], "it has not run yet"
+    record.write(str(record_dir), {})
+    empty = hashlib.sha256(b"").hexdigest()
+    sample.check(sample.Catalogue({FILES[0]: "0" * 64, FILES[1]: empty}), shares, 0, str(record_dir))
+    sample.check(sample.Catalogue({FILES[0]: "0" * 64, FILES[1]: empty}), shares, 0, str(record_dir))
+    (failed,) = run()
+    assert (failed["check"], failed["ok"]) == ("services.models_intact", False)
+    assert f"{path} of {FILES[0]} is damaged" in failed["seen"]
+    assert f"move {path} away on server, and run 'noslop-driver models pull'" in failed["todo"]
+    path.unlink()
+    (passed,) = run()
+    assert passed["ok"]
+    assert passed["seen"].startswith("1 files are what they were, the last one was read on 2")

@@ -250,13 +250,15 @@ def _fetch(wanted: fetch.Wanted, share: str, transfer: fetch.Transfer, entry: re
     """Fetch a model in the worker; return what is sent to the module."""
     target = os.path.join(share, wanted.path)
     try:
+        verified_at = None
         if entry and _is_recorded(target, wanted, entry):
-            done = fetch.Fetched(wanted.path, entry.size, entry.sha256, 0)
+            done, verified_at = fetch.Fetched(wanted.path, entry.size, entry.sha256, 0), entry.verified_at
         else:
             done = fetch.fetch(wanted, share, transfer)
         state = "fetched" if done.received else "present"
         values = {"state": state, "size": done.size, "sha256": done.sha256, "received": done.received}
-        return ["ended", wanted.path, values, asdict(record.make_entry(done.sha256, wanted.url, os.stat(target)))]
+        made = record.make_entry(done.sha256, wanted.url, os.stat(target), verified_at)
+        return ["ended", wanted.path, values, asdict(made)]
     except (fetch.FetchError, OSError) as error:
         return ["ended", wanted.path, {"message": str(error)}]
 

@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Check that a host's ComfyUI and Ollama offer what the studio's catalogue of models names.
+"""Check that a host's ComfyUI and Ollama offer what the studio's catalogue of models names, and that it is intact.
 
 What is not fetched yet is noted, and is no failure: a download may take hours.
 """
@@ -8,12 +8,15 @@ What is not fetched yet is noted, and is no failure: a download may take hours.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime, timezone
 from typing import Any
 
 from ansible_collections.noslop.studio.plugins.module_utils.checks.check import Checks, enumerate_words, shorten
 from ansible_collections.noslop.studio.plugins.module_utils.host.worker_processes import Account, run_one
+from ansible_collections.noslop.studio.plugins.module_utils.models import record, sample
+from ansible_collections.noslop.studio.plugins.module_utils.models.warm import Share
 
 _TIMEOUT_S = 20.0
 _PULL = "noslop-driver models pull"
@@ -79,6 +82,30 @@ def check_comfyui_models(
 def note_ollama_models(checks: Checks, catalogue: Catalogue, listed: Sequence[str]) -> None:
     """Note the models of the catalogue that Ollama does not list."""
     _note_missing(checks, [name for name in catalogue.ollama if name not in listed])
+
+
+def check_intact(checks: Checks, shares: Mapping[str, Share], directory: str = record.DIRECTORY) -> None:
+    """Check that the daily check noticed no damage. Adds nothing where it has not run yet.
+
+    Args:
+        checks: where the result goes.
+        shares: the shares of models, by name.
+        directory: the record's.
+    """
+    checked = record.read(directory, record.CHECKED)
+    damaged = sample.read_damaged(directory, shares)
+    if not checked and not damaged:
+        return
+    last = datetime.fromtimestamp(max((entry.verified_at for entry in checked.values()), default=0), timezone.utc)
+    checks.add(
+        "services.models_intact",
+        not damaged,
+        seen="; ".join(damage.message for damage in damaged)
+        or f"{len(checked)} files are what they were, the last one was read on {last:%Y-%m-%d %H:%M} UTC",
+        expected="the daily check reads no model that is damaged",
+        todo=f"move {enumerate_words(damage.path for damage in damaged)} away on {checks.host}, and run '{_PULL}'",
+        details={"damaged": [damage.path for damage in damaged]},
+    )
 
 
 def _note_missing(checks: Checks, missing: Sequence[str]) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 from ansible_collections.noslop.studio.plugins.module_utils import studio
 from ansible_collections.noslop.studio.plugins.module_utils.checks import (
     host_rules,
+    model_checks,
     nft_rules,
     server_checks,
     storage_checks,
@@ -29,6 +30,7 @@ from ansible_collections.noslop.studio.plugins.module_utils.host.worker_processe
     run_all,
     run_one,
 )
+from ansible_collections.noslop.studio.plugins.module_utils.models.warm import Share
 from ansible_collections.noslop.studio.plugins.module_utils.nfs import exports, mount_options
 from ansible_collections.noslop.studio.plugins.module_utils.share import inspection
 from ansible_collections.noslop.studio.plugins.module_utils.share.path_rules import make_unit_name
@@ -161,6 +163,10 @@ class Verification:
                 # Not earlier: a firewall that is switched off stays loaded until the services listen on loopback.
                 server_checks.judge_loopback(checks, sockets.read_listeners(), self._services.ports)
             deployed = self._services.check_all(checks) or deployed
+            if self._storage.server:
+                names = {share["name"]: share["path"] for share in self._shares if share["kind"] == "models"}
+                shares = {name: Share(name, path, self._owners[name]) for name, path in names.items()}
+                model_checks.check_intact(checks, shares)
         return {"checks": checks.list, "deployed": deployed}
 
     def _read_storage(self, checks: Checks) -> bool:

@@ -6,11 +6,9 @@ from __future__ import annotations
 
 import codecs
 import errno
-import hashlib
 import http.client
 import os
 import re
-import stat
 import time
 import urllib.error
 import urllib.parse
@@ -21,7 +19,7 @@ from typing import Any
 
 from ansible_collections.noslop.studio.plugins.module_utils.checks.check import format_gigabytes
 from ansible_collections.noslop.studio.plugins.module_utils.install import downloads
-from ansible_collections.noslop.studio.plugins.module_utils.models import file_types, part_file
+from ansible_collections.noslop.studio.plugins.module_utils.models import file_hash, file_types, part_file
 from ansible_collections.noslop.studio.plugins.module_utils.models.rate_limit import RateLimit
 
 BLOCK_BYTES = 256 * 1024
@@ -127,16 +125,8 @@ def verify(wanted: Wanted, share: str, transfer: Transfer) -> Fetched:
 
 
 def _read(target: str, wanted: Wanted, transfer: Transfer) -> tuple[str, int]:
-    """Read a file. Return its SHA-256 and its size. Anything else than a file is refused: a pipe would never end."""
-    digest = hashlib.sha256()
-    with open(os.open(target, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as stream:
-        status = os.fstat(stream.fileno())
-        if not stat.S_ISREG(status.st_mode):
-            raise OSError(errno.EINVAL, "this is no file")
-        while block := stream.read(BLOCK_BYTES):
-            digest.update(block)
-            transfer.report(wanted.path, stream.tell(), status.st_size)
-        return digest.hexdigest(), stream.tell()
+    """Read a file. Return its SHA-256 and its size."""
+    return file_hash.read_sha256(target, lambda count, size: transfer.report(wanted.path, count, size))
 
 
 def _compare(target: str, wanted: Wanted, transfer: Transfer) -> Fetched:

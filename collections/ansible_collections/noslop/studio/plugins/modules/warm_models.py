@@ -1,0 +1,141 @@
+#!/usr/bin/python
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Read models of a studio's shares into the memory of a host.
+
+A task that runs ``vmtouch`` or ``cat`` has no limit for all models together, reads what does not fit as far as it goes,
+and does not return what of each model is in memory.
+"""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: warm_models
+author: The NoSlop authors (@noslop)
+version_added: 0.1.0
+short_description: Keep models in the memory of a host
+description:
+  - Reads each model into the page cache, as the account that owns its share, and only what is not there yet.
+  - A model that does not fit into O(memory_percent) with those before it is not read.
+  - Nothing is locked in memory. The kernel frees these pages first when programs need the memory.
+extends_documentation_fragment:
+  - noslop.studio.attributes
+attributes:
+  check_mode:
+    description: Returns what is in memory, and reads nothing.
+    support: full
+options:
+  models:
+    description: The models, in order, as the lookup P(noslop.studio.studio#lookup) returns them.
+    type: list
+    elements: dict
+    required: true
+    suboptions:
+      path:
+        description: Path of a file below the share of ComfyUI's models.
+        type: str
+        default: ""
+      ollama:
+        description: Name of a model of Ollama's, with its tag.
+        type: str
+        default: ""
+  shares:
+    description: The shares C(comfyui_models) and C(ollama_models), each with C(name), C(path) and C(owner).
+    type: list
+    elements: dict
+    required: true
+  studio_id:
+    description: Id of the studio in the shares' markers.
+    type: str
+    required: true
+  memory_percent:
+    description: How much of the memory that programs could have now all models together may use.
+    type: float
+    default: 50
+"""
+
+EXAMPLES = r"""
+- name: Keep a model in memory
+  noslop.studio.warm_models:
+    studio_id: "{{ noslop_studio_id }}"
+    shares: "{{ lookup('noslop.studio.studio', 'shares', 'comfyui_models', 'ollama_models') }}"
+    models:
+      - path: checkpoints/painter.safetensors
+"""
+
+RETURN = r"""
+warm:
+  description: The models, each as it is now.
+  type: list
+  elements: dict
+  returned: success
+  contains:
+    path:
+      description: Path below the share, or name in Ollama.
+      type: str
+    state:
+      description: >-
+        V(warm) as a whole, V(partly) or V(cold); V(no_room) where it does not fit; V(missing) where it is not on the
+        share; V(failed) where it could not be read.
+      type: str
+    size:
+      description: Size in bytes.
+      type: int
+    resident:
+      description: Bytes of it that are in memory.
+      type: int
+    read:
+      description: Bytes that this run read.
+      type: int
+    message:
+      description: Why it is not warm.
+      type: str
+"""
+
+from dataclasses import asdict
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.noslop.studio.plugins.module_utils.models import jobs, warm
+from ansible_collections.noslop.studio.plugins.module_utils.share import access
+
+
+def main() -> None:
+    """Read the models."""
+    module = AnsibleModule(
+        argument_spec={
+            "models": {
+                "type": "list",
+                "elements": "dict",
+                "required": True,
+                "options": {"path": {"type": "str", "default": ""}, "ollama": {"type": "str", "default": ""}},
+            },
+            "shares": {"type": "list", "elements": "dict", "required": True},
+            "studio_id": {"type": "str", "required": True},
+            "memory_percent": {"type": "float", "default": 50},
+        },
+        supports_check_mode=True,
+    )
+    params = module.params
+    models = jobs.parse_models(params["models"])
+    try:
+        shares = jobs.open_shares(params["shares"], params["studio_id"], [model.share for model in models])
+    except access.ShareError as error:
+        if module.check_mode:  # a fresh host has no shares yet
+            module.exit_json(changed=False, warm=[])
+        module.fail_json(msg=str(error))
+    limit_bytes = warm.read_limit(params["memory_percent"])
+    if module.check_mode:
+        rows = warm.measure(models, shares)
+        changed = any(row.state != warm.WARM for row in warm.choose(rows, limit_bytes))
+    else:
+        rows = warm.warm(models, shares, limit_bytes)
+        changed = any(row.read for row in rows)
+    result = {"changed": changed, "warm": [asdict(row) for row in rows]}
+    failed = [f"{row.path}: {row.message}" for row in rows if row.state == warm.FAILED]
+    if failed:
+        module.fail_json(msg="\n".join(failed), **result)
+    module.exit_json(**result)
+
+
+if __name__ == "__main__":
+    main()
