@@ -26,6 +26,8 @@ LIMITS = {
     "noslop-backend-recover.service": 2.0,
     "noslop-failure@.service": 2.0,
     "noslop-firewall.service": 2.0,
+    "noslop-models-warm.service": 2.0,
+    "noslop-models-verify.service": 2.0,
 }
 TEMPLATES = {
     "noslop-ollama.service": "ollama/templates/noslop-ollama.service.j2",
@@ -34,6 +36,8 @@ TEMPLATES = {
     "noslop-backend-recover.service": "studio_backend/templates/job.service.j2",
     "noslop-failure@.service": "node_env/templates/noslop-failure@.service.j2",
     "noslop-firewall.service": "studio_firewall/templates/noslop-firewall.service.j2",
+    "noslop-models-warm.service": "model_jobs/templates/noslop-models-warm.service.j2",
+    "noslop-models-verify.service": "model_jobs/templates/noslop-models-verify.service.j2",
 }
 
 
