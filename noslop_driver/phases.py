@@ -56,11 +56,15 @@ NODES = Phase("nodes", "installing the custom nodes", "noslop.studio.services", 
 UPGRADE = Phase("upgrade", "upgrading Ollama and ComfyUI, on one host first", "noslop.studio.services")
 MODELS = Phase("models", "fetching the models", "noslop.studio.models")
 MODELS_TRASH = Phase("models_trash", "looking at the models and their trash", "noslop.studio.models_trash")
+WARM = Phase("warm", "reading the warm models into memory", "noslop.studio.models", tags=("model_jobs_warm",))
 VERIFY = Phase("verify", "checking that the studio works", "noslop.studio.verify", changes=False, verifies=True)
 TEARDOWN = Phase("teardown", "removing what was installed", "noslop.studio.teardown")
 
 MODEL_ACTIONS = ("noslop.studio.model_files", "noslop.studio.ollama_models", "noslop.studio.model_trash")
 """The tasks that return models."""
+
+WARM_ACTION = "noslop.studio.warm_models"
+"""The task that returns what of models is in the memory of its host."""
 
 RELEASE_LEASE = "noslop.studio.release_lease"
 
@@ -105,6 +109,8 @@ class RunResult:
     verification: Report | None = None
     models: list[Mapping[str, Any]] = field(default_factory=list)
     """The models that were fetched or are there, as the hosts reported them."""
+    warm: list[Mapping[str, Any]] = field(default_factory=list)
+    """What of models is in memory, as the hosts reported it; each with `host`."""
     kept: dict[str, list[str]] = field(default_factory=dict)
     """Things that a teardown kept because the studio does not own them, by host."""
 
@@ -185,6 +191,8 @@ class PhaseRunner:
                 result.add_kept(event.host, kept)
             if event.action in MODEL_ACTIONS and event.kind in TASK_END_KINDS:
                 result.models += event.result.get("models") or []
+            if event.action == WARM_ACTION and event.kind in TASK_END_KINDS:
+                result.warm += [{**row, "host": event.host} for row in event.result.get("warm") or []]
 
         started = time.monotonic()
         progress.start_phase(title)

@@ -310,6 +310,18 @@ COMMANDS = (
                 ),
             ),
             Command(
+                "warm",
+                "Read the warm models into the memory of their hosts, and show what is there.",
+                (
+                    click.Argument(["models"], metavar="[NAME]...", nargs=-1),
+                    *_LOGIN,
+                    *_STUDIO,
+                    *_PROMPTS,
+                    _VERBOSE,
+                    *_OUTPUT,
+                ),
+            ),
+            Command(
                 "stop", "End the download that runs, and keep what it has.", (*_LOGIN, *_STUDIO, _VERBOSE, *_OUTPUT)
             ),
         ),

@@ -15,13 +15,15 @@ from ansible_collections.noslop.studio.plugins.plugin_utils.validation import mo
 from rich.markup import escape
 from rich.table import Table
 
+from noslop_driver.commands import model_state
 from noslop_driver.commands.login import read_login
-from noslop_driver.commands.model_catalogue import RESULTS, read_catalogue, read_results
+from noslop_driver.commands.model_catalogue import read_catalogue
 from noslop_driver.commands.model_edit import edit_catalogue
 from noslop_driver.commands.model_need import show_needs
 from noslop_driver.commands.model_run import ask_secrets, run_models
 from noslop_driver.commands.model_search import search_models
 from noslop_driver.commands.model_trash import collect_models, remove_model, restore_models
+from noslop_driver.commands.model_warm import warm_models
 from noslop_driver.commands.options import Options
 from noslop_driver.commands.phase_run import make_run_data
 from noslop_driver.commands.result import CommandResult, ModelData, ModelListData, ModelPullData, ModelResultData
@@ -65,8 +67,11 @@ def models(options: Options, terminal: Terminal) -> CommandResult:
 
 def _run(studio: StudioDirectory, login: Login, action: str, names: Sequence[str], terminal: Terminal) -> CommandResult:
     """Run the playbook for the models with these names, for all without names."""
-    listed = read_catalogue(read_members(studio.path, login.user))
+    members = read_members(studio.path, login.user)
+    listed = read_catalogue(members)
     chosen = _choose(listed, names)
+    if action == "warm":
+        return warm_models(studio, members, chosen, login=login, names=names, terminal=terminal)
     if not chosen and action != "stop":
         raise UsageError(_explain_empty(studio))
     stops = action == "stop"
@@ -89,9 +94,13 @@ def _run(studio: StudioDirectory, login: Login, action: str, names: Sequence[str
         progress_file.unlink(missing_ok=True)
     results = cast("list[ModelResultData]", [row for row in result.models if "received" in row])
     if not stops:
-        _save_results(studio, results)
+        model_state.save_results(studio, results)
+        model_state.add_metrics(studio, results, members)
         _print_results(results, terminal)
-    data: ModelPullData = {**make_run_data(result, studio, record), "models": results}
+    warm = model_state.save_warm(studio, result.warm)
+    for row in warm:
+        terminal.print(f"  {model_state.format_warm(row)}")
+    data: ModelPullData = {**make_run_data(result, studio, record), "models": results, "warm": warm}
     message = result.message
     if result.code is ExitCode.INTERRUPTED and not stops:
         message += " What was fetched of a model is kept: the next 'noslop-driver models pull' goes on from there."
@@ -131,11 +140,6 @@ def _read_progress(path: Path) -> list[str]:
         return []
 
 
-def _save_results(studio: StudioDirectory, results: Sequence[ModelResultData]) -> None:
-    merged = {**read_results(studio), **{one["path"]: one for one in results if one["state"] != "failed"}}
-    studio.write_state(RESULTS, json.dumps(merged, indent=1, sort_keys=True) + "\n")
-
-
 def _print_results(results: Sequence[ModelResultData], terminal: Terminal) -> None:
     fetched = [one for one in results if one["state"] == "fetched"]
     present = sum(one["state"] == "present" for one in results)
@@ -155,13 +159,15 @@ def _list_models(studio: StudioDirectory, options: Options, terminal: Terminal) 
     """Print each model of the catalogue, with what the last run reported of it."""
     rows = _describe_all(studio, options.user or getpass.getuser())
     table = Table(box=None, padding=(0, 2, 0, 0))
-    for heading in ("model", "size", "SHA-256", "licence", "on the share"):
+    for heading in ("model", "size", "SHA-256", "licence", "on the share", "warm"):
         table.add_column(heading)
     for row in rows:
         size = model_progress.format_bytes(row["size"]) if row["size"] else ""
         digest = row["sha256"][:12] + (" (recorded)" if row["sha256"] and row["sha256_is_recorded"] else "")
         licence = f"{row['licence']}{' (gated)' if row['gated'] else ''}"
-        table.add_row(*map(escape, (row["name"], size, digest, licence.strip(), "yes" if row["fetched"] else "no")))
+        fetched = "yes" if row["fetched"] else "no"
+        warm = f"{len(row['warm_on'])} of {len(row['warm_hosts'])} hosts" if row["warm_hosts"] else ""
+        table.add_row(*map(escape, (row["name"], size, digest, licence.strip(), fetched, warm)))
     if rows:
         terminal.print_table(table)
     else:
@@ -175,11 +181,22 @@ def _explain_empty(studio: StudioDirectory) -> str:
 
 
 def _describe_all(studio: StudioDirectory, user: str) -> list[ModelData]:
-    results = read_results(studio)
-    return [_describe(model, results.get(model.name)) for model in read_catalogue(read_members(studio.path, user))]
+    members = read_members(studio.path, user)
+    results, warm = model_state.read_results(studio), model_state.read_warm(studio)
+    return [
+        _describe(
+            model,
+            results.get(model.name),
+            model_state.list_warm_hosts(model, members),
+            [row["host"] for row in warm if row["path"] == model.name and row["state"] == "warm"],
+        )
+        for model in read_catalogue(members)
+    ]
 
 
-def _describe(model: catalogue.Model, result: ModelResultData | None) -> ModelData:
+def _describe(
+    model: catalogue.Model, result: ModelResultData | None, warm_hosts: Sequence[str], warm_on: Sequence[str]
+) -> ModelData:
     return {
         "name": model.name,
         "source": model.url or "ollama",
@@ -189,4 +206,6 @@ def _describe(model: catalogue.Model, result: ModelResultData | None) -> ModelDa
         "licence": model.licence,
         "gated": model.gated,
         "fetched": result is not None,
+        "warm_hosts": list(warm_hosts),
+        "warm_on": [host for host in warm_hosts if host in warm_on],
     }

@@ -172,6 +172,7 @@ class ModelPullData(RunData):
     """The result of `models pull` and `models stop`."""
 
     models: list[ModelResultData]
+    warm: list[WarmModelData]
 
 
 class ModelData(TypedDict):
@@ -185,6 +186,64 @@ class ModelData(TypedDict):
     licence: str
     gated: bool
     fetched: bool
+    warm_hosts: list[str]
+    """The hosts that are to keep it in memory, and those of them that did when a run last looked."""
+    warm_on: list[str]
+
+
+class WarmModelData(TypedDict):
+    """What of a model was in the memory of a host. Sizes are in bytes; `read` are those that the run read.
+
+    `state` is warm, partly, cold, no_room, missing or failed.
+    """
+
+    host: str
+    path: str
+    state: str
+    size: int
+    resident: int
+    read: int
+    message: str
+    measured: str
+    """When, ISO 8601, UTC."""
+
+
+class ModelWarmData(RunData):
+    """The result of `models warm`."""
+
+    warm: list[WarmModelData]
+
+
+class ModelMetricsData(TypedDict):
+    """The sums of all runs from this computer, and when each model was last verified (ISO 8601, UTC)."""
+
+    since: str | None
+    fetched_bytes: int
+    saved_bytes: int
+    """What further hosts did not fetch again."""
+    failed: int
+    verified: dict[str, str]
+
+
+class ModelStatusData(TypedDict):
+    """The models, in the result of `status`: those of the catalogue, and the sums of ModelMetricsData."""
+
+    catalogue: int
+    problem: str
+    """Why the catalogue cannot be read; empty if it can."""
+    on_share: int
+    size: int
+    fetched_bytes: int
+    saved_bytes: int
+    failed: int
+    since: str | None
+    verified: int
+    """Models of the catalogue that `models verify` compared."""
+    verified_since: str | None
+    """When the one was compared that was not compared for longest."""
+    daily_check: str
+    """The result of the daily check, from the last verification."""
+    warm: list[WarmModelData]
 
 
 class ModelListData(TypedDict):
@@ -348,6 +407,7 @@ class StatusData(TypedDict):
     nodes_left_out: dict[str, dict[str, str]]
     """Custom nodes that the last verification found left out, by host and name, with the reason."""
     edited: list[str]
+    models: ModelStatusData
 
 
 def list_service_addresses(members: Sequence[Member]) -> list[ServiceAddress]:

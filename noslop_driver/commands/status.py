@@ -12,6 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from noslop_driver import records
+from noslop_driver.commands.model_state import describe_models, format_models
 from noslop_driver.commands.node_view import read_verified_nodes
 from noslop_driver.commands.options import Options
 from noslop_driver.commands.result import CommandResult, OutcomeData, StatusData, list_service_addresses
@@ -53,6 +54,9 @@ def status(options: Options, terminal: Terminal) -> CommandResult:
     }
     for host, reasons in left_out.items():
         terminal.print(f"{host} leaves out custom nodes: {', '.join(reasons)} ('noslop-driver nodes list' says why)")
+    models = describe_models(studio, members)
+    for line in format_models(models):
+        terminal.print(line)
     if edited:
         terminal.print(f"edited by hand: {', '.join(edited)}")
     data: StatusData = {
@@ -67,6 +71,7 @@ def status(options: Options, terminal: Terminal) -> CommandResult:
         "last_verification": verification,
         "nodes_left_out": left_out,
         "edited": edited,
+        "models": models,
     }
     return CommandResult(ExitCode.OK, data)
 

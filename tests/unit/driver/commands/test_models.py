@@ -24,6 +24,7 @@ from noslop_driver.models import StudioSettings
 from tests.support.driver_cli import Done, run, run_json
 from tests.support.lab.machines import wait_for
 from tests.support.model_server import ModelServer, make_safetensors, serving_models
+from tests.support.page_cache import evict
 from tests.support.plays import local_inventory, ssh_inventory
 from tests.support.sshd import SshServer
 from tests.unit.conftest import StartSshd
@@ -47,6 +48,12 @@ class Studio(StudioDirectory):
             "studio_models_ollama_owner": getpass.getuser(),
             "studio_models_run_directory": str(root / "run"),
             "studio_models_record_directory": str(root / "record"),
+            "noslop_models_daily_gb": 0,
+            "model_jobs_shares": [
+                {"name": "comfyui_models", "path": str(self.share), "owner": getpass.getuser()},
+            ],
+            "model_jobs_program_directory": str(root / "program"),
+            "model_jobs_units_directory": str(root / "units"),
             "ansible_become": False,
             "ansible_async_dir": str(root / "async"),
         }
@@ -56,7 +63,8 @@ class Studio(StudioDirectory):
             inventory = local_inventory(root / "inventory", ["here"], **variables)
         super().__init__(inventory)
         name = "far" if far else "here"
-        (self.path / "groups.yml").write_text(f"storage_server: {{hosts: {{{name}: {{}}}}}}\n", encoding="utf-8")
+        groups: dict[str, Any] = {group: {"hosts": {name: {}}} for group in ("storage_server", "comfyui")}
+        (self.path / "groups.yml").write_text(json.dumps(groups), encoding="utf-8")
         self.make_state_dir()
         self.save(*CONTENTS)
 
@@ -99,6 +107,53 @@ def test_pull_fetches_what_it_can_and_later_the_one_that_failed(studio: Studio) 
         (digest, True, True) for digest in digests
     ]
     assert f"{digests[0][:12]} (recorded)" in done.stderr
+
+
+def test_runs_add_up_and_status_shows_the_sums(studio: Studio) -> None:
+    studio.server.files["one"].contents[0] = b"<html>Please log in</html>"
+    studio.models("pull")
+    shown, done = run_json("status", "--inventory", str(studio.path))
+    models = shown["models"]
+    size = len(CONTENTS["two"])
+    assert [models[key] for key in ("catalogue", "on_share", "size", "fetched_bytes", "saved_bytes", "failed")] == [
+        *(2, 1, size, size, 0, 1)
+    ]
+    assert "models: 1 of 2 are on the share (50." in done.stderr
+    assert "0 bytes not fetched again, 1 failed" in done.stderr
+    studio.server.files["one"].contents[0] = CONTENTS["one"]
+    studio.models("pull")
+    studio.models("verify", "two.safetensors")
+    models = run_json("status", "--inventory", str(studio.path))[0]["models"]
+    assert [models[key] for key in ("on_share", "fetched_bytes", "failed", "verified")] == [2, 2 * size, 1, 1]
+    assert models["since"] <= models["verified_since"]
+
+
+def test_warm_models_are_read_into_memory_and_shown(studio: Studio) -> None:
+    studio.models("pull")
+    output, done = studio.models("warm")
+    assert output["exit_code"] == 2
+    assert "No model of the catalogue is to be in the memory of a host. Write warm: true" in done.stderr
+    studio.save(*CONTENTS, warm=True)
+    for name in CONTENTS:
+        evict(studio.share / f"loras/{name}.safetensors")
+    listed, done = studio.models("list")
+    assert [(row["warm_hosts"], row["warm_on"]) for row in listed["models"]] == [(["here"], [])] * 2
+    output, done = studio.models("warm", "one.safetensors")
+    size = len(CONTENTS["one"])
+    assert [(row["host"], row["path"], row["state"], row["read"]) for row in output["warm"]] == [
+        ("here", "loras/one.safetensors", "warm", size)
+    ], done
+    output, done = studio.models("warm")
+    assert [(row["path"], row["read"]) for row in output["warm"]] == [
+        ("loras/one.safetensors", 0),
+        ("loras/two.safetensors", size),
+    ]
+    assert "loras/two.safetensors on here: warm: 50." in done.stderr
+    listed, done = studio.models("list")
+    assert [row["warm_on"] for row in listed["models"]] == [["here"], ["here"]]
+    assert "1 of 1 hosts" in done.stderr
+    shown = run_json("status", "--inventory", str(studio.path))[0]["models"]["warm"]
+    assert [row["resident"] for row in shown] == [size, size]
 
 
 def test_names_and_entries_that_are_wrong_are_usage_errors(studio: Studio) -> None:
