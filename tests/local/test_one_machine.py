@@ -6,8 +6,10 @@ from __future__ import annotations
 
 import json
 
+from ansible_collections.noslop.studio.plugins.module_utils.checks.check import Check
+
 from tests.local.conftest import MIRROR, STUDIO, TIMEOUT_S, Solo
-from tests.support.lab.driver import count_changes_by_host, read_checks
+from tests.support.lab.driver import PrintedRun, count_changes_by_host, read_checks
 from tests.support.lab.machines import LAB
 
 
@@ -29,16 +31,25 @@ def test_playbook_after_the_driver_changes_nothing(solo: Solo) -> None:
     assert set(count_changes_by_host(done.stdout).values()) == {0}, done.stdout
 
 
-def test_models_of_the_catalogue_are_fetched_and_offered(solo: Solo) -> None:
-    model = json.loads((LAB / "artifacts" / "manifest.json").read_text(encoding="utf-8"))["model"]
+def put_catalogue(solo: Solo, **more: object) -> dict[str, str]:
+    """Write a catalogue of two models, whose entries have these keys too. Return the source of the file."""
+    model: dict[str, str] = json.loads((LAB / "artifacts" / "manifest.json").read_text(encoding="utf-8"))["model"]
     sha256 = model.pop("sha256")
+    daily = {"noslop_models_daily_gb": more.pop("daily_gb")} if "daily_gb" in more else {}
+    file = {"folder": "checkpoints", "hub": model, "sha256": sha256, **more}
     catalogue = {
         "noslop_models_hub": f"{MIRROR}/hub",
-        "noslop_models": [{"folder": "checkpoints", "hub": model, "sha256": sha256}, {"ollama": "painter:1b"}],
+        "noslop_models": [file, {"ollama": "painter:1b", **more}],
+        **daily,
     }
     # JSON is YAML. Ansible reads it after the studio's own file.
     put = solo.host.run(f"cat > {STUDIO}/group_vars/all/zz-models.yml", stdin=json.dumps(catalogue))
     assert put.returncode == 0, put.stderr
+    return model
+
+
+def test_models_of_the_catalogue_are_fetched_and_offered(solo: Solo) -> None:
+    model = put_catalogue(solo)
     code, result = solo.run_driver_json("models pull --studio solo --yes")
     assert code == 0, result
     assert [row["state"] for row in result["models"]] == ["fetched", "fetched"]
@@ -52,6 +63,68 @@ def test_models_of_the_catalogue_are_fetched_and_offered(solo: Solo) -> None:
     checks = {check["check"]: check for check in read_checks(result)}
     assert checks["services.comfyui_models"]["seen"].endswith("(1)")
     assert "services.models_fetched" not in checks
+
+
+def test_warm_models_are_in_memory_and_a_second_pull_changes_nothing(solo: Solo) -> None:
+    put_catalogue(solo, warm=True)
+    words = f"-i {STUDIO} --become-password-file .password noslop.studio.models --check"
+    done = solo.host.run(f"venv/bin/ansible-playbook {words}", timeout_s=TIMEOUT_S)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "noslop-models-warm.timer" not in solo.host.check_output("ls /etc/systemd/system")
+    code, result = solo.run_driver_json("models pull --studio solo --yes")
+    assert code == 0, result
+    assert [row["state"] for row in result["warm"]] == ["warm", "warm"]
+    assert all(row["resident"] == row["size"] > 0 for row in result["warm"])
+    code, result = solo.run_driver_json("models pull --studio solo --yes")
+    assert (code, [phase["changed"] for phase in result["phases"]]) == (0, [0])
+    code, result = solo.run_driver_json("models warm --studio solo --yes")
+    assert [(row["state"], row["read"]) for row in result["warm"]] == [("warm", 0), ("warm", 0)]
+    timers = solo.host.check_output("systemctl list-timers --all noslop-models-*")
+    assert "noslop-models-warm.timer" in timers
+    assert "noslop-models-verify.timer" in timers
+    solo.host.check_output("systemctl start noslop-models-warm.service", root=True)
+    assert "painter:1b: warm" in solo.host.check_output("journalctl -u noslop-models-warm.service", root=True)
+    shown = json.loads(solo.host.check_output("venv/bin/noslop-driver status --studio solo --json"))["models"]
+    assert (shown["on_share"], len(shown["warm"]), shown["failed"]) == (2, 2, 0)
+
+
+def test_damaged_model_fails_the_daily_check_and_the_verification(solo: Solo) -> None:
+    start = "systemctl start noslop-models-verify.service"
+    solo.host.check_output(start, root=True)
+    code, result = solo.run_driver_json("verify --studio solo")
+    assert (code, read_intact(result)["ok"]) == (0, True), result
+    path = f"/mnt/noslop/comfyui/models/checkpoints/{put_catalogue(solo, warm=True)['file']}"
+    solo.host.check_output(f"printf x | dd of={path} bs=1 seek=100 conv=notrunc", root=True)
+    assert solo.host.sudo(start).returncode == 1
+    journal = solo.host.check_output("journalctl -u noslop-models-verify.service -o cat", root=True)
+    assert f"{path} of checkpoints/" in journal
+    assert "is damaged: its SHA-256 is " in journal
+    code, result = solo.run_driver_json("verify --studio solo")
+    failed = read_intact(result)
+    assert (code == 0, failed["ok"], path in failed["seen"]) == (False, False, True)
+    shown = solo.host.check_output("venv/bin/noslop-driver status --studio solo")
+    assert f"checked every day: {path}" in " ".join(shown.split())
+    solo.host.check_output(f"mv {path} /root/damaged", root=True)
+    code, result = solo.run_driver_json("models pull --studio solo --yes")
+    assert [row["state"] for row in result["models"]] == ["fetched", "present"]
+    solo.host.check_output(start, root=True)
+    code, result = solo.run_driver_json("verify --studio solo")
+    assert (code, read_intact(result)["ok"]) == (0, True), result
+
+
+def read_intact(run: PrintedRun) -> Check:
+    """Return the check of the daily check in the result of `verify`."""
+    return next(check for check in read_checks(run) if check["check"] == "services.models_intact")
+
+
+def test_jobs_of_models_are_removed_when_none_is_wanted(solo: Solo) -> None:
+    put_catalogue(solo, daily_gb=0)
+    code, result = solo.run_driver_json("models pull --studio solo --yes")
+    assert code == 0, result
+    assert "noslop-models" not in solo.host.check_output(
+        "ls /etc/systemd/system /etc/systemd/system/timers.target.wants"
+    )
+    assert "models" not in solo.host.check_output("ls /opt/noslop").split()
 
 
 def test_upgrade_goes_to_another_version_and_back_from_one_that_does_not_work(solo: Solo) -> None:

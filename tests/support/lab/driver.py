@@ -11,7 +11,7 @@ from typing import NotRequired, cast
 
 from ansible_collections.noslop.studio.plugins.module_utils.checks.check import Check
 
-from noslop_driver.commands.result import JsonObject, ModelResultData, RunData, ServiceAddress
+from noslop_driver.commands.result import JsonObject, ModelResultData, RunData, ServiceAddress, WarmModelData
 from tests.support.lab.machines import LAB, ROOT
 from tests.support.output_schema import check_output
 
@@ -29,6 +29,7 @@ class PrintedRun(RunData):
     addresses: NotRequired[list[ServiceAddress]]
     kept: NotRequired[list[str]]
     models: NotRequired[list[ModelResultData]]
+    warm: NotRequired[list[WarmModelData]]
 
 
 def run_driver(*words: str, timeout_s: float = 1800) -> subprocess.CompletedProcess[str]:
