@@ -1,35 +1,38 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Read the studio's catalogue of models, what the hosts reported of them, and where hub and marketplace are."""
+"""Read the studio's catalogue of models, and where hub and marketplace are."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 
 from ansible_collections.noslop.studio.plugins.plugin_utils import token_file
 from ansible_collections.noslop.studio.plugins.plugin_utils.validation import models as catalogue
 
-from noslop_driver.commands.result import ModelResultData
 from noslop_driver.errors import UsageError
 from noslop_driver.hubs.metadata import Hubs
-from noslop_driver.inventory.directory import Member, StudioDirectory
-
-RESULTS = "models.json"
-"""The file in `.noslop` with the last result of each model, as the hosts reported it."""
+from noslop_driver.inventory.directory import Member
 
 
 def read_catalogue(members: Sequence[Member]) -> list[catalogue.Model]:
     """Return the models of the inventory, as the storage server has them.
 
     Raises:
-        UsageError: an entry is unusable.
+        UsageError: an entry is unusable, or a host that is to keep a model warm has no use for it.
     """
     variables = _find_server(members).variables
     try:
-        return catalogue.parse_models(variables.get(catalogue.VARIABLE) or [], *_read_addresses(members))
+        models = catalogue.parse_models(variables.get(catalogue.VARIABLE) or [], *_read_addresses(members))
     except ValueError as error:
         raise UsageError(str(error)) from error
+    hosts = {
+        group: [member.name for member in members if group in member.groups]
+        for group in ("storage_server", "comfyui", "ollama")
+    }
+    problems = catalogue.find_unknown_hosts(models, hosts, hosts["storage_server"])
+    if problems:
+        raise UsageError(" ".join(problems))
+    return models
 
 
 def read_hubs(members: Sequence[Member]) -> Hubs:
@@ -45,15 +48,6 @@ def read_hubs(members: Sequence[Member]) -> Hubs:
         return Hubs(*_read_addresses(members), {str(key): token_file.read(str(path)) for key, path in tokens.items()})
     except ValueError as error:
         raise UsageError(str(error)) from error
-
-
-def read_results(studio: StudioDirectory) -> dict[str, ModelResultData]:
-    """Return the last result of each model, by its name."""
-    path = studio.state_dir / RESULTS
-    if not path.exists():
-        return {}
-    results: dict[str, ModelResultData] = json.loads(path.read_text(encoding="utf-8"))
-    return results
 
 
 def _find_server(members: Sequence[Member]) -> Member:

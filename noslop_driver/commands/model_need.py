@@ -13,8 +13,9 @@ from typing import cast
 from ansible_collections.noslop.studio.plugins.plugin_utils import model_progress
 
 from noslop_driver.commands import need_view
-from noslop_driver.commands.model_catalogue import read_catalogue, read_hubs, read_results
+from noslop_driver.commands.model_catalogue import read_catalogue, read_hubs
 from noslop_driver.commands.model_edit import add_entries
+from noslop_driver.commands.model_state import read_results
 from noslop_driver.commands.need_sources import Source, find_sources
 from noslop_driver.commands.options import Options
 from noslop_driver.commands.result import CommandResult, ModelResultData, NeededModelData, NeedsData

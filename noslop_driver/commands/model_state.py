@@ -13,7 +13,9 @@ from ansible_collections.noslop.studio.plugins.plugin_utils import model_progres
 from ansible_collections.noslop.studio.plugins.plugin_utils.validation import models as catalogue
 
 from noslop_driver import records
+from noslop_driver.commands.model_catalogue import read_catalogue
 from noslop_driver.commands.result import ModelMetricsData, ModelResultData, ModelStatusData, WarmModelData
+from noslop_driver.errors import UsageError
 from noslop_driver.inventory.directory import Member, StudioDirectory
 
 RESULTS = "models.json"
@@ -57,7 +59,7 @@ def add_metrics(studio: StudioDirectory, results: Sequence[ModelResultData], mem
         return
     metrics, now = read_metrics(studio), _now()
     users = {name: sum(name in member.groups for member in members) for name in ("comfyui", "ollama")}
-    ollama = {model.ollama for model in parse_catalogue(members) if model.ollama}
+    ollama = {model.ollama for model in read_catalogue(members) if model.ollama}
     for one in results:
         if one["state"] == "fetched":
             others = max(0, users["ollama" if one["path"] in ollama else "comfyui"] - 1)
@@ -99,27 +101,13 @@ def select_wanted(
     return [row for row in rows if (row["host"], row["path"]) in wanted]
 
 
-def parse_catalogue(members: Sequence[Member]) -> list[catalogue.Model]:
-    """Return the models of the inventory, as the storage server has them.
-
-    Raises:
-        ValueError: an entry is unusable.
-    """
-    server = next((member for member in members if "storage_server" in member.groups), members[0])
-    addresses = [
-        str(server.variables.get(name) or default)
-        for name, default in (("noslop_models_hub", catalogue.HUB), ("noslop_models_market", catalogue.MARKET))
-    ]
-    return catalogue.parse_models(server.variables.get(catalogue.VARIABLE) or [], *addresses)
-
-
 def describe_models(studio: StudioDirectory, members: Sequence[Member]) -> ModelStatusData:
     """Return what is recorded of the models of the catalogue."""
     models: list[catalogue.Model] = []
     problem = ""
     try:
-        models = parse_catalogue(members)
-    except ValueError as error:
+        models = read_catalogue(members)
+    except UsageError as error:
         problem = str(error)
     results, metrics = read_results(studio), read_metrics(studio)
     on_share = [results[model.name] for model in models if model.name in results]

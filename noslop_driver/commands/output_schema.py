@@ -45,6 +45,7 @@ RESULTS: dict[str, Results] = {
     "models-gc": (result.ModelTrashData,),
     "models-need": (result.NeedsData,),
     "models-search": (result.SearchData,),
+    "models-warm": (result.ModelWarmData,),
     "models-pull": (result.ModelPullData,),
     "models-verify": (result.ModelPullData,),
     "models-stop": (result.ModelPullData,),

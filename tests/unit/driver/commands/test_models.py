@@ -160,6 +160,10 @@ def test_names_and_entries_that_are_wrong_are_usage_errors(studio: Studio) -> No
     output, done = studio.models("pull", "three")
     assert (output["exit_code"], studio.server.requests) == (2, [])
     assert "three is not in the catalogue. In it: loras/one.safetensors, loras/two.safetensors." in done.stderr
+    studio.save("one", warm=["gone"])
+    output, done = studio.models("list")
+    assert output["exit_code"] == 2
+    assert "loras/one.safetensors is warm on gone, which is not in the group comfyui" in done.stderr
     studio.save()
     output, done = studio.models("pull")
     assert output["exit_code"] == 2
