@@ -37,6 +37,12 @@ def test_models_are_chosen_in_their_order_as_far_as_they_fit(
     assert all((row.state == "no_room") == (int(row.path) not in chosen) for row in rows)
 
 
+def test_model_that_is_in_memory_without_fitting_stays_warm() -> None:
+    rows = [Row("a", size=3), Row("b", "warm", size=3, resident=3)]
+    assert [row.path for row in warm.choose(rows, 3)] == ["a"]
+    assert rows[1].state == "warm"
+
+
 def test_models_that_cannot_be_read_need_no_room() -> None:
     rows = [Row("a", "missing", size=5), Row("b", "failed", size=5), Row("c", size=5)]
     assert [row.path for row in warm.choose(rows, 5)] == ["c"]

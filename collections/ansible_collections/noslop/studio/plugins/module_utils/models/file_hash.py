@@ -34,6 +34,7 @@ def read_sha256(
         while block := stream.read(BLOCK_BYTES):
             digest.update(block)
             if not keep_in_memory:
+                # From the begin: the kernel keeps what it read together until all of it is named.
                 os.posix_fadvise(stream.fileno(), 0, stream.tell(), os.POSIX_FADV_DONTNEED)
             report(stream.tell(), status.st_size)
         return digest.hexdigest(), stream.tell()

@@ -32,7 +32,7 @@ def main(words: Sequence[str]) -> int:
     try:
         return _warm(settings) if job == "warm" else _verify(settings)
     except (access.ShareError, OSError) as error:
-        print(error, file=sys.stderr)
+        sys.stderr.write(f"{error}\n")
         return TRY_LATER
 
 
@@ -69,7 +69,7 @@ def _warm(settings: Mapping[str, Any]) -> int:
     rows = warm.warm(models, shares, warm.read_limit(float(settings["memory_percent"])))
     for row in rows:
         memory = f"{row.resident} of {row.size} bytes in memory, {row.read} read"
-        print(f"{row.path}: {row.state}, {memory}{f': {row.message}' if row.message else ''}")
+        sys.stdout.write(f"{row.path}: {row.state}, {memory}{f': {row.message}' if row.message else ''}\n")
     return PROBLEM if any(row.state == warm.FAILED for row in rows) else 0
 
 
@@ -79,7 +79,7 @@ def _verify(settings: Mapping[str, Any]) -> int:
     shares = open_shares(settings["shares"], settings["studio_id"], names)
     result = sample.check(catalogue, shares, int(settings["daily_bytes"]), settings["record_directory"])
     read = f"{len(result.verified)} files are what they were"
-    print(f"{read} ({result.size} bytes were read), {len(result.damaged)} are damaged.")
+    sys.stdout.write(f"{read} ({result.size} bytes were read), {len(result.damaged)} are damaged.\n")
     for damage in result.damaged:
-        print(damage.message, file=sys.stderr)
+        sys.stderr.write(f"{damage.message}\n")
     return PROBLEM if result.damaged else 0

@@ -86,17 +86,20 @@ def read_limit(percent: float, path: str = "/proc/meminfo") -> int:
 
 
 def choose(rows: Iterable[Row], limit_bytes: int) -> list[Row]:
-    """Return the models that fit into the limit, in their order. The others get the state ``no_room``."""
+    """Return the models that fit into the limit, in their order. The others get the state ``no_room``.
+
+    One that is in memory as a whole without fitting stays ``warm``, and is not read.
+    """
     chosen, left = [], limit_bytes
     for row in rows:
         if row.state in (MISSING, FAILED):
             continue
-        if row.size > left:
+        if row.size <= left:
+            left -= row.size
+            chosen.append(row)
+        elif row.state != WARM:
             row.state = NO_ROOM
             row.message = f"it has {row.size} bytes, and {left} are left of the {limit_bytes} for warm models"
-            continue
-        left -= row.size
-        chosen.append(row)
     return chosen
 
 
