@@ -60,8 +60,13 @@ WARM = Phase("warm", "reading the warm models into memory", "noslop.studio.model
 VERIFY = Phase("verify", "checking that the studio works", "noslop.studio.verify", changes=False, verifies=True)
 TEARDOWN = Phase("teardown", "removing what was installed", "noslop.studio.teardown")
 
+DEDUPE = Phase("dedupe", "joining equal models", "noslop.studio.dedupe_models")
+ADOPT = Phase("adopt", "copying models of a host to the share", "noslop.studio.adopt_models")
+
 MODEL_ACTIONS = ("noslop.studio.model_files", "noslop.studio.ollama_models", "noslop.studio.model_trash")
 """The tasks that return models."""
+RETURNING_ACTIONS = ("noslop.studio.model_duplicates", "noslop.studio.model_adoption")
+"""The tasks whose results a command reads."""
 
 WARM_ACTION = "noslop.studio.warm_models"
 """The task that returns what of models is in the memory of its host."""
@@ -111,6 +116,8 @@ class RunResult:
     """The models that were fetched or are there, as the hosts reported them."""
     warm: list[Mapping[str, Any]] = field(default_factory=list)
     """What of models is in memory, as the hosts reported it; each with `host`."""
+    returned: list[Mapping[str, Any]] = field(default_factory=list)
+    """The results of the tasks in RETURNING_ACTIONS."""
     kept: dict[str, list[str]] = field(default_factory=dict)
     """Things that a teardown kept because the studio does not own them, by host."""
 
@@ -193,6 +200,8 @@ class PhaseRunner:
                 result.models += event.result.get("models") or []
             if event.action == WARM_ACTION and event.kind in TASK_END_KINDS:
                 result.warm += [{**row, "host": event.host} for row in event.result.get("warm") or []]
+            if event.action in RETURNING_ACTIONS and event.kind == "ok":
+                result.returned.append(event.result)
 
         started = time.monotonic()
         progress.start_phase(title)

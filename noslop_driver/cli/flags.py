@@ -322,6 +322,48 @@ COMMANDS = (
                 ),
             ),
             Command(
+                "adopt",
+                "Copy models that lie on a host to the share, and write them into the catalogue. Deletes none.",
+                (
+                    click.Argument(["origin"], metavar="HOST:PATH"),
+                    click.Option(
+                        ["--folder"],
+                        metavar="FOLDER",
+                        help="Put all files here, below the models. Default: as their directories are called.",
+                    ),
+                    click.Option(
+                        ["--look-up/--no-look-up"],
+                        default=True,
+                        show_default=True,
+                        help="Send their checksums to the marketplace, which may know where they come from.",
+                    ),
+                    *_LOGIN,
+                    *_STUDIO,
+                    *_PROMPTS,
+                    _VERBOSE,
+                    *_OUTPUT,
+                ),
+            ),
+            Command(
+                "dedupe",
+                "Let equal files share their bytes on the storage server's disk. Deletes nothing.",
+                (
+                    click.Option(
+                        ["--hard-links/--no-hard-links"],
+                        default=True,
+                        show_default=True,
+                        help="Link equal files of one share where the file system cannot share bytes. A program that "
+                        "writes to one name then changes the other.",
+                    ),
+                    *_LOGIN,
+                    *_STUDIO,
+                    _CHECK,
+                    *_PROMPTS,
+                    _VERBOSE,
+                    *_OUTPUT,
+                ),
+            ),
+            Command(
                 "stop", "End the download that runs, and keep what it has.", (*_LOGIN, *_STUDIO, _VERBOSE, *_OUTPUT)
             ),
         ),

@@ -67,6 +67,11 @@ def add_entries(
         settings = settings.replace(models=[*settings.models, entry])
 
 
+def require_editable(studio: StudioDirectory, members: Sequence[Member]) -> None:
+    """Raise UsageError where the catalogue cannot be changed."""
+    _read_in_effect(studio, members)
+
+
 def remove_from_catalogue(studio: StudioDirectory, members: Sequence[Member], name: str, terminal: Terminal) -> None:
     """Remove an entry, as the user has confirmed.
 
@@ -101,13 +106,22 @@ def _require_list_in_effect(studio: StudioDirectory, members: Sequence[Member], 
             )
 
 
-def _make_entry(options: Options, settings: StudioSettings) -> ModelEntry:
-    """Return the entry of a new model: what its hub says, and what the options say in its place."""
+def read_hubs(studio: StudioDirectory) -> Hubs:
+    """Return where the studio asks for models, with its tokens."""
+    return _make_hubs(_read_settings(studio))
+
+
+def _make_hubs(settings: StudioSettings) -> Hubs:
     try:
         tokens = {origin: token_file.read(path) for origin, path in settings.models_tokens.items()}
     except ValueError as error:
         raise UsageError(str(error)) from error
-    entry = make_entry(str(options.source), Hubs(settings.models_hub, settings.models_market, tokens))
+    return Hubs(settings.models_hub, settings.models_market, tokens)
+
+
+def _make_entry(options: Options, settings: StudioSettings) -> ModelEntry:
+    """Return the entry of a new model: what its hub says, and what the options say in its place."""
+    entry = make_entry(str(options.source), _make_hubs(settings))
     if "ollama" not in entry:
         folder = options.folder or entry.pop("folder", "")
         if not folder:

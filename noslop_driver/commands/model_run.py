@@ -1,14 +1,19 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Run a playbook about models, and return what the hosts report of them."""
+"""Run a playbook about models, and show how far its host is."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
-from noslop_driver.commands.phase_run import run_phases
+from ansible_collections.noslop.studio.plugins.plugin_utils import model_progress
+
+from noslop_driver.commands.phase_run import make_run_data, run_phases
+from noslop_driver.commands.result import RunData
 from noslop_driver.commands.studio import lock_studio
 from noslop_driver.hosts import sudo
 from noslop_driver.hosts.login import Login
@@ -16,6 +21,9 @@ from noslop_driver.inventory.directory import StudioDirectory
 from noslop_driver.output.terminal import Terminal
 from noslop_driver.phases import Phase, RunResult
 from noslop_driver.records import Record
+
+PROGRESS = "models-progress.json"
+"""The file in `.noslop` with the progress of the task that runs."""
 
 
 def ask_secrets(studio: StudioDirectory, login: Login, terminal: Terminal) -> Login:
@@ -33,9 +41,8 @@ def run_models(
     *,
     variables: Mapping[str, Any],
     check: bool = False,
-    details: Callable[[], Sequence[str]] | None = None,
-) -> tuple[RunResult, Record]:
-    """Run one phase without the studio's lock: a download takes hours, and other commands may run beside it.
+) -> tuple[RunResult, RunData]:
+    """Run a playbook without the studio's lock: it may take hours, and other commands may run beside it.
 
     Args:
         command: the command, such as `models pull`, for the record and the advice to run it again.
@@ -44,19 +51,33 @@ def run_models(
         login: the account and its passwords.
         terminal: the terminal for progress.
         variables: variables that override the inventory's. No secrets.
-        check: predict changes and make none.
-        details: returns lines about how far a download is.
+        check: predict changes and make none; then there is no record.
+
+    Returns:
+        Its result, and its data for `--json`.
     """
-    record = Record(studio.records, command, login.secrets)
-    result, _members = run_phases(
-        command,
-        (phase,),
-        studio,
-        login=login,
-        terminal=terminal,
-        record=record,
-        check=check,
-        variables=variables,
-        details=details,
-    )
-    return result, record
+    progress_file = studio.state_dir / PROGRESS
+    record = None if check else Record(studio.records, command, login.secrets)
+    try:
+        result, _members = run_phases(
+            command,
+            (phase,),
+            studio,
+            login=login,
+            terminal=terminal,
+            record=record,
+            check=check,
+            variables={"studio_models_progress_file": str(progress_file.absolute()), **variables},
+            details=lambda: read_progress(progress_file),
+        )
+    finally:
+        progress_file.unlink(missing_ok=True)
+    return result, make_run_data(result, studio, record)
+
+
+def read_progress(path: Path) -> Sequence[str]:
+    """Return the progress of the task as lines; none before its first report."""
+    try:
+        return model_progress.format_rows(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError):
+        return []

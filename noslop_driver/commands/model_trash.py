@@ -17,8 +17,7 @@ from noslop_driver.commands.login import read_login
 from noslop_driver.commands.model_edit import add_entries, find_entry, remove_from_catalogue
 from noslop_driver.commands.model_run import ask_secrets, run_models
 from noslop_driver.commands.options import Options
-from noslop_driver.commands.phase_run import make_run_data
-from noslop_driver.commands.result import CommandResult, ModelTrashData, TrashedModelData
+from noslop_driver.commands.result import CommandResult, ModelTrashData, RunData, TrashedModelData
 from noslop_driver.commands.studio import lock_studio, read_members
 from noslop_driver.errors import DriverError, ExitCode, UsageError
 from noslop_driver.hosts.login import Login
@@ -26,7 +25,6 @@ from noslop_driver.hubs.metadata import ModelEntry
 from noslop_driver.inventory.directory import Member, StudioDirectory
 from noslop_driver.output.terminal import Terminal
 from noslop_driver.phases import MODELS_TRASH, RunResult
-from noslop_driver.records import Record
 
 REMOVED = "removed-models.json"
 """The file in `.noslop` with the entries of removed models, by name, for the way back."""
@@ -43,15 +41,15 @@ def remove_model(studio: StudioDirectory, options: Options, terminal: Terminal) 
     login = ask_secrets(studio, login, terminal)
     variables = _select([model.name], "trashed")
     command = f"models remove {shlex.quote(model.name)}"
-    predicted, record = run_models(command, MODELS_TRASH, studio, login, terminal, variables=variables, check=True)
+    predicted, run_data = run_models(command, MODELS_TRASH, studio, login, terminal, variables=variables, check=True)
     rows = _read_rows(predicted)
     if not rows:
-        return _finish(studio, predicted, record, rows)
+        return _finish(predicted, run_data, rows)
     if predicted.code is not ExitCode.OK:
         terminal.warn(f"It is not known which workflows name {model.name}: {predicted.message}")
     _print_uses(rows, terminal)
     _confirm(f"Remove {model.name}, {_count_bytes(rows)}?", terminal)
-    result, record = run_models(
+    result, run_data = run_models(
         command, MODELS_TRASH, studio, login, terminal, variables={**variables, "studio_models_asks_backend": False}
     )
     rows = _read_rows(result)
@@ -60,7 +58,7 @@ def remove_model(studio: StudioDirectory, options: Options, terminal: Terminal) 
             _save_removed(studio, {**_read_removed(studio), model.name: entry})
             remove_from_catalogue(studio, read_members(studio.path, login.user), model.name, terminal)
         terminal.print(f"It is in the trash for a while. The way back: noslop-driver models restore {model.name}")
-    return _finish(studio, result, record, rows)
+    return _finish(result, run_data, rows)
 
 
 def restore_models(studio: StudioDirectory, options: Options, terminal: Terminal) -> CommandResult:
@@ -69,7 +67,7 @@ def restore_models(studio: StudioDirectory, options: Options, terminal: Terminal
     removed = _read_removed(studio)
     names = [_find_name(name, removed) for name in options.models]
     variables = _select(names, "restored" if names else "listed")
-    result, record = run_models("models restore", MODELS_TRASH, studio, login, terminal, variables=variables)
+    result, run_data = run_models("models restore", MODELS_TRASH, studio, login, terminal, variables=variables)
     rows = _read_rows(result)
     if not names:
         _print_trash(rows, terminal)
@@ -78,27 +76,27 @@ def restore_models(studio: StudioDirectory, options: Options, terminal: Terminal
         missing = sorted({row["path"] for row in rows if row["state"] == "missing"})
         if missing:
             message = f"Not in the trash: {', '.join(missing)}. 'noslop-driver models restore' lists what is there."
-            return CommandResult(ExitCode.FAILED, _make_data(studio, result, record, rows), message)
-    return _finish(studio, result, record, rows)
+            return CommandResult(ExitCode.FAILED, _make_data(run_data, rows), message)
+    return _finish(result, run_data, rows)
 
 
 def collect_models(studio: StudioDirectory, options: Options, terminal: Terminal) -> CommandResult:
     """Show what nothing names, and move it to the trash where the user wants that."""
     login = ask_secrets(studio, read_login(options, terminal), terminal)
     variables = {"studio_models_trash_state": "collected", "studio_models_trash_days": options.trash_days}
-    result, record = run_models("models gc", MODELS_TRASH, studio, login, terminal, variables=variables, check=True)
+    result, run_data = run_models("models gc", MODELS_TRASH, studio, login, terminal, variables=variables, check=True)
     rows = _read_rows(result)
     if result.code is ExitCode.OK:
         _print_unused(rows, terminal)
     if result.code is not ExitCode.OK or not rows or not options.apply:
         if rows and not options.apply:
             terminal.print("Nothing was changed. 'noslop-driver models gc --apply' does it.")
-        return _finish(studio, result, record, rows)
+        return _finish(result, run_data, rows)
     _confirm("Do this?", terminal)
-    result, record = run_models("models gc --apply", MODELS_TRASH, studio, login, terminal, variables=variables)
+    result, run_data = run_models("models gc --apply", MODELS_TRASH, studio, login, terminal, variables=variables)
     rows = _read_rows(result)
     terminal.print(f"{_count_bytes([row for row in rows if row['state'] == 'removed'])} are free again.")
-    return _finish(studio, result, record, rows)
+    return _finish(result, run_data, rows)
 
 
 def _select(names: Sequence[str], state: str) -> dict[str, Any]:
@@ -202,14 +200,10 @@ def _count_bytes(rows: Sequence[TrashedModelData]) -> str:
     return model_progress.format_bytes(sum(row["size"] for row in rows))
 
 
-def _make_data(
-    studio: StudioDirectory, result: RunResult, record: Record, rows: Sequence[TrashedModelData]
-) -> Mapping[str, object]:
-    data: ModelTrashData = {**make_run_data(result, studio, record), "models": list(rows)}
+def _make_data(run_data: RunData, rows: Sequence[TrashedModelData]) -> Mapping[str, object]:
+    data: ModelTrashData = {**run_data, "models": list(rows)}
     return cast("Mapping[str, object]", data)
 
 
-def _finish(
-    studio: StudioDirectory, result: RunResult, record: Record, rows: Sequence[TrashedModelData]
-) -> CommandResult:
-    return CommandResult(result.code, _make_data(studio, result, record, rows), result.message)
+def _finish(result: RunResult, run_data: RunData, rows: Sequence[TrashedModelData]) -> CommandResult:
+    return CommandResult(result.code, _make_data(run_data, rows), result.message)

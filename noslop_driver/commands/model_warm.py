@@ -10,7 +10,6 @@ from ansible_collections.noslop.studio.plugins.plugin_utils.validation import mo
 
 from noslop_driver.commands import model_state
 from noslop_driver.commands.model_run import ask_secrets, run_models
-from noslop_driver.commands.phase_run import make_run_data
 from noslop_driver.commands.result import CommandResult, ModelWarmData
 from noslop_driver.errors import UsageError
 from noslop_driver.hosts.login import Login
@@ -50,9 +49,9 @@ def warm_models(
         )
     variables = {"model_jobs_names": warm} if names else {}
     login = ask_secrets(studio, login, terminal)
-    result, record = run_models("models warm", WARM, studio, login, terminal, variables=variables)
+    result, run_data = run_models("models warm", WARM, studio, login, terminal, variables=variables)
     rows = model_state.save_warm(studio, result.warm)
     for row in rows:
         terminal.print(f"  {model_state.format_warm(row)}")
-    data: ModelWarmData = {**make_run_data(result, studio, record), "warm": rows}
+    data: ModelWarmData = {**run_data, "warm": rows}
     return CommandResult(result.code, data, result.message)

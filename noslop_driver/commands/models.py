@@ -5,9 +5,7 @@
 from __future__ import annotations
 
 import getpass
-import json
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, cast
 
 from ansible_collections.noslop.studio.plugins.plugin_utils import model_progress
@@ -17,7 +15,9 @@ from rich.table import Table
 
 from noslop_driver.commands import model_state
 from noslop_driver.commands.login import read_login
+from noslop_driver.commands.model_adopt import adopt
 from noslop_driver.commands.model_catalogue import read_catalogue
+from noslop_driver.commands.model_dedupe import dedupe
 from noslop_driver.commands.model_edit import edit_catalogue
 from noslop_driver.commands.model_need import show_needs
 from noslop_driver.commands.model_run import ask_secrets, run_models
@@ -25,7 +25,6 @@ from noslop_driver.commands.model_search import search_models
 from noslop_driver.commands.model_trash import collect_models, remove_model, restore_models
 from noslop_driver.commands.model_warm import warm_models
 from noslop_driver.commands.options import Options
-from noslop_driver.commands.phase_run import make_run_data
 from noslop_driver.commands.result import CommandResult, ModelData, ModelListData, ModelPullData, ModelResultData
 from noslop_driver.commands.studio import find_studio, lock_studio, read_members
 from noslop_driver.errors import ExitCode, UsageError
@@ -37,20 +36,24 @@ from noslop_driver.phases import MODELS
 _STATES = {"add": "present", "pull": "present", "verify": "verified", "stop": "stopped"}
 """The state that the role brings about for each command."""
 
-_TRASH = {"remove": remove_model, "restore": restore_models, "gc": collect_models}
-
-_PROGRESS = "models-progress.json"
+_COMMANDS = {
+    "adopt": adopt,
+    "dedupe": dedupe,
+    "gc": collect_models,
+    "remove": remove_model,
+    "restore": restore_models,
+    "search": search_models,
+}
+"""The commands that have a room of their own."""
 
 
 def models(options: Options, terminal: Terminal) -> CommandResult:
     """Show the catalogue, fetch what it names, or stop a download."""
     studio = find_studio(inventory=options.inventory, name=options.studio, must_exist=True)
+    if options.action in _COMMANDS and not options.keep_file:
+        return _COMMANDS[options.action](studio, options, terminal)
     if options.action == "list":
         return _list_models(studio, options, terminal)
-    if options.action in _TRASH and not options.keep_file:
-        return _TRASH[options.action](studio, options, terminal)
-    if options.action == "search":
-        return search_models(studio, options, terminal)
     login = read_login(options, terminal)
     if options.action == "need":
         return show_needs(studio, login, options, terminal, lambda names: _run(studio, login, "pull", names, terminal))
@@ -75,23 +78,12 @@ def _run(studio: StudioDirectory, login: Login, action: str, names: Sequence[str
     if not chosen and action != "stop":
         raise UsageError(_explain_empty(studio))
     stops = action == "stop"
-    progress_file = studio.state_dir / _PROGRESS
     variables: dict[str, Any] = {"studio_models_state": _STATES[action]}
     if not stops:
-        variables |= {"studio_models_progress_file": str(progress_file.absolute()), **_select(chosen, listed)}
+        variables |= _select(chosen, listed)
     command = f"models {'pull' if action == 'add' else action}"
-    try:
-        result, record = run_models(
-            command,
-            MODELS,
-            studio,
-            ask_secrets(studio, login, terminal),
-            terminal,
-            variables=variables,
-            details=lambda: _read_progress(progress_file),
-        )
-    finally:
-        progress_file.unlink(missing_ok=True)
+    login = ask_secrets(studio, login, terminal)
+    result, run_data = run_models(command, MODELS, studio, login, terminal, variables=variables)
     results = cast("list[ModelResultData]", [row for row in result.models if "received" in row])
     if not stops:
         model_state.save_results(studio, results)
@@ -100,7 +92,7 @@ def _run(studio: StudioDirectory, login: Login, action: str, names: Sequence[str
     warm = model_state.save_warm(studio, result.warm)
     for row in warm:
         terminal.print(f"  {model_state.format_warm(row)}")
-    data: ModelPullData = {**make_run_data(result, studio, record), "models": results, "warm": warm}
+    data: ModelPullData = {**run_data, "models": results, "warm": warm}
     message = result.message
     if result.code is ExitCode.INTERRUPTED and not stops:
         message += " What was fetched of a model is kept: the next 'noslop-driver models pull' goes on from there."
@@ -130,14 +122,6 @@ def _select(chosen: Sequence[catalogue.Model], listed: Sequence[catalogue.Model]
     if list(chosen) == list(listed):
         return {}
     return {"studio_models_names": [one.name for one in chosen]}
-
-
-def _read_progress(path: Path) -> list[str]:
-    """Return the progress of the download as lines; none before its first report."""
-    try:
-        return model_progress.format_rows(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError):
-        return []
 
 
 def _print_results(results: Sequence[ModelResultData], terminal: Terminal) -> None:
@@ -199,7 +183,7 @@ def _describe(
 ) -> ModelData:
     return {
         "name": model.name,
-        "source": model.url or "ollama",
+        "source": model.url or ("ollama" if model.ollama else "local"),
         "size": model.size or (result["size"] if result else 0),
         "sha256": model.sha256 or (result["sha256"] if result else ""),
         "sha256_is_recorded": not model.sha256 and result is not None,

@@ -57,6 +57,12 @@ class Options:
     """Where a new model comes from. The next two are where it goes."""
     folder: str | None = None
     file: str | None = None
+    hard_links: bool = True
+    """Whether `models dedupe` may make hard links."""
+    origin: str | None = None
+    """Where models lie that are adopted, as HOST:PATH."""
+    look_up: bool = True
+    """Whether `models adopt` asks the marketplace for the names of files by their checksums."""
     node: str | None = None
     """The name of a custom node. The next four are its source, as an entry of `noslop_custom_nodes` has it."""
     repo: str | None = None

@@ -46,6 +46,8 @@ RESULTS: dict[str, Results] = {
     "models-need": (result.NeedsData,),
     "models-search": (result.SearchData,),
     "models-warm": (result.ModelWarmData,),
+    "models-adopt": (result.AdoptData,),
+    "models-dedupe": (result.DedupeData,),
     "models-pull": (result.ModelPullData,),
     "models-verify": (result.ModelPullData,),
     "models-stop": (result.ModelPullData,),

@@ -376,6 +376,62 @@ class SearchData(TypedDict):
     problems: dict[str, str]
 
 
+class DuplicateData(TypedDict):
+    """A file with the content of another one: shared or linked with it, or apart, with the reason. Size in bytes."""
+
+    share: str
+    path: str
+    same_as: str
+    sha256: str
+    size: int
+    state: str
+    message: str
+
+
+class SkippedModelData(TypedDict):
+    """A file that was not compared, and the reason."""
+
+    share: str
+    path: str
+    message: str
+
+
+class DedupeData(RunData):
+    """The result of `models dedupe`. `bytes_apart` are those of the copies that were not joined."""
+
+    duplicates: list[DuplicateData]
+    skipped: list[SkippedModelData]
+    bytes_before: int
+    bytes_after: int
+    bytes_apart: int
+
+
+class AdoptedModelData(TypedDict):
+    """A model that lies on a host: new, present on the share as `target`, or left, with the reason. Size in bytes."""
+
+    path: str
+    size: int
+    sha256: str
+    version: str
+    state: str
+    target: str
+    listed: bool
+    message: str
+
+
+class AdoptData(RunData):
+    """The result of `models adopt`. Bytes are those on the disks; `added` are the new entries of the catalogue."""
+
+    offered: list[AdoptedModelData]
+    ollama: list[str]
+    models: list[ModelResultData]
+    added: list[dict[str, object]]
+    host_bytes_before: int
+    host_bytes_after: int
+    share_bytes_before: int
+    share_bytes_after: int
+
+
 class MemberData(TypedDict):
     """A host of the studio, in the result of `status`."""
 

@@ -97,6 +97,28 @@ def make_source(address: str, hubs: Hubs) -> str:
     return address
 
 
+def find_version(sha256: str, hubs: Hubs) -> int | None:
+    """Return the number of the marketplace's version that has a file with this content; `None` where it has none.
+
+    Raises:
+        DriverError: the marketplace does not answer.
+    """
+    address = f"{hubs.market}/api/v1/model-versions/by-hash/{sha256}"
+    try:
+        about = _read_json(address, hubs)
+    except DriverError as error:
+        if isinstance(error.__cause__, urllib.error.HTTPError) and error.__cause__.code == 404:
+            return None
+        raise
+    files = [file for file in about.get("files") or [] if isinstance(file, Mapping)]
+    primary = next((file for file in files if file.get("primary")), files[0] if files else {})
+    # An address of a version brings its first file, so another file of it cannot be fetched by the number.
+    hashes = primary.get("hashes")
+    number = about.get("id")
+    is_first = isinstance(hashes, Mapping) and str(hashes.get("SHA256") or "").lower() == sha256
+    return number if is_first and isinstance(number, int) else None
+
+
 def _ask_hub(repo: str, file: str, revision: str, hubs: Hubs) -> ModelEntry:
     """Ask the hub for a file: the commit of a revision, and size and SHA-256 of what lies in its large storage."""
     address = f"{hubs.hub}/{repo}/resolve/{urllib.parse.quote(revision)}/{urllib.parse.quote(file)}"

@@ -13,7 +13,7 @@ from typing import Any, cast
 import pytest
 
 from noslop_driver.errors import DriverError, UsageError
-from noslop_driver.hubs.metadata import Hubs, make_entry, make_source
+from noslop_driver.hubs.metadata import Hubs, find_version, make_entry, make_source
 
 COMMIT, SHA256 = "a" * 40, "b" * 64
 FILE = "fp16/painter v1.safetensors"
@@ -124,6 +124,19 @@ def test_download_address_of_the_marketplace_is_a_version_of_it(server: Server) 
 def test_address_of_another_server_is_its_own_source() -> None:
     address = "https://huggingface.co.invalid/artist/painter/resolve/main/x.safetensors"
     assert make_source(address, Hubs()) == address
+
+
+def test_marketplace_names_the_version_of_a_content_where_it_can_be_fetched_by_it(server: Server) -> None:
+    hubs = Hubs(market=server.url(""))
+    files = [{"hashes": {"SHA256": "c" * 64}}, {"primary": True, "hashes": {"SHA256": SHA256.upper()}}]
+    for sha256 in (SHA256, "c" * 64):
+        server.answers[f"/api/v1/model-versions/by-hash/{sha256}"] = (200, {}, {"id": 5, "files": files})
+    assert find_version(SHA256, hubs) == 5
+    assert find_version("c" * 64, hubs) is None, "the version's number brings another file of it"
+    assert find_version("d" * 64, hubs) is None, "the marketplace does not have it"
+    server.answers[f"/api/v1/model-versions/by-hash/{'e' * 64}"] = (503, {}, {})
+    with pytest.raises(DriverError, match="503"):
+        find_version("e" * 64, hubs)
 
 
 def test_server_of_a_file_is_asked_for_its_size_and_gets_no_token_of_another(server: Server) -> None:

@@ -97,6 +97,17 @@ def test_bytes_that_a_power_failure_may_have_lost_are_fetched_again(
     assert (share / NAME).read_bytes() == CONTENT
 
 
+def test_model_without_an_address_is_compared_only(share: Path) -> None:
+    wanted = Wanted("loras/adopted.safetensors", "", "a" * 64)
+    with pytest.raises(fetch.FetchError, match="it came from a host"):
+        fetch.fetch(wanted, str(share), Transfer())
+    assert list(share.iterdir()) == []
+    (share / "loras").mkdir()
+    (share / wanted.path).write_bytes(b"x")
+    with pytest.raises(fetch.FetchError, match="is another file"):
+        fetch.fetch(wanted, str(share), Transfer())
+
+
 def test_server_without_ranges_gives_a_right_file(server: ModelServer, share: Path) -> None:
     server.add("model", CONTENT, cuts=[100_000, 200_000], ranges=False)
     run(server, share)

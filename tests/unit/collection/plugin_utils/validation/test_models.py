@@ -48,6 +48,19 @@ def test_model_is_warm_on_the_named_hosts_or_on_all_that_run_its_service(warm: o
     assert [host for host, own in services.items() if model.is_warm_on(host, own)] == hosts
 
 
+def test_model_of_a_host_has_no_address_and_needs_its_checksum() -> None:
+    local = {"folder": "loras", "file": "a.safetensors", "local": True, "sha256": "b" * 64}
+    assert parse_models([local]) == [Model("loras/a.safetensors", sha256="b" * 64)]
+    for wrong, message in (
+        ({**local, "sha256": ""}, "local needs sha256"),
+        ({**local, "url": URL["url"]}, "It has url, local."),
+        ({**local, "local": False}, "It has none."),
+        ({**local, "local": "here"}, "local"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            parse_models([wrong])
+
+
 @pytest.mark.parametrize("name", ["llama3.2:1b", "hf.co/user/repo:Q4_K_M", "10.0.0.1:5000/library/m:latest", "a/b:c"])
 def test_names_of_ollama_are_accepted_as_they_are(name: str) -> None:
     assert parse_models([{"ollama": name}])[0].ollama == name

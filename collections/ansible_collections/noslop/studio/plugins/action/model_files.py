@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Start the module ``model_files`` or ``ollama_models`` on a host, and show how far it is until it ends.
+"""Start the module ``model_files``, or another one about models, on a host, and show how far it is until it ends.
 
 The module runs by itself there (like a task with ``async``), so a controller that goes away does not end a download.
 """
@@ -46,8 +46,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core has no typ
                 }
             except ValueError as error:
                 raise AnsibleActionFail(str(error)) from error
-        takes_long = arguments.get("state", "present") in ("present", "verified") and arguments.get("models")
-        if self._task.check_mode or not takes_long:
+        if not self.takes_long(arguments):
             result.update(self._execute_module(self.module, arguments, task_vars=task_vars))
             return result
         job = self._start(arguments, task_vars)
@@ -56,6 +55,11 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core has no typ
             return result
         result.update(self._follow(job, arguments, task_vars))
         return result
+
+    def takes_long(self, arguments: dict[str, Any]) -> bool:
+        """Return whether the module runs in the background."""
+        works = arguments.get("state", "present") in ("present", "verified") and arguments.get("models")
+        return bool(works) and not self._task.check_mode
 
     def _start(self, arguments: dict[str, Any], task_vars: dict[str, Any] | None) -> dict[str, Any]:
         """Start the module in the background. Return its job."""

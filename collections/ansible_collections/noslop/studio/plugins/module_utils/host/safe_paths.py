@@ -233,7 +233,7 @@ def _trusted_uids() -> tuple[int, int]:
     return (0, os.geteuid())
 
 
-def _mount_id(descriptor: int) -> str:
+def mount_id(descriptor: int) -> str:
     """Return the number of the mount of a descriptor: a bind mount has the device of the original file system."""
     with open(f"/proc/self/fdinfo/{descriptor}", encoding="ascii") as stream:
         return next((line.split()[1] for line in stream if line.startswith("mnt_id:")), "")
@@ -283,14 +283,14 @@ def _inodes(directory: int, path: str, depth: int = 0) -> Iterator[int]:
     """Open every inode below a directory in turn, each directory after its content, and skip mount points."""
     if depth >= MAX_DEPTH:
         raise UnsafePath(errno.ELOOP, f"holds directories deeper than {MAX_DEPTH}", path)
-    mount = _mount_id(directory)
+    mount = mount_id(directory)
     for name in _names(directory):
         try:
             inode = os.open(name, _PATH_ONLY, dir_fd=directory)
         except FileNotFoundError:
             continue
         with _closing(inode):
-            if _mount_id(inode) != mount:
+            if mount_id(inode) != mount:
                 continue
             if stat.S_ISDIR(os.fstat(inode).st_mode):
                 yield from _inodes(inode, path, depth + 1)
@@ -314,7 +314,7 @@ def _remove_entry(parent: int, name: str, path: str) -> None:
         except NotADirectoryError:
             raise PermissionError(errno.EPERM, os.strerror(errno.EPERM), path) from None
         with _closing(top):
-            if _mount_id(top) != _mount_id(parent):
+            if mount_id(top) != mount_id(parent):
                 raise OSError(errno.EBUSY, "is a mount point", path) from None
             while _names(top):
                 _empty(top, top, 0, path)
@@ -329,7 +329,7 @@ def _empty(directory: int, top: int, depth: int, path: str) -> None:
             if not stat.S_ISDIR(os.fstat(inode).st_mode):
                 os.unlink(name, dir_fd=directory)
                 continue
-            if _mount_id(inode) != _mount_id(directory):
+            if mount_id(inode) != mount_id(directory):
                 raise OSError(errno.EBUSY, f"holds the mount point {name}", path)
             if depth >= MAX_DEPTH:
                 os.rename(name, f".deep-{secrets.token_hex(8)}", src_dir_fd=directory, dst_dir_fd=top)

@@ -155,6 +155,27 @@ def stream(
         raise OSError(error)
 
 
+def start_detached(work: Callable[[], None], account: Account | None, kept_descriptors: Collection[int]) -> int:
+    """Start a function in a process that outlives this one. Return its number.
+
+    Args:
+        work: the function.
+        account: the account it runs as; ``None`` does not change the account.
+        kept_descriptors: open files that the process keeps.
+    """
+    pid = os.fork()
+    if pid == 0:
+        try:
+            os.setsid()
+            _close_inherited_files(*kept_descriptors)
+            if account is not None:
+                become(account)
+            work()
+        finally:
+            os._exit(0)
+    return pid
+
+
 def _end_with_parent(parent: int) -> None:
     """Let the kernel kill this process when its parent ends. A change of the account resets this (prctl(2))."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)

@@ -88,6 +88,12 @@ def fetch(wanted: Wanted, share: str, transfer: Transfer) -> Fetched:
             compared = _compare(target, wanted, transfer)
             part_file.remove_published(share, key)
             return compared
+        if not wanted.url:
+            raise FetchError(
+                f"{wanted.path} is not on the share, and its entry in the catalogue has no address: it came from a "
+                "host. Adopt it again (noslop-driver models adopt HOST:PATH), write url in place of local, or remove "
+                "the entry."
+            )
         part = part_file.PartFile(share, key)
         received = _complete(part, wanted, transfer)
         try:

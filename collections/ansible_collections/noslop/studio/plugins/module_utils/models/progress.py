@@ -54,7 +54,7 @@ class Lock:
         waited = not self.try_to_acquire()
         if waited:
             fcntl.flock(self.descriptor, fcntl.LOCK_EX)
-            self._write_holder()
+            self.give_to(os.getpid())
         return waited
 
     def try_to_acquire(self) -> bool:
@@ -63,12 +63,13 @@ class Lock:
             fcntl.flock(self.descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             return False
-        self._write_holder()
+        self.give_to(os.getpid())
         return True
 
-    def _write_holder(self) -> None:
+    def give_to(self, pid: int) -> None:
+        """Record another process as the one that has the lock: it has inherited the descriptor."""
         os.ftruncate(self.descriptor, 0)
-        os.pwrite(self.descriptor, str(os.getpid()).encode(), 0)
+        os.pwrite(self.descriptor, str(pid).encode(), 0)
 
 
 def read_holder(directory: str = DIRECTORY) -> int | None:

@@ -17,8 +17,9 @@ from ansible_collections.noslop.studio.plugins.module_utils import studio
 from ansible_collections.noslop.studio.plugins.module_utils.models import whole_file
 
 DIRECTORY = f"{studio.STATE_DIR}/models"
-#: What runs of ``model_files`` fetched or compared, and what the daily check compared. Each has one writer.
-FETCHED, CHECKED = "fetched.json", "checked.json"
+#: What runs of ``model_files`` fetched or compared, and what the daily check compared, by the path below the share; and
+#: what else was read, by share and path. Each has one writer.
+FETCHED, CHECKED, HASHED = "fetched.json", "checked.json", "hashed.json"
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,11 @@ class Entry:
 
     def is_of(self, status: os.stat_result) -> bool:
         """Return whether a file is still the one that was compared. Its owner can set mtime, and not ctime."""
-        return (self.size, self.inode, self.changed_ns) == (status.st_size, status.st_ino, status.st_ctime_ns)
+        return self.matches(status.st_size, status.st_ino, status.st_ctime_ns)
+
+    def matches(self, size: int, inode: int, changed_ns: int) -> bool:
+        """Return whether these are the values of the file that was compared."""
+        return (self.size, self.inode, self.changed_ns) == (size, inode, changed_ns)
 
 
 def make_entry(sha256: str, url: str, status: os.stat_result, verified_at: float | None = None) -> Entry:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ansible_collections.noslop.studio.plugins.module_utils import studio
+from ansible_collections.noslop.studio.plugins.module_utils.models.model_paths import is_model_path
 from ansible_collections.noslop.studio.plugins.plugin_utils.validation.entry_values import (
     find_address_problem,
     parse_flag,
@@ -22,27 +23,28 @@ VARIABLE = "noslop_models"
 #: Addresses of the hub and of the marketplace where the studio names no mirror of its own.
 HUB = str(studio.DEFAULTS["noslop_models_hub"])
 MARKET = str(studio.DEFAULTS["noslop_models_market"])
-_KEYS = ("folder", "file", "url", "hub", "civitai", "ollama", "sha256", "size", "licence", "gated", "warm", "extra")
+_KEYS = (
+    *("folder", "file", "url", "hub", "civitai", "local", "ollama", "sha256", "size", "licence", "gated", "warm"),
+    "extra",
+)
 _HUB_KEYS = ("repo", "file", "commit")
-_SOURCES = ("url", "hub", "civitai")
-_PART = re.compile(r"[^\x00-\x1f\x7f/\\]+")
+_SOURCES = ("url", "hub", "civitai", "local")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _REPO = re.compile(r"[A-Za-z0-9._-]+/[A-Za-z0-9._-]+")
 #: ``[host[:port]/][namespace/]model[:tag]`` (Ollama, types/model/name.go).
 _OLLAMA_PART = "[A-Za-z0-9_][A-Za-z0-9._-]*"
 _OLLAMA = re.compile(rf"({_OLLAMA_PART}(:\d+)?/)?({_OLLAMA_PART}/){{0,2}}{_OLLAMA_PART}(:{_OLLAMA_PART})?")
-#: The largest file name of Linux's file systems.
-_NAME_BYTES = 255
 
 
 @dataclass(frozen=True)
 class Model:
     """One model of a studio: a file of ComfyUI's, or a model of Ollama's.
 
-    A file has ``path`` below the share and ``url``; one of Ollama's has ``ollama``, its name with its tag. ``size`` is
-    in bytes. 0 and empty texts stand for unknown. ``extra`` is kept and not read. ``warm`` is true where all hosts with
-    its service keep it in memory, or has the names of the hosts that do.
+    A file has ``path`` below the share and ``url``, which is empty where it came from a host and cannot be fetched; one
+    of Ollama's has ``ollama``, its name with its tag. ``size`` is in bytes. 0 and empty texts stand for unknown.
+    ``extra`` is kept and not read. ``warm`` is true where all hosts with its service keep it in memory, or has the
+    names of the hosts that do.
     """
 
     path: str = ""
@@ -162,7 +164,14 @@ def _parse_source(entry: Mapping[str, Any], where: str, hub: str, market: str) -
     """Return the address of a file, and its name there or an empty text."""
     sources = [key for key in _SOURCES if entry.get(key)]
     if len(sources) != 1:
-        raise ValueError(f"{where}: write one of url, hub, civitai or ollama. It has {', '.join(sources) or 'none'}.")
+        raise ValueError(
+            f"{where}: write one of url, hub, civitai, local or ollama. It has {', '.join(sources) or 'none'}."
+        )
+    if sources == ["local"]:
+        parse_flag(entry["local"], f"{where}: local")
+        if not entry.get("sha256"):
+            raise ValueError(f"{where}: local needs sha256: without an address it is all that names the content.")
+        return "", ""
     if sources == ["url"]:
         url = str(entry["url"])
         if problem := find_address_problem(url):
@@ -193,7 +202,7 @@ def _parse_hub(value: object, where: str, hub: str) -> tuple[str, str]:
             f"{where}: hub.commit is {commit!r}. Write all 40 hexadecimal digits: a branch can have another file "
             "tomorrow. 'noslop-driver models add' finds them."
         )
-    if not _is_path(file):
+    if not is_model_path(file):
         raise ValueError(f"{where}: hub.file {file!r} is no path of a file in a repository.")
     return f"{hub}/{repo}/resolve/{commit}/{urllib.parse.quote(file)}", posixpath.basename(file)
 
@@ -206,17 +215,9 @@ def _parse_path(entry: Mapping[str, Any], default: str, where: str) -> str:
     if not file:
         raise ValueError(f"{where}: write the name of the file; the address has none.")
     path = f"{folder}/{file}"
-    if "/" in file or not _is_path(path):
+    if "/" in file or not is_model_path(path):
         raise ValueError(f"{where}: {path!r} is no path below the models. Write plain names, none of them hidden.")
     return path
-
-
-def _is_path(path: str) -> bool:
-    """Return whether a path has plain names only: no hidden ones, none of a parent, none too long."""
-    return all(
-        _PART.fullmatch(part) and not part.startswith(".") and len(part.encode()) <= _NAME_BYTES
-        for part in path.split("/")
-    )
 
 
 def _parse_size(value: object, where: str) -> int:
