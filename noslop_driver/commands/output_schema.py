@@ -21,6 +21,7 @@ import typing_extensions
 from pydantic import BaseModel, ConfigDict, TypeAdapter
 
 from noslop_driver.commands import result
+from noslop_driver.commands.models import result as model_results
 from noslop_driver.hosts.discovery import Discovery
 from noslop_driver.models import Plan
 
@@ -38,19 +39,19 @@ RESULTS: dict[str, Results] = {
     "nodes-add": (result.NodeChangeData,),
     "nodes-remove": (result.NodeChangeData,),
     "nodes-rollback": (result.NodeChangeData,),
-    "models-list": (result.ModelListData,),
-    "models-add": (result.ModelPullData, result.ModelListData),
-    "models-remove": (result.ModelTrashData, result.ModelListData),
-    "models-restore": (result.ModelTrashData,),
-    "models-gc": (result.ModelTrashData,),
-    "models-need": (result.NeedsData,),
-    "models-search": (result.SearchData,),
-    "models-warm": (result.ModelWarmData,),
-    "models-adopt": (result.AdoptData,),
-    "models-dedupe": (result.DedupeData,),
-    "models-pull": (result.ModelPullData,),
-    "models-verify": (result.ModelPullData,),
-    "models-stop": (result.ModelPullData,),
+    "models-list": (model_results.ModelListData,),
+    "models-add": (model_results.ModelPullData, model_results.ModelListData),
+    "models-remove": (model_results.ModelTrashData, model_results.ModelListData),
+    "models-restore": (model_results.ModelTrashData,),
+    "models-gc": (model_results.ModelTrashData,),
+    "models-need": (model_results.NeedsData,),
+    "models-search": (model_results.SearchData,),
+    "models-warm": (model_results.ModelWarmData,),
+    "models-adopt": (model_results.AdoptData,),
+    "models-dedupe": (model_results.DedupeData,),
+    "models-pull": (model_results.ModelPullData,),
+    "models-verify": (model_results.ModelPullData,),
+    "models-stop": (model_results.ModelPullData,),
     "verify": (result.RunData,),
     "status": (result.StatusData,),
     "teardown": (result.TeardownData,),

@@ -12,7 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from noslop_driver import records
-from noslop_driver.commands.model_state import describe_models, format_models
+from noslop_driver.commands.models.state import describe_models, format_models
 from noslop_driver.commands.node_view import read_verified_nodes
 from noslop_driver.commands.options import Options
 from noslop_driver.commands.result import CommandResult, OutcomeData, StatusData, list_service_addresses

@@ -11,7 +11,8 @@ from typing import NotRequired, cast
 
 from ansible_collections.noslop.studio.plugins.module_utils.checks.check import Check
 
-from noslop_driver.commands.result import JsonObject, ModelResultData, RunData, ServiceAddress, WarmModelData
+from noslop_driver.commands.models.result import ModelResultData
+from noslop_driver.commands.result import JsonObject, RunData, ServiceAddress, WarmModelData
 from tests.support.lab.machines import LAB, ROOT
 from tests.support.output_schema import check_output
 

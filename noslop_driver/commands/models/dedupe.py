@@ -12,9 +12,10 @@ from rich.markup import escape
 from rich.table import Table
 
 from noslop_driver.commands.login import read_login
-from noslop_driver.commands.model_run import ask_secrets, run_models
+from noslop_driver.commands.models.result import DedupeData, DuplicateData, SkippedModelData
+from noslop_driver.commands.models.run import ask_secrets, run_models
 from noslop_driver.commands.options import Options
-from noslop_driver.commands.result import CommandResult, DedupeData, DuplicateData, SkippedModelData
+from noslop_driver.commands.result import CommandResult
 from noslop_driver.errors import ExitCode
 from noslop_driver.inventory.directory import StudioDirectory
 from noslop_driver.output.terminal import Terminal

@@ -21,7 +21,7 @@ from tests.support.driver_cli import Done, run, run_json
 from tests.support.model_server import COMMIT, ModelServer, make_safetensors, serving_models
 from tests.support.plays import local_inventory
 
-WORKFLOWS = Path(__file__).parents[3] / "support" / "workflows"
+WORKFLOWS = Path(__file__).parents[4] / "support" / "workflows"
 CONTENTS = {name: make_safetensors(20_000, name) for name in ("unet", "vae")}
 
 

@@ -4,80 +4,25 @@
 
 from __future__ import annotations
 
-import getpass
 import hashlib
-import json
 import signal
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from ansible_collections.noslop.studio.plugins.module_utils.models import progress
 
 from noslop_driver.errors import ExitCode
-from noslop_driver.inventory.directory import STUDIO, StudioDirectory
-from noslop_driver.models import StudioSettings
-from tests.support.driver_cli import Done, run, run_json
+from noslop_driver.inventory.directory import STUDIO
+from tests.support.driver_cli import run, run_json
 from tests.support.lab.machines import wait_for
-from tests.support.model_server import ModelServer, make_safetensors, serving_models
+from tests.support.model_server import make_safetensors, serving_models
+from tests.support.model_studio import CONTENTS, Studio
 from tests.support.page_cache import evict
-from tests.support.plays import local_inventory, ssh_inventory
-from tests.support.sshd import SshServer
 from tests.unit.conftest import StartSshd
-
-CONTENTS = {name: make_safetensors(50_000, name) for name in ("one", "two")}
-
-
-class Studio(StudioDirectory):
-    """A studio of this computer alone, whose share lies in a directory of the test."""
-
-    def __init__(self, root: Path, server: ModelServer, far: SshServer | None = None) -> None:
-        self.root, self.share, self.server = root, root / "storage/comfyui/models", server
-        self.share.mkdir(parents=True)
-        marker = {"studio_id": "abc", "share": "comfyui_models", "share_id": "1"}
-        (self.share / ".noslop-share").write_text(json.dumps(marker))
-        ollama = root / "storage/ollama/models"
-        ollama.mkdir(parents=True)
-        (ollama / ".noslop-share").write_text(json.dumps({**marker, "share": "ollama_models"}))
-        variables = {
-            "studio_models_account": getpass.getuser(),
-            "studio_models_ollama_owner": getpass.getuser(),
-            "studio_models_run_directory": str(root / "run"),
-            "studio_models_record_directory": str(root / "record"),
-            "noslop_models_daily_gb": 0,
-            "model_jobs_shares": [
-                {"name": "comfyui_models", "path": str(self.share), "owner": getpass.getuser()},
-            ],
-            "model_jobs_program_directory": str(root / "program"),
-            "model_jobs_units_directory": str(root / "units"),
-            "ansible_become": False,
-            "ansible_async_dir": str(root / "async"),
-        }
-        if far:
-            inventory = ssh_inventory(root / "inventory", far, known_hosts=root / "known_hosts", **variables)
-        else:
-            inventory = local_inventory(root / "inventory", ["here"], **variables)
-        super().__init__(inventory)
-        name = "far" if far else "here"
-        groups: dict[str, Any] = {group: {"hosts": {name: {}}} for group in ("storage_server", "comfyui")}
-        (self.path / "groups.yml").write_text(json.dumps(groups), encoding="utf-8")
-        self.make_state_dir()
-        self.save(*CONTENTS)
-
-    def save(self, *names: str, **more: object) -> None:
-        """Write a catalogue with these models."""
-        models = [
-            {"folder": "loras", "file": f"{name}.safetensors", "url": self.server.url(name), **more} for name in names
-        ]
-        root = str(self.share.parents[1])
-        self.write_settings(StudioSettings(studio_id="abc", storage_root=root, storage_provider="local", models=models))
-
-    def models(self, *words: str) -> tuple[dict[str, Any], Done]:
-        return run_json("models", words[0], "--inventory", str(self.path), *words[1:])
 
 
 @pytest.fixture
@@ -189,55 +134,6 @@ def test_catalogue_changes_and_comments_of_a_person_stay(studio: Studio) -> None
     assert "Its file stays on the share." in done.stderr
     written = path.read_text(encoding="utf-8")
     assert (written.startswith("# mine\n"), written.endswith("# the end\n")) == (True, True)
-
-
-def test_removed_model_comes_back_with_its_entry(studio: Studio) -> None:
-    studio.models("pull")
-    text = f"# mine\n{(studio.path / STUDIO).read_text(encoding='utf-8')}# the end\n"
-    (studio.path / STUDIO).write_text(text, encoding="utf-8")
-    output, done = studio.models("remove", "one.safetensors", "--no-input")
-    assert output["exit_code"] == 2
-    assert "--yes" in done.stderr
-    assert (studio.share / "loras/one.safetensors").exists()
-    output, done = studio.models("remove", "one.safetensors", "--yes")
-    assert output["exit_code"] == 0, done
-    assert [(row["path"], row["state"]) for row in output["models"]] == [("loras/one.safetensors", "trashed")]
-    assert "noslop-driver models restore loras/one.safetensors" in done.stderr
-    assert not (studio.share / "loras/one.safetensors").exists()
-    listed, _ = studio.models("list")
-    assert [row["name"] for row in listed["models"]] == ["loras/two.safetensors"]
-    output, done = studio.models("restore")
-    assert [(row["path"], row["state"]) for row in output["models"]] == [("loras/one.safetensors", "in_trash")]
-    output, done = studio.models("restore", "three.safetensors")
-    assert output["exit_code"] == 1
-    assert "Not in the trash: three.safetensors" in done.stderr
-    output, done = studio.models("restore", "one.safetensors")
-    assert output["exit_code"] == 0, done
-    assert (studio.share / "loras/one.safetensors").read_bytes() == CONTENTS["one"]
-    listed, _ = studio.models("list")
-    assert sorted(row["name"] for row in listed["models"]) == ["loras/one.safetensors", "loras/two.safetensors"]
-    written = (studio.path / STUDIO).read_text(encoding="utf-8")
-    assert (written.startswith("# mine\n"), "# the end" in written) == (True, True)
-
-
-def test_unused_models_are_shown_and_collected_when_the_user_says_so(studio: Studio) -> None:
-    studio.models("pull")
-    unused = studio.share / "loras/unused.safetensors"
-    unused.write_bytes(CONTENTS["one"])
-    (studio.path / "group_vars/all/test.yml").write_text("studio_models_unused_hours: 0\n", encoding="utf-8")
-    expected = [("loras/unused.safetensors", "trashed")]
-    output, done = studio.models("gc")
-    assert (output["exit_code"], [(row["path"], row["state"]) for row in output["models"]]) == (0, expected), done
-    assert "'noslop-driver models gc --apply' does it" in done.stderr
-    assert unused.exists()
-    output, done = studio.models("gc", "--apply", "--yes")
-    assert (output["exit_code"], [(row["path"], row["state"]) for row in output["models"]]) == (0, expected), done
-    assert sorted(path.name for path in studio.share.glob("loras/*")) == ["one.safetensors", "two.safetensors"]
-    output, done = studio.models("gc", "--apply", "--yes", "--trash-days", "0")
-    assert [(row["path"], row["state"]) for row in output["models"]] == [("loras/unused.safetensors", "removed")]
-    output, done = studio.models("gc")
-    assert (output["exit_code"], output["models"]) == (0, [])
-    assert "Nothing is unused" in done.stderr
 
 
 def test_change_that_cannot_be_made_changes_nothing(studio: Studio) -> None:

@@ -8,9 +8,10 @@ from collections.abc import Sequence
 
 from ansible_collections.noslop.studio.plugins.plugin_utils.validation import models as catalogue
 
-from noslop_driver.commands import model_state
-from noslop_driver.commands.model_run import ask_secrets, run_models
-from noslop_driver.commands.result import CommandResult, ModelWarmData
+from noslop_driver.commands.models import state as model_state
+from noslop_driver.commands.models.result import ModelWarmData
+from noslop_driver.commands.models.run import ask_secrets, run_models
+from noslop_driver.commands.result import CommandResult
 from noslop_driver.errors import UsageError
 from noslop_driver.hosts.login import Login
 from noslop_driver.inventory.directory import STUDIO, Member, StudioDirectory

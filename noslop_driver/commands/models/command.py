@@ -13,19 +13,20 @@ from ansible_collections.noslop.studio.plugins.plugin_utils.validation import mo
 from rich.markup import escape
 from rich.table import Table
 
-from noslop_driver.commands import model_state
 from noslop_driver.commands.login import read_login
-from noslop_driver.commands.model_adopt import adopt
-from noslop_driver.commands.model_catalogue import read_catalogue
-from noslop_driver.commands.model_dedupe import dedupe
-from noslop_driver.commands.model_edit import edit_catalogue
-from noslop_driver.commands.model_need import show_needs
-from noslop_driver.commands.model_run import ask_secrets, run_models
-from noslop_driver.commands.model_search import search_models
-from noslop_driver.commands.model_trash import collect_models, remove_model, restore_models
-from noslop_driver.commands.model_warm import warm_models
+from noslop_driver.commands.models import state as model_state
+from noslop_driver.commands.models.adopt import adopt
+from noslop_driver.commands.models.catalogue import read_catalogue
+from noslop_driver.commands.models.dedupe import dedupe
+from noslop_driver.commands.models.edit import edit_catalogue
+from noslop_driver.commands.models.need import show_needs
+from noslop_driver.commands.models.result import ModelData, ModelListData, ModelPullData, ModelResultData
+from noslop_driver.commands.models.run import ask_secrets, run_models
+from noslop_driver.commands.models.search import search_models
+from noslop_driver.commands.models.trash import collect_models, remove_model, restore_models
+from noslop_driver.commands.models.warm import warm_models
 from noslop_driver.commands.options import Options
-from noslop_driver.commands.result import CommandResult, ModelData, ModelListData, ModelPullData, ModelResultData
+from noslop_driver.commands.result import CommandResult
 from noslop_driver.commands.studio import find_studio, lock_studio, read_members
 from noslop_driver.errors import ExitCode, UsageError
 from noslop_driver.hosts.login import Login

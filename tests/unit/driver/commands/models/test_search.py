@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from noslop_driver.commands.model_state import RESULTS
+from noslop_driver.commands.models.state import RESULTS
 from noslop_driver.inventory.directory import StudioDirectory
 from noslop_driver.models import StudioSettings
 from noslop_driver.workflows import templates

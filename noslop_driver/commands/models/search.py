@@ -13,10 +13,11 @@ from ansible_collections.noslop.studio.plugins.module_utils.checks.check import 
 from ansible_collections.noslop.studio.plugins.plugin_utils import model_progress
 from ansible_collections.noslop.studio.plugins.plugin_utils.validation import models as catalogue
 
-from noslop_driver.commands.model_catalogue import read_catalogue, read_hubs
-from noslop_driver.commands.model_state import read_results
+from noslop_driver.commands.models.catalogue import read_catalogue, read_hubs
+from noslop_driver.commands.models.result import ModelResultData, SearchData, SearchResultData
+from noslop_driver.commands.models.state import read_results
 from noslop_driver.commands.options import Options
-from noslop_driver.commands.result import CommandResult, ModelResultData, SearchData, SearchResultData
+from noslop_driver.commands.result import CommandResult
 from noslop_driver.commands.studio import read_members
 from noslop_driver.errors import DriverError, ExitCode
 from noslop_driver.hubs.metadata import Hubs, make_source

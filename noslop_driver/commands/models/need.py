@@ -12,13 +12,14 @@ from typing import cast
 
 from ansible_collections.noslop.studio.plugins.plugin_utils import model_progress
 
-from noslop_driver.commands import need_view
-from noslop_driver.commands.model_catalogue import read_catalogue, read_hubs
-from noslop_driver.commands.model_edit import add_entries
-from noslop_driver.commands.model_state import read_results
-from noslop_driver.commands.need_sources import Source, find_sources
+from noslop_driver.commands.models import need_view
+from noslop_driver.commands.models.catalogue import read_catalogue, read_hubs
+from noslop_driver.commands.models.edit import add_entries
+from noslop_driver.commands.models.need_sources import Source, find_sources
+from noslop_driver.commands.models.result import ModelResultData, NeededModelData, NeedsData
+from noslop_driver.commands.models.state import read_results
 from noslop_driver.commands.options import Options
-from noslop_driver.commands.result import CommandResult, ModelResultData, NeededModelData, NeedsData
+from noslop_driver.commands.result import CommandResult
 from noslop_driver.commands.studio import lock_studio, read_members
 from noslop_driver.errors import DriverError, ExitCode, UsageError
 from noslop_driver.hosts.login import Login

@@ -13,8 +13,9 @@ from ansible_collections.noslop.studio.plugins.plugin_utils import model_progres
 from ansible_collections.noslop.studio.plugins.plugin_utils.validation import models as catalogue
 
 from noslop_driver import records
-from noslop_driver.commands.model_catalogue import read_catalogue
-from noslop_driver.commands.result import ModelMetricsData, ModelResultData, ModelStatusData, WarmModelData
+from noslop_driver.commands.models.catalogue import read_catalogue
+from noslop_driver.commands.models.result import ModelMetricsData, ModelResultData
+from noslop_driver.commands.result import ModelStatusData, WarmModelData
 from noslop_driver.errors import UsageError
 from noslop_driver.inventory.directory import Member, StudioDirectory
 

@@ -15,7 +15,7 @@ import pytest
 from noslop_driver.inventory.directory import STUDIO
 from tests.support.driver_cli import run
 from tests.support.model_server import make_safetensors, serving_models
-from tests.unit.driver.commands.test_models import Studio
+from tests.support.model_studio import Studio
 
 ONE, TWO = make_safetensors(60_000, "of the host"), make_safetensors(60_000, "of the market")
 

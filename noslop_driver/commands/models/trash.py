@@ -14,10 +14,11 @@ from rich.markup import escape
 from rich.table import Table
 
 from noslop_driver.commands.login import read_login
-from noslop_driver.commands.model_edit import add_entries, find_entry, remove_from_catalogue
-from noslop_driver.commands.model_run import ask_secrets, run_models
+from noslop_driver.commands.models.edit import add_entries, find_entry, remove_from_catalogue
+from noslop_driver.commands.models.result import ModelTrashData, TrashedModelData
+from noslop_driver.commands.models.run import ask_secrets, run_models
 from noslop_driver.commands.options import Options
-from noslop_driver.commands.result import CommandResult, ModelTrashData, RunData, TrashedModelData
+from noslop_driver.commands.result import CommandResult, RunData
 from noslop_driver.commands.studio import lock_studio, read_members
 from noslop_driver.errors import DriverError, ExitCode, UsageError
 from noslop_driver.hosts.login import Login

@@ -14,8 +14,8 @@ from ansible_collections.noslop.studio.plugins.plugin_utils.validation import mo
 from rich.markup import escape
 from rich.table import Table
 
-from noslop_driver.commands.need_sources import Source
-from noslop_driver.commands.result import (
+from noslop_driver.commands.models.need_sources import Source
+from noslop_driver.commands.models.result import (
     HostNeedsData,
     ModelResultData,
     NeededClassData,

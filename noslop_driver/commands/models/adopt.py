@@ -16,11 +16,12 @@ from rich.markup import escape
 from rich.table import Table
 
 from noslop_driver.commands.login import read_login
-from noslop_driver.commands.model_edit import add_entries, read_hubs, require_editable
-from noslop_driver.commands.model_run import ask_secrets, run_models
-from noslop_driver.commands.model_state import save_results
+from noslop_driver.commands.models.edit import add_entries, read_hubs, require_editable
+from noslop_driver.commands.models.result import AdoptData, AdoptedModelData, ModelResultData
+from noslop_driver.commands.models.run import ask_secrets, run_models
+from noslop_driver.commands.models.state import save_results
 from noslop_driver.commands.options import Options
-from noslop_driver.commands.result import AdoptData, AdoptedModelData, CommandResult, ModelResultData, RunData
+from noslop_driver.commands.result import CommandResult, RunData
 from noslop_driver.commands.studio import lock_studio, read_members
 from noslop_driver.errors import DriverError, ExitCode, UsageError
 from noslop_driver.hubs.metadata import Hubs, ModelEntry, find_version

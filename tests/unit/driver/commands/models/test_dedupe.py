@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.model_server import make_safetensors, serving_models
-from tests.unit.driver.commands.test_models import Studio
+from tests.support.model_studio import Studio
 
 CONTENT = make_safetensors(1_500_000, "copied")
 
@@ -22,15 +22,11 @@ CONTENT = make_safetensors(1_500_000, "copied")
 def studio(tmp_path: Path) -> Iterator[Studio]:
     with serving_models() as server:
         studio = Studio(tmp_path, server)
-        ollama = tmp_path / "storage/ollama/models"
-        ollama.mkdir(parents=True)
-        marker = {"studio_id": "abc", "share": "ollama_models", "share_id": "2"}
-        (ollama / ".noslop-share").write_text(json.dumps(marker))
         more = {"studio_models_ollama_account": getpass.getuser(), "studio_models_min_age": 0}
         (studio.path / "group_vars/all/zz.yml").write_text(json.dumps(more))
         for name in ("one", "two"):
             (studio.share / name).write_bytes(CONTENT)
-        (ollama / "copy").write_bytes(CONTENT)
+        (tmp_path / "storage/ollama/models/copy").write_bytes(CONTENT)
         yield studio
 
 
