@@ -21,7 +21,7 @@ MOMENTS = (
     "configure | Bind the listening units to the firewall's unit",
     "directories | Create the shared directories",
     "configure | Mount the shares",
-    "install | Install the packages",
+    "packages | Install the packages",
 )
 
 

@@ -19,6 +19,27 @@ from tests.support.sshd import SshServer
 CONTENTS = {name: make_safetensors(50_000, name) for name in ("one", "two")}
 
 
+def make_variables(root: Path, share: Path) -> dict[str, object]:
+    """Return variables that keep the playbook `models` within a directory of the test.
+
+    Args:
+        root: the directory.
+        share: the share of ComfyUI's models.
+    """
+    return {
+        "studio_models_account": getpass.getuser(),
+        "studio_models_ollama_owner": getpass.getuser(),
+        "studio_models_run_directory": str(root / "run"),
+        "studio_models_record_directory": str(root / "record"),
+        "noslop_models_daily_gb": 0,
+        "model_jobs_shares": [{"name": "comfyui_models", "path": str(share), "owner": getpass.getuser()}],
+        "model_jobs_program_directory": str(root / "program"),
+        "model_jobs_units_directory": str(root / "units"),
+        "ansible_become": False,
+        "ansible_async_dir": str(root / "async"),
+    }
+
+
 class Studio(StudioDirectory):
     """A studio of this computer alone, whose share lies in a directory of the test."""
 
@@ -30,20 +51,7 @@ class Studio(StudioDirectory):
         ollama = root / "storage/ollama/models"
         ollama.mkdir(parents=True)
         (ollama / ".noslop-share").write_text(json.dumps({**marker, "share": "ollama_models"}))
-        variables = {
-            "studio_models_account": getpass.getuser(),
-            "studio_models_ollama_owner": getpass.getuser(),
-            "studio_models_run_directory": str(root / "run"),
-            "studio_models_record_directory": str(root / "record"),
-            "noslop_models_daily_gb": 0,
-            "model_jobs_shares": [
-                {"name": "comfyui_models", "path": str(self.share), "owner": getpass.getuser()},
-            ],
-            "model_jobs_program_directory": str(root / "program"),
-            "model_jobs_units_directory": str(root / "units"),
-            "ansible_become": False,
-            "ansible_async_dir": str(root / "async"),
-        }
+        variables = make_variables(root, self.share)
         if far:
             inventory = ssh_inventory(root / "inventory", far, known_hosts=root / "known_hosts", **variables)
         else:

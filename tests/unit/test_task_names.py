@@ -76,3 +76,12 @@ def test_verbs_are_sorted_and_capitalised() -> None:
 )
 def test_the_verb_follows_the_prefix_and_needs_an_object(name: str, verb: str) -> None:
     assert verb_of(name) == verb
+
+
+def test_tasks_at_which_the_fault_tests_kill_a_run_exist() -> None:
+    all_names = {name for path in task_files() for name in names(load(path))}
+    quoted = re.compile(r'"([a-z_]+ \| [A-Z][^"{}]+)"')
+    sources = sorted((ROOT / "tests/faults").glob("*.py"))
+    asked = [(path.name, name) for path in sources for name in quoted.findall(path.read_text("utf-8"))]
+    assert len(asked) >= 5
+    assert [one for one in asked if one[1] not in all_names] == []

@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import getpass
 import json
 import sys
 from collections.abc import Iterator
@@ -19,6 +18,7 @@ from noslop_driver.workflows import templates
 from tests.support.comfyui_server import ComfyUI, serving_comfyui
 from tests.support.driver_cli import Done, run, run_json
 from tests.support.model_server import COMMIT, ModelServer, make_safetensors, serving_models
+from tests.support.model_studio import make_variables
 from tests.support.plays import local_inventory
 
 WORKFLOWS = Path(__file__).parents[4] / "support" / "workflows"
@@ -32,14 +32,7 @@ class Studio(StudioDirectory):
         self.hub, self.comfyui = hub, comfyui
         marker = {"studio_id": "abc", "share": "comfyui_models", "share_id": "1"}
         (comfyui.models / ".noslop-share").write_text(json.dumps(marker))
-        variables = {
-            "studio_models_account": getpass.getuser(),
-            "studio_models_run_directory": str(root / "run"),
-            "studio_models_record_directory": str(root / "record"),
-            "ansible_become": False,
-            "ansible_async_dir": str(root / "async"),
-            "comfyui_port": comfyui.port,
-        }
+        variables = {**make_variables(root, comfyui.models), "comfyui_port": comfyui.port}
         super().__init__(local_inventory(root / "inventory", ["here"], **variables))
         groups = "storage_server: {hosts: {here: {}}}\ncomfyui: {hosts: {here: {}}}\n"
         (self.path / "groups.yml").write_text(groups, encoding="utf-8")
