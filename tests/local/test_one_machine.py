@@ -117,6 +117,39 @@ def read_intact(run: PrintedRun) -> Check:
     return next(check for check in read_checks(run) if check["check"] == "services.models_intact")
 
 
+def save_workflow(solo: Solo, graph: object) -> None:
+    """Save a workflow in a project of the backend, through its API."""
+    backend = "/usr/local/bin/noslop-backend"
+    made = json.loads(solo.host.check_output(f"{backend} project create Film --json", root=True))
+    token = solo.host.check_output(f"{backend} token create artist --scope write", root=True).strip()
+    request = (
+        "import sys, urllib.request as u; "
+        f"u.urlopen(u.Request('http://127.0.0.1:8765/api/v1/projects/{made['project']['id']}/workflows?name=night', "
+        f"sys.stdin.buffer.read(), {{'Authorization': 'Bearer {token}', 'Content-Type': 'application/json'}}))"
+    )
+    done = solo.host.run(f'python3 -c "{request}"', stdin=json.dumps(graph))
+    assert done.returncode == 0, done.stderr
+
+
+def test_removed_model_is_named_by_its_workflow_and_comes_back(solo: Solo) -> None:
+    model = put_catalogue(solo)
+    solo.host.check_output(f"rm {STUDIO}/group_vars/all/zz-models.yml")
+    address = f"{MIRROR}/hub/{model['repo']}/resolve/{model['commit']}/{model['file']}"
+    code, result = solo.run_driver_json(f"models add {address} --folder checkpoints --studio solo --yes")
+    assert (code, [row["state"] for row in result["models"]]) == (0, ["present"]), result
+    save_workflow(solo, {"1": {"class_type": "CheckpointLoaderSimple", "inputs": {"ckpt_name": model["file"]}}})
+    path = f"/mnt/noslop/comfyui/models/checkpoints/{model['file']}"
+    done = solo.run_driver(f"models remove {model['file']} --studio solo --yes")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "named by the workflow night in Film, version 1" in done.stdout
+    assert solo.host.sudo(f"test -e {path}").returncode == 1
+    done = solo.run_driver(f"models restore {model['file']} --studio solo --yes")
+    assert f"checkpoints/{model['file']} is back, and in the catalogue." in done.stdout, done.stdout + done.stderr
+    assert solo.host.sudo(f"test -e {path}").returncode == 0
+    code, result = solo.run_driver_json("models gc --studio solo")
+    assert (code, result["models"]) == (0, []), result
+
+
 def test_jobs_of_models_are_removed_when_none_is_wanted(solo: Solo) -> None:
     put_catalogue(solo, daily_gb=0)
     code, result = solo.run_driver_json("models pull --studio solo --yes")
