@@ -9,20 +9,15 @@ import posixpath
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from ansible_collections.noslop.studio.plugins.module_utils import studio
 from ansible_collections.noslop.studio.plugins.module_utils.models import model_paths
 
 #: Names of directories of other programs, in small letters, to the folders of ComfyUI's models.
 FOLDERS: dict[str, str] = {
-    # ComfyUI's own (folder_paths.py)
-    **{
-        name: name
-        for name in (
-            *("audio_encoders", "checkpoints", "clip_vision", "controlnet", "diffusion_models", "embeddings", "gligen"),
-            *("hypernetworks", "loras", "model_patches", "photomaker", "style_models", "text_encoders"),
-            *("upscale_models", "vae", "vae_approx"),
-        )
-    },
+    **{name: name for name in studio.MODEL_FOLDERS if name not in ("classifiers", "configs", "diffusers")},
+    # ComfyUI's former names (folder_paths.py)
     "clip": "text_encoders",
+    "t2i_adapter": "controlnet",
     "unet": "diffusion_models",
     # AUTOMATIC1111's and Forge's (modules/paths_internal.py, extensions-builtin)
     "stable-diffusion": "checkpoints",
