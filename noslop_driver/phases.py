@@ -60,6 +60,7 @@ WARM = Phase("warm", "reading the warm models into memory", "noslop.studio.model
 VERIFY = Phase("verify", "checking that the studio works", "noslop.studio.verify", changes=False, verifies=True)
 TEARDOWN = Phase("teardown", "removing what was installed", "noslop.studio.teardown")
 
+BENCH = Phase("bench", "reading models without and with memory", "noslop.studio.bench_models", changes=False)
 DEDUPE = Phase("dedupe", "joining equal models", "noslop.studio.dedupe_models")
 ADOPT = Phase("adopt", "copying models of a host to the share", "noslop.studio.adopt_models")
 
@@ -116,6 +117,8 @@ class RunResult:
     """The models that were fetched or are there, as the hosts reported them."""
     warm: list[Mapping[str, Any]] = field(default_factory=list)
     """What of models is in memory, as the hosts reported it; each with `host`."""
+    load_times: list[Mapping[str, Any]] = field(default_factory=list)
+    """How long models took to read, as the hosts reported it; each with `host`."""
     returned: list[Mapping[str, Any]] = field(default_factory=list)
     """The results of the tasks in RETURNING_ACTIONS."""
     kept: dict[str, list[str]] = field(default_factory=dict)
@@ -200,6 +203,7 @@ class PhaseRunner:
                 result.models += event.result.get("models") or []
             if event.action == WARM_ACTION and event.kind in TASK_END_KINDS:
                 result.warm += [{**row, "host": event.host} for row in event.result.get("warm") or []]
+                result.load_times += [{**row, "host": event.host} for row in event.result.get("times") or []]
             if event.action in RETURNING_ACTIONS and event.kind == "ok":
                 result.returned.append(event.result)
 

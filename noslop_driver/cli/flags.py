@@ -322,6 +322,18 @@ COMMANDS = (
                 ),
             ),
             Command(
+                "bench",
+                "Measure on each host how long it takes to load models, without memory and from it.",
+                (
+                    click.Argument(["models"], metavar="NAME...", nargs=-1, required=True),
+                    *_LOGIN,
+                    *_STUDIO,
+                    *_PROMPTS,
+                    _VERBOSE,
+                    *_OUTPUT,
+                ),
+            ),
+            Command(
                 "adopt",
                 "Copy models that lie on a host to the share, and write them into the catalogue. Deletes none.",
                 (

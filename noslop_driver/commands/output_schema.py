@@ -48,6 +48,7 @@ RESULTS: dict[str, Results] = {
     "models-search": (model_results.SearchData,),
     "models-warm": (model_results.ModelWarmData,),
     "models-adopt": (model_results.AdoptData,),
+    "models-bench": (model_results.ModelBenchData,),
     "models-dedupe": (model_results.DedupeData,),
     "models-pull": (model_results.ModelPullData,),
     "models-verify": (model_results.ModelPullData,),

@@ -16,6 +16,7 @@ from rich.table import Table
 from noslop_driver.commands.login import read_login
 from noslop_driver.commands.models import state as model_state
 from noslop_driver.commands.models.adopt import adopt
+from noslop_driver.commands.models.bench import bench_models
 from noslop_driver.commands.models.catalogue import read_catalogue
 from noslop_driver.commands.models.dedupe import dedupe
 from noslop_driver.commands.models.edit import edit_catalogue
@@ -78,6 +79,8 @@ def _run(studio: StudioDirectory, login: Login, action: str, names: Sequence[str
         return warm_models(studio, members, chosen, login=login, names=names, terminal=terminal)
     if not chosen and action != "stop":
         raise UsageError(_explain_empty(studio))
+    if action == "bench":
+        return bench_models(studio, chosen, login=login, terminal=terminal)
     stops = action == "stop"
     variables: dict[str, Any] = {"studio_models_state": _STATES[action]}
     if not stops:

@@ -244,3 +244,24 @@ class AdoptData(RunData):
     host_bytes_after: int
     share_bytes_before: int
     share_bytes_after: int
+
+
+class LoadTimesData(TypedDict):
+    """How long a host reads a model, in seconds: while nothing of it is in memory, and while all is.
+
+    `kept_bytes` stayed in memory for the first time. `message` is why it could not be read.
+    """
+
+    host: str
+    path: str
+    size: int
+    cold_s: float
+    warm_s: float
+    kept_bytes: int
+    message: str
+
+
+class ModelBenchData(RunData):
+    """The result of `models bench`."""
+
+    times: list[LoadTimesData]

@@ -109,3 +109,25 @@ def test_files_are_read_as_the_account_that_owns_the_share(host: Host) -> None:
 def test_documented_example_runs(host: Host) -> None:
     (task,) = yaml.safe_load(warm_models.EXAMPLES)
     assert states(host.run(*task["noslop.studio.warm_models"]["models"])) == ["warm"]
+
+
+def test_timed_models_are_read_without_memory_first(host: Host) -> None:
+    host.run()
+    answer = host.run({"path": PATH}, {"ollama": "painter:1b"}, {"path": "checkpoints/none.safetensors"}, state="timed")
+    assert answer["changed"] is False
+    file, model, missing = answer["times"]
+    assert [(row["size"], row["kept_bytes"], row["message"]) for row in (file, model)] == [
+        (SIZE, 0, ""),
+        (host.blobs, 0, ""),
+    ]
+    assert all(row["cold_s"] > 0 and row["warm_s"] > 0 for row in (file, model))
+    assert "checkpoints/none.safetensors cannot be read" in missing["message"]
+    assert states(host.run(check=True)) == ["warm", "warm"]
+
+
+def test_evicted_models_are_not_in_memory(host: Host) -> None:
+    host.run()
+    assert host.run(check=True, state="evicted")["changed"] is False
+    assert states(host.run(check=True)) == ["warm", "warm"]
+    host.run(state="evicted")
+    assert states(host.run(check=True)) == ["cold", "cold"]

@@ -136,6 +136,17 @@ def test_catalogue_changes_and_comments_of_a_person_stay(studio: Studio) -> None
     assert (written.startswith("# mine\n"), written.endswith("# the end\n")) == (True, True)
 
 
+def test_bench_shows_how_long_each_host_reads_a_model(studio: Studio) -> None:
+    studio.models("pull")
+    output, done = studio.models("bench", "one.safetensors")
+    assert output["exit_code"] == 0, done
+    (row,) = output["times"]
+    assert (row["host"], row["path"], row["size"]) == ("here", "loras/one.safetensors", len(CONTENTS["one"]))
+    assert row["cold_s"] > 0
+    assert row["warm_s"] > 0
+    assert "without memory" in done.stderr
+
+
 def test_change_that_cannot_be_made_changes_nothing(studio: Studio) -> None:
     path = studio.path / STUDIO
     before = path.read_bytes()

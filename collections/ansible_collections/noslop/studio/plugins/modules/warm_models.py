@@ -52,6 +52,15 @@ options:
     description: How much of the memory that programs could have now all models together may use.
     type: float
     default: 50
+  state:
+    description:
+      - V(warm) reads the models into memory.
+      - V(timed) reads each model twice, first while nothing of it is in memory, and returns how long that took.
+      - V(evicted) lets the kernel forget what of them is in memory, as on the storage server before another host is
+        timed.
+    type: str
+    choices: [warm, timed, evicted]
+    default: warm
 """
 
 EXAMPLES = r"""
@@ -90,12 +99,39 @@ warm:
     message:
       description: Why it is not warm.
       type: str
+times:
+  description: How long it takes to read each model.
+  type: list
+  elements: dict
+  returned: with O(state=timed)
+  contains:
+    path:
+      description: Path below the share, or name in Ollama.
+      type: str
+    size:
+      description: Size in bytes.
+      type: int
+    cold_s:
+      description: Seconds while nothing of it was in memory.
+      type: float
+    warm_s:
+      description: Seconds while all of it was.
+      type: float
+    kept_bytes:
+      description: Bytes that stayed in memory for the first time, because a program uses them.
+      type: int
+    message:
+      description: Why it could not be read.
+      type: str
 """
 
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
+from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.noslop.studio.plugins.module_utils.models import jobs, warm
+from ansible_collections.noslop.studio.plugins.module_utils.host import worker_processes
+from ansible_collections.noslop.studio.plugins.module_utils.models import jobs, load_speed, warm
 from ansible_collections.noslop.studio.plugins.module_utils.share import access
 
 
@@ -112,17 +148,22 @@ def main() -> None:
             "shares": {"type": "list", "elements": "dict", "required": True},
             "studio_id": {"type": "str", "required": True},
             "memory_percent": {"type": "float", "default": 50},
+            "state": {"type": "str", "choices": ["warm", "timed", "evicted"], "default": "warm"},
         },
         supports_check_mode=True,
     )
     params = module.params
     models = jobs.parse_models(params["models"])
+    state = params["state"]
     try:
         shares = jobs.open_shares(params["shares"], params["studio_id"], [model.share for model in models])
     except access.ShareError as error:
         if module.check_mode:  # a fresh host has no shares yet
-            module.exit_json(changed=False, warm=[])
+            module.exit_json(changed=False, warm=[], times=[])
         module.fail_json(msg=str(error))
+    if state != "warm":
+        times = [] if module.check_mode else _visit_all(models, shares, state)
+        module.exit_json(changed=False, warm=[], times=times)
     limit_bytes = warm.read_limit(params["memory_percent"])
     if module.check_mode:
         rows = warm.measure(models, shares)
@@ -135,6 +176,25 @@ def main() -> None:
     if failed:
         module.fail_json(msg="\n".join(failed), **result)
     module.exit_json(**result)
+
+
+def _visit_all(models: Sequence[warm.Model], shares: Mapping[str, warm.Share], state: str) -> list[dict[str, Any]]:
+    """Measure each model, or let the kernel forget it, as the account that owns its share. Return the times."""
+    times = []
+    for model in models:
+        share = shares[model.share]
+
+        def work(send: Callable[[Any], None], model: warm.Model = model, path: str = share.path) -> None:
+            if state == "evicted":
+                load_speed.evict(model, path)
+            else:
+                send(asdict(load_speed.measure(model, path)))
+
+        try:
+            times += list(worker_processes.stream(work, share.account))
+        except OSError as error:
+            times.append(asdict(load_speed.Times(model.name, message=str(error))))
+    return times
 
 
 if __name__ == "__main__":
