@@ -21,5 +21,6 @@ GROUPS = [command.name for command in COMMANDS if command.subcommands]
 
 def check_output(words: Sequence[str], output: dict[str, Any]) -> None:
     """Raise an error where the output is not the one that the schema has for the command of these words."""
-    command = "-".join(words[: 2 if words[0] in GROUPS else 1])
+    name, *rest = " ".join(words).split()
+    command = f"{name}-{rest[0]}" if name in GROUPS else name
     jsonschema.validate(output, {**SCHEMA, "anyOf": [{"$ref": f"#/$defs/{command}"}]})
