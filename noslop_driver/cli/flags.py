@@ -150,6 +150,9 @@ _OUTPUT = (
     _switch("--json", "Print the result as JSON on standard output.", "json_output"),
     _switch("--debug", "Print the traceback of an error."),
 )
+_JSON_LINES = _switch(
+    "--json-lines", "Print how far the download is as JSON, an object a line, and the result as the last line."
+)
 _PROMPTS = (
     _switch("-y", "Answer yes to every question. Accepts no new host.", "--yes"),
     _switch("--no-input", "Ask no question: a missing answer is an error."),
@@ -208,6 +211,7 @@ COMMANDS = (
                     *_STUDIO,
                     *_PROMPTS,
                     _VERBOSE,
+                    _JSON_LINES,
                     *_OUTPUT,
                 ),
             ),
@@ -264,6 +268,7 @@ COMMANDS = (
                     *_STUDIO,
                     *_PROMPTS,
                     _VERBOSE,
+                    _JSON_LINES,
                     *_OUTPUT,
                 ),
             ),

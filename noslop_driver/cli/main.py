@@ -61,8 +61,10 @@ def _run_command(command: str, **given: Any) -> int:  # noqa: ANN401 - click pas
     """Run a command, print its error, and its result as JSON with `--json`; return its exit code."""
     values = dict(given)
     debug = values.pop("debug")
+    json_lines = values.pop("json_lines", False)
     terminal = Terminal(
-        json_output=values.pop("json_output"),
+        json_output=values.pop("json_output") or json_lines,
+        json_lines=json_lines,
         yes=values.pop("yes", False),
         no_input=values.pop("no_input", False),
         verbosity=values.pop("verbosity", 0),

@@ -4,7 +4,7 @@
 
     python -m noslop_driver.commands.output_schema     writes the file anew
 
-`$defs` has one schema for each command, such as `models-list`.
+`$defs` has one schema for each command, such as `models-list`, and `progress` for a line of `--json-lines`.
 """
 
 from __future__ import annotations
@@ -81,11 +81,13 @@ def make_schema() -> dict[str, Any]:
         command: {"anyOf": [_make_one(Header, definitions), *(_make_one(kind, definitions) for kind in kinds)]}
         for command, kinds in RESULTS.items()
     }
+    line = TypeAdapter(_convert(model_results.ProgressData)).json_schema(ref_template="#/$defs/{model}")
+    definitions |= line.pop("$defs")
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "What noslop-driver prints with --json",
         "anyOf": [{"$ref": f"#/$defs/{command}"} for command in commands],
-        "$defs": {**commands, **definitions},
+        "$defs": {**commands, "progress": line, **definitions},
     }
 
 

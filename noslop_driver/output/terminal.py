@@ -53,6 +53,8 @@ class Terminal:
     """The output and the questions of one command."""
 
     json_output: bool = False
+    json_lines: bool = False
+    """Print each JSON object as one line, so that a program can read progress before the result."""
     yes: bool = False
     """Answer yes to every question that allows it."""
     no_input: bool = False
@@ -128,8 +130,8 @@ class Terminal:
         self.err.print(f"[bold red]Error:[/] {escape(printable(text))}", soft_wrap=True)
 
     def print_json(self, data: dict[str, Any]) -> None:
-        """Print the result as JSON."""
-        sys.stdout.write(json.dumps(data, indent=2) + "\n")
+        """Print the result, or progress, as JSON."""
+        sys.stdout.write(json.dumps(data, indent=None if self.json_lines else 2) + "\n")
         sys.stdout.flush()
 
     def confirm(self, question: str, *, flag: str = "--yes", default: bool = True) -> bool:

@@ -24,3 +24,8 @@ def check_output(words: Sequence[str], output: dict[str, Any]) -> None:
     name, *rest = " ".join(words).split()
     command = f"{name}-{rest[0]}" if name in GROUPS else name
     jsonschema.validate(output, {**SCHEMA, "anyOf": [{"$ref": f"#/$defs/{command}"}]})
+
+
+def check_progress(line: dict[str, Any]) -> None:
+    """Raise an error where a line of `--json-lines` is not what the schema says."""
+    jsonschema.validate(line, {**SCHEMA, "anyOf": [{"$ref": "#/$defs/progress"}]})

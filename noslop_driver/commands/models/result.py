@@ -20,6 +20,27 @@ class ModelResultData(TypedDict):
     message: str
 
 
+class ModelProgressData(TypedDict):
+    """How far a model is: `received` bytes of `size`, with `rate` bytes a second.
+
+    `size` is 0 and `seconds_left` null where that is not clear yet. `state` is waiting, fetching, present, fetched,
+    verified or failed.
+    """
+
+    path: str
+    state: str
+    received: int
+    size: int
+    rate: float
+    seconds_left: float | None
+
+
+class ProgressData(TypedDict):
+    """A line of `--json-lines` before the last one, which is the result."""
+
+    progress: list[ModelProgressData]
+
+
 class ModelPullData(RunData):
     """The result of `models pull` and `models stop`."""
 

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import signal
 import subprocess
 import sys
@@ -21,6 +22,7 @@ from tests.support.driver_cli import run, run_json
 from tests.support.lab.machines import wait_for
 from tests.support.model_server import make_safetensors, serving_models
 from tests.support.model_studio import CONTENTS, Studio
+from tests.support.output_schema import check_output, check_progress
 from tests.support.page_cache import evict
 from tests.unit.conftest import StartSshd
 
@@ -134,6 +136,21 @@ def test_catalogue_changes_and_comments_of_a_person_stay(studio: Studio) -> None
     assert "Its file stays on the share." in done.stderr
     written = path.read_text(encoding="utf-8")
     assert (written.startswith("# mine\n"), written.endswith("# the end\n")) == (True, True)
+
+
+def test_progress_comes_as_lines_of_json_before_the_result(studio: Studio) -> None:
+    studio.save("one", "two")
+    (studio.path / "group_vars/all/zz.yml").write_text("noslop_models_rate_mb: 0.02\n", encoding="utf-8")
+    done = run("models", "pull", "--inventory", str(studio.path), "--json-lines")
+    assert done.returncode == 0, done
+    *progress, result = map(json.loads, done.stdout.splitlines())
+    check_output(["models", "pull"], result)
+    assert [row["state"] for row in result["models"]] == ["fetched", "fetched"]
+    assert progress
+    for line in progress:
+        check_progress(line)
+    (first, *_), size = progress[-1]["progress"], len(CONTENTS["one"])
+    assert (first["path"], first["size"], 0 < first["received"] <= size) == ("loras/one.safetensors", size, True)
 
 
 def test_bench_shows_how_long_each_host_reads_a_model(studio: Studio) -> None:
