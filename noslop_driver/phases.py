@@ -55,6 +55,9 @@ SERVICES = Phase("services", "installing Ollama, ComfyUI and the backend", "nosl
 NODES = Phase("nodes", "installing the custom nodes", "noslop.studio.services", tags=("nodes", "comfyui"))
 UPGRADE = Phase("upgrade", "upgrading Ollama and ComfyUI, on one host first", "noslop.studio.services")
 MODELS = Phase("models", "fetching the models", "noslop.studio.models")
+MODELS_LOOK = Phase(
+    "models", "looking at the share", "noslop.studio.models", changes=False, tags=("studio_models_files",)
+)
 MODELS_TRASH = Phase("models_trash", "looking at the models and their trash", "noslop.studio.models_trash")
 WARM = Phase("warm", "reading the warm models into memory", "noslop.studio.models", tags=("model_jobs_warm",))
 VERIFY = Phase("verify", "checking that the studio works", "noslop.studio.verify", changes=False, verifies=True)

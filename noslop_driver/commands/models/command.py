@@ -19,7 +19,7 @@ from noslop_driver.commands.models.adopt import adopt
 from noslop_driver.commands.models.bench import bench_models
 from noslop_driver.commands.models.catalogue import read_catalogue
 from noslop_driver.commands.models.dedupe import dedupe
-from noslop_driver.commands.models.edit import edit_catalogue
+from noslop_driver.commands.models.edit import add_entries, remove_from_catalogue, show_change
 from noslop_driver.commands.models.need import show_needs
 from noslop_driver.commands.models.result import ModelData, ModelListData, ModelPullData, ModelResultData
 from noslop_driver.commands.models.run import ask_secrets, run_models
@@ -29,11 +29,12 @@ from noslop_driver.commands.models.warm import warm_models
 from noslop_driver.commands.options import Options
 from noslop_driver.commands.result import CommandResult
 from noslop_driver.commands.studio import find_studio, lock_studio, read_members
-from noslop_driver.errors import ExitCode, UsageError
+from noslop_driver.errors import DriverError, ExitCode, UsageError
 from noslop_driver.hosts.login import Login
+from noslop_driver.hubs.metadata import ModelEntry
 from noslop_driver.inventory.directory import STUDIO, StudioDirectory
 from noslop_driver.output.terminal import Terminal
-from noslop_driver.phases import MODELS
+from noslop_driver.phases import MODELS, MODELS_LOOK
 
 _STATES = {"add": "present", "pull": "present", "verify": "verified", "stop": "stopped"}
 """The state that the role brings about for each command."""
@@ -61,13 +62,46 @@ def models(options: Options, terminal: Terminal) -> CommandResult:
         return show_needs(studio, login, options, terminal, lambda names: _run(studio, login, "pull", names, terminal))
     names = list(options.models)
     if options.action in ("add", "remove"):
-        with lock_studio(studio, terminal):
-            changed = edit_catalogue(studio, read_members(studio.path, login.user), options, terminal)
+        names = [_edit(studio, login, options, terminal)]
         if options.action == "remove" or options.no_run:
             listing: ModelListData = {"inventory": str(studio.path), "models": _describe_all(studio, login.user)}
             return CommandResult(ExitCode.OK, cast("Mapping[str, object]", listing))
-        names = [changed.name]
     return _run(studio, login, options.action, names, terminal)
+
+
+def _edit(studio: StudioDirectory, login: Login, options: Options, terminal: Terminal) -> str:
+    """Add or remove an entry of the catalogue, after the user has confirmed it. Return the name of its model."""
+    adds = options.action == "add"
+    members = read_members(studio.path, login.user)
+    entry, model = show_change(studio, members, options, terminal)
+    if adds and not options.no_run and model.path:
+        entries = [*(members[0].variables.get(catalogue.VARIABLE) or []), entry]
+        _show_share(studio, ask_secrets(studio, login, terminal), terminal, entries, model)
+    if not terminal.yes and not terminal.confirm("Change the catalogue?"):
+        raise DriverError("You answered no: nothing was changed.")
+    with lock_studio(studio, terminal):
+        members = read_members(studio.path, login.user)
+        if adds:
+            add_entries(studio, members, [entry], terminal)
+        else:
+            remove_from_catalogue(studio, members, model.name, terminal)
+    return model.name
+
+
+def _show_share(
+    studio: StudioDirectory, login: Login, terminal: Terminal, entries: Sequence[ModelEntry], model: catalogue.Model
+) -> None:
+    """Print how much room the share has for a new model, and which of its files have the same content."""
+    variables = {catalogue.VARIABLE: list(entries), "studio_models_names": [model.name]}
+    result, __ = run_models("models add", MODELS_LOOK, studio, login, terminal, variables=variables, check=True)
+    for row in cast("list[ModelResultData]", [row for row in result.models if "free_bytes" in row]):
+        terminal.print(f"Free on the share: {model_progress.format_bytes(row.get('free_bytes', 0))}")
+        if row["state"] == "present":
+            terminal.print(f"The share has a {model.name} already: it is compared, and not replaced.")
+        for path in row.get("same_as", []):
+            terminal.print(f"The share has the same content already: {path}")
+        if model.size > row.get("free_bytes", model.size) and row["state"] != "present":
+            terminal.warn("There is not enough room for it.")
 
 
 def _run(studio: StudioDirectory, login: Login, action: str, names: Sequence[str], terminal: Terminal) -> CommandResult:

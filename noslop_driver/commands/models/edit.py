@@ -11,7 +11,7 @@ from ansible_collections.noslop.studio.plugins.plugin_utils import model_progres
 from ansible_collections.noslop.studio.plugins.plugin_utils.validation import models as catalogue
 
 from noslop_driver.commands.options import Options
-from noslop_driver.errors import DriverError, UsageError
+from noslop_driver.errors import UsageError
 from noslop_driver.hubs.metadata import Hubs, ModelEntry, make_entry
 from noslop_driver.inventory import studio_yml, yaml_edit
 from noslop_driver.inventory.directory import STUDIO, Member, StudioDirectory
@@ -21,14 +21,14 @@ from noslop_driver.output.terminal import Terminal
 _FOLDERS = "checkpoints, loras, vae, text_encoders, diffusion_models, controlnet, embeddings, upscale_models"
 
 
-def edit_catalogue(
+def show_change(
     studio: StudioDirectory, members: Sequence[Member], options: Options, terminal: Terminal
-) -> catalogue.Model:
-    """Add or remove an entry, after the user has confirmed it. Return the model that came or went.
+) -> tuple[ModelEntry, catalogue.Model]:
+    """Print the entry that is to come or to go. Return it with its model. Changes nothing.
 
     Raises:
         UsageError: the studio's file cannot be changed, or the entry is unusable.
-        DriverError: the hub does not answer, or the user answered no.
+        DriverError: the hub does not answer.
     """
     settings = _read_in_effect(studio, members)
     if options.action == "add":
@@ -37,10 +37,7 @@ def edit_catalogue(
     else:
         entry, model = _find(settings, str(options.model))
     _print_model(model, entry, settings.models, options.action, terminal)
-    if not terminal.yes and not terminal.confirm("Change the catalogue?"):
-        raise DriverError("You answered no: nothing was changed.")
-    _write(studio, settings, entry, terminal, adds=options.action == "add")
-    return model
+    return entry, model
 
 
 def find_entry(studio: StudioDirectory, members: Sequence[Member], name: str) -> tuple[ModelEntry, catalogue.Model]:

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from typing import TypedDict
+from typing import NotRequired, TypedDict
 
 from noslop_driver.commands.result import RunData, WarmModelData
 
@@ -18,6 +18,9 @@ class ModelResultData(TypedDict):
     sha256: str
     received: int
     message: str
+    free_bytes: NotRequired[int]
+    """Bytes that are free on the share; only before a fetch, as is `same_as`, files of it with the same content."""
+    same_as: NotRequired[list[str]]
 
 
 class ModelProgressData(TypedDict):

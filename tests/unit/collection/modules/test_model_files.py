@@ -88,6 +88,17 @@ def test_models_are_fetched_and_a_second_run_reads_nothing(share: Share) -> None
     assert share.run(check=True)["changed"] is False
 
 
+def test_check_mode_returns_the_room_and_files_with_the_same_content(share: Share) -> None:
+    one, two, *_ = CONTENTS
+    share.run(share.model(one))
+    again = {**share.model(one), "path": "checkpoints/again.safetensors"}
+    copied, other = share.run(again, share.model(two), check=True)["models"]
+    assert (copied["state"], copied["same_as"], other["same_as"]) == ("missing", [one], [])
+    assert copied["free_bytes"] > 0
+    (share.path / one).unlink()
+    assert share.run(again, check=True)["models"][0]["same_as"] == []
+
+
 def test_ten_runs_at_once_fetch_each_byte_once(share: Share) -> None:
     with ThreadPoolExecutor(10) as pool:
         answers = list(pool.map(lambda _: share.run(), range(10)))

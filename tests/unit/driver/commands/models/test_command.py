@@ -164,6 +164,17 @@ def test_bench_shows_how_long_each_host_reads_a_model(studio: Studio) -> None:
     assert "without memory" in done.stderr
 
 
+def test_new_model_is_shown_with_the_room_for_it_and_its_copies(studio: Studio) -> None:
+    studio.models("pull")
+    digest = hashlib.sha256(CONTENTS["one"]).hexdigest()
+    words = ("--folder", "checkpoints", "--file", "again.safetensors", "--sha256", digest, "--yes")
+    output, done = studio.models("add", studio.server.url("one"), *words)
+    assert output["exit_code"] == 0, done
+    assert "Free on the share: " in done.stderr
+    assert "The share has the same content already: loras/one.safetensors" in done.stderr
+    assert (studio.share / "checkpoints/again.safetensors").read_bytes() == CONTENTS["one"]
+
+
 def test_change_that_cannot_be_made_changes_nothing(studio: Studio) -> None:
     path = studio.path / STUDIO
     before = path.read_bytes()

@@ -121,6 +121,13 @@ models:
     message:
       description: Why it failed.
       type: str
+    free_bytes:
+      description: Bytes that are free on the share, in check mode.
+      type: int
+    same_as:
+      description: Paths of other files below the share with this content, as far as they were read, in check mode.
+      type: list
+      elements: str
 followed:
   description: Whether another run was fetching first.
   type: bool
@@ -205,7 +212,7 @@ def fetch_models(module: AnsibleModule, *, verify: bool) -> dict[str, Any]:
         raise ModelsError(f"There is no account {params['account']} here. Run the playbook storage first.")
     access.check_marker(params["path"], params["share"], params["studio_id"], owner)
     if module.check_mode:
-        rows = _inspect(wanted, params["path"], owner)
+        rows = _inspect(wanted, params, owner)
         return {"changed": any(row["state"] == "missing" for row in rows), "models": rows, "followed": False}
     lock = progress.Lock(params["run_directory"])
     followed = lock.acquire()
@@ -283,14 +290,38 @@ def _is_recorded(target: str, wanted: fetch.Wanted, entry: record.Entry) -> bool
     return entry.is_of(status) and wanted.sha256 in ("", entry.sha256) and wanted.size in (0, entry.size)
 
 
-def _inspect(wanted: list[fetch.Wanted], share: str, owner: worker_processes.Account) -> list[dict[str, Any]]:
-    """Return the models as they are, without reading them."""
-    outcome = worker_processes.run_one(
-        lambda: [os.path.lexists(os.path.join(share, one.path)) for one in wanted], owner, access.SHARE_TIMEOUT_S
-    )
+def _inspect(
+    wanted: list[fetch.Wanted], params: dict[str, Any], owner: worker_processes.Account
+) -> list[dict[str, Any]]:
+    """Return the models as they are, without reading them, the free room, and files that have their content."""
+    share = params["path"]
+    copies = {one.path: _list_copies(one, params) for one in wanted}
+
+    def look() -> list[Any]:
+        status = os.statvfs(share)
+        there = [os.path.lexists(os.path.join(share, one.path)) for one in wanted]
+        same = [[path for path in copies[one.path] if os.path.isfile(os.path.join(share, path))] for one in wanted]
+        return [status.f_bavail * status.f_frsize, there, same]
+
+    outcome = worker_processes.run_one(look, owner, access.SHARE_TIMEOUT_S)
     if outcome.error:
         raise ModelsError(f"{share} cannot be listed: {outcome.error}")
-    return [_make_row(one, "present" if there else "missing") for one, there in zip(wanted, outcome.value)]
+    free_bytes, there, same = outcome.value
+    return [
+        {**_make_row(one, "present" if is_there else "missing"), "free_bytes": free_bytes, "same_as": paths}
+        for one, is_there, paths in zip(wanted, there, same)
+    ]
+
+
+def _list_copies(wanted: fetch.Wanted, params: dict[str, Any]) -> list[str]:
+    """Return the paths of other files of the share that had this content when they were read."""
+    fetched = record.read(params["record_directory"])
+    prefix = f"{params['share']}/"
+    hashed = record.read(params["record_directory"], record.HASHED)
+    entries = {**{key[len(prefix) :]: one for key, one in hashed.items() if key.startswith(prefix)}, **fetched}
+    return sorted(
+        path for path, one in entries.items() if wanted.sha256 and one.sha256 == wanted.sha256 and path != wanted.path
+    )
 
 
 def _make_row(wanted: fetch.Wanted, state: str) -> dict[str, Any]:
