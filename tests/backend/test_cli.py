@@ -392,7 +392,7 @@ def test_answers_wait_for_nobody_to_confirm_their_heads() -> None:
         assert one.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
-def test_what_names_a_model_is_listed(commands: Commands, studio: Studio) -> None:
+def test_what_names_a_model_is_listed(commands: Commands, studio: Studio, monkeypatch: pytest.MonkeyPatch) -> None:
     film = commands.json("project", "create", "Film")["project"]["id"]
     studio.storage.save_workflow(film, "night", {"1": {"inputs": {"lora_name": "style.safetensors"}}})
 
@@ -401,3 +401,7 @@ def test_what_names_a_model_is_listed(commands: Commands, studio: Studio) -> Non
     assert "Film" in commands.run("model-uses", "loras/style.safetensors")[0]
     assert commands.run("model-uses", "loras/other.safetensors")[0] == "Nothing names it.\n"
     assert "Name a model" in commands.run("model-uses", code=2)[1]
+    for text, expected in (("loras/style.safetensors\n\n", ["loras/style.safetensors"]), ("\n", [])):
+        monkeypatch.setattr(sys, "stdin", io.StringIO(text))
+        answer = commands.json("model-uses", "--names-on-stdin")
+        assert [one["name"] for one in answer["models"]] == expected

@@ -23,7 +23,7 @@ def model_uses(environment: Environment, names: tuple[str, ...], names_on_stdin:
 
     NAME is its path below ComfyUI's models, such as loras/style.safetensors, or its name in Ollama.
     """
-    asked = [*names, *(sys.stdin.read().splitlines() if names_on_stdin else ())]
+    asked = [*names, *filter(None, sys.stdin.read().splitlines() if names_on_stdin else ())]
     if not asked and not names_on_stdin:
         raise click.UsageError("Name a model, such as loras/style.safetensors.")
     with environment.storage() as storage:
