@@ -49,8 +49,9 @@ options:
       - V(collected) moves to the trash what neither O(catalogue) nor O(uses) names, and removes what is old there.
         What a manifest of Ollama's names again is moved back.
       - V(listed) returns what lies in the trash.
+      - V(unnamed) returns what V(collected) would move if O(uses) named nothing, so that the backend can be asked.
     type: str
-    choices: [trashed, restored, collected, listed]
+    choices: [trashed, restored, collected, listed, unnamed]
     required: true
   names:
     description:
