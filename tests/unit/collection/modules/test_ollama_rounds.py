@@ -14,6 +14,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.support.daemons import STANDINS, Daemon
 from tests.support.lab.machines import wait_for
 from tests.support.module_runner import run_module
@@ -98,6 +100,7 @@ class Studio:
         return path
 
 
+@pytest.mark.slow
 def test_no_blob_is_lost_beside_starts_pulls_and_the_trash(tmp_path: Path) -> None:
     studio, removed = Studio(tmp_path), 0
     with studio.start("first") as first, ThreadPoolExecutor(2) as pool:

@@ -35,6 +35,7 @@ def studio(tmp_path: Path) -> Iterator[Studio]:
         yield Studio(tmp_path, server)
 
 
+@pytest.mark.slow
 def test_pull_fetches_what_it_can_and_later_the_one_that_failed(studio: Studio) -> None:
     studio.server.files["one"].contents[0] = b"<html>Please log in</html>"
     output, done = studio.models("pull")
@@ -56,6 +57,7 @@ def test_pull_fetches_what_it_can_and_later_the_one_that_failed(studio: Studio) 
     assert f"{digests[0][:12]} (recorded)" in done.stderr
 
 
+@pytest.mark.slow
 def test_runs_add_up_and_status_shows_the_sums(studio: Studio) -> None:
     studio.server.files["one"].contents[0] = b"<html>Please log in</html>"
     studio.models("pull")
@@ -75,6 +77,7 @@ def test_runs_add_up_and_status_shows_the_sums(studio: Studio) -> None:
     assert models["since"] <= models["verified_since"]
 
 
+@pytest.mark.slow
 def test_warm_models_are_read_into_memory_and_shown(studio: Studio) -> None:
     studio.models("pull")
     output, done = studio.models("warm")
@@ -138,6 +141,7 @@ def test_catalogue_changes_and_comments_of_a_person_stay(studio: Studio) -> None
     assert (written.startswith("# mine\n"), written.endswith("# the end\n")) == (True, True)
 
 
+@pytest.mark.slow
 def test_progress_comes_as_lines_of_json_before_the_result(studio: Studio) -> None:
     studio.save("one", "two")
     (studio.path / "group_vars/all/zz.yml").write_text("noslop_models_rate_mb: 0.02\n", encoding="utf-8")
@@ -153,6 +157,7 @@ def test_progress_comes_as_lines_of_json_before_the_result(studio: Studio) -> No
     assert (first["path"], first["size"], 0 < first["received"] <= size) == ("loras/one.safetensors", size, True)
 
 
+@pytest.mark.slow
 def test_bench_shows_how_long_each_host_reads_a_model(studio: Studio) -> None:
     studio.models("pull")
     output, done = studio.models("bench", "one.safetensors")
@@ -164,6 +169,7 @@ def test_bench_shows_how_long_each_host_reads_a_model(studio: Studio) -> None:
     assert "without memory" in done.stderr
 
 
+@pytest.mark.slow
 def test_new_model_is_shown_with_the_room_for_it_and_its_copies(studio: Studio) -> None:
     studio.models("pull")
     digest = hashlib.sha256(CONTENTS["one"]).hexdigest()

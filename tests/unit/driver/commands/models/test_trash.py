@@ -24,6 +24,7 @@ def studio(tmp_path: Path) -> Iterator[Studio]:
         yield studio
 
 
+@pytest.mark.slow
 def test_removed_model_comes_back_with_its_entry(studio: Studio) -> None:
     text = f"# mine\n{(studio.path / STUDIO).read_text(encoding='utf-8')}# the end\n"
     (studio.path / STUDIO).write_text(text, encoding="utf-8")
@@ -50,6 +51,7 @@ def test_removed_model_comes_back_with_its_entry(studio: Studio) -> None:
     assert (written.startswith("# mine\n"), "# the end" in written) == (True, True)
 
 
+@pytest.mark.slow
 def test_unused_models_are_shown_and_collected_when_the_user_says_so(studio: Studio) -> None:
     unused = studio.share / "loras/unused.safetensors"
     unused.write_bytes(CONTENTS["one"])
