@@ -49,7 +49,7 @@ class Fetch:
         inventories = (LAB / "machines/inventory.yml", ROOT / "lab/studio/inventory/two_backends.yml")
         self.command = [
             *("ansible-playbook", *(f"--inventory={one}" for one in inventories), f"--extra-vars=@{path}"),
-            "noslop.studio.models",
+            *("--tags", "studio_models", "noslop.studio.models"),
         ]
 
     def start(self) -> subprocess.Popen[str]:
@@ -99,11 +99,7 @@ def test_power_cuts_lose_little_and_show_nothing_wrong(backends: Backends, serve
             process.kill()
             process.communicate()
         print(f"cut {cut} after {fetch.sent()} bytes")
-        wait_for(
-            "the share",
-            lambda: backends.server.run(f"sudo test -e {SHARE}/.noslop-share").returncode == 0,
-            timeout_s=300,
-        )
+        wait_for("the share", lambda: backends.server.sudo(f"test -e {MARKER}").returncode == 0, timeout_s=300)
     assert "changed=1" in fetch.run()
     assert read_sha256(backends.server, path) == hashlib.sha256(LARGE).hexdigest()
     ratio = fetch.sent() / len(LARGE)

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 import yaml
-from ansible_collections.noslop.studio.plugins.module_utils.models import progress
+from ansible_collections.noslop.studio.plugins.module_utils.models import part_file, progress
 from ansible_collections.noslop.studio.plugins.modules import model_files
 
 from tests.support.lab.machines import wait_for
@@ -178,6 +178,18 @@ def test_run_that_is_stopped_is_continued_by_the_next(share: Share) -> None:
     assert states(share.run(large)) == ["fetched"]
     assert share.files()["loras/large.safetensors"] == content
     assert share.server.sent["large"] - sent < len(content)
+
+
+def test_file_that_an_earlier_run_had_as_a_whole_is_new_when_it_gets_its_name(share: Share) -> None:
+    name = next(iter(CONTENTS))
+    part = part_file.PartFile(str(share.path), part_file.make_key(name))
+    part.start(part_file.State(share.model(name)["url"], '"1"', len(CONTENTS[name])))
+    part.append(CONTENTS[name])
+    part.synchronize()
+    part.close()
+    answer = share.run(share.model(name))
+    assert (answer["changed"], states(answer), answer["models"][0]["received"]) == (True, ["fetched"], 0)
+    assert share.files() == {name: CONTENTS[name]}
 
 
 def test_verification_reads_all_bytes_and_names_what_is_damaged_or_missing(share: Share) -> None:

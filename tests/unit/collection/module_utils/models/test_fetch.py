@@ -46,7 +46,7 @@ def list_files(share: Path) -> list[str]:
 
 def test_model_is_fetched_once_and_nothing_else_is_left(server: ModelServer, share: Path) -> None:
     server.add("model", CONTENT)
-    assert run(server, share) == Fetched(NAME, len(CONTENT), SHA256, len(CONTENT))
+    assert run(server, share) == Fetched(NAME, len(CONTENT), SHA256, len(CONTENT), is_new=True)
     assert run(server, share) == Fetched(NAME, len(CONTENT), SHA256, 0)
     assert (share / NAME).read_bytes() == CONTENT
     assert list_files(share) == [NAME]

@@ -262,7 +262,7 @@ def _fetch(wanted: fetch.Wanted, share: str, transfer: fetch.Transfer, entry: re
             done, verified_at = fetch.Fetched(wanted.path, entry.size, entry.sha256, 0), entry.verified_at
         else:
             done = fetch.fetch(wanted, share, transfer)
-        state = "fetched" if done.received else "present"
+        state = "fetched" if done.is_new else "present"
         values = {"state": state, "size": done.size, "sha256": done.sha256, "received": done.received}
         made = record.make_entry(done.sha256, wanted.url, os.stat(target), verified_at)
         return ["ended", wanted.path, values, asdict(made)]

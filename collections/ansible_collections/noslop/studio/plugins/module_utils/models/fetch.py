@@ -52,12 +52,16 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Fetched:
-    """A model that is there. ``received`` counts the bytes that came over the network for it in this run."""
+    """A model that is there. ``received`` counts the bytes that came over the network for it in this run.
+
+    ``is_new`` is whether this run gave it its name; an earlier one may have fetched all of it.
+    """
 
     path: str
     size: int
     sha256: str
     received: int
+    is_new: bool = False
 
 
 @dataclass
@@ -100,7 +104,7 @@ def fetch(wanted: Wanted, share: str, transfer: Transfer) -> Fetched:
             part.publish(target)
         except FileExistsError:
             return _compare(target, wanted, transfer)
-        return Fetched(wanted.path, part.received, part.sha256, received)
+        return Fetched(wanted.path, part.received, part.sha256, received, is_new=True)
     except OSError as error:
         raise FetchError(_explain(error, wanted, part)) from error
     finally:
