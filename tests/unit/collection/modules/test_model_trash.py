@@ -251,6 +251,7 @@ def test_kill_before_every_change_loses_no_file(tmp_path: Path, state: str) -> N
             break
         share.run(state, STYLE)
         assert share.files() == ([] if state == "trashed" else [STYLE]), number
+        assert share.in_trash() == ([STYLE] if state == "trashed" else []), number
     assert number > 3
 
 

@@ -76,10 +76,12 @@ def restore(share: str, path: str) -> Trashed:
         try:
             os.link(name, name, src_dir_fd=from_fd, dst_dir_fd=to_fd, follow_symlinks=False)
         except FileExistsError:
-            raise TrashError(
-                f"{path} is there already, and was not touched. Move it away, then restore the other one: it is still "
-                f"in the trash, {source}"
-            ) from None
+            # A run that was ended after the link has left both names.
+            if not os.path.samefile(source, target):
+                raise TrashError(
+                    f"{path} is there already, and was not touched. Move it away, then restore the other one: it is "
+                    f"still in the trash, {source}"
+                ) from None
         os.unlink(name, dir_fd=from_fd)
     _remove_empty(os.path.join(share, DIRECTORY, newest.removal))
     return newest
