@@ -88,6 +88,7 @@ def play(tmp_path: Path) -> Iterator[Play]:
         yield Play(tmp_path, server)
 
 
+@pytest.mark.slow
 def test_download_outlives_its_controller_and_the_next_run_follows_it(play: Play) -> None:
     gate = play.server.files["model"].gate = threading.Event()
     try:

@@ -92,6 +92,7 @@ def test_each_failure_is_named_and_the_others_pass(studio: Studio) -> None:
     assert studio.runs[-1] == ["good", "own"]
 
 
+@pytest.mark.slow
 def test_a_node_that_hangs_is_named(studio: Studio) -> None:
     assert studio.find("hangs", timeout_s=3) == {"hangs": "does not finish its import within 3 s"}
 
