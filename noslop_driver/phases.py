@@ -119,7 +119,7 @@ class RunResult:
     models: list[Mapping[str, Any]] = field(default_factory=list)
     """The models that were fetched or are there, as the hosts reported them."""
     warm: list[Mapping[str, Any]] = field(default_factory=list)
-    """What of models is in memory, as the hosts reported it; each with `host`."""
+    """The bytes of models in memory, as the hosts reported it; each with `host`."""
     load_times: list[Mapping[str, Any]] = field(default_factory=list)
     """How long models took to read, as the hosts reported it; each with `host`."""
     returned: list[Mapping[str, Any]] = field(default_factory=list)

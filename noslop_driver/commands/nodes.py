@@ -54,10 +54,7 @@ def nodes(options: Options, terminal: Terminal) -> CommandResult:
         _print_change(settings.custom_nodes, changed.custom_nodes, terminal)
         if changed != settings and studio.is_edited(STUDIO):
             raise UsageError(_compose_edit(studio, changed.custom_nodes))
-        if not terminal.yes and not terminal.confirm(
-            "Change the list of custom nodes?" if options.no_run else "Go on?"
-        ):
-            raise DriverError("You answered no: nothing was changed.")
+        terminal.require_consent("Change the list of custom nodes?" if options.no_run else "Go on?")
         if options.no_run:
             _save(studio, history, settings, changed)
             terminal.print("The next 'noslop-driver deploy' installs this list.")

@@ -50,7 +50,7 @@ class Options:
     """The path of a workflow, or the name of an official template."""
     pull: bool = False
     words: Sequence[str] = ()
-    """What to search for."""
+    """Words to search for."""
     most: int = 10
     """The number of results of each source."""
     source: str | None = None

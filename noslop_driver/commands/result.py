@@ -177,7 +177,7 @@ class OutcomeData(TypedDict):
 
 
 class WarmModelData(TypedDict):
-    """What of a model was in the memory of a host. Sizes are in bytes; `read` are those that the run read.
+    """A model and its bytes in the memory of a host. Sizes are in bytes; `read` are those that the run read.
 
     `state` is warm, partly, cold, no_room, missing or failed.
     """

@@ -19,7 +19,7 @@ from noslop_driver.commands.options import Options
 from noslop_driver.commands.phase_run import make_run_data, run_phases
 from noslop_driver.commands.result import CommandResult, RunData, UpgradeData, VersionData
 from noslop_driver.commands.studio import find_studio, lock_studio
-from noslop_driver.errors import DriverError, ExitCode, UsageError
+from noslop_driver.errors import ExitCode, UsageError
 from noslop_driver.hosts import sudo
 from noslop_driver.hosts.versions_run import ServiceVersion, list_versions
 from noslop_driver.inventory import studio_yml
@@ -46,8 +46,8 @@ def upgrade(options: Options, terminal: Terminal) -> CommandResult:
         if not any(one.differs for one in versions):
             terminal.print("Every host runs the version that it is to have. Nothing was changed.")
             return CommandResult(ExitCode.OK, cast(UpgradeData, {**nothing, "versions": before}))
-        if not options.check and not terminal.yes and not terminal.confirm("Upgrade these services?"):
-            raise DriverError("You answered no: nothing was changed.")
+        if not options.check:
+            terminal.require_consent("Upgrade these services?")
         secrets = sudo.ask_where_needed(studio.path, login.secrets, terminal, limit)
         record = None if options.check else Record(studio.records, "upgrade", secrets)
         words = [word for value in options.versions for word in ("--to", value)]

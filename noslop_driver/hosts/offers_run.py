@@ -25,12 +25,12 @@ _RESULT = "comfyui_offers"
 
 @dataclass(frozen=True)
 class StudioOffers:
-    """What the hosts offer, and of the others why they could not be asked, each by the host's name."""
+    """The offers of the hosts, and of the others why they could not be asked, each by the host's name."""
 
     offers: dict[str, Offers] = field(default_factory=dict)
     problems: dict[str, str] = field(default_factory=dict)
     notes: dict[str, list[str]] = field(default_factory=dict)
-    """What the ComfyUI of a host could not list."""
+    """Folders that the ComfyUI of a host could not list."""
     unreachable: bool = False
     """True if a host did not answer, or refused the login."""
 

@@ -25,7 +25,7 @@ from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
-from noslop_driver.errors import UsageError
+from noslop_driver.errors import DriverError, UsageError
 from noslop_driver.output.printable import printable
 from noslop_driver.output.run_log import RunLog
 
@@ -144,6 +144,16 @@ class Terminal:
             return True
         self._require_interactive(question, flag)
         return Confirm.ask(escape(question), console=self._question_console, default=default)
+
+    def require_consent(self, question: str) -> None:
+        """Ask whether to go ahead with what was shown.
+
+        Raises:
+            DriverError: the user answered no.
+            UsageError: there is no terminal to ask on, and `--yes` was not given.
+        """
+        if not self.confirm(question):
+            raise DriverError("You answered no: nothing was changed.")
 
     def choose(self, question: str, choices: Sequence[str], *, flag: str, default: str) -> str:
         """Ask for one of several words."""

@@ -41,7 +41,7 @@ _CORE_FOLDERS = {
 
 @dataclass(frozen=True)
 class Offers:
-    """What one host's ComfyUI offers of a workflow's classes and files, as the module comfyui_offers returns it."""
+    """The offer of one host's ComfyUI of a workflow's classes and files, as the module comfyui_offers returns it."""
 
     version: str = ""
     classes: Mapping[str, FileInputs] = field(default_factory=dict)
@@ -75,7 +75,7 @@ class NeededClass:
 
 @dataclass(frozen=True)
 class Requirements:
-    """What a workflow needs."""
+    """The needs of a workflow."""
 
     models: tuple[NeededModel, ...]
     classes: tuple[NeededClass, ...]
@@ -85,7 +85,7 @@ class Requirements:
 
 @dataclass(frozen=True)
 class Lacking:
-    """What one host lacks for a workflow."""
+    """The needs of a workflow that one host does not meet."""
 
     models: tuple[NeededModel, ...]
     classes: tuple[NeededClass, ...]

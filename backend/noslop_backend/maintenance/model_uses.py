@@ -43,7 +43,7 @@ class DocumentUse:
 
 @dataclass
 class ModelUses:
-    """What names one model. `media_count` counts up to `MEDIA_LIMIT`; media are found by the file's name alone."""
+    """The uses of one model. `media_count` counts up to `MEDIA_LIMIT`; media are found by the file's name alone."""
 
     name: str
     documents: list[DocumentUse] = field(default_factory=list)

@@ -53,8 +53,7 @@ def adopt(studio: StudioDirectory, options: Options, terminal: Terminal) -> Comm
     if not new and not unlisted:
         terminal.print("The share and the catalogue have all of them.")
         return _make_result(result, data)
-    if not terminal.confirm(_make_question(new, len(unlisted), host)):
-        raise DriverError("You answered no: nothing was changed.")
+    terminal.require_consent(_make_question(new, len(unlisted), host))
     if new:
         variables |= {"studio_models_adopt_copy": True, "studio_models_adopt_names": [row["target"] for row in new]}
         result, run_data = run_models(command, ADOPT, studio, login, terminal, variables=variables)

@@ -29,7 +29,7 @@ from noslop_driver.commands.models.warm import warm_models
 from noslop_driver.commands.options import Options
 from noslop_driver.commands.result import CommandResult
 from noslop_driver.commands.studio import find_studio, lock_studio, read_members
-from noslop_driver.errors import DriverError, ExitCode, UsageError
+from noslop_driver.errors import ExitCode, UsageError
 from noslop_driver.hosts.login import Login
 from noslop_driver.hubs.metadata import ModelEntry
 from noslop_driver.inventory.directory import STUDIO, StudioDirectory
@@ -77,8 +77,7 @@ def _edit(studio: StudioDirectory, login: Login, options: Options, terminal: Ter
     if adds and not options.no_run and model.path:
         entries = [*(members[0].variables.get(catalogue.VARIABLE) or []), entry]
         _show_share(studio, ask_secrets(studio, login, terminal), terminal, entries, model)
-    if not terminal.yes and not terminal.confirm("Change the catalogue?"):
-        raise DriverError("You answered no: nothing was changed.")
+    terminal.require_consent("Change the catalogue?")
     with lock_studio(studio, terminal):
         members = read_members(studio.path, login.user)
         if adds:

@@ -21,7 +21,7 @@ from noslop_driver.commands.models.state import read_results
 from noslop_driver.commands.options import Options
 from noslop_driver.commands.result import CommandResult
 from noslop_driver.commands.studio import lock_studio, read_members
-from noslop_driver.errors import DriverError, ExitCode, UsageError
+from noslop_driver.errors import ExitCode, UsageError
 from noslop_driver.hosts.login import Login
 from noslop_driver.hosts.offers_run import ask_hosts
 from noslop_driver.inventory.directory import Member, StudioDirectory
@@ -47,7 +47,7 @@ class NamedWorkflow:
 
 @dataclass(frozen=True)
 class Findings:
-    """What the hosts lack for a workflow, and where the models come from that the catalogue does not have."""
+    """The needs that the hosts do not meet, and the sources of the models that the catalogue does not have."""
 
     data: NeedsData
     sources: Mapping[NeededModel, Source]
@@ -180,8 +180,7 @@ def _confirm(rows: Sequence[NeededModelData], terminal: Terminal) -> None:
                 f"  {row['name']} is gated: accept its licence on its page, with the account whose token "
                 "noslop_models_tokens names."
             )
-    if not terminal.yes and not terminal.confirm("Add to the catalogue what it lacks, and fetch them?"):
-        raise DriverError("You answered no: nothing was changed.")
+    terminal.require_consent("Add to the catalogue what it lacks, and fetch them?")
 
 
 def _make_result(findings: Findings, *, fetchable: int) -> CommandResult:

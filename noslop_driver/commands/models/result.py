@@ -79,7 +79,7 @@ class ModelMetricsData(TypedDict):
     since: str | None
     fetched_bytes: int
     saved_bytes: int
-    """What further hosts did not fetch again."""
+    """Bytes that further hosts did not fetch again."""
     failed: int
     verified: dict[str, str]
 
@@ -102,7 +102,7 @@ class ModelDocumentData(TypedDict):
 
 
 class ModelUsesData(TypedDict, total=False):
-    """What names a model, as `noslop-backend model-uses` lists it; empty where the backend was not asked."""
+    """The uses of a model, as `noslop-backend model-uses` lists it; empty where the backend was not asked."""
 
     name: str
     documents: list[ModelDocumentData]
@@ -162,7 +162,7 @@ class NeededClassData(TypedDict):
 
 
 class HostNeedsData(TypedDict):
-    """What a host lacks for a workflow. `problem` is why it could not be asked."""
+    """The needs of a workflow that a host does not meet. `problem` is why it could not be asked."""
 
     host: str
     comfyui_version: str

@@ -17,6 +17,7 @@ from noslop_driver.commands.models.catalogue import read_catalogue
 from noslop_driver.commands.models.result import ModelMetricsData, ModelResultData
 from noslop_driver.commands.result import ModelStatusData, WarmModelData
 from noslop_driver.errors import UsageError
+from noslop_driver.hubs.metadata import ModelEntry
 from noslop_driver.inventory.directory import Member, StudioDirectory
 
 RESULTS = "models.json"
@@ -27,6 +28,9 @@ METRICS = "models-metrics.json"
 
 WARM = "models-warm.json"
 """The file in `.noslop` with what of each model was in the memory of each host, when a run last looked."""
+
+REMOVED = "removed-models.json"
+"""The file in `.noslop` with the entries of removed models, by name, for the way back."""
 
 CHECK = "services.models_intact"
 """The check of the verification with the result of the daily check."""
@@ -87,6 +91,17 @@ def save_warm(studio: StudioDirectory, rows: Sequence[Mapping[str, Any]]) -> lis
         old = [row for row in read_warm(studio) if (row["host"], row["path"]) not in replaced]
         _write(studio, WARM, sorted([*old, *new], key=lambda row: (row["host"], row["path"])))
     return new
+
+
+def read_removed(studio: StudioDirectory) -> dict[str, ModelEntry]:
+    """Return the entries of removed models, by name."""
+    entries: dict[str, ModelEntry] = _read(studio, REMOVED, {})
+    return entries
+
+
+def save_removed(studio: StudioDirectory, entries: Mapping[str, ModelEntry]) -> None:
+    """Remember the entries of removed models."""
+    _write(studio, REMOVED, entries)
 
 
 def list_warm_hosts(model: catalogue.Model, members: Sequence[Member]) -> list[str]:

@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
@@ -17,18 +16,16 @@ from noslop_driver.commands.login import read_login
 from noslop_driver.commands.models.edit import add_entries, find_entry, remove_from_catalogue
 from noslop_driver.commands.models.result import ModelTrashData, TrashedModelData
 from noslop_driver.commands.models.run import ask_secrets, run_models
+from noslop_driver.commands.models.state import read_removed, save_removed
 from noslop_driver.commands.options import Options
 from noslop_driver.commands.result import CommandResult, RunData
 from noslop_driver.commands.studio import lock_studio, read_members
-from noslop_driver.errors import DriverError, ExitCode, UsageError
+from noslop_driver.errors import ExitCode, UsageError
 from noslop_driver.hosts.login import Login
 from noslop_driver.hubs.metadata import ModelEntry
 from noslop_driver.inventory.directory import Member, StudioDirectory
 from noslop_driver.output.terminal import Terminal
 from noslop_driver.phases import MODELS_TRASH, RunResult
-
-REMOVED = "removed-models.json"
-"""The file in `.noslop` with the entries of removed models, by name, for the way back."""
 
 _LISTED_USES = 10
 _VERBS = {"trashed": "move to the trash", "restored": "move back", "removed": "remove for good"}
@@ -49,14 +46,14 @@ def remove_model(studio: StudioDirectory, options: Options, terminal: Terminal) 
     if predicted.code is not ExitCode.OK:
         terminal.warn(f"It is not known which workflows name {model.name}: {predicted.message}")
     _print_uses(rows, terminal)
-    _confirm(f"Remove {model.name}, {_count_bytes(rows)}?", terminal)
+    terminal.require_consent(f"Remove {model.name}, {_count_bytes(rows)}?")
     result, run_data = run_models(
         command, MODELS_TRASH, studio, login, terminal, variables={**variables, "studio_models_asks_backend": False}
     )
     rows = _read_rows(result)
     if result.code is ExitCode.OK:
         with lock_studio(studio, terminal):
-            _save_removed(studio, {**_read_removed(studio), model.name: entry})
+            save_removed(studio, {**read_removed(studio), model.name: entry})
             remove_from_catalogue(studio, read_members(studio.path, login.user), model.name, terminal)
         terminal.print(f"It is in the trash for a while. The way back: noslop-driver models restore {model.name}")
     return _finish(result, run_data, rows)
@@ -65,7 +62,7 @@ def remove_model(studio: StudioDirectory, options: Options, terminal: Terminal) 
 def restore_models(studio: StudioDirectory, options: Options, terminal: Terminal) -> CommandResult:
     """Bring models back from the trash, with their entries; without names, show what lies there."""
     login = ask_secrets(studio, read_login(options, terminal), terminal)
-    removed = _read_removed(studio)
+    removed = read_removed(studio)
     names = [_find_name(name, removed) for name in options.models]
     variables = _select(names, "restored" if names else "listed")
     result, run_data = run_models("models restore", MODELS_TRASH, studio, login, terminal, variables=variables)
@@ -93,7 +90,7 @@ def collect_models(studio: StudioDirectory, options: Options, terminal: Terminal
         if rows and not options.apply:
             terminal.print("Nothing was changed. 'noslop-driver models gc --apply' does it.")
         return _finish(result, run_data, rows)
-    _confirm("Do this?", terminal)
+    terminal.require_consent("Do this?")
     result, run_data = run_models("models gc --apply", MODELS_TRASH, studio, login, terminal, variables=variables)
     rows = _read_rows(result)
     terminal.print(f"{_count_bytes([row for row in rows if row['state'] == 'removed'])} are free again.")
@@ -114,11 +111,6 @@ def _read_rows(result: RunResult) -> list[TrashedModelData]:
     return cast("list[TrashedModelData]", result.models)
 
 
-def _confirm(question: str, terminal: Terminal) -> None:
-    if not terminal.yes and not terminal.confirm(question):
-        raise DriverError("You answered no: nothing was changed.")
-
-
 def _find_name(name: str, removed: Mapping[str, ModelEntry]) -> str:
     """Return the full name of a removed model that is called by its file's name, or in Ollama without its tag."""
     matches = [one for one in removed if name in (one, one.rpartition("/")[2], one.rpartition(":")[0])]
@@ -129,7 +121,7 @@ def _find_name(name: str, removed: Mapping[str, ModelEntry]) -> str:
 
 def _restore_entries(studio: StudioDirectory, names: Sequence[str], login: Login, terminal: Terminal) -> None:
     """Add the entries of models that are back to the catalogue, where they are known."""
-    removed = _read_removed(studio)
+    removed = read_removed(studio)
     with lock_studio(studio, terminal):
         for name in names:
             members: Sequence[Member] = read_members(studio.path, login.user)
@@ -137,20 +129,8 @@ def _restore_entries(studio: StudioDirectory, names: Sequence[str], login: Login
                 terminal.print(f"{name} is back. The catalogue had no entry for it, and has none now.")
                 continue
             add_entries(studio, members, [removed.pop(name)], terminal)
-            _save_removed(studio, removed)
+            save_removed(studio, removed)
             terminal.print(f"{name} is back, and in the catalogue.")
-
-
-def _read_removed(studio: StudioDirectory) -> dict[str, ModelEntry]:
-    path = studio.state_dir / REMOVED
-    if not path.exists():
-        return {}
-    entries: dict[str, ModelEntry] = json.loads(path.read_text(encoding="utf-8"))
-    return entries
-
-
-def _save_removed(studio: StudioDirectory, entries: Mapping[str, ModelEntry]) -> None:
-    studio.write_state(REMOVED, json.dumps(entries, indent=1, sort_keys=True) + "\n")
 
 
 def _print_uses(rows: Sequence[TrashedModelData], terminal: Terminal) -> None:

@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What names a model is found in every version of workflows and prompts, and in media."""
+"""Find the uses of a model in every version of workflows and prompts, and in media."""
 
 from __future__ import annotations
 

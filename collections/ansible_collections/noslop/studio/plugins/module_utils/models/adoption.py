@@ -63,7 +63,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Decision:
-    """What becomes of an offered file.
+    """The decision about an offered file.
 
     ``state`` is new (it can be copied to ``target``), present (``target`` has its content already) or left.
     ``listed`` is true where the catalogue has the target. ``message`` is for the user.

@@ -119,7 +119,7 @@ def parse_time(removal: str) -> float:
 
 def _list_removal(top: str, removal: str) -> Iterator[Trashed]:
     base = os.path.join(top, removal)
-    removed = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(parse_time(removal)))
+    removed = _format_time(removal)
     for directory, directories, names in os.walk(base):
         directories.sort()
         for name in sorted(names):
@@ -157,8 +157,11 @@ def _move_one(share: str, path: str, removal: str) -> Trashed:
             os.rename(name, name, src_dir_fd=from_fd, dst_dir_fd=to_fd)
             os.fsync(to_fd)
         os.fsync(from_fd)
-    removed = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(parse_time(removal)))
-    return Trashed(path, status.st_size, removed, removal)
+    return Trashed(path, status.st_size, _format_time(removal), removal)
+
+
+def _format_time(removal: str) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(parse_time(removal)))
 
 
 @contextlib.contextmanager

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import re
 import stat
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 
 from ansible_collections.noslop.studio.plugins.module_utils.models import offers, ollama_store, part_file, trash
@@ -66,7 +66,7 @@ def find_blobs(directory: str, before_s: float) -> list[Unused]:
         BusyError: a download has gone on since.
         ollama_store.StoreError: a manifest is damaged, so that its blobs are not known.
     """
-    named = {digest for path in _list_all_manifests(directory) for digest in ollama_store.read_digests(path)}
+    named = _read_digests(_list_all_manifests(directory))
     blobs = []
     for name in sorted(_list_names(os.path.join(directory, "blobs"))):
         match = _BLOB.fullmatch(name)
@@ -89,7 +89,7 @@ def find_blobs(directory: str, before_s: float) -> list[Unused]:
 
 def find_named_in_trash(directory: str) -> list[trash.Trashed]:
     """Return those blobs in the trash of Ollama's models that a manifest in its place names."""
-    wanted = {digest for path in _list_manifests(directory) for digest in ollama_store.read_digests(path)}
+    wanted = _read_digests(_list_manifests(directory))
     in_trash = [one for one in trash.list_all(directory) if one.path.startswith("blobs/")]
     return [one for one in in_trash if one.path[len("blobs/sha256-") :] in wanted]
 
@@ -114,10 +114,15 @@ def find_parts(share: str, wanted: Collection[str], before_s: float) -> list[Unu
 def list_own_blobs(directory: str, manifest: str) -> list[str]:
     """Return the blobs below Ollama's directory that this manifest names, and no other one in its place."""
     others = [path for path in _list_manifests(directory) if path != os.path.join(directory, manifest)]
-    shared = {digest for path in others for digest in ollama_store.read_digests(path)}
+    shared = _read_digests(others)
     own = [digest for digest in ollama_store.read_digests(os.path.join(directory, manifest)) if digest not in shared]
     blobs = [os.path.join("blobs", f"sha256-{digest}") for digest in own]
     return [blob for blob in blobs if os.path.lexists(os.path.join(directory, blob))]
+
+
+def _read_digests(manifests: Iterable[str]) -> set[str]:
+    """Return the digests of the blobs that any of these manifests names."""
+    return {digest for path in manifests for digest in ollama_store.read_digests(path)}
 
 
 def _list_all_manifests(directory: str) -> list[str]:
