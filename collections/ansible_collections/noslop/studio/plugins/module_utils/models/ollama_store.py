@@ -17,7 +17,7 @@ _REGISTRY = "registry.ollama.ai"
 _DIGEST = re.compile(r"sha256:([0-9a-f]{64})")
 _BLOCK_BYTES = 1024 * 1024
 _PULL = "Pull the model again: noslop-driver models pull"
-_MANIFEST_MAX_BYTES = 4 * 1024 * 1024
+MANIFEST_MAX_BYTES = 4 * 1024 * 1024
 
 
 class StoreError(Exception):
@@ -58,7 +58,7 @@ def read_digests(path: str) -> list[str]:
     """
     try:
         with open(path, "rb") as stream:
-            manifest = json.loads(stream.read(_MANIFEST_MAX_BYTES))
+            manifest = json.loads(stream.read(MANIFEST_MAX_BYTES))
         # Ollama writes an empty config for a model without one (manifest/manifest.go).
         parts = [part for part in [manifest["config"], *manifest["layers"]] if part["digest"]]
         matches = [_DIGEST.fullmatch(part["digest"]) for part in parts]

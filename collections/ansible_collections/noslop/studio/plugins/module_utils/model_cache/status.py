@@ -1,0 +1,86 @@
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Write the state of a cache for those who ask: the playbook `models`, and with it `models list` and `status`."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from ansible_collections.noslop.studio.plugins.module_utils.model_cache import layout, view
+
+#: Seconds after which it is written again without a change: its age tells whether the program runs.
+INTERVAL_S = 60.0
+
+
+class Writer:
+    """The state of a cache. Counts are since the start of the program."""
+
+    def __init__(self, path: str, limit_bytes: int) -> None:
+        """Start with nothing copied.
+
+        Args:
+            path: the file.
+            limit_bytes: for all copies together.
+        """
+        self.removed = 0
+        self._path, self._limit_bytes = path, limit_bytes
+        self._copied = 0
+        self._failed: dict[str, str] = {}
+        self._written: tuple[Any, ...] = ()
+        self._written_s = 0.0
+
+    def succeed(self, path: str) -> None:
+        """Count a file that was copied."""
+        self._copied += 1
+        self._failed.pop(path, None)
+
+    def fail(self, path: str, message: str) -> None:
+        """Remember why a file was not copied, and write a new reason to the journal."""
+        if self._failed.get(path) != message:
+            sys.stdout.write(f"not copied: {path}: {message}\n")
+            sys.stdout.flush()
+        self._failed[path] = message
+
+    def write(self, shares: Sequence[tuple[layout.CachedShare, bool, str]], copying: str) -> None:
+        """Write the file, where something changed or it is old.
+
+        Args:
+            shares: each share, whether it is away, and why.
+            copying: path of the file that is being copied, or empty.
+        """
+        state = (tuple(shares), copying, self._copied, self.removed, tuple(self._failed.items()))
+        if state == self._written and time.monotonic() - self._written_s < INTERVAL_S:
+            return
+        self._written, self._written_s = state, time.monotonic()
+        data = {
+            "time": time.time(),
+            "limit_bytes": self._limit_bytes,
+            "copying": copying,
+            "copied": self._copied,
+            "removed": self.removed,
+            "failed": [{"path": path, "message": message} for path, message in self._failed.items()],
+            "shares": [
+                {"name": share.name, "path": share.path, "is_away": is_away, "message": message, **_measure(share)}
+                for share, is_away, message in shares
+            ],
+        }
+        new = f"{self._path}.new"
+        with open(new, "w", encoding="utf-8") as stream:
+            json.dump(data, stream, indent=1)
+        os.replace(new, self._path)
+
+
+def _measure(share: layout.CachedShare) -> dict[str, Any]:
+    """Return the copies of a share, and the paths that lead to them."""
+    sizes = {}
+    if os.path.isdir(share.files):
+        with os.scandir(share.files) as entries:
+            sizes = {entry.name: entry.stat().st_size for entry in entries}
+    links = view.list_links(share.view) if os.path.isdir(share.view) else {}
+    paths = sorted(path for path, target in links.items() if os.path.dirname(target) == share.files)
+    return {"bytes": sum(sizes.values()), "copies": len(sizes), "paths": paths}
