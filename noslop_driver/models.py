@@ -13,7 +13,7 @@ from typing import Any, Literal, Self
 from ansible_collections.noslop.studio.plugins.module_utils import studio
 from ansible_collections.noslop.studio.plugins.plugin_utils import releases
 from ansible_collections.noslop.studio.plugins.plugin_utils.discovery.scan_targets import SSH_PORT
-from ansible_collections.noslop.studio.plugins.plugin_utils.validation import custom_nodes, models
+from ansible_collections.noslop.studio.plugins.plugin_utils.validation import custom_nodes, model_cache, models
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 CandidateStatus = Literal["open", "closed", "timeout", "no_route", "refused", "error"]
@@ -175,6 +175,7 @@ class StudioSettings(Model):
         default=studio.DEFAULTS["noslop_models_warm_memory_percent"], ge=0, le=100
     )
     models_daily_gb: float = Field(default=studio.DEFAULTS["noslop_models_daily_gb"], ge=0)
+    models_cache: dict[str, Any] = Field(default_factory=dict)
     artifact_mirror: str = studio.DEFAULTS["noslop_artifact_mirror"]
     comfyui_version: str = studio.DEFAULTS["noslop_comfyui_version"]
     ollama_version: str = studio.DEFAULTS["noslop_ollama_version"]
@@ -212,9 +213,10 @@ class StudioSettings(Model):
 
     @model_validator(mode="after")
     def _check_paths_and_accounts(self) -> Self:
-        # Both raise ValueError with the variable's name and the next step.
-        studio.shares(self.variables())
+        # All raise ValueError with the variable's name and the next step.
+        shares = studio.shares(self.variables())
         studio.accounts(self.variables())
+        model_cache.parse(self.models_cache, (self.storage_root, *(share.path for share in shares)))
         return self
 
     def variables(self) -> dict[str, Any]:

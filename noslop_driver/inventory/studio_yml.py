@@ -85,6 +85,10 @@ DESCRIPTIONS: dict[str, str] = {
     "noslop_models_daily_gb": (
         "Gigabytes of models that the storage server compares with their checksums each day; 0 for none."
     ),
+    "noslop_models_cache": (
+        "Where a host keeps copies of the models that it uses, so that they load from its own disk: path, on a disk of "
+        "each host, and size, like 200GB. {} for none. host_vars may have another value for one host."
+    ),
     "noslop_artifact_mirror": "Where downloads come from instead of the vendors' own addresses.",
     "noslop_comfyui_version": (
         "The version of ComfyUI: a release, like 0.33.0, or a commit. Empty: the release that NoSlop is tested with."

@@ -79,6 +79,10 @@ ALLOWED: dict[tuple[str, str], str] = {
     ("action/model_files.py", "_write"): _CONTROLLER,
     ("module_utils/models/part_file.py", "*"): _AS_THE_ACCOUNT,
     ("module_utils/models/trash.py", "*"): _AS_THE_ACCOUNT,
+    ("module_utils/model_cache/copying.py", "copy"): _AS_THE_ACCOUNT,
+    ("module_utils/model_cache/follower.py", "*"): _AS_THE_ACCOUNT,
+    ("module_utils/model_cache/view.py", "*"): _AS_THE_ACCOUNT,
+    ("module_utils/model_cache/program.py", "_write_caches"): "in /var/lib/noslop/model-cache, which is root's",
     ("module_utils/models/progress.py", "*"): "in /run/noslop-models, which is root's",
     (
         "module_utils/models/whole_file.py",

@@ -75,6 +75,7 @@ def test_examples_return_what_their_names_announce(tmp_path: Path) -> None:
         [],
         [],
         [],
+        [],
         "/mnt/noslop",
         8188,
         "/opt/noslop",

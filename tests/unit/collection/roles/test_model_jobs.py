@@ -13,7 +13,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-import yaml
+from ansible_collections.noslop.studio.plugins.lookup import program_files
 
 from tests.support.ollama_models import write_model
 from tests.support.page_cache import evict, write_cold
@@ -32,8 +32,7 @@ class Host:
         for path in (root.parent.parent, root.parent, root):
             path.chmod(0o755)
         self.root, self.program = root, root / "program"
-        variables = yaml.safe_load((ROLE / "vars/main.yml").read_text("utf-8"))
-        for name in variables["__model_jobs_modules"]:
+        for name in program_files.list_files(["models/jobs"]):
             target = self.program / PACKAGE / f"{name}.py"
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(COLLECTION / f"plugins/module_utils/{name}.py", target)

@@ -28,6 +28,7 @@ LIMITS = {
     "noslop-firewall.service": 2.0,
     "noslop-models-warm.service": 2.0,
     "noslop-models-verify.service": 2.0,
+    "noslop-model-cache.service": 2.0,
 }
 TEMPLATES = {
     "noslop-ollama.service": "ollama/templates/noslop-ollama.service.j2",
@@ -38,6 +39,7 @@ TEMPLATES = {
     "noslop-firewall.service": "studio_firewall/templates/noslop-firewall.service.j2",
     "noslop-models-warm.service": "model_jobs/templates/noslop-models-warm.service.j2",
     "noslop-models-verify.service": "model_jobs/templates/noslop-models-verify.service.j2",
+    "noslop-model-cache.service": "model_cache/templates/noslop-model-cache.service.j2",
 }
 
 
@@ -125,6 +127,20 @@ def test_service_sees_only_its_own_shares(name: str) -> None:
     assert f"-/mnt/noslop/{name[7:-8]}/projects" in values(beside, "InaccessiblePaths")[0].split()
     below = unit(name, noslop_ollama_models_dir="/mnt/noslop/one", noslop_comfyui_models_dir="/mnt/noslop/two")
     assert "/mnt/noslop" not in " ".join(values(below, "BindReadOnlyPaths")).split()
+
+
+def test_services_of_a_worker_with_a_cache_read_its_view_and_still_wait_for_the_share() -> None:
+    groups = {"storage_clients": ["first", "host"], "ollama": ["first", "host"], "comfyui": ["host"]}
+    cached = {"noslop_models_cache": {"path": "/data/cache", "size": "1GB"}, "groups": groups}
+
+    ollama = unit("noslop-ollama.service", **cached)
+    assert 'Environment="OLLAMA_MODELS=/data/cache/ollama_models/view"' in ollama
+    assert "/mnt/noslop/ollama/models/.noslop-share" in values(ollama, "ExecStartPre")[0]
+    puller = unit("noslop-ollama.service", **cached, inventory_hostname="first")
+    assert 'Environment="OLLAMA_MODELS=/mnt/noslop/ollama/models"' in puller
+    text = unit("noslop-model-cache.service", **cached, model_cache_services=["comfyui"])
+    assert values(text, "ReadWritePaths") == ["/data/cache"]
+    assert values(text, "Wants") == ["mnt-noslop-comfyui-models.automount"]
 
 
 def test_custom_nodes_are_read_only_and_models_follow_the_writers() -> None:

@@ -53,6 +53,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core has no typ
                 "allowed_networks": _STRINGS,
                 "custom_nodes": {"type": "raw", "default": []},
                 "models": {"type": "raw", "default": []},
+                "caches": {"type": "dict", "default": {}},
+                "storage_paths": _STRINGS,
                 "asked": {"type": "float"},
             },
             required_if=[("stage", "preflight", ["asked"])],
@@ -120,6 +122,7 @@ def _judge_studio(
     studio_rules.judge_networks(checks, arguments["allowed_networks"])
     studio_rules.judge_custom_nodes(checks, arguments["custom_nodes"], arguments["services"].get("comfyui", ()))
     studio_rules.judge_models(checks, arguments["models"], arguments["services"], arguments["servers"])
+    studio_rules.judge_caches(checks, arguments["caches"], arguments["storage_paths"])
     studio_rules.judge_variables(checks, names, *list_declared_variables())
     return checks.list
 

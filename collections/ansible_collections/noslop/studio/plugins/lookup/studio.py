@@ -35,6 +35,11 @@ options:
         or those of V(ollama), each with C(ollama), its name. An entry that is unusable is refused.
       - V(warm_models) - those models of C(noslop_models) that this host is to keep in memory where it runs the named
         services, each with C(path) or C(ollama), the other one empty.
+      - V(cached_shares) - the shares with models that this host reads through a cache on its own disk where it runs the
+        named services, C(comfyui) and C(ollama), each with C(name), C(path), C(owner), C(cache), the directory of the
+        cache, C(size), of all copies in it, in bytes, and C(view), the directory that programs read in place of
+        C(path). Empty where C(noslop_models_cache) is, on the host that has the shares, and for Ollama on the host
+        that pulls its models, the first of the group C(ollama).
       - V(setting) - the value of one variable of the studio, such as C(noslop_storage_root), C(ollama_port) or
         C(nfs_client_read_ahead_kb), or its default where it is not set or empty.
       - V(default) - the default of such a variable.
@@ -84,6 +89,10 @@ EXAMPLES = r"""
   ansible.builtin.debug:
     msg: "{{ lookup('noslop.studio.studio', 'warm_models', 'comfyui') | map(attribute='path') }}"
 
+- name: Show the directories that ComfyUI of this host reads in place of a share
+  ansible.builtin.debug:
+    msg: "{{ lookup('noslop.studio.studio', 'cached_shares', 'comfyui') | map(attribute='view') }}"
+
 - name: Show the storage root
   ansible.builtin.debug:
     msg: "{{ lookup('noslop.studio.studio', 'setting', 'noslop_storage_root') }}"
@@ -100,9 +109,9 @@ EXAMPLES = r"""
 RETURN = r"""
 _raw:
   description: >-
-    One value - a list of dictionaries for C(shares), C(accounts), C(services), C(custom_nodes), C(models) and
-    C(warm_models), one dictionary for C(share), C(account) and C(service), a list of addresses for C(addresses), and
-    the value itself for C(setting), C(default) and C(constant).
+    One value - a list of dictionaries for C(shares), C(accounts), C(services), C(custom_nodes), C(models),
+    C(warm_models) and C(cached_shares), one dictionary for C(share), C(account) and C(service), a list of addresses for
+    C(addresses), and the value itself for C(setting), C(default) and C(constant).
   type: list
   elements: raw
 """
@@ -115,13 +124,14 @@ from ansible.errors import AnsibleError
 from ansible.plugins.lookup import LookupBase
 from ansible_collections.noslop.studio.plugins.module_utils import studio
 from ansible_collections.noslop.studio.plugins.module_utils.install import node_store
-from ansible_collections.noslop.studio.plugins.plugin_utils.validation import custom_nodes, models
+from ansible_collections.noslop.studio.plugins.module_utils.model_cache import layout
+from ansible_collections.noslop.studio.plugins.plugin_utils.validation import custom_nodes, model_cache, models
 
 #: Subject in the plural to the same in the singular.
 SINGULAR = {"shares": "share", "accounts": "account", "services": "service"}
 #: Subjects that need exactly one name.
 OF_ONE_NAME = (*SINGULAR.values(), "models", "setting", "default", "constant")
-SUBJECTS = (*SINGULAR, "addresses", "custom_nodes", "warm_models", *OF_ONE_NAME)
+SUBJECTS = (*SINGULAR, "addresses", "custom_nodes", "warm_models", "cached_shares", *OF_ONE_NAME)
 #: Kind of model to what a role reads of it.
 _MODEL_FIELDS = {"files": ("path", "url", "sha256", "size"), "ollama": ("ollama",)}
 
@@ -154,6 +164,8 @@ class LookupModule(LookupBase):  # type: ignore[misc]  # ansible-core has no typ
             host = str(variables["inventory_hostname"])
             warm = [model for model in self._parse_models(variables) if model.is_warm_on(host, names)]
             return [{"path": model.path, "ollama": model.ollama} for model in warm]
+        if subject == "cached_shares":
+            return self._cached_shares(names, variables)
         return self._list(subject, names, variables)
 
     def _find_one(self, subject: str, name: str, variables: Mapping[str, Any]) -> Any:
@@ -190,6 +202,29 @@ class LookupModule(LookupBase):  # type: ignore[misc]  # ansible-core has no typ
     def _parse_models(self, variables: Mapping[str, Any]) -> list[models.Model]:
         addresses = [str(self._setting(name, variables)) for name in ("noslop_models_hub", "noslop_models_market")]
         return models.parse_models(self._setting(models.VARIABLE, variables), *addresses)
+
+    def _cached_shares(self, services: list[str], variables: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """Return the shares that this host reads through a cache."""
+        shares = studio.shares(self._values(studio.SHARE_VARIABLES, variables))
+        storage = (self._setting("noslop_storage_root", variables), *(share.path for share in shares))
+        cache = model_cache.parse(self._setting(model_cache.VARIABLE, variables), storage)
+        if cache is None:
+            return []
+        provider = self._setting("noslop_storage_provider", variables)
+        host = str(variables["inventory_hostname"])
+        names = model_cache.list_shares(services, host, variables.get("groups", {}), provider)
+        return [
+            {
+                "name": share.name,
+                "path": share.path,
+                "owner": share.owner,
+                "cache": cache.path,
+                "size": cache.size,
+                "view": layout.CachedShare(share.name, share.path, f"{cache.path}/{share.name}", "").view,
+            }
+            for share in shares
+            if share.name in names
+        ]
 
     def _list(self, subject: str, names: list[str], variables: Mapping[str, Any]) -> list[dict[str, Any]]:
         """Return all shares, accounts or services, or the named ones, in the studio's order."""

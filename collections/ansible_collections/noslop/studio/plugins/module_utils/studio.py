@@ -229,6 +229,7 @@ DEFAULTS: dict[str, Any] = {
     "noslop_models_market": "https://civitai.com",
     "noslop_models_warm_memory_percent": 50,
     "noslop_models_daily_gb": 20,
+    "noslop_models_cache": {},
     **dict.fromkeys(("noslop_artifact_mirror", "noslop_comfyui_version", "noslop_ollama_version"), ""),
     "noslop_firewall_enabled": True,
 }

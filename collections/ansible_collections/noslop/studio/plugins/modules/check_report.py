@@ -79,6 +79,15 @@ options:
     description: The studio's catalogue of models, as C(noslop_models) has it.
     type: raw
     default: []
+  caches:
+    description: The cache of models of each host, by its name, as C(noslop_models_cache) has it.
+    type: dict
+    default: {}
+  storage_paths:
+    description: The storage root and the paths of the shares, which no cache may lie in.
+    type: list
+    elements: str
+    default: []
   asked:
     description: Time of the controller before the checks of the hosts, in seconds since 1970. C(preflight) needs it.
     type: float

@@ -59,6 +59,9 @@ options:
         description: Path of the share.
         type: path
         required: true
+      target:
+        description: Directory that the link leads to, which shows the share, like a cache. By default O(links[].path).
+        type: path
       share:
         description: Name of the share in its marker.
         type: str
@@ -160,6 +163,7 @@ def main() -> None:
     link_spec: dict[str, Any] = {
         "name": {"type": "str", "required": True},
         "path": {"type": "path", "required": True},
+        "target": {"type": "path"},
         "share": {"type": "str", "required": True},
         "account": {"type": "str", "required": True},
         "directories": {"type": "list", "elements": "str", "default": []},
@@ -213,6 +217,7 @@ class Tree:
         self.base: str = module.params["base"]
         self.revision: str = module.params["revision"]
         self.links: list[dict[str, Any]] = module.params["links"]
+        self.targets = {link["name"]: link["target"] or link["path"] for link in self.links}
         self.path = os.path.join(self.base, self.revision)
         self.owners = {link["share"]: access.share_owner(link["account"]) for link in self.links}
         self.made: list[str] = []
@@ -264,11 +269,10 @@ class Tree:
         return True
 
     def _matches_request(self, stamp: dict[str, Any]) -> bool:
-        links = {link["name"]: link["path"] for link in self.links}
         commit = self.module.params["commit"] or (self.revision if repositories.is_commit(self.revision) else "")
         return (
-            stamp.get("links") == links
-            and all(release_dir.points_at(os.path.join(self.path, name), path) for name, path in links.items())
+            stamp.get("links") == self.targets
+            and all(release_dir.points_at(os.path.join(self.path, name), path) for name, path in self.targets.items())
             and (not commit or stamp.get("commit") == commit)
         )
 
@@ -291,11 +295,11 @@ class Tree:
                 link_path = os.path.join(tree, link["name"])
                 if os.path.isdir(link_path) and not os.path.islink(link_path):
                     os.rename(link_path, os.path.join(tree, SEEDS, link["name"]))
-                os.symlink(link["path"], link_path)
+                os.symlink(self.targets[link["name"]], link_path)
             stamp = {
                 "commit": commit,
                 "repo": repo,
-                "links": {link["name"]: link["path"] for link in self.links},
+                "links": self.targets,
             }
             release_dir.write_stamp(tree, stamp)
             builds.install_tree(tree, self.path)

@@ -40,7 +40,9 @@ options:
         type: str
         default: ""
   shares:
-    description: The shares C(comfyui_models) and C(ollama_models), each with C(name), C(path) and C(owner).
+    description:
+      - The shares C(comfyui_models) and C(ollama_models), each with C(name), C(path) and C(owner).
+      - Where this host has a cache, also with C(view), the directory that programs read in place of C(path).
     type: list
     elements: dict
     required: true

@@ -3,7 +3,7 @@
 """Keep the view of a share like the share, in a process of the account that owns both.
 
 Everything here that touches the share may wait for its server for ever. The view is changed between two such steps, so
-that the process that started this one can change it when this one is silent (:mod:`keeper`).
+that the process that started this one can change it when this one is silent (:mod:`service`).
 """
 
 from __future__ import annotations

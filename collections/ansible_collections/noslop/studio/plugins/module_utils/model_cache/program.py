@@ -13,11 +13,12 @@ import json
 import os
 import stat
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from ansible_collections.noslop.studio.plugins.module_utils.host import mountinfo, safe_paths, worker_processes
-from ansible_collections.noslop.studio.plugins.module_utils.model_cache import follower, keeper, layout
+from ansible_collections.noslop.studio.plugins.module_utils.model_cache import follower, layout, service
+from ansible_collections.noslop.studio.plugins.module_utils.models import whole_file
 from ansible_collections.noslop.studio.plugins.module_utils.share import access
 
 COMFYUI_MODELS, OLLAMA_MODELS = SHARES = ("comfyui_models", "ollama_models")
@@ -34,9 +35,10 @@ def main(words: Sequence[str]) -> int:
     """Run one command. Return the exit code.
 
     Args:
-        words: ``prepare``, ``run`` or ``clean``, and the path of the settings that the role wrote.
+        words: ``prepare``, ``run`` or ``clean``, and the path of the settings that the role wrote. For ``clean`` also
+            the path of the cache that stays, empty where none does.
     """
-    command, path = words
+    command, path, *more = words
     with open(path, encoding="utf-8") as stream:
         settings: dict[str, Any] = json.load(stream)
     try:
@@ -44,9 +46,10 @@ def main(words: Sequence[str]) -> int:
             _prepare(settings)
         elif command == "run":
             limit, status_file = int(settings["limit_bytes"]), os.path.join(settings["run_directory"], "status.json")
-            keeper.Keeper(read_shares(settings), limit, status_file).run()
+            service.CacheService(read_shares(settings), limit, status_file).run()
         else:
-            for removed in remove_others(settings["state_directory"], settings["directory"]):
+            kept = [os.path.join(more[0], share["name"]) for share in settings["shares"]] if more[0] else []
+            for removed in remove_others(settings["state_directory"], kept):
                 sys.stdout.write(f"removed {removed}\n")
     except (CacheError, access.ShareError, OSError) as error:
         sys.stderr.write(f"{error}\n")
@@ -83,7 +86,7 @@ def _prepare(settings: Mapping[str, Any]) -> None:
         )
     for share in read_shares(settings):
         assert share.account is not None
-        safe_paths.make_directory(share.directory, share.account.uid, share.account.gid, 0o755)
+        safe_paths.make_directory(share.directory, share.account.uid, share.account.gid, 0o750)
         if not os.path.isdir(share.view):
             work = functools.partial(follower.build, share)
             outcome = worker_processes.run_one(work, share.account, access.SHARE_TIMEOUT_S)
@@ -94,24 +97,25 @@ def _prepare(settings: Mapping[str, Any]) -> None:
             sys.stdout.write(f"made {share.view}\n")
 
 
-def remove_others(state_directory: str, kept: str) -> list[str]:
-    """Remove the caches that this host had, but one. Return their paths. What others put beside them stays.
+def remove_others(state_directory: str, kept: Collection[str]) -> list[str]:
+    """Remove the parts of caches that this host had, but some. Return their paths. What others put beside them stays.
 
     Args:
-        state_directory: where they are remembered.
-        kept: path of the cache that stays; empty where none does.
+        state_directory: where the caches are remembered.
+        kept: paths of the parts that stay.
     """
     removed = []
     caches = _read_caches(state_directory)
-    for path in sorted(caches - {kept}):
-        for share in SHARES:
-            with contextlib.suppress(FileNotFoundError):
-                safe_paths.remove_tree(os.path.join(path, share))
-        with contextlib.suppress(OSError):  # it has something else in it
-            os.rmdir(path)
-        removed.append(path)
-        caches -= {path}
-        _write_caches(state_directory, caches)
+    for cache in sorted(caches):
+        for part in (os.path.join(cache, share) for share in SHARES):
+            if part not in kept and os.path.lexists(part):
+                safe_paths.remove_tree(part)
+                removed.append(part)
+        if not any(os.path.dirname(part) == cache for part in kept):
+            with contextlib.suppress(OSError):  # it has something else in it
+                os.rmdir(cache)
+            caches = caches - {cache}
+            _write_caches(state_directory, caches)
     return removed
 
 
@@ -135,7 +139,4 @@ def _read_caches(state_directory: str) -> set[str]:
 
 def _write_caches(state_directory: str, caches: set[str]) -> None:
     os.makedirs(state_directory, 0o755, exist_ok=True)
-    path = os.path.join(state_directory, CACHES)
-    with open(f"{path}.new", "w", encoding="utf-8") as stream:
-        json.dump(sorted(caches), stream)
-    os.replace(f"{path}.new", path)
+    whole_file.write_json(os.path.join(state_directory, CACHES), sorted(caches))

@@ -4,17 +4,27 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from ansible_collections.noslop.studio.plugins.module_utils.model_cache import layout, view
+from ansible_collections.noslop.studio.plugins.module_utils.models import whole_file
 
 #: Seconds after which it is written again without a change: its age tells whether the program runs.
 INTERVAL_S = 60.0
+
+
+@dataclass(frozen=True)
+class ShareState:
+    """A share, whether it is away, and why."""
+
+    share: layout.CachedShare
+    is_away: bool
+    message: str
 
 
 class Writer:
@@ -46,17 +56,24 @@ class Writer:
             sys.stdout.flush()
         self._failed[path] = message
 
-    def write(self, shares: Sequence[tuple[layout.CachedShare, bool, str]], copying: str) -> None:
-        """Write the file, where something changed or it is old.
+    def is_due(self, shares: Sequence[ShareState], copying: str) -> bool:
+        """Return whether something changed since the file was written, or it is old.
 
         Args:
-            shares: each share, whether it is away, and why.
+            shares: the state of each share.
             copying: path of the file that is being copied, or empty.
         """
-        state = (tuple(shares), copying, self._copied, self.removed, tuple(self._failed.items()))
-        if state == self._written and time.monotonic() - self._written_s < INTERVAL_S:
-            return
-        self._written, self._written_s = state, time.monotonic()
+        return self._describe(shares, copying) != self._written or time.monotonic() - self._written_s >= INTERVAL_S
+
+    def write(self, shares: Sequence[ShareState], copying: str, measures: Sequence[Mapping[str, Any]]) -> None:
+        """Write the file.
+
+        Args:
+            shares: the state of each share.
+            copying: path of the file that is being copied, or empty.
+            measures: from :func:`measure` for each share.
+        """
+        self._written, self._written_s = self._describe(shares, copying), time.monotonic()
         data = {
             "time": time.time(),
             "limit_bytes": self._limit_bytes,
@@ -65,18 +82,24 @@ class Writer:
             "removed": self.removed,
             "failed": [{"path": path, "message": message} for path, message in self._failed.items()],
             "shares": [
-                {"name": share.name, "path": share.path, "is_away": is_away, "message": message, **_measure(share)}
-                for share, is_away, message in shares
+                {
+                    "name": one.share.name,
+                    "path": one.share.path,
+                    "is_away": one.is_away,
+                    "message": one.message,
+                    **measured,
+                }
+                for one, measured in zip(shares, measures)
             ],
         }
-        new = f"{self._path}.new"
-        with open(new, "w", encoding="utf-8") as stream:
-            json.dump(data, stream, indent=1)
-        os.replace(new, self._path)
+        whole_file.write_json(self._path, data)
+
+    def _describe(self, shares: Sequence[ShareState], copying: str) -> tuple[Any, ...]:
+        return tuple(shares), copying, self._copied, self.removed, tuple(self._failed.items())
 
 
-def _measure(share: layout.CachedShare) -> dict[str, Any]:
-    """Return the copies of a share, and the paths that lead to them."""
+def measure(share: layout.CachedShare) -> dict[str, Any]:
+    """Return the copies of a share, and the paths that lead to them. Runs as the account that owns them."""
     sizes = {}
     if os.path.isdir(share.files):
         with os.scandir(share.files) as entries:

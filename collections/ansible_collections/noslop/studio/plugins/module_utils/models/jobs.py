@@ -40,7 +40,8 @@ def open_shares(listed: Sequence[Mapping[str, Any]], studio_id: str, names: Sequ
     """Return those of the shares that have these names, and are the studio's.
 
     Args:
-        listed: shares as the lookup returns them: ``name``, ``path`` and ``owner``.
+        listed: shares as the lookup returns them: ``name``, ``path`` and ``owner``, and ``view``, where this host
+            reads a share through a cache.
         studio_id: the studio's.
         names: which of them.
 
@@ -54,7 +55,7 @@ def open_shares(listed: Sequence[Mapping[str, Any]], studio_id: str, names: Sequ
             if account is None:
                 raise access.ShareError(f"There is no account {one['owner']} here. Run the playbook storage first.")
             access.check_marker(one["path"], one["name"], studio_id, account)
-            shares[one["name"]] = warm.Share(one["name"], one["path"], account)
+            shares[one["name"]] = warm.Share(one["name"], one.get("view") or one["path"], account)
     return shares
 
 

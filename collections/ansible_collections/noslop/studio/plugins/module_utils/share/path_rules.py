@@ -43,10 +43,10 @@ def find_path_problems(root: str, shares: Sequence[Mapping[str, str]]) -> list[s
     Returns:
         One sentence for each problem, empty when all paths can be shared.
     """
-    problems = _find_single_path_problems("the storage root", root)
+    problems = find_single_path_problems("the storage root", root)
     for share in shares:
         label = f"the share {share['name']}"
-        alone = _find_single_path_problems(label, share["path"])
+        alone = find_single_path_problems(label, share["path"])
         problems += alone
         if alone:
             continue
@@ -64,7 +64,8 @@ def find_path_problems(root: str, shares: Sequence[Mapping[str, str]]) -> list[s
     return problems
 
 
-def _find_single_path_problems(label: str, path: str) -> list[str]:
+def find_single_path_problems(label: str, path: str) -> list[str]:
+    """Return the problems with one path, as sentences that begin with ``label``."""
     if not _PLAIN.fullmatch(path) or posixpath.normpath(path) != path:
         return [
             f"{label}: {path!r} cannot be shared. Write an absolute path of letters, digits and . _ - + @, "

@@ -12,7 +12,7 @@ from typing import Any
 
 from ansible_collections.noslop.studio.plugins.module_utils import studio
 from ansible_collections.noslop.studio.plugins.module_utils.checks.check import Checks, enumerate_words
-from ansible_collections.noslop.studio.plugins.plugin_utils.validation import custom_nodes, models
+from ansible_collections.noslop.studio.plugins.plugin_utils.validation import custom_nodes, model_cache, models
 from ansible_collections.noslop.studio.plugins.plugin_utils.validation.misspelled_variables import find_misspelled
 
 #: The name in the report for checks of no single host.
@@ -294,6 +294,24 @@ def judge_models(checks: Checks, value: object, services: Mapping[str, Sequence[
         seen=" ".join(problems) or "every model has a source",
         expected="models with a folder and a source, or with a name of Ollama's, warm on hosts that use them",
         todo=f"correct {models.VARIABLE} in {_VARIABLES_FILE}",
+    )
+
+
+def judge_caches(checks: Checks, values: Mapping[str, object], storage_paths: Sequence[str]) -> None:
+    """Check that each host's cache of models is usable."""
+    problems: dict[str, list[str]] = {}
+    for host, value in values.items():
+        try:
+            model_cache.parse(value, storage_paths)
+        except ValueError as error:
+            problems.setdefault(str(error), []).append(host)
+    checks.add(
+        "studio.models_cache",
+        not problems,
+        seen=" ".join(f"On {enumerate_words(hosts)}: {problem}" for problem, hosts in problems.items())
+        or "every cache of models has a path and a size",
+        expected="a directory on a disk of the host, away from the shares, and a size",
+        todo=f"correct {model_cache.VARIABLE} in {_VARIABLES_FILE} or in host_vars",
     )
 
 

@@ -27,10 +27,10 @@ pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="mounting a share that
 INTERVAL_S, SILENT_S = 0.05, 0.6
 PROGRAM = f"""
 import json, sys
-from ansible_collections.noslop.studio.plugins.module_utils.model_cache import keeper, layout
+from ansible_collections.noslop.studio.plugins.module_utils.model_cache import service, layout
 shares, limit, status = json.loads(sys.argv[1])
 shares = [layout.CachedShare(*share, digests=digests) for *share, digests in shares]
-keeper.Keeper(shares, limit, status, interval_s={INTERVAL_S}, silent_s={SILENT_S}).run()
+service.CacheService(shares, limit, status, interval_s={INTERVAL_S}, silent_s={SILENT_S}).run()
 """
 
 
@@ -213,4 +213,3 @@ def test_process_of_a_share_that_is_killed_is_started_again(tmp_path: Path) -> N
             os.kill(int(children[0]), signal.SIGKILL)
             wait_until(lambda: cache.is_away(share))
             wait_until(lambda: cache.is_present(share))
-

@@ -58,7 +58,7 @@ class _Wanted:
     modified_ns: int
 
 
-class Keeper:
+class CacheService:
     """A cache and its processes."""
 
     def __init__(
@@ -152,16 +152,20 @@ class Keeper:
             if self._followed[wanted.share.name].is_away:
                 continue
             del self._wanted[digest]
-            if not os.path.exists(wanted.share.locate_copy(digest)) and self._make_room(wanted):
+            copies = self._list_copies()
+            if all(copy.digest != digest for copy in copies) and self._make_room(wanted, copies):
                 child = children.start(functools.partial(_copy, wanted), wanted.share.account)
                 self._copier = (child, wanted)
 
-    def _make_room(self, wanted: _Wanted) -> bool:
-        """Remove other copies where the new one needs their room. Return whether there is room then."""
+    def _list_copies(self) -> list[room.Copy]:
         copies: list[room.Copy] = []
         for one in self._followed.values():
             listed = self._run_local(one.share, functools.partial(_list_copies, one.share))
             copies += [room.Copy(one.share.name, *values) for values in listed or ()]
+        return copies
+
+    def _make_room(self, wanted: _Wanted, copies: Sequence[room.Copy]) -> bool:
+        """Remove other copies where the new one needs their room. Return whether there is room then."""
         system = os.statvfs(wanted.share.directory)
         sizes = (system.f_bavail * system.f_frsize, system.f_blocks * system.f_frsize)
         limit = room.limit_by_disk(self._limit_bytes, sum(copy.size for copy in copies), *sizes)
@@ -202,8 +206,11 @@ class Keeper:
         return outcome.value
 
     def _write_status(self) -> None:
-        shares = [(one.share, one.is_away, one.message) for one in self._followed.values()]
-        self._status.write(shares, self._copier[1].path if self._copier else "")
+        shares = [status.ShareState(one.share, one.is_away, one.message) for one in self._followed.values()]
+        copied = self._copier[1].path if self._copier else ""
+        if self._status.is_due(shares, copied):
+            measures = [self._run_local(one.share, functools.partial(status.measure, one.share)) for one in shares]
+            self._status.write(shares, copied, [measure or {} for measure in measures])
 
 
 def _copy(wanted: _Wanted, send: children.Send) -> None:
