@@ -164,6 +164,7 @@ class StudioSettings(Model):
     users: list[str] = Field(default_factory=list)
     custom_nodes_writers: Writers = studio.DEFAULTS["noslop_custom_nodes_writers"]
     models_writers: Writers = studio.DEFAULTS["noslop_models_writers"]
+    extra_shares: list[dict[str, Any]] = Field(default_factory=list)
     allowed_networks: list[str] = Field(default_factory=list)
     custom_nodes: list[dict[str, str | bool | list[str]]] = Field(default_factory=list)
     models: list[dict[str, Any]] = Field(default_factory=list)

@@ -59,6 +59,10 @@ DESCRIPTIONS: dict[str, str] = {
         "this code; members, every host of the studio."
     ),
     "noslop_models_writers": "Who may change models: members, every host of the studio; server, the server only.",
+    "noslop_extra_shares": (
+        "Further directories that the hosts share: name; optionally path, writers (members or server), clients, the "
+        "hosts that mount it, read_only, those that may only read, and options of its mounts, as nfs(5) has them."
+    ),
     "noslop_allowed_networks": (
         "Who, besides the studio's own hosts, may use Ollama and ComfyUI: addresses and networks like 192.168.1.0/24. "
         f"{studio.OPEN_NETWORK} The shares are never opened to them."
@@ -110,7 +114,11 @@ def render(settings: StudioSettings) -> str:
         "# What this studio is. Edit it and deploy again: the driver never writes over your changes.",
         "# yaml-language-server: $schema=../../.noslop/studio.schema.json",
     ]
-    derived_paths = {studio.PATH_VARIABLES[share.name]: share.path for share in settings.shares()}
+    derived_paths = {
+        studio.PATH_VARIABLES[share.name]: share.path
+        for share in settings.shares()
+        if share.name in studio.PATH_VARIABLES
+    }
     for name, value in settings.variables().items():
         lines += ["", *_wrap_comment(DESCRIPTIONS[name])]
         if value is None:

@@ -77,7 +77,7 @@ def _find_role_error(answer: str) -> str:
 
 def _ask_for_path(settings: StudioSettings, name: str, question: str, terminal: Terminal) -> dict[str, str]:
     default = getattr(settings, name) or next(
-        share.path for share in settings.shares() if studio.PATH_VARIABLES[share.name] == studio_yml.PREFIX + name
+        share.path for share in settings.shares() if studio.PATH_VARIABLES.get(share.name) == studio_yml.PREFIX + name
     )
 
     def find_error(answer: str) -> str:

@@ -125,6 +125,28 @@ def test_values_follow_variables_that_are_templates_themselves(tmp_path: Path) -
     ]
 
 
+def test_each_host_has_the_shares_that_it_mounts_and_the_server_their_addresses(tmp_path: Path) -> None:
+    extra = [
+        {"name": "for_all"},
+        {"name": "for_worker", "clients": ["worker"], "read_only": ["worker"]},
+        {"name": "for_none", "clients": []},
+    ]
+    expression = "lookup('noslop.studio.studio', 'shares')[5:]"
+    fields = "map(attribute='name') | zip({0} | map(attribute='writers')) | map('join', ' ')"
+    server, worker, addresses = run_tasks(
+        tmp_path,
+        [
+            debug(f"{expression} | {fields.format(expression)}"),
+            {**debug(f"{expression} | {fields.format(expression)}"), "vars": {"inventory_hostname": "worker"}},
+            debug(f"({expression})[1:] | map(attribute='client_addresses')"),
+        ],
+        noslop_extra_shares=extra,
+    )
+    assert server == ["for_all members", "for_worker members", "for_none members"]
+    assert worker == ["for_all members", "for_worker server"]
+    assert addresses == [["10.0.0.2"], []]
+
+
 def test_unusable_terms_are_refused_with_what_there_is(tmp_path: Path) -> None:
     cases = {
         "'share', 'films'": "no share is called films; there are ollama_models, comfyui_models",

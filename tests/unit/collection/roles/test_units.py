@@ -14,6 +14,7 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+from ansible_collections.noslop.studio.plugins.module_utils import studio
 from noslop_backend.core.settings import load
 
 GPUS = ("none", "nvidia", "amd", "intel")
@@ -127,6 +128,30 @@ def test_service_sees_only_its_own_shares(name: str) -> None:
     assert f"-/mnt/noslop/{name[7:-8]}/projects" in values(beside, "InaccessiblePaths")[0].split()
     below = unit(name, noslop_ollama_models_dir="/mnt/noslop/one", noslop_comfyui_models_dir="/mnt/noslop/two")
     assert "/mnt/noslop" not in " ".join(values(below, "BindReadOnlyPaths")).split()
+
+
+def test_export_file_has_a_line_for_readers_and_one_for_writers() -> None:
+    hostvars = {f"w{number}": {"noslop_address": f"10.0.0.{number}"} for number in (1, 2, 3)}
+    shares = [{"name": "reference", "clients": ["w2", "w1"], "read_only": ["w2"]}, {"name": "secret", "clients": []}]
+    directories = [
+        {"name": name, "path": f"/mnt/noslop/{name}", "file_system_root": False, "mount_point": False}
+        for name in (*studio.PATH_VARIABLES, "reference", "secret")
+    ]
+    text = render(
+        "nfs_server/templates/noslop.exports.j2",
+        noslop_extra_shares=shares,
+        hostvars=hostvars,
+        groups={"storage_clients": list(hostvars)},
+        nfs_server_clients=["10.0.0.1", "10.0.0.2", "10.0.0.3"],
+        __nfs_server_directories={"shares": directories},
+    )
+    lines = [line for line in text.splitlines() if line.startswith("/")]
+    options = "sync,all_squash,anonuid=2600,anongid=2600,subtree_check,sec=sys"
+    assert lines[-2:] == [
+        f"/mnt/noslop/reference 10.0.0.1(rw,{options})",
+        f"/mnt/noslop/reference 10.0.0.2(ro,{options})",
+    ]
+    assert lines[3] == "/mnt/noslop/projects " + " ".join(f"10.0.0.{number}(rw,{options})" for number in (1, 2, 3))
 
 
 def test_services_of_a_worker_with_a_cache_read_its_view_and_still_wait_for_the_share() -> None:

@@ -51,6 +51,22 @@ def test_network_of_one_address_equals_the_address(checks: Checks) -> None:
     assert exports_checks(checks, GOOD.replace("10.77.42.12(", "10.77.42.12/32(")) == []
 
 
+def test_share_of_chosen_clients_goes_to_no_other_member_and_read_only_to_readers(checks: Checks) -> None:
+    chosen = {"client_addresses": MEMBERS[:1], "read_only_addresses": MEMBERS[:1]}
+    for shown, seen in {
+        f"{SHARES[0]['path']}  {MEMBERS[0]}({OPTIONS.replace('rw,', 'ro,')})\n": "",
+        f"{SHARES[0]['path']}  {MEMBERS[0]}({OPTIONS})\n": f"to {MEMBERS[0]} without ro",
+        GOOD.replace("rw,", "ro,"): f"exported to {MEMBERS[1]}, which may not mount it; to {MEMBERS[1]} without rw",
+    }.items():
+        listed = Checks("server")
+        server_checks.judge_exports(
+            listed, STORAGE, [{**SHARES[0], **chosen}], MEMBERS, exports.parse_exportfs(shown), table=OWN_DISKS
+        )
+        assert [one["seen"] for one in listed.list if not one["ok"] and one["check"] == "server.exports"] == (
+            [seen] if seen else []
+        )
+
+
 @pytest.mark.parametrize(
     ("shown", "seen"),
     [

@@ -69,6 +69,14 @@ def test_share_without_clients_is_not_exported() -> None:
     assert exports.compare(wanted, exports.parse_exportfs(SHOWN), [])
 
 
+def test_clients_of_a_path_may_have_different_options() -> None:
+    path = "/mnt/noslop/projects"
+    wanted = exports.convert_requested(
+        [{"path": path, "clients": ["a"], "options": ["rw", "mp"]}, {"path": path, "clients": ["b"], "options": ["ro"]}]
+    )
+    assert wanted == {path: {"a": frozenset({"rw", "mountpoint"}), "b": frozenset({"ro"})}}
+
+
 def test_exports_file_is_parsed_as_in_exports_5() -> None:
     text = (
         "# /commented *(rw)\n"

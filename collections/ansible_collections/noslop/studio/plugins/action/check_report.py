@@ -54,6 +54,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core has no typ
                 "custom_nodes": {"type": "raw", "default": []},
                 "models": {"type": "raw", "default": []},
                 "caches": {"type": "dict", "default": {}},
+                "extra_shares": {"type": "raw", "default": []},
                 "storage_paths": _STRINGS,
                 "asked": {"type": "float"},
             },
@@ -122,6 +123,7 @@ def _judge_studio(
     studio_rules.judge_networks(checks, arguments["allowed_networks"])
     studio_rules.judge_custom_nodes(checks, arguments["custom_nodes"], arguments["services"].get("comfyui", ()))
     studio_rules.judge_models(checks, arguments["models"], arguments["services"], arguments["servers"])
+    studio_rules.judge_extra_shares(checks, arguments["extra_shares"], arguments["clients"])
     studio_rules.judge_caches(checks, arguments["caches"], arguments["storage_paths"])
     studio_rules.judge_variables(checks, names, *list_declared_variables())
     return checks.list

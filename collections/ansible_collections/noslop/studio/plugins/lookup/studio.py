@@ -20,7 +20,9 @@ options:
     description:
       - V(shares) or V(share) - the directories that all hosts share, each with C(name), C(path), C(kind) (C(models) or
         C(work)), C(env), the name of its variable in C(/etc/noslop/node.env), C(owner), the account that owns it, and
-        C(writers), the hosts that may write to it, C(members) or C(server).
+        C(writers), the hosts that may write to it, C(members) or C(server), and C(options), further options of its
+        mounts. A share of C(noslop_extra_shares) is left out for a client that does not mount it, has C(writers)
+        C(server) for one that may only read, and C(client_addresses) and C(read_only_addresses) of those clients.
       - V(accounts) or V(account) - each with C(name), C(uid), C(gid), C(groups), further groups that it is a member
         of, and C(people), whether the studio's people are members of its group.
       - V(services) or V(service) - each with C(name), which is its group in the inventory too, C(unit), C(port),
@@ -231,11 +233,33 @@ class LookupModule(LookupBase):  # type: ignore[misc]  # ansible-core has no typ
         relevant, list_all = _LISTS[subject]
         listed = {one.name: one for one in list_all(self._values(relevant, variables))}
         _pick(SINGULAR[subject], listed, names)
-        return [_as_dict(one) for name, one in listed.items() if not names or name in names]
+        found = [_as_dict(one) for name, one in listed.items() if not names or name in names]
+        return _adapt_shares(found, variables) if subject == "shares" else found
 
     def _values(self, names: Iterable[str], variables: Mapping[str, Any]) -> dict[str, Any]:
         """Return the values of those variables that are set, which may themselves be templates."""
         return {name: self._templar.template(variables[name]) for name in names if name in variables}
+
+
+def _adapt_shares(shares: list[dict[str, Any]], variables: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return shares as the current host has them, with addresses in place of the names of hosts."""
+    host = variables.get("inventory_hostname")
+    is_client = host in variables.get("groups", {}).get("storage_clients", ())
+    adapted = []
+    for share in shares:
+        clients, read_only = share.pop("clients"), share.pop("read_only")
+        if is_client and clients is not None and host not in clients:
+            continue
+        if is_client and host in read_only:
+            share["writers"] = "server"
+        for name, hosts in (("client_addresses", clients), ("read_only_addresses", read_only)):
+            if hosts:
+                known = [one for one in hosts if one in variables["hostvars"]]
+                share[name] = _addresses(known, {one: [one] for one in known}, variables["hostvars"])
+        if clients == []:
+            share["client_addresses"] = []
+        adapted.append(share)
+    return adapted
 
 
 #: Subject to the variables that decide it, and the function that lists it.

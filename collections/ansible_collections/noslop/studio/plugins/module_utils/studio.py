@@ -15,6 +15,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from ansible_collections.noslop.studio.plugins.module_utils.share import extra_shares
+
 STORAGE_ROOT = "/mnt/noslop"
 MARKER = ".noslop-share"  # the file in each share that says to which studio it belongs
 #: Directories of a host: settings, installed programs, the services' state, and the mounts' units. The last is not
@@ -164,6 +166,9 @@ class Share:
     compare directory times; ``work`` is written by several hosts and keeps the default attribute cache.
     ``owner`` is the account that owns it, and to which its export squashes. ``writers`` may write over the network:
     ``members``, or ``server`` where it is exported read-only.
+
+    A share beyond the studio's five (:mod:`share.extra_shares`) has ``clients``, the names of the hosts that mount it,
+    ``None`` for all; ``read_only``, those that may only read; and further ``options`` of its mounts.
     """
 
     name: str
@@ -172,6 +177,9 @@ class Share:
     env: str
     owner: str
     writers: str
+    clients: tuple[str, ...] | None = None
+    read_only: tuple[str, ...] = ()
+    options: str = ""
 
 
 @dataclass(frozen=True)
@@ -220,6 +228,7 @@ DEFAULTS: dict[str, Any] = {
     **{account.variable: account.number for account in ACCOUNTS.values() if account.name != PEOPLE},
     "noslop_users": [],
     **_WRITERS,
+    extra_shares.VARIABLE: [],
     "noslop_allowed_networks": [],
     "noslop_custom_nodes": [],
     "noslop_models": [],
@@ -261,7 +270,7 @@ RUN_VARIABLES = ("noslop_verify_report", "noslop_lease")
 PATH_VARIABLES: dict[str, str] = {name: share.variable for name, share in _SHARES.items()}
 
 #: Every variable that decides what :func:`shares` returns, and what :func:`accounts` returns.
-SHARE_VARIABLES = ("noslop_storage_root", *PATH_VARIABLES.values(), *_WRITERS)
+SHARE_VARIABLES = ("noslop_storage_root", *PATH_VARIABLES.values(), *_WRITERS, extra_shares.VARIABLE)
 ACCOUNT_VARIABLES = (*(account.variable for account in ACCOUNTS.values()), PEOPLE_GROUP_VARIABLE)
 
 
@@ -288,13 +297,30 @@ def shares(variables: Mapping[str, Any]) -> list[Share]:
         value = variables.get(default.variable) or posixpath.join(root, default.below_root)
         writers = _writers(default.writers_variable, variables)
         listed.append(Share(name, _path(default.variable, value), default.kind, default.env, default.owner, writers))
+    listed += [_make_share(extra, root) for extra in extra_shares.parse(variables.get(extra_shares.VARIABLE), _SHARES)]
     paths = [share.path for share in listed]
     for share in listed:
         if paths.count(share.path) > 1:
             raise ValueError(
-                f"{PATH_VARIABLES[share.name]}: {share.path} is the path of another share too. Give each its own."
+                f"{PATH_VARIABLES.get(share.name, extra_shares.VARIABLE)}: {share.path} is the path of another share "
+                "too. Give each its own."
             )
     return listed
+
+
+def _make_share(extra: extra_shares.ExtraShare, root: str) -> Share:
+    """Return a share beyond the studio's five, which is for work and belongs to its people."""
+    return Share(
+        extra.name,
+        _path(f"{extra_shares.VARIABLE} ({extra.name})", extra.path or posixpath.join(root, extra.name)),
+        kind="work",
+        env=f"SHARE_{extra.name.upper()}_DIR",
+        owner=PEOPLE,
+        writers=extra.writers,
+        clients=extra.clients,
+        read_only=extra.read_only,
+        options=extra.options,
+    )
 
 
 def shares_as_dicts(variables: Mapping[str, Any]) -> list[dict[str, str]]:

@@ -79,6 +79,10 @@ options:
     description: The studio's catalogue of models, as C(noslop_models) has it.
     type: raw
     default: []
+  extra_shares:
+    description: The shares beyond the studio's own, as C(noslop_extra_shares) has them.
+    type: raw
+    default: []
   caches:
     description: The cache of models of each host, by its name, as C(noslop_models_cache) has it.
     type: dict

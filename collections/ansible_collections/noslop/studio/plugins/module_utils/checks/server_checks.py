@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from ansible_collections.noslop.studio.plugins.module_utils import studio
 from ansible_collections.noslop.studio.plugins.module_utils.checks import host_rules
@@ -34,21 +35,31 @@ def normalize_client(client: str) -> str:
 def judge_exports(
     checks: Checks,
     storage: Storage,
-    shares: Sequence[Mapping[str, str]],
+    shares: Sequence[Mapping[str, Any]],
     addresses: Iterable[str],
     exports: Exports,
     *,
     table: list[mountinfo.Mount],
 ) -> None:
     """Check that each share is exported to its clients only, and that no other export reaches it."""
-    clients = {studio.as_ip(address) or address for address in addresses}
+    members = {studio.as_ip(address) or address for address in addresses}
     canonical_exports = {
         path: {normalize_client(client): options for client, options in shown.items()}
         for path, shown in exports.items()
     }
     for share in shares:
-        required = _required_options(storage, share, table)
-        wrong = _export_problems(required, clients, canonical_exports.get(share["path"], {}))
+        clients = members & set(_canonical(share.get("client_addresses", members)))
+        read_only = set(_canonical(share.get("read_only_addresses", ())))
+        shown = canonical_exports.get(share["path"], {})
+        wrong = [f"not exported to {client}" for client in sorted(clients - set(shown))]
+        for client, options in shown.items():
+            if client not in clients:
+                wrong.append(
+                    f"exported to {client}, which {'may not mount it' if client in members else 'is no member'}"
+                )
+            reading = share.get("writers") == "server" or client in read_only
+            wrong += _find_client_problems(client, options, _required_options(storage, share, table, read_only=reading))
+        required = _required_options(storage, share, table, read_only=share.get("writers") == "server")
         checks.add(
             "server.exports",
             not wrong,
@@ -60,16 +71,22 @@ def judge_exports(
             ),
             todo=f"look into /etc/exports and /etc/exports.d for {share['path']}, then {rerun_step(checks.host)}",
         )
-    _judge_foreign_exports(checks, [share["path"] for share in shares], clients, canonical_exports)
+    _judge_foreign_exports(checks, [share["path"] for share in shares], members, canonical_exports)
 
 
-def _required_options(storage: Storage, share: Mapping[str, str], table: list[mountinfo.Mount]) -> list[str]:
+def _canonical(addresses: Iterable[str]) -> list[str]:
+    return [studio.as_ip(address) or address for address in addresses]
+
+
+def _required_options(
+    storage: Storage, share: Mapping[str, Any], table: list[mountinfo.Mount], *, read_only: bool
+) -> list[str]:
     """Return the options that an export of a share must have.
 
     Where a share lies among other files, the kernel has to refuse forged handles (exports(5), ``subtree_check``).
     """
     owner = storage.owner(share)
-    mode = "ro" if share.get("writers") == "server" else "rw"
+    mode = "ro" if read_only else "rw"
     alone = own_file_system.has_own(table, share["path"], share["path"])
     return [
         mode, "sync", "all_squash", f"anonuid={owner.uid}", f"anongid={owner.gid}",
@@ -77,15 +94,9 @@ def _required_options(storage: Storage, share: Mapping[str, str], table: list[mo
     ]  # fmt: skip
 
 
-def _export_problems(required: list[str], clients: set[str], shown: Mapping[str, frozenset[str]]) -> list[str]:
-    wrong = [f"not exported to {client}" for client in sorted(clients - set(shown))]
-    for client, options in shown.items():
-        if client not in clients:
-            wrong.append(f"exported to {client}, which is no member")
-        lacking = sorted(set(required) - options)
-        if lacking:
-            wrong.append(f"to {client} without {enumerate_words(lacking)}")
-    return wrong
+def _find_client_problems(client: str, has: frozenset[str], required: Iterable[str]) -> list[str]:
+    lacking = sorted(set(required) - has)
+    return [f"to {client} without {enumerate_words(lacking)}"] if lacking else []
 
 
 def _judge_foreign_exports(checks: Checks, paths: list[str], clients: set[str], exports: Exports) -> None:

@@ -49,14 +49,12 @@ def parse_exports_file(text: str) -> list[str]:
 
 def convert_requested(exports: Sequence[Mapping[str, Any]]) -> Exports:
     """Return the exports that a role requests, in the form of :data:`Exports`, without paths that have no clients."""
-    return {
-        export["path"]: {
-            client: frozenset(_SHOWN_AS.get(option, option) for option in export["options"])
-            for client in export["clients"]
-        }
-        for export in exports
-        if export["clients"]
-    }
+    requested: Exports = {}
+    for export in exports:
+        for client in export["clients"]:
+            options = frozenset(_SHOWN_AS.get(option, option) for option in export["options"])
+            requested.setdefault(export["path"], {})[client] = options
+    return requested
 
 
 def compare(wanted: Exports, shown: Exports, foreign: Iterable[str]) -> list[str]:

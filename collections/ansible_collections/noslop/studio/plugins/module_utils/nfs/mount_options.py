@@ -31,6 +31,7 @@ def compose(share: Mapping[str, str], options: str, models_options: str) -> str:
     words = [options, models_options if share["kind"] == "models" else ""]
     words += [] if share["name"] in EXEC_SHARES else ["noexec"]
     words += ["ro"] if share.get("writers") == "server" else []
+    words += [share.get("options") or ""]
     return ",".join(word for word in words if word)
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from ansible_collections.noslop.studio.plugins.module_utils import studio
 from ansible_collections.noslop.studio.plugins.module_utils.checks.check import Checks, enumerate_words
+from ansible_collections.noslop.studio.plugins.module_utils.share import extra_shares
 from ansible_collections.noslop.studio.plugins.plugin_utils.validation import custom_nodes, model_cache, models
 from ansible_collections.noslop.studio.plugins.plugin_utils.validation.misspelled_variables import find_misspelled
 
@@ -294,6 +295,25 @@ def judge_models(checks: Checks, value: object, services: Mapping[str, Sequence[
         seen=" ".join(problems) or "every model has a source",
         expected="models with a folder and a source, or with a name of Ollama's, warm on hosts that use them",
         todo=f"correct {models.VARIABLE} in {_VARIABLES_FILE}",
+    )
+
+
+def judge_extra_shares(checks: Checks, value: object, clients: Sequence[str]) -> None:
+    """Check that the shares beyond the studio's own are usable, and that the hosts they name mount shares."""
+    problems = []
+    try:
+        for share in extra_shares.parse(value, studio.PATH_VARIABLES):
+            unknown = sorted({*(share.clients or ()), *share.read_only} - set(clients))
+            if unknown:
+                problems.append(f"{extra_shares.VARIABLE}: {share.name} names {enumerate_words(unknown)}, no client.")
+    except ValueError as error:
+        problems = [str(error)]
+    checks.add(
+        "studio.extra_shares",
+        not problems,
+        seen=" ".join(problems) or "every further share has a name, and hosts that mount it",
+        expected="shares with a name, and names of hosts in the group storage_clients",
+        todo=f"correct {extra_shares.VARIABLE} in {_VARIABLES_FILE}",
     )
 
 
