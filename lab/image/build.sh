@@ -1,7 +1,7 @@
 #!/bin/bash
-# Build the lab's Debian 12 image for virtual machines or for containers, once for each state of its recipe.
+# Build the lab's image of a Debian for virtual machines or for containers, once for each state of its recipe.
 #
-#   build.sh machine|container
+#   build.sh machine|container [SUITE]     bookworm (Debian 12) or trixie (Debian 13)
 #
 # The last line of the output is the image's directory below ${NOSLOP_LAB_CACHE:-~/.cache/noslop-lab}. Its name
 # carries a hash of everything the image is made from: this directory, the controller's Debian mirror and apt
@@ -11,11 +11,11 @@
 set -euo pipefail
 export LC_ALL=C
 
-kind=${1:?usage: build.sh machine|container}
+kind=${1:?usage: build.sh machine|container [SUITE]}
+suite=${2:-bookworm}
 case $kind in machine | container) ;; *) echo "build.sh: no such image: $kind" >&2; exit 2 ;; esac
 here=$(cd "$(dirname "$0")" && pwd)
 cache=${NOSLOP_LAB_CACHE:-$HOME/.cache/noslop-lab}
-suite=bookworm
 keyring=/usr/share/keyrings/debian-archive-keyring.gpg
 
 # The controller's own mirror, so that a site's mirror serves the lab too. Nothing here on a controller that is not
@@ -44,6 +44,7 @@ extra_certificates() {
 recipe_hash() {
     {
         echo "$kind"
+        [ "$suite" = bookworm ] || echo "$suite"
         (cd "$here" && find . -type f | sort | xargs sha256sum)
         mirror_lines
         apt_settings

@@ -44,9 +44,14 @@ options:
         description: IPv4 address.
         type: str
         required: true
-  image:
-    description: Directory with base.img, vmlinuz and initrd.img. Needed for a machine that has no disk.
-    type: path
+      suite:
+        description: The Debian that it runs, a key of O(images).
+        type: str
+        default: bookworm
+  images:
+    description: By suite, the directory with base.img, vmlinuz and initrd.img. Needed for a machine that has no disk.
+    type: dict
+    default: {}
   bridge:
     description: The bridge that the taps join.
     type: str
@@ -86,7 +91,7 @@ EXAMPLES = r"""
     directory: .lab/machines
     machines:
       - {name: server, address: 10.77.42.11}
-    image: /var/cache/noslop-lab/machine-0123456789abcdef
+    images: {bookworm: /var/cache/noslop-lab/machine-0123456789abcdef}
 """
 
 RETURN = r"""
@@ -130,7 +135,7 @@ class Machine:
 
     def __init__(self, module: AnsibleModule, entry: dict[str, Any], accel: str, actions: list[str]) -> None:
         self.module, self.accel, self.actions = module, accel, actions
-        self.name, self.address = entry["name"], entry["address"]
+        self.name, self.address, self.suite = entry["name"], entry["address"], entry["suite"]
         self.memory_mib = int(module.params["memory_mib"].get(self.name, 1500))
         self.directory = Path(module.params["directory"]).absolute() / self.name
         self.disk = self.directory / "disk.qcow2"
@@ -179,7 +184,7 @@ class Machine:
 
     def image(self) -> Path:
         """Return the image below the disk, or the one for a new disk: kernel and modules must match."""
-        requested: str | None = self.module.params["image"]
+        requested: str | None = self.module.params["images"].get(self.suite)
         if not self.disk.exists():
             if requested is None:
                 self.module.fail_json(msg=f"{self.name} has no disk. lab/machines/create.yml makes it")
@@ -274,9 +279,13 @@ def main() -> None:
                 "type": "list",
                 "elements": "dict",
                 "required": True,
-                "options": {"name": {"type": "str", "required": True}, "address": {"type": "str", "required": True}},
+                "options": {
+                    "name": {"type": "str", "required": True},
+                    "address": {"type": "str", "required": True},
+                    "suite": {"type": "str", "default": "bookworm"},
+                },
             },
-            "image": {"type": "path"},
+            "images": {"type": "dict", "default": {}},
             "bridge": {"type": "str", "default": "noslop0"},
             "gateway": {"type": "str", "default": "10.77.42.1/24"},
             "accel": {"type": "str", "choices": ["auto", "kvm", "tcg"], "default": "auto"},

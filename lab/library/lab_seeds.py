@@ -33,6 +33,10 @@ options:
         description: IPv4 address.
         type: str
         required: true
+      suite:
+        description: The Debian that it runs, which its seed does not depend on.
+        type: str
+        default: bookworm
   public_key:
     description: Public key file of the user who logs in.
     type: path
@@ -153,7 +157,11 @@ def main() -> None:
                 "type": "list",
                 "elements": "dict",
                 "required": True,
-                "options": {"name": {"type": "str", "required": True}, "address": {"type": "str", "required": True}},
+                "options": {
+                    "name": {"type": "str", "required": True},
+                    "address": {"type": "str", "required": True},
+                    "suite": {"type": "str", "default": "bookworm"},
+                },
             },
             "public_key": {"type": "path", "required": True},
             "password_file": {"type": "path", "required": True, "no_log": False},
