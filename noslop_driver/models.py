@@ -13,7 +13,7 @@ from typing import Any, Literal, Self
 from ansible_collections.noslop.studio.plugins.module_utils import studio
 from ansible_collections.noslop.studio.plugins.plugin_utils import releases
 from ansible_collections.noslop.studio.plugins.plugin_utils.discovery.scan_targets import SSH_PORT
-from ansible_collections.noslop.studio.plugins.plugin_utils.validation import custom_nodes, model_cache, models
+from ansible_collections.noslop.studio.plugins.plugin_utils.validation import custom_nodes, model_cache, models, webhook
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 CandidateStatus = Literal["open", "closed", "timeout", "no_route", "refused", "error"]
@@ -177,6 +177,9 @@ class StudioSettings(Model):
     )
     models_daily_gb: float = Field(default=studio.DEFAULTS["noslop_models_daily_gb"], ge=0)
     models_cache: dict[str, Any] = Field(default_factory=dict)
+    monitor_enabled: bool = studio.DEFAULTS["noslop_monitor_enabled"]
+    monitor_textfile_directory: str = studio.DEFAULTS["noslop_monitor_textfile_directory"]
+    monitor_webhook: dict[str, str] = Field(default_factory=dict)
     artifact_mirror: str = studio.DEFAULTS["noslop_artifact_mirror"]
     comfyui_version: str = studio.DEFAULTS["noslop_comfyui_version"]
     ollama_version: str = studio.DEFAULTS["noslop_ollama_version"]
@@ -211,6 +214,12 @@ class StudioSettings(Model):
     def _check_models(cls, values: list[dict[str, Any]]) -> list[dict[str, Any]]:
         models.parse_models(values)  # raises ValueError with the entry and the next step
         return values
+
+    @field_validator("monitor_webhook")
+    @classmethod
+    def _check_webhook(cls, value: dict[str, str]) -> dict[str, str]:
+        webhook.parse_webhook(value)  # raises ValueError with the next step
+        return value
 
     @model_validator(mode="after")
     def _check_paths_and_accounts(self) -> Self:

@@ -93,6 +93,16 @@ DESCRIPTIONS: dict[str, str] = {
         "Where a host keeps copies of the models that it uses, so that they load from its own disk: path, on a disk of "
         "each host, and size, like 200GB. {} for none. host_vars may have another value for one host."
     ),
+    "noslop_monitor_enabled": (
+        "Every host checks its own part of the studio each 30 seconds: shares, exports, firewall, files, services."
+    ),
+    "noslop_monitor_textfile_directory": (
+        "Where Prometheus' node exporter reads files: each host writes its results there, if it has this directory."
+    ),
+    "noslop_monitor_webhook": (
+        "Where hosts send what turned bad or good again: url, and format: json; or secret_file, a file on this "
+        "computer, mode 0600, that has the URL, and format: json, slack or discord."
+    ),
     "noslop_artifact_mirror": "Where downloads come from instead of the vendors' own addresses.",
     "noslop_comfyui_version": (
         "The version of ComfyUI: a release, like 0.33.0, or a commit. Empty: the release that NoSlop is tested with."

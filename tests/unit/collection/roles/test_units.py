@@ -30,6 +30,8 @@ LIMITS = {
     "noslop-models-warm.service": 2.0,
     "noslop-models-verify.service": 2.0,
     "noslop-model-cache.service": 2.0,
+    # It sees the host's own mounts, so nothing that needs a mount namespace protects it.
+    "noslop-check.service": 4.5,
 }
 TEMPLATES = {
     "noslop-ollama.service": "ollama/templates/noslop-ollama.service.j2",
@@ -41,6 +43,7 @@ TEMPLATES = {
     "noslop-models-warm.service": "model_jobs/templates/noslop-models-warm.service.j2",
     "noslop-models-verify.service": "model_jobs/templates/noslop-models-verify.service.j2",
     "noslop-model-cache.service": "model_cache/templates/noslop-model-cache.service.j2",
+    "noslop-check.service": "studio_verify/templates/noslop-check.service.j2",
 }
 
 

@@ -18,7 +18,7 @@ from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 from ansible_collections.noslop.studio.plugins.module_utils import studio
 from ansible_collections.noslop.studio.plugins.module_utils.checks.check import Check, Checks
-from ansible_collections.noslop.studio.plugins.plugin_utils import reports
+from ansible_collections.noslop.studio.plugins.plugin_utils import reports, token_file
 from ansible_collections.noslop.studio.plugins.plugin_utils.validation import studio_rules
 from ansible_collections.noslop.studio.plugins.plugin_utils.validation.declared_variables import list_declared_variables
 
@@ -56,6 +56,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core has no typ
                 "caches": {"type": "dict", "default": {}},
                 "extra_shares": {"type": "raw", "default": []},
                 "storage_paths": _STRINGS,
+                "webhook": {"type": "raw", "default": {}},
                 "asked": {"type": "float"},
             },
             required_if=[("stage", "preflight", ["asked"])],
@@ -125,6 +126,7 @@ def _judge_studio(
     studio_rules.judge_models(checks, arguments["models"], arguments["services"], arguments["servers"])
     studio_rules.judge_extra_shares(checks, arguments["extra_shares"], arguments["clients"])
     studio_rules.judge_caches(checks, arguments["caches"], arguments["storage_paths"])
+    studio_rules.judge_webhook(checks, arguments["webhook"], token_file.read)
     studio_rules.judge_variables(checks, names, *list_declared_variables())
     return checks.list
 

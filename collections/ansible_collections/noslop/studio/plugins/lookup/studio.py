@@ -42,6 +42,8 @@ options:
         cache, C(size), of all copies in it, in bytes, and C(view), the directory that programs read in place of
         C(path). Empty where C(noslop_models_cache) is, on the host that has the shares, and for Ollama on the host
         that pulls its models, the first of the group C(ollama).
+      - V(webhook) - the address of C(noslop_monitor_webhook), or that of a value like it, with C(url), which is a
+        secret where it comes from a file of the controller, and C(format); an empty dictionary where there is none.
       - V(setting) - the value of one variable of the studio, such as C(noslop_storage_root), C(ollama_port) or
         C(nfs_client_read_ahead_kb), or its default where it is not set or empty.
       - V(default) - the default of such a variable.
@@ -95,6 +97,10 @@ EXAMPLES = r"""
   ansible.builtin.debug:
     msg: "{{ lookup('noslop.studio.studio', 'cached_shares', 'comfyui') | map(attribute='view') }}"
 
+- name: Show how hosts inform of what turned bad
+  ansible.builtin.debug:
+    msg: "{{ lookup('noslop.studio.studio', 'webhook').format | default('not at all') }}"
+
 - name: Show the storage root
   ansible.builtin.debug:
     msg: "{{ lookup('noslop.studio.studio', 'setting', 'noslop_storage_root') }}"
@@ -112,8 +118,8 @@ RETURN = r"""
 _raw:
   description: >-
     One value - a list of dictionaries for C(shares), C(accounts), C(services), C(custom_nodes), C(models),
-    C(warm_models) and C(cached_shares), one dictionary for C(share), C(account) and C(service), a list of addresses for
-    C(addresses), and the value itself for C(setting), C(default) and C(constant).
+    C(warm_models) and C(cached_shares), one dictionary for C(share), C(account), C(service) and C(webhook), a list of
+    addresses for C(addresses), and the value itself for C(setting), C(default) and C(constant).
   type: list
   elements: raw
 """
@@ -127,13 +133,14 @@ from ansible.plugins.lookup import LookupBase
 from ansible_collections.noslop.studio.plugins.module_utils import studio
 from ansible_collections.noslop.studio.plugins.module_utils.install import node_store
 from ansible_collections.noslop.studio.plugins.module_utils.model_cache import layout
-from ansible_collections.noslop.studio.plugins.plugin_utils.validation import custom_nodes, model_cache, models
+from ansible_collections.noslop.studio.plugins.plugin_utils import token_file
+from ansible_collections.noslop.studio.plugins.plugin_utils.validation import custom_nodes, model_cache, models, webhook
 
 #: Subject in the plural to the same in the singular.
 SINGULAR = {"shares": "share", "accounts": "account", "services": "service"}
 #: Subjects that need exactly one name.
 OF_ONE_NAME = (*SINGULAR.values(), "models", "setting", "default", "constant")
-SUBJECTS = (*SINGULAR, "addresses", "custom_nodes", "warm_models", "cached_shares", *OF_ONE_NAME)
+SUBJECTS = (*SINGULAR, "addresses", "custom_nodes", "warm_models", "cached_shares", "webhook", *OF_ONE_NAME)
 #: Kind of model to what a role reads of it.
 _MODEL_FIELDS = {"files": ("path", "url", "sha256", "size"), "ollama": ("ollama",)}
 
@@ -160,15 +167,13 @@ class LookupModule(LookupBase):  # type: ignore[misc]  # ansible-core has no typ
             return _addresses(names, variables["groups"], variables["hostvars"])
         if subject in OF_ONE_NAME:
             return self._find_one(subject, names[0], variables)
-        if subject == "custom_nodes":
-            return self._custom_nodes(names, variables)
-        if subject == "warm_models":
-            host = str(variables["inventory_hostname"])
-            warm = [model for model in self._parse_models(variables) if model.is_warm_on(host, names)]
-            return [{"path": model.path, "ollama": model.ollama} for model in warm]
-        if subject == "cached_shares":
-            return self._cached_shares(names, variables)
-        return self._list(subject, names, variables)
+        special: dict[str, Callable[[list[str], Mapping[str, Any]], Any]] = {
+            "custom_nodes": self._custom_nodes,
+            "warm_models": self._warm_models,
+            "cached_shares": self._cached_shares,
+            "webhook": self._webhook,
+        }
+        return special[subject](names, variables) if subject in special else self._list(subject, names, variables)
 
     def _find_one(self, subject: str, name: str, variables: Mapping[str, Any]) -> Any:
         if subject == "constant":
@@ -204,6 +209,17 @@ class LookupModule(LookupBase):  # type: ignore[misc]  # ansible-core has no typ
     def _parse_models(self, variables: Mapping[str, Any]) -> list[models.Model]:
         addresses = [str(self._setting(name, variables)) for name in ("noslop_models_hub", "noslop_models_market")]
         return models.parse_models(self._setting(models.VARIABLE, variables), *addresses)
+
+    def _warm_models(self, services: list[str], variables: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """Return the models that this host is to keep in memory."""
+        host = str(variables["inventory_hostname"])
+        warm = [model for model in self._parse_models(variables) if model.is_warm_on(host, services)]
+        return [{"path": model.path, "ollama": model.ollama} for model in warm]
+
+    def _webhook(self, values: list[Any], variables: Mapping[str, Any]) -> dict[str, str]:
+        """Return the address that hosts inform; empty where there is none."""
+        parsed = webhook.parse_webhook(values[0] if values else self._setting(webhook.VARIABLE, variables))
+        return {"url": webhook.read_url(parsed, token_file.read), "format": parsed.format} if parsed else {}
 
     def _cached_shares(self, services: list[str], variables: Mapping[str, Any]) -> list[dict[str, Any]]:
         """Return the shares that this host reads through a cache."""

@@ -92,6 +92,10 @@ options:
     type: list
     elements: str
     default: []
+  webhook:
+    description: The address that hosts inform of what turned bad, as C(noslop_monitor_webhook) has it.
+    type: raw
+    default: {}
   asked:
     description: Time of the controller before the checks of the hosts, in seconds since 1970. C(preflight) needs it.
     type: float

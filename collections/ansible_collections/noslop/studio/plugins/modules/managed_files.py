@@ -79,6 +79,12 @@ options:
         Ansible keeps them out of its logs on both sides.
     type: dict
     default: {}
+  record:
+    description:
+      - File in which the checksum of each file is recorded that has NoSlop's header and is not C(secret), so that a
+        change by hand is noticed. Nothing is recorded where its directory is missing.
+    type: path
+    default: /var/lib/noslop/written-files.json
 """
 
 EXAMPLES = r"""
@@ -124,6 +130,7 @@ import tempfile
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.noslop.studio.plugins.module_utils.host import written_files
 
 HEADER = "Managed by NoSlop"
 
@@ -147,6 +154,7 @@ def main() -> None:
         argument_spec={
             "files": {"type": "list", "elements": "dict", "required": True, "options": file_spec},
             "secrets": {"type": "dict", "default": {}, "no_log": True},
+            "record": {"type": "path", "default": written_files.PATH},
         },
         supports_check_mode=True,
     )
@@ -163,7 +171,18 @@ def main() -> None:
             changed_files.append(path)
             if not module.check_mode:
                 _write(module, file)
+    if not module.check_mode:
+        _record(module.params["files"], module.params["record"])
     module.exit_json(changed=bool(changed_files), changed_files=changed_files, kept=kept, diff=diffs)
+
+
+def _record(files: list[dict[str, Any]], path: str) -> None:
+    """Record the files that have NoSlop's header and no secret, and forget the others and those that were removed."""
+    digests: dict[str, str | None] = {}
+    for file in files:
+        recorded = file["state"] == "present" and not file["secret"] and HEADER in file["content"]
+        digests[file["dest"]] = written_files.digest(file["content"].encode()) if recorded else None
+    written_files.update(digests, path=path)
 
 
 def _remove(

@@ -57,6 +57,12 @@ options:
     description: Whether a missing C(nft) is reported in C(installed), instead of being an error.
     type: bool
     default: false
+  record:
+    description: >-
+      File in which the checksum of the loaded table is recorded, so that a change by hand is noticed. Nothing is
+      recorded where its directory is missing.
+    type: path
+    default: /var/lib/noslop/written-files.json
 """
 
 EXAMPLES = r"""
@@ -97,7 +103,7 @@ import os
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.noslop.studio.plugins.module_utils import studio
-from ansible_collections.noslop.studio.plugins.module_utils.host import processes, sockets
+from ansible_collections.noslop.studio.plugins.module_utils.host import processes, sockets, written_files
 from ansible_collections.noslop.studio.plugins.module_utils.host.systemd import Systemd, SystemdError
 
 
@@ -163,6 +169,13 @@ class Table:
             self.changes.append(f"nft delete table {' '.join(self.name)}")
             if not self.module.check_mode:
                 self._nft("delete", "table", *self.name)
+
+    def record(self, path: str) -> None:
+        """Record the table as it is in the kernel now, or that there is none."""
+        text = self.current()
+        version = self.module.run_command(["nft", "--version"])[1].strip() if text else ""
+        table = written_files.Table(written_files.digest(text.encode()), version) if text else None
+        written_files.update({}, {" ".join(self.name): table}, path)
 
     def is_loaded(self) -> bool:
         """Return whether the table is loaded, or its unit runs."""
@@ -233,6 +246,7 @@ def main() -> None:
             "unit": {"type": "str", "default": studio.FIREWALL_UNIT},
             "bound_units": {"type": "list", "elements": "str", "default": []},
             "missing_ok": {"type": "bool", "default": False},
+            "record": {"type": "path", "default": written_files.PATH},
         },
         supports_check_mode=True,
     )
@@ -248,6 +262,8 @@ def main() -> None:
             state["listeners"] = reachable_listeners(module.params["bound_units"])
         else:
             table.unload()
+        if module.params["state"] != "checked" and not module.check_mode:
+            table.record(module.params["record"])
         if table.installed:
             foreign = table.foreign()
     except (TableError, SystemdError, OSError) as error:

@@ -224,6 +224,10 @@ options:
     type: list
     elements: str
     default: []
+  monitor:
+    description: Whether this host checks itself by a timer, as C(read) is to verify.
+    type: bool
+    default: false
   timeout:
     description: >-
       Seconds after which a share counts as not answering. A server that was restarted lets its clients wait for 90.
@@ -352,6 +356,7 @@ def main() -> None:
             "run_id": {"type": "str", "default": ""},
             "model_files": {"type": "list", "elements": "str", "default": []},
             "ollama_models": {"type": "list", "elements": "str", "default": []},
+            "monitor": {"type": "bool", "default": False},
             "timeout": {"type": "float", "default": 120},
         },
         required_if=[("phase", phase, ["studio_id"]) for phase in ("write", "read", "cleanup")],

@@ -19,7 +19,8 @@ from ansible_collections.noslop.studio.plugins.module_utils.checks import (
 )
 from ansible_collections.noslop.studio.plugins.module_utils.checks.check import Checks
 from ansible_collections.noslop.studio.plugins.module_utils.checks.storage_checks import Storage
-from ansible_collections.noslop.studio.plugins.module_utils.host import gpu
+from ansible_collections.noslop.studio.plugins.module_utils.host import gpu, state
+from ansible_collections.noslop.studio.plugins.module_utils.host.systemd import Unit
 from ansible_collections.noslop.studio.plugins.module_utils.host.worker_processes import Account
 from ansible_collections.noslop.studio.plugins.module_utils.nfs import mount_options
 
@@ -67,16 +68,8 @@ class HostServices:
         units = service_checks.wait_for_units([self.options[f"{name}_unit"] for name in KINDS])
         context = self._make_context()
         running = {}
-        for name, (share, check) in KINDS.items():
-            port: int = self.options[f"{name}_port"]
-            service = service_checks.Service(
-                name=name,
-                title=studio.SERVICES[name].title,
-                unit=units[self.options[f"{name}_unit"]],
-                address=self._address,
-                port=port,
-                share=self.shares[share],
-            )
+        for name, (__, check) in KINDS.items():
+            service = self._describe(name, units)
             if self.options[name]:
                 running[name] = check(checks, service, context)
             elif name == "backend":
@@ -86,6 +79,22 @@ class HostServices:
         if ollama and comfyui:
             gpu_checks.note_shared_card(checks, gpu.find_gpus(gpu.run_program), ollama, comfyui)
         return any(unit.load not in ("not-found", "") for unit in units.values())
+
+    def list_running(self) -> dict[str, service_checks.Service]:
+        """Return the services that run on this host, by name."""
+        names = [name for name in KINDS if self.options[name]]
+        units = state.read_units([self.options[f"{name}_unit"] for name in names])
+        return {name: self._describe(name, units) for name in names}
+
+    def _describe(self, name: str, units: Mapping[str, Unit]) -> service_checks.Service:
+        return service_checks.Service(
+            name=name,
+            title=studio.SERVICES[name].title,
+            unit=units[self.options[f"{name}_unit"]],
+            address=self._address,
+            port=self.options[f"{name}_port"],
+            share=self.shares[KINDS[name][0]],
+        )
 
     @property
     def _address(self) -> str:

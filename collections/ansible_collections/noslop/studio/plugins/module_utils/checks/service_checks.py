@@ -24,6 +24,8 @@ START_BOUND_S = 30.0
 LIST_BOUND_S = 15.0
 #: Answers with 200 while the backend runs, and lists its problems.
 HEALTH = "/api/v1/health"
+#: Service to a path that it answers with a JSON object, at little cost.
+LIGHT_PATHS = {"ollama": "/api/version", "comfyui": "/system_stats", "backend": HEALTH}
 
 
 @dataclass(frozen=True)
@@ -73,7 +75,7 @@ def check_ollama(checks: Checks, service: Service, context: CheckContext) -> Pro
     Returns:
         Its process, where it runs and answers.
     """
-    process = _check_running(checks, service, "/api/version")
+    process = _check_running(checks, service)
     if process is None:
         return None
     environment = process.environment
@@ -110,7 +112,7 @@ def check_ollama(checks: Checks, service: Service, context: CheckContext) -> Pro
     )
     if not problem:
         model_checks.note_ollama_models(checks, context.models, models)
-    _check_peers(checks, service, context, "/api/version")
+    _check_peers(checks, service, context)
     return process
 
 
@@ -120,7 +122,7 @@ def check_comfyui(checks: Checks, service: Service, context: CheckContext) -> Pr
     Returns:
         Its process, where it runs and answers.
     """
-    process = _check_running(checks, service, "/system_stats")
+    process = _check_running(checks, service)
     if process is None:
         return None
     answer = service_probe.get_json(service.address, service.port, "/models")
@@ -145,7 +147,7 @@ def check_comfyui(checks: Checks, service: Service, context: CheckContext) -> Pr
             lambda folder, names: _list_folder(service, folder, names, context.list_bound_s),
             _rerun_step(checks.host),
         )
-    _check_peers(checks, service, context, "/system_stats")
+    _check_peers(checks, service, context)
     return process
 
 
@@ -165,7 +167,7 @@ def check_backend(checks: Checks, service: Service, context: CheckContext) -> Pr
     Returns:
         Its process, where it runs and answers.
     """
-    process = _check_running(checks, service, HEALTH)
+    process = _check_running(checks, service)
     if process is None:
         return None
     answer = service_probe.get_json(service.address, service.port, HEALTH)
@@ -182,13 +184,13 @@ def check_backend(checks: Checks, service: Service, context: CheckContext) -> Pr
         ),
     )
     _check_share_view(checks, service, process, context)
-    _check_peers(checks, service, context, HEALTH)
+    _check_peers(checks, service, context)
     return process
 
 
 def check_backend_elsewhere(checks: Checks, service: Service, context: CheckContext) -> None:
     """Check that the backend of another host can be reached from this one."""
-    _check_peers(checks, service, context, HEALTH)
+    _check_peers(checks, service, context)
 
 
 def _check_probes(checks: Checks, service: Service, context: CheckContext) -> None:
@@ -223,8 +225,8 @@ def _check_probes(checks: Checks, service: Service, context: CheckContext) -> No
     )
 
 
-def _check_running(checks: Checks, service: Service, path: str) -> Process | None:
-    """Check that the unit is active, answers and listens on the port. Returns its process when all of that is so."""
+def check_answer(checks: Checks, service: Service, bound_s: float) -> bool:
+    """Check that the unit is active and answers within ``bound_s`` seconds, and return whether all of that is so."""
     unit = service.unit
     logs = f"`journalctl -u {unit.name} -n 50` on {checks.host}"
     steps = {
@@ -238,21 +240,27 @@ def _check_running(checks: Checks, service: Service, path: str) -> Process | Non
         expected=f"{unit.name} is active",
         todo=steps.get(unit.load, _rerun_step(checks.host)),
     ):
-        return None
+        return False
     answer, waited_s = service_probe.wait_for(
-        lambda: service_probe.get_json(service.address, service.port, path),
+        lambda: service_probe.get_json(service.address, service.port, LIGHT_PATHS[service.name]),
         lambda data: isinstance(data, dict),
-        START_BOUND_S,
+        bound_s,
     )
     version = _version(answer.data)
-    if not checks.add(
+    return checks.add(
         f"services.{service.name}_answers",
         not answer.error and isinstance(answer.data, dict),
         seen=shorten(answer.error)
         or f"{answer.url} answered{version}{f' after {waited_s:.0f} s' if waited_s > 2 else ''}",
         expected=f"{service.title} answers {answer.url}",
         todo=f"{logs} tells what {service.title} does; `ss -ltnp sport = :{service.port}` tells who listens",
-    ):
+    )
+
+
+def _check_running(checks: Checks, service: Service) -> Process | None:
+    """Check that the unit is active, answers and listens on the port. Returns its process when all of that is so."""
+    unit = service.unit
+    if not check_answer(checks, service, START_BOUND_S):
         return None
     listeners = service.listeners(service.port)
     own = next((process for process in listeners if process.unit == unit.name), None)
@@ -301,7 +309,7 @@ def _check_share_view(checks: Checks, service: Service, process: Process, contex
     )
 
 
-def _check_peers(checks: Checks, service: Service, context: CheckContext, path: str) -> None:
+def _check_peers(checks: Checks, service: Service, context: CheckContext) -> None:
     """Check that the services of other hosts answer this one, as the backend and the users need."""
     # Each host reports its own port: a port may be changed for one host only.
     peers = {
@@ -311,7 +319,7 @@ def _check_peers(checks: Checks, service: Service, context: CheckContext, path: 
     }
     if not context.ask_peers or not peers:
         return
-    errors = {name: error for name, error in service_probe.ask_peers(peers, path).items() if error}
+    errors = {name: error for name, error in service_probe.ask_peers(peers, LIGHT_PATHS[service.name]).items() if error}
     closed = next((peers[name][1] for name in errors), service.port)
     checks.add(
         f"services.{service.name}_peers",

@@ -9,13 +9,16 @@ import json
 import os
 import secrets
 import socket
+import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from ansible_collections.noslop.studio.plugins.module_utils import studio
 from ansible_collections.noslop.studio.plugins.module_utils.checks import (
+    drift_checks,
     host_rules,
     model_checks,
+    monitor_checks,
     nft_rules,
     server_checks,
     storage_checks,
@@ -23,9 +26,16 @@ from ansible_collections.noslop.studio.plugins.module_utils.checks import (
 from ansible_collections.noslop.studio.plugins.module_utils.checks.check import Checks
 from ansible_collections.noslop.studio.plugins.module_utils.checks.host_services import HostServices
 from ansible_collections.noslop.studio.plugins.module_utils.checks.storage_checks import Storage
-from ansible_collections.noslop.studio.plugins.module_utils.host import mountinfo, sockets, state
+from ansible_collections.noslop.studio.plugins.module_utils.host import (
+    check_status,
+    mountinfo,
+    sockets,
+    state,
+    written_files,
+)
 from ansible_collections.noslop.studio.plugins.module_utils.host.worker_processes import (
     Account,
+    Outcome,
     account_for,
     run_all,
     run_one,
@@ -134,12 +144,9 @@ class Verification:
 
         def work() -> dict[str, Any]:
             inspected = inspection.inspect(share["path"])
-            observed, expected, wrong = storage_checks.find_mount_problem(self._storage, share["path"], inspected)
-            if wrong:
-                return {"error": f"nothing was written, since {observed} is not {expected}", "refused": True}
-            problem = storage_checks.find_marker_problem(self._storage.studio_id, share["name"], inspected["marker"])
-            if problem:
-                return {"error": f"nothing was written: {problem}", "refused": True}
+            refusal = self._find_refusal(share, inspected)
+            if refusal:
+                return {"error": refusal, "refused": True}
             if self._storage.is_read_only(share):
                 return inspection.try_to_write(share["path"], nonce)
             written = inspection.write_nonce(share["path"], nonce, content)
@@ -148,6 +155,14 @@ class Verification:
             return written
 
         return work
+
+    def _find_refusal(self, share: Mapping[str, str], inspected: Mapping[str, Any]) -> str:
+        """Return why nothing is written to what lies at the path of a share; empty where it is the right share."""
+        observed, expected, wrong = storage_checks.find_mount_problem(self._storage, share["path"], inspected)
+        if wrong:
+            return f"nothing was written, since {observed} is not {expected}"
+        problem = storage_checks.find_marker_problem(self._storage.studio_id, share["name"], inspected["marker"])
+        return f"nothing was written: {problem}" if problem else ""
 
     # read
 
@@ -163,6 +178,10 @@ class Verification:
                 # Not earlier: a firewall that is switched off stays loaded until the services listen on loopback.
                 server_checks.judge_loopback(checks, sockets.read_listeners(), self._services.ports)
             deployed = self._services.check_all(checks) or deployed
+            # Not with the storage's scope: what the services' roles wrote is mended by the phase after that.
+            drift_checks.judge_files(checks, written_files.read())
+            if self._options["monitor"]:
+                monitor_checks.judge_monitor(checks, check_status.read(), time.time())
             if self._storage.server:
                 names = {share["name"]: share["path"] for share in self._shares if share["kind"] == "models"}
                 shares = {name: Share(name, path, self._owners[name]) for name, path in names.items()}
@@ -177,9 +196,24 @@ class Verification:
         inspections = run_all(
             {share["name"]: self._read_work(share) for share in self._shares}, self._owners, timeout_s
         )
+        deployed = self._judge_shares(checks, inspections, self._test_write_access)
+        # A local file system has no other clock to compare with.
+        clocks_s = {name: result["clock_s"] for name, result in self._written().items() if result.get("network")}
+        if clocks_s:
+            storage_checks.judge_clock(checks, clocks_s)
+        if self._storage.server and self._storage.provider == "nfs":
+            self._read_server(checks)
+        elif self._storage.is_client:
+            self._check_listeners(checks)
+        return deployed
+
+    def _judge_shares(
+        self, checks: Checks, inspections: Mapping[str, Outcome], test_write_access: Callable[[], Mapping[str, bool]]
+    ) -> bool:
+        """Check every share by what its worker returned. Returns whether any share is deployed."""
         # After the inspections, which trigger the automounts: before its first use the mount has no state.
         units = state.read_units(self._unit_names()) if self._storage.is_client else {}
-        open_to_all = self._test_write_access()
+        open_to_all = test_write_access()
         counted: set[str] = set()
         deployed = False
         for share in self._shares:
@@ -206,14 +240,6 @@ class Verification:
         system, device = os.statvfs("/"), os.stat("/").st_dev
         if f"{os.major(device)}:{os.minor(device)}" not in counted:
             host_rules.judge_inodes(checks, "/", system.f_files, system.f_favail)
-        # A local file system has no other clock to compare with.
-        clocks_s = {name: result["clock_s"] for name, result in self._written().items() if result.get("network")}
-        if clocks_s:
-            storage_checks.judge_clock(checks, clocks_s)
-        if self._storage.server and self._storage.provider == "nfs":
-            self._read_server(checks)
-        elif self._storage.is_client:
-            self._check_listeners(checks)
         return deployed
 
     def _written(self) -> dict[str, dict[str, Any]]:
@@ -311,6 +337,9 @@ class Verification:
         shown = exports.parse_exportfs(state.run_program("exportfs", "-s"))
         table = mountinfo.read_mounts()
         server_checks.judge_exports(checks, self._storage, self._shares, self._options["clients"], shown, table=table)
+        overlaps = exports.find_overlaps([share["path"] for share in self._shares], state.read_foreign_exports())
+        expected = "no line of others exports a share, or what is above or below one"
+        host_rules.add_problems(checks, "server.exports_files", overlaps, expected=expected)
         server_checks.judge_file_systems(checks, self._storage, self._shares, table)
         nfsd = {name: state.read_text(f"/proc/fs/nfsd/{name}") for name in ("threads", "versions", "portlist")}
         server_checks.judge_nfsd(checks, nfsd, self._options["server_threads"])
@@ -331,6 +360,7 @@ class Verification:
         listing = None
         with contextlib.suppress(ValueError):
             listing = json.loads(state.run_program("nft", "--json", "list", "table", *TABLE))
+        before = len(checks.list)
         nft_rules.judge_firewall(
             checks,
             listing,
@@ -339,6 +369,13 @@ class Verification:
             members=self._options["members"],
             allowed=self._options["allowed_networks"],
         )
+        if all(check["ok"] for check in checks.list[before:]):
+            drift_checks.judge_table(
+                checks,
+                written_files.read().tables.get(" ".join(TABLE)),
+                lambda: state.run_program("nft", "--stateless", "list", "table", *TABLE),
+                lambda: state.run_program("nft", "--version").strip(),
+            )
         return listing is not None
 
     # cleanup

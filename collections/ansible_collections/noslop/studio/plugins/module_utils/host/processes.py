@@ -122,8 +122,18 @@ def start_again(process: Process) -> None:
 
 def is_running(process: Process, proc: str = "/proc") -> bool:
     """Return whether this very process still runs; a zombie does not."""
-    state, started = _state(proc, process.pid)
-    return started == process.started and state not in ("Z", "X", "")
+    return has_started_at(process.pid, process.started, proc)
+
+
+def read_start(pid: int, proc: str = "/proc") -> int:
+    """Return when a process started, in ticks since boot (proc_pid_stat(5)); -1 where there is none."""
+    return _state(proc, pid)[1]
+
+
+def has_started_at(pid: int, started: int, proc: str = "/proc") -> bool:
+    """Return whether the process with this number that started then still runs; a zombie does not."""
+    state, current = _state(proc, pid)
+    return current == started and state not in ("Z", "X", "")
 
 
 def look_up_user_name(uid: int) -> str:

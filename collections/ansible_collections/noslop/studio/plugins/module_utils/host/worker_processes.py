@@ -40,12 +40,16 @@ class Account:
 
 @dataclass
 class Outcome:
-    """The result of a worker: ``value``, or an ``error``. ``hung`` is true when it had to be killed."""
+    """The result of a worker: ``value``, or an ``error``. ``hung`` is true when it had to be killed.
+
+    ``left`` is the number of a process that was killed and has not ended, since the kernel waits for a file system.
+    """
 
     value: Any = None
     error: str = ""
     hung: bool = False
     elapsed_s: float = 0.0
+    left: int = 0
 
 
 @dataclass
@@ -91,7 +95,8 @@ def run_all(
             outcomes[name].elapsed_s = time.monotonic() - started
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(worker.pid, signal.SIGKILL)
-        _reap_killed(selector)
+        for name, pid in _reap_killed(selector).items():
+            outcomes[name].left = pid
     return outcomes
 
 
@@ -198,15 +203,22 @@ def _collect(selector: selectors.BaseSelector, outcomes: dict[str, Outcome], sta
                 _release(selector, worker)
 
 
-def _reap_killed(selector: selectors.BaseSelector) -> None:
-    """Wait for killed workers for a short time: their end of the pipe closes when they end."""
+def _reap_killed(selector: selectors.BaseSelector) -> dict[str, int]:
+    """Wait for killed workers for a short time, and return those that have not ended: name to process.
+
+    Their end of the pipe closes when they end.
+    """
     deadline = time.monotonic() + _KILL_GRACE_S
     while selector.get_map() and deadline > time.monotonic():
         for key, __ in selector.select(deadline - time.monotonic()):
             if not os.read(key.data[1].pipe, 65536):
                 _release(selector, key.data[1])
+    left = {}
     for key in list(selector.get_map().values()):
-        _release(selector, key.data[1])
+        name, worker = key.data
+        left[name] = worker.pid
+        _release(selector, worker)
+    return left
 
 
 def _release(selector: selectors.BaseSelector, worker: _Worker) -> None:

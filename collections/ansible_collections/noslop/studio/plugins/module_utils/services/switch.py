@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ansible_collections.noslop.studio.plugins.module_utils.checks.check import format_gigabytes
-from ansible_collections.noslop.studio.plugins.module_utils.host import safe_paths
+from ansible_collections.noslop.studio.plugins.module_utils.host import safe_paths, written_files
 from ansible_collections.noslop.studio.plugins.module_utils.host.version_numbers import is_older
 from ansible_collections.noslop.studio.plugins.module_utils.host.worker_processes import Account, run_one
 from ansible_collections.noslop.studio.plugins.module_utils.install import release_dir
@@ -260,14 +260,14 @@ class Switch:
         return release_dir.make_current(self._request.base, self._request.version)
 
     def _write_unit(self, current: str, content: str) -> None:
+        encoded = content.encode(errors="surrogateescape")
+        written_files.update({self._unit.unit_file: written_files.digest(encoded)})
         if current == content:
             return
         directory, name = os.path.split(self._unit.unit_file)
         descriptor = safe_paths.open_directory(directory)
         try:
-            safe_paths.write_file(
-                descriptor, name, content.encode(errors="surrogateescape"), os.geteuid(), os.getegid(), 0o644
-            )
+            safe_paths.write_file(descriptor, name, encoded, os.geteuid(), os.getegid(), 0o644)
         finally:
             os.close(descriptor)
         self._unit.module.set_default_selinux_context(self._unit.unit_file, False)

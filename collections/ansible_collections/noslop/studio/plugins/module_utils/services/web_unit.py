@@ -11,7 +11,7 @@ import urllib.parse
 import urllib.request
 from typing import Any
 
-from ansible_collections.noslop.studio.plugins.module_utils.host import processes
+from ansible_collections.noslop.studio.plugins.module_utils.host import processes, written_files
 from ansible_collections.noslop.studio.plugins.module_utils.host.systemd import parse_properties
 
 UNITS = "/etc/systemd/system"
@@ -104,6 +104,7 @@ class WebUnit:
         self.actions.append(f"remove {self.unit_file}")
         if not self.module.check_mode:
             os.unlink(self.unit_file)
+            written_files.update({self.unit_file: None})
             self._systemctl("daemon-reload")
             self._systemctl("reset-failed", self.name)
         return []

@@ -26,6 +26,8 @@ DIRECTORY = ".noslop-verify"
 #: Directory of the files that ComfyUI's loader of checkpoints lists.
 CHECKPOINTS = "checkpoints"
 PROBE_PREFIX = "noslop-verify-"
+#: Name, before that of the host, of the file that a host writes and removes each time it checks its shares by itself.
+OWN_PREFIX = ".noslop-check."
 #: The smallest valid safetensors file: the length of its header, and an empty header.
 PROBE_CONTENT = (2).to_bytes(8, "little") + b"{}"
 #: Files of an interrupted verification are removed by a later one when they are this old.
@@ -74,6 +76,27 @@ def write_nonce(path: str, name: str, content: str) -> dict[str, Any]:
         status = os.fstat(stream.fileno())
         after = time.time()
     return {"uid": status.st_uid, "gid": status.st_gid, "clock_s": (before + after) / 2 - status.st_mtime}
+
+
+def measure_write(path: str, host: str) -> dict[str, Any]:
+    """Write a small file to the disk of the share and remove it. Return its owner, and how long the write took.
+
+    A file of this name, from a check that was cut off, is replaced. Never follows a link.
+    """
+    file = os.path.join(path, OWN_PREFIX + re.sub(r"[^A-Za-z0-9._-]", "_", host))
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(file)
+    before = time.monotonic()
+    descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o644)
+    try:
+        os.write(descriptor, b"NoSlop checks this share. This file is removed at once.\n")
+        os.fsync(descriptor)
+        write_s = time.monotonic() - before
+        status = os.fstat(descriptor)
+    finally:
+        os.close(descriptor)
+        os.unlink(file)
+    return {"uid": status.st_uid, "gid": status.st_gid, "write_s": write_s}
 
 
 def try_to_write(path: str, name: str) -> dict[str, Any]:

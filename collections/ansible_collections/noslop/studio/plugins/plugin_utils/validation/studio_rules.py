@@ -6,14 +6,14 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from ansible_collections.noslop.studio.plugins.module_utils import studio
 from ansible_collections.noslop.studio.plugins.module_utils.checks.check import Checks, enumerate_words
 from ansible_collections.noslop.studio.plugins.module_utils.share import extra_shares
-from ansible_collections.noslop.studio.plugins.plugin_utils.validation import custom_nodes, model_cache, models
+from ansible_collections.noslop.studio.plugins.plugin_utils.validation import custom_nodes, model_cache, models, webhook
 from ansible_collections.noslop.studio.plugins.plugin_utils.validation.misspelled_variables import find_misspelled
 
 #: The name in the report for checks of no single host.
@@ -332,6 +332,24 @@ def judge_caches(checks: Checks, values: Mapping[str, object], storage_paths: Se
         or "every cache of models has a path and a size",
         expected="a directory on a disk of the host, away from the shares, and a size",
         todo=f"correct {model_cache.VARIABLE} in {_VARIABLES_FILE} or in host_vars",
+    )
+
+
+def judge_webhook(checks: Checks, value: object, read: Callable[[str], str]) -> None:
+    """Check that the address that hosts inform is usable. ``read`` returns the content of a file of the controller."""
+    problem = ""
+    try:
+        parsed = webhook.parse_webhook(value)
+        if parsed:
+            webhook.read_url(parsed, read)
+    except ValueError as error:
+        problem = str(error)
+    checks.add(
+        "studio.webhook",
+        not problem,
+        seen=problem or "as expected",
+        expected="no webhook, or one with a URL that may be used",
+        todo=f"correct {webhook.VARIABLE} in {_VARIABLES_FILE}",
     )
 
 
