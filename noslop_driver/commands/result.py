@@ -214,6 +214,24 @@ class ModelStatusData(TypedDict):
     warm: list[WarmModelData]
 
 
+class BadCheckData(TypedDict):
+    """A check that failed on a host, since when, and what was observed."""
+
+    check: str
+    share: str
+    since: str | None
+    observed: str
+
+
+class HostMonitorData(TypedDict):
+    """The own checks of a host at the last verification. `checked` is when they ended; None where there were none."""
+
+    checked: str | None
+    phase: str
+    """`starting` or `deploying` where failures counted for nothing; else empty."""
+    bad: list[BadCheckData]
+
+
 class StatusData(TypedDict):
     """The result of `status`."""
 
@@ -225,6 +243,8 @@ class StatusData(TypedDict):
     last_verification: OutcomeData | None
     nodes_left_out: dict[str, dict[str, str]]
     """Custom nodes that the last verification found left out, by host and name, with the reason."""
+    monitors: dict[str, HostMonitorData]
+    """The own checks of each host at the last verification."""
     edited: list[str]
     models: ModelStatusData
 

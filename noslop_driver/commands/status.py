@@ -13,6 +13,7 @@ from rich.table import Table
 
 from noslop_driver import records
 from noslop_driver.commands.models.state import describe_models, format_models
+from noslop_driver.commands.monitor_view import format_monitors, read_monitors
 from noslop_driver.commands.node_view import read_verified_nodes
 from noslop_driver.commands.options import Options
 from noslop_driver.commands.result import CommandResult, OutcomeData, StatusData, list_service_addresses
@@ -54,6 +55,9 @@ def status(options: Options, terminal: Terminal) -> CommandResult:
     }
     for host, reasons in left_out.items():
         terminal.print(f"{host} leaves out custom nodes: {', '.join(reasons)} ('noslop-driver nodes list' says why)")
+    monitors = read_monitors(studio)
+    for line in format_monitors(monitors):
+        terminal.print(line)
     models = describe_models(studio, members)
     for line in format_models(models):
         terminal.print(line)
@@ -70,6 +74,7 @@ def status(options: Options, terminal: Terminal) -> CommandResult:
         "last_teardown": outcomes["teardown"],
         "last_verification": verification,
         "nodes_left_out": left_out,
+        "monitors": monitors,
         "edited": edited,
         "models": models,
     }

@@ -56,7 +56,11 @@ def test_files_of_an_older_version_are_recorded_although_they_need_no_change(tmp
 def test_secrets_programs_and_removed_files_are_not_recorded(tmp_path: Path) -> None:
     secret, program, old = (str(tmp_path / name) for name in ("secret", "program.py", "old.service"))
     write(tmp_path, {"dest": old, "content": TEXT})
-    files = [{"dest": secret, "secret": True}, {"dest": program, "content": "pass\n"}, {"dest": old, "state": "absent"}]
+    files: list[dict[str, Any]] = [
+        {"dest": secret, "secret": True},
+        {"dest": program, "content": "pass\n"},
+        {"dest": old, "state": "absent"},
+    ]
     write(tmp_path, *files, secrets={secret: TEXT})
     assert written_files.read(str(tmp_path / "record.json")) == Record()
 
