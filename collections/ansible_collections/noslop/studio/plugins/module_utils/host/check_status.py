@@ -105,10 +105,13 @@ def read(directory: str = DIRECTORY) -> Status | None:
 
 
 def write(status: Status, directory: str = DIRECTORY) -> None:
-    """Write the result of a run, whole or not at all. The directory exists."""
+    """Write the result of a run, whole or not at all. The directory exists.
+
+    Not synchronised: the next run replaces it, and a disk is not to be written to at once for it each half minute.
+    """
     text = json.dumps({"version": VERSION, **asdict(status)}, indent=1) + "\n"
     descriptor = safe_paths.open_directory(directory)
     try:
-        safe_paths.write_file(descriptor, NAME, text.encode(), os.geteuid(), os.getegid(), 0o600)
+        safe_paths.write_file(descriptor, NAME, text.encode(), os.geteuid(), os.getegid(), 0o600, sync=False)
     finally:
         os.close(descriptor)

@@ -108,11 +108,12 @@ def change_owner_tree(
 
 
 def write_file(  # noqa: PLR0917  # owner and mode in the order of chown(1) and install(1)
-    directory_fd: int, name: str, data: bytes, uid: int, gid: int, mode: int
+    directory_fd: int, name: str, data: bytes, uid: int, gid: int, mode: int, *, sync: bool = True
 ) -> None:
     """Write a whole file into an open directory, and give it ``name`` after it is on the disk.
 
-    An entry of that name is replaced, even a link; a link is never written through.
+    An entry of that name is replaced, even a link; a link is never written through. Without ``sync`` the file may be
+    empty after a power failure, and the disk is not made to write at once.
 
     Raises:
         UnsafePath: ``name`` is no plain name.
@@ -130,11 +131,14 @@ def write_file(  # noqa: PLR0917  # owner and mode in the order of chown(1) and 
             if os.geteuid() == 0:
                 os.fchown(file, uid, gid)
             os.fchmod(file, mode)
-            os.fsync(file)
+            if sync:
+                os.fsync(file)
         os.rename(part, name, src_dir_fd=directory_fd, dst_dir_fd=directory_fd)
     except BaseException:
         os.unlink(part, dir_fd=directory_fd)
         raise
+    if not sync:
+        return
     readable = os.open(".", _READ_DIRECTORY, dir_fd=directory_fd)
     with _closing(readable):
         os.fsync(readable)

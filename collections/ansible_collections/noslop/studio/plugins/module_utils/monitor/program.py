@@ -141,7 +141,7 @@ def _write_metrics(directory: str, status: Status) -> None:
         descriptor = safe_paths.open_directory(directory)
         try:
             text = metrics.render(status).encode()
-            safe_paths.write_file(descriptor, metrics.NAME, text, os.geteuid(), os.getegid(), 0o644)
+            safe_paths.write_file(descriptor, metrics.NAME, text, os.geteuid(), os.getegid(), 0o644, sync=False)
         finally:
             os.close(descriptor)
     except OSError as error:
