@@ -12,17 +12,19 @@ import stat
 import subprocess
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from ansible_collections.noslop.studio.plugins.module_utils.host import check_status, lease, processes
-from ansible_collections.noslop.studio.plugins.module_utils.host.check_status import Status
+from ansible_collections.noslop.studio.plugins.module_utils.host.check_status import Hanging, Status
 from ansible_collections.noslop.studio.plugins.module_utils.monitor import program
 from ansible_collections.noslop.studio.plugins.module_utils.monitor.program import Settings
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.support.silent_fuse import silent_mount
+from tests.support.webhook_receiver import Receiver, serving
 
 root_only = pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount, and act as another account")
 #: The account that owns the share. It need not exist on the host.
@@ -47,7 +49,7 @@ class Host:
         for path in (root.parent.parent, root.parent, root):
             path.chmod(0o755)
         self.share, self.lease = root / "projects", root / "lease"
-        self.status, self.metrics = root / "status", root / "node-exporter"
+        self.status, self.metrics, self.webhook = root / "status", root / "node-exporter", root / "webhook.json"
         for path in (self.share, self.status, self.metrics):
             path.mkdir()
         self.fill()
@@ -83,11 +85,16 @@ class Host:
         if os.geteuid() == 0:
             os.chown(self.share, UID, UID)
 
+    def inform(self, url: str) -> None:
+        """Have the following runs inform an address."""
+        self.webhook.write_text(json.dumps({"url": url, "format": "json"}))
+
     def run(self, slow_s: float = 1000, bound_s: float = 15) -> Status:
         return program.run(
             Settings(
                 self.options,
                 slow_s,
+                webhook_file=str(self.webhook) if self.webhook.exists() else "",
                 status_directory=str(self.status),
                 textfile_directory=str(self.metrics),
                 lease_directory=str(self.lease),
@@ -278,3 +285,68 @@ def test_status_that_cannot_be_parsed_is_replaced(host: Host) -> None:
     assert check_status.read(str(host.status)) is None
     assert check_status.read(str(host.status)) != host.run()
     assert check_status.read(str(host.status)) is not None
+
+
+@root_only
+def test_part_of_an_earlier_run_that_still_hangs_is_not_started_again_and_the_others_are(host: Host) -> None:
+    before = host.run()
+    own = Hanging(os.getpid(), processes.read_start(os.getpid()), before.finished)
+    check_status.write(replace(before, hanging={"host": own}), str(host.status))
+
+    after = host.run()
+
+    (bad,) = [entry for entry in after.bad if entry.check == "host.checks"]
+    assert bad.observed.startswith(f"the checks of the host: process {os.getpid()}, which looked at it ")
+    assert "storage.account" not in {entry.check for entry in after.checks}
+    assert list_bad(after) == {}
+    check_status.write(replace(after, boot="the one before"), str(host.status))
+    assert host.run().hanging == {}, "a restart ended every process"
+
+
+@root_only
+def test_webhook_is_informed_once_of_each_turn(host: Host) -> None:
+    with serving(Receiver(204)) as server:
+        host.inform(server.url)
+        for _ in range(2):
+            host.run()
+        server.bodies.clear()  # of the accounts, which this host lacks
+        (host.share / ".noslop-share").unlink()
+        host.run()
+        assert server.bodies == []
+        for _ in range(3):
+            host.run()
+        host.fill()
+        host.run()
+        host.run()
+    turned = [(one["check"], one["ok"]) for body in server.bodies for one in body["turned"]]
+    assert turned == [("storage.marker", False), ("storage.marker", True)]
+
+
+@root_only
+def test_webhook_that_fails_delays_no_check_and_is_tried_again(host: Host, capsys: pytest.CaptureFixture[str]) -> None:
+    (host.share / ".noslop-share").unlink()
+    with serving(Receiver(500)) as server:
+        host.inform(server.url)
+        statuses = [host.run() for _ in range(4)]
+    assert [bool(list_bad(status)) for status in statuses] == [True] * 4
+    assert len(server.bodies) == 1, "the next attempt waits half a minute"
+    assert statuses[-1].deliveries.error == "127.0.0.1 answered 500"
+    assert {entry.announced for entry in statuses[-1].checks} == {False}
+    printed = "".join(capsys.readouterr())
+    assert "the webhook was not informed: 127.0.0.1 answered 500" in printed
+    assert "SECRET" not in printed + (host.status / "status.json").read_text()
+
+
+@root_only
+def test_webhook_is_not_informed_while_the_host_is_deployed(host: Host) -> None:
+    run = host.deploy()
+    (host.share / ".noslop-share").unlink()
+    with serving(Receiver(204)) as server:
+        host.inform(server.url)
+        for _ in range(3):
+            host.run()
+        assert server.bodies == []
+        lease.release(str(host.lease), run)
+        for _ in range(2):
+            host.run()
+    assert "storage.marker" in {one["check"] for body in server.bodies for one in body["turned"]}

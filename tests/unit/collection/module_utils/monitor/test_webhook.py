@@ -10,57 +10,17 @@ import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from ssl import PROTOCOL_TLS_SERVER, SSLContext
-from typing import Any
 
 import pytest
 from ansible_collections.noslop.studio.plugins.module_utils.host.check_status import Entry
 from ansible_collections.noslop.studio.plugins.module_utils.monitor import webhook
 
+from tests.support.webhook_receiver import Receiver, serving
+
 BAD = Entry("storage.mounted", "projects", False, 1.7e9, 2, False, "<nothing> & @everyone", "nfs4", "mount it")
 GOOD = Entry("host.files", "", True, 1.7e9, 0, True, "as written", "", "")
-
-
-class Receiver(ThreadingHTTPServer):
-    """A server that answers each request with a status, and keeps what it received."""
-
-    def __init__(self, status: int, headers: dict[str, str] | None = None) -> None:
-        self.status, self.headers = status, headers or {}
-        self.bodies: list[Any] = []
-        super().__init__(("127.0.0.1", 0), _Handler)
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_port}/services/SECRET?token=SECRET"
-
-
-class _Handler(BaseHTTPRequestHandler):
-    server: Receiver
-
-    def do_POST(self) -> None:
-        assert self.path == "/services/SECRET?token=SECRET"
-        self.server.bodies.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
-        self.send_response(self.server.status)
-        for name, value in self.server.headers.items():
-            self.send_header(name, value)
-        self.end_headers()
-
-    def log_message(self, *_: object) -> None:
-        pass
-
-
-@contextmanager
-def serving(server: Receiver) -> Iterator[Receiver]:
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        yield server
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
 
 
 @contextmanager
