@@ -83,7 +83,7 @@ class HostServices:
     def list_running(self) -> dict[str, service_checks.Service]:
         """Return the services that run on this host, by name."""
         names = [name for name in KINDS if self.options[name]]
-        units = state.read_units([self.options[f"{name}_unit"] for name in names])
+        units = state.read_units([self.options[f"{name}_unit"] for name in names]) if names else {}
         return {name: self._describe(name, units) for name in names}
 
     def _describe(self, name: str, units: Mapping[str, Unit]) -> service_checks.Service:
