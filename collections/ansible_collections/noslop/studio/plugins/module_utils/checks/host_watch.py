@@ -17,7 +17,7 @@ from typing import Any
 from ansible_collections.noslop.studio.plugins.module_utils.checks import drift_checks, service_checks, storage_checks
 from ansible_collections.noslop.studio.plugins.module_utils.checks.check import Check, Checks, enumerate_words
 from ansible_collections.noslop.studio.plugins.module_utils.checks.service_checks import Service
-from ansible_collections.noslop.studio.plugins.module_utils.checks.verification import Verification
+from ansible_collections.noslop.studio.plugins.module_utils.checks.verification import NOBODY, Verification
 from ansible_collections.noslop.studio.plugins.module_utils.host import state, written_files
 from ansible_collections.noslop.studio.plugins.module_utils.host.worker_processes import Account, Outcome, run_all
 from ansible_collections.noslop.studio.plugins.module_utils.share import inspection
@@ -62,10 +62,11 @@ class HostWatch(Verification):
         own = Account(os.geteuid(), os.getegid(), tuple(os.getgroups()))
         works: dict[str, Callable[[], Any]] = {HOST: self._read_host}
         works.update({SHARE + share["name"]: self._probe_work(share) for share in self._shares})
-        for name, service in self._services.list_running().items():
-            works[SERVICE + name] = self._service_work(service)
-        accounts = dict.fromkeys(works, own)
-        accounts.update({SHARE + name: owner for name, owner in self._owners.items()})
+        services = self._services.list_running()
+        works.update({SERVICE + name: self._service_work(service) for name, service in services.items()})
+        accounts = {HOST: own, **{SHARE + name: owner for name, owner in self._owners.items()}}
+        # What a service answers is read by a process without rights: a custom node can have it answer anything.
+        accounts.update(dict.fromkeys((SERVICE + name for name in services), NOBODY if own.uid == 0 else own))
         started = {part: work for part, work in works.items() if part not in hanging}
         outcomes = run_all(started, accounts, self._bound_s)
         outcomes.update({part: Outcome(error=error, hung=True) for part, error in hanging.items() if part in works})

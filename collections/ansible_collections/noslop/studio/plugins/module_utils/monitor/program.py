@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ansible_collections.noslop.studio.plugins.module_utils.checks.host_watch import BOUND_S, HostWatch, Watched
+from ansible_collections.noslop.studio.plugins.module_utils.checks.verification import NOBODY
 from ansible_collections.noslop.studio.plugins.module_utils.host import (
     check_status,
     lease,
@@ -25,14 +26,13 @@ from ansible_collections.noslop.studio.plugins.module_utils.host import (
     state,
 )
 from ansible_collections.noslop.studio.plugins.module_utils.host.check_status import Entry, Hanging, Status
-from ansible_collections.noslop.studio.plugins.module_utils.host.worker_processes import Account, run_one
+from ansible_collections.noslop.studio.plugins.module_utils.host.worker_processes import run_one
 from ansible_collections.noslop.studio.plugins.module_utils.monitor import metrics, turns
 
 #: A server that was restarted lets its clients wait for 90 s (nfs.conf(5)), and mounts and services need some more.
 STARTING_S = 180.0
 #: The bound of one request to the webhook, which has a shorter one for each of its steps.
 DELIVERY_S = 8.0
-NOBODY = Account(65534, 65534)
 
 
 @dataclass(frozen=True)
