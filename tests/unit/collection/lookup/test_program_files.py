@@ -12,7 +12,7 @@ import pytest
 from ansible_collections.noslop.studio.plugins.lookup import program_files
 
 
-@pytest.mark.parametrize("name", ["models/jobs", "model_cache/program"])
+@pytest.mark.parametrize("name", ["models/jobs", "model_cache/program", "monitor/program"])
 def test_program_is_complete_and_needs_nothing_of_ansible(tmp_path: Path, name: str) -> None:
     for file in program_files.make_files([name], str(tmp_path)):
         path = Path(file["dest"])
