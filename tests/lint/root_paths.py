@@ -53,6 +53,7 @@ ALLOWED: dict[tuple[str, str], str] = {
     ("module_utils/adopt/replacement.py", "swap_back"): _AS_THE_ACCOUNT,
     ("module_utils/adopt/replacement.py", "restore"): _AS_THE_ACCOUNT,
     ("module_utils/share/inspection.py", "*"): _AS_THE_ACCOUNT,
+    ("module_utils/probe/features.py", "*"): _AS_THE_ACCOUNT,
     ("module_utils/services/copies.py", "*"): _AS_THE_ACCOUNT,
     ("module_utils/host/lease.py", "_locked"): "in /run, which is root's",
     ("module_utils/host/lease.py", "_write"): "by a descriptor in /run/noslop-lease, which was opened with O_NOFOLLOW",

@@ -17,6 +17,7 @@ import os
 from dataclasses import asdict, dataclass, replace
 
 from ansible_collections.noslop.studio.plugins.module_utils.models import whole_file
+from ansible_collections.noslop.studio.plugins.module_utils.share import no_replace
 
 DIRECTORY = ".noslop-fetch"
 #: Bytes between two synchronizations: what a power failure costs.
@@ -122,9 +123,10 @@ class PartFile:
         os.makedirs(os.path.dirname(target), mode=0o2775, exist_ok=True)
         os.fchmod(self._descriptor, 0o664)
         os.fsync(self._descriptor)
-        os.link(self.path, target)
         descriptor = os.open(os.path.dirname(target), os.O_RDONLY | os.O_DIRECTORY)
         try:
+            # The path of the partial file is absolute: its directory does not count.
+            no_replace.link_or_rename(self.path, os.path.basename(target), descriptor, descriptor)
             os.fsync(descriptor)
         finally:
             os.close(descriptor)

@@ -20,6 +20,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from ansible_collections.noslop.studio.plugins.module_utils.host import safe_paths
+from ansible_collections.noslop.studio.plugins.module_utils.share import no_replace
 
 DIRECTORY = ".noslop-trash"
 _TIME = "%Y%m%dT%H%M%SZ"
@@ -74,15 +75,17 @@ def restore(share: str, path: str) -> Trashed:
     os.makedirs(os.path.dirname(target), mode=_DIRECTORY_MODE, exist_ok=True)
     with _open_parent(source) as (from_fd, name), _open_parent(target) as (to_fd, __):
         try:
-            os.link(name, name, src_dir_fd=from_fd, dst_dir_fd=to_fd, follow_symlinks=False)
+            has_both = no_replace.link_or_rename(name, name, from_fd, to_fd)
         except FileExistsError:
+            has_both = True
             # A run that was ended after the link has left both names.
             if not os.path.samefile(source, target):
                 raise TrashError(
                     f"{path} is there already, and was not touched. Move it away, then restore the other one: it is "
                     f"still in the trash, {source}"
                 ) from None
-        os.unlink(name, dir_fd=from_fd)
+        if has_both:
+            os.unlink(name, dir_fd=from_fd)
     _remove_empty(os.path.join(share, DIRECTORY, newest.removal))
     return newest
 

@@ -18,6 +18,7 @@ from ansible_collections.noslop.studio.plugins.module_utils.host.mountinfo impor
     parents,
     unescape_octal,
 )
+from ansible_collections.noslop.studio.plugins.module_utils.share import no_replace
 
 #: Larger than any marker; the rest of a larger file is not read.
 LIMIT_BYTES = 4096
@@ -83,12 +84,22 @@ def publish(  # noqa: PLR0917  # owner and mode in the order of chown(1) and ins
             os.fchmod(stream.fileno(), mode)
             os.fsync(stream.fileno())
             with contextlib.suppress(FileExistsError):
-                # With dst_dir_fd, Python calls linkat(2) with AT_SYMLINK_FOLLOW, which leads to the open file.
-                os.link(f"/proc/self/fd/{stream.fileno()}", name, dst_dir_fd=directory_fd, follow_symlinks=True)
+                _link_open_file(stream.fileno(), temporary, name, directory_fd)
     finally:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(temporary, dir_fd=directory_fd)
     return read(name, directory_fd)
+
+
+def _link_open_file(descriptor: int, temporary: str, name: str, directory_fd: int) -> None:
+    try:
+        # With dst_dir_fd, Python calls linkat(2) with AT_SYMLINK_FOLLOW, which leads to the open file.
+        os.link(f"/proc/self/fd/{descriptor}", name, dst_dir_fd=directory_fd, follow_symlinks=True)
+    except OSError as error:
+        # The name may be exchanged meanwhile, which only the owner of the directory could do: root keeps to links.
+        if error.errno not in no_replace.NO_LINKS or os.geteuid() == 0:
+            raise
+        no_replace.rename_new(temporary, name, directory_fd, directory_fd)
 
 
 def find_directory_problems(path: str) -> list[str]:
