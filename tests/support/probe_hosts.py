@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import os
 from collections.abc import Callable, Mapping
@@ -35,7 +36,7 @@ def probe(shares: Mapping[str, Path], *, timeout_s: float = 200) -> list[Check]:
     directory.make(str(shares[first]), name)
 
     def party(host: str) -> meeting.Party:
-        return meeting.Party(host, hosts, hosts, "run")
+        return meeting.Party(host, hosts, "run")
 
     def measure(host: str) -> dict[str, Any]:
         with directory.open_path(str(shares[host])) as share, directory.open_below(share, name) as inside:
@@ -49,12 +50,18 @@ def probe(shares: Mapping[str, Path], *, timeout_s: float = 200) -> list[Check]:
 
     measured = _run(hosts, measure, timeout_s)
 
-    def possible(feature: str) -> bool:
-        return all("features" in one and not one["features"][feature] for one in measured.values())
+    present = {host: one["features"] for host, one in measured.items() if "features" in one}
 
     def meet(host: str) -> dict[str, Any]:
+        whole = dataclasses.replace(
+            party(host),
+            present=list(present),
+            linking=[one for one, tested in present.items() if not tested["hard_links"]],
+            symlinking=[one for one, tested in present.items() if not tested["symlinks"]],
+            participants=list(present),
+        )
         with directory.open_path(str(shares[host])) as share, directory.open_below(share, name) as inside:
-            return {"meeting": meeting.Meet(inside, party(host)).run(possible("hard_links"), possible("symlinks"))}
+            return {"meeting": meeting.Meet(inside, whole).run()}
 
     met = _run(hosts, meet, timeout_s)
     directory.remove(str(shares[first]), name)

@@ -48,8 +48,8 @@ def studio(root: Path) -> dict[str, Any]:
     }
 
 
-def run(phase: str, studio: dict[str, Any], *, check: bool = False, **arguments: Any) -> dict[str, Any]:  # noqa: ANN401  # of any type
-    return run_module("existing_storage", {"phase": phase, **studio, **arguments}, check=check)
+def run(phase: str, studio: dict[str, Any], *, check: bool = False) -> dict[str, Any]:
+    return run_module("existing_storage", {"phase": phase, **studio}, check=check)
 
 
 def look(path: Path) -> tuple[int, int, int]:
@@ -60,13 +60,12 @@ def look(path: Path) -> tuple[int, int, int]:
 def probe(studio: dict[str, Any]) -> dict[str, Any]:
     """Run the steps of a probe of one host, and return the results of both measurements."""
     prepared = run("prepare", studio)
-    common = {"host": "server", "hosts": ["server"], "participants": ["server"]}
-    common |= {"probed": prepared["probed"], "run_id": prepared["run_id"]}
-    measured = run("measure", studio, **common)
-    features = {"projects": {"links": True, "symlinks": True}}
-    met = run("meet", studio, features=features, **common)
-    run("clean", studio, **common)
-    return {**measured, **met, "probed": prepared["probed"]}
+    step = {**studio, "host": "server", "hosts": ["server"], "participants": ["server"]}
+    step |= {"probed": prepared["probed"], "run_id": prepared["run_id"]}
+    measured = run("measure", step)
+    met = run("meet", {**step, "peers": {"server": measured["measured"]}})
+    run("clean", step)
+    return {**measured, **met}
 
 
 def test_directories_are_made_for_their_accounts(root: Path, studio: dict[str, Any]) -> None:
@@ -116,7 +115,7 @@ def test_check_mode_makes_nothing(root: Path, studio: dict[str, Any]) -> None:
 
     assert predicted["changed"]
     assert predicted["made"] == [str(root / "projects"), str(root / "comfyui/models")]
-    assert run("measure", studio, check=True, host="server", hosts=["server"])["measured"] == {}
+    assert run("measure", {**studio, "host": "server", "hosts": ["server"]}, check=True)["measured"] == {}
     assert os.listdir(root) == []
 
 
@@ -137,7 +136,7 @@ def test_path_on_the_disk_of_the_system_is_refused_before_anything_is_made(studi
         refused = run("prepare", {**studio, "root": name, "shares": shares})
 
         assert refused["failed"]
-        assert "lies on this host's own disk with the operating system. Mount your file system" in refused["msg"]
+        assert "lies on this host's own disk with the operating system" in refused["msg"]
         assert os.listdir(name) == []
 
 

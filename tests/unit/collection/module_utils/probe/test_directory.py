@@ -25,10 +25,18 @@ def test_leftovers_of_this_studio_are_removed_and_nothing_else(tmp_path: Path) -
         (tmp_path / name / "own.0").mkdir(parents=True)
         (tmp_path / name / "own.0" / "file").write_text("content")
 
+    os.utime(tmp_path / directory.make_name("atelier", "word"), (0, 0))
+
     removed = directory.remove_all(str(tmp_path), "atelier")
 
     assert removed == [NAME, directory.make_name("atelier", "word")]
     assert sorted(path.name for path in tmp_path.iterdir()) == [directory.make_name("atelier2"), "mine"]
+
+
+def test_directory_of_a_running_verification_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / directory.make_name("atelier", "word")).mkdir()
+
+    assert directory.remove_all(str(tmp_path), "atelier") == []
 
 
 def test_links_in_a_leftover_are_removed_and_their_targets_stay(tmp_path: Path) -> None:

@@ -16,9 +16,11 @@ HOSTS = ["server", "worker1", "worker2"]
 
 def make_work(host: str, path: Path, participants: list[str]) -> Any:  # noqa: ANN401  # a function of no arguments
     def work() -> Any:  # noqa: ANN401  # a JSON value
-        party = meeting.Party(host, HOSTS, participants, "run")
+        party = meeting.Party(
+            host, HOSTS, "run", present=HOSTS, linking=HOSTS, symlinking=HOSTS, participants=participants
+        )
         with directory.open_path(str(path)) as place:
-            return meeting.Meet(place, party).run(links=True, symlinks=True)
+            return meeting.Meet(place, party).run()
 
     return work
 
@@ -26,7 +28,7 @@ def make_work(host: str, path: Path, participants: list[str]) -> Any:  # noqa: A
 def greet(paths: dict[str, Path]) -> None:
     for host, path in paths.items():
         with directory.open_path(str(path)) as place:
-            meeting.write_greeting(place, meeting.Party(host, HOSTS, HOSTS, "run"), links=True, symlinks=True)
+            meeting.write_greeting(place, meeting.Party(host, HOSTS, "run"), links=True, symlinks=True)
 
 
 def meet(paths: dict[str, Path], participants: list[str]) -> dict[str, meeting.Meeting]:

@@ -18,7 +18,7 @@ from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 from ansible_collections.noslop.studio.plugins.module_utils import studio
 from ansible_collections.noslop.studio.plugins.module_utils.checks.check import Check, Checks
-from ansible_collections.noslop.studio.plugins.plugin_utils import reports, token_file
+from ansible_collections.noslop.studio.plugins.plugin_utils import probe_report, reports, token_file
 from ansible_collections.noslop.studio.plugins.plugin_utils.validation import studio_rules
 from ansible_collections.noslop.studio.plugins.plugin_utils.validation.declared_variables import list_declared_variables
 
@@ -26,6 +26,7 @@ from ansible_collections.noslop.studio.plugins.plugin_utils.validation.declared_
 REGISTERED = {
     "preflight": ("studio_preflight_result",),
     "verification": ("studio_verify_result", "__studio_verify_written"),
+    "probe": ("__existing_storage_measured", "__existing_storage_met"),
 }
 _STRINGS = {"type": "list", "elements": "str", "default": []}
 
@@ -57,6 +58,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core has no typ
                 "extra_shares": {"type": "raw", "default": []},
                 "storage_paths": _STRINGS,
                 "webhook": {"type": "raw", "default": {}},
+                "shares": {"type": "list", "elements": "dict", "default": []},
+                "accounts": {"type": "list", "elements": "dict", "default": []},
                 "asked": {"type": "float"},
             },
             required_if=[("stage", "preflight", ["asked"])],
@@ -65,6 +68,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core has no typ
         hostvars = variables["hostvars"]
         hosts: list[str] = arguments["hosts"]
         results = {host: _list_registered(hostvars, host, REGISTERED[arguments["stage"]]) for host in hosts}
+        if arguments["stage"] == "probe":
+            return {**result, **self._report_probe(arguments, results)}
         checks = reports.gather(hosts, results)
         preflight = arguments["stage"] == "preflight"
         if preflight:
@@ -75,18 +80,33 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core has no typ
             bare = {host for host, own in results.items() if any(one.get("deployed") is False for one in own)}
             checks = [check for check in checks if check["host"] not in bare]
             checks += [reports.report_not_deployed(host) for host in hosts if host in bare]
-        report = reports.make_report(arguments["studio_id"], checks, datetime.now(UTC).isoformat(timespec="seconds"))
-        if arguments["path"]:
-            write(arguments["path"], report)
         if preflight:
             _display_notes(checks)
         else:
             title = f"Verification of studio {arguments['studio_id']}"
             _display_checks(checks, title, checked_only=self._task.check_mode)
-        headline = reports.format_headline(checks)
-        message = "\n".join([headline, *reports.list_problems(checks)])
-        result.update({"changed": False, reports.KEY: report, "headline": headline, "message": message})
-        return result
+        return {**result, **_make_result(arguments, checks)}
+
+    def _report_probe(
+        self, arguments: Mapping[str, Any], results: Mapping[str, Sequence[Mapping[str, Any]]]
+    ) -> dict[str, Any]:
+        """Print and return the report of a probe of storage that is shared already."""
+        if self._task.check_mode:
+            checks = probe_report.report_unmeasured()
+        else:
+            checks = probe_report.judge_results(arguments["hosts"], results, arguments["shares"], arguments["accounts"])
+        _display_checks(checks, f"Storage of studio {arguments['studio_id']}", checked_only=False)
+        return _make_result(arguments, checks)
+
+
+def _make_result(arguments: Mapping[str, Any], checks: list[Check]) -> dict[str, Any]:
+    """Return the result of the task, and write the report to its file if it has one."""
+    report = reports.make_report(arguments["studio_id"], checks, datetime.now(UTC).isoformat(timespec="seconds"))
+    if arguments["path"]:
+        write(arguments["path"], report)
+    headline = reports.format_headline(checks)
+    message = "\n".join([headline, *reports.list_problems(checks)])
+    return {"changed": False, reports.KEY: report, "headline": headline, "message": message}
 
 
 def _judge_studio(

@@ -26,9 +26,11 @@ attributes:
     support: full
 options:
   stage:
-    description: Whether the checks were made before a deployment, or verify a studio.
+    description: >-
+      Whether the checks were made before a deployment, verify a studio, or prove storage that is shared already
+      (M(noslop.studio.existing_storage)).
     type: str
-    choices: [preflight, verification]
+    choices: [preflight, verification, probe]
     required: true
   hosts:
     description: All hosts that should have results.
@@ -44,7 +46,7 @@ options:
     type: str
     default: ""
   provider:
-    description: Source of the shares. Used by C(preflight), as all options below.
+    description: Source of the shares. Used by C(preflight), as the options below it.
     type: str
     default: nfs
   servers:
@@ -96,6 +98,16 @@ options:
     description: The address that hosts inform of what turned bad, as C(noslop_monitor_webhook) has it.
     type: raw
     default: {}
+  shares:
+    description: The shares, as the lookup P(noslop.studio.studio#lookup) returns them. Used by C(probe).
+    type: list
+    elements: dict
+    default: []
+  accounts:
+    description: The accounts, as the lookup P(noslop.studio.studio#lookup) returns them. Used by C(probe).
+    type: list
+    elements: dict
+    default: []
   asked:
     description: Time of the controller before the checks of the hosts, in seconds since 1970. C(preflight) needs it.
     type: float

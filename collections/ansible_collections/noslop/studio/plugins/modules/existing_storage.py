@@ -94,9 +94,8 @@ options:
     description: Result RV(run_id) of C(prepare).
     type: str
     default: ""
-  features:
-    description: >-
-      By share, whether every host could make hard links (C(links)) and symbolic links (C(symlinks)). Needed by C(meet).
+  peers:
+    description: Result RV(measured) of C(measure) on each host, by host name. Needed by C(meet).
     type: dict
     default: {}
   min_free_gb:
@@ -140,6 +139,10 @@ run_id:
 measured:
   description: By share, the features and the speed of its file system on this host, or an error.
   type: dict
+  returned: when O(phase=measure)
+host:
+  description: Name of this host, as O(host).
+  type: str
   returned: when O(phase=measure)
 root_errors:
   description: By share, why root does not reach its directory; empty where it does.
@@ -187,7 +190,7 @@ def main() -> None:
             "participants": {"type": "list", "elements": "str", "default": []},
             "probed": {"type": "list", "elements": "str", "default": []},
             "run_id": {"type": "str", "default": ""},
-            "features": {"type": "dict", "default": {}},
+            "peers": {"type": "dict", "default": {}},
             "min_free_gb": {"type": "float", "default": 50.0},
             "timeout": {"type": "float", "default": 300.0},
         },
@@ -199,7 +202,7 @@ def main() -> None:
     phase = module.params["phase"]
     storage = StorageSteps(module.params, check_mode=module.check_mode)
     if module.check_mode and phase in ("measure", "meet", "clean"):
-        module.exit_json(changed=False, measured={}, root_errors={}, met={})
+        module.exit_json(changed=False, host=module.params["host"], measured={}, root_errors={}, met={})
     result = getattr(storage, phase)()
     if result.get("problems"):
         module.fail_json(

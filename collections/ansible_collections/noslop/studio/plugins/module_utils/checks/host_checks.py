@@ -16,6 +16,7 @@ from ansible_collections.noslop.studio.plugins.module_utils.checks.check import 
 from ansible_collections.noslop.studio.plugins.module_utils.host import gpu, gpu_support, mountinfo, processes, state
 from ansible_collections.noslop.studio.plugins.module_utils.host.worker_processes import run_one
 from ansible_collections.noslop.studio.plugins.module_utils.nfs import client_state, exports
+from ansible_collections.noslop.studio.plugins.module_utils.probe import directories
 from ansible_collections.noslop.studio.plugins.module_utils.share import markers, own_file_system
 
 OLDEST_PYTHON = (3, 9)
@@ -192,6 +193,8 @@ class HostChecks:
                     inner.checks, "storage.mount_point", problems, expected=expected, share=share["name"]
                 )
             inner._takeover()
+        elif self._options["provider"] == "existing":
+            inner._mounted_by_others(table)
         elif self._options["server"] or not self._nfs:
             inner._directories(table)
         if self._server:
@@ -235,6 +238,21 @@ class HostChecks:
                 self.checks, on_one, free_bytes, self._options["min_free_gb"], check="storage.room"
             )
 
+    def _mounted_by_others(self, table: list[mountinfo.Mount]) -> None:
+        """Check that a file system is mounted where the shares are, and whose they are, as far as root may read it."""
+        usable = []
+        for share in self._shares:
+            problem = directories.find_mount_problem(share["path"], table)
+            expected = f"{share['path']} on a file system that is mounted on every host by you"
+            if host_rules.add_problems(
+                self.checks, "storage.existing", [problem] if problem else [], expected=expected, share=share["name"]
+            ) and self._directory(share, table):
+                usable.append(share["path"])
+        for on_one, free_bytes in state.read_free_space(usable):
+            host_rules.judge_free_space(
+                self.checks, on_one, free_bytes, self._options["min_free_gb"], check="storage.room"
+            )
+
     def _directory(self, share: Mapping[str, str], table: list[mountinfo.Mount]) -> bool:
         """Check the directory of a share and its marker. Returns whether the directory can be used."""
         name, path = share["name"], share["path"]
@@ -244,7 +262,11 @@ class HostChecks:
             return False
         marker = os.path.join(path, studio.MARKER)
         if os.path.lexists(marker):
-            problem = markers.find_problem(markers.read(marker), self._options["studio_id"], name)
+            try:
+                text = markers.read(marker)
+            except PermissionError:  # a file server that grants root no rights: phase 2 reads it as the account
+                return True
+            problem = markers.find_problem(text, self._options["studio_id"], name)
             expected = f"no marker at {path}, or that of share {name} of studio {self._options['studio_id']}"
             wrong = [problem] if problem else []
             host_rules.add_problems(self.checks, "storage.marker", wrong, expected=expected, share=name)

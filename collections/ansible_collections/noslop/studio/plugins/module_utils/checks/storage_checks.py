@@ -18,6 +18,7 @@ from ansible_collections.noslop.studio.plugins.module_utils.checks.check import 
 from ansible_collections.noslop.studio.plugins.module_utils.host import mountinfo
 from ansible_collections.noslop.studio.plugins.module_utils.host.systemd import Unit
 from ansible_collections.noslop.studio.plugins.module_utils.nfs import mount_options
+from ansible_collections.noslop.studio.plugins.module_utils.probe import directories
 from ansible_collections.noslop.studio.plugins.module_utils.share import markers
 
 #: nfsd grants at most a 4096th of its memory as block size; below this value the mount is broken.
@@ -127,7 +128,7 @@ def find_mount_problem(storage: Storage, path: str, inspected: Mapping[str, Any]
         return observed, expected, ""
     if storage.provider == "existing":
         expected = "a network file system, or another one mounted there by you"
-        return observed, expected, "" if network or mount["point"] != "/" else "not mounted"
+        return observed, expected, "" if directories.can_be_shared(mount["fstype"], mount["point"]) else "not mounted"
     expected = "a file system on this host's own disks"
     return observed, expected, "another" if network or mount["fstype"] in mountinfo.VOLATILE_TYPES else ""
 

@@ -42,6 +42,9 @@ from ansible_collections.noslop.studio.plugins.module_utils.host.worker_processe
 )
 from ansible_collections.noslop.studio.plugins.module_utils.models.warm import Share
 from ansible_collections.noslop.studio.plugins.module_utils.nfs import exports, mount_options
+from ansible_collections.noslop.studio.plugins.module_utils.probe import directory, steps
+from ansible_collections.noslop.studio.plugins.module_utils.probe import host_rules as probe_rules
+from ansible_collections.noslop.studio.plugins.module_utils.probe.requirements import Place
 from ansible_collections.noslop.studio.plugins.module_utils.share import inspection
 from ansible_collections.noslop.studio.plugins.module_utils.share.path_rules import make_unit_name
 
@@ -151,6 +154,9 @@ class Verification:
                 return inspection.try_to_write(share["path"], nonce)
             written = inspection.write_nonce(share["path"], nonce, content)
             written["network"] = inspected["mount"]["fstype"] in mountinfo.NETWORK_TYPES
+            if self._storage.provider == "existing":
+                name = directory.make_name(self._storage.studio_id, nonce)
+                written["features"] = steps.test_share(share["path"], name)
             written["probe"] = wants_probe and inspection.write_probe(share["path"], probe)
             return written
 
@@ -283,6 +289,10 @@ class Verification:
                 storage_checks.judge_refused_write(checks, share, written)
         elif written and (healthy or not written.get("refused")):
             storage_checks.judge_written(checks, storage, share, written)
+            if written.get("features"):
+                owner = storage.owner(share)
+                place = Place(share["name"], share["path"], owner.name, owner.uid, owner.gid)
+                probe_rules.judge_features_again(checks, place, checks.host, written["features"])
         if outcome["nonces"]:
             storage_checks.judge_nonces(checks, share, outcome["nonces"])
 

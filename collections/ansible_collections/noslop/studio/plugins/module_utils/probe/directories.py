@@ -16,7 +16,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ansible_collections.noslop.studio.plugins.module_utils.host import safe_paths
-from ansible_collections.noslop.studio.plugins.module_utils.host.mountinfo import Mount, is_below, mount_containing
+from ansible_collections.noslop.studio.plugins.module_utils.host.mountinfo import (
+    NETWORK_TYPES,
+    VOLATILE_TYPES,
+    Mount,
+    is_below,
+    mount_containing,
+)
 from ansible_collections.noslop.studio.plugins.module_utils.studio import MARKER
 
 SHARE_MODE = 0o2775
@@ -34,14 +40,19 @@ class Place:
     gid: int
 
 
+def can_be_shared(fstype: str, point: str) -> bool:
+    """Return whether a file system may be one that hosts share: a network's, or one that is mounted by itself."""
+    return fstype in NETWORK_TYPES or (point != "/" and fstype not in VOLATILE_TYPES)
+
+
 def find_mount_problem(path: str, table: Sequence[Mount]) -> str:
     """Return why nothing may be made at ``path``: no file system is mounted there. Empty where one is."""
     mount = mount_containing(list(table), path)
-    if mount is not None and (mount.is_network or mount.point != "/"):
+    if mount is not None and can_be_shared(mount.fstype, mount.point):
         return ""
     return (
-        f"{path} lies on this host's own disk with the operating system. Mount your file system so that it holds "
-        f"{path}, under this path on every host; where it is mounted elsewhere, bind it: "
+        f"{path} lies on this host's own disk with the operating system, or in its memory. Mount your file system so "
+        f"that it holds {path}, under this path on every host; where it is mounted elsewhere, bind it: "
         f"`mount --bind /its/directory {path}`, with a line in /etc/fstab."
     )
 

@@ -17,6 +17,8 @@ PREFIX = ".noslop-probe-"
 SEPARATOR = "~"
 #: A directory with more entries is no probe's, and is left alone.
 LIMIT_ENTRIES = 5000
+#: What an interrupted verification left is removed by a later probe when it is this old.
+STALE_S = 3600
 _LIMIT_DEPTH = 3
 #: An NFS client removes a file that another process has open only after it is closed.
 _REMOVAL_S = 5.0
@@ -78,10 +80,20 @@ def remove_all(share: str, studio_id: str) -> list[str]:
     """
     name = make_name(studio_id)
     with open_path(share) as parent:
-        ours = sorted(one for one in os.listdir(parent) if one == name or one.startswith(name + SEPARATOR))
+        ours = sorted(one for one in os.listdir(parent) if one == name or _is_stale(parent, one, name + SEPARATOR))
         for one in ours:
             _remove(share, parent, one)
     return ours
+
+
+def _is_stale(parent: int, name: str, prefix: str) -> bool:
+    """Return whether a directory of a verification was left: one that runs has a newer one."""
+    if not name.startswith(prefix):
+        return False
+    try:
+        return time.time() - os.stat(name, dir_fd=parent, follow_symlinks=False).st_mtime > STALE_S
+    except FileNotFoundError:
+        return False
 
 
 def remove(share: str, name: str) -> None:

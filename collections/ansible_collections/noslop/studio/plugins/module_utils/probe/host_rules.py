@@ -63,6 +63,27 @@ def judge_features(checks: Checks, place: Place, host: str, features: Features) 
     _judge_times(checks, place, host, features)
 
 
+def judge_features_again(checks: Checks, place: Place, host: str, features: Features) -> None:
+    """Check that the file system still has what a studio needs.
+
+    What it can do without was named when it was measured, before the deployment, and is not named again.
+    """
+    inner = Checks(host)
+    judge_features(inner, place, host, features)
+    failed = [check for check in inner.list if not check["ok"]]
+    checks.list += failed
+    if not failed:
+        checks.add(
+            "probe.features",
+            True,
+            share=place.share,
+            host=host,
+            seen=f"{len(inner.list)} things that a studio needs or uses were tried",
+            expected="the file system has what a studio needs",
+            todo="",
+        )
+
+
 def _judge_requirement(checks: Checks, place: Place, host: str, requirement: Requirement, reason: str) -> None:
     if reason and not requirement.required:
         checks.note(

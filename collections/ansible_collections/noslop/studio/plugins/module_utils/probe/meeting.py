@@ -14,7 +14,7 @@ import fcntl
 import os
 import stat
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import TypedDict
 
@@ -80,12 +80,20 @@ class Meeting(TypedDict):
 
 @dataclass(frozen=True)
 class Party:
-    """The hosts of a probe. The first participant does what one host does alone."""
+    """The hosts of a probe.
+
+    ``hosts`` are all, by whose order files name them; ``present`` those that wrote their files, ``linking`` and
+    ``symlinking`` those of them that could make links. Of the ``participants``, which meet at the same time, the first
+    one does what one host does alone.
+    """
 
     host: str
     hosts: Sequence[str]
-    participants: Sequence[str]
     run_id: str
+    present: Collection[str] = ()
+    linking: Collection[str] = ()
+    symlinking: Collection[str] = ()
+    participants: Sequence[str] = ()
 
     @property
     def leads(self) -> bool:
@@ -132,10 +140,10 @@ class Meet:
         self._number = party.number(party.host)
         self._absent: set[str] = set()
 
-    def run(self, links: bool, symlinks: bool) -> Meeting:
+    def run(self) -> Meeting:
         """Read the files of all hosts, and do the rest with the other participants."""
         party = self._party
-        others = [host for host in party.hosts if host != party.host]
+        others = [host for host in party.hosts if host != party.host and host in party.present]
         meeting = Meeting(
             content={},
             owners={},
@@ -156,7 +164,7 @@ class Meet:
                 # It is elsewhere: waiting for it would be in vain.
                 self._absent |= {host} & set(party.participants)
             else:
-                meeting["links"][host] = self._read_links(host, links, symlinks)
+                meeting["links"][host] = self._read_links(host)
         if party.host in party.participants and len(party.participants) > 1:
             self._together(meeting)
         meeting["absent"] = sorted(self._absent)
@@ -226,13 +234,18 @@ class Meet:
         meeting["owners"][host] = [status.st_uid, status.st_gid, stat.S_IMODE(status.st_mode)]
         return "" if content == self._party.content(host) else f"{name} holds something else than was written"
 
-    def _read_links(self, host: str, links: bool, symlinks: bool) -> str:
+    def _read_links(self, host: str) -> str:
         number = self._party.number(host)
         problems = []
         try:
-            if links and files.read(self._directory, f"link.{number}", _LIMIT_BYTES) != self._party.content(host):
+            link = f"link.{number}"
+            linked = host in self._party.linking
+            if linked and files.read(self._directory, link, _LIMIT_BYTES) != self._party.content(host):
                 problems.append("its hard link has another content")
-            if symlinks and os.readlink(f"symlink.{number}", dir_fd=self._directory) != f"here.{number}":
+            if (
+                host in self._party.symlinking
+                and os.readlink(f"symlink.{number}", dir_fd=self._directory) != f"here.{number}"
+            ):
                 problems.append("its symlink leads elsewhere")
         except OSError as error:
             problems.append(f"one of its links: {error.strerror}")

@@ -37,6 +37,20 @@ MARKER_MODE = 0o444
 LOOK_S = 60.0
 
 
+def test_share(path: str, name: str) -> features.Features:
+    """Test what this host can do on a share, in a directory of this name that is removed again. Runs as its account.
+
+    Raises:
+        OSError: not even a file can be written.
+    """
+    directory.make(path, name)
+    try:
+        with directory.open_path(path) as share, directory.open_below(share, name) as inside:
+            return features.test_features(inside)
+    finally:
+        directory.remove(path, name)
+
+
 class StorageSteps:
     """The shares on one host. ``params`` are the module's parameters."""
 
@@ -126,8 +140,8 @@ class StorageSteps:
     def _describe_refusal(self, name: str, error: str) -> str:
         place = self._select([name])[0]
         return (
-            f"{place.path}: uid {place.uid} could not make the directory of a probe there: {error}. Let this account write to it on "
-            "the file server."
+            f"{place.path}: uid {place.uid} could not make the directory of a probe there: {error}. Let this account "
+            "write to it on the file server."
         )
 
     # measure, meet, clean
@@ -137,12 +151,13 @@ class StorageSteps:
         outcomes = self._run(self._select(self._params["probed"]), self._measure_place)
         looked = run_one(self._find_root_errors, None, LOOK_S)
         return {
+            "host": self._params["host"],
             "measured": {name: one.value or {"error": one.error} for name, one in outcomes.items()},
             "root_errors": looked.value or {place.name: looked.error for place in self._places},
         }
 
     def _measure_place(self, place: Place) -> dict[str, Any]:
-        party = self._party()
+        party = self._party(place.name)
         own = f"own.{party.number(party.host)}"
         with directory.open_path(place.path) as share, directory.open_below(share, self._name) as probe:
             os.mkdir(own, 0o700, dir_fd=probe)
@@ -168,10 +183,8 @@ class StorageSteps:
         return {"met": {name: one.value or {"error": one.error} for name, one in outcomes.items()}}
 
     def _meet_place(self, place: Place) -> dict[str, Any]:
-        possible = self._params["features"].get(place.name, {})
         with directory.open_path(place.path) as share, directory.open_below(share, self._name) as probe:
-            meet = meeting.Meet(probe, self._party())
-            return {"meeting": meet.run(bool(possible.get("links")), bool(possible.get("symlinks")))}
+            return {"meeting": meeting.Meet(probe, self._party(place.name)).run()}
 
     def clean(self) -> dict[str, Any]:
         """Remove the directory of the probe. One that cannot be removed is removed by the next probe."""
@@ -202,9 +215,19 @@ class StorageSteps:
         problem = markers.find_problem(text, self._params["studio_id"], place.name)
         return {"made": [] if problem else made, "problems": [f"{place.path}: {problem}"] if problem else []}
 
-    def _party(self) -> meeting.Party:
+    def _party(self, share: str) -> meeting.Party:
         params = self._params
-        return meeting.Party(params["host"], params["hosts"], params["participants"], params["run_id"])
+        tested = {host: measured.get(share, {}).get("features") for host, measured in params["peers"].items()}
+        present = {host: own for host, own in tested.items() if own}
+        return meeting.Party(
+            host=params["host"],
+            hosts=params["hosts"],
+            run_id=params["run_id"],
+            present=list(present),
+            linking=[host for host, own in present.items() if not own["hard_links"]],
+            symlinking=[host for host, own in present.items() if not own["symlinks"]],
+            participants=[host for host in params["participants"] if host in present],
+        )
 
     def _select(self, names: Sequence[str]) -> list[Place]:
         return [place for place in self._places if place.name in names]

@@ -71,10 +71,11 @@ def judge_plan(checks: Checks, plan: Plan) -> None:
 
 def _judge_server(checks: Checks, plan: Plan) -> None:
     count = len(plan.servers)
-    wanted = {"nfs": "exactly one", "local": "at most one", "existing": "at most one"}[plan.provider]
+    # With existing storage it serves nothing: it makes the directories, fetches the models and keeps the lease.
+    wanted = {"nfs": "exactly one", "local": "at most one", "existing": "exactly one"}[plan.provider]
     checks.add(
         "studio.server",
-        count == 1 if plan.provider == "nfs" else count <= 1,
+        count <= 1 if plan.provider == "local" else count == 1,
         seen=f"storage_server holds {enumerate_words(plan.servers, 'no host')}",
         expected=f"{wanted} storage server",
         todo="put one host into the group storage_server of hosts.yml, and the others into storage_clients",
