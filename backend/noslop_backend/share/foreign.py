@@ -14,6 +14,7 @@ from noslop_backend.core.errors import ConflictError, UnsafePathError
 from noslop_backend.share import layout
 from noslop_backend.share.directories import is_name_of
 from noslop_backend.share.file_io import PUBLISHED_MODE, FileContent, hash_descriptor
+from noslop_backend.share.no_links import NO_LINKS
 from noslop_backend.share.os_errors import translate_os_errors
 from noslop_backend.share.share import READ_FLAGS, Share
 
@@ -83,6 +84,12 @@ class Foreign:
             except OSError as error:
                 # The answer to a link that worked may have been lost on the way, and the repetition then fails (NFS).
                 if not is_name_of(directory, name, os.fstat(self.descriptor)):
+                    # By its name, another file could be published: whoever wrote it may exchange it.
+                    if error.errno in NO_LINKS:
+                        raise ConflictError(
+                            f"The share has no hard links, so that {project_id}/{final} cannot be adopted. Upload the "
+                            "file instead."
+                        ) from error
                     if isinstance(error, FileExistsError):
                         raise ConflictError(f"{project_id}/{final} is there already, and is not from here.") from error
                     raise

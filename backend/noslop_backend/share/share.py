@@ -9,7 +9,6 @@ is then written through: what was checked is what is used, even when something e
 
 from __future__ import annotations
 
-import errno
 import os
 import stat
 from collections.abc import Iterator, Sequence
@@ -27,13 +26,12 @@ from noslop_backend.share.directories import (
 )
 from noslop_backend.share.file_io import FileContent, Writer, hash_descriptor
 from noslop_backend.share.marker import Marker, open_root, read_marker
+from noslop_backend.share.no_links import NO_LINKS, rename_new
 from noslop_backend.share.os_errors import translate_os_errors
 
 #: To read a file that is one, without waiting where it is a pipe.
 READ_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-#: What link(2) says where hard links do not exist, or not from here, or not one more.
-_NO_LINKS = frozenset({errno.EPERM, errno.EXDEV, errno.EMLINK, errno.EOPNOTSUPP, errno.ENOSYS})
 
 
 class Share:
@@ -115,7 +113,7 @@ class Share:
             writer.close()
 
     def publish(self, project_id: str, moves: list[tuple[str, str]]) -> None:
-        """Link staged files to their final paths, in this order, never over anything; durable when it returns.
+        """Give staged files their final paths, in this order, never over anything; durable when it returns.
 
         Args:
             project_id: the project.
@@ -129,7 +127,7 @@ class Share:
         doing = f"publishing {project_id}/{moves[-1][1]}"
         with self._translated(doing):
             for staged, final in moves:
-                self._link(project_id, staged, final)
+                self._publish(project_id, staged, final)
             for directory in sorted({os.path.dirname(final) for _, final in moves}):
                 self.sync(project_id, directory)
             with self._directory(project_id, layout.STAGING) as staging:
@@ -140,13 +138,22 @@ class Share:
                         os.unlink(os.path.basename(staged), dir_fd=staging)
                 os.fsync(staging)
 
+    def _publish(self, project_id: str, staged: str, final: str) -> None:
+        """Link a staged file to its final path, or rename it where there are no hard links."""
+        if self.link(project_id, staged, final):
+            return
+        *from_above, from_name = layout.split(staged)
+        *to_above, to_name = layout.split(final)
+        with self._directory(project_id, *from_above) as one, self.target_directory(project_id, to_above) as two:
+            rename_new(one, from_name, two, to_name, f"{project_id}/{final}")
+
     def link(self, project_id: str, source: str, target: str, *, to_project: str | None = None) -> bool:
         """Link a file to another path, here or in another project; return False where there are no such links."""
         with self._translated(f"linking {project_id}/{source}"):
             try:
                 self._link(project_id, source, target, to_project)
             except OSError as error:
-                if error.errno in _NO_LINKS:
+                if error.errno in NO_LINKS:
                     return False
                 raise
         return True
@@ -187,7 +194,7 @@ class Share:
                     make_directory(parent, name)
             with self._directory(project_id, *from_above) as one, self._directory(project_id, *to_above) as two:
                 if not self.link(project_id, source, target):
-                    os.rename(from_name, to_name, src_dir_fd=one, dst_dir_fd=two)
+                    rename_new(one, from_name, two, to_name, f"{project_id}/{target}")
                 else:
                     # Gone: the answer to this unlink was lost on the way (NFS), or another process finishes the move.
                     with suppress(FileNotFoundError):

@@ -95,7 +95,7 @@ def test_exposure_of_each_unit_is_within_its_limit(
     gpu: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     exposures: list[tuple[str, float]] = []
-    for provider in ("nfs", "local"):
+    for provider in ("nfs", "local", "existing"):
         directory = tmp_path / provider
         directory.mkdir()
         for name in LIMITS:
@@ -117,6 +117,28 @@ def test_exposure_of_each_unit_is_within_its_limit(
     with capsys.disabled():
         print(f"\nexposure with GPU {gpu}: {', '.join(f'{name} {level}' for name, level in sorted(set(exposures)))}")
     assert [(name, level) for name, level in exposures if level > LIMITS[name]] == []
+
+
+@pytest.mark.parametrize(
+    ("name", "share"),
+    [
+        ("noslop-ollama.service", "ollama/models"),
+        ("noslop-comfyui.service", "comfyui/custom_nodes"),
+        ("noslop-backend.service", "projects"),
+    ],
+)
+def test_service_waits_for_an_existing_share_before_its_view_of_the_host_is_made(name: str, share: str) -> None:
+    existing = unit(name, noslop_storage_provider="existing")
+    mounted = unit(name, noslop_storage_provider="nfs")
+
+    # Only with a + does systemd run a command outside of the unit's view (systemd.service(5)).
+    first = values(existing, "ExecStartPre")[0]
+    assert first.startswith("+/usr/bin/timeout 30 ")
+    assert f"test -e /mnt/noslop/{share}/.noslop-share" in first
+    assert "remote-fs.target" in values(existing, "After")[0].split()
+    assert ".automount" not in existing
+    assert not values(mounted, "ExecStartPre")[0].startswith("+")
+    assert "remote-fs.target" not in mounted
 
 
 @pytest.mark.parametrize("name", ["noslop-ollama.service", "noslop-comfyui.service"])

@@ -69,8 +69,8 @@ REQUIREMENTS = (
         "hard_links",
         "probe.hard_links",
         "hard links",
-        "finals and files that move to another project are copies, which count in the quota; equal models are not "
-        "joined; files that a worker wrote are not adopted",
+        "finals are copies, which count in the quota; files are not moved to another project, and those that a worker "
+        "wrote are not adopted; equal models are not joined",
         required=False,
     ),
     Requirement(

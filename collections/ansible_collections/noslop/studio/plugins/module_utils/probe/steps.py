@@ -171,7 +171,7 @@ class StorageSteps:
         errors: dict[str, str] = {}
         for place in self._places:
             try:
-                os.stat(place.path)
+                os.stat(os.path.join(place.path, "."))
                 errors[place.name] = ""
             except OSError as error:
                 errors[place.name] = f"root: {error.strerror} ({place.path})"
