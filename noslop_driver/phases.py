@@ -197,9 +197,9 @@ class PhaseRunner:
             progress.show_event(event)
             if self.record:
                 self.record.write_event(phase.name, event)
-            if event.kind == "failed" and report:
+            if event.kind == "failed" and report and not report["ok"]:
                 repeated.add((event.host, event.task))
-            report = cast("Report | None", reports.read_report(event.result)) or report
+            report = _join_reports(report, cast("Report | None", reports.read_report(event.result)))
             if event.kind == "ok" and event.host and isinstance(kept := event.result.get("kept"), list):
                 result.add_kept(event.host, kept)
             if event.action in MODEL_ACTIONS and event.kind in TASK_END_KINDS:
@@ -266,6 +266,13 @@ class PhaseRunner:
             for failure in outcome.failures
         )
         return f"{phase.name} failed: {hosts or 'see above'}.{rest} {done} Correct it and run {self.retry_command}"
+
+
+def _join_reports(first: Report | None, second: Report | None) -> Report | None:
+    """Return one report of the checks of a phase: a playbook may prove the storage and then verify it."""
+    if first is None or second is None:
+        return first or second
+    return {**second, "ok": first["ok"] and second["ok"], "checks": [*first["checks"], *second["checks"]]}
 
 
 def _get_exit_code(phase: Phase, outcome: Outcome, report: Report | None) -> ExitCode:

@@ -20,6 +20,9 @@ from noslop_driver.planning.scoring import GB, FreeSpace, describe_hardware, fin
 _SERVER_PREFERENCE = {"yes": 0, "unknown": 1, "no": 2}
 _LABELS = {name: studio.SERVICES[name].title for name in ("ollama", "comfyui", "backend")}
 
+_EXISTING = "Something else shares the storage: this host makes the directories and fetches the models for all. "
+"""What the storage server does where it serves nothing."""
+
 
 @dataclass(frozen=True)
 class _ScoredHost:
@@ -166,7 +169,9 @@ def _explain_storage_role(
 ) -> str:
     min_free = format_gb(settings.min_free_gb * GB)
     if scored is server:
-        return f"{_explain_server(scored, scored_hosts, settings, min_free)} {_describe_free_space(scored.free_space)}"
+        part = _EXISTING if settings.storage_provider == "existing" else ""
+        why = _explain_server(scored, scored_hosts, settings, min_free)
+        return f"{why} {part}{_describe_free_space(scored.free_space)}"
     if scored.free_space.enough == "no" and server.free_space.enough != "no":
         return f"Worker: the storage needs {min_free} free. {_describe_free_space(scored.free_space)}"
     if scored.free_space.enough == "unknown" and server.free_space.enough == "yes":

@@ -10,6 +10,7 @@ from typing import Literal
 
 from ansible_collections.noslop.studio.plugins.module_utils.checks import host_rules
 from ansible_collections.noslop.studio.plugins.module_utils.host import mountinfo
+from ansible_collections.noslop.studio.plugins.module_utils.probe import directories
 
 from noslop_driver.models import Disk, Host, StudioSettings
 
@@ -45,9 +46,15 @@ class FreeSpace:
 def find_free_space(host: Host, settings: StudioSettings) -> FreeSpace:
     """Return the file systems that would hold the shares on `host`; each needs the minimum of free space.
 
-    A share that is mounted from another host does not count, unless the storage provider is `existing`.
+    A share that is mounted from another host does not count, unless the storage provider is `existing`. Then the disk
+    of the operating system does not: something else mounts the shares, which facts do not list for every file system.
     """
-    usable = [disk for disk in host.disks if _holds_data(disk, remote=settings.storage_provider == "existing")]
+    existing = settings.storage_provider == "existing"
+    usable = [
+        disk
+        for disk in host.disks
+        if _holds_data(disk, remote=existing) and (not existing or directories.can_be_shared(disk.fstype, disk.mount))
+    ]
     matches = [find_disk(share.path, usable) for share in settings.shares()]
     disks = tuple({disk.mount: disk for disk in matches if disk}.values())
     if not all(host_rules.is_enough_space(disk.free_bytes, settings.min_free_gb) for disk in disks):

@@ -42,6 +42,8 @@ def print_plan(plan: Plan, terminal: Terminal) -> None:
     terminal.print(f"Storage ({plan.settings.storage_provider}), the same paths on every host:")
     for share in plan.settings.shares():
         terminal.print(f"  {share.name}: {share.path}")
+    if plan.settings.storage_provider == "existing":
+        terminal.print("  Nothing is mounted or exported. Each host tries them before anything is installed there.")
     opened = ", ".join(plan.settings.allowed_networks)
     if not plan.settings.firewall_enabled:
         opened = "only programs on the same host (the firewall is off)"

@@ -84,7 +84,7 @@ class Foreign:
             except OSError as error:
                 # The answer to a link that worked may have been lost on the way, and the repetition then fails (NFS).
                 if not is_name_of(directory, name, os.fstat(self.descriptor)):
-                    # By its name, another file could be published: whoever wrote it may exchange it.
+                    # By its name, another file could be published: the account that wrote it may exchange it.
                     if error.errno in NO_LINKS:
                         raise ConflictError(
                             f"The share has no hard links, so that {project_id}/{final} cannot be adopted. Upload the "

@@ -113,7 +113,7 @@ class Share:
             writer.close()
 
     def publish(self, project_id: str, moves: list[tuple[str, str]]) -> None:
-        """Give staged files their final paths, in this order, never over anything; durable when it returns.
+        """Link or rename staged files to their final paths, in order, never over anything; durable when it returns.
 
         Args:
             project_id: the project.

@@ -268,3 +268,30 @@ def test_interrupt_ends_the_run_with_the_command_to_continue(deployment: FakeDep
     assert RETRY_COMMAND in result.message
     assert not (tmp_path / "second").exists()
     assert deployment.read_record("outcome.json")["exit_code"] == 130
+
+
+def test_two_reports_of_a_phase_are_one(deployment: FakeDeployment) -> None:
+    proven = {"version": 1, "ok": True, "checks": [{**CHECK, "check": "probe.content"}]}
+    verified = {"version": 1, "ok": False, "checks": [{**CHECK, "ok": False, "todo": "mount it"}]}
+
+    result = deployment.run(
+        [
+            deployment.phase(
+                VERIFY, {**return_report(proven), "run_once": True}, {**return_report(verified), "run_once": True}
+            )
+        ]
+    )
+
+    assert result.verification is not None
+    assert [check["check"] for check in result.verification["checks"]] == ["probe.content", "storage.mounted"]
+    assert not result.verification["ok"]
+    assert result.code is ExitCode.FAILED
+
+
+def test_failure_after_a_good_report_is_shown(deployment: FakeDeployment) -> None:
+    report = {"version": 1, "ok": True, "checks": [CHECK]}
+
+    result = deployment.run([deployment.phase(STORAGE, {**return_report(report), "run_once": True}, fail("no marker"))])
+
+    assert result.code is ExitCode.FAILED
+    assert [failure.message for failure in result.phases[0].failures] == ["no marker", "no marker"]

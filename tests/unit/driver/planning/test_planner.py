@@ -247,6 +247,15 @@ def test_free_space_counts_on_the_file_system_of_the_shares() -> None:
     assert on_data.server == "render1"
     existing = make_plan([small_root, mounted, roomy], SETTINGS.replace(storage_provider="existing"))
     assert existing.server == "render2"
+    assert any("Something else shares the storage" in one for one in get_proposal(existing, "render2").reasons)
+
+
+def test_disk_of_the_system_is_no_existing_storage() -> None:
+    settings = SETTINGS.replace(storage_provider="existing")
+    plan = make_plan([host(1, disks=[disk(20)]), host(2, disks=[disk(20)])], settings)
+    problem = get_problem(plan, "room_unknown")
+    assert not problem.fatal
+    assert "no_room" not in {one.kind for one in plan.problems}
 
 
 def test_each_file_system_with_a_share_needs_enough_space() -> None:

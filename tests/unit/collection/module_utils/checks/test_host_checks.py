@@ -18,6 +18,7 @@ from ansible_collections.noslop.studio.plugins.module_utils import studio
 from ansible_collections.noslop.studio.plugins.module_utils.checks import host_checks, host_rules
 from ansible_collections.noslop.studio.plugins.module_utils.checks.check import Check, Checks, is_note
 from ansible_collections.noslop.studio.plugins.module_utils.host import state
+from ansible_collections.noslop.studio.plugins.module_utils.share import markers
 from ansible_collections.noslop.studio.plugins.plugin_utils.validation import studio_rules
 from ansible_collections.noslop.studio.plugins.plugin_utils.validation.declared_variables import list_declared_variables
 from ansible_collections.noslop.studio.plugins.plugin_utils.validation.misspelled_variables import find_misspelled
@@ -59,6 +60,7 @@ def test_working_plan_passes(checks: Checks) -> None:
         ({"provider": "smb"}, "studio.provider", "noslop_storage_provider is 'smb'"),
         ({"servers": []}, "studio.server", "storage_server holds no host"),
         ({"servers": ["server", "worker1"], "clients": []}, "studio.server", "storage_server holds server, worker1"),
+        ({"provider": "existing", "servers": []}, "studio.server", "storage_server holds no host"),
         ({"clients": ["server", "worker1"]}, "studio.parts", "server and client at once: server"),
         ({"clients": []}, "studio.members", "worker1 neither serve nor mount the storage"),
         ({"provider": "local"}, "studio.local", "2 hosts: server, worker1"),
@@ -424,3 +426,31 @@ def test_invalid_paths_skip_the_directory_checks(options: dict[str, Any]) -> Non
     assert {check["check"] for check in bad} == {"storage.paths"}
     assert len(bad) == 3
     assert all(check["todo"].startswith("Choose") for check in bad)
+
+
+def test_existing_storage_on_the_disk_of_the_system_is_refused_with_the_step(
+    options: dict[str, Any], root: Path
+) -> None:
+    _, bad = run_checks(options, root, provider="existing")
+
+    assert [check["check"] for check in bad] == ["storage.existing", "storage.existing"]
+    assert "this host's own disk with the operating system" in bad[0]["seen"]
+    assert f"Mount your file system so that it holds {root}/projects" in bad[0]["todo"]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount")
+def test_existing_storage_that_is_mounted_passes_with_files_of_others_beside_the_shares(
+    options: dict[str, Any], root: Path
+) -> None:
+    (root / "of-others").mkdir()
+    subprocess.run(["mount", "--bind", root, root], check=True)
+    try:
+        _, bad = run_checks(options, root, provider="existing", server=False)
+        (root / "projects").mkdir()
+        (root / "projects/.noslop-share").write_text(markers.compose("other", "projects"))
+        _, foreign = run_checks(options, root, provider="existing")
+    finally:
+        subprocess.run(["umount", root], check=True)
+
+    assert bad == []
+    assert [check["check"] for check in foreign] == ["storage.marker"]
