@@ -100,14 +100,17 @@ def test_markers_are_written_once_and_belong_to_the_account(root: Path, studio: 
     assert look(root / "comfyui/models/.noslop-share") == (MODELS, MODELS, 0o444)
 
 
-def test_marker_of_another_studio_is_refused(studio: dict[str, Any]) -> None:
+@pytest.mark.parametrize("phase", ["prepare", "mark"])
+def test_share_of_another_studio_is_refused_and_keeps_its_owner(root: Path, studio: dict[str, Any], phase: str) -> None:
     run("prepare", studio)
     run("mark", studio)
+    others = [{**share, "uid": FOREIGN, "gid": FOREIGN} for share in studio["shares"]]
 
-    refused = run("mark", {**studio, "studio_id": "other"})
+    refused = run(phase, {**studio, "studio_id": "other", "shares": others})
 
     assert refused["failed"]
     assert "it belongs to the studio 'atelier'" in refused["msg"]
+    assert look(root / "projects") == (PEOPLE, PEOPLE, 0o2775)
 
 
 def test_check_mode_makes_nothing(root: Path, studio: dict[str, Any]) -> None:

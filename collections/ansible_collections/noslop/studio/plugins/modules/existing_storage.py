@@ -105,7 +105,7 @@ options:
   timeout:
     description: Seconds after which a share counts as not answering.
     type: float
-    default: 300
+    default: 360
 """
 
 EXAMPLES = r"""
@@ -192,7 +192,7 @@ def main() -> None:
             "run_id": {"type": "str", "default": ""},
             "peers": {"type": "dict", "default": {}},
             "min_free_gb": {"type": "float", "default": 50.0},
-            "timeout": {"type": "float", "default": 300.0},
+            "timeout": {"type": "float", "default": 360.0},
         },
         required_if=[("phase", phase, ["host", "hosts"]) for phase in ("measure", "meet")],
         supports_check_mode=True,

@@ -100,7 +100,7 @@ class StorageSteps:
         for path in [self._root, *(place.path for place in self._places)]:
             problems += markers.find_directory_problems(path) + markers.find_missing_mounts(path, table)
         for place in self._places:
-            problem = directories.find_mount_problem(place.path, table)
+            problem = directories.find_mount_problem(place.path, table) or self._find_foreign_marker(place)
             problems += [problem] if problem else []
         made: list[str] = []
         if not problems:
@@ -117,6 +117,15 @@ class StorageSteps:
                     unfit = [place for place in todo if any(one.startswith(f"{place.path}:") for one in problems)]
                     problems.append(directories.describe_preparation(unfit, self._root, table))
         return {"problems": list(dict.fromkeys(problems)), "made": made}
+
+    def _find_foreign_marker(self, place: Place) -> str:
+        """Return why the share belongs to another studio; empty where root cannot see that, and the account will."""
+        try:
+            text = markers.read(os.path.join(place.path, studio.MARKER))
+        except OSError:
+            return ""
+        problem = markers.find_problem(text, self._params["studio_id"], place.name)
+        return f"{place.path}: {problem}" if problem else ""
 
     def _make(self, place: Place) -> str:
         for parent in reversed(parents(place.path)):
