@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ansible_collections.noslop.studio.plugins.module_utils.checks.check import Checks
-from ansible_collections.noslop.studio.plugins.module_utils.host import written_files
+from ansible_collections.noslop.studio.plugins.module_utils.host import state, written_files
 from ansible_collections.noslop.studio.plugins.module_utils.host.written_files import Record, Table
 
 
@@ -57,6 +57,21 @@ def judge_table(
         seen="as it was loaded" if same else "the table was changed since it was loaded, in what other checks accept",
         expected="the table as it was loaded, without a rule of others",
         todo=f"run `systemctl reload-or-restart noslop-firewall` on {checks.host}, or deploy again",
+    )
+
+
+def read_table(checks: Checks, name: tuple[str, str]) -> None:
+    """Check that the kernel has a table as it was loaded.
+
+    Args:
+        checks: where the result goes.
+        name: the family and the name of the table.
+    """
+    judge_table(
+        checks,
+        written_files.read().tables.get(" ".join(name)),
+        lambda: state.run_program("nft", "--stateless", "list", "table", *name),
+        lambda: state.run_program("nft", "--version").strip(),
     )
 
 
