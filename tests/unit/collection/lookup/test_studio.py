@@ -77,6 +77,7 @@ def test_examples_return_what_their_names_announce(tmp_path: Path) -> None:
         [],
         [],
         "not at all",
+        ["projects", "media_cache"],
         "/mnt/noslop",
         8188,
         "/opt/noslop",

@@ -69,12 +69,18 @@ def test_share_without_clients_is_not_exported() -> None:
     assert exports.compare(wanted, exports.parse_exportfs(SHOWN), [])
 
 
-def test_clients_of_a_path_may_have_different_options() -> None:
+def test_clients_of_one_share_may_have_different_options() -> None:
     path = "/mnt/noslop/projects"
-    wanted = exports.convert_requested(
-        [{"path": path, "clients": ["a"], "options": ["rw", "mp"]}, {"path": path, "clients": ["b"], "options": ["ro"]}]
-    )
-    assert wanted == {path: {"a": frozenset({"rw", "mountpoint"}), "b": frozenset({"ro"})}}
+    requested = [
+        {"path": path, "clients": ["10.77.42.12"], "options": OPTIONS},
+        {"path": path, "clients": ["10.77.42.50"], "options": [*OPTIONS, "insecure"]},
+    ]
+    wanted = exports.convert_requested(requested)
+    shown = f"{path}  10.77.42.12({SHOWN_OPTIONS})\n{path}  10.77.42.50({SHOWN_OPTIONS},insecure)\n"
+
+    assert exports.compare(wanted, exports.parse_exportfs(shown), []) == []
+    (difference,) = exports.compare(wanted, exports.parse_exportfs(shown.replace(",insecure", "")), [])
+    assert difference.endswith("without insecure")
 
 
 def test_exports_file_is_parsed_as_in_exports_5() -> None:

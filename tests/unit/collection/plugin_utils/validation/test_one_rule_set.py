@@ -13,7 +13,9 @@ from ansible_collections.noslop.studio.plugins.module_utils.checks import host_r
 from ansible_collections.noslop.studio.plugins.module_utils.checks.check import NOTE, Check, Checks, is_note
 from ansible_collections.noslop.studio.plugins.module_utils.checks.host_checks import HostChecks
 from ansible_collections.noslop.studio.plugins.module_utils.host import gpu_support, state
+from ansible_collections.noslop.studio.plugins.module_utils.smb import smb_shares
 from ansible_collections.noslop.studio.plugins.plugin_utils.validation import studio_rules
+from ansible_collections.noslop.studio.plugins.plugin_utils.validation.smb import SmbSettings
 
 from noslop_driver.models import Disk, Gpu, Host, Problem, StudioSettings
 from noslop_driver.planning.planner import make_plan
@@ -254,4 +256,33 @@ def test_cards_and_their_drivers(driver: str, capability: str) -> None:
     host_rules.judge_gpus(checks, gpu_support.parse_cards([card]))
 
     problems = [one for one in plan_problems([host(1, gpus=[Gpu.model_validate(card)]), host(2)]) if one.kind == "gpu"]
+    agree(problems, select_reported(checks.list))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"smb_networks": ["192.168.1.0/24"]},
+        {"smb_networks": ["192.168.1.0/24"], "storage_provider": "existing"},
+        {"smb_networks": ["192.168.1.0/24"], "smb_models_writable": True, "models_writers": "server"},
+    ],
+    ids=str,
+)
+def test_smb(changes: dict[str, Any]) -> None:
+    settings = SETTINGS.replace(smb_enabled=True, smb_users=[{"name": "anna"}], **changes)
+    checks = Checks(studio_rules.STUDIO)
+    studio_rules.judge_smb(
+        checks,
+        SmbSettings(
+            enabled=True,
+            provider=settings.storage_provider,
+            servers=["render1"],
+            networks=smb_shares.list_networks(settings.variables()),
+            models_writable=settings.smb_models_writable,
+            models_writers=settings.models_writers,
+        ),
+    )
+    problems = [one for one in plan_problems([host(1), host(2)], settings) if one.kind.startswith("studio.smb")]
+
     agree(problems, select_reported(checks.list))

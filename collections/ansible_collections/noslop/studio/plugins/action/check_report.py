@@ -21,6 +21,7 @@ from ansible_collections.noslop.studio.plugins.module_utils.checks.check import 
 from ansible_collections.noslop.studio.plugins.plugin_utils import probe_report, reports, token_file
 from ansible_collections.noslop.studio.plugins.plugin_utils.validation import studio_rules
 from ansible_collections.noslop.studio.plugins.plugin_utils.validation.declared_variables import list_declared_variables
+from ansible_collections.noslop.studio.plugins.plugin_utils.validation.smb import SmbSettings
 
 #: Registered by the roles. Of verification's, the second has the error of the connection where the first is missing.
 REGISTERED = {
@@ -60,6 +61,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core has no typ
                 "webhook": {"type": "raw", "default": {}},
                 "shares": {"type": "list", "elements": "dict", "default": []},
                 "accounts": {"type": "list", "elements": "dict", "default": []},
+                "smb": {"type": "dict", "default": {}},
                 "asked": {"type": "float"},
             },
             required_if=[("stage", "preflight", ["asked"])],
@@ -147,6 +149,9 @@ def _judge_studio(
     studio_rules.judge_extra_shares(checks, arguments["extra_shares"], arguments["clients"])
     studio_rules.judge_caches(checks, arguments["caches"], arguments["storage_paths"])
     studio_rules.judge_webhook(checks, arguments["webhook"], token_file.read)
+    smb = arguments["smb"]
+    if smb:
+        studio_rules.judge_smb(checks, SmbSettings(**smb, provider=arguments["provider"], servers=arguments["servers"]))
     studio_rules.judge_variables(checks, names, *list_declared_variables())
     return checks.list
 

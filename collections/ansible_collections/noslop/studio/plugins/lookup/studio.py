@@ -25,6 +25,9 @@ options:
         C(server) for one that may only read, and C(client_addresses) and C(read_only_addresses) of those clients.
       - V(accounts) or V(account) - each with C(name), C(uid), C(gid), C(groups), further groups that it is a member
         of, and C(people), whether the studio's people are members of its group.
+      - V(smb_shares) - the shares that Windows and macOS see, or the named, each with C(name), C(path), C(owner),
+        the account as which every file is read and written, and C(writable).
+      - V(smb_networks) - the networks that may use them, C(noslop_smb_networks) or else C(noslop_allowed_networks).
       - V(services) or V(service) - each with C(name), which is its group in the inventory too, C(unit), C(port),
         C(port_variable), its role's variable for the port, and C(account), which runs it.
       - V(addresses) - the addresses in the studio of the hosts of the named groups, C(noslop_address) or else
@@ -50,7 +53,9 @@ options:
       - V(constant) - a name, path or number that is the same in every studio - C(backend_command),
         C(backend_env_file), C(build_account), C(credentials_dir), C(exports_file), C(firewall_file), C(firewall_unit),
         C(marker), C(model_folders), C(nfs_port),
-        C(nfs_server_unit), C(node_env_file), C(node_trial_file), C(programs_dir), C(state_dir) or C(units_dir).
+        C(nfs_server_unit), C(node_env_file), C(node_trial_file), C(programs_dir), C(smb_conf_file),
+        C(smb_discovery_ports), C(smb_encryption), C(smb_group), C(smb_port), C(smb_state_dir), C(smb_unit),
+        C(state_dir) or C(units_dir).
     type: list
     elements: str
     required: true
@@ -101,6 +106,10 @@ EXAMPLES = r"""
   ansible.builtin.debug:
     msg: "{{ lookup('noslop.studio.studio', 'webhook').format | default('not at all') }}"
 
+- name: Show the shares that Windows and macOS may write to
+  ansible.builtin.debug:
+    msg: "{{ lookup('noslop.studio.studio', 'smb_shares') | selectattr('writable') | map(attribute='name') }}"
+
 - name: Show the storage root
   ansible.builtin.debug:
     msg: "{{ lookup('noslop.studio.studio', 'setting', 'noslop_storage_root') }}"
@@ -117,9 +126,10 @@ EXAMPLES = r"""
 RETURN = r"""
 _raw:
   description: >-
-    One value - a list of dictionaries for C(shares), C(accounts), C(services), C(custom_nodes), C(models),
-    C(warm_models) and C(cached_shares), one dictionary for C(share), C(account), C(service) and C(webhook), a list of
-    addresses for C(addresses), and the value itself for C(setting), C(default) and C(constant).
+    One value - a list of dictionaries for C(shares), C(accounts), C(services), C(smb_shares), C(custom_nodes),
+    C(models), C(warm_models) and C(cached_shares), one dictionary for C(share), C(account), C(service) and C(webhook),
+    a list of addresses for C(addresses), of networks for C(smb_networks), and the value itself for C(setting),
+    C(default) and C(constant).
   type: list
   elements: raw
 """
@@ -133,6 +143,7 @@ from ansible.plugins.lookup import LookupBase
 from ansible_collections.noslop.studio.plugins.module_utils import studio
 from ansible_collections.noslop.studio.plugins.module_utils.install import node_store
 from ansible_collections.noslop.studio.plugins.module_utils.model_cache import layout
+from ansible_collections.noslop.studio.plugins.module_utils.smb import smb_shares
 from ansible_collections.noslop.studio.plugins.plugin_utils import token_file
 from ansible_collections.noslop.studio.plugins.plugin_utils.validation import custom_nodes, model_cache, models, webhook
 
@@ -140,7 +151,10 @@ from ansible_collections.noslop.studio.plugins.plugin_utils.validation import cu
 SINGULAR = {"shares": "share", "accounts": "account", "services": "service"}
 #: Subjects that need exactly one name.
 OF_ONE_NAME = (*SINGULAR.values(), "models", "setting", "default", "constant")
-SUBJECTS = (*SINGULAR, "addresses", "custom_nodes", "warm_models", "cached_shares", "webhook", *OF_ONE_NAME)
+SUBJECTS = (
+    *(*SINGULAR, "smb_shares", "smb_networks", "addresses", "custom_nodes", "warm_models", "cached_shares", "webhook"),
+    *OF_ONE_NAME,
+)
 #: Kind of model to what a role reads of it.
 _MODEL_FIELDS = {"files": ("path", "url", "sha256", "size"), "ollama": ("ollama",)}
 
@@ -172,12 +186,14 @@ class LookupModule(LookupBase):  # type: ignore[misc]  # ansible-core has no typ
             "warm_models": self._warm_models,
             "cached_shares": self._cached_shares,
             "webhook": self._webhook,
+            "smb_networks": self._smb_networks,
         }
         return special[subject](names, variables) if subject in special else self._list(subject, names, variables)
 
     def _find_one(self, subject: str, name: str, variables: Mapping[str, Any]) -> Any:
         if subject == "constant":
-            return _pick("constant", studio.CONSTANTS, [name])[0]
+            value = _pick("constant", studio.CONSTANTS, [name])[0]
+            return list(value) if isinstance(value, tuple) else value
         if subject == "default":
             return studio.default_of(name)
         if subject == "setting":
@@ -221,6 +237,10 @@ class LookupModule(LookupBase):  # type: ignore[misc]  # ansible-core has no typ
         parsed = webhook.parse_webhook(values[0] if values else self._setting(webhook.VARIABLE, variables))
         return {"url": webhook.read_url(parsed, token_file.read), "format": parsed.format} if parsed else {}
 
+    def _smb_networks(self, _names: list[str], variables: Mapping[str, Any]) -> list[str]:
+        """Return the networks of those who use the shares over SMB."""
+        return smb_shares.list_networks(self._values(smb_shares.NETWORK_VARIABLES, variables))
+
     def _cached_shares(self, services: list[str], variables: Mapping[str, Any]) -> list[dict[str, Any]]:
         """Return the shares that this host reads through a cache."""
         shares = studio.shares(self._values(studio.SHARE_VARIABLES, variables))
@@ -248,7 +268,7 @@ class LookupModule(LookupBase):  # type: ignore[misc]  # ansible-core has no typ
         """Return all shares, accounts or services, or the named ones, in the studio's order."""
         relevant, list_all = _LISTS[subject]
         listed = {one.name: one for one in list_all(self._values(relevant, variables))}
-        _pick(SINGULAR[subject], listed, names)
+        _pick(SINGULAR.get(subject, "share"), listed, names)
         found = [_as_dict(one) for name, one in listed.items() if not names or name in names]
         return _adapt_shares(found, variables) if subject == "shares" else found
 
@@ -282,6 +302,7 @@ def _adapt_shares(shares: list[dict[str, Any]], variables: Mapping[str, Any]) ->
 _LISTS: dict[str, tuple[Iterable[str], Callable[[Mapping[str, Any]], list[Any]]]] = {
     "shares": (studio.SHARE_VARIABLES, studio.shares),
     "accounts": (studio.ACCOUNT_VARIABLES, studio.accounts),
+    "smb_shares": (smb_shares.SHARE_VARIABLES, smb_shares.list_shares),
     "services": (tuple(service.port_variable for service in studio.SERVICES.values()), studio.services),
 }
 

@@ -44,6 +44,16 @@ READ_AHEAD_KB = 15360
 #: Of NFSv3. NFSv4 does not need them, and they would listen on the network.
 NFS_HELPER_UNITS = ["rpcbind.socket", "rpcbind.service", "rpc-statd.service"]
 EXPORTS_FILE = "/etc/exports.d/noslop.exports"
+#: The server for Windows and macOS has a unit and a configuration of its own beside those of Debian's package. It
+#: listens on the one port of SMB over TCP; those of NetBIOS (137 to 139) stay closed. Windows finds it by wsdd's two.
+SMB_UNIT = "noslop-smb.service"
+SMB_CONF_FILE = f"{SETTINGS_DIR}/smb.conf"
+SMB_STATE_DIR = f"{STATE_DIR}/smb"
+SMB_GROUP = "noslop-smb"
+SMB_PORT = 445
+SMB_DISCOVERY_PORTS = (3702, 5357)
+#: How it encrypts, by what a studio chooses (smb.conf(5), ``server smb encrypt``).
+SMB_ENCRYPTION = {"offered": "desired", "required": "required"}
 FIREWALL_UNIT = "noslop-firewall.service"
 FIREWALL_FILE = f"{SETTINGS_DIR}/firewall.nft"
 #: The paths of the studio, for shell and systemd; the backend's settings; and files of secrets that only root reads.
@@ -111,6 +121,13 @@ CONSTANTS: dict[str, Any] = {
             "NODE_ENV_FILE",
             "NODE_TRIAL_FILE",
             "PROGRAMS_DIR",
+            "SMB_CONF_FILE",
+            "SMB_DISCOVERY_PORTS",
+            "SMB_ENCRYPTION",
+            "SMB_GROUP",
+            "SMB_PORT",
+            "SMB_STATE_DIR",
+            "SMB_UNIT",
             "STATE_DIR",
             "UNITS_DIR",
         ),
@@ -244,6 +261,12 @@ DEFAULTS: dict[str, Any] = {
     "noslop_monitor_webhook": {},
     **dict.fromkeys(("noslop_artifact_mirror", "noslop_comfyui_version", "noslop_ollama_version"), ""),
     "noslop_firewall_enabled": True,
+    "noslop_smb_enabled": False,
+    "noslop_smb_users": [],
+    "noslop_smb_networks": [],
+    "noslop_smb_encryption": "offered",
+    "noslop_smb_models_writable": False,
+    "noslop_smb_discovery": False,
 }
 
 #: Variables of one role that other roles read too, with their defaults.
@@ -252,6 +275,7 @@ SHARED_DEFAULTS: dict[str, Any] = {
     "nfs_client_options": "vers=4.2,hard,nconnect=4,rsize=1048576,wsize=1048576,nosuid,nodev",
     "nfs_client_models_options": "acregmin=60,acregmax=600,acdirmin=1,acdirmax=3",
     "nfs_client_read_ahead_kb": READ_AHEAD_KB,
+    "nfs_server_insecure_clients": [],
     **dict.fromkeys(("nfs_client_quiet_units", "nfs_server_quiet_units"), NFS_HELPER_UNITS),
     "ollama_existing_units": ["ollama.service"],
 }

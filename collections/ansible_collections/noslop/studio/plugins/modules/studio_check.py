@@ -65,6 +65,35 @@ options:
     description: Whether this host is the storage server.
     type: bool
     default: false
+  smb:
+    description: Whether this host serves the shares to Windows and macOS.
+    type: bool
+    default: false
+  smb_shares:
+    description: The shares that it serves, each with C(name), C(path), C(owner) and C(writable).
+    type: list
+    elements: dict
+    default: []
+  smb_users:
+    description: Names of those who may use them.
+    type: list
+    elements: str
+    default: []
+  smb_networks:
+    description: Networks whose machines may connect, besides the members.
+    type: list
+    elements: str
+    default: []
+  smb_encryption:
+    description: Whether clients that cannot encrypt may connect.
+    type: str
+    choices: [offered, required]
+    default: offered
+  smb_ports:
+    description: Ports that these networks may reach.
+    type: list
+    elements: int
+    default: [445]
   client:
     description: Whether this host mounts the shares. Used by C(preflight).
     type: bool
@@ -316,6 +345,12 @@ def main() -> None:
             "root": {"type": "path", "default": studio.STORAGE_ROOT},
             "provider": {"type": "str", "choices": list(studio.PROVIDERS), "default": "nfs"},
             "server": {"type": "bool", "default": False},
+            "smb": {"type": "bool", "default": False},
+            "smb_shares": {"type": "list", "elements": "dict", "default": []},
+            "smb_users": {"type": "list", "elements": "str", "default": []},
+            "smb_networks": {"type": "list", "elements": "str", "default": []},
+            "smb_encryption": {"type": "str", "choices": list(studio.SMB_ENCRYPTION), "default": "offered"},
+            "smb_ports": {"type": "list", "elements": "int", "default": [studio.SMB_PORT]},
             "client": {"type": "bool", "default": False},
             "server_address": {"type": "str", "default": ""},
             "server_threads": {"type": "int", "default": 8},

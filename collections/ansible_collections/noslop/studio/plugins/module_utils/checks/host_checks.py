@@ -126,6 +126,8 @@ class HostChecks:
     def _ports(self) -> None:
         if self._server:
             self._port(NFS_PORT, "NFS", ())
+        if self._options.get("smb"):
+            self._port(studio.SMB_PORT, "the studio's SMB server", (studio.SMB_UNIT,))
         for name in ("ollama", "comfyui", "backend"):
             if self._options[name]:
                 title = studio.SERVICES[name].title

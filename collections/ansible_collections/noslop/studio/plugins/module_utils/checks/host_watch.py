@@ -14,7 +14,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ansible_collections.noslop.studio.plugins.module_utils.checks import drift_checks, service_checks, storage_checks
+from ansible_collections.noslop.studio.plugins.module_utils.checks import (
+    drift_checks,
+    service_checks,
+    smb_checks,
+    storage_checks,
+)
 from ansible_collections.noslop.studio.plugins.module_utils.checks.check import Check, Checks, enumerate_words
 from ansible_collections.noslop.studio.plugins.module_utils.checks.service_checks import Service
 from ansible_collections.noslop.studio.plugins.module_utils.checks.verification import NOBODY, Verification
@@ -116,6 +121,7 @@ class HostWatch(Verification):
             self._check_connection(checks)
         elif storage.server and storage.provider == "nfs":
             self._read_server(checks)
+        smb_checks.check_where_served(checks, self._options)
         self._read_firewall(checks)
         drift_checks.judge_files(checks, written_files.read())
         return checks.list

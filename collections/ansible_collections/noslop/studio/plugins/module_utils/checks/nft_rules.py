@@ -9,7 +9,7 @@ table uses, for a packet of a TCP connection from an address to a port (libnftab
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Union
 
@@ -189,6 +189,8 @@ def judge_firewall(
     service_ports: list[int],
     members: list[str],
     allowed: list[str],
+    smb_ports: Sequence[int] = (),
+    smb_networks: Sequence[str] = (),
 ) -> None:
     """Check that the loaded table drops packets of non-members, and passes packets of members.
 
@@ -199,6 +201,8 @@ def judge_firewall(
         service_ports: ports for members and the allowed networks.
         members: addresses of the studio's hosts.
         allowed: networks that may use the services.
+        smb_ports: ports for members and the networks whose people use SMB.
+        smb_networks: these networks.
     """
     again = f"run `systemctl reload-or-restart noslop-firewall` on {checks.host}, or deploy again"
     rules = [entry for entry in (listing or {}).get("nftables", []) if "rule" in entry]
@@ -211,11 +215,13 @@ def judge_firewall(
     ):
         return
     table = Table(listing or {})
+    ports = [*member_ports, *service_ports, *smb_ports]
     wrong: list[str] = []
     count = 0
     try:
-        for port in [*member_ports, *service_ports]:
-            open_to = members + (allowed if port in service_ports else [])
+        for port in ports:
+            further = allowed if port in service_ports else smb_networks if port in smb_ports else []
+            open_to = [*members, *further]
             others = [address for family in (4, 6) if (address := non_member_address(open_to, family))]
             count += 2 * len(others) + len(members)
             wrong += [f"lets {address} to port {port}" for address in others if not table.drops(address, port)]
@@ -231,6 +237,6 @@ def judge_firewall(
         "firewall.rules",
         not wrong,
         seen="; ".join(wrong) or f"{count} packets evaluated by the loaded rules: those of members pass, others do not",
-        expected=f"members alone reach {enumerate_words(f'port {port}' for port in [*member_ports, *service_ports])}",
+        expected=f"members alone reach {enumerate_words(f'port {port}' for port in ports)}",
         todo=again,
     )

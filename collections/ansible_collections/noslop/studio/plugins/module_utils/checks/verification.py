@@ -22,6 +22,7 @@ from ansible_collections.noslop.studio.plugins.module_utils.checks import (
     monitor_checks,
     nft_rules,
     server_checks,
+    smb_checks,
     storage_checks,
 )
 from ansible_collections.noslop.studio.plugins.module_utils.checks.check import Checks
@@ -212,6 +213,7 @@ class Verification:
             self._read_server(checks)
         elif self._storage.is_client:
             self._check_listeners(checks)
+        smb_checks.check_where_served(checks, self._options)
         return deployed
 
     def _judge_shares(
@@ -379,6 +381,8 @@ class Verification:
             service_ports=self._services.ports,
             members=self._options["members"],
             allowed=self._options["allowed_networks"],
+            smb_ports=self._options["smb_ports"] if self._options["smb"] else [],
+            smb_networks=self._options["smb_networks"],
         )
         if all(check["ok"] for check in checks.list[before:]):
             drift_checks.read_table(checks, TABLE)

@@ -51,8 +51,8 @@ def convert_requested(exports: Sequence[Mapping[str, Any]]) -> Exports:
     """Return the exports that a role requests, in the form of :data:`Exports`, without paths that have no clients."""
     requested: Exports = {}
     for export in exports:
+        options = frozenset(_SHOWN_AS.get(option, option) for option in export["options"])
         for client in export["clients"]:
-            options = frozenset(_SHOWN_AS.get(option, option) for option in export["options"])
             requested.setdefault(export["path"], {})[client] = options
     return requested
 

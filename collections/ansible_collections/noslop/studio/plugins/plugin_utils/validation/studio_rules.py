@@ -13,7 +13,13 @@ from typing import Any
 from ansible_collections.noslop.studio.plugins.module_utils import studio
 from ansible_collections.noslop.studio.plugins.module_utils.checks.check import Checks, enumerate_words
 from ansible_collections.noslop.studio.plugins.module_utils.share import extra_shares
-from ansible_collections.noslop.studio.plugins.plugin_utils.validation import custom_nodes, model_cache, models, webhook
+from ansible_collections.noslop.studio.plugins.plugin_utils.validation import (
+    custom_nodes,
+    model_cache,
+    models,
+    smb,
+    webhook,
+)
 from ansible_collections.noslop.studio.plugins.plugin_utils.validation.misspelled_variables import find_misspelled
 
 #: The name in the report for checks of no single host.
@@ -352,6 +358,34 @@ def judge_webhook(checks: Checks, value: object, read: Callable[[str], str]) -> 
         expected="no webhook, or one with a URL that may be used",
         todo=f"correct {webhook.VARIABLE} in {_VARIABLES_FILE}",
     )
+
+
+def judge_smb(checks: Checks, settings: smb.SmbSettings) -> None:
+    """Check what the studio chooses about SMB, and its users, where it serves SMB at all."""
+    if not settings.enabled:
+        return
+    expected = {
+        "smb_server": "a storage server whose own disks have the shares",
+        "smb_users": "users who have one password each, of at least 8 characters",
+        "smb_networks": "the addresses and networks of the people who work with Windows and macOS",
+        "smb_encryption": enumerate_words(studio.SMB_ENCRYPTION),
+        "smb_models": "models that people may write to over SMB only where members may write to them",
+    }
+    todo = {
+        "smb_server": f"set noslop_smb_enabled to false in {_VARIABLES_FILE}, and serve SMB where the disks are",
+        "smb_users": f"correct {smb.VARIABLE} in {_VARIABLES_FILE}; the role smb_server's README shows an example",
+        "smb_networks": f"set noslop_smb_networks or noslop_allowed_networks in {_VARIABLES_FILE}",
+        "smb_encryption": f"set noslop_smb_encryption in {_VARIABLES_FILE}",
+        "smb_models": f"in {_VARIABLES_FILE}, set noslop_models_writers to members, or the other to false",
+    }
+    for name, problems in smb.find_settings_problems(settings).items():
+        checks.add(
+            f"studio.{name}",
+            not problems,
+            seen=" ".join(problems) or "as it should be",
+            expected=expected[name],
+            todo=todo[name],
+        )
 
 
 def judge_variables(checks: Checks, names: Iterable[str], declared: Iterable[str], prefixes: Iterable[str]) -> None:
