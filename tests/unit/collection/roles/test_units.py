@@ -32,6 +32,9 @@ LIMITS = {
     "noslop-model-cache.service": 2.0,
     # It sees the host's own mounts, so nothing that needs a mount namespace protects it.
     "noslop-check.service": 4.5,
+    # A server that changes to other accounts needs capabilities that the others do not.
+    "noslop-smb.service": 3.5,
+    "noslop-wsdd.service": 2.5,
 }
 TEMPLATES = {
     "noslop-ollama.service": "ollama/templates/noslop-ollama.service.j2",
@@ -44,6 +47,8 @@ TEMPLATES = {
     "noslop-models-verify.service": "model_jobs/templates/noslop-models-verify.service.j2",
     "noslop-model-cache.service": "model_cache/templates/noslop-model-cache.service.j2",
     "noslop-check.service": "studio_verify/templates/noslop-check.service.j2",
+    "noslop-smb.service": "smb_server/templates/noslop-smb.service.j2",
+    "noslop-wsdd.service": "smb_server/templates/noslop-wsdd.service.j2",
 }
 
 

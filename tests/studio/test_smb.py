@@ -1,0 +1,87 @@
+"""Serve the studio's shares over SMB, and use them with the kernel's own client beside NFS."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.studio.conftest import Studio
+from tests.support.lab.driver import INVENTORY, count_changes_by_phase, read_checks, run_driver_json
+
+PASSWORD = "Grüße, 8 Stück!"  # noqa: S105 - a password of this test
+MOUNTED = "/mnt/smb-projects"
+NFS = "/mnt/noslop/projects"
+CREDENTIALS = "/root/smb-credentials"
+
+
+@pytest.fixture(scope="module")
+def smb(studio: Studio, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Studio]:
+    """Deploy with SMB, and mount the projects on worker1 with the kernel's client; remove both at the end."""
+    password = tmp_path_factory.mktemp("smb") / "anna"
+    password.write_text(f"{PASSWORD}\n", encoding="utf-8")
+    password.chmod(0o600)
+    flags = ("deploy", "--yes", "--smb", "--smb-user", f"anna={password}")
+    code, result = run_driver_json(*flags)
+    assert code == 0, result
+    code, result = run_driver_json(*flags)
+    assert code == 0, result
+    assert not any(count_changes_by_phase(result).values()), "a second run changes something"
+    server, worker = studio.machines["server"].address, studio.machines["worker1"]
+    options = f"credentials={CREDENTIALS},vers=3.1.1,seal,nosuid,nodev"
+    worker.check_output(
+        "set -e; command -v mount.cifs ||"
+        " { apt-get update -q && apt-get install -qy --no-install-recommends cifs-utils; };"
+        f" umask 077; printf 'username=anna\\npassword={PASSWORD}\\n' > {CREDENTIALS};"
+        f" mkdir -p {MOUNTED}; mount -t cifs -o {options} //{server}/projects {MOUNTED}",
+        root=True,
+        timeout_s=600,
+    )
+    yield studio
+    worker.check_output(f"umount {MOUNTED}; rm {CREDENTIALS}", root=True)
+    code, result = run_driver_json("deploy", "--yes", "--no-smb")
+    assert code == 0, result
+
+
+def test_addresses_are_returned_and_verified(smb: Studio) -> None:
+    code, result = run_driver_json("verify")
+    assert code == 0, result
+    checks = {check["check"] for check in read_checks(result)}
+    assert {"storage.smb", "storage.smb_settings", "storage.smb_dialects", "storage.smb_ports"} <= checks
+
+
+def test_kernel_client_and_nfs_see_each_others_files(smb: Studio) -> None:
+    one, two = smb.machines["worker1"], smb.machines["worker2"]
+    one.check_output(f"mkdir -p {MOUNTED}/turns && echo smb > {MOUNTED}/turns/f", root=True)
+    assert two.check_output(f"cat {NFS}/turns/f", root=True) == "smb\n"
+    assert two.check_output(f"stat -c %u:%g {NFS}/turns {NFS}/turns/f", root=True).split() == ["2600:2600"] * 2
+    two.check_output(f"cd {NFS}/turns && echo longer-by-nfs > f && mv f g && sync g", root=True)
+    assert one.check_output(f"ls {MOUNTED}/turns && cat {MOUNTED}/turns/g", root=True) == "g\nlonger-by-nfs\n"
+    one.check_output(f"mv {MOUNTED}/turns/g {MOUNTED}/turns/h && echo again > {MOUNTED}/turns/h", root=True)
+    assert two.check_output(f"ls {NFS}/turns | cat && cat {NFS}/turns/h", root=True) == "h\nagain\n"
+
+
+def test_thousand_small_files_arrive_whole(smb: Studio) -> None:
+    one, two = smb.machines["worker1"], smb.machines["worker2"]
+    made = one.check_output(
+        f"set -e; mkdir {MOUNTED}/many; cd {MOUNTED}/many; for n in $(seq 1000); do echo $n-$n > $n; done; sync -f .;"
+        " sha256sum $(ls | sort -n) | sha256sum",
+        root=True,
+        timeout_s=600,
+    )
+    assert two.check_output(f"cd {NFS}/many && sha256sum $(ls | sort -n) | sha256sum", root=True) == made
+
+
+def test_marker_is_out_of_reach(smb: Studio) -> None:
+    one = smb.machines["worker1"]
+    done = one.sudo(f"cd {MOUNTED} && rm -f .noslop-share; echo forged > .noslop-share; mv turns .noslop-share")
+    assert done.returncode != 0
+    assert '"studio_id"' in smb.machines["server"].check_output(f"cat {NFS}/.noslop-share", root=True)
+
+
+def test_password_is_in_no_file_and_no_log_of_the_server_and_the_studio(smb: Studio) -> None:
+    server = smb.machines["server"]
+    found = server.sudo("grep -rl '8 St[ü]ck' /etc /var/lib/noslop /var/log; journalctl --boot | grep '8 St[ü]ck'")
+    assert found.stdout == ""
+    kept = [path for path in INVENTORY.rglob("*") if path.is_file() and PASSWORD.encode() in path.read_bytes()]
+    assert kept == []
