@@ -13,7 +13,13 @@ from typing import Any, Literal, Self
 from ansible_collections.noslop.studio.plugins.module_utils import studio
 from ansible_collections.noslop.studio.plugins.plugin_utils import releases
 from ansible_collections.noslop.studio.plugins.plugin_utils.discovery.scan_targets import SSH_PORT
-from ansible_collections.noslop.studio.plugins.plugin_utils.validation import custom_nodes, model_cache, models, webhook
+from ansible_collections.noslop.studio.plugins.plugin_utils.validation import (
+    custom_nodes,
+    model_cache,
+    models,
+    smb,
+    webhook,
+)
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 CandidateStatus = Literal["open", "closed", "timeout", "no_route", "refused", "error"]
@@ -23,6 +29,7 @@ or does not speak SSH. error: this computer could not try (a name does not resol
 
 Provider = Literal["nfs", "local", "existing"]
 Writers = Literal["server", "members"]
+SmbEncryption = Literal["offered", "required"]
 ServiceRole = Literal["ollama", "comfyui", "backend"]
 Role = Literal["storage_server", "storage_clients", "ollama", "comfyui", "backend"]
 """The groups of a studio's inventory."""
@@ -184,12 +191,18 @@ class StudioSettings(Model):
     comfyui_version: str = studio.DEFAULTS["noslop_comfyui_version"]
     ollama_version: str = studio.DEFAULTS["noslop_ollama_version"]
     firewall_enabled: bool = studio.DEFAULTS["noslop_firewall_enabled"]
+    smb_enabled: bool = studio.DEFAULTS["noslop_smb_enabled"]
+    smb_users: list[dict[str, str]] = Field(default_factory=list)
+    smb_networks: list[str] = Field(default_factory=list)
+    smb_encryption: SmbEncryption = studio.DEFAULTS["noslop_smb_encryption"]
+    smb_models_writable: bool = studio.DEFAULTS["noslop_smb_models_writable"]
+    smb_discovery: bool = studio.DEFAULTS["noslop_smb_discovery"]
     server: str | None = None
     """The name of the storage server; None: the plan proposes one."""
     roles: dict[str, list[ServiceRole]] = Field(default_factory=dict)
     """The services of each host, [] for none; for other hosts the plan proposes them."""
 
-    @field_validator("allowed_networks")
+    @field_validator("allowed_networks", "smb_networks")
     @classmethod
     def _normalize_networks(cls, values: list[str]) -> list[str]:
         """Return addresses and networks in canonical form; `192.168.1.7/24` becomes its network."""
@@ -207,6 +220,13 @@ class StudioSettings(Model):
         cls, values: list[dict[str, str | bool | list[str]]]
     ) -> list[dict[str, str | bool | list[str]]]:
         custom_nodes.parse_custom_nodes(values)  # raises ValueError with the entry and the next step
+        return values
+
+    @field_validator("smb_users", mode="before")
+    @classmethod
+    def _check_smb_users(cls, values: object) -> object:
+        # Before the types are checked: an error about a type would show the value, which may be a password.
+        smb.parse_smb_users(values)  # raises ValueError with the entry and the next step
         return values
 
     @field_validator("models")

@@ -21,7 +21,7 @@ _DEPRECATED_CONFIG_FLAG = "--wishes"
 
 SETTING_NAMES = (
     *("server", "storage_root", *PATH_FLAGS, "storage_provider", "min_free_gb", "users", "allowed_networks"),
-    *("studio_id", "artifact_mirror", "firewall_enabled"),
+    *("studio_id", "artifact_mirror", "firewall_enabled", "smb_enabled"),
 )
 """The flags that are settings of the studio, under the names of `StudioSettings`."""
 
@@ -116,6 +116,17 @@ _SETTINGS = (
         ["--firewall/--no-firewall", "firewall_enabled"],
         default=None,
         help="Write the studio's firewall rules, or not.",
+    ),
+    click.Option(
+        ["--smb/--no-smb", "smb_enabled"],
+        default=None,
+        help="Serve the shares to Windows and macOS too, or not. Default: not.",
+    ),
+    click.Option(
+        ["--smb-user", "smb_users"],
+        metavar="NAME[=FILE]",
+        multiple=True,
+        help="Let this person use them, with the password in a file. Without a file, it is asked for. Repeatable.",
     ),
 )
 _LIMIT = click.Option(["--limit"], metavar="PATTERN", help="Run on these hosts of the studio only.")

@@ -20,7 +20,7 @@ from noslop_driver.commands.options import Options
 from noslop_driver.errors import DriverError, ExitCode
 from noslop_driver.output.printable import printable
 from noslop_driver.output.terminal import Terminal
-from noslop_driver.settings.merge import parse_roles
+from noslop_driver.settings.merge import parse_roles, parse_smb_users
 
 if TYPE_CHECKING:
     from noslop_driver.commands.result import CommandResult
@@ -113,6 +113,8 @@ def _make_options(values: dict[str, Any]) -> Options:
             settings[name] = value
     if roles := values.pop("roles", None):
         settings["roles"] = parse_roles(roles)
+    if smb_users := values.pop("smb_users", None):
+        settings["smb_users"] = parse_smb_users(smb_users)
     return Options(**values, settings=settings)
 
 

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from noslop_driver.commands import smb_access
 from noslop_driver.commands.draft import PlanDraft, confirm_plan, draft_plan, find_blocking_error, write_inventory
 from noslop_driver.commands.login import read_login
 from noslop_driver.commands.options import Options
@@ -21,6 +22,7 @@ from noslop_driver.commands.result import (
     ServiceAddress,
     list_service_addresses,
 )
+from noslop_driver.commands.smb_access import SmbAddress
 from noslop_driver.commands.studio import find_studio, lock_studio
 from noslop_driver.errors import ExitCode
 from noslop_driver.hosts import sudo
@@ -68,16 +70,19 @@ def deploy(options: Options, terminal: Terminal) -> CommandResult:
             copy=copy,
         )
     addresses = list_service_addresses(members)
+    smb_addresses = smb_access.list_addresses(draft.plan.settings, members)
     if result.code is ExitCode.OK and options.check:
         terminal.print("This is what a deployment would do. Nothing was changed.")
     elif result.code is ExitCode.OK:
         _print_addresses(terminal, addresses, firewall_enabled=draft.plan.settings.firewall_enabled)
+        _print_smb_addresses(terminal, smb_addresses, [user["name"] for user in draft.plan.settings.smb_users])
     if record:
         terminal.print(f"Record: {record.path}")
     data: DeployData = {
         **make_run_data(result, studio, record),
         "plan": draft.plan.model_dump(mode="json"),
         "addresses": addresses,
+        "smb_addresses": smb_addresses,
     }
     return CommandResult(result.code, data, result.message)
 
@@ -100,6 +105,14 @@ def _print_addresses(terminal: Terminal, addresses: Sequence[ServiceAddress], *,
         terminal.print(f"  {address['url']}  ({address['service']} on {address['host']})")
     if addresses and not firewall_enabled:
         terminal.print("  The firewall is off, so each answers on its own host only, at 127.0.0.1.")
+
+
+def _print_smb_addresses(terminal: Terminal, addresses: Sequence[SmbAddress], names: Sequence[str]) -> None:
+    if addresses:
+        terminal.print(f"Shares for Windows and macOS (log in as {' or '.join(names)}):")
+    for address in addresses:
+        mode = "" if address["writable"] else "  (read-only)"
+        terminal.print(f"  {address['windows']}  {address['url']}{mode}")
 
 
 def _copy_studio(studio: StudioDirectory, private: Path) -> StudioDirectory:

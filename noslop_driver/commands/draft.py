@@ -5,13 +5,14 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from ansible_collections.noslop.studio.plugins.module_utils import studio as collection
 
+from noslop_driver.commands import smb_access
 from noslop_driver.commands.options import Options
 from noslop_driver.commands.studio import read_members
 from noslop_driver.errors import DriverError, PreflightError, UnreachableError, UsageError
@@ -41,6 +42,8 @@ class PlanDraft:
 
     plan: Plan
     gathered: GatheredHosts
+    smb_passwords: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """Passwords of SMB users that were asked for, by name, to be written with the inventory."""
 
     @property
     def new_hosts(self) -> list[str]:
@@ -49,16 +52,19 @@ class PlanDraft:
         return [host.name for host in self.plan.hosts if host.name not in members]
 
 
-def draft_plan(options: Options, studio: StudioDirectory, login: Login, terminal: Terminal) -> PlanDraft:
-    """Gather the hosts, merge the settings and make a plan.
+def draft_plan(
+    options: Options, studio: StudioDirectory, login: Login, terminal: Terminal, *, asks_passwords: bool = True
+) -> PlanDraft:
+    """Gather the hosts, merge the settings and make a plan. With `asks_passwords`, ask for those of new SMB users.
 
     Raises:
         DriverError: a setting is invalid, or gathering the hosts failed.
     """
+    previous = studio.read_settings()
     sources = merge.Sources(
-        flags=options.settings,
+        flags=smb_access.name_files(options.settings, previous),
         file=merge.read_file(options.config_file) if options.config_file else {},
-        previous=studio.read_settings(),
+        previous=previous,
         edited=studio.path / directory.STUDIO if studio.is_edited(directory.STUDIO) else None,
     )
     merge.merge(sources)  # reports invalid settings before the search, which needs time
@@ -67,7 +73,12 @@ def draft_plan(options: Options, studio: StudioDirectory, login: Login, terminal
     if not sources.previous and terminal.interactive:
         given = {*sources.file, *sources.flags}
         sources = replace(sources, answers=questions.ask_storage(merge.merge(sources), terminal, given=given))
-    return plan_hosts(gathered, merge.merge(sources))
+    settings = merge.merge(sources)
+    missing = smb_access.list_unwritten(settings, studio) if terminal.can_ask_password else []
+    passwords = smb_access.ask(missing, terminal) if asks_passwords else {}
+    smb_problems = smb_access.find_problems(settings, studio, gathered.members, given=missing)
+    gathered = replace(gathered, problems=[*gathered.problems, *smb_problems])
+    return replace(plan_hosts(gathered, settings), smb_passwords=passwords)
 
 
 def plan_hosts(gathered: GatheredHosts, settings: StudioSettings) -> PlanDraft:
@@ -96,7 +107,7 @@ def confirm_plan(draft: PlanDraft, terminal: Terminal, question: str) -> PlanDra
             break
         if answer == "no":
             raise DriverError("You answered no: nothing was changed.")
-        draft = plan_hosts(draft.gathered, questions.edit_plan(draft.plan, terminal))
+        draft = replace(draft, plan=plan_hosts(draft.gathered, questions.edit_plan(draft.plan, terminal)).plan)
         view.print_plan(draft.plan, terminal)
     return draft
 
@@ -139,6 +150,7 @@ def write_inventory(
         present_key = members[0].variables.get("ansible_ssh_private_key_file")
         ssh_key = ssh_key or (Path(str(present_key)) if present_key else None)
     settings_elsewhere = bool(_read_settings_outside_studio_yml(members)) and not target.read_settings()
+    smb_access.write(target, draft.smb_passwords)
     written = target.write(
         draft.plan,
         Connection(ssh_key),

@@ -19,7 +19,7 @@ def plan(options: Options, terminal: Terminal) -> CommandResult:
     studio = find_studio(inventory=options.inventory, name=options.studio, must_exist=False)
     login = read_login(options, terminal)
     with lock_studio(studio, terminal):
-        draft = draft_plan(options, studio, login, terminal)
+        draft = draft_plan(options, studio, login, terminal, asks_passwords=options.save)
         view.print_plan(draft.plan, terminal)
         if options.save and terminal.interactive:
             draft = confirm_plan(draft, terminal, f"Write this to {studio.path}?")

@@ -10,6 +10,7 @@ from typing import NotRequired, TypedDict
 
 from ansible_collections.noslop.studio.plugins.module_utils import studio
 
+from noslop_driver.commands.smb_access import SmbAddress
 from noslop_driver.errors import ExitCode
 from noslop_driver.inventory.directory import Member
 from noslop_driver.inventory.node_lists import NodeEntry
@@ -100,6 +101,8 @@ class DeployData(RunData):
 
     plan: JsonObject
     addresses: list[ServiceAddress]
+    smb_addresses: list[SmbAddress]
+    """The shares for Windows and macOS; none where the studio does not serve SMB."""
 
 
 class TeardownData(RunData):

@@ -111,6 +111,17 @@ DESCRIPTIONS: dict[str, str] = {
         "The version of Ollama: a release, like 0.32.7. Empty: the release that NoSlop is tested with."
     ),
     "noslop_firewall_enabled": "false: no rules are made, and the services listen on 127.0.0.1 only.",
+    "noslop_smb_enabled": "true: the storage server serves the shares to Windows and macOS too.",
+    "noslop_smb_users": (
+        "Who may use them: name, and password_file, a file on this computer that only you can read; relative paths "
+        "begin in the directory of this inventory. Passwords in a vault: smb_server_passwords, in another file."
+    ),
+    "noslop_smb_networks": "Addresses and networks of their machines. Empty: those of noslop_allowed_networks.",
+    "noslop_smb_encryption": "offered: every client that can encrypts. required: no other client may connect.",
+    "noslop_smb_models_writable": (
+        "true: these people may change ComfyUI's models. A model can be a file that runs code on the hosts (pickle)."
+    ),
+    "noslop_smb_discovery": "true: Windows (wsdd) and macOS (mDNS) find the server by themselves.",
 }
 """The description of each variable, for comments of the file and for the schema."""
 

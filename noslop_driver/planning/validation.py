@@ -13,7 +13,9 @@ from ansible_collections.noslop.studio.plugins.module_utils.checks import host_r
 from ansible_collections.noslop.studio.plugins.module_utils.checks.check import NOTE, Check, Checks, is_note
 from ansible_collections.noslop.studio.plugins.module_utils.host import gpu_support, mountinfo
 from ansible_collections.noslop.studio.plugins.module_utils.share import own_file_system
+from ansible_collections.noslop.studio.plugins.module_utils.smb import smb_shares
 from ansible_collections.noslop.studio.plugins.plugin_utils.validation import studio_rules
+from ansible_collections.noslop.studio.plugins.plugin_utils.validation.smb import SmbSettings
 
 from noslop_driver.models import Host, Problem, ServiceRole, StudioSettings
 from noslop_driver.planning.scoring import GB, FreeSpace, find_disk, find_largest_disk, format_gb
@@ -125,6 +127,18 @@ def check_studio(
             },
             addresses={host.name: host.address for host in members},
             own_addresses={host.name: host.addresses for host in members},
+        ),
+    )
+    studio_rules.judge_smb(
+        checks,
+        SmbSettings(
+            enabled=settings.smb_enabled,
+            provider=settings.storage_provider,
+            servers=[server.name],
+            networks=smb_shares.list_networks(settings.variables()),
+            encryption=settings.smb_encryption,
+            models_writable=settings.smb_models_writable,
+            models_writers=settings.models_writers,
         ),
     )
     identities = {host.name: {"machine_id": host.machine_id, "hostname": ""} for host in members}

@@ -5,10 +5,11 @@
 from __future__ import annotations
 
 from ansible_collections.noslop.studio.plugins.module_utils import studio
+from ansible_collections.noslop.studio.plugins.module_utils.smb import smb_shares
 from rich.markup import escape
 from rich.table import Table
 
-from noslop_driver.models import Host, Plan
+from noslop_driver.models import Host, Plan, StudioSettings
 from noslop_driver.output.terminal import Terminal
 
 _ROLE_LABELS = {"storage_server": "storage server", "storage_clients": "storage client"}
@@ -50,10 +51,25 @@ def print_plan(plan: Plan, terminal: Terminal) -> None:
     terminal.print(f"Ollama and ComfyUI answer the studio's hosts{' and ' + opened if opened else ''}.")
     if plan.settings.allowed_networks and plan.settings.firewall_enabled:
         terminal.print_markup(f"[yellow]Note:[/] {opened} in noslop_allowed_networks: {studio.OPEN_NETWORK}")
+    if plan.settings.smb_enabled:
+        terminal.print(_describe_smb(plan.settings))
     for problem in plan.problems:
         style, word = ("bold red", "Problem") if problem.fatal else ("yellow", "Note")
         terminal.print_markup(f"[{style}]{word}:[/] {escape(problem.what)}")
         terminal.print_markup(f"  [bold]→[/] {escape(problem.todo)}")
+
+
+def _describe_smb(settings: StudioSettings) -> str:
+    """Return who may use the shares from Windows and macOS, and how."""
+    shares = smb_shares.list_shares(settings.variables())
+    writable = ", ".join(share.name for share in shares if share.writable)
+    read_only = ", ".join(share.name for share in shares if not share.writable)
+    names = ", ".join(user["name"] for user in settings.smb_users) or "nobody"
+    networks = ", ".join(smb_shares.list_networks(settings.variables())) or "no network"
+    return (
+        f"Windows and macOS (SMB 3, encryption {settings.smb_encryption}): {names}, from {networks}, "
+        f"write {writable} and read {read_only or 'the same'}."
+    )
 
 
 def _format_gpus(host: Host) -> str:

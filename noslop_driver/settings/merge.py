@@ -72,6 +72,19 @@ def parse_roles(values: Sequence[str]) -> dict[str, list[str]]:
     return services
 
 
+def parse_smb_users(values: Sequence[str]) -> list[dict[str, str]]:
+    """Parse values of `--smb-user` like `anna=FILE`; without a file its password is asked for. `none` is no user."""
+    users: list[dict[str, str]] = []
+    for value in values:
+        name, equals, file = value.partition("=")
+        if name == "none":
+            continue
+        if equals and not file:
+            raise UsageError(f"--smb-user {value}: write NAME=FILE with the password in the file, or NAME to be asked.")
+        users.append({"name": name, **({"password_file": str(Path(file).expanduser().absolute())} if file else {})})
+    return users
+
+
 def read_file(path: Path) -> dict[str, Any]:
     """Read the settings of a `--config` file. Roles may be a list or text like `ollama, comfyui`."""
     values = studio_yml.read(path)
