@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.noslop.studio.plugins.module_utils.smb import negotiation, samba_settings
-from ansible_collections.noslop.studio.plugins.module_utils.smb.smb_shares import SmbShare
+from ansible_collections.noslop.studio.plugins.module_utils.smb.smb_share import SmbShare
 
 from tests.support import samba
 from tests.support.samba import render_template as render

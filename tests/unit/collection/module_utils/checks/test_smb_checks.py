@@ -14,7 +14,7 @@ from ansible_collections.noslop.studio.plugins.module_utils.host.sockets import 
 from ansible_collections.noslop.studio.plugins.module_utils.host.systemd import Unit
 from ansible_collections.noslop.studio.plugins.module_utils.host.worker_processes import Account
 from ansible_collections.noslop.studio.plugins.module_utils.smb import samba_settings
-from ansible_collections.noslop.studio.plugins.module_utils.smb.smb_shares import SmbShare
+from ansible_collections.noslop.studio.plugins.module_utils.smb.smb_share import SmbShare
 
 from tests.support.samba import render_template
 

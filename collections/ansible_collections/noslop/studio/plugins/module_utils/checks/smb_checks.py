@@ -14,7 +14,7 @@ from ansible_collections.noslop.studio.plugins.module_utils.checks.storage_check
 from ansible_collections.noslop.studio.plugins.module_utils.host import processes, sockets, state
 from ansible_collections.noslop.studio.plugins.module_utils.host.systemd import Unit
 from ansible_collections.noslop.studio.plugins.module_utils.smb import negotiation, samba_settings
-from ansible_collections.noslop.studio.plugins.module_utils.smb.smb_shares import SmbShare
+from ansible_collections.noslop.studio.plugins.module_utils.smb.smb_share import SmbShare
 
 LOOPBACK = "127.0.0.1"
 TIMEOUT_S = 5.0

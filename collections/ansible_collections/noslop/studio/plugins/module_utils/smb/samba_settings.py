@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping, Sequence
 
 from ansible_collections.noslop.studio.plugins.module_utils import studio
-from ansible_collections.noslop.studio.plugins.module_utils.smb.smb_shares import SmbShare
+from ansible_collections.noslop.studio.plugins.module_utils.smb.smb_share import SmbShare
 
 #: Section to parameter to value; names and values in small letters.
 Settings = dict[str, dict[str, str]]

@@ -5,11 +5,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from ansible.module_utils.parsing.convert_bool import boolean
 from ansible_collections.noslop.studio.plugins.module_utils import studio
+from ansible_collections.noslop.studio.plugins.module_utils.smb.smb_share import SmbShare
 
 MODELS_WRITABLE = "noslop_smb_models_writable"
 #: Share to whether it may be written to, or the variable that decides it. Custom nodes are code that every host runs,
@@ -24,16 +24,6 @@ _SHARES: dict[str, bool | str] = {
 #: Every variable that decides what :func:`list_shares` returns, and what :func:`list_networks` returns.
 SHARE_VARIABLES = (*studio.SHARE_VARIABLES, MODELS_WRITABLE)
 NETWORK_VARIABLES = ("noslop_smb_networks", "noslop_allowed_networks")
-
-
-@dataclass(frozen=True)
-class SmbShare:
-    """A share as Windows and macOS see it: every file is read and written as ``owner``."""
-
-    name: str
-    path: str
-    owner: str
-    writable: bool
 
 
 def list_shares(variables: Mapping[str, Any]) -> list[SmbShare]:
