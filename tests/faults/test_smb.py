@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.studio.conftest import Studio
+from tests.faults.conftest import Takeover
 from tests.support.lab.driver import INVENTORY, count_changes_by_phase, read_checks, run_driver_json
 
 PASSWORD = "Grüße, 8 Stück!"  # noqa: S105 - a password of this test
@@ -16,7 +16,7 @@ CREDENTIALS = "/root/smb-credentials"
 
 
 @pytest.fixture(scope="module")
-def smb(studio: Studio, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Studio]:
+def smb(takeover: Takeover, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Takeover]:
     """Deploy with SMB, and mount the projects on worker1 with the kernel's client; remove both at the end."""
     password = tmp_path_factory.mktemp("smb") / "anna"
     password.write_text(f"{PASSWORD}\n", encoding="utf-8")
@@ -27,7 +27,7 @@ def smb(studio: Studio, tmp_path_factory: pytest.TempPathFactory) -> Iterator[St
     code, result = run_driver_json(*flags)
     assert code == 0, result
     assert not any(count_changes_by_phase(result).values()), "a second run changes something"
-    server, worker = studio.machines["server"].address, studio.machines["worker1"]
+    server, worker = takeover.machines["server"].address, takeover.machines["worker1"]
     options = f"credentials={CREDENTIALS},vers=3.1.1,seal,nosuid,nodev"
     worker.check_output(
         "set -e; command -v mount.cifs ||"
@@ -37,20 +37,20 @@ def smb(studio: Studio, tmp_path_factory: pytest.TempPathFactory) -> Iterator[St
         root=True,
         timeout_s=600,
     )
-    yield studio
+    yield takeover
     worker.check_output(f"umount {MOUNTED}; rm {CREDENTIALS}", root=True)
     code, result = run_driver_json("deploy", "--yes", "--no-smb")
     assert code == 0, result
 
 
-def test_addresses_are_returned_and_verified(smb: Studio) -> None:
+def test_addresses_are_returned_and_verified(smb: Takeover) -> None:
     code, result = run_driver_json("verify")
     assert code == 0, result
     checks = {check["check"] for check in read_checks(result)}
     assert {"storage.smb", "storage.smb_settings", "storage.smb_dialects", "storage.smb_ports"} <= checks
 
 
-def test_kernel_client_and_nfs_see_each_others_files(smb: Studio) -> None:
+def test_kernel_client_and_nfs_see_each_others_files(smb: Takeover) -> None:
     one, two = smb.machines["worker1"], smb.machines["worker2"]
     one.check_output(f"mkdir -p {MOUNTED}/turns && echo smb > {MOUNTED}/turns/f", root=True)
     assert two.check_output(f"cat {NFS}/turns/f", root=True) == "smb\n"
@@ -61,7 +61,7 @@ def test_kernel_client_and_nfs_see_each_others_files(smb: Studio) -> None:
     assert two.check_output(f"ls {NFS}/turns | cat && cat {NFS}/turns/h", root=True) == "h\nagain\n"
 
 
-def test_thousand_small_files_arrive_whole(smb: Studio) -> None:
+def test_thousand_small_files_arrive_whole(smb: Takeover) -> None:
     one, two = smb.machines["worker1"], smb.machines["worker2"]
     made = one.check_output(
         f"set -e; mkdir {MOUNTED}/many; cd {MOUNTED}/many; for n in $(seq 1000); do echo $n-$n > $n; done; sync -f .;"
@@ -72,14 +72,14 @@ def test_thousand_small_files_arrive_whole(smb: Studio) -> None:
     assert two.check_output(f"cd {NFS}/many && sha256sum $(ls | sort -n) | sha256sum", root=True) == made
 
 
-def test_marker_is_out_of_reach(smb: Studio) -> None:
+def test_marker_is_out_of_reach(smb: Takeover) -> None:
     one = smb.machines["worker1"]
     done = one.sudo(f"cd {MOUNTED} && rm -f .noslop-share; echo forged > .noslop-share; mv turns .noslop-share")
     assert done.returncode != 0
     assert '"studio_id"' in smb.machines["server"].check_output(f"cat {NFS}/.noslop-share", root=True)
 
 
-def test_password_is_in_no_file_and_no_log_of_the_server_and_the_studio(smb: Studio) -> None:
+def test_password_is_in_no_file_and_no_log_of_the_server_and_the_studio(smb: Takeover) -> None:
     server = smb.machines["server"]
     found = server.sudo("grep -rl '8 St[ü]ck' /etc /var/lib/noslop /var/log; journalctl --boot | grep '8 St[ü]ck'")
     assert found.stdout == ""
