@@ -85,8 +85,8 @@ def _prepare(settings: Mapping[str, Any]) -> None:
             "that programs read there. Choose a path that does not exist yet, in a directory of root's."
         )
     for share in read_shares(settings):
-        assert share.account is not None
-        safe_paths.make_directory(share.directory, share.account.uid, share.account.gid, 0o750)
+        owner = share.account or worker_processes.Account(os.geteuid(), os.getegid())
+        safe_paths.make_directory(share.directory, owner.uid, owner.gid, 0o750)
         if not os.path.isdir(share.view):
             work = functools.partial(follower.build, share)
             outcome = worker_processes.run_one(work, share.account, access.SHARE_TIMEOUT_S)

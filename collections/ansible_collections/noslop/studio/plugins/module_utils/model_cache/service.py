@@ -107,22 +107,20 @@ class CacheService:
 
     def _read_children(self) -> None:
         """Wait for a word of a process, for a second at most."""
-        pipes = {one.child.pipe: one for one in self._followed.values() if one.child}
-        copier = [self._copier[0].pipe] if self._copier else []
-        ready, __, __ = select.select([*pipes, *copier], [], [], 1.0)
+        pipes = {one.child.pipe: (one, one.child) for one in self._followed.values() if one.child}
+        copiers = {self._copier[0].pipe: self._copier} if self._copier else {}
+        ready, __, __ = select.select([*pipes, *copiers], [], [], 1.0)
         for pipe in ready:
             if pipe in pipes:
-                self._read_follower(pipes[pipe])
+                self._read_follower(*pipes[pipe])
             else:
-                self._end_copier()
+                self._read_copier(*copiers[pipe])
 
-    def _read_follower(self, followed: _Followed) -> None:
-        assert followed.child is not None
-        followed_child = followed.child
-        messages = followed_child.read()
+    def _read_follower(self, followed: _Followed, child: children.Child) -> None:
+        messages = child.read()
         followed.heard_s = time.monotonic()
         if messages is None:
-            followed_child.end()
+            child.end()
             followed.child = None
         for message in messages or ():
             if problem := message.get("away") or message.get("ended"):
@@ -181,9 +179,7 @@ class CacheService:
         self._status.removed += len(removed)
         return True
 
-    def _end_copier(self) -> None:
-        assert self._copier is not None
-        child, wanted = self._copier
+    def _read_copier(self, child: children.Child, wanted: _Wanted) -> None:
         messages = child.read()
         if messages is None:
             messages = [{"ended": "its process ended"}]
