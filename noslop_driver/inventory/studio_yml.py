@@ -94,7 +94,7 @@ DESCRIPTIONS: dict[str, str] = {
         "each host, and size, like 200GB. {} for none. host_vars may have another value for one host."
     ),
     "noslop_monitor_enabled": (
-        "Every host checks its own part of the studio each 30 seconds: shares, exports, firewall, files, services."
+        "true: every host checks its own part of the studio each 30 seconds: shares, exports, firewall, services."
     ),
     "noslop_monitor_textfile_directory": (
         "Where Prometheus' node exporter reads files: each host writes its results there, if it has this directory."

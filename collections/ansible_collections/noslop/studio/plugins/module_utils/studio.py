@@ -256,7 +256,7 @@ DEFAULTS: dict[str, Any] = {
     "noslop_models_warm_memory_percent": 50,
     "noslop_models_daily_gb": 20,
     "noslop_models_cache": {},
-    "noslop_monitor_enabled": True,
+    "noslop_monitor_enabled": False,
     "noslop_monitor_textfile_directory": "/var/lib/prometheus/node-exporter",
     "noslop_monitor_webhook": {},
     **dict.fromkeys(("noslop_artifact_mirror", "noslop_comfyui_version", "noslop_ollama_version"), ""),
