@@ -117,7 +117,7 @@ def test_only_named_networks_are_scanned() -> None:
 def test_named_network_larger_than_a_20_is_refused(address: int, prefix: int) -> None:
     network = f"{ipaddress.ip_address(address)}/{prefix}"
     within = ipaddress.ip_interface(network).network
-    if prefix < 20 or within.is_multicast:
+    if prefix < 20 or within.is_multicast or within.is_unspecified:
         with pytest.raises(ScanTargetError, match="Name"):
             plan_scan(HOME, [network])
     else:
