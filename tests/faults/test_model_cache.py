@@ -21,6 +21,8 @@ VIEW = f"{CACHE}/comfyui_models/view"
 SHARE = "/mnt/noslop/comfyui/models"
 MODEL, OTHER = "loras/cached.safetensors", "loras/other.safetensors"
 SIZE = 30_000_000
+#: As a process of the cache does: the storage root is open to the group noslop.
+READ = "setpriv --reuid noslop-models --regid noslop-models --groups noslop,noslop-models sha256sum"
 #: Longer than any of the waits takes; the machines are emulated.
 WITHIN_S = 300
 
@@ -76,7 +78,7 @@ def test_worker_reads_its_cache_while_the_server_is_away(
         timeout_s=WITHIN_S,
     )
 
-    read = f"sudo -u noslop-comfyui sha256sum {VIEW}/{MODEL}"
+    read = f"{READ} {VIEW}/{MODEL}"
     assert worker.check_output(read, root=True).split()[0] == models[0]["sha256"]
     wait_for(
         "the copy",
@@ -102,7 +104,10 @@ def test_worker_reads_its_cache_while_the_server_is_away(
         server.check_output("nft delete table inet away", root=True)
     wait_for("the other model", lambda: Path(OTHER).name in list_models(worker), timeout_s=WITHIN_S)
     assert (
-        worker.check_output(f"sudo -u noslop-comfyui sha256sum {VIEW}/{OTHER}", root=True).split()[0]
+        worker.check_output(
+            f"{READ} {VIEW}/{OTHER}",
+            root=True,
+        ).split()[0]
         == models[1]["sha256"]
     )
     # Both do not fit: the one that was used last stays.
