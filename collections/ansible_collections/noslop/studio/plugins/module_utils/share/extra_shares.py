@@ -5,9 +5,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+
+from ansible_collections.noslop.studio.plugins.module_utils.entry_values import (
+    describe_entry,
+    parse_names,
+    require_declared_keys,
+)
 
 VARIABLE = "noslop_extra_shares"
 WRITERS = ("members", "server")
@@ -58,14 +63,19 @@ def parse(value: object, taken: Collection[str] = ()) -> list[ExtraShare]:
     return shares
 
 
+def find_unknown_hosts(shares: Iterable[ExtraShare], clients: Iterable[str]) -> list[str]:
+    """Return a sentence for each share that names hosts which mount no share."""
+    known = set(clients)
+    unknown = {share.name: sorted({*(share.clients or ()), *share.read_only} - known) for share in shares}
+    return [f"{VARIABLE}: {name} names {', '.join(hosts)}, no client." for name, hosts in unknown.items() if hosts]
+
+
 def _parse(entry: object, number: int) -> ExtraShare:
     if not isinstance(entry, Mapping):
         raise ValueError(f"{VARIABLE}: entry {number} is {entry!r}. Write it like {{name: reference}}.")
     name = str(entry.get("name") or "")
-    where = f"{VARIABLE}: entry {number}{f' ({name})' if name else ''}"
-    unknown = sorted(str(key) for key in entry if key not in _KEYS)
-    if unknown:
-        raise ValueError(f"{where} has the key {unknown[0]}, which no share has. The keys are {', '.join(_KEYS)}.")
+    where = describe_entry(VARIABLE, number, name)
+    require_declared_keys(entry, _KEYS, where, "share")
     if not _NAME.fullmatch(name):
         raise ValueError(f"{where}: name is {name!r}. Write small letters, digits and _, a letter first, at most 31.")
     writers = entry.get("writers") or "members"
@@ -76,16 +86,10 @@ def _parse(entry: object, number: int) -> ExtraShare:
         name=name,
         path=str(entry.get("path") or ""),
         writers=str(writers),
-        clients=None if clients is None else _parse_hosts(clients, f"{where}: clients"),
-        read_only=_parse_hosts(entry.get("read_only") or (), f"{where}: read_only"),
+        clients=None if clients is None else parse_names(clients, f"{where}: clients"),
+        read_only=parse_names(entry.get("read_only") or (), f"{where}: read_only"),
         options=_parse_options(entry.get("options") or "", f"{where}: options"),
     )
-
-
-def _parse_hosts(value: Any, where: str) -> tuple[str, ...]:
-    if not isinstance(value, (list, tuple)) or not all(isinstance(name, str) and name for name in value):
-        raise ValueError(f"{where} is {value!r}. Write a list of names of hosts.")
-    return tuple(dict.fromkeys(value))
 
 
 def _parse_options(value: object, where: str) -> str:

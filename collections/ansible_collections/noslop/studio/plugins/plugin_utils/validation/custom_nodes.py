@@ -9,12 +9,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ansible_collections.noslop.studio.plugins.module_utils.install import node_store
-from ansible_collections.noslop.studio.plugins.plugin_utils.validation.entry_values import (
+from ansible_collections.noslop.studio.plugins.module_utils.entry_values import (
+    describe_entry,
     find_address_problem,
     parse_flag,
     parse_names,
+    require_declared_keys,
 )
+from ansible_collections.noslop.studio.plugins.module_utils.install import node_store
 
 VARIABLE = "noslop_custom_nodes"
 #: The ends of the archives that are unpacked.
@@ -90,10 +92,8 @@ def _parse(entry: object, number: int) -> CustomNode:
     if not isinstance(entry, Mapping):
         raise ValueError(f"{VARIABLE}: entry {number} is {entry!r}. Write name, repo and commit, each with its value.")
     name = str(entry.get("name") or "")
-    where = f"{VARIABLE}: entry {number}{f' ({name})' if name else ''}"
-    unknown = sorted(str(key) for key in entry if key not in _KEYS)
-    if unknown:
-        raise ValueError(f"{where} has the key {unknown[0]}, which no node has. The keys are {', '.join(_KEYS)}.")
+    where = describe_entry(VARIABLE, number, name)
+    require_declared_keys(entry, _KEYS, where, "node")
     if not _NAME.fullmatch(name) or name in _RESERVED_NAMES or name.endswith(_RESERVED_SUFFIX):
         raise ValueError(
             f"{where}: {name!r} is no name of a directory that ComfyUI loads. Write letters, digits and . _ + -, like "

@@ -12,12 +12,14 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ansible_collections.noslop.studio.plugins.module_utils import studio
-from ansible_collections.noslop.studio.plugins.module_utils.models.model_paths import is_model_path
-from ansible_collections.noslop.studio.plugins.plugin_utils.validation.entry_values import (
+from ansible_collections.noslop.studio.plugins.module_utils.entry_values import (
+    describe_entry,
     find_address_problem,
     parse_flag,
     parse_names,
+    require_declared_keys,
 )
+from ansible_collections.noslop.studio.plugins.module_utils.models.model_paths import is_model_path
 
 VARIABLE = "noslop_models"
 #: Addresses of the hub and of the marketplace where the studio names no mirror of its own.
@@ -126,13 +128,8 @@ def _parse(entry: object, number: int, hub: str, market: str) -> Model:
     if not isinstance(entry, Mapping):
         raise ValueError(f"{VARIABLE}: entry {number} is {entry!r}. Write folder and url, each with its value.")
     name = str(entry.get("file") or entry.get("ollama") or "")
-    where = f"{VARIABLE}: entry {number}{f' ({name})' if name else ''}"
-    unknown = sorted(str(key) for key in entry if key not in _KEYS)
-    if unknown:
-        raise ValueError(
-            f"{where} has the key {unknown[0]}, which no model has. The keys are {', '.join(_KEYS)}; notes of yours "
-            "belong into extra."
-        )
+    where = describe_entry(VARIABLE, number, name)
+    require_declared_keys(entry, _KEYS, where, "model", "; notes of yours belong into extra")
     common = Model(
         size=_parse_size(entry.get("size") or 0, f"{where}: size"),
         licence=str(entry.get("licence") or ""),

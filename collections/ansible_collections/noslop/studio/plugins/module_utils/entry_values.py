@@ -6,11 +6,37 @@ from __future__ import annotations
 
 import re
 import urllib.parse
+from collections.abc import Collection, Mapping
+from typing import Any
+
+
+def describe_entry(variable: str, number: int, name: str) -> str:
+    """Return the begin of a message about an entry: the variable, the entry's number, and its name if it has one."""
+    return f"{variable}: entry {number}{f' ({name})' if name else ''}"
+
+
+def require_declared_keys(
+    entry: Mapping[Any, Any], keys: Collection[str], where: str, kind: str, hint: str = ""
+) -> None:
+    """Raise ValueError, whose message begins with ``where``, where an entry has a key that none of its ``kind`` has.
+
+    Args:
+        entry: the entry.
+        keys: all keys that it may have.
+        where: from :func:`describe_entry`.
+        kind: what the entry is, such as ``node``.
+        hint: put behind the list of keys.
+    """
+    unknown = sorted(str(key) for key in entry if key not in keys)
+    if unknown:
+        raise ValueError(
+            f"{where} has the key {unknown[0]}, which no {kind} has. The keys are {', '.join(keys)}{hint}."
+        )
 
 
 def parse_names(value: object, where: str) -> tuple[str, ...]:
     """Return a list of names, each once. Raises ValueError, whose message begins with ``where``."""
-    if not isinstance(value, list | tuple) or not all(isinstance(name, str) and name for name in value):
+    if not isinstance(value, (list, tuple)) or not all(isinstance(name, str) and name for name in value):
         raise ValueError(f"{where} is {value!r}. Write a list of names.")
     return tuple(dict.fromkeys(value))
 
