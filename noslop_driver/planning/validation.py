@@ -14,7 +14,7 @@ from ansible_collections.noslop.studio.plugins.module_utils.checks.check import 
 from ansible_collections.noslop.studio.plugins.module_utils.host import gpu_support, mountinfo
 from ansible_collections.noslop.studio.plugins.module_utils.share import own_file_system
 from ansible_collections.noslop.studio.plugins.module_utils.smb import smb_shares
-from ansible_collections.noslop.studio.plugins.plugin_utils.validation import studio_rules
+from ansible_collections.noslop.studio.plugins.plugin_utils.validation import studio_rules, variable_rules
 from ansible_collections.noslop.studio.plugins.plugin_utils.validation.smb import SmbSettings
 
 from noslop_driver.models import Host, Problem, ServiceRole, StudioSettings
@@ -129,7 +129,7 @@ def check_studio(
             own_addresses={host.name: host.addresses for host in members},
         ),
     )
-    studio_rules.judge_smb(
+    variable_rules.judge_smb(
         checks,
         SmbSettings(
             enabled=settings.smb_enabled,

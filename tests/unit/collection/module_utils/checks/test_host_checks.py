@@ -19,7 +19,7 @@ from ansible_collections.noslop.studio.plugins.module_utils.checks import host_c
 from ansible_collections.noslop.studio.plugins.module_utils.checks.check import Check, Checks, is_note
 from ansible_collections.noslop.studio.plugins.module_utils.host import state
 from ansible_collections.noslop.studio.plugins.module_utils.share import markers
-from ansible_collections.noslop.studio.plugins.plugin_utils.validation import studio_rules
+from ansible_collections.noslop.studio.plugins.plugin_utils.validation import studio_rules, variable_rules
 from ansible_collections.noslop.studio.plugins.plugin_utils.validation.declared_variables import list_declared_variables
 from ansible_collections.noslop.studio.plugins.plugin_utils.validation.misspelled_variables import find_misspelled
 from hypothesis import assume, given
@@ -135,10 +135,10 @@ def test_users_without_accounts_fail_or_are_noted(checks: Checks) -> None:
 
 
 def test_too_large_allowed_networks_are_refused(checks: Checks) -> None:
-    studio_rules.judge_networks(checks, ["10.0.0.0/8", "192.168.1.7", "2001:db8::/32", "fd00::1"])
+    variable_rules.judge_networks(checks, ["10.0.0.0/8", "192.168.1.7", "2001:db8::/32", "fd00::1"])
     assert failed(checks) == {}
 
-    studio_rules.judge_networks(checks, ["0.0.0.0/0", "128.0.0.0/1", "fc00::/7", "everyone"])
+    variable_rules.judge_networks(checks, ["0.0.0.0/0", "128.0.0.0/1", "fc00::/7", "everyone"])
     assert failed(checks)["studio.allowed_networks"]["seen"].count("hosts all over the Internet") == 3
     assert "'everyone' is no address and no network" in failed(checks)["studio.allowed_networks"]["seen"]
 
@@ -147,7 +147,7 @@ def test_misspelled_variables_are_named(checks: Checks) -> None:
     declared, prefixes = list_declared_variables()
     names = ["noslop_user", "studio_verify_scop", "noslop_studio_id", "noslop_party", "ansible_host", "ollama_verion"]
 
-    studio_rules.judge_variables(checks, names, {*declared, "ollama_version"}, {*prefixes, "ollama_"})
+    variable_rules.judge_variables(checks, names, {*declared, "ollama_version"}, {*prefixes, "ollama_"})
 
     check = failed(checks)["studio.variables"]
     assert check["todo"].split("; ") == [

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.noslop.studio.plugins.module_utils.checks.check import Checks
-from ansible_collections.noslop.studio.plugins.plugin_utils.validation import studio_rules
+from ansible_collections.noslop.studio.plugins.plugin_utils.validation import studio_rules, variable_rules
 from ansible_collections.noslop.studio.plugins.plugin_utils.validation.custom_nodes import (
     CustomNode,
     parse_custom_nodes,
@@ -77,7 +77,7 @@ def test_unusable_entries_are_named(value: object, part: str) -> None:
 )
 def test_preflight_judges_the_list(value: object, part: str) -> None:
     checks = Checks(studio_rules.STUDIO)
-    studio_rules.judge_custom_nodes(checks, value, ["render1"])
+    variable_rules.judge_custom_nodes(checks, value, ["render1"])
     (check,) = checks.list
     assert part in check["seen"]
     assert check["ok"] == part.startswith("every")

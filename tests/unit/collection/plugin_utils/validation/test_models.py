@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.noslop.studio.plugins.module_utils.checks.check import Checks
-from ansible_collections.noslop.studio.plugins.plugin_utils.validation import studio_rules
+from ansible_collections.noslop.studio.plugins.plugin_utils.validation import variable_rules
 from ansible_collections.noslop.studio.plugins.plugin_utils.validation.models import Model, parse_models
 
 URL: dict[str, Any] = {"folder": "loras", "url": "https://models.lan/files/a%20b.safetensors"}
@@ -138,6 +138,6 @@ def test_other_entries_are_refused_with_what_to_write(value: object, part: str) 
 )
 def test_preflight_judges_the_catalogue(value: object, observed: str) -> None:
     checks = Checks("studio")
-    studio_rules.judge_models(checks, value, {"comfyui": ["painter"], "ollama": ["writer"], "backend": []}, ["disk"])
+    variable_rules.judge_models(checks, value, {"comfyui": ["painter"], "ollama": ["writer"], "backend": []}, ["disk"])
     assert observed in checks.list[0]["seen"]
     assert checks.list[0]["ok"] == (observed == "every model has a source")

@@ -14,7 +14,7 @@ from ansible_collections.noslop.studio.plugins.module_utils.checks.check import 
 from ansible_collections.noslop.studio.plugins.module_utils.checks.host_checks import HostChecks
 from ansible_collections.noslop.studio.plugins.module_utils.host import gpu_support, state
 from ansible_collections.noslop.studio.plugins.module_utils.smb import smb_shares
-from ansible_collections.noslop.studio.plugins.plugin_utils.validation import studio_rules
+from ansible_collections.noslop.studio.plugins.plugin_utils.validation import studio_rules, variable_rules
 from ansible_collections.noslop.studio.plugins.plugin_utils.validation.smb import SmbSettings
 
 from noslop_driver.models import Disk, Gpu, Host, Problem, StudioSettings
@@ -272,7 +272,7 @@ def test_cards_and_their_drivers(driver: str, capability: str) -> None:
 def test_smb(changes: dict[str, Any]) -> None:
     settings = SETTINGS.replace(smb_enabled=True, smb_users=[{"name": "anna"}], **changes)
     checks = Checks(studio_rules.STUDIO)
-    studio_rules.judge_smb(
+    variable_rules.judge_smb(
         checks,
         SmbSettings(
             enabled=True,

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import pytest
 from ansible_collections.noslop.studio.plugins.module_utils.checks.check import Checks
-from ansible_collections.noslop.studio.plugins.plugin_utils.validation import studio_rules
+from ansible_collections.noslop.studio.plugins.plugin_utils.validation import variable_rules
 from ansible_collections.noslop.studio.plugins.plugin_utils.validation.smb import (
     SmbSettings,
     SmbUser,
@@ -62,7 +62,7 @@ def test_usable_password_is_accepted(password: str) -> None:
 def judge(**changes: object) -> dict[str, str]:
     """Return what was seen, by the name of each check that failed."""
     checks = Checks("studio")
-    studio_rules.judge_smb(checks, SmbSettings(**{**vars(GOOD), **changes}))
+    variable_rules.judge_smb(checks, SmbSettings(**{**vars(GOOD), **changes}))
     return {check["check"]: check["seen"] for check in checks.list if not check["ok"]}
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from ansible_collections.noslop.studio.plugins.module_utils.checks.check import Checks
 from ansible_collections.noslop.studio.plugins.plugin_utils import token_file
-from ansible_collections.noslop.studio.plugins.plugin_utils.validation import studio_rules, webhook
+from ansible_collections.noslop.studio.plugins.plugin_utils.validation import variable_rules, webhook
 from ansible_collections.noslop.studio.plugins.plugin_utils.validation.webhook import Webhook
 
 URL = "https://hooks.example.com/services/SECRET"
@@ -56,7 +56,7 @@ def test_unusable_webhook_is_refused_without_its_secret(value: object, problem: 
 def judge(value: object) -> str:
     """Return what preflight reports; empty where it passes."""
     checks = Checks("studio")
-    studio_rules.judge_webhook(checks, value, token_file.read)
+    variable_rules.judge_webhook(checks, value, token_file.read)
     (check,) = checks.list
     return "" if check["ok"] else check["seen"]
 

@@ -19,7 +19,7 @@ from ansible.utils.display import Display
 from ansible_collections.noslop.studio.plugins.module_utils import studio
 from ansible_collections.noslop.studio.plugins.module_utils.checks.check import Check, Checks
 from ansible_collections.noslop.studio.plugins.plugin_utils import probe_report, reports, token_file
-from ansible_collections.noslop.studio.plugins.plugin_utils.validation import studio_rules
+from ansible_collections.noslop.studio.plugins.plugin_utils.validation import studio_rules, variable_rules
 from ansible_collections.noslop.studio.plugins.plugin_utils.validation.declared_variables import list_declared_variables
 from ansible_collections.noslop.studio.plugins.plugin_utils.validation.smb import SmbSettings
 
@@ -143,16 +143,18 @@ def _judge_studio(
     studio_rules.judge_clocks(checks, epochs, arguments["asked"], time.time())
     unknown = {host: own["unknown_users"] for host, own in answers.items()}
     studio_rules.judge_users(checks, arguments["users"], unknown)
-    studio_rules.judge_networks(checks, arguments["allowed_networks"])
-    studio_rules.judge_custom_nodes(checks, arguments["custom_nodes"], arguments["services"].get("comfyui", ()))
-    studio_rules.judge_models(checks, arguments["models"], arguments["services"], arguments["servers"])
-    studio_rules.judge_extra_shares(checks, arguments["extra_shares"], arguments["clients"])
-    studio_rules.judge_caches(checks, arguments["caches"], arguments["storage_paths"])
-    studio_rules.judge_webhook(checks, arguments["webhook"], token_file.read)
+    variable_rules.judge_networks(checks, arguments["allowed_networks"])
+    variable_rules.judge_custom_nodes(checks, arguments["custom_nodes"], arguments["services"].get("comfyui", ()))
+    variable_rules.judge_models(checks, arguments["models"], arguments["services"], arguments["servers"])
+    variable_rules.judge_extra_shares(checks, arguments["extra_shares"], arguments["clients"])
+    variable_rules.judge_caches(checks, arguments["caches"], arguments["storage_paths"])
+    variable_rules.judge_webhook(checks, arguments["webhook"], token_file.read)
     smb = arguments["smb"]
     if smb:
-        studio_rules.judge_smb(checks, SmbSettings(**smb, provider=arguments["provider"], servers=arguments["servers"]))
-    studio_rules.judge_variables(checks, names, *list_declared_variables())
+        variable_rules.judge_smb(
+            checks, SmbSettings(**smb, provider=arguments["provider"], servers=arguments["servers"])
+        )
+    variable_rules.judge_variables(checks, names, *list_declared_variables())
     return checks.list
 
 

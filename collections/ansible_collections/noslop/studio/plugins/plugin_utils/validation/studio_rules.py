@@ -1,32 +1,23 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Check a studio as a whole before it is deployed: its members, their identities, and its variables. Pure."""
+"""Check a studio as a whole before it is deployed: its members, their identities, and its people. Pure."""
 
 from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from ansible_collections.noslop.studio.plugins.module_utils import studio
 from ansible_collections.noslop.studio.plugins.module_utils.checks.check import Checks, enumerate_words
-from ansible_collections.noslop.studio.plugins.module_utils.share import extra_shares
-from ansible_collections.noslop.studio.plugins.plugin_utils.validation import (
-    custom_nodes,
-    model_cache,
-    models,
-    smb,
-    webhook,
-)
-from ansible_collections.noslop.studio.plugins.plugin_utils.validation.misspelled_variables import find_misspelled
+from ansible_collections.noslop.studio.plugins.plugin_utils.validation.variable_rules import FILE
 
 #: The name in the report for checks of no single host.
 STUDIO = "studio"
 CLOCK_TOLERANCE_S = 30.0
 _STUDIO_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
-_VARIABLES_FILE = "group_vars/all/studio.yml"
 
 
 @dataclass(frozen=True)
@@ -52,14 +43,14 @@ def judge_plan(checks: Checks, plan: Plan) -> None:
         bool(_STUDIO_ID.fullmatch(plan.studio_id)),
         seen=f"noslop_studio_id is {plan.studio_id!r}" if plan.studio_id else "noslop_studio_id is not set",
         expected="a name of letters, digits and . _ -",
-        todo=f"set noslop_studio_id in {_VARIABLES_FILE}; `uuidgen` makes a unique one",
+        todo=f"set noslop_studio_id in {FILE}; `uuidgen` makes a unique one",
     )
     if not checks.add(
         "studio.provider",
         plan.provider in studio.PROVIDERS,
         seen=f"noslop_storage_provider is {plan.provider!r}",
         expected=enumerate_words(studio.PROVIDERS),
-        todo=f"set noslop_storage_provider in {_VARIABLES_FILE}",
+        todo=f"set noslop_storage_provider in {FILE}",
     ):
         return
     _judge_server(checks, plan)
@@ -71,7 +62,7 @@ def judge_plan(checks: Checks, plan: Plan) -> None:
         len(path_sets) <= 1,
         seen=f"{len(path_sets)} different sets of paths" if len(path_sets) > 1 else "one set of paths",
         expected="the same paths on every host",
-        todo=f"set the noslop_*_dir variables and noslop_storage_root in {_VARIABLES_FILE}, not for single hosts",
+        todo=f"set the noslop_*_dir variables and noslop_storage_root in {FILE}, not for single hosts",
     )
 
 
@@ -248,7 +239,7 @@ def judge_users(checks: Checks, users: Iterable[str], unknown: Mapping[str, Sequ
                 False,
                 seen=f"no host has an account {user}",
                 expected="noslop_users are accounts of people on the hosts",
-                todo=f"correct noslop_users in {_VARIABLES_FILE}, or make the account {user}",
+                todo=f"correct noslop_users in {FILE}, or make the account {user}",
             )
         elif without:
             checks.note(
@@ -256,156 +247,3 @@ def judge_users(checks: Checks, users: Iterable[str], unknown: Mapping[str, Sequ
                 seen=f"{enumerate_words(without)} have no account {user}, who cannot write to the shares there",
                 expected=f"an account {user} wherever {user} works",
             )
-
-
-def judge_networks(checks: Checks, networks: Iterable[str]) -> None:
-    """Check that the allowed networks are valid, and none of them is too large."""
-    problems = []
-    for network in networks:
-        try:
-            studio.parse_network(network)
-        except ValueError as error:
-            problems.append(str(error))
-    checks.add(
-        "studio.allowed_networks",
-        not problems,
-        seen=" ".join(problems) or "every allowed network is one",
-        expected="addresses and networks of people who work with the studio",
-        todo=f"correct noslop_allowed_networks in {_VARIABLES_FILE}",
-    )
-
-
-def judge_custom_nodes(checks: Checks, value: object, comfyui_hosts: Sequence[str]) -> None:
-    """Check that the list of custom nodes is usable, and that its hosts run ComfyUI."""
-    try:
-        problems = custom_nodes.find_unknown_hosts(custom_nodes.parse_custom_nodes(value), comfyui_hosts)
-    except ValueError as error:
-        problems = [str(error)]
-    checks.add(
-        "studio.custom_nodes",
-        not problems,
-        seen=" ".join(problems) or "every custom node has a source with its checksum",
-        expected="custom nodes with a name, a source, its commit or SHA-256, and hosts that run ComfyUI",
-        todo=f"correct {custom_nodes.VARIABLE} in {_VARIABLES_FILE}",
-    )
-
-
-def judge_models(checks: Checks, value: object, services: Mapping[str, Sequence[str]], servers: Sequence[str]) -> None:
-    """Check that the catalogue of models is usable, and that the hosts of its warm models use them."""
-    try:
-        problems = models.find_unknown_hosts(models.parse_models(value), services, servers)
-    except ValueError as error:
-        problems = [str(error)]
-    checks.add(
-        "studio.models",
-        not problems,
-        seen=" ".join(problems) or "every model has a source",
-        expected="models with a folder and a source, or with a name of Ollama's, warm on hosts that use them",
-        todo=f"correct {models.VARIABLE} in {_VARIABLES_FILE}",
-    )
-
-
-def judge_extra_shares(checks: Checks, value: object, clients: Sequence[str]) -> None:
-    """Check that the shares beyond the studio's own are usable, and that the hosts they name mount shares."""
-    problems = []
-    try:
-        for share in extra_shares.parse(value, studio.PATH_VARIABLES):
-            unknown = sorted({*(share.clients or ()), *share.read_only} - set(clients))
-            if unknown:
-                problems.append(f"{extra_shares.VARIABLE}: {share.name} names {enumerate_words(unknown)}, no client.")
-    except ValueError as error:
-        problems = [str(error)]
-    checks.add(
-        "studio.extra_shares",
-        not problems,
-        seen=" ".join(problems) or "every further share has a name, and hosts that mount it",
-        expected="shares with a name, and names of hosts in the group storage_clients",
-        todo=f"correct {extra_shares.VARIABLE} in {_VARIABLES_FILE}",
-    )
-
-
-def judge_caches(checks: Checks, values: Mapping[str, object], storage_paths: Sequence[str]) -> None:
-    """Check that each host's cache of models is usable."""
-    problems: dict[str, list[str]] = {}
-    for host, value in values.items():
-        try:
-            model_cache.parse(value, storage_paths)
-        except ValueError as error:
-            problems.setdefault(str(error), []).append(host)
-    checks.add(
-        "studio.models_cache",
-        not problems,
-        seen=" ".join(f"On {enumerate_words(hosts)}: {problem}" for problem, hosts in problems.items())
-        or "every cache of models has a path and a size",
-        expected="a directory on a disk of the host, away from the shares, and a size",
-        todo=f"correct {model_cache.VARIABLE} in {_VARIABLES_FILE} or in host_vars",
-    )
-
-
-def judge_webhook(checks: Checks, value: object, read: Callable[[str], str]) -> None:
-    """Check that the address that hosts inform is usable. ``read`` returns the content of a file of the controller."""
-    problem = ""
-    try:
-        parsed = webhook.parse_webhook(value)
-        if parsed:
-            webhook.read_url(parsed, read)
-    except ValueError as error:
-        problem = str(error)
-    checks.add(
-        "studio.webhook",
-        not problem,
-        seen=problem or "as expected",
-        expected="no webhook, or one with a URL that may be used",
-        todo=f"correct {webhook.VARIABLE} in {_VARIABLES_FILE}",
-    )
-
-
-def judge_smb(checks: Checks, settings: smb.SmbSettings) -> None:
-    """Check what the studio chooses about SMB, and its users, where it serves SMB at all."""
-    if not settings.enabled:
-        return
-    expected = {
-        "smb_server": "a storage server whose own disks have the shares",
-        "smb_users": "users who have one password each, of at least 8 characters",
-        "smb_networks": "the addresses and networks of the people who work with Windows and macOS",
-        "smb_encryption": enumerate_words(studio.SMB_ENCRYPTION),
-        "smb_models": "models that people may write to over SMB only where members may write to them",
-    }
-    todo = {
-        "smb_server": f"set noslop_smb_enabled to false in {_VARIABLES_FILE}, and serve SMB where the disks are",
-        "smb_users": f"correct {smb.VARIABLE} in {_VARIABLES_FILE}; the role smb_server's README shows an example",
-        "smb_networks": f"set noslop_smb_networks or noslop_allowed_networks in {_VARIABLES_FILE}",
-        "smb_encryption": f"set noslop_smb_encryption in {_VARIABLES_FILE}",
-        "smb_models": f"in {_VARIABLES_FILE}, set noslop_models_writers to members, or the other to false",
-    }
-    for name, problems in smb.find_settings_problems(settings).items():
-        checks.add(
-            f"studio.{name}",
-            not problems,
-            seen=" ".join(problems) or "as it should be",
-            expected=expected[name],
-            todo=todo[name],
-        )
-
-
-def judge_variables(checks: Checks, names: Iterable[str], declared: Iterable[str], prefixes: Iterable[str]) -> None:
-    """Check for misspelled variables: Ansible would ignore them, and the default would be used without a warning."""
-    all_names = sorted(set(names))
-    declared_names = set(declared)
-    wrong = find_misspelled(all_names, declared_names, prefixes)
-    checks.add(
-        "studio.variables",
-        not wrong,
-        seen="; ".join(f"{name} is set, and nothing reads it" for name in wrong) or "every variable has a known name",
-        expected=enumerate_words(sorted(set(wrong.values())), "known names"),
-        todo="; ".join(f"write {right} for {name}" for name, right in wrong.items()),
-    )
-    undeclared = [
-        name for name in all_names if name.startswith("noslop_") and name not in declared_names and name not in wrong
-    ]
-    if undeclared:
-        checks.note(
-            "studio.variables",
-            seen=f"NoSlop does not read {enumerate_words(undeclared)}",
-            expected="variables that are called noslop_ something are NoSlop's",
-        )
