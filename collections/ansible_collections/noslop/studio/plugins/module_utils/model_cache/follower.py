@@ -17,7 +17,13 @@ from dataclasses import replace
 from typing import Any
 
 from ansible_collections.noslop.studio.plugins.module_utils import studio
-from ansible_collections.noslop.studio.plugins.module_utils.model_cache import layout, listing, open_events, view
+from ansible_collections.noslop.studio.plugins.module_utils.model_cache import (
+    copies,
+    layout,
+    listing,
+    open_events,
+    view,
+)
 from ansible_collections.noslop.studio.plugins.module_utils.models import ollama_store
 from ansible_collections.noslop.studio.plugins.module_utils.share import access, markers
 
@@ -61,17 +67,17 @@ class Follower:
         manifests = [path for path in self._listing.files if layout.is_manifest(path)]
         written = [path for path in manifests if self._write_manifest(path)]
         with view.locked(self.share):
-            copies = _read_copies(self.share)
+            stored = {copy.digest: (copy.size, copy.modified_ns) for copy in copies.read(self.share)}
             links = {
-                path: self._choose_target(file, copies)
+                path: self._choose_target(file, stored)
                 for path, file in self._listing.files.items()
                 if not layout.is_manifest(path)
             }
             changed = view.apply(self.share.view, self._listing.directories, links, manifests)
-            linked = {os.path.basename(target) for target in links.values() if self._is_copy(target)}
+            linked = {os.path.basename(target) for target in links.values() if self.share.is_copy(target)}
             # Their content is not on the share any more, under no name.
-            view.remove_copies(self.share, set(copies) - linked)
-        self._copied = {path for path, target in links.items() if self._is_copy(target)} | set(manifests)
+            view.remove_copies(self.share, set(stored) - linked)
+        self._copied = {path for path, target in links.items() if self.share.is_copy(target)} | set(manifests)
         watched = {_FILES: self.share.files}
         for path in {os.path.dirname(path) for path in links}:
             watched[_SHARE + path] = os.path.join(self.share.path, path)
@@ -105,15 +111,12 @@ class Follower:
         if problem:
             raise access.ShareError(f"{self.share.path} is not the share that belongs there: {problem}")
 
-    def _choose_target(self, file: listing.File, copies: Mapping[str, tuple[int, int]]) -> str:
+    def _choose_target(self, file: listing.File, stored: Mapping[str, tuple[int, int]]) -> str:
         """Return where the name of a file leads: to its copy, where that is of the file as it is now."""
         digest = self.share.find_digest(file.path)
-        if digest and copies.get(digest) == (file.size, file.modified_ns):
+        if digest and stored.get(digest) == (file.size, file.modified_ns):
             return self.share.locate_copy(digest)
         return os.path.join(self.share.path, file.path)
-
-    def _is_copy(self, target: str) -> bool:
-        return os.path.dirname(target) == self.share.files
 
     def _write_manifest(self, path: str) -> bool:
         """Copy a manifest of Ollama's into the view, where it differs. Return whether it did."""
@@ -169,9 +172,3 @@ def follow(share: layout.CachedShare, interval_s: float, send: Callable[[Mapping
         send({"present": True})
         if opened := follower.wait(interval_s):
             send({"opened": [[file.path, file.size, file.modified_ns] for file in opened]})
-
-
-def _read_copies(share: layout.CachedShare) -> dict[str, tuple[int, int]]:
-    """Return the size and the time of each copy, by its digest."""
-    with os.scandir(share.files) as entries:
-        return {entry.name: (entry.stat().st_size, entry.stat().st_mtime_ns) for entry in entries}

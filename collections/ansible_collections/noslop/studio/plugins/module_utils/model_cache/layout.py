@@ -62,6 +62,10 @@ class CachedShare:
         match = _BLOB.fullmatch(path)
         return match[1] if match else self.digests.get(path, "")
 
+    def is_copy(self, target: str) -> bool:
+        """Return whether the target of a link in the view is a copy."""
+        return os.path.dirname(target) == self.files
+
     def locate_copy(self, digest: str) -> str:
         """Return the path of the copy of a content."""
         return os.path.join(self.files, digest)

@@ -61,9 +61,7 @@ def read_shares(settings: Mapping[str, Any]) -> list[layout.CachedShare]:
     """Return the shares of the settings. Raises ShareError where an account is missing."""
     shares = []
     for one in settings["shares"]:
-        account = access.share_owner(one["owner"])
-        if account is None:
-            raise access.ShareError(f"There is no account {one['owner']} here. Run the playbook storage first.")
+        account = access.require_share_owner(one["owner"])
         digests = {file["path"]: file["sha256"] for file in settings["files"]} if one["name"] == COMFYUI_MODELS else {}
         directory = os.path.join(settings["directory"], one["name"])
         shares.append(layout.CachedShare(one["name"], one["path"], directory, settings["studio_id"], account, digests))

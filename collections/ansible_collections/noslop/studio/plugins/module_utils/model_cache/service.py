@@ -20,6 +20,7 @@ from typing import Any
 from ansible_collections.noslop.studio.plugins.module_utils.host import worker_processes
 from ansible_collections.noslop.studio.plugins.module_utils.model_cache import (
     children,
+    copies,
     copying,
     follower,
     layout,
@@ -150,24 +151,24 @@ class CacheService:
             if self._followed[wanted.share.name].is_away:
                 continue
             del self._wanted[digest]
-            copies = self._list_copies()
-            if all(copy.digest != digest for copy in copies) and self._make_room(wanted, copies):
+            listed = self._list_copies()
+            if all(copy.digest != digest for copy in listed) and self._make_room(wanted, listed):
                 child = children.start(functools.partial(_copy, wanted), wanted.share.account)
                 self._copier = (child, wanted)
 
     def _list_copies(self) -> list[room.Copy]:
-        copies: list[room.Copy] = []
+        listed: list[room.Copy] = []
         for one in self._followed.values():
-            listed = self._run_local(one.share, functools.partial(_list_copies, one.share))
-            copies += [room.Copy(one.share.name, *values) for values in listed or ()]
-        return copies
+            answer = self._run_local(one.share, functools.partial(_list_copies, one.share))
+            listed += [room.Copy(one.share.name, *values) for values in answer or ()]
+        return listed
 
-    def _make_room(self, wanted: _Wanted, copies: Sequence[room.Copy]) -> bool:
+    def _make_room(self, wanted: _Wanted, listed: Sequence[room.Copy]) -> bool:
         """Remove other copies where the new one needs their room. Return whether there is room then."""
         system = os.statvfs(wanted.share.directory)
         sizes = (system.f_bavail * system.f_frsize, system.f_blocks * system.f_frsize)
-        limit = room.limit_by_disk(self._limit_bytes, sum(copy.size for copy in copies), *sizes)
-        removed = room.choose_removals(copies, limit, wanted.size)
+        limit = room.limit_by_disk(self._limit_bytes, sum(copy.size for copy in listed), *sizes)
+        removed = room.choose_removals(listed, limit, wanted.size)
         if removed is None:
             self._status.fail(wanted.path, f"it has {wanted.size} bytes, and the cache has room for {limit}")
             return False
@@ -230,8 +231,7 @@ def _remove(share: layout.CachedShare, digests: Sequence[str]) -> None:
 
 
 def _list_copies(share: layout.CachedShare) -> list[tuple[str, int, int]]:
-    with os.scandir(share.files) as entries:
-        return [(entry.name, entry.stat().st_size, entry.stat().st_atime_ns) for entry in entries]
+    return [(copy.digest, copy.size, copy.used_ns) for copy in copies.read(share)]
 
 
 def _print(line: str) -> None:

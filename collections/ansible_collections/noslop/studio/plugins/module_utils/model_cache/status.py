@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ansible_collections.noslop.studio.plugins.module_utils.model_cache import layout, view
+from ansible_collections.noslop.studio.plugins.module_utils.model_cache import copies, layout, view
 from ansible_collections.noslop.studio.plugins.module_utils.models import whole_file
 
 #: Seconds after which it is written again without a change: its age tells whether the program runs.
@@ -100,10 +100,7 @@ class Writer:
 
 def measure(share: layout.CachedShare) -> dict[str, Any]:
     """Return the copies of a share, and the paths that lead to them. Runs as the account that owns them."""
-    sizes = {}
-    if os.path.isdir(share.files):
-        with os.scandir(share.files) as entries:
-            sizes = {entry.name: entry.stat().st_size for entry in entries}
+    stored = copies.read(share)
     links = view.list_links(share.view) if os.path.isdir(share.view) else {}
-    paths = sorted(path for path, target in links.items() if os.path.dirname(target) == share.files)
-    return {"bytes": sum(sizes.values()), "copies": len(sizes), "paths": paths}
+    paths = sorted(path for path, target in links.items() if share.is_copy(target))
+    return {"bytes": sum(copy.size for copy in stored), "copies": len(stored), "paths": paths}

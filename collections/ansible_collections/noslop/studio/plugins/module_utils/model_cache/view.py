@@ -77,7 +77,7 @@ def hide_share(share: layout.CachedShare) -> bool:
     changed = False
     for path, entry in list(_walk(share.view)):
         if entry.is_symlink():
-            hidden = os.path.dirname(os.readlink(entry.path)) != share.files
+            hidden = not share.is_copy(os.readlink(entry.path))
         else:
             hidden = entry.is_file() and layout.is_manifest(path) and not _is_complete(share, entry.path)
         if hidden:

@@ -51,9 +51,7 @@ def open_shares(listed: Sequence[Mapping[str, Any]], studio_id: str, names: Sequ
     shares = {}
     for one in listed:
         if one["name"] in names:
-            account = access.share_owner(one["owner"])
-            if account is None:
-                raise access.ShareError(f"There is no account {one['owner']} here. Run the playbook storage first.")
+            account = access.require_share_owner(one["owner"])
             access.check_marker(one["path"], one["name"], studio_id, account)
             shares[one["name"]] = warm.Share(one["name"], one.get("view") or one["path"], account)
     return shares

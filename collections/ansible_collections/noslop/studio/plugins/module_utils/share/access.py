@@ -38,6 +38,14 @@ def share_owner(name: str) -> worker_processes.Account | None:
     return worker_processes.Account(entry.pw_uid, entry.pw_gid, groups)
 
 
+def require_share_owner(name: str) -> worker_processes.Account:
+    """Return the account ``name`` that owns a share. Raises ShareError where the host has no such account."""
+    account = share_owner(name)
+    if account is None:
+        raise ShareError(f"There is no account {name} here. Run the playbook storage first.")
+    return account
+
+
 def check_marker(path: str, share: str, studio_id: str, account: worker_processes.Account | None) -> None:
     """Check that ``path`` is the named share of this studio.
 
