@@ -14,7 +14,6 @@ the lease, some microseconds later, writes to a file that has lost its name.
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import fcntl
 import hashlib
@@ -23,10 +22,9 @@ import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from ansible_collections.noslop.studio.plugins.module_utils.host import flagged_rename
 from ansible_collections.noslop.studio.plugins.module_utils.models import model_tree
 
-#: linux/fs.h: renameat2(2) with RENAME_EXCHANGE.
-_EXCHANGE = 2
 _BUSY = "a program writes to it"
 _LEASE_PROBLEMS = {errno.EAGAIN: _BUSY, errno.EACCES: "it belongs to another account than its share"}
 _NO_LEASES = "the file system cannot tell whether a program writes to it"
@@ -109,12 +107,12 @@ def _exchange(directory: int, part: str, name: str, replaced: int) -> None:
     _require_leases(replaced)
     if not _is_under(directory, name, replaced):
         raise NotLinked("another file has its name now")
-    _rename_exchange(directory, part, name)
+    flagged_rename.rename_by(part, name, directory, directory, flagged_rename.EXCHANGE)
     problem = "" if _is_under(directory, part, replaced) else "another file got its name meanwhile, and has it"
     if not problem and not _has_leases(replaced):
         problem = _BUSY
     if problem:
-        _rename_exchange(directory, part, name)
+        flagged_rename.rename_by(part, name, directory, directory, flagged_rename.EXCHANGE)
         raise NotLinked(problem)
 
 
@@ -167,14 +165,6 @@ def _are_equal(one: int, other: int) -> bool:
         if not block:
             return True
         offset += len(block)
-
-
-def _rename_exchange(directory: int, one: str, other: str) -> None:
-    names = (ctypes.c_char_p(os.fsencode(one)), ctypes.c_char_p(os.fsencode(other)))
-    library = ctypes.CDLL(None, use_errno=True)
-    if library.renameat2(directory, names[0], directory, names[1], _EXCHANGE):
-        number = ctypes.get_errno()
-        raise OSError(number, os.strerror(number), other)
 
 
 @contextmanager

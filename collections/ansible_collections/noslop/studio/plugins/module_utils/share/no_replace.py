@@ -4,13 +4,13 @@
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import os
 
+from ansible_collections.noslop.studio.plugins.module_utils.host import flagged_rename
+
 #: What link(2) returns where there are no hard links, or not one more.
 NO_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})
-_RENAME_NOREPLACE = 1
 
 
 def rename_new(from_name: str, to_name: str, from_directory: int, to_directory: int) -> None:
@@ -20,13 +20,7 @@ def rename_new(from_name: str, to_name: str, from_directory: int, to_directory: 
         FileExistsError: the new name is in use.
         OSError: the file system cannot do it (EINVAL), or another error.
     """
-    library = ctypes.CDLL(None, use_errno=True)
-    failed = library.renameat2(
-        from_directory, os.fsencode(from_name), to_directory, os.fsencode(to_name), _RENAME_NOREPLACE
-    )
-    if failed:
-        number = ctypes.get_errno()
-        raise OSError(number, os.strerror(number), from_name)
+    flagged_rename.rename_by(from_name, to_name, from_directory, to_directory, flagged_rename.NO_REPLACE)
 
 
 def link_or_rename(from_name: str, to_name: str, from_directory: int, to_directory: int) -> bool:
