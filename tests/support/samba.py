@@ -14,6 +14,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+import pytest
+
 REPOSITORY = Path(__file__).parents[2]
 PYTHON = sys.executable
 PROGRAMS = ("smbd", "smbclient", "pdbedit", "unshare", "nsenter")
@@ -24,10 +26,18 @@ _GROUP = "noslop-smb:x:989:"
 _FILES = ("passwd", "group", "shadow")
 
 
-def find_missing_programs() -> list[str]:
+def _find_missing_programs() -> list[str]:
     """Return the programs that are not installed here."""
     path = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
     return [name for name in PROGRAMS if shutil.which(name, path=path) is None]
+
+
+#: Marks of tests with the real programs.
+MARKS = [
+    pytest.mark.slow,
+    pytest.mark.skipif(os.geteuid() != 0, reason="only root can run smbd, and change Samba's database"),
+    pytest.mark.skipif(bool(_find_missing_programs()), reason="needs samba, samba-vfs-modules and smbclient"),
+]
 
 
 def render_template(template: str, **variables: object) -> str:

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +18,9 @@ from ansible_collections.noslop.studio.plugins.module_utils.adopt import file_co
 from ansible_collections.noslop.studio.plugins.module_utils.host import mountinfo, processes, worker_processes
 
 from tests.support.module_runner import run_module
+from tests.support.waiting import wait_until
 
 MAIN = "import pathlib, signal\npathlib.Path('runs').write_text('yes')\nsignal.pause()\n"
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    """Wait for a condition; a test that hangs here has detected a fault."""
-    while not condition():
-        time.sleep(0.02)
 
 
 def started_as(pid: int, name: str) -> processes.Process:

@@ -27,11 +27,7 @@ WRAPPER = """#!/bin/sh
 { printf '%s\\0' "$0" "$@"; cat /proc/self/environ; printf '\\n'; } >> @RECORD@
 exec @PROGRAM@ "$@"
 """
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(os.geteuid() != 0, reason="only root can change Samba's database"),
-    pytest.mark.skipif(bool(samba.find_missing_programs()), reason="needs samba, samba-vfs-modules and smbclient"),
-]
+pytestmark = samba.MARKS
 
 
 @dataclass(frozen=True)

@@ -30,11 +30,7 @@ SHARES = {
     "comfyui_models": SmbShare("comfyui_models", "comfyui/models", "noslop-models", True),
     "ollama_models": SmbShare("ollama_models", "ollama/models", "noslop-ollama", False),
 }
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(os.geteuid() != 0, reason="only root can run smbd"),
-    pytest.mark.skipif(bool(samba.find_missing_programs()), reason="needs samba, samba-vfs-modules and smbclient"),
-]
+pytestmark = samba.MARKS
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,7 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ from ansible_collections.noslop.studio.plugins.module_utils.model_cache.layout i
 
 from tests.backend.mounts import Passing
 from tests.support.ollama_models import write_model
+from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="mounting a share that can hang needs root")
 
@@ -32,12 +32,6 @@ shares, limit, status = json.loads(sys.argv[1])
 shares = [layout.CachedShare(*share, digests=digests) for *share, digests in shares]
 service.CacheService(shares, limit, status, interval_s={INTERVAL_S}, silent_s={SILENT_S}).run()
 """
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    """Wait for a condition; a test that hangs here has detected a fault."""
-    while not condition():
-        time.sleep(0.02)
 
 
 def make_models(behind: Path, models: Mapping[str, bytes], name: str = "comfyui_models") -> dict[str, str]:

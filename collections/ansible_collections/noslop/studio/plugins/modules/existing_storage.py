@@ -22,6 +22,8 @@ description:
   - The directory of a probe lies in a share, is called C(.noslop-probe-) and the studio's id, and is made for one
     probe. Those of probes that were interrupted are removed first. It holds 65 MB a host at most.
   - Each share is used as the account that owns it, by worker processes that are killed when they do not answer in time.
+extends_documentation_fragment:
+  - noslop.studio.owned_shares
 attributes:
   check_mode:
     description: Returns what C(prepare) and C(mark) would make, and writes no file, so that nothing is measured.
@@ -35,36 +37,10 @@ options:
     type: str
     choices: [prepare, measure, meet, clean, mark]
     required: true
-  shares:
-    description: Shares of the studio.
-    type: list
-    elements: dict
-    required: true
-    suboptions:
-      name:
-        description: Name of the share.
-        type: str
-        required: true
-      path:
-        description: Directory of the share.
-        type: path
-        required: true
-      uid:
-        description: Number of the account that owns it.
-        type: int
-        required: true
-      gid:
-        description: Number of the group that may write to it.
-        type: int
-        required: true
   root:
     description: Directory of the shares that have no path of their own.
     type: path
     default: /mnt/noslop
-  studio_id:
-    description: Identity of the studio.
-    type: str
-    required: true
   group_gid:
     description: Number of the group that may enter the storage root.
     type: int
@@ -164,6 +140,7 @@ import os
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.noslop.studio.plugins.module_utils import studio
 from ansible_collections.noslop.studio.plugins.module_utils.probe.steps import StorageSteps
+from ansible_collections.noslop.studio.plugins.module_utils.share import owned_shares
 
 
 def main() -> None:
@@ -171,19 +148,8 @@ def main() -> None:
     module = AnsibleModule(
         argument_spec={
             "phase": {"type": "str", "choices": ["prepare", "measure", "meet", "clean", "mark"], "required": True},
-            "shares": {
-                "type": "list",
-                "elements": "dict",
-                "required": True,
-                "options": {
-                    "name": {"type": "str", "required": True},
-                    "path": {"type": "path", "required": True},
-                    "uid": {"type": "int", "required": True},
-                    "gid": {"type": "int", "required": True},
-                },
-            },
+            **owned_shares.SPEC,
             "root": {"type": "path", "default": studio.STORAGE_ROOT},
-            "studio_id": {"type": "str", "required": True},
             "group_gid": {"type": "int", "required": True},
             "host": {"type": "str", "default": ""},
             "hosts": {"type": "list", "elements": "str", "default": []},

@@ -23,6 +23,8 @@ description:
     one. A directory with another marker is refused.
   - Finds every problem before it changes anything, and works by descriptors, so that the owner of a directory cannot
     redirect a change with a link.
+extends_documentation_fragment:
+  - noslop.studio.owned_shares
 attributes:
   check_mode:
     description: Finds the same problems, and returns what would be made.
@@ -34,32 +36,6 @@ options:
   root:
     description: Directory of the shares that have no path of their own.
     type: path
-    required: true
-  shares:
-    description: Shares to make.
-    type: list
-    elements: dict
-    required: true
-    suboptions:
-      name:
-        description: Name of the share.
-        type: str
-        required: true
-      path:
-        description: Directory of the share.
-        type: path
-        required: true
-      uid:
-        description: Number of the account that owns it.
-        type: int
-        required: true
-      gid:
-        description: Number of the group that may write to it.
-        type: int
-        required: true
-  studio_id:
-    description: Identity of the studio.
-    type: str
     required: true
   gid:
     description: Number of the group that may enter the storage root.
@@ -157,7 +133,12 @@ from ansible_collections.noslop.studio.plugins.module_utils.host.mountinfo impor
     parents,
     read_mounts,
 )
-from ansible_collections.noslop.studio.plugins.module_utils.share import markers, own_file_system, path_rules
+from ansible_collections.noslop.studio.plugins.module_utils.share import (
+    markers,
+    own_file_system,
+    owned_shares,
+    path_rules,
+)
 from ansible_collections.noslop.studio.plugins.module_utils.studio import MARKER
 
 ROOT_MODE = 0o750
@@ -237,18 +218,7 @@ def main() -> None:
     module = AnsibleModule(
         argument_spec={
             "root": {"type": "path", "required": True},
-            "shares": {
-                "type": "list",
-                "elements": "dict",
-                "required": True,
-                "options": {
-                    "name": {"type": "str", "required": True},
-                    "path": {"type": "path", "required": True},
-                    "uid": {"type": "int", "required": True},
-                    "gid": {"type": "int", "required": True},
-                },
-            },
-            "studio_id": {"type": "str", "required": True},
+            **owned_shares.SPEC,
             "gid": {"type": "int", "required": True},
             "previous_uid": {"type": "int"},
             "previous_gid": {"type": "int"},

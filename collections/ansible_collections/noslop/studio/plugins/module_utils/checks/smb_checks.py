@@ -26,7 +26,7 @@ _REFUSAL = "NT_STATUS_"
 
 @dataclass(frozen=True)
 class Expected:
-    """What a studio wants to be served, to whom and how."""
+    """The shares that a studio serves, to whom and how."""
 
     shares: Sequence[SmbShare]
     users: Sequence[str]
@@ -35,7 +35,9 @@ class Expected:
 
 @dataclass(frozen=True)
 class Observed:
-    """What was read of the server. ``anonymous`` is what smbclient printed without a name, empty where it is missing.
+    """The state of the server, as it was read.
+
+    ``anonymous`` is what smbclient printed without a name, empty where it is missing.
 
     ``old`` and ``new`` are the dialects that the server chose when it was offered old and new ones, and ``smb1`` is
     whether it accepts SMB1; ``error`` is why nothing answered.

@@ -33,7 +33,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Record:
-    """What was written: path to SHA-256, and name of a table to the table."""
+    """The files and tables that were written: path to SHA-256, and name of a table to the table."""
 
     files: dict[str, str] = field(default_factory=dict)
     tables: dict[str, Table] = field(default_factory=dict)

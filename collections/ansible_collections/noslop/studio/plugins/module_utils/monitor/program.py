@@ -37,7 +37,7 @@ DELIVERY_S = 8.0
 
 @dataclass(frozen=True)
 class Settings:
-    """What the role wrote: the parameters of ``studio_check``, and where this program writes."""
+    """The settings that the role wrote: the parameters of ``studio_check``, and where this program writes."""
 
     options: Mapping[str, Any]
     slow_s: float

@@ -26,7 +26,7 @@ MODE = 0o640
 
 
 class Features(TypedDict):
-    """What works: each of the texts is empty where it does, else the reason."""
+    """The features of a file system: each of the texts is empty where one works, else the reason."""
 
     exclusive: str
     replace: str

@@ -57,7 +57,7 @@ class Replacing(TypedDict):
 
 
 class Meeting(TypedDict):
-    """What one host saw of the others. Texts are empty where all is well."""
+    """The others, as one host saw them. Texts are empty where all is well."""
 
     content: dict[str, str]
     """Host to the problem with the file that it wrote."""

@@ -34,7 +34,7 @@ class SmbUser:
 
 @dataclass(frozen=True)
 class SmbSettings:
-    """What a studio chooses about SMB.
+    """The choices of a studio about SMB.
 
     ``networks`` may use the shares. ``user_problems`` are sentences about users and their passwords.
     """
