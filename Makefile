@@ -211,6 +211,10 @@ test-real-ollama: lab-up ## Test the real Ollama on two machines over NFS (OLLAM
 bench: demo ## Measure read-ahead over the mount, NoSlop's settings against the kernel's
 	$(BIN)/python -m bench.readahead
 
+.PHONY: bench-shares
+bench-shares: demo ## Measure the shares with one to three clients, over NFS and SMB, beside a plain TCP copy
+	$(BIN)/python -m bench.shares
+
 .PHONY: bench-converge
 bench-converge: lab-up backend-wheel ## Compare a second run of site.yml with that of an older version: tasks, SSH commands, seconds (half an hour)
 	$(BIN)/python -m bench.converge

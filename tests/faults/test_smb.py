@@ -13,6 +13,8 @@ PASSWORD = "Grüße, 8 Stück!"  # noqa: S105 - a password of this test
 MOUNTED = "/mnt/smb-projects"
 NFS = "/mnt/noslop/projects"
 CREDENTIALS = "/root/smb-credentials"
+SMALL_FILES = 10_000
+LARGE_BYTES = 1 << 30
 
 
 @pytest.fixture(scope="module")
@@ -61,15 +63,31 @@ def test_kernel_client_and_nfs_see_each_others_files(smb: Takeover) -> None:
     assert two.check_output(f"ls {NFS}/turns | cat && cat {NFS}/turns/h", root=True) == "h\nagain\n"
 
 
-def test_thousand_small_files_arrive_whole(smb: Takeover) -> None:
+def test_many_small_files_arrive_whole(smb: Takeover) -> None:
     one, two = smb.machines["worker1"], smb.machines["worker2"]
     made = one.check_output(
-        f"set -e; mkdir {MOUNTED}/many; cd {MOUNTED}/many; for n in $(seq 1000); do echo $n-$n > $n; done; sync -f .;"
-        " sha256sum $(ls | sort -n) | sha256sum",
+        f"set -e; mkdir {MOUNTED}/many; cd {MOUNTED}/many; for n in $(seq {SMALL_FILES}); do echo $n-$n > $n; done;"
+        " sync -f .; ls | sort -n | xargs sha256sum | sha256sum",
         root=True,
-        timeout_s=600,
+        timeout_s=3600,
     )
-    assert two.check_output(f"cd {NFS}/many && sha256sum $(ls | sort -n) | sha256sum", root=True) == made
+    seen = two.check_output(
+        f"cd {NFS}/many && ls | sort -n | xargs sha256sum | sha256sum; ls | wc -l", root=True, timeout_s=3600
+    )
+    assert seen == f"{made}{SMALL_FILES}\n"
+
+
+def test_large_file_arrives_whole(smb: Takeover) -> None:
+    one, two = smb.machines["worker1"], smb.machines["worker2"]
+    made = one.check_output(
+        f"head -c {LARGE_BYTES} /dev/urandom | tee {MOUNTED}/large | sha256sum; sync -f {MOUNTED}/large",
+        root=True,
+        timeout_s=3600,
+    )
+    assert two.check_output(f"sha256sum < {NFS}/large; stat -c %s {NFS}/large", root=True, timeout_s=3600) == (
+        f"{made}{LARGE_BYTES}\n"
+    )
+    two.check_output(f"rm -r {NFS}/large {NFS}/many", root=True, timeout_s=600)
 
 
 def test_marker_is_out_of_reach(smb: Takeover) -> None:
