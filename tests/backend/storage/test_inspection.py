@@ -15,6 +15,7 @@ from noslop_backend.core.errors import InspectionUnfinishedError, KeyReusedError
 from noslop_backend.maintenance.inspection import inspect_files
 from noslop_backend.maintenance.rebuild import rebuild
 from noslop_backend.media import probe
+from noslop_backend.media.probe import launcher
 from noslop_backend.media.tags import LEFT_OUT
 from noslop_backend.repositories import IntentRepository
 from noslop_backend.schemas import FilePublic
@@ -40,8 +41,9 @@ def content(latent: FilePublic) -> bytes:
 
 @pytest.fixture
 def overdue(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
-    """Let the time of an inspection be over when it begins."""
+    """Let the time of an inspection be over before its child can answer."""
     monkeypatch.setattr(probe, "INSPECTION", replace(probe.INSPECTION, wall_s=0))
+    monkeypatch.setattr(launcher, "START_WALL_S", 0)
     return monkeypatch
 
 
