@@ -94,7 +94,7 @@ def test_worker_reads_its_cache_while_the_server_is_away(
     try:
         wait_for(
             "names that lead to the share to disappear",
-            lambda: worker.check_output(f"ls {VIEW}/loras", root=True).split() == [Path(MODEL).name],
+            lambda: worker.check_output(f"find {VIEW}/loras -type l", root=True).split() == [f"{VIEW}/{MODEL}"],
             timeout_s=WITHIN_S,
         )
         worker.check_output("echo 3 > /proc/sys/vm/drop_caches", root=True)
