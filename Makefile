@@ -211,6 +211,10 @@ test-real-ollama: lab-up ## Test the real Ollama on two machines over NFS (OLLAM
 bench: demo ## Measure read-ahead over the mount, NoSlop's settings against the kernel's
 	$(BIN)/python -m bench.readahead
 
+.PHONY: bench-discovery
+bench-discovery: $(VENV)/.ready ## Measure the search of a network beside nmap, which has to be installed (as root)
+	$(BIN)/python -m bench.discovery
+
 .PHONY: bench-shares
 bench-shares: demo ## Measure the shares with one to three clients, over NFS and SMB, beside a plain TCP copy
 	$(BIN)/python -m bench.shares

@@ -19,7 +19,7 @@ from ansible_collections.noslop.studio.plugins.plugin_utils.discovery import int
 
 from noslop_driver.hosts import discovery
 from noslop_driver.models import Candidate
-from tests.support.sshd import free_port
+from tests.support.sshd import SshServer, free_port
 from tests.unit.conftest import StartSshd
 
 NO_NETWORKS = interfaces.LocalNetworks((), ())
@@ -92,13 +92,24 @@ def test_discovery_of_a_network_returns_banner_and_key(sshd_server: StartSshd) -
     assert result.problems == []
 
 
-def test_each_server_gets_two_connections_and_no_login(sshd_server: StartSshd) -> None:
+def list_connections(server: SshServer) -> list[str]:
+    """Stop a server, and return the lines of its log that tell of a connection."""
+    server.stop()
+    assert not any("invalid user" in line.lower() or "failed" in line.lower() for line in server.log)
+    return [line for line in server.log if line.startswith("Connection from")]
+
+
+def test_each_server_gets_one_connection_and_no_login(sshd_server: StartSshd) -> None:
     server = sshd_server("127.0.0.10")
     discover(server.host)
-    server.stop()
-    connections = [line for line in server.log if line.startswith("Connection from")]
-    assert len(connections) == 2
-    assert not any("invalid user" in line.lower() or "failed" in line.lower() for line in server.log)
+    assert len(list_connections(server)) == 1
+
+
+def test_server_with_a_key_exchange_that_is_not_ours_is_asked_once_more_by_ssh_keyscan(sshd_server: StartSshd) -> None:
+    server = sshd_server("127.0.0.10", options=("KexAlgorithms diffie-hellman-group14-sha256",))
+    (candidate,) = discover(server.host).candidates
+    assert candidate.host_keys == [server.public_key]
+    assert len(list_connections(server)) == 2
 
 
 def test_one_machine_with_two_addresses_is_one_candidate(sshd_server: StartSshd) -> None:
@@ -118,11 +129,16 @@ def test_named_address_of_a_machine_is_kept(sshd_server: StartSshd) -> None:
     assert [(c.address, c.named) for c in result.candidates] == [("127.0.0.11", True)]
 
 
-def test_server_without_an_ed25519_key_is_identified_by_another(sshd_server: StartSshd) -> None:
-    server = sshd_server("127.0.0.10", key_type="ecdsa")
+@pytest.mark.parametrize("key_type", ["ecdsa", "rsa"])
+@pytest.mark.parametrize("method", ["curve25519-sha256", "ecdh-sha2-nistp256"])
+def test_server_without_an_ed25519_key_is_identified_by_another(
+    sshd_server: StartSshd, key_type: str, method: str
+) -> None:
+    server = sshd_server("127.0.0.10", key_type=key_type, options=(f"KexAlgorithms {method}",))
     (candidate,) = discover(server.host).candidates
     assert candidate.host_key == server.fingerprint
     assert candidate.host_keys == [server.public_key]
+    assert len(list_connections(server)) == 1
 
 
 def test_host_name_is_resolved_and_kept(sshd_server: StartSshd) -> None:

@@ -3,8 +3,8 @@
 """Find SSH servers: connect to each address of a scan plan once, and read the server's greeting and public key.
 
 Needs no privilege, sends only TCP, never logs in. OpenSSH 9.8 and later counts connections that do not authenticate
-(sshd_config(5), PerSourcePenalties), so each server gets two of them: one for its greeting, one by ``ssh-keyscan`` for
-its key. Every target without an SSH server has a status, a reason and a next step.
+(sshd_config(5), PerSourcePenalties), so each server gets one of them, and a second one by ``ssh-keyscan`` only where
+the first gave no key. Every target without an SSH server has a status, a reason and a next step.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
+from ansible_collections.noslop.studio.plugins.plugin_utils.discovery.host_key import NoKeyError, read_host_key
 from ansible_collections.noslop.studio.plugins.plugin_utils.discovery.scan_targets import Limits, ScanPlan, Target
 
 OPEN, CLOSED, TIMEOUT, NO_ROUTE, REFUSED, ERROR = STATUSES = (
@@ -37,8 +38,8 @@ OPEN, CLOSED, TIMEOUT, NO_ROUTE, REFUSED, ERROR = STATUSES = (
 _GREETING_BYTES = 255
 _GREETING_LINES = 20
 _RESOLVE_S = 5.0
-#: ssh-keyscan's own timeout, for each connection. A key exchange takes seconds on a machine that is emulated.
-_KEYSCAN_S = 10
+#: For one key exchange, here and with ssh-keyscan: it takes seconds on a machine that is emulated.
+_EXCHANGE_S = 10
 _EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 _UNREACHABLE = {errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EHOSTDOWN, errno.ENETDOWN, errno.ENONET}
 _FORBIDDEN = {errno.EACCES, errno.EPERM}
@@ -116,9 +117,9 @@ def scan(plan: ScanPlan) -> ScanResult:
         ScanError: this computer ran out of file descriptors, memory or room in its neighbour table.
     """
     findings = asyncio.run(_probe_all(plan))
-    servers = [finding for finding in findings if finding.status == OPEN]
-    keys, notes = _keys_of(servers)
-    with_keys = [replace(finding, keys=keys.get((finding.address, finding.port), ())) for finding in findings]
+    without = [finding for finding in findings if finding.status == OPEN and not finding.keys]
+    keys, notes = _keys_of(without)
+    with_keys = [replace(one, keys=one.keys or keys.get((one.address, one.port), ())) for one in findings]
     return ScanResult(plan, tuple(with_keys), notes)
 
 
@@ -229,7 +230,8 @@ async def _probe_address(target: Target, address: str, limits: Limits) -> Findin
         detail = f"{where} took the connection, then: {error}"
     else:
         if banner.startswith("SSH-"):
-            return replace(_finding(target, address, OPEN, "", ""), banner=banner)
+            keys = await _read_keys(reader, writer)
+            return replace(_finding(target, address, OPEN, "", ""), banner=banner, keys=keys)
         answer = f"said {banner!r}, which is not SSH" if banner else "hung up without a word"
         detail = f"{where} took the connection and {answer}"
     finally:
@@ -242,6 +244,15 @@ async def _probe_address(target: Target, address: str, limits: Limits) -> Findin
         "If an SSH server should be there, look at its log and its limits (MaxStartups, PerSourcePenalties, "
         "tcp wrappers), wait a minute and try once more; if it has another port, name it.",
     )
+
+
+async def _read_keys(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> tuple[str, ...]:
+    """Return the key of the server on a connection; nothing where it cannot be read there."""
+    try:
+        async with asyncio.timeout(_EXCHANGE_S):
+            return (await read_host_key(reader, writer),)
+    except (OSError, EOFError, NoKeyError):
+        return ()
 
 
 async def _greeting(reader: asyncio.StreamReader) -> str:
@@ -323,11 +334,10 @@ def _keys_of(servers: Sequence[Finding]) -> tuple[dict[tuple[str, int], tuple[st
         return {}, ("Host keys were not read: `ssh-keyscan` (package openssh-client) is not on this computer.",)
     keys: dict[tuple[str, int], tuple[str, ...]] = {}
     for port in sorted({server.port for server in servers}):
-        # One type is enough to identify and pin a machine, and needs one connection; few servers lack ed25519.
         for types in ("ed25519", "ecdsa,rsa"):
             missing = [s.address for s in servers if s.port == port and (s.address, port) not in keys]
             if missing:
-                read = _keyscan([program, "-T", str(_KEYSCAN_S), "-p", str(port), "-t", types, "-f", "-"], missing)
+                read = _keyscan([program, "-T", str(_EXCHANGE_S), "-p", str(port), "-t", types, "-f", "-"], missing)
                 keys.update({(address, port): read_keys for address, read_keys in read.items()})
     without = [f"{s.address} port {s.port}" for s in servers if (s.address, s.port) not in keys]
     return keys, (f"No host key could be read from {', '.join(without)}.",) if without else ()
@@ -342,7 +352,7 @@ def _keyscan(command: list[str], addresses: list[str]) -> dict[str, tuple[str, .
             capture_output=True,
             check=False,
             text=True,
-            timeout=_KEYSCAN_S * (3 + len(addresses) // 100),
+            timeout=_EXCHANGE_S * (3 + len(addresses) // 100),
         )
     except (OSError, subprocess.TimeoutExpired):
         return {}
