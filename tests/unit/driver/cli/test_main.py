@@ -13,6 +13,7 @@ from noslop_driver.inventory.directory import HOSTS, STUDIO, StudioDirectory
 from noslop_driver.inventory.render import Connection
 from noslop_driver.models import Host, Plan, Proposal, StudioSettings
 from tests.support.driver_cli import run, run_json, spawn_on_terminal
+from tests.support.waiting import wait_until
 from tests.unit.conftest import StartSshd
 
 
@@ -269,6 +270,8 @@ def test_plan_asks_for_keys_and_settings(sshd_server: StartSshd) -> None:
 def test_interrupt_at_a_question_ends_the_command(studio: StudioDirectory) -> None:
     child = spawn_on_terminal("teardown")
     child.expect("Type the studio's name")
+    # Python's readline only notices a signal that interrupts its wait for a key, not one that comes right before it.
+    wait_until(lambda: Path(f"/proc/{child.pid}/stat").read_text().rpartition(")")[2].split()[0] == "S")
     child.sendintr()
     child.expect("Stopped")
     child.expect(pexpect.EOF)
