@@ -25,11 +25,11 @@ from pathlib import Path
 
 from tests.support.lab.driver import run_driver_json
 from tests.support.lab.machines import Machine, list_machines
+from tests.support.lab.smb_mount import CREDENTIALS, mount_smb
 
 SHARE = "projects"
 OWN_MOUNT, SMB_MOUNT = "/mnt/noslop-bench-nfs", "/mnt/noslop-bench-smb"
 BENCH = "noslop-bench"
-CREDENTIALS = "/root/noslop-bench-credentials"
 PORT = 5999
 #: Clients wait for one moment, in seconds after they were started: longer than an SSH command takes to begin.
 START_AFTER_S = 15
@@ -238,24 +238,15 @@ def mount_shares(server: Machine, workers: Sequence[Machine]) -> Iterator[list[C
         if code:
             raise SystemExit(f"the studio could not be deployed with SMB: {result['error']}")
         for worker in workers:
-            worker.check_output(
-                "set -e; command -v mount.cifs ||"
-                " { apt-get update -q && apt-get install -qy --no-install-recommends cifs-utils; };"
-                f" umask 077; printf 'username=bench\\npassword={password}\\n' > {CREDENTIALS};"
-                f" mkdir -p {SMB_MOUNT} {OWN_MOUNT};"
-                f" mount -t cifs -o credentials={CREDENTIALS},vers=3.1.1,nosuid,nodev"
-                f" //{server.address}/{SHARE} {SMB_MOUNT}",
-                root=True,
-                timeout_s=600,
-            )
+            mount_smb(worker, f"//{server.address}/{SHARE}", SMB_MOUNT, user="bench", password=password)
             afterwards.callback(
                 worker.sudo, f"umount {SMB_MOUNT} {OWN_MOUNT}; rmdir {SMB_MOUNT} {OWN_MOUNT}; rm {CREDENTIALS}"
             )
         shared = f"/mnt/noslop/{SHARE}"
         own_options = workers[0].check_output(f"ls {shared} >/dev/null; findmnt -t nfs4 -no OPTIONS {shared}").strip()
         workers[0].check_output(
-            f"mount -t nfs4 -o {','.join(list_own_options(own_options))} {server.address}:{shared} {OWN_MOUNT};"
-            f" mkdir -p {SMB_MOUNT}",
+            f"mkdir -p {OWN_MOUNT};"
+            f" mount -t nfs4 -o {','.join(list_own_options(own_options))} {server.address}:{shared} {OWN_MOUNT}",
             root=True,
         )
         yield [

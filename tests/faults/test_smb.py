@@ -8,11 +8,11 @@ import pytest
 
 from tests.faults.conftest import Takeover
 from tests.support.lab.driver import INVENTORY, count_changes_by_phase, read_checks, run_driver_json
+from tests.support.lab.smb_mount import CREDENTIALS, mount_smb
 
 PASSWORD = "Grüße, 8 Stück!"  # noqa: S105 - a password of this test
 MOUNTED = "/mnt/smb-projects"
 NFS = "/mnt/noslop/projects"
-CREDENTIALS = "/root/smb-credentials"
 SMALL_FILES = 10_000
 LARGE_BYTES = 1 << 30
 
@@ -30,15 +30,7 @@ def smb(takeover: Takeover, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     assert code == 0, result
     assert not any(count_changes_by_phase(result).values()), "a second run changes something"
     server, worker = takeover.machines["server"].address, takeover.machines["worker1"]
-    options = f"credentials={CREDENTIALS},vers=3.1.1,seal,nosuid,nodev"
-    worker.check_output(
-        "set -e; command -v mount.cifs ||"
-        " { apt-get update -q && apt-get install -qy --no-install-recommends cifs-utils; };"
-        f" umask 077; printf 'username=anna\\npassword={PASSWORD}\\n' > {CREDENTIALS};"
-        f" mkdir -p {MOUNTED}; mount -t cifs -o {options} //{server}/projects {MOUNTED}",
-        root=True,
-        timeout_s=600,
-    )
+    mount_smb(worker, f"//{server}/projects", MOUNTED, user="anna", password=PASSWORD, options="seal")
     yield takeover
     worker.check_output(f"umount {MOUNTED}; rm {CREDENTIALS}", root=True)
     code, result = run_driver_json("deploy", "--yes", "--no-smb")
