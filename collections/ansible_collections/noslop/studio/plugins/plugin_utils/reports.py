@@ -23,7 +23,10 @@ KEY = "noslop_report"
 #: The version of a report's content. It is raised when a key is removed or means something else.
 VERSION = 1
 
-_UNREACHABLE_TODO = "switch {host} on, see whether `ssh` reaches it, and run this again"
+_UNREACHABLE_TODO = (
+    "switch {host} on, see whether `ssh` reaches it, and run this again; if it has another address now, set that as "
+    "ansible_host (or noslop_address) of {host} in the inventory, and deploy"
+)
 _BROKEN_TODO = "look at the run's output about {host} further up, mend that, and run this again"
 
 

@@ -63,10 +63,16 @@ class HostServices:
             return service_probe.parse_ollama_models(answer.data)
         return []
 
-    def check_all(self, checks: Checks) -> bool:
-        """Check every service. Returns whether this host has one of their units."""
-        units = service_checks.wait_for_units([self.options[f"{name}_unit"] for name in KINDS])
-        context = self._make_context()
+    def check_all(self, checks: Checks, *, server_away: bool = False) -> bool:
+        """Check every service. Returns whether this host has one of their units.
+
+        Args:
+            checks: where the results go.
+            server_away: whether the storage server takes no connections, so that waiting is of no use.
+        """
+        context = self._make_context(server_away)
+        names = [self.options[f"{name}_unit"] for name in KINDS]
+        units = service_checks.wait_for_units(names, context.patience.start_s)
         running = {}
         for name, (__, check) in KINDS.items():
             service = self._describe(name, units)
@@ -100,7 +106,7 @@ class HostServices:
     def _address(self) -> str:
         return str(self.options["address"]) if self.options["firewall_enabled"] else "127.0.0.1"
 
-    def _make_context(self) -> service_checks.CheckContext:
+    def _make_context(self, server_away: bool) -> service_checks.CheckContext:
         storage = self.storage
         requested = mount_options.compose(self.shares["comfyui_models"], storage.mount_options, storage.models_options)
         cache_s = mount_options.directory_cache_s(requested) if storage.is_client else 0.0
@@ -110,8 +116,10 @@ class HostServices:
             self.peers,
             self.options["firewall_enabled"],
             self.writes,
-            service_checks.LIST_BOUND_S + cache_s,
-            self._look_at_nodes(),
+            service_checks.NO_PATIENCE
+            if server_away
+            else service_checks.Patience(list_s=service_checks.LIST_BOUND_S + cache_s),
+            self._look_at_nodes(server_away),
             model_checks.Catalogue(
                 self.options["model_files"],
                 self.options["ollama_models"],
@@ -120,8 +128,10 @@ class HostServices:
             ),
         )
 
-    def _look_at_nodes(self) -> node_checks.HostNodes:
+    def _look_at_nodes(self, server_away: bool) -> node_checks.HostNodes:
         if not self.options["comfyui"]:
             return node_checks.NO_NODES
+        if server_away:
+            return node_checks.HostNodes(node_checks.read_failed_nodes())
         others = node_checks.list_others(self.shares[NODES_SHARE]["path"], self.owners[NODES_SHARE])
         return node_checks.HostNodes(node_checks.read_failed_nodes(), others)

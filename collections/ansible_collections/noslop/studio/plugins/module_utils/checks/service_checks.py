@@ -42,6 +42,19 @@ class Service:
 
 
 @dataclass(frozen=True)
+class Patience:
+    """How many seconds a service may take to start, to list a file of another host, and to read what others wrote."""
+
+    start_s: float = START_BOUND_S
+    list_s: float = LIST_BOUND_S
+    share_s: float = inspection.CACHE_BOUND_S + service_probe.REQUEST_TIMEOUT_S
+
+
+#: While the storage server is away, what does not answer at once does not answer: each is asked once.
+NO_PATIENCE = Patience(0.0, 0.0, 5.0)
+
+
+@dataclass(frozen=True)
 class CheckContext:
     """The results that all hosts returned in the phase before; ``peers`` includes this host."""
 
@@ -50,7 +63,7 @@ class CheckContext:
     peers: Mapping[str, Mapping[str, Any]]
     ask_peers: bool
     writes: bool
-    list_bound_s: float = LIST_BOUND_S
+    patience: Patience = Patience()
     nodes: node_checks.HostNodes = node_checks.NO_NODES
     models: model_checks.Catalogue = model_checks.NO_MODELS
 
@@ -59,9 +72,9 @@ class CheckContext:
         return {name: peer for name, peer in self.peers.items() if name != self.host}
 
 
-def wait_for_units(names: list[str]) -> dict[str, Unit]:
+def wait_for_units(names: list[str], bound_s: float = START_BOUND_S) -> dict[str, Unit]:
     """Return the states of units; wait for those that are starting or about to be restarted."""
-    deadline = time.monotonic() + START_BOUND_S
+    deadline = time.monotonic() + bound_s
     while True:
         units = state.read_units(names)
         if not any(unit.active == "activating" for unit in units.values()) or time.monotonic() >= deadline:
@@ -75,7 +88,7 @@ def check_ollama(checks: Checks, service: Service, context: CheckContext) -> Pro
     Returns:
         Its process, where it runs and answers.
     """
-    process = _check_running(checks, service)
+    process = _check_running(checks, service, context.patience.start_s)
     if process is None:
         return None
     environment = process.environment
@@ -122,7 +135,7 @@ def check_comfyui(checks: Checks, service: Service, context: CheckContext) -> Pr
     Returns:
         Its process, where it runs and answers.
     """
-    process = _check_running(checks, service)
+    process = _check_running(checks, service, context.patience.start_s)
     if process is None:
         return None
     answer = service_probe.get_json(service.address, service.port, "/models")
@@ -144,7 +157,7 @@ def check_comfyui(checks: Checks, service: Service, context: CheckContext) -> Pr
         model_checks.check_comfyui_models(
             checks,
             context.models,
-            lambda folder, names: _list_folder(service, folder, names, context.list_bound_s),
+            lambda folder, names: _list_folder(service, folder, names, context.patience.list_s),
             _rerun_step(checks.host),
         )
     _check_peers(checks, service, context)
@@ -167,7 +180,7 @@ def check_backend(checks: Checks, service: Service, context: CheckContext) -> Pr
     Returns:
         Its process, where it runs and answers.
     """
-    process = _check_running(checks, service)
+    process = _check_running(checks, service, context.patience.start_s)
     if process is None:
         return None
     answer = service_probe.get_json(service.address, service.port, HEALTH)
@@ -202,7 +215,7 @@ def _check_probes(checks: Checks, service: Service, context: CheckContext) -> No
             service.address, service.port, service_probe.folder_path(inspection.CHECKPOINTS)
         ),
         lambda listed: not service_probe.find_missing(wanted, listed),
-        context.list_bound_s,
+        context.patience.list_s,
     )
     lacking = service_probe.find_missing(wanted, answer.data)
     late = [name for name, probe in probes.items() if probe and probe in lacking]
@@ -211,7 +224,7 @@ def _check_probes(checks: Checks, service: Service, context: CheckContext) -> No
     if unwritten:
         observed += f"; {enumerate_words(unwritten)} could not put a file there"
     if late:
-        observed += f"; does not list what {enumerate_words(late)} put there within {context.list_bound_s:g} s"
+        observed += f"; does not list what {enumerate_words(late)} put there within {context.patience.list_s:g} s"
     checks.add(
         "services.comfyui_lists",
         not answer.error and not late and not unwritten,
@@ -257,10 +270,10 @@ def check_answer(checks: Checks, service: Service, bound_s: float) -> bool:
     )
 
 
-def _check_running(checks: Checks, service: Service) -> Process | None:
+def _check_running(checks: Checks, service: Service, bound_s: float) -> Process | None:
     """Check that the unit is active, answers and listens on the port. Returns its process when all of that is so."""
     unit = service.unit
-    if not check_answer(checks, service, START_BOUND_S):
+    if not check_answer(checks, service, bound_s):
         return None
     listeners = service.listeners(service.port)
     own = next((process for process in listeners if process.unit == unit.name), None)
@@ -290,7 +303,7 @@ def _check_share_view(checks: Checks, service: Service, process: Process, contex
     if not expected and not context.writes:
         return
     work = service_probe.read_as_process(process.pid, context.account, service.share["path"], expected)
-    outcome = run_one(work, None, inspection.CACHE_BOUND_S + service_probe.REQUEST_TIMEOUT_S)
+    outcome = run_one(work, None, context.patience.share_s)
     bad = {host: problem for host, problem in (outcome.value or {}).items() if problem}
     checks.add(
         f"services.{service.name}_share",

@@ -9,7 +9,6 @@ import functools
 import json
 import os
 import secrets
-import socket
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -22,6 +21,7 @@ from ansible_collections.noslop.studio.plugins.module_utils.checks import (
     monitor_checks,
     nft_rules,
     server_checks,
+    server_connection,
     smb_checks,
     storage_checks,
 )
@@ -53,7 +53,6 @@ from ansible_collections.noslop.studio.plugins.module_utils.share.path_rules imp
 NOBODY = Account(65534, 65534)
 #: Timeout of a share that did not answer before, and of short tests.
 SHORT_S = 20.0
-CONNECT_S = 5.0
 TABLE = ("inet", "noslop_studio")
 
 
@@ -109,14 +108,14 @@ class Verification:
         nonce, probe = inspection.make_file_names(self._host, run_id)
         contents = {share["name"]: secrets.token_hex(32) for share in self._shares}
         results: dict[str, dict[str, Any]] = {}
-        if self._writes:
+        if self._writes and self._server_away:
+            refusal = f"nothing was written: the storage server takes no connections ({self._server_away})"
+            results = {share["name"]: {"error": refusal, "refused": True} for share in self._shares}
+        elif self._writes:
             works = {
                 share["name"]: self._write_work(share, nonce, contents[share["name"]], probe) for share in self._shares
             }
-            timeout_s = (
-                self._options["timeout"] if not self._storage.is_client or not self._connect_error() else SHORT_S
-            )
-            for name, outcome in run_all(works, self._owners, timeout_s).items():
+            for name, outcome in run_all(works, self._owners, self._options["timeout"]).items():
                 answer = dict(outcome.value or {"error": outcome.error})
                 results[name] = {**answer, "waited_s": outcome.elapsed_s, "hung": outcome.hung}
         return {
@@ -135,7 +134,9 @@ class Verification:
                 },
                 "results": results,
                 "probe": probe if any(result.get("probe") for result in results.values()) else "",
-                "models": self._services.list_models() if "services" in self._options["scope"] else [],
+                "models": self._services.list_models()
+                if "services" in self._options["scope"] and not self._server_away
+                else [],
                 "max_block_bytes": int(state.read_text("/proc/fs/nfsd/max_block_size") or 0)
                 if self._storage.server
                 else 0,
@@ -185,7 +186,7 @@ class Verification:
             if not self._options["firewall_enabled"]:
                 # Not earlier: a firewall that is switched off stays loaded until the services listen on loopback.
                 server_checks.judge_loopback(checks, sockets.read_listeners(), self._services.ports)
-            deployed = self._services.check_all(checks) or deployed
+            deployed = self._services.check_all(checks, server_away=bool(self._server_away)) or deployed
             # Not with the storage's scope: what the services' roles wrote is mended by the phase after that.
             drift_checks.judge_files(checks, written_files.read())
             if self._options["monitor"]:
@@ -198,13 +199,14 @@ class Verification:
 
     def _read_storage(self, checks: Checks) -> bool:
         storage_checks.judge_accounts(checks, self._storage, state.read_accounts(self._storage.accounts))
-        connected = not self._storage.is_client or self._check_connection(checks)
+        if self._storage.is_client:
+            self._check_connection(checks)
         hung = any(result.get("hung") for result in self._own.get("results", {}).values())
-        timeout_s = SHORT_S if hung or not connected else self._options["timeout"]
+        timeout_s = server_connection.CONNECT_S if self._server_away else SHORT_S if hung else self._options["timeout"]
         inspections = run_all(
             {share["name"]: self._read_work(share) for share in self._shares}, self._owners, timeout_s
         )
-        deployed = self._judge_shares(checks, inspections, self._test_write_access)
+        deployed = self._judge_shares(checks, inspections, dict if self._server_away else self._test_write_access)
         # A local file system has no other clock to compare with.
         clocks_s = {name: result["clock_s"] for name, result in self._written().items() if result.get("network")}
         if clocks_s:
@@ -320,28 +322,16 @@ class Verification:
         )
         return outcome.value or {}
 
-    def _connect_error(self) -> str:
-        address = (self._storage.server_address, server_checks.NFS_PORT)
-        try:
-            socket.create_connection(address, timeout=CONNECT_S).close()
-        except OSError as error:
-            return str(error)
-        return ""
+    @functools.cached_property
+    def _server_away(self) -> str:
+        """Return why the storage server takes no connections from this client; empty where it does. Tested once."""
+        return server_connection.find_error(self._storage.server_address) if self._storage.is_client else ""
 
-    def _check_connection(self, checks: Checks) -> bool:
-        error = self._connect_error()
-        where = f"{self._storage.server_address}:{server_checks.NFS_PORT}"
-        return checks.add(
-            "storage.server",
-            not error,
-            seen=f"{where}: {error}" if error else f"{where} answers",
-            expected=f"the storage server answers on {where}",
-            todo=(
-                "switch the storage server on and run `systemctl status nfs-server` there; if the address of "
-                f"{checks.host} is no longer {self._options['address']}, set noslop_address for it and run the storage "
-                "playbook again"
-            ),
-        )
+    def _check_connection(self, checks: Checks) -> None:
+        server = self._storage.server_address
+        source = server_connection.read_source_address(server)
+        server_connection.judge_source_address(checks, self._options["address"], source, self._options["clients"])
+        server_connection.judge_connection(checks, server, self._server_away)
 
     def _unit_names(self) -> list[str]:
         return [make_unit_name(share["path"], kind) for share in self._shares for kind in ("automount", "mount")]
@@ -392,7 +382,7 @@ class Verification:
 
     def cleanup(self) -> dict[str, Any]:
         """Remove what this verification wrote. A share that does not answer keeps it until the next verification."""
-        if not self._writes:
+        if not self._writes or self._server_away:
             return {"removed": []}
         run_id = self._options["run_id"]
         works = {

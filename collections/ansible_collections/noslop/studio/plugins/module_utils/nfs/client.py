@@ -140,9 +140,8 @@ class NfsClient:
             MountError: a share is not mounted as it should be.
         """
         mounts = read_mounts()
-        if self.module.check_mode and (
-            self.changes or not all(mount_options.effective_mount(mounts, share.path) for share in self.shares)
-        ):
+        mounted = all(mount_options.effective_mount(mounts, share.path) for share in self.shares)
+        if self.module.check_mode and (self.changes or not mounted):
             return []
         return [self._verify_share(share, mount_options.effective_mount(mounts, share.path)) for share in self.shares]
 
@@ -170,9 +169,8 @@ class NfsClient:
     def _find_foreign_users(self, paths: list[str]) -> list[str]:
         """Return a sentence for each program that uses a mount, except the studio's own services."""
         mounted = [path for path in paths if mount_options.effective_mount(read_mounts(), path)]
-        foreign = (
-            [user for user in find_mount_users(mounted) if user.unit not in self.params["services"]] if mounted else []
-        )
+        users = find_mount_users(mounted) if mounted else []
+        foreign = [user for user in users if user.unit not in self.params["services"]]
         return [f"{user}, on a share that has to be unmounted: end it, and run again." for user in foreign]
 
     def _may_detach(self, path: str, mounts: list[Mount]) -> bool:
@@ -327,6 +325,11 @@ class NfsClient:
         active = [name for name, unit in units.items() if unit.is_active]
         if active:
             self.systemd.do("stop", *active)
+        # A mount that waits for a server that is down: nothing starts it again without its automount.
+        mounts = self.systemd.show([make_unit_name(path, "mount") for path in paths])
+        waiting = [name for name, unit in mounts.items() if unit.active == "activating"]
+        if waiting:
+            self.systemd.do("stop", *waiting)
         for path in paths:
             for suffix in ("mount", "automount"):
                 self.changes.append(f"removed {make_unit_name(path, suffix)}")
