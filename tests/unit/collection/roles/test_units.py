@@ -160,11 +160,12 @@ def test_service_sees_only_its_own_shares(name: str) -> None:
     assert "/mnt/noslop" not in " ".join(values(below, "BindReadOnlyPaths")).split()
 
 
-def test_export_file_has_a_line_for_readers_and_one_for_writers() -> None:
+def test_export_file_has_a_line_for_readers_and_one_for_writers_that_waits_for_the_disk() -> None:
     hostvars = {f"w{number}": {"noslop_address": f"10.0.0.{number}"} for number in (1, 2, 3)}
     shares = [{"name": "reference", "clients": ["w2", "w1"], "read_only": ["w2"]}, {"name": "secret", "clients": []}]
+    disks = {"reference": "/mnt/noslop/reference"}
     directories = [
-        {"name": name, "path": f"/mnt/noslop/{name}", "file_system_root": False, "mount_point": False}
+        {"name": name, "path": f"/mnt/noslop/{name}", "file_system_root": False, "disk": disks.get(name, "")}
         for name in (*studio.PATH_VARIABLES, "reference", "secret")
     ]
     text = render(
@@ -178,10 +179,27 @@ def test_export_file_has_a_line_for_readers_and_one_for_writers() -> None:
     lines = [line for line in text.splitlines() if line.startswith("/")]
     options = "sync,all_squash,anonuid=2600,anongid=2600,subtree_check,sec=sys"
     assert lines[-2:] == [
-        f"/mnt/noslop/reference 10.0.0.1(rw,{options})",
-        f"/mnt/noslop/reference 10.0.0.2(ro,{options})",
+        f"/mnt/noslop/reference 10.0.0.1(rw,{options},mp=/mnt/noslop/reference)",
+        f"/mnt/noslop/reference 10.0.0.2(ro,{options},mp=/mnt/noslop/reference)",
     ]
     assert lines[3] == "/mnt/noslop/projects " + " ".join(f"10.0.0.{number}(rw,{options})" for number in (1, 2, 3))
+
+
+@pytest.mark.parametrize(
+    ("template", "mounted", "path"),
+    [
+        ("ollama/templates/noslop-ollama.service.j2", "ollama_share_is_mounted", "ollama/models/.noslop-share"),
+        ("comfyui/templates/noslop-comfyui.service.j2", "comfyui_shares_are_mounted", "comfyui/models/.noslop-share"),
+        ("studio_backend/templates/noslop-backend.service.j2", "studio_backend_shares_are_mounted", "projects"),
+    ],
+)
+def test_service_waits_for_a_disk_of_its_host_before_its_view_of_the_host_is_made(
+    template: str, mounted: str, path: str
+) -> None:
+    outside = re.compile(rf"^ExecStartPre=\+/usr/bin/timeout 30 .*until test -[de] /mnt/noslop/{path}\b", re.MULTILINE)
+
+    assert outside.search(render(template, **{mounted: False}))
+    assert not outside.search(render(template, **{mounted: True})), "an automount is in the view from the start"
 
 
 def test_services_of_a_worker_with_a_cache_read_its_view_and_still_wait_for_the_share() -> None:

@@ -104,3 +104,23 @@ def test_foreign_export_that_reaches_a_share_is_refused(other: str) -> None:
 
 def test_foreign_export_beside_a_share_is_accepted() -> None:
     assert exports.find_overlaps(["/mnt/noslop/projects"], {"/mnt/noslop/projects2": "/etc/exports"}) == []
+
+
+def test_mount_point_that_an_export_waits_for_is_compared_by_its_path() -> None:
+    wanted = exports.convert_requested(
+        [{"path": "/mnt/noslop/projects", "clients": ["10.77.42.12"], "options": [*OPTIONS, "mp=/mnt/noslop"]}]
+    )
+    shown = f"/mnt/noslop/projects  10.77.42.12({SHOWN_OPTIONS.replace('hide,', 'hide,mountpoint=/mnt/noslop,')})\n"
+
+    assert exports.compare(wanted, exports.parse_exportfs(shown), []) == []
+    (difference,) = exports.compare(wanted, exports.parse_exportfs(shown.replace("=/mnt/noslop,", ",")), [])
+    assert difference.endswith("without mountpoint=/mnt/noslop")
+
+
+def test_mount_points_are_listed_from_the_file_and_from_the_server() -> None:
+    file = (
+        "# Managed\n\n/srv/a/one 10.0.0.2(rw,mp=/srv/a) 10.0.0.3(ro,mp=/srv/a)\n/srv/b 10.0.0.2(rw,mp)\n/srv/c h(rw)\n"
+    )
+
+    assert exports.list_mount_points(exports.parse_exportfs(file)) == ["/srv/a", "/srv/b"]
+    assert exports.list_mount_points(exports.parse_exportfs(SHOWN)) == ["/mnt/noslop/projects"]

@@ -124,18 +124,3 @@ def test_closed_root_may_contain_other_files(tmp_path: Path) -> None:
     tmp_path.chmod(0o750)
 
     assert markers.find_foreign_entries(str(tmp_path), [], os.getgid()) == []
-
-
-def test_mount_points_are_parsed_from_fstab() -> None:
-    text = (
-        "# <file system> <mount point>\n"
-        "UUID=1 / ext4 errors=remount-ro 0 1\n"
-        "UUID=2 none swap sw 0 0\n"
-        "UUID=3 /data ext4 defaults,nofail 0 2\n"
-        "UUID=4 /mnt/usb\\040stick vfat noauto 0 0\n"
-        "10.0.0.1:/x /mnt/x/ nfs soft\n"
-        "broken\n"
-    )
-
-    assert markers.parse_fstab(text) == ["/data", "/mnt/x"]
-    assert markers.parse_fstab(text, include_noauto=True) == ["/data", "/mnt/usb stick", "/mnt/x"]

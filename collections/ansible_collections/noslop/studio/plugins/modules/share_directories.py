@@ -86,9 +86,9 @@ shares:
     path:
       description: Directory of the share.
       type: str
-    mount_point:
-      description: Whether the directory is a mount point.
-      type: bool
+    disk:
+      description: Mount point of the file system with the directory; empty for the one of C(/).
+      type: str
     file_system_root:
       description: Whether the directory is the root of a file system of its own, which no file handle can leave.
       type: bool
@@ -129,11 +129,11 @@ from ansible_collections.noslop.studio.plugins.module_utils.host import safe_pat
 from ansible_collections.noslop.studio.plugins.module_utils.host.mountinfo import (
     Mount,
     is_below,
-    mount_at,
     parents,
     read_mounts,
 )
 from ansible_collections.noslop.studio.plugins.module_utils.share import (
+    disks,
     markers,
     own_file_system,
     owned_shares,
@@ -327,7 +327,7 @@ def _describe(share: dict[str, Any], root: str, mounts: list[Mount], guards: set
     return {
         "name": share["name"],
         "path": path,
-        "mount_point": mount_at(mounts, path) is not None,
+        "disk": disks.find_disk(path, mounts),
         "own_file_system": own_file_system.has_own(mounts, root, path),
         "file_system_root": own_file_system.has_own(mounts, path, path),
         "free_gb": round(state.read_free_bytes(path) / 1e9, 1),

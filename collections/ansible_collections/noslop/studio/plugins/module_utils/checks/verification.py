@@ -15,6 +15,7 @@ from typing import Any
 
 from ansible_collections.noslop.studio.plugins.module_utils import studio
 from ansible_collections.noslop.studio.plugins.module_utils.checks import (
+    disk_checks,
     drift_checks,
     host_rules,
     model_checks,
@@ -215,6 +216,8 @@ class Verification:
             self._read_server(checks)
         elif self._storage.is_client:
             self._check_listeners(checks)
+        elif self._storage.provider == "local":
+            disk_checks.check_disks(checks, self._shares)
         smb_checks.check_where_served(checks, self._options)
         return deployed
 
@@ -339,6 +342,7 @@ class Verification:
     def _read_server(self, checks: Checks) -> None:
         shown = exports.parse_exportfs(state.run_program("exportfs", "-s"))
         table = mountinfo.read_mounts()
+        disk_checks.check_disks(checks, self._shares)
         server_checks.judge_exports(checks, self._storage, self._shares, self._options["clients"], shown, table=table)
         overlaps = exports.find_overlaps([share["path"] for share in self._shares], state.read_foreign_exports())
         expected = "no line of others exports a share, or what is above or below one"

@@ -19,7 +19,7 @@ _SHOWN_AS = {"mp": "mountpoint"}
 
 
 def parse_exportfs(text: str) -> Exports:
-    """Parse the output of ``exportfs -s``: a path, then ``client(options)``, one pair a line.
+    """Parse the output of ``exportfs -s``: a path, then ``client(options)``. Parses our own file of exports too.
 
     ``subtree_check`` is added where its opposite is not shown: exportfs(8) never shows it.
     """
@@ -51,10 +51,26 @@ def convert_requested(exports: Sequence[Mapping[str, Any]]) -> Exports:
     """Return the exports that a role requests, in the form of :data:`Exports`, without paths that have no clients."""
     requested: Exports = {}
     for export in exports:
-        options = frozenset(_SHOWN_AS.get(option, option) for option in export["options"])
+        options = frozenset(_show(option) for option in export["options"])
         for client in export["clients"]:
             requested.setdefault(export["path"], {})[client] = options
     return requested
+
+
+def _show(option: str) -> str:
+    name, equals, value = option.partition("=")
+    return _SHOWN_AS.get(name, name) + equals + value
+
+
+def list_mount_points(exports: Exports) -> list[str]:
+    """Return the mount points that exports wait for (``mp`` of exports(5)): the path itself where none is named."""
+    points: dict[str, None] = {}
+    for path, clients in exports.items():
+        for option in sorted(option for options in clients.values() for option in options):
+            name, __, point = option.partition("=")
+            if name in ("mp", _SHOWN_AS["mp"]):
+                points[point or path] = None
+    return list(points)
 
 
 def compare(wanted: Exports, shown: Exports, foreign: Iterable[str]) -> list[str]:

@@ -11,13 +11,8 @@ import stat
 import uuid
 from collections.abc import Sequence
 
-from ansible_collections.noslop.studio.plugins.module_utils.host.mountinfo import (
-    Mount,
-    is_below,
-    mount_at,
-    parents,
-    unescape_octal,
-)
+from ansible_collections.noslop.studio.plugins.module_utils.host import fstab
+from ansible_collections.noslop.studio.plugins.module_utils.host.mountinfo import Mount, is_below, mount_at, parents
 from ansible_collections.noslop.studio.plugins.module_utils.share import no_replace
 
 #: Larger than any marker; the rest of a larger file is not read.
@@ -145,22 +140,4 @@ def find_foreign_entries(root: str, paths: Sequence[str], gid: int) -> list[str]
 
 def read_fstab_points(include_noauto: bool = False) -> list[str]:
     """Return the mount points in /etc/fstab (fstab(5)), with or without those that have the option ``noauto``."""
-    try:
-        with open("/etc/fstab", encoding="utf-8", errors="surrogateescape") as stream:
-            return parse_fstab(stream.read(), include_noauto)
-    except FileNotFoundError:
-        return []
-
-
-def parse_fstab(text: str, include_noauto: bool = False) -> list[str]:
-    """Return the mount points in an fstab's text, without ``/`` and swap."""
-    points = []
-    for line in text.splitlines():
-        words = line.split()
-        if len(words) < 3 or words[0].startswith("#"):
-            continue
-        point = unescape_octal(words[1]).rstrip("/")
-        noauto = len(words) > 3 and "noauto" in words[3].split(",")
-        if point.startswith("/") and (include_noauto or not noauto):
-            points.append(point)
-    return points
+    return [entry.point for entry in fstab.read() if include_noauto or not entry.noauto]
