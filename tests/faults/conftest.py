@@ -10,6 +10,7 @@ import pytest
 
 from tests.faults.backends import Backends, deploy_backends
 from tests.support.lab.driver import INVENTORY
+from tests.support.lab.host_state import read_state
 from tests.support.lab.machines import LAB, ROOT, Machine, list_machines, parse_checksums, reset_machines
 
 HOME_COMFYUI = "/home/artist/ComfyUI"
@@ -33,11 +34,15 @@ setsid nohup venv/bin/python main.py --listen 127.0.0.1 --port 8188 --cpu >comfy
 
 @dataclass(frozen=True)
 class Takeover:
-    """The machines of a studio, and the files of the ComfyUI that a user ran before it: relative path to SHA-256."""
+    """The machines of a studio, and the files of the ComfyUI that a user ran before it: relative path to SHA-256.
+
+    `bare` is the state of each machine before the studio.
+    """
 
     machines: dict[str, Machine]
     checksums: dict[str, str]
     output: str
+    bare: dict[str, frozenset[str]]
 
 
 def read_checksums(machine: Machine, directory: str) -> dict[str, str]:
@@ -62,6 +67,7 @@ def takeover() -> Takeover:
         for tree in ("models", "custom_nodes")
         for path, digest in read_checksums(worker, f"{HOME_COMFYUI}/{tree}").items()
     }
+    bare = {name: read_state(machine) for name, machine in list_machines().items()}
     host_vars = INVENTORY / "host_vars" / "worker1" / "existing.yml"
     host_vars.parent.mkdir(parents=True)
     host_vars.write_text(f"---\ncomfyui_existing_dir: {HOME_COMFYUI}\n")
@@ -76,7 +82,7 @@ def takeover() -> Takeover:
     output = done.stdout + done.stderr
     (LAB / "takeover.log").write_text(output)
     assert done.returncode == 0, output
-    return Takeover(list_machines(), before, output)
+    return Takeover(list_machines(), before, output, bare)
 
 
 @pytest.fixture(scope="session")

@@ -6,13 +6,18 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import stat
 import subprocess
 import sys
+import uuid
 from pathlib import Path
+
+import pytest
 
 from tests.support.module_runner import run_module
 
+root_only = pytest.mark.skipif(os.geteuid() != 0, reason="only root writes units of the system")
 COLLECTIONS = Path(__file__).parents[4] / "collections"
 HIDDEN = 'hf_0123456789 of "this" test\nin two lines'
 
@@ -79,3 +84,20 @@ def test_missing_secret_text_is_an_error(tmp_path: Path) -> None:
 
     assert answer["failed"]
     assert not (tmp_path / "environment").exists()
+
+
+@root_only
+def test_empty_directory_of_drop_ins_goes_with_its_last_file_and_others_stay(tmp_path: Path) -> None:
+    drop_ins = Path(f"/etc/systemd/system/noslop-test-{uuid.uuid4()}.service.d")
+    files = [drop_ins / "noslop.conf", drop_ins / "second.conf", tmp_path / "made" / "file"]
+    contents = [{"dest": str(file), "content": "# Managed by NoSlop\n"} for file in files]
+    record = str(tmp_path / "record.json")
+    run_module("managed_files", {"files": contents, "record": record})
+    try:
+        for removed, left in ((files[0], True), (files[1], False), (files[2], False)):
+            run_module("managed_files", {"files": [{"dest": str(removed), "state": "absent"}], "record": record})
+            assert not removed.exists()
+            assert drop_ins.exists() == left
+        assert files[2].parent.exists(), "it may be another program's"
+    finally:
+        shutil.rmtree(drop_ins, ignore_errors=True)

@@ -69,7 +69,9 @@ options:
         description: Command that must accept the new file before it replaces the old one; C(%s) is its path.
         type: str
       state:
-        description: Desired state. C(absent) removes the file, but only where it has NoSlop's header.
+        description: >-
+          Desired state. C(absent) removes the file, but only where it has NoSlop's header, and its directory where that
+          is one of NoSlop's own or of a unit's drop-ins, and empty.
         type: str
         choices: [present, absent]
         default: present
@@ -124,15 +126,19 @@ kept:
 import grp
 import os
 import pwd
+import re
 import shlex
 import stat
 import tempfile
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.noslop.studio.plugins.module_utils import studio
 from ansible_collections.noslop.studio.plugins.module_utils.host import written_files
 
 HEADER = "Managed by NoSlop"
+#: Those of NoSlop's settings, and of drop-ins of units. Others belong to packages and administrators.
+_OWN_DIRECTORY = re.compile(rf"{re.escape(studio.SETTINGS_DIR)}(/.*)?|/etc/systemd/system/[^/]+\.d")
 
 
 def main() -> None:
@@ -199,6 +205,17 @@ def _remove(
     diffs.append(_diff(file, before, ""))
     if not module.check_mode:
         os.unlink(path)
+        _remove_empty_directories(os.path.dirname(path))
+
+
+def _remove_empty_directories(directory: str) -> None:
+    """Remove the directories that only NoSlop makes, upwards, where nothing is left in them."""
+    while _OWN_DIRECTORY.fullmatch(directory):
+        try:
+            os.rmdir(directory)
+        except OSError:
+            return
+        directory = os.path.dirname(directory)
 
 
 def _differs(module: AnsibleModule, file: dict[str, Any], diffs: list[dict[str, str]]) -> bool:
