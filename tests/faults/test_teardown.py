@@ -1,6 +1,9 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Test that verification and teardown end while the storage server has no power, and leave nothing on the workers."""
+"""Test that verification and teardown end while the storage server has no power, and leave nothing on the workers.
+
+After the test of the takeover, which is undone here.
+"""
 
 from __future__ import annotations
 
