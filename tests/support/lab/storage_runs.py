@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import signal
 import subprocess
 import tempfile
@@ -89,15 +88,9 @@ def write_inventory(path: Path, groups: Mapping[str, Iterable[str]], **variables
     return path
 
 
-def compare_changes(
-    predicted: Mapping[str, list[str]], made: Mapping[str, list[str]], explained: Iterable[str] = ()
-) -> dict[str, list[str]]:
-    """Return the tasks of which only one run reported a change, by host, without those that a pattern explains."""
-    patterns = [re.compile(pattern) for pattern in explained]
-    different = {}
-    for host in sorted(set(predicted) | set(made)):
-        names = sorted(set(predicted.get(host, [])) ^ set(made.get(host, [])))
-        left = [name for name in names if not any(pattern.search(name) for pattern in patterns)]
-        if left:
-            different[host] = left
-    return different
+def compare_changes(predicted: Mapping[str, list[str]], made: Mapping[str, list[str]]) -> dict[str, list[str]]:
+    """Return the tasks of which only one run reported a change, by host."""
+    different = {
+        host: sorted(set(predicted.get(host, [])) ^ set(made.get(host, []))) for host in set(predicted) | set(made)
+    }
+    return {host: names for host, names in different.items() if names}

@@ -4,7 +4,12 @@
 
 from __future__ import annotations
 
-from ansible_collections.noslop.studio.plugins.module_utils.host.systemd import Unit, parse_properties, parse_show
+from ansible_collections.noslop.studio.plugins.module_utils.host.systemd import (
+    Systemd,
+    Unit,
+    parse_properties,
+    parse_show,
+)
 
 SHOWN = """\
 LoadState=loaded
@@ -37,3 +42,11 @@ def test_value_of_a_property_may_contain_equals_signs() -> None:
         "Environment": "A=1 B=2",
         "MainPID": "7",
     }
+
+
+def test_verb_without_units_runs_nothing_and_is_no_change() -> None:
+    systemd = Systemd(module=None)
+
+    systemd.do("stop")
+
+    assert systemd.changes == []

@@ -52,7 +52,9 @@ class Systemd:
         return parse_show(names, out)
 
     def do(self, verb: str, *names: str) -> None:
-        """Run ``systemctl VERB NAMES`` and record it as a change."""
+        """Run ``systemctl VERB NAMES`` and record it as a change. Does nothing without names."""
+        if not names:
+            return
         self.changes.append(" ".join(["systemctl", verb, *names]))
         if not self.module.check_mode:
             self._run(verb, *names)

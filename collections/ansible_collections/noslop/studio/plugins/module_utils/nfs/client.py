@@ -218,16 +218,10 @@ class NfsClient:
 
     def _start_automounts(self) -> None:
         units = self.systemd.show([name for share in self.shares for name in share.units])
-        failed = [name for name, unit in units.items() if unit.active == "failed"]
-        if failed:
-            self.systemd.do("reset-failed", *failed)
+        self.systemd.do("reset-failed", *[name for name, unit in units.items() if unit.active == "failed"])
         automounts = [units[share.units[1]] for share in self.shares]
-        disabled = [unit.name for unit in automounts if unit.enabled != "enabled"]
-        if disabled:
-            self.systemd.do("enable", *disabled)
-        idle = [unit.name for unit in automounts if not unit.is_active]
-        if idle:
-            self.systemd.do("start", *idle)
+        self.systemd.do("enable", *[unit.name for unit in automounts if unit.enabled != "enabled"])
+        self.systemd.do("start", *[unit.name for unit in automounts if not unit.is_active])
 
     def _mount_by_access(self) -> None:
         """Mount each share by an access to its marker, and compare the marker."""
@@ -322,14 +316,10 @@ class NfsClient:
         units = self.systemd.show([make_unit_name(path, "automount") for path in paths])
         self._unmask(units)
         self.systemd.do("disable", *units)
-        active = [name for name, unit in units.items() if unit.is_active]
-        if active:
-            self.systemd.do("stop", *active)
-        # A mount that waits for a server that is down: nothing starts it again without its automount.
-        mounts = self.systemd.show([make_unit_name(path, "mount") for path in paths])
-        waiting = [name for name, unit in mounts.items() if unit.active == "activating"]
-        if waiting:
-            self.systemd.do("stop", *waiting)
+        self.systemd.do("stop", *[name for name, unit in units.items() if unit.is_active])
+        # Mounts that wait for a server that is down: nothing starts them again without their automounts.
+        mounts = [make_unit_name(path, "mount") for path in paths]
+        self.systemd.do("stop", *self._find_in_state("activating", mounts))
         for path in paths:
             for suffix in ("mount", "automount"):
                 self.changes.append(f"removed {make_unit_name(path, suffix)}")
@@ -339,6 +329,10 @@ class NfsClient:
             if not self.module.check_mode:
                 self._remove_empty(path)
         self.systemd.reload_manager()
+        self.systemd.do("reset-failed", *self._find_in_state("failed", mounts))
+
+    def _find_in_state(self, state: str, units: list[str]) -> list[str]:
+        return [name for name, unit in self.systemd.show(units).items() if unit.active == state]
 
     def _remove_empty(self, path: str) -> None:
         """Remove the mount point, and the empty directories above it in the root."""
