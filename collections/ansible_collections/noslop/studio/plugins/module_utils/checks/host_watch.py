@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ansible_collections.noslop.studio.plugins.module_utils.checks import (
+    disk_checks,
     drift_checks,
     service_checks,
     smb_checks,
@@ -121,6 +122,8 @@ class HostWatch(Verification):
             self._check_connection(checks)
         elif storage.server and storage.provider == "nfs":
             self._read_server(checks)
+        elif storage.provider == "local":
+            disk_checks.check_disks(checks, self._shares)
         smb_checks.check_where_served(checks, self._options)
         self._read_firewall(checks)
         drift_checks.judge_files(checks, written_files.read())
