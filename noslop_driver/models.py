@@ -28,6 +28,7 @@ no_route: the network reported that the host cannot be reached. refused: a serve
 or does not speak SSH. error: this computer could not try (a name does not resolve, a local rule forbids it)."""
 
 Provider = Literal["nfs", "local", "existing"]
+NfsTransport = Literal["plain", "tls", "mtls"]
 Writers = Literal["server", "members"]
 SmbEncryption = Literal["offered", "required"]
 ServiceRole = Literal["ollama", "comfyui", "backend"]
@@ -158,6 +159,7 @@ class StudioSettings(Model):
     project_storage_dir: str | None = None
     media_cache_dir: str | None = None
     storage_provider: Provider = studio.DEFAULTS["noslop_storage_provider"]
+    nfs_transport: NfsTransport = studio.DEFAULTS["noslop_nfs_transport"]
     min_free_gb: float = Field(default=studio.DEFAULTS["noslop_min_free_gb"], ge=0)
     require_own_file_system: bool = studio.DEFAULTS["noslop_require_own_file_system"]
     uid: int = Field(default=studio.DEFAULTS["noslop_uid"], ge=1)

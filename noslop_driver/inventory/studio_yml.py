@@ -38,6 +38,10 @@ DESCRIPTIONS: dict[str, str] = {
         "nfs: the storage server shares its disks. local: one machine alone. "
         "existing: the file system is shared already (a NAS, CephFS); it is checked, never mounted or exported."
     ),
+    "noslop_nfs_transport": (
+        "How the shares travel: plain, in clear text; mtls, over TLS between hosts that prove themselves with a "
+        "certificate; tls, the same, and only the server needs to prove itself. TLS needs Debian 13 on every host."
+    ),
     "noslop_min_free_gb": "The storage server is refused when it has less free space than this, in GB.",
     "noslop_require_own_file_system": (
         "true: the storage server is refused while a shared directory lies on the same file system as other things. "

@@ -64,6 +64,7 @@ def make_plan(hosts: Iterable[Host], settings: StudioSettings, problems: Sequenc
     all_problems += validation.check_studio(settings, server.host, members, services)
     all_problems += validation.check_free_space(server.host, server.free_space, members, settings)
     all_problems += validation.check_file_systems(server.host, settings)
+    all_problems += validation.check_transport(members, settings)
     all_problems += validation.check_services(members, services)
     return Plan(hosts=members, proposals=proposals, server=server.host.name, settings=settings, problems=all_problems)
 

@@ -16,6 +16,7 @@ from ansible_collections.noslop.studio.plugins.module_utils.share import own_fil
 from ansible_collections.noslop.studio.plugins.module_utils.smb import smb_shares
 from ansible_collections.noslop.studio.plugins.plugin_utils.validation import studio_rules, variable_rules
 from ansible_collections.noslop.studio.plugins.plugin_utils.validation.smb import SmbSettings
+from ansible_collections.noslop.studio.plugins.plugin_utils.validation.transport import TransportSettings
 
 from noslop_driver.models import Host, Problem, ServiceRole, StudioSettings
 from noslop_driver.planning.scoring import GB, FreeSpace, find_disk, find_largest_disk, format_gb
@@ -141,6 +142,10 @@ def check_studio(
             models_writers=settings.models_writers,
         ),
     )
+    addresses = {host.name: host.address for host in members}
+    variable_rules.judge_transport(
+        checks, TransportSettings(settings.nfs_transport, settings.storage_provider, addresses)
+    )
     identities = {host.name: {"machine_id": host.machine_id, "hostname": ""} for host in members}
     studio_rules.judge_identities(checks, identities)
     return list_problems(checks)
@@ -210,6 +215,17 @@ def check_file_systems(server: Host, settings: StudioSettings) -> list[Problem]:
     return [
         problem if problem.fatal else problem.model_copy(update={"todo": todo}) for problem in list_problems(checks)
     ]
+
+
+def check_transport(members: Sequence[Host], settings: StudioSettings) -> list[Problem]:
+    """Check that each host can have NFS over TLS, where the settings want it."""
+    problems = []
+    for host in members if settings.storage_provider == "nfs" else ():
+        checks = Checks(host.name)
+        if host.os:
+            host_rules.judge_transport(checks, settings.nfs_transport, host.os, host.os_version, host.kernel)
+        problems += list_problems(checks)
+    return problems
 
 
 def check_services(members: Sequence[Host], services: Mapping[str, Sequence[ServiceRole]]) -> list[Problem]:

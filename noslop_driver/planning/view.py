@@ -14,6 +14,11 @@ from noslop_driver.output.terminal import Terminal
 
 _ROLE_LABELS = {"storage_server": "storage server", "storage_clients": "storage client"}
 
+_TRANSPORTS = {
+    "tls": "Over TLS: encrypted, and the server proves itself with a certificate.",
+    "mtls": "Over TLS: encrypted, and every host proves itself with a certificate.",
+}
+
 
 def print_plan(plan: Plan, terminal: Terminal) -> None:
     """Print the roles with their reasons, the storage, and every problem."""
@@ -43,6 +48,8 @@ def print_plan(plan: Plan, terminal: Terminal) -> None:
     terminal.print(f"Storage ({plan.settings.storage_provider}), the same paths on every host:")
     for share in plan.settings.shares():
         terminal.print(f"  {share.name}: {share.path}")
+    if plan.settings.nfs_transport != "plain":
+        terminal.print(f"  {_TRANSPORTS[plan.settings.nfs_transport]}")
     if plan.settings.storage_provider == "existing":
         terminal.print("  Nothing is mounted or exported. Each host tries them before anything is installed there.")
     opened = ", ".join(plan.settings.allowed_networks)

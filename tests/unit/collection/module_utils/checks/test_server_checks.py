@@ -47,6 +47,29 @@ def test_exports_to_members_only_pass(checks: Checks) -> None:
     assert exports_checks(checks, GOOD) == []
 
 
+@pytest.mark.parametrize(
+    ("transport", "option", "wrong"),
+    [
+        ("plain", "", ""),
+        ("mtls", ",xprtsec=mtls", ""),
+        ("mtls", "", "without xprtsec=mtls"),
+        ("mtls", ",xprtsec=tls:mtls", "without xprtsec=mtls"),
+        ("tls", ",xprtsec=tls:mtls", ""),
+        ("tls", "", "without xprtsec=tls:mtls"),
+    ],
+)
+def test_export_that_accepts_clients_with_another_transport_fails(transport: str, option: str, wrong: str) -> None:
+    listed = Checks("server")
+    shown = exports.parse_exportfs(GOOD.replace("all_squash)", f"all_squash{option})"))
+    storage = dataclasses.replace(STORAGE, transport=transport)
+
+    server_checks.judge_exports(listed, storage, SHARES, MEMBERS, shown, table=OWN_DISKS)
+
+    problems = [one["seen"] for one in listed.list if not one["ok"]]
+    assert len(problems) == (len(SHARES) if wrong else 0)
+    assert all(problem.endswith(wrong) for problem in problems)
+
+
 def test_network_of_one_address_equals_the_address(checks: Checks) -> None:
     assert exports_checks(checks, GOOD.replace("10.77.42.12(", "10.77.42.12/32(")) == []
 

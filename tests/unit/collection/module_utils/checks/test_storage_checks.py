@@ -230,6 +230,24 @@ def test_negotiated_options_are_checked(checks: Checks, share: dict[str, str], o
     assert check["seen"].endswith(f"wrong: {wrong}" if wrong else "")
 
 
+@pytest.mark.parametrize(
+    ("transport", "shown", "wrong"),
+    [
+        ("plain", "", ""),
+        ("mtls", ",xprtsec=mtls", ""),
+        ("mtls", "", "xprtsec is none, not mtls"),
+        ("mtls", ",xprtsec=tls", "xprtsec is tls, not mtls"),
+        ("plain", ",xprtsec=mtls", "xprtsec is mtls, not none"),
+    ],
+)
+def test_mount_with_another_transport_fails(checks: Checks, transport: str, shown: str, wrong: str) -> None:
+    storage = dataclasses.replace(CLIENT, transport=transport)
+
+    storage_checks.judge_options(checks, storage, PROJECTS, inspected(options=OPTIONS + shown)["mount"])
+
+    assert only(checks, "storage.options")["seen"].partition("wrong: ")[2] == wrong
+
+
 TUNED = dataclasses.replace(
     CLIENT,
     mount_options="vers=4.1,nconnect=8,rsize=32768,wsize=32768,nosuid,nodev,noac",

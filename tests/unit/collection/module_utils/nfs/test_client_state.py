@@ -87,3 +87,11 @@ def test_server_with_a_listener_accepts_connections(monkeypatch: pytest.MonkeyPa
         assert client_state.accepts_connections("127.0.0.1")
     client_state.accepts_connections.cache_clear()
     assert not client_state.accepts_connections("127.0.0.1")
+
+
+@pytest.mark.parametrize(("options", "named"), [("vers=4.2,hard", False), ("vers=4.2,hard,xprtsec=mtls", True)])
+def test_refused_mount_over_tls_names_the_journal_of_the_handshakes(options: str, named: bool) -> None:
+    step = client_state.find_refusal_step(options)
+
+    assert "run the storage playbook for all hosts" in step
+    assert ("journalctl -u tlshd.service" in step) == named

@@ -124,3 +124,30 @@ def test_mount_points_are_listed_from_the_file_and_from_the_server() -> None:
 
     assert exports.list_mount_points(exports.parse_exportfs(file)) == ["/srv/a", "/srv/b"]
     assert exports.list_mount_points(exports.parse_exportfs(SHOWN)) == ["/mnt/noslop/projects"]
+
+
+# `exportfs -s` of nfs-utils 2.8.3 (Debian 13), for exports with xprtsec=mtls and with xprtsec=tls:mtls.
+TLS_SHOWN = f"/mnt/noslop/projects  10.77.42.12({SHOWN_OPTIONS},xprtsec=mtls)\n"
+TLS_BOTH = TLS_SHOWN.replace("xprtsec=mtls", "xprtsec=tls:mtls")
+
+
+def find_differences(options: list[str], shown: str) -> list[str]:
+    export = {"path": "/mnt/noslop/projects", "clients": ["10.77.42.12"], "options": [*OPTIONS, *options]}
+    return exports.compare(exports.convert_requested([export]), exports.parse_exportfs(shown), [])
+
+
+@pytest.mark.parametrize(
+    ("options", "shown", "difference"),
+    [
+        (["xprtsec=mtls"], TLS_SHOWN, ""),
+        (["xprtsec=mtls:tls"], TLS_BOTH, ""),
+        (["xprtsec=mtls"], TLS_BOTH, "without xprtsec=mtls"),
+        (["xprtsec=mtls"], TLS_SHOWN.replace(",xprtsec=mtls", ""), "without xprtsec=mtls"),
+        ([], TLS_SHOWN, "without xprtsec=none:tls:mtls"),
+        ([], TLS_SHOWN.replace(",xprtsec=mtls", ""), ""),
+    ],
+)
+def test_accepted_transports_are_compared(options: list[str], shown: str, difference: str) -> None:
+    found = find_differences(options, shown)
+
+    assert [one.partition("10.77.42.12 ")[2] for one in found] == ([difference] if difference else [])

@@ -43,6 +43,32 @@ def test_options_depend_on_the_kind_and_the_writers_of_a_share() -> None:
     assert mount_options.compose(projects, "hard", "acdirmax=5") == "hard,noexec"
 
 
+@pytest.mark.parametrize(
+    ("transport", "options"),
+    [("plain", "hard,noexec"), ("tls", "hard,noexec,xprtsec=tls"), ("mtls", "hard,noexec,xprtsec=mtls")],
+)
+def test_transport_is_one_of_the_options(transport: str, options: str) -> None:
+    projects = {"name": "projects", "kind": "work", "writers": "members"}
+
+    assert mount_options.compose(projects, "hard", "", transport) == options
+
+
+@pytest.mark.parametrize(
+    ("shown", "requested", "reasons"),
+    [
+        ("", "", []),
+        ("", ",xprtsec=mtls", ["xprtsec is none, not mtls"]),
+        (",xprtsec=mtls", "", ["xprtsec is mtls, not none"]),
+        (",xprtsec=tls", ",xprtsec=mtls", ["xprtsec is tls, not mtls"]),
+        (",xprtsec=mtls", ",xprtsec=mtls", []),
+    ],
+)
+def test_mount_with_another_transport_needs_a_new_one(shown: str, requested: str, reasons: list[str]) -> None:
+    present = mount(LINE.replace(",sec=sys", f",sec=sys{shown}"))
+
+    assert mount_options.find_reasons_to_remount(present, SOURCE, MODELS + requested) == reasons
+
+
 @pytest.mark.parametrize(("options", "seconds"), [("acdirmax=5", 5), ("hard", 60)])
 def test_time_of_cached_listings_follows_the_options(options: str, seconds: int) -> None:
     assert mount_options.directory_cache_s(options) == seconds

@@ -16,6 +16,7 @@ from ansible_collections.noslop.studio.plugins.module_utils.host import gpu_supp
 from ansible_collections.noslop.studio.plugins.module_utils.smb import smb_shares
 from ansible_collections.noslop.studio.plugins.plugin_utils.validation import studio_rules, variable_rules
 from ansible_collections.noslop.studio.plugins.plugin_utils.validation.smb import SmbSettings
+from ansible_collections.noslop.studio.plugins.plugin_utils.validation.transport import TransportSettings
 
 from noslop_driver.models import Disk, Gpu, Host, Problem, StudioSettings
 from noslop_driver.planning.planner import make_plan
@@ -286,3 +287,51 @@ def test_smb(changes: dict[str, Any]) -> None:
     problems = [one for one in plan_problems([host(1), host(2)], settings) if one.kind.startswith("studio.smb")]
 
     agree(problems, select_reported(checks.list))
+
+
+@pytest.mark.parametrize(
+    ("system", "version", "kernel", "fit"),
+    [
+        ("Debian", "13.1", "6.12.48-amd64", True),
+        ("Debian", "12.5", "6.1.0-30-amd64", False),
+        ("Debian", "13", "6.1.0-30-amd64", False),
+        ("Debian", "13", "", True),
+        ("Ubuntu", "24.04", "6.8.0-60-generic", False),
+        ("Ubuntu", "25.10", "6.17.0-5-generic", True),
+    ],
+)
+@pytest.mark.parametrize("transport", ["plain", "tls", "mtls"])
+def test_systems_for_nfs_over_tls(system: str, version: str, kernel: str, fit: bool, transport: str) -> None:
+    checks = Checks("render1")
+    host_rules.judge_transport(checks, transport, system, version, kernel)
+    new = {"os": "Debian", "os_version": "13"}
+    hosts = [host(1, os=system, os_version=version, kernel=kernel), host(2, **new), host(3, **new)]
+    settings = SETTINGS.replace(nfs_transport=transport)
+
+    problems = [one for one in plan_problems(hosts, settings) if one.kind == "host.nfs_transport"]
+
+    agree(problems, select_reported(checks.list))
+    assert [problem.host for problem in problems] == ([] if fit or transport == "plain" else ["render1"])
+
+
+@pytest.mark.parametrize(
+    ("changes", "address", "words"),
+    [
+        ({}, "10.0.0.2", ""),
+        ({"storage_provider": "existing"}, "10.0.0.2", "noslop_storage_provider is existing"),
+        ({}, "fd00::2", "(fd00::2) are addressed by IPv6"),
+    ],
+)
+def test_choices_about_nfs_over_tls(changes: dict[str, Any], address: str, words: str) -> None:
+    settings = SETTINGS.replace(nfs_transport="mtls", **changes)
+    hosts = [host(number, os_version="13") for number in (1, 2)]
+    hosts[1] = hosts[1].model_copy(update={"address": address})
+    checks = Checks(studio_rules.STUDIO)
+    variable_rules.judge_transport(
+        checks, TransportSettings("mtls", settings.storage_provider, {one.name: one.address for one in hosts})
+    )
+
+    problems = [one for one in plan_problems(hosts, settings) if one.kind == "studio.nfs_transport"]
+
+    agree(problems, select_reported(checks.list))
+    assert [words in problem.what for problem in problems] == ([True] if words else [])

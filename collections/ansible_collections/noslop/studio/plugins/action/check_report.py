@@ -22,6 +22,7 @@ from ansible_collections.noslop.studio.plugins.plugin_utils import probe_report,
 from ansible_collections.noslop.studio.plugins.plugin_utils.validation import studio_rules, variable_rules
 from ansible_collections.noslop.studio.plugins.plugin_utils.validation.declared_variables import list_declared_variables
 from ansible_collections.noslop.studio.plugins.plugin_utils.validation.smb import SmbSettings
+from ansible_collections.noslop.studio.plugins.plugin_utils.validation.transport import TransportSettings
 
 #: Registered by the roles. Of verification's, the second has the error of the connection where the first is missing.
 REGISTERED = {
@@ -48,6 +49,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core has no typ
                 "studio_id": {"type": "str", "default": ""},
                 "path": {"type": "str", "default": ""},
                 "provider": {"type": "str", "default": "nfs"},
+                "transport": {"type": "str", "default": "plain"},
+                "insecure_clients": _STRINGS,
                 "servers": _STRINGS,
                 "clients": _STRINGS,
                 "services": {"type": "dict", "default": {}},
@@ -121,6 +124,7 @@ def _judge_studio(
     checks = Checks(studio_rules.STUDIO)
     answers = {host: own[0] for host, own in results.items() if own and "checks" in own[0]}
     identities = {host: own["identity"] for host, own in answers.items()}
+    addresses = {host: _find_address(hostvars, host) for host in arguments["hosts"]}
     studio_rules.judge_plan(
         checks,
         studio_rules.Plan(
@@ -130,7 +134,7 @@ def _judge_studio(
             servers=arguments["servers"],
             clients=arguments["clients"],
             services=arguments["services"],
-            addresses={host: _find_address(hostvars, host) for host in arguments["hosts"]},
+            addresses=addresses,
             paths={host: own["paths"] for host, own in answers.items()},
             # A wrong noslop_address fails the host's own check of it.
             own_addresses={
@@ -154,6 +158,12 @@ def _judge_studio(
         variable_rules.judge_smb(
             checks, SmbSettings(**smb, provider=arguments["provider"], servers=arguments["servers"])
         )
+    variable_rules.judge_transport(
+        checks,
+        TransportSettings(
+            arguments["transport"], arguments["provider"], addresses, insecure_clients=arguments["insecure_clients"]
+        ),
+    )
     variable_rules.judge_variables(checks, names, *list_declared_variables())
     return checks.list
 

@@ -24,7 +24,11 @@ options:
     description: Further options of shares with models.
     type: str
     required: true
-positional: options, models_options
+  transport:
+    description: V(plain), or with TLS V(tls), or with TLS and a certificate of the client V(mtls).
+    type: str
+    default: plain
+positional: options, models_options, transport
 """
 
 EXAMPLES = r"""

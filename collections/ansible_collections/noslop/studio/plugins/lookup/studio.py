@@ -53,9 +53,9 @@ options:
       - V(constant) - a name, path or number that is the same in every studio - C(backend_command),
         C(backend_env_file), C(build_account), C(credentials_dir), C(exports_file), C(firewall_file), C(firewall_unit),
         C(marker), C(model_folders), C(nfs_port),
-        C(nfs_server_unit), C(node_env_file), C(node_trial_file), C(programs_dir), C(smb_conf_file),
+        C(nfs_server_unit), C(nfs_transports), C(node_env_file), C(node_trial_file), C(programs_dir), C(smb_conf_file),
         C(smb_discovery_ports), C(smb_encryption), C(smb_group), C(smb_port), C(smb_state_dir), C(smb_unit),
-        C(state_dir) or C(units_dir).
+        C(state_dir), C(tls_dir), C(tlshd_unit) or C(units_dir).
     type: list
     elements: str
     required: true

@@ -44,6 +44,12 @@ READ_AHEAD_KB = 15360
 #: Of NFSv3. NFSv4 does not need them, and they would listen on the network.
 NFS_HELPER_UNITS = ["rpcbind.socket", "rpcbind.service", "rpc-statd.service"]
 EXPORTS_FILE = "/etc/exports.d/noslop.exports"
+#: How NFS is transported, with the clients that an export accepts then (exports(5), ``xprtsec=``): those without TLS,
+#: those with TLS, and those with TLS and a certificate.
+NFS_TRANSPORTS = {"plain": ("none", "tls", "mtls"), "tls": ("tls", "mtls"), "mtls": ("mtls",)}
+#: Makes the kernel's TLS handshakes (tlshd(8)), by the certificates and the settings in this directory.
+TLSHD_UNIT = "tlshd.service"
+TLS_DIR = f"{SETTINGS_DIR}/nfs-tls"
 #: The server for Windows and macOS has a unit and a configuration of its own beside those of Debian's package. It
 #: listens on the one port of SMB over TCP; those of NetBIOS (137 to 139) stay closed. Windows finds it by wsdd's two.
 SMB_UNIT = "noslop-smb.service"
@@ -118,6 +124,7 @@ CONSTANTS: dict[str, Any] = {
             "MODEL_FOLDERS",
             "NFS_PORT",
             "NFS_SERVER_UNIT",
+            "NFS_TRANSPORTS",
             "NODE_ENV_FILE",
             "NODE_TRIAL_FILE",
             "PROGRAMS_DIR",
@@ -129,6 +136,8 @@ CONSTANTS: dict[str, Any] = {
             "SMB_STATE_DIR",
             "SMB_UNIT",
             "STATE_DIR",
+            "TLSHD_UNIT",
+            "TLS_DIR",
             "UNITS_DIR",
         ),
     )
@@ -238,6 +247,7 @@ DEFAULTS: dict[str, Any] = {
     "noslop_storage_root": STORAGE_ROOT,
     **{share.variable: None for share in _SHARES.values()},
     "noslop_storage_provider": "nfs",
+    "noslop_nfs_transport": "plain",
     "noslop_min_free_gb": 50,
     "noslop_require_own_file_system": False,
     "noslop_uid": ACCOUNTS[PEOPLE].number,
@@ -276,6 +286,7 @@ SHARED_DEFAULTS: dict[str, Any] = {
     "nfs_client_models_options": "acregmin=60,acregmax=600,acdirmin=1,acdirmax=3",
     "nfs_client_read_ahead_kb": READ_AHEAD_KB,
     "nfs_server_insecure_clients": [],
+    "nfs_tls_own_files": {},
     **dict.fromkeys(("nfs_client_quiet_units", "nfs_server_quiet_units"), NFS_HELPER_UNITS),
     "ollama_existing_units": ["ollama.service"],
 }

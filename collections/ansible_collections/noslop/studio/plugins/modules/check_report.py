@@ -63,6 +63,15 @@ options:
     description: Name of each service to the hosts that run it.
     type: dict
     default: {}
+  transport:
+    description: How NFS is transported, as C(noslop_nfs_transport) has it.
+    type: str
+    default: plain
+  insecure_clients:
+    description: Addresses of Macs that mount the shares over NFS, as C(nfs_server_insecure_clients) has them.
+    type: list
+    elements: str
+    default: []
   users:
     description: Accounts of people who may write to the shares.
     type: list

@@ -59,6 +59,11 @@ options:
         type: list
         elements: str
         required: true
+  transport:
+    description: Which clients the shares are to accept, for RV(accepted).
+    type: str
+    choices: [plain, tls, mtls]
+    default: plain
   threads:
     description: Number of requests that the server handles at once.
     type: int
@@ -96,6 +101,13 @@ exported:
   description: Exports of the server now, by path and client.
   type: dict
   returned: success
+accepted:
+  description: >-
+    Clients that the shares accept while clients change to O(transport) - those of it, and those that are accepted now
+    (C(xprtsec) of exports(5)).
+  type: list
+  elements: str
+  returned: success
 foreign:
   description: Paths that the administrator exports, each with the file that exports it.
   type: dict
@@ -109,7 +121,7 @@ from ansible_collections.noslop.studio.plugins.module_utils import studio
 from ansible_collections.noslop.studio.plugins.module_utils.host import state
 from ansible_collections.noslop.studio.plugins.module_utils.host.systemd import Systemd, SystemdError
 from ansible_collections.noslop.studio.plugins.module_utils.nfs import exports as exports_of
-from ansible_collections.noslop.studio.plugins.module_utils.nfs import helper_daemons
+from ansible_collections.noslop.studio.plugins.module_utils.nfs import helper_daemons, transport
 
 SERVER = studio.NFS_SERVER_UNIT
 THREADS = "/proc/fs/nfsd/threads"
@@ -252,6 +264,7 @@ def main() -> None:
             "state": {"type": "str", "choices": ["present", "checked", "absent"], "default": "present"},
             "exports_file": {"type": "path", "default": studio.EXPORTS_FILE},
             "exports": {"type": "list", "elements": "dict", "required": True, "options": export_spec},
+            "transport": {"type": "str", "choices": list(studio.NFS_TRANSPORTS), "default": "plain"},
             "threads": {"type": "int", "default": 16},
             "quiet_units": {"type": "list", "elements": "str", "default": []},
         },
@@ -260,11 +273,15 @@ def main() -> None:
     server = Server(module)
     try:
         before = server.differences() if module.params["state"] != "checked" else []
+        paths = [export["path"] for export in module.params["exports"]]
+        wanted = studio.NFS_TRANSPORTS[module.params["transport"]]
+        accepted = transport.join_clients(wanted, paths, server.exported())
         {"present": server.apply, "checked": server.check, "absent": server.remove}[module.params["state"]]()
         module.exit_json(
             changed=bool(server.changes),
             changes=server.changes,
             installed=server.installed,
+            accepted=accepted,
             exported={
                 path: {client: ",".join(sorted(options)) for client, options in clients.items()}
                 for path, clients in server.exported().items()

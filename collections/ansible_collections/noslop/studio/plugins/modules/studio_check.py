@@ -61,6 +61,16 @@ options:
     type: str
     choices: [nfs, local, existing]
     default: nfs
+  transport:
+    description: How NFS is transported - without TLS, with it, or with it and a certificate of each host.
+    type: str
+    choices: [plain, tls, mtls]
+    default: plain
+  tls_files:
+    description: >-
+      The certificates of this host where they are the user's own - paths by C(authority), C(certificate) and C(key).
+    type: dict
+    default: {}
   server:
     description: Whether this host is the storage server.
     type: bool
@@ -344,6 +354,8 @@ def main() -> None:
             "shares": {"type": "list", "elements": "dict", "required": True},
             "root": {"type": "path", "default": studio.STORAGE_ROOT},
             "provider": {"type": "str", "choices": list(studio.PROVIDERS), "default": "nfs"},
+            "transport": {"type": "str", "choices": list(studio.NFS_TRANSPORTS), "default": "plain"},
+            "tls_files": {"type": "dict", "default": {}},
             "server": {"type": "bool", "default": False},
             "smb": {"type": "bool", "default": False},
             "smb_shares": {"type": "list", "elements": "dict", "default": []},

@@ -38,6 +38,7 @@ class HostChecks:
         self._nfs = options["provider"] == "nfs"
         self._client = self._nfs and options["client"]
         self._server = self._nfs and options["server"]
+        self._transport: str = options.get("transport", "plain")
         self.checks = Checks(options["host"])
 
     def run(self) -> dict[str, Any]:
@@ -59,7 +60,10 @@ class HostChecks:
 
     def _system(self) -> None:
         release = state.parse_os_release(state.read_text("/etc/os-release"))
-        host_rules.judge_system(self.checks, release.get("ID", ""), release.get("VERSION_ID", ""))
+        system = (release.get("ID", ""), release.get("VERSION_ID", ""))
+        host_rules.judge_system(self.checks, *system)
+        if self._client or self._server:
+            host_rules.judge_transport(self.checks, self._transport, *system, platform.release())
         first = state.read_text("/proc/1/comm").strip()
         host_rules.judge_service_manager(self.checks, "systemd" if os.path.isdir("/run/systemd/system") else first)
         self.checks.add(
@@ -150,7 +154,9 @@ class HostChecks:
         )
 
     def _kernel(self) -> None:
-        for wanted, file_system, module in ((self._server, "nfsd", "nfsd"), (self._client, "nfs4", "nfsv4")):
+        tls = self._transport != "plain" and (self._server or self._client)
+        parts = ((self._server, "nfsd", "nfsd"), (self._client, "nfs4", "nfsv4"), (tls, "tls", "tls"))
+        for wanted, file_system, module in parts:
             if wanted:
                 self.checks.add(
                     "host.kernel",

@@ -24,6 +24,12 @@ SYSTEMS = {"debian": (12,), "ubuntu": (22, 4)}
 #: Architectures of Ollama's releases and PyTorch's wheels, as the kernel names them.
 ARCHITECTURES = ("x86_64", "aarch64")
 
+#: Oldest system of each distribution on which NFS over TLS works. Debian 12 has no tlshd, and that of Ubuntu 24.04
+#: (0.9) compares a server's certificate with what the name service says of its address.
+TLS_SYSTEMS = {"debian": (13,), "ubuntu": (25, 10)}
+#: The first kernel whose NFS client makes TLS connections (``xprtsec=`` of nfs(5)); its server does since 6.4.
+TLS_KERNEL = "6.5"
+
 #: Below both of these a file system runs out of inodes before long.
 LEAST_FREE_INODES = 100_000
 LEAST_FREE_INODES_SHARE = 0.05
@@ -37,17 +43,57 @@ def judge_system(checks: Checks, name: str, version: str) -> bool:
         name: the distribution, in any case: ``ID`` of os-release(5), or Ansible's name.
         version: its version, such as ``12``, ``12.5`` or ``22.04``.
     """
-    numbers = version.split(".") if version.replace(".", "").isdigit() else []
-    oldest = SYSTEMS.get(name.lower())
-    supported = ", ".join(
-        f"{system.capitalize()} {'.'.join(map('{:02d}'.format, least))}" for system, least in SYSTEMS.items()
-    )
     return checks.add(
         "host.system",
-        oldest is not None and bool(numbers) and tuple(map(int, filter(None, numbers))) >= oldest,
-        seen=f"{name.capitalize()} {version if numbers else 'without a version number'}" if name else "unknown",
-        expected=f"{supported}, or newer",
+        _is_new_enough(name, version, SYSTEMS),
+        seen=_describe_system(name, version),
+        expected=f"{_enumerate_systems(SYSTEMS)}, or newer",
         todo="install one of these systems, or leave this host out of the studio",
+    )
+
+
+def judge_transport(checks: Checks, transport: str, name: str, version: str, kernel: str) -> bool:
+    """Check that a host can have NFS over TLS, where the studio chose it. An unknown kernel counts as new enough.
+
+    Args:
+        checks: where the result goes.
+        transport: ``plain``, ``tls`` or ``mtls`` (``noslop_nfs_transport``).
+        name: the distribution, in any case.
+        version: its version.
+        kernel: the version of its kernel, such as ``6.12.48-amd64``.
+    """
+    if transport == "plain":
+        return True
+    return checks.add(
+        "host.nfs_transport",
+        _is_new_enough(name, version, TLS_SYSTEMS) and not is_older(kernel, TLS_KERNEL),
+        seen=_describe_system(name, version) + (f" with kernel {kernel}" if kernel else ""),
+        expected=(
+            f"{_enumerate_systems(TLS_SYSTEMS)}, or newer, with kernel {TLS_KERNEL} or newer, for NFS over TLS "
+            f"(noslop_nfs_transport: {transport})"
+        ),
+        todo=(
+            "install one of these systems on this host and boot its own kernel, leave the host out of the studio, or "
+            "set noslop_nfs_transport to plain"
+        ),
+    )
+
+
+def _is_new_enough(name: str, version: str, oldest: Mapping[str, tuple[int, ...]]) -> bool:
+    least = oldest.get(name.lower())
+    if least is None or not version.replace(".", "").isdigit():
+        return False
+    return tuple(map(int, filter(None, version.split(".")))) >= least
+
+
+def _describe_system(name: str, version: str) -> str:
+    number = version if version.replace(".", "").isdigit() else "without a version number"
+    return f"{name.capitalize()} {number}" if name else "unknown"
+
+
+def _enumerate_systems(oldest: Mapping[str, tuple[int, ...]]) -> str:
+    return ", ".join(
+        f"{system.capitalize()} {'.'.join(map('{:02d}'.format, least))}" for system, least in oldest.items()
     )
 
 

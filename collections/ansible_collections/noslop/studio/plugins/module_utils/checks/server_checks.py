@@ -14,6 +14,7 @@ from ansible_collections.noslop.studio.plugins.module_utils.checks.check import 
 from ansible_collections.noslop.studio.plugins.module_utils.checks.storage_checks import Storage, rerun_step
 from ansible_collections.noslop.studio.plugins.module_utils.host import mountinfo
 from ansible_collections.noslop.studio.plugins.module_utils.host.sockets import KERNEL, Listener, Program
+from ansible_collections.noslop.studio.plugins.module_utils.nfs import transport
 from ansible_collections.noslop.studio.plugins.module_utils.nfs.exports import Exports
 from ansible_collections.noslop.studio.plugins.module_utils.share import own_file_system
 
@@ -91,6 +92,7 @@ def _required_options(
     return [
         mode, "sync", "all_squash", f"anonuid={owner.uid}", f"anongid={owner.gid}",
         *([] if alone else ["subtree_check"]),
+        *([] if storage.transport == "plain" else [transport.format_option(studio.NFS_TRANSPORTS[storage.transport])]),
     ]  # fmt: skip
 
 

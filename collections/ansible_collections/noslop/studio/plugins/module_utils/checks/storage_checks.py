@@ -48,6 +48,7 @@ class Storage:
     require_own_file_system: bool = False
     mount_options: str = ""
     models_options: str = ""
+    transport: str = "plain"
 
     @property
     def is_client(self) -> bool:
@@ -185,7 +186,7 @@ def judge_marker(checks: Checks, storage: Storage, share: Mapping[str, str], ins
 def judge_options(checks: Checks, storage: Storage, share: Mapping[str, str], mount: Mapping[str, Any]) -> None:
     """Check the mount options in force, which kernel and server negotiated, against those that the role requests."""
     options: Mapping[str, str] = mount["options"]
-    requested = mount_options.compose(share, storage.mount_options, storage.models_options)
+    requested = mount_options.compose(share, storage.mount_options, storage.models_options, storage.transport)
     wanted = mountinfo.split_options(requested)
     if "vers" not in wanted:
         requested = f"vers=4.2,{requested}"
@@ -195,7 +196,7 @@ def judge_options(checks: Checks, storage: Storage, share: Mapping[str, str], mo
     protocol = wanted.get("proto", "tcp")
     if not options.get("proto", "").startswith(protocol):
         wrong.append(f"proto is {options.get('proto', 'not set')}, not {protocol}")
-    names = ["vers", "proto", "nconnect", "acregmin", "acregmax", "acdirmin", "acdirmax"]
+    names = ["vers", "proto", "xprtsec", "nconnect", "acregmin", "acregmax", "acdirmin", "acdirmax"]
     observed = ",".join(
         ["hard"] * ("hard" in options) + [f"{name}={options[name]}" for name in names if name in options]
     )
@@ -204,7 +205,7 @@ def judge_options(checks: Checks, storage: Storage, share: Mapping[str, str], mo
         not wrong,
         share=share["name"],
         seen=f"{observed}; wrong: {', '.join(wrong)}" if wrong else observed,
-        expected=f"{requested}, as nfs_client_options and nfs_client_models_options request",
+        expected=f"{requested}, as nfs_client_options, nfs_client_models_options and noslop_nfs_transport request",
         todo=f"{rerun_step(checks.host)}, which mounts it again",
     )
     sizes = [int(options[name]) for name in ("rsize", "wsize") if options.get(name, "").isdigit()]

@@ -30,6 +30,7 @@ from ansible_collections.noslop.studio.plugins.module_utils.nfs.client_state imp
     accepts_connections,
     find_mount_point_problems,
     find_reasons_to_unmount,
+    find_refusal_step,
     read_managed_paths,
     read_session_servers,
 )
@@ -264,8 +265,7 @@ class NfsClient:
         journal = self.systemd.recent_journal(share.units[0])
         return (
             f"{share.source} could not be mounted at {share.path}: {outcome.error}. systemd says: "
-            f"{journal or 'nothing'}. If access was denied, the server does not know this host's address: run the "
-            "storage playbook for all hosts."
+            f"{journal or 'nothing'}. {find_refusal_step(share.options)}"
         )
 
     def _unmount(self, path: str, why: str) -> None:

@@ -10,11 +10,11 @@ import os
 import socket
 from dataclasses import dataclass
 
-from ansible_collections.noslop.studio.plugins.module_utils.host.mountinfo import Mount
+from ansible_collections.noslop.studio.plugins.module_utils.host.mountinfo import Mount, split_options
 from ansible_collections.noslop.studio.plugins.module_utils.nfs import mount_options
 from ansible_collections.noslop.studio.plugins.module_utils.share import markers
 from ansible_collections.noslop.studio.plugins.module_utils.share.path_rules import make_unit_name
-from ansible_collections.noslop.studio.plugins.module_utils.studio import NFS_PORT, UNITS_DIR
+from ansible_collections.noslop.studio.plugins.module_utils.studio import NFS_PORT, TLSHD_UNIT, UNITS_DIR
 
 #: First line of our units.
 HEADER = "# Managed by NoSlop (noslop.studio.nfs_client)"
@@ -80,6 +80,14 @@ def find_reasons_to_unmount(share: Share, mounts: list[Mount]) -> list[str]:
     if not mount_options.waits_for_access(mounts, share.path):
         reasons.append("its automount is missing")
     return reasons
+
+
+def find_refusal_step(options: str) -> str:
+    """Return what to do where the server refuses a mount with these options."""
+    step = "If access was denied, the server does not know this host's address: run the storage playbook for all hosts."
+    if "xprtsec" in split_options(options):
+        step += f" If the TLS handshake failed, `journalctl -u {TLSHD_UNIT}` says why, here and on the server."
+    return step
 
 
 def find_mount_point_problems(path: str, mounts: list[Mount], ours: bool) -> list[str]:

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from ansible_collections.noslop.studio.plugins.module_utils.host.mountinfo import is_below, unescape_octal
+from ansible_collections.noslop.studio.plugins.module_utils.nfs import transport
 
 #: Path to client to options.
 Exports = dict[str, dict[str, frozenset[str]]]
@@ -21,7 +22,8 @@ _SHOWN_AS = {"mp": "mountpoint"}
 def parse_exportfs(text: str) -> Exports:
     """Parse the output of ``exportfs -s``: a path, then ``client(options)``. Parses our own file of exports too.
 
-    ``subtree_check`` is added where its opposite is not shown: exportfs(8) never shows it.
+    ``subtree_check`` is added where its opposite is not shown: exportfs(8) never shows it. So is the list of all
+    clients where none is shown (``xprtsec=``, exports(5)).
     """
     exports: Exports = {}
     for line in text.splitlines():
@@ -32,7 +34,7 @@ def parse_exportfs(text: str) -> Exports:
             words = options.split(",")
             if "no_subtree_check" not in words:
                 words.append("subtree_check")
-            exports.setdefault(unescape_octal(path), {})[client] = frozenset(words)
+            exports.setdefault(unescape_octal(path), {})[client] = transport.normalize(words)
     return exports
 
 
@@ -51,7 +53,7 @@ def convert_requested(exports: Sequence[Mapping[str, Any]]) -> Exports:
     """Return the exports that a role requests, in the form of :data:`Exports`, without paths that have no clients."""
     requested: Exports = {}
     for export in exports:
-        options = frozenset(_show(option) for option in export["options"])
+        options = transport.normalize(_show(option) for option in export["options"])
         for client in export["clients"]:
             requested.setdefault(export["path"], {})[client] = options
     return requested

@@ -9,7 +9,14 @@ from collections.abc import Mapping
 from ansible_collections.noslop.studio.plugins.module_utils.host.mountinfo import Mount, mount_at, split_options
 
 #: Defaults that the kernel omits from /proc/self/mountinfo (nfs(5); fs/nfs/super.c).
-_DEFAULTS = {"acregmin": "3", "acregmax": "60", "acdirmin": "30", "acdirmax": "60", "nconnect": "1"}
+_DEFAULTS = {
+    "acregmin": "3",
+    "acregmax": "60",
+    "acdirmin": "30",
+    "acdirmax": "60",
+    "nconnect": "1",
+    "xprtsec": "none",
+}
 #: A flag that may be requested, and the flags that are its opposite.
 _FLAGS = {"hard": ("soft", "softerr"), "ro": (), "nosuid": (), "nodev": (), "noexec": (), "nocto": (), "noac": ()}
 #: The server may grant less: nfsd allows at most a 4096th of its memory for one request.
@@ -20,17 +27,19 @@ _SHARED = ("nconnect",)
 EXEC_SHARES = ("comfyui_custom_nodes",)
 
 
-def compose(share: Mapping[str, str], options: str, models_options: str) -> str:
+def compose(share: Mapping[str, str], options: str, models_options: str, transport: str = "plain") -> str:
     """Return the options with which the role ``nfs_client`` mounts a share.
 
     Args:
         share: a share as the lookup ``noslop.studio.studio`` returns it.
         options: the role's options of every share, ``nfs_client_options``.
         models_options: its further options of shares with models, ``nfs_client_models_options``.
+        transport: ``plain``, ``tls`` or ``mtls``, its ``nfs_client_transport``.
     """
     words = [options, models_options if share["kind"] == "models" else ""]
     words += [] if share["name"] in EXEC_SHARES else ["noexec"]
     words += ["ro"] if share.get("writers") == "server" else []
+    words += [] if transport == "plain" else [f"xprtsec={transport}"]
     words += [share.get("options") or ""]
     return ",".join(word for word in words if word)
 

@@ -14,6 +14,7 @@ from ansible_collections.noslop.studio.plugins.plugin_utils.validation import (
     model_cache,
     models,
     smb,
+    transport,
     webhook,
 )
 from ansible_collections.noslop.studio.plugins.plugin_utils.validation.misspelled_variables import find_misspelled
@@ -134,6 +135,23 @@ def judge_smb(checks: Checks, settings: smb.SmbSettings) -> None:
             expected=expected[name],
             todo=todo[name],
         )
+
+
+def judge_transport(checks: Checks, settings: transport.TransportSettings) -> None:
+    """Check what the studio chooses about NFS over TLS; nothing is added where it is not used."""
+    if settings.transport == "plain":
+        return
+    problems = transport.find_problems(settings)
+    checks.add(
+        "studio.nfs_transport",
+        not problems,
+        seen=" ".join(problems) or f"NFS over TLS ({settings.transport})",
+        expected="NFS over TLS between hosts with IPv4 addresses that NoSlop exports to, or none",
+        todo=(
+            f"set {transport.VARIABLE} to plain in {FILE}, or change the other: give the hosts IPv4 addresses, and "
+            "serve Macs over SMB (noslop_smb_enabled)"
+        ),
+    )
 
 
 def judge_variables(checks: Checks, names: Iterable[str], declared: Iterable[str], prefixes: Iterable[str]) -> None:
