@@ -44,6 +44,8 @@ _CONTROLLER = "runs on the controller, as the user"
 ALLOWED: dict[tuple[str, str], str] = {
     ("action/package_lock.py", "write_lock"): _CONTROLLER,
     ("action/check_report.py", "write"): _CONTROLLER,
+    ("action/nfs_certificate.py", "_locked"): _CONTROLLER,
+    ("plugin_utils/certificate_authority.py", "_write_new"): _CONTROLLER,
     ("module_utils/adopt/file_copy.py", "copy"): _AS_THE_ACCOUNT,
     ("module_utils/adopt/file_copy.py", "copy_directory"): _AS_THE_ACCOUNT,
     ("module_utils/adopt/file_copy.py", "_copy_file"): "by a descriptor that was opened with O_NOFOLLOW",

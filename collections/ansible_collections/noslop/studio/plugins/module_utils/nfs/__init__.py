@@ -2,5 +2,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Read and compare exports and mounts, and mount shares through their units.
 
-Owns the text formats of exports(5), exportfs(8) and the kernel for NFS. Never stops an automount that is in use.
+Owns the text formats of exports(5), exportfs(8) and the kernel for NFS, and a host's certificates. Never stops an
+automount that is in use.
 """
