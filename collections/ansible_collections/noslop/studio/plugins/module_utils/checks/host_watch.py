@@ -20,6 +20,7 @@ from ansible_collections.noslop.studio.plugins.module_utils.checks import (
     service_checks,
     smb_checks,
     storage_checks,
+    transport_checks,
 )
 from ansible_collections.noslop.studio.plugins.module_utils.checks.check import Check, Checks, enumerate_words
 from ansible_collections.noslop.studio.plugins.module_utils.checks.service_checks import Service
@@ -124,6 +125,7 @@ class HostWatch(Verification):
             self._read_server(checks)
         elif storage.provider == "local":
             disk_checks.check_disks(checks, self._shares)
+        transport_checks.check_where_used(checks, self._options)
         smb_checks.check_where_served(checks, self._options)
         self._read_firewall(checks)
         drift_checks.judge_files(checks, written_files.read())

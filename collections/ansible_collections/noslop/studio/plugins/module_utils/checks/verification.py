@@ -25,6 +25,7 @@ from ansible_collections.noslop.studio.plugins.module_utils.checks import (
     server_connection,
     smb_checks,
     storage_checks,
+    transport_checks,
 )
 from ansible_collections.noslop.studio.plugins.module_utils.checks.check import Checks
 from ansible_collections.noslop.studio.plugins.module_utils.checks.host_services import HostServices
@@ -81,6 +82,7 @@ class Verification:
             require_own_file_system=options["require_own_file_system"],
             mount_options=options["mount_options"],
             models_options=options["models_options"],
+            transport=options.get("transport", "plain"),
         )
         people = self._storage.people
         self._account = account_for(people.uid, people.gid)
@@ -218,6 +220,7 @@ class Verification:
             self._check_listeners(checks)
         elif self._storage.provider == "local":
             disk_checks.check_disks(checks, self._shares)
+        transport_checks.check_where_used(checks, self._options)
         smb_checks.check_where_served(checks, self._options)
         return deployed
 
