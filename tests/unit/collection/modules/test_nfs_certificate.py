@@ -113,6 +113,24 @@ def test_host_with_another_address_gets_another_certificate_for_the_same_key(stu
 
 
 @root_only
+@pytest.mark.slow
+def test_key_that_others_may_read_is_replaced_with_its_certificate(studio: Studio) -> None:
+    studio.run()
+    files = files_of(studio, "one")
+    before = Path(files.key).read_text()
+    os.chmod(files.key, 0o644)
+
+    assert count_changed(studio.run("--check")) == 1
+    assert Path(files.key).read_text() == before
+    assert count_changed(studio.run()) == 1
+
+    assert Path(files.key).read_text() != before
+    assert stat.S_IMODE(os.stat(files.key).st_mode) == 0o600
+    assert certificates.find_chain_problem(files) == ""
+    assert count_changed(studio.run()) == 0
+
+
+@root_only
 def test_check_mode_makes_nothing(studio: Studio) -> None:
     output = studio.run("--check", "-v")
 

@@ -72,6 +72,37 @@ def test_missing_file_is_named(tmp_path: Path) -> None:
     assert files.authority in certificates.find_chain_problem(files)
 
 
+def test_certificate_on_the_way_up_may_be_in_the_same_file(tmp_path: Path) -> None:
+    files = sign_itself(tmp_path)
+    between, own = tmp_path / "between", tmp_path / "own"
+    for name, extension in ((between, "basicConstraints=CA:TRUE"), (own, "basicConstraints=CA:FALSE")):
+        new = ["-newkey", "rsa:2048", "-nodes", "-keyout", f"{name}.key", "-subj", f"/CN={name.name}"]
+        certificates.run_openssl("req", *new, "-out", f"{name}.request")
+        (tmp_path / f"{name.name}.extensions").write_text(f"{extension}\n")
+    signer = (files.certificate, files.key)
+    for name in (between, own):
+        by = ["-CA", signer[0], "-CAkey", signer[1], "-days", "9", "-extfile", f"{name}.extensions"]
+        certificates.run_openssl("x509", "-req", "-in", f"{name}.request", *by, "-out", f"{name}.pem")
+        signer = (f"{name}.pem", f"{name}.key")
+    chain = tmp_path / "chain.pem"
+    chain.write_text(own.with_suffix(".pem").read_text() + between.with_suffix(".pem").read_text())
+
+    assert certificates.find_chain_problem(TlsFiles(files.authority, str(chain), f"{own}.key")) == ""
+    assert certificates.find_chain_problem(TlsFiles(files.authority, f"{own}.pem", f"{own}.key")) != ""
+
+
+@root_only
+@pytest.mark.parametrize("mode", [0o664, 0o666])
+def test_certificate_that_others_may_change_does_not_count(tmp_path: Path, mode: int) -> None:
+    files = sign_itself(tmp_path)
+    os.chmod(files.certificate, 0o644)
+    assert certificates.read(files.certificate)
+
+    os.chmod(files.certificate, mode)
+
+    assert certificates.read(files.certificate) == ""
+
+
 def test_message_has_nothing_of_a_damaged_key(tmp_path: Path) -> None:
     files = sign_itself(tmp_path)
     lines = Path(files.key).read_text().splitlines()
@@ -81,6 +112,7 @@ def test_message_has_nothing_of_a_damaged_key(tmp_path: Path) -> None:
         certificates.make_request(files.key)
 
     assert lines[1] not in str(raised.value)
+    assert "remove it and run again: a new one is made" in str(raised.value)
 
 
 def test_missing_certificate_is_empty(tmp_path: Path) -> None:

@@ -18,7 +18,8 @@ description:
   - Makes a key on the host, which never leaves it, and signs a certificate for it on the controller. The authority is
     made there too, with the first host.
   - Replaces the certificate where it has less than 60 days left, the host has other addresses or another key, or
-    another authority signed it. Certificates are valid for 825 days, the authority for ten years.
+    another authority signed it. Certificates are valid for 825 days, the authority for ten years. Replaces the key too
+    where others than root may read it.
   - Refuses a host that trusts another authority than the controller has. Hosts would not trust each other.
   - Runs C(openssl) on the host, and on the controller the Python package C(cryptography), which Ansible requires.
 attributes:
@@ -81,8 +82,6 @@ authority_made:
   returned: success
 """
 
-import os
-
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.noslop.studio.plugins.module_utils import studio
 from ansible_collections.noslop.studio.plugins.module_utils.nfs import certificates
@@ -108,13 +107,15 @@ def main() -> None:
             if not module.check_mode:
                 certificates.write_certificates(directory, signed["authority"], signed["certificate"])
             module.exit_json(changed=True)
-        if not os.path.lexists(files.key) and not module.check_mode:
+        has_key = certificates.is_intact(files.key, certificates.KEY_MODE)
+        if not has_key and not module.check_mode:
             certificates.make_key(directory)
         module.exit_json(
             changed=False,
-            certificate=certificates.read(files.certificate),
+            # In check mode no new key is made that would show that the certificate is another's.
+            certificate=certificates.read(files.certificate) if has_key or not module.check_mode else "",
             authority=certificates.read(files.authority),
-            request=certificates.make_request(files.key) if os.path.lexists(files.key) else "",
+            request=certificates.make_request(files.key) if has_key or not module.check_mode else "",
         )
     except certificates.CertificateError as error:
         module.fail_json(msg=str(error))

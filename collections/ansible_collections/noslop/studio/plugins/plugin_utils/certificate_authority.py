@@ -26,6 +26,9 @@ try:
     from cryptography.hazmat.primitives import hashes, serialization
     from cryptography.hazmat.primitives.asymmetric import rsa
     from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+    if not hasattr(x509.Certificate, "not_valid_after_utc"):
+        MISSING = "it is older than version 42"
 except ImportError as _error:  # ansible-core requires it, but not everything that reads this file has ansible-core
     MISSING = str(_error)
 
@@ -288,6 +291,6 @@ def _write_new(path: str, data: bytes) -> None:
 def _require_cryptography() -> None:
     if MISSING:
         raise ValueError(
-            f"Certificates are made with the Python package cryptography, which this computer lacks ({MISSING}). "
-            "Ansible needs it too: run `pip install cryptography` where Ansible is installed."
+            f"Certificates are made with the Python package cryptography, which Ansible needs too: {MISSING}. Run `pip "
+            "install --upgrade cryptography` where Ansible is installed."
         )

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 import ssl
+import stat
 import subprocess
 from dataclasses import dataclass
 
@@ -39,12 +40,20 @@ def list_files(directory: str) -> TlsFiles:
     return TlsFiles(*(os.path.join(directory, name) for name in (AUTHORITY, CERTIFICATE, KEY)))
 
 
-def read(path: str) -> str:
-    """Return the text of a certificate; empty where there is none."""
+def is_intact(path: str, mode: int) -> bool:
+    """Return whether a file is a regular one of root's with this mode. Any other may be known to others, or theirs."""
     try:
-        return safe_paths.read_file(path, LIMIT_BYTES).decode(errors="replace")
+        status = os.lstat(path)
     except FileNotFoundError:
+        return False
+    return stat.S_ISREG(status.st_mode) and status.st_uid == 0 and stat.S_IMODE(status.st_mode) == mode
+
+
+def read(path: str) -> str:
+    """Return the text of a certificate; empty where there is none that only root can change."""
+    if not is_intact(path, CERTIFICATE_MODE):
         return ""
+    return safe_paths.read_file(path, LIMIT_BYTES).decode(errors="replace")
 
 
 def make_key(directory: str) -> None:
@@ -55,7 +64,10 @@ def make_key(directory: str) -> None:
 
 def make_request(key: str) -> str:
     """Return a request for a certificate of a key, as PEM. The authority chooses the names in the certificate."""
-    return run_openssl("req", "-new", "-key", key, "-subj", "/CN=noslop")
+    try:
+        return run_openssl("req", "-new", "-key", key, "-subj", "/CN=noslop")
+    except CertificateError as error:
+        raise CertificateError(f"{error}. If {key} is damaged, remove it and run again: a new one is made.") from error
 
 
 def write_certificates(directory: str, authority: str, certificate: str) -> None:
@@ -73,10 +85,9 @@ def read_end(path: str) -> float:
 def find_chain_problem(files: TlsFiles) -> str:
     """Return why the authority did not sign the certificate, or whose key is another; empty where all is right."""
     try:
-        # The time is judged by itself, with its own advice.
-        run_openssl(
-            "verify", "-no_check_time", "-no-CApath", "-no-CAstore", "-CAfile", files.authority, files.certificate
-        )
+        # The time is judged by itself, with its own advice. The file may have further certificates on the way up.
+        trusted = ("-no_check_time", "-no-CApath", "-no-CAstore", "-CAfile", files.authority)
+        run_openssl("verify", *trusted, "-untrusted", files.certificate, files.certificate)
         public = run_openssl("x509", "-in", files.certificate, "-noout", "-pubkey")
         if public != run_openssl("pkey", "-in", files.key, "-pubout"):
             return f"{files.certificate} is not for the key {files.key}"
