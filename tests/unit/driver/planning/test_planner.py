@@ -413,3 +413,15 @@ def test_plan_prints_the_note_on_allowed_networks(capsys: pytest.CaptureFixture[
     for networks in ([], ["192.168.7.0/24"]):
         print_plan(make_plan([host(1), host(2)], SETTINGS.replace(allowed_networks=networks)), Terminal())
         assert (OPEN_NETWORK in capsys.readouterr().out) == bool(networks)
+
+
+@pytest.mark.parametrize(
+    ("transport", "words"),
+    [("plain", ""), ("tls", "the server proves itself"), ("mtls", "every host proves itself")],
+)
+def test_plan_prints_who_proves_itself_over_tls(transport: str, words: str, capsys: pytest.CaptureFixture[str]) -> None:
+    print_plan(make_plan([host(1), host(2)], SETTINGS.replace(nfs_transport=transport)), Terminal())
+
+    printed = capsys.readouterr().out
+    assert words in printed
+    assert ("Over TLS" in printed) == bool(words)
