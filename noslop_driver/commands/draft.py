@@ -176,7 +176,17 @@ def _gather(options: Options, studio: StudioDirectory, login: Login, terminal: T
     if options.local or (members and not others):
         return gather_this_computer(members, login, terminal)
     search = SearchTargets(options.networks, options.hosts, options.port)
-    return gather_hosts(studio, members, search, rule, login=login, terminal=terminal, limit=options.limit)
+    return gather_hosts(
+        studio,
+        members,
+        search,
+        rule,
+        login=login,
+        terminal=terminal,
+        limit=options.limit,
+        check=options.check,
+        again=options.again,
+    )
 
 
 def _add_sources_of_hosts(sources: merge.Sources, gathered: GatheredHosts, user: str) -> merge.Sources:

@@ -71,6 +71,10 @@ class Options:
     sha256: str | None = None
     allow_install_script: bool = False
     no_run: bool = False
+    member: str | None = None
+    """The name of a host of the studio."""
+    again: bool = False
+    """Whether machines that were removed from the studio may be added."""
     config_file: Path | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
     """The settings that were given as flags, under the names of `StudioSettings`."""

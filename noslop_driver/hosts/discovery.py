@@ -122,6 +122,11 @@ def discover(plan: scan_targets.ScanPlan) -> Discovery:
     )
 
 
+def format_target(address: str, port: int) -> str:
+    """Return an address and a port in the form of the flag `--host`."""
+    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
+
+
 def find_own_address(destination: str) -> str | None:
     """Return the address from which this computer reaches another one, or None if there is no route."""
     family = socket.AF_INET6 if ":" in destination else socket.AF_INET

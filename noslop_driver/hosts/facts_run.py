@@ -8,9 +8,10 @@ only where the key was refused, and the sudo password is not sent.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from noslop_driver.ansible.events import Event, Status
 from noslop_driver.errors import DriverError
@@ -18,6 +19,7 @@ from noslop_driver.hosts import facts, sudo
 from noslop_driver.hosts.login import Login
 from noslop_driver.hosts.playbook_run import collect_events
 from noslop_driver.inventory import render
+from noslop_driver.models import Endpoint
 from noslop_driver.output.terminal import Terminal
 from noslop_driver.secrets import Secrets, private_directory, write_private
 
@@ -81,6 +83,32 @@ def run_on_new_hosts(
     return events
 
 
+def run_at_other_address(
+    inventory: Path, endpoint: Endpoint, alias: str, login: Login, terminal: Terminal
+) -> list[Event]:
+    """Look at a member at another address than the inventory's, as an ordinary user.
+
+    Args:
+        inventory: the studio's inventory.
+        endpoint: the member's name, and the address to connect to.
+        alias: the member in known_hosts; only a key that is pinned for it is valid.
+        login: the passwords.
+        terminal: the terminal for progress.
+
+    Raises:
+        DriverError: Ansible failed.
+        KeyboardInterrupt: the run was interrupted.
+    """
+    other = {
+        "ansible_host": endpoint.address,
+        "ansible_port": endpoint.port,
+        "ansible_ssh_extra_args": f"-o 'HostKeyAlias={alias}'",
+    }
+    title = f"Looking at {endpoint.address}"
+    secrets = Secrets(ssh_password=login.secrets.ssh_password)
+    return _run(inventory, title, secrets, terminal, become=False, limit=endpoint.name, more=other)
+
+
 def run_on_this_computer(
     target: facts.Target, login: Login, terminal: Terminal, *, member: bool
 ) -> tuple[list[Event], Login]:
@@ -134,7 +162,14 @@ def _run_on_targets(
 
 
 def _run(
-    inventory: Path, title: str, secrets: Secrets, terminal: Terminal, *, become: bool, limit: str | None = None
+    inventory: Path,
+    title: str,
+    secrets: Secrets,
+    terminal: Terminal,
+    *,
+    become: bool,
+    limit: str | None = None,
+    more: Mapping[str, Any] | None = None,
 ) -> list[Event]:
     """Run the playbook and return its events."""
     events, outcome = collect_events(
@@ -143,7 +178,7 @@ def _run(
         title,
         terminal,
         secrets=secrets,
-        variables={"noslop_facts_become": become},
+        variables={"noslop_facts_become": become, **(more or {})},
         limit=limit,
     )
     if outcome.status is Status.ERROR:

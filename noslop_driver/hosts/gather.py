@@ -11,12 +11,15 @@ import getpass
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from noslop_driver.ansible.inventory_list import list_inventory
 from noslop_driver.errors import DriverError
-from noslop_driver.hosts import discovery, facts, facts_run, host_keys
+from noslop_driver.hosts import discovery, facts, facts_run, host_keys, moved
 from noslop_driver.hosts.discovery import SearchTargets
 from noslop_driver.hosts.known_hosts import KnownHosts
 from noslop_driver.hosts.login import Login
+from noslop_driver.inventory import directory, machines
 from noslop_driver.inventory.directory import Member, StudioDirectory
+from noslop_driver.inventory.machines import Machines, RemovedMachine
 from noslop_driver.models import Candidate, Endpoint, Host, Problem
 from noslop_driver.output.terminal import Terminal
 from noslop_driver.secrets import Secrets
@@ -72,8 +75,12 @@ def gather_hosts(
     login: Login,
     terminal: Terminal,
     limit: str | None = None,
+    check: bool = False,
+    again: bool = False,
 ) -> GatheredHosts:
     """Gather the facts of a studio's members, and of new hosts.
+
+    A member that shows its key at another address keeps its place, after the user agreed to change its address.
 
     Args:
         studio: the directory with the accepted host keys and, if there are members, the inventory.
@@ -83,43 +90,108 @@ def gather_hosts(
         login: how to log in to new hosts, and the passwords.
         terminal: the terminal for progress and questions.
         limit: a host pattern, for members.
+        check: do not change the address of a member.
+        again: do not refuse machines that were removed from the studio.
 
     Raises:
         DriverError: the search or Ansible failed, or a host key is not the accepted one.
         KeyboardInterrupt: the run was interrupted.
     """
+    identities = machines.read(studio)
+    if again:
+        identities = identities.model_copy(update={"removed": []})
     problems: list[Problem] = []
     new: list[Candidate] = []
     if search.named or not members:
-        addresses = {member.address for member in members}
-        discovered = discovery.search(search, terminal)
-        new = [
-            candidate
-            for candidate in discovered.candidates
-            if not addresses & {candidate.address, *candidate.addresses}
-        ]
-        problems += discovered.problems
+        new, problems = _search(search, members, identities, terminal)
+    if new and members:
+        moves = moved.follow_moves(studio, members, new, identities, login=login, terminal=terminal, check=check)
+        new = moves.candidates
+        problems += moves.problems
+        if moves.changed:
+            members = directory.read_members(list_inventory(studio.path), login.user)
     known_hosts = KnownHosts(studio.known_hosts)
     scanned = [*new, *_scan_members_without_keys(members, known_hosts)]
     new, key_problems = _accept_keys(scanned, members, rule, studio, terminal)
     hosts, member_problems, login = _gather_members(studio, members, login, terminal, limit)
     new_hosts, new_problems = _gather_new_hosts(new, members, login, studio, terminal)
+    new_hosts, machine_problems = _reject_other_machines(new_hosts, hosts, members, identities)
+    if members:
+        machines.write(studio, machines.read(studio).record_members(hosts, [member.name for member in members]))
     return GatheredHosts(
         [*hosts, *new_hosts],
-        [*problems, *key_problems, *member_problems, *new_problems],
+        [*problems, *key_problems, *member_problems, *new_problems, *machine_problems],
         list(members),
         login.secrets,
+    )
+
+
+def _search(
+    search: SearchTargets, members: Sequence[Member], identities: Machines, terminal: Terminal
+) -> tuple[list[Candidate], list[Problem]]:
+    """Search for machines at addresses that no member has. Return them, and problems, without removed machines."""
+    addresses = {member.address for member in members}
+    discovered = discovery.search(search, terminal)
+    new, problems = [], list(discovered.problems)
+    for candidate in discovered.candidates:
+        removed = identities.find_removed(candidate.host_keys)
+        if removed:
+            problems.append(_report_removed(removed, candidate.address, fatal=candidate.named))
+        elif not addresses & {candidate.address, *candidate.addresses}:
+            new.append(candidate)
+    return new, problems
+
+
+def _reject_other_machines(
+    new: Sequence[Host], hosts: Sequence[Host], members: Sequence[Member], identities: Machines
+) -> tuple[list[Host], list[Problem]]:
+    """Return the new hosts without those whose machine-id is that of a removed machine, or of a member that is away."""
+    away = {host.name for host in hosts if not host.machine_id}
+    by_machine_id = {identities.machine_ids.get(member.name): member for member in members if member.name in away}
+    accepted, problems = [], []
+    for host in new:
+        removed = identities.find_removed((), host.machine_id)
+        member = by_machine_id.get(host.machine_id) if host.machine_id else None
+        if removed:
+            problems.append(_report_removed(removed, host.address, fatal=host.named))
+        elif member:
+            problems.append(_report_other_key(host, member))
+        else:
+            accepted.append(host)
+    return accepted, problems
+
+
+def _report_removed(removed: RemovedMachine, address: str, *, fatal: bool) -> Problem:
+    return Problem(
+        kind="removed_machine",
+        host=removed.name,
+        what=f"{address} is the machine that was removed from the studio as {removed.name} on {removed.removed[:10]}.",
+        todo=f"Leave it out, or bring it back: noslop-driver host add --again {address}.",
+        fatal=fatal,
+    )
+
+
+def _report_other_key(host: Host, member: Member) -> Problem:
+    return Problem(
+        kind="cloned_machine_id",
+        host=host.name,
+        what=f"{host.name} ({host.address}) has the machine-id of {member.name} ({member.address}), which does not "
+        "answer, and another SSH host key: a clone of its disk, or the same machine with new keys.",
+        todo=f"If it is to replace {member.name}: noslop-driver host replace {member.name} {host.address}. If it is a "
+        "clone, give it a machine-id of its own, as root there: `rm /etc/machine-id; systemd-machine-id-setup`, and "
+        "restart it.",
+        fatal=host.named,
     )
 
 
 def _scan_members_without_keys(members: Sequence[Member], known_hosts: KnownHosts) -> list[Candidate]:
     """Scan the members without a pinned key: the inventory was made on another computer."""
     targets = [
-        f"{_bracket_ipv6(member.address)}:{member.port}"
+        discovery.format_target(member.address, member.port)
         for member in members
         if not member.local
         and not known_hosts.find_keys(member.address, member.port)
-        and _uses_studio_known_hosts(member)
+        and moved.uses_studio_known_hosts(member)
     ]
     if not targets:
         return []
@@ -211,12 +283,3 @@ def _gather_new_hosts(
         for host in gathered.hosts
     ]
     return hosts, gathered.problems
-
-
-def _uses_studio_known_hosts(member: Member) -> bool:
-    """Return whether SSH uses the studio's known_hosts for the member; a user may have configured another file."""
-    return ".noslop/known_hosts" in str(member.variables.get("ansible_ssh_common_args", ""))
-
-
-def _bracket_ipv6(address: str) -> str:
-    return f"[{address}]" if ":" in address else address

@@ -17,7 +17,7 @@ from ansible_collections.noslop.studio.plugins.plugin_utils.discovery import ssh
 from ansible_collections.noslop.studio.plugins.plugin_utils.discovery.scan_targets import SSH_PORT
 
 from noslop_driver.errors import DriverError, PreflightError
-from noslop_driver.models import Candidate
+from noslop_driver.models import Candidate, Endpoint
 
 _KEY = re.compile(r"(?:ssh|ecdsa|sk)-[a-z0-9@.-]+ [A-Za-z0-9+/=]+")
 
@@ -45,15 +45,8 @@ class KnownHosts:
         """
         if not self.path.exists():
             return []
-        command = ["ssh-keygen", "-F", _format_host(address, port), "-f", str(self.path)]
-        try:
-            result = subprocess.run(command, capture_output=True, text=True, check=False)
-        except FileNotFoundError as error:
-            message = (
-                "ssh-keygen is missing on this computer. Install OpenSSH's client (Debian: apt install openssh-client)."
-            )
-            raise DriverError(message) from error
-        keys = [_KEY.search(line) for line in result.stdout.splitlines() if not line.startswith("#")]
+        found = _run_keygen("-F", format_host(address, port), "-f", str(self.path))
+        keys = [_KEY.search(line) for line in found.splitlines() if not line.startswith("#")]
         return [key.group() for key in keys if key]
 
     def classify(self, candidates: Sequence[Candidate]) -> ClassifiedCandidates:
@@ -81,7 +74,7 @@ class KnownHosts:
     def accept(self, candidates: Sequence[Candidate]) -> None:
         """Pin the keys of hosts that the user has accepted."""
         lines = [
-            f"{_format_host(candidate.address, candidate.port)} {key}\n"
+            f"{format_host(candidate.address, candidate.port)} {key}\n"
             for candidate in candidates
             for key in candidate.host_keys
         ]
@@ -91,8 +84,30 @@ class KnownHosts:
         with self.path.open("a", encoding="utf-8") as file:
             file.writelines(lines)
 
+    def move(self, old: Endpoint, new: Endpoint) -> None:
+        """Pin the keys of one address for another one in its place.
+
+        Raises:
+            DriverError: OpenSSH's tools are missing.
+        """
+        keys = self.find_keys(old.address, old.port)
+        self.accept([Candidate(address=new.address, port=new.port, host_keys=keys, status="open")])
+        self.forget(old)
+
+    def forget(self, endpoint: Endpoint | Candidate) -> None:
+        """Remove the keys of a host.
+
+        Raises:
+            DriverError: OpenSSH's tools are missing.
+        """
+        if not self.path.exists():
+            return
+        _run_keygen("-R", format_host(endpoint.address, endpoint.port), "-f", str(self.path))
+        # ssh-keygen keeps the file that it changed.
+        self.path.with_name(f"{self.path.name}.old").unlink(missing_ok=True)
+
     def _explain_changed_key(self, candidate: Candidate, pinned: Sequence[str]) -> str:
-        name = _format_host(candidate.address, candidate.port)
+        name = format_host(candidate.address, candidate.port)
         return (
             f"{candidate.address}: its SSH host key is not the one that was accepted before. "
             f"Pinned: {_format_fingerprints(pinned)}; seen now: {_format_fingerprints(candidate.host_keys)}. "
@@ -102,9 +117,19 @@ class KnownHosts:
         )
 
 
-def _format_host(address: str, port: int) -> str:
+def format_host(address: str, port: int) -> str:
     """Return the form of a host in known_hosts (sshd(8), SSH_KNOWN_HOSTS FILE FORMAT)."""
     return address if port == SSH_PORT else f"[{address}]:{port}"
+
+
+def _run_keygen(*arguments: str) -> str:
+    try:
+        return subprocess.run(["ssh-keygen", *arguments], capture_output=True, text=True, check=False).stdout
+    except FileNotFoundError as error:
+        message = (
+            "ssh-keygen is missing on this computer. Install OpenSSH's client (Debian: apt install openssh-client)."
+        )
+        raise DriverError(message) from error
 
 
 def _format_fingerprints(keys: Sequence[str]) -> str:

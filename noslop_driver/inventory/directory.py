@@ -32,6 +32,9 @@ MORE_HOSTS = "more_hosts.yml"
 STUDIO = "group_vars/all/studio.yml"
 CONNECTION = "group_vars/all/connection.yml"
 
+_EARLIER_IGNORE = b"*\n!.gitignore\n!known_hosts\n"
+_IGNORE = _EARLIER_IGNORE + b"!machines.json\n"
+
 
 @dataclass(frozen=True)
 class Member:
@@ -195,6 +198,22 @@ class StudioDirectory:
         """Write a file that a person has edited, with a change that they asked for. It stays theirs."""
         _write_atomically(self.path / name, text.encode())
 
+    def change_files(self, texts: Mapping[str, str]) -> dict[str, str]:
+        """Write files with a change that the user asked for. Return what they had before.
+
+        A file that a user has edited stays theirs, and another one stays the driver's.
+        """
+        before = {}
+        hashes = self._read_hashes()
+        for name, text in texts.items():
+            edited = self.is_edited(name)
+            before[name] = (self.path / name).read_text(encoding="utf-8")
+            _write_atomically(self.path / name, text.encode())
+            if not edited:
+                hashes[name] = _hash(text.encode())
+                self.write_state("written.json", json.dumps(hashes, indent=2, sort_keys=True) + "\n")
+        return before
+
     def make_state_dir(self) -> None:
         """Make the driver's own directory `.noslop`, or close an existing one to other accounts.
 
@@ -214,8 +233,8 @@ class StudioDirectory:
                     ) from error
         # Records and cached facts belong to this computer, not into a repository.
         ignore = self.state_dir / ".gitignore"
-        if not ignore.exists():
-            _write_atomically(ignore, b"*\n!.gitignore\n!known_hosts\n")
+        if not ignore.exists() or ignore.read_bytes() == _EARLIER_IGNORE:
+            _write_atomically(ignore, _IGNORE)
 
     def write_state(self, name: str, text: str) -> None:
         """Write a file of the driver's own, which only this account can read, whole or not at all."""

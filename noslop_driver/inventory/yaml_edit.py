@@ -38,11 +38,11 @@ def add_entry(text: str, variable: str, entry: Mapping[str, Any]) -> str:
     if key is None:
         new = [*lines, f"{variable}:\n", *_render(entry, 2)]
     elif isinstance(value, yaml.SequenceNode) and value.value and not value.flow_style:
-        end = _last_line(value)
+        end = find_last_line(value)
         new = [*lines[: end + 1], *_render(entry, value.start_mark.column), *lines[end + 1 :]]
     elif _is_empty(value):
         line = key.start_mark.line
-        if _last_line(value) != line and value.start_mark.line != value.end_mark.line:
+        if find_last_line(value) != line and value.start_mark.line != value.end_mark.line:
             raise EditError(f"{variable} is empty over several lines")
         rest = lines[line][value.end_mark.column :] if value.end_mark.line == line else "\n"
         new = [*lines[:line], f"{variable}:{rest}", *_render(entry, 2), *lines[line + 1 :]]
@@ -70,7 +70,7 @@ def remove_entry(text: str, variable: str, number: int) -> str:
         return _checked(_replace_brackets(text, variable, value, change), text, variable, change)
     lines = text.splitlines(keepends=True)
     node = value.value[number]
-    first, last = node.start_mark.line, _last_line(node)
+    first, last = node.start_mark.line, find_last_line(node)
     new = [*lines[:first], *lines[last + 1 :]]
     if len(value.value) == 1:
         line = key.start_mark.line
@@ -108,11 +108,11 @@ def _is_empty(node: yaml.Node) -> bool:
     return not node.value or (isinstance(node, yaml.ScalarNode) and node.value in ("~", "null"))
 
 
-def _last_line(node: yaml.Node) -> int:
+def find_last_line(node: yaml.Node) -> int:
     """Return the number of a node's last line. The end of a block is where the next thing begins, past comments."""
     if isinstance(node, yaml.CollectionNode) and not node.flow_style and node.value:
         last = node.value[-1]
-        return _last_line(last[1] if isinstance(last, tuple) else last)
+        return find_last_line(last[1] if isinstance(last, tuple) else last)
     mark = node.end_mark
     return int(mark.line - 1 if mark.column == 0 and mark.line > node.start_mark.line else mark.line)
 
