@@ -5,18 +5,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NotRequired, TypedDict, cast
 
-from ansible_collections.noslop.studio.plugins.module_utils.checks.check import Check
+from ansible_collections.noslop.studio.plugins.module_utils.checks.check import Check, enumerate_words
 from ansible_collections.noslop.studio.plugins.plugin_utils import reports
 
 from noslop_driver.ansible.events import TASK_END_KINDS, Event, Failure, HostStats, Outcome, Status
 from noslop_driver.ansible.runner import run_playbook
 from noslop_driver.errors import ExitCode
-from noslop_driver.hosts import ssh_errors
+from noslop_driver.hosts import presence, ssh_errors
 from noslop_driver.inventory.directory import Member
 from noslop_driver.models import Endpoint
 from noslop_driver.output.progress import Progress, print_checks, shorten_task_name
@@ -40,6 +40,8 @@ class Phase:
     """True if the checks of the playbook are the verification of the studio."""
     tags: Sequence[str] = ()
     """Run the tasks with one of these tags only; all tasks if there are none."""
+    limit: str = ""
+    """Run on these hosts only: a host pattern with commas."""
 
 
 PREFLIGHT = Phase(
@@ -124,6 +126,10 @@ class RunResult:
     """How long models took to read, as the hosts reported it; each with `host`."""
     returned: list[Mapping[str, Any]] = field(default_factory=list)
     """The results of the tasks in RETURNING_ACTIONS."""
+    left_out: Mapping[str, str] = field(default_factory=dict)
+    """Hosts that did not answer and were left out, each with the reason."""
+    complete: bool = False
+    """True if all phases succeeded on the other hosts."""
     kept: dict[str, list[str]] = field(default_factory=dict)
     """Things that a teardown kept because the studio does not own them, by host."""
 
@@ -146,6 +152,8 @@ class PhaseRunner:
     """The command to run after the error was corrected."""
     check: bool = False
     limit: str | None = None
+    away: Mapping[str, str] = field(default_factory=dict)
+    """Hosts that do not answer, each with the reason. Only the verification looks at them, and reports them."""
     variables: Mapping[str, Any] = field(default_factory=dict)
     """Variables that override the inventory's. No secrets."""
     details: Callable[[], Sequence[str]] | None = None
@@ -155,6 +163,15 @@ class PhaseRunner:
 
     def run(self, phases: Sequence[Phase]) -> RunResult:
         """Run the phases until one fails."""
+        result = self._run_phases(phases)
+        result.complete = result.code is ExitCode.OK
+        if self.away:
+            result.left_out = self.away
+            result.message = self._add_left_out(result)
+            result.code = ExitCode.UNREACHABLE if result.complete else result.code
+        return result
+
+    def _run_phases(self, phases: Sequence[Phase]) -> RunResult:
         result = RunResult()
         for number, phase in enumerate(phases, 1):
             title = f"{number}/{len(phases)} {phase.name}: {phase.title}"
@@ -175,7 +192,7 @@ class PhaseRunner:
                 result.verification = report
                 if self.record:
                     self.record.write_verification(report)
-            result.code = _get_exit_code(phase, outcome, report)
+            result.code = _get_exit_code(phase, outcome, report, self.away)
             if result.code is not ExitCode.OK:
                 result.message = self._compose_message(phase, outcome, report, phases[number:])
                 # While a task may still run, the lease stays, so that other runs wait.
@@ -221,7 +238,7 @@ class PhaseRunner:
                 on_output=progress.show_output,
                 secrets=self.secrets,
                 extra_vars=self.variables,
-                limit=self.limit,
+                limit=self._select_hosts(phase),
                 tags=phase.tags,
                 check=self.check,
                 verbosity=self.terminal.verbosity,
@@ -239,6 +256,13 @@ class PhaseRunner:
         if report:
             print_checks(report["checks"], self.terminal)
         return outcome, report, time.monotonic() - started
+
+    def _select_hosts(self, phase: Phase) -> str | None:
+        """Return the host pattern of a phase. The verification reports hosts that are away; others leave them out."""
+        limit = self.limit
+        if phase.limit:
+            limit = f"{phase.limit},&{limit}" if limit else phase.limit
+        return limit if phase.verifies else presence.exclude(limit, self.away)
 
     def _find_advice(self, failure: Failure) -> str:
         """Return the next step for a failure, if its message is a known one."""
@@ -267,6 +291,18 @@ class PhaseRunner:
         )
         return f"{phase.name} failed: {hosts or 'see above'}.{rest} {done} Correct it and run {self.retry_command}"
 
+    def _add_left_out(self, result: RunResult) -> str:
+        """Return the message of a run with the hosts that were left out, and the command that continues on them."""
+        names = enumerate_words(sorted(self.away))
+        if not result.complete:
+            return f"{result.message} {names} did not answer, and nothing was done there."
+        ran = {host for phase in result.phases for host in phase.hosts} - set(self.away)
+        done = "Predicted for" if self.check else "Done on"
+        others = enumerate_words(sorted(ran), "no host")
+        reasons = " ".join(self.away.values())
+        answers = "it answers" if len(self.away) == 1 else "they answer"
+        return f"{done} {others}. Left out: {names}. {reasons} When {answers} again, run {self.retry_command}"
+
 
 def _join_reports(first: Report | None, second: Report | None) -> Report | None:
     """Return one report of the checks of a phase: a playbook may prove the storage and then verify it."""
@@ -275,13 +311,23 @@ def _join_reports(first: Report | None, second: Report | None) -> Report | None:
     return {**second, "ok": first["ok"] and second["ok"], "checks": [*first["checks"], *second["checks"]]}
 
 
-def _get_exit_code(phase: Phase, outcome: Outcome, report: Report | None) -> ExitCode:
+def list_unreachable(checks: Sequence[Check]) -> list[str]:
+    """Return the hosts that did not answer, if every other check passed; none if another one failed."""
+    failed = [check for check in checks if not check.get("ok")]
+    if any(check["check"] != "host.reachable" for check in failed):
+        return []
+    return list(dict.fromkeys(check["host"] for check in failed))
+
+
+def _get_exit_code(phase: Phase, outcome: Outcome, report: Report | None, away: Collection[str]) -> ExitCode:
     if outcome.status is Status.INTERRUPTED:
         return ExitCode.INTERRUPTED
+    failures = [failure for failure in outcome.failures if not (failure.unreachable and failure.host in away)]
     if report and not report.get("ok"):
-        return phase.code
+        unreachable = set(list_unreachable(report["checks"]))
+        return ExitCode.OK if unreachable and unreachable <= set(away) and not failures else phase.code
     if outcome.ok:
         return ExitCode.OK
     if outcome.status is Status.UNREACHABLE:
-        return ExitCode.UNREACHABLE
+        return ExitCode.UNREACHABLE if failures or not away else ExitCode.OK
     return phase.code if outcome.status is Status.FAILED else ExitCode.FAILED

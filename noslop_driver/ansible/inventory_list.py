@@ -21,9 +21,24 @@ def list_inventory(inventory: Path) -> dict[str, Any]:
     Raises:
         UsageError: Ansible cannot read the inventory.
     """
+    listing: dict[str, Any] = json.loads(_run(inventory, "ansible-inventory", "--list"))
+    return listing
+
+
+def select_hosts(inventory: Path, pattern: str) -> list[str]:
+    """Return the hosts of an inventory that a host pattern selects.
+
+    Raises:
+        UsageError: Ansible cannot read the inventory, or the pattern selects none.
+    """
+    lines = _run(inventory, "ansible", "--list-hosts", "all", "--limit", pattern).splitlines()
+    return [line.strip() for line in lines[1:] if line.strip()]
+
+
+def _run(inventory: Path, program: str, *arguments: str) -> str:
     with private_directory("noslop-list-") as private:
         done = subprocess.run(
-            ["ansible-inventory", "--inventory", str(inventory.resolve()), "--list"],
+            [program, "--inventory", str(inventory.resolve()), *arguments],
             env={**os.environ, **make_environment(inventory, private), "ANSIBLE_INVENTORY_UNPARSED_FAILED": "True"},
             capture_output=True,
             text=True,
@@ -31,5 +46,4 @@ def list_inventory(inventory: Path) -> dict[str, Any]:
         )
     if done.returncode != 0:
         raise UsageError(f"{inventory}: Ansible cannot read this inventory. Its message: {done.stderr.strip()}")
-    listing: dict[str, Any] = json.loads(done.stdout)
-    return listing
+    return done.stdout

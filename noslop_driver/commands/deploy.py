@@ -24,7 +24,6 @@ from noslop_driver.commands.result import (
 )
 from noslop_driver.commands.smb_access import SmbAddress
 from noslop_driver.commands.studio import find_studio, lock_studio
-from noslop_driver.errors import ExitCode
 from noslop_driver.hosts import sudo
 from noslop_driver.inventory.directory import StudioDirectory
 from noslop_driver.output.terminal import Terminal
@@ -66,14 +65,15 @@ def deploy(options: Options, terminal: Terminal) -> CommandResult:
             terminal=terminal,
             record=record,
             limit=options.limit,
+            away=draft.gathered.away,
             check=options.check,
             copy=copy,
         )
     addresses = list_service_addresses(members)
     smb_addresses = smb_access.list_addresses(draft.plan.settings, members)
-    if result.code is ExitCode.OK and options.check:
+    if result.complete and options.check:
         terminal.print("This is what a deployment would do. Nothing was changed.")
-    elif result.code is ExitCode.OK:
+    elif result.complete:
         _print_addresses(terminal, addresses, firewall_enabled=draft.plan.settings.firewall_enabled)
         _print_smb_addresses(terminal, smb_addresses, [user["name"] for user in draft.plan.settings.smb_users])
     if record:

@@ -8,7 +8,7 @@ import os
 import shlex
 import shutil
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,7 +23,7 @@ from noslop_driver.commands.phase_run import make_run_data, run_phases
 from noslop_driver.commands.result import CommandResult, NodeChangeData, RunData
 from noslop_driver.commands.studio import find_studio, lock_studio, read_members
 from noslop_driver.errors import DriverError, ExitCode, UsageError
-from noslop_driver.hosts import sudo
+from noslop_driver.hosts import presence
 from noslop_driver.hosts.login import Login
 from noslop_driver.inventory import studio_yml
 from noslop_driver.inventory.directory import STUDIO, Member, StudioDirectory
@@ -58,14 +58,14 @@ def nodes(options: Options, terminal: Terminal) -> CommandResult:
         if options.no_run:
             _save(studio, history, settings, changed)
             terminal.print("The next 'noslop-driver deploy' installs this list.")
-            empty: RunData = {"inventory": str(studio.path), "phases": [], "verification": None, "record": None}
-            return CommandResult(ExitCode.OK, _make_data(empty, changed))
-        secrets = sudo.ask_where_needed(studio.path, login.secrets, terminal)
+            return CommandResult(ExitCode.OK, _make_data(make_run_data(RunResult(), studio, None), changed))
+        here = presence.look(studio.path, members, login, terminal)
         saved = _save(studio, history, settings, changed)
-        record = Record(studio.records, "nodes", secrets)
+        record = Record(studio.records, "nodes", here.secrets)
         installed = False
         try:
-            result = _install(studio, replace(login, secrets=secrets), options, terminal, record)
+            login = replace(login, secrets=here.secrets)
+            result = _install(studio, login, options, terminal, record=record, away=here.away)
             installed = bool(result.phases) and result.phases[0].status is Status.OK
         finally:
             if saved and not installed:
@@ -75,7 +75,7 @@ def nodes(options: Options, terminal: Terminal) -> CommandResult:
     if not installed:
         reasons = dict.fromkeys(failure.message for phase in result.phases for failure in phase.failures)
         message = " ".join([message, *reasons, "The list of custom nodes is what it was before."])
-    elif result.code is not ExitCode.OK:
+    elif not result.complete:
         message += " The list of custom nodes has the change; 'noslop-driver nodes rollback' goes back."
     return CommandResult(result.code, _make_data(make_run_data(result, studio, record), changed), message)
 
@@ -202,7 +202,15 @@ def _save(
     return path
 
 
-def _install(studio: StudioDirectory, login: Login, options: Options, terminal: Terminal, record: Record) -> RunResult:
+def _install(
+    studio: StudioDirectory,
+    login: Login,
+    options: Options,
+    terminal: Terminal,
+    *,
+    record: Record,
+    away: Mapping[str, str],
+) -> RunResult:
     """Install the list on the hosts, and verify the studio."""
     words = ["nodes", options.action, *([options.node] if options.node else [])]
     for flag in ("repo", "commit", "archive", "sha256"):
@@ -213,7 +221,7 @@ def _install(studio: StudioDirectory, login: Login, options: Options, terminal: 
     if options.allow_install_script:
         words.append("--allow-install-script")
     result, _members = run_phases(
-        shlex.join(words), (NODES, VERIFY), studio, login=login, terminal=terminal, record=record
+        shlex.join(words), (NODES, VERIFY), studio, login=login, terminal=terminal, record=record, away=away
     )
     return result
 

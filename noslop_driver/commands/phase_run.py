@@ -29,6 +29,7 @@ def run_phases(
     terminal: Terminal,
     record: Record | None,
     limit: str | None = None,
+    away: Mapping[str, str] | None = None,
     check: bool = False,
     copy: StudioDirectory | None = None,
     variables: Mapping[str, Any] | None = None,
@@ -44,6 +45,7 @@ def run_phases(
         terminal: the terminal for progress.
         record: the record of the run, if there is to be one; the log lies in it.
         limit: a host pattern.
+        away: the hosts that do not answer, each with the reason; they are left out.
         check: predict changes and make none.
         copy: a copy of the studio's inventory, to run on in its place.
         variables: variables that override the inventory's. No secrets.
@@ -70,6 +72,7 @@ def run_phases(
             retry_command=f"noslop-driver {command} --inventory {shlex.quote(str(studio.path))}",
             check=check,
             limit=limit,
+            away=away or {},
             variables=variables or {},
             details=details,
         ).run(phases)
@@ -96,4 +99,5 @@ def make_run_data(result: RunResult, studio: StudioDirectory, record: Record | N
         "phases": [cast(PhaseData, asdict(phase)) for phase in result.phases],
         "verification": result.verification,
         "record": str(record.path) if record else None,
+        "left_out": dict(result.left_out),
     }

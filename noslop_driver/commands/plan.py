@@ -31,4 +31,7 @@ def plan(options: Options, terminal: Terminal) -> CommandResult:
             return CommandResult(error.code, data, str(error))
         if options.save:
             write_inventory(studio, draft, login.ssh_key, terminal)
+    if away := draft.gathered.away:
+        message = f"Planned without looking at {', '.join(away)}. {' '.join(away.values())}"
+        return CommandResult(ExitCode.UNREACHABLE, data, message)
     return CommandResult(ExitCode.OK, data)

@@ -94,6 +94,8 @@ class RunData(TypedDict):
     verification: Report | None
     record: str | None
     """The directory of the record."""
+    left_out: dict[str, str]
+    """Hosts that did not answer and were left out, each with the reason."""
 
 
 class DeployData(RunData):

@@ -12,9 +12,9 @@ from noslop_driver.commands.login import read_login
 from noslop_driver.commands.options import Options
 from noslop_driver.commands.phase_run import make_run_data, run_phases
 from noslop_driver.commands.result import CommandResult, TeardownData
-from noslop_driver.commands.studio import find_studio, lock_studio
-from noslop_driver.errors import ExitCode, UsageError
-from noslop_driver.hosts import sudo
+from noslop_driver.commands.studio import find_studio, lock_studio, read_members
+from noslop_driver.errors import UsageError
+from noslop_driver.hosts import presence
 from noslop_driver.inventory import studio_yml
 from noslop_driver.inventory.directory import Member
 from noslop_driver.output.terminal import Terminal
@@ -35,9 +35,9 @@ def teardown(options: Options, terminal: Terminal) -> CommandResult:
                 typed = terminal.ask(f"Type the studio's name ({studio.name}) to continue", flag="--yes")
                 if typed != studio.name:
                     raise UsageError(f"{typed!r} is not {studio.name!r}: nothing was changed.")
-        secrets = sudo.ask_where_needed(studio.path, login.secrets, terminal, options.limit)
-        login = replace(login, secrets=secrets)
-        record = None if options.check else Record(studio.records, "teardown", secrets)
+        here = presence.look(studio.path, read_members(studio.path, login.user), login, terminal, options.limit)
+        login = replace(login, secrets=here.secrets)
+        record = None if options.check else Record(studio.records, "teardown", here.secrets)
         result, members = run_phases(
             "teardown",
             (TEARDOWN,),
@@ -46,10 +46,11 @@ def teardown(options: Options, terminal: Terminal) -> CommandResult:
             terminal=terminal,
             record=record,
             limit=options.limit,
+            away=here.away,
             check=options.check,
         )
     kept = _list_kept(result, members, settings)
-    if result.code is ExitCode.OK and not options.check:
+    if result.complete and not options.check:
         terminal.print("Kept:")
         for item in [*kept, f"the inventory and the records in {studio.path}"]:
             terminal.print(f"  {item}")

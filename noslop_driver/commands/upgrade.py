@@ -17,15 +17,15 @@ from rich.table import Table
 from noslop_driver.commands.login import read_login
 from noslop_driver.commands.options import Options
 from noslop_driver.commands.phase_run import make_run_data, run_phases
-from noslop_driver.commands.result import CommandResult, RunData, UpgradeData, VersionData
-from noslop_driver.commands.studio import find_studio, lock_studio
+from noslop_driver.commands.result import CommandResult, UpgradeData, VersionData
+from noslop_driver.commands.studio import find_studio, lock_studio, read_members
 from noslop_driver.errors import ExitCode, UsageError
-from noslop_driver.hosts import sudo
+from noslop_driver.hosts import presence
 from noslop_driver.hosts.versions_run import ServiceVersion, list_versions
 from noslop_driver.inventory import studio_yml
 from noslop_driver.inventory.directory import STUDIO, StudioDirectory
 from noslop_driver.output.terminal import Terminal
-from noslop_driver.phases import UPGRADES
+from noslop_driver.phases import UPGRADES, RunResult
 from noslop_driver.records import Record
 
 _PREFIX = studio_yml.PREFIX
@@ -38,34 +38,41 @@ def upgrade(options: Options, terminal: Terminal) -> CommandResult:
     login = read_login(options, terminal)
     limit = ",".join(options.hosts) or None
     with lock_studio(studio, terminal):
-        versions = list_versions(studio.path, terminal, login.secrets, chosen, limit)
+        listing = list_versions(studio.path, terminal, login.secrets, chosen, limit)
+        versions = listing.services
         _require_choice_in_effect(versions, chosen)
         _print_versions(versions, terminal)
-        nothing: RunData = {"inventory": str(studio.path), "phases": [], "verification": None, "record": None}
+        nothing = make_run_data(RunResult(), studio, None)
         before = [cast(VersionData, asdict(one)) for one in versions]
         if not any(one.differs for one in versions):
+            data = cast(UpgradeData, {**nothing, "versions": before, "left_out": listing.unreachable})
+            if listing.unreachable:
+                names = ", ".join(listing.unreachable)
+                message = f"Every other host runs the version that it is to have. {names} did not answer."
+                return CommandResult(ExitCode.UNREACHABLE, data, message)
             terminal.print("Every host runs the version that it is to have. Nothing was changed.")
-            return CommandResult(ExitCode.OK, cast(UpgradeData, {**nothing, "versions": before}))
+            return CommandResult(ExitCode.OK, data)
         if not options.check:
             terminal.require_consent("Upgrade these services?")
-        secrets = sudo.ask_where_needed(studio.path, login.secrets, terminal, limit)
-        record = None if options.check else Record(studio.records, "upgrade", secrets)
+        here = presence.look(studio.path, read_members(studio.path, login.user), login, terminal, limit)
+        record = None if options.check else Record(studio.records, "upgrade", here.secrets)
         words = [word for value in options.versions for word in ("--to", value)]
         words += [word for host in options.hosts for word in ("--host", host)]
         result, _members = run_phases(
             shlex.join(["upgrade", *words]),  # an interrupted upgrade goes on with the same versions
             UPGRADES[:2] if options.check else UPGRADES,
             studio,
-            login=replace(login, secrets=secrets),
+            login=replace(login, secrets=here.secrets),
             terminal=terminal,
             record=record,
             limit=limit,
+            away=here.away,
             check=options.check,
             variables=chosen,
         )
-        if result.code is ExitCode.OK and options.check:
+        if result.complete and options.check:
             terminal.print("This is what an upgrade would do. Nothing was changed.")
-        elif result.code is ExitCode.OK and chosen:
+        elif result.complete and chosen:
             _keep_choice(studio, chosen, limit, terminal)
     data = cast(UpgradeData, {**make_run_data(result, studio, record), "versions": before})
     return CommandResult(result.code, data, result.message)

@@ -8,12 +8,12 @@ The hosts of an existing studio come from its inventory; `--network` and `--host
 from __future__ import annotations
 
 import getpass
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from noslop_driver.ansible.inventory_list import list_inventory
 from noslop_driver.errors import DriverError
-from noslop_driver.hosts import discovery, facts, facts_run, host_keys, moved
+from noslop_driver.hosts import discovery, facts, facts_run, host_keys, moved, presence
 from noslop_driver.hosts.discovery import SearchTargets
 from noslop_driver.hosts.known_hosts import KnownHosts
 from noslop_driver.hosts.login import Login
@@ -40,6 +40,8 @@ class GatheredHosts:
     """The passwords of the login, with the sudo password if it was asked for."""
     local: bool = False
     """True when the only host is this computer."""
+    away: Mapping[str, str] = field(default_factory=dict)
+    """Members that do not answer and are left out, each with the reason."""
 
 
 def gather_this_computer(members: Sequence[Member], login: Login, terminal: Terminal) -> GatheredHosts:
@@ -120,10 +122,38 @@ def gather_hosts(
         machines.write(studio, machines.read(studio).record_members(hosts, [member.name for member in members]))
     return GatheredHosts(
         [*hosts, *new_hosts],
-        [*problems, *key_problems, *member_problems, *new_problems, *machine_problems],
+        [*problems, *key_problems, *_excuse_away(member_problems, members, hosts), *new_problems, *machine_problems],
         list(members),
         login.secrets,
+        away=presence.select_away(member_problems),
     )
+
+
+def _excuse_away(problems: Sequence[Problem], members: Sequence[Member], hosts: Sequence[Host]) -> list[Problem]:
+    """Return the problems of members, of which those of one that is away do not end the command.
+
+    Without the storage server, or without any host that answers, they do.
+    """
+    away = presence.select_away(problems)
+    server = presence.find_server(members)
+    if server and server.name in away:
+        what = presence.explain_missing_server(server.name, away[server.name])
+        return [
+            problem.model_copy(update={"what": what}) if problem.host == server.name else problem
+            for problem in problems
+        ]
+    if not any(host.arch for host in hosts):
+        return list(problems)
+    todo = (
+        "It is left out, and keeps its part. If it has another address now, name its network (--network) or the "
+        "address (--host). If it is gone: noslop-driver host remove {}. "
+    )
+    return [
+        problem.model_copy(update={"fatal": False, "todo": f"{todo.format(problem.host)}{problem.todo}"})
+        if problem.host in away and problem.kind in presence.AWAY_KINDS
+        else problem
+        for problem in problems
+    ]
 
 
 def _search(

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from noslop_driver.ansible.events import Event, Status, read_message
@@ -39,6 +39,16 @@ _PLAYBOOK = json.dumps(
         }
     ]
 )
+
+
+@dataclass(frozen=True)
+class SudoTrial:
+    """The result of a try to become root on the members."""
+
+    needing_password: list[str]
+    """Names of the hosts on which sudo needs a password."""
+    unreachable: dict[str, str]
+    """The message of Ansible about each host that could not be reached."""
 
 
 def ask_where_needed(inventory: Path, secrets: Secrets, terminal: Terminal, limit: str | None = None) -> Secrets:
@@ -84,15 +94,28 @@ def find_hosts_needing_password(inventory: Path, secrets: Secrets, limit: str | 
     Raises:
         KeyboardInterrupt: the run was interrupted.
     """
-    hosts: list[str] = []
+    return try_sudo(inventory, secrets, limit).needing_password
+
+
+def try_sudo(inventory: Path, secrets: Secrets, limit: str | None = None) -> SudoTrial:
+    """Try to become root on the members, and return where a password is missing and who could not be reached.
+
+    Raises:
+        KeyboardInterrupt: the run was interrupted.
+    """
+    trial = SudoTrial([], {})
 
     def follow(event: Event) -> None:
-        if event.kind == "failed" and ssh_errors.is_sudo_password_missing(read_message(event.result)):
-            hosts.append(event.host)
+        message = read_message(event.result)
+        if event.kind == "failed" and ssh_errors.is_sudo_password_missing(message):
+            trial.needing_password.append(event.host)
+        elif event.kind == "unreachable":
+            trial.unreachable[event.host] = message
 
     with private_directory("noslop-sudo-") as private:
         playbook = write_private(private / "sudo.yml", _PLAYBOOK)
         outcome = run_playbook(playbook, inventory, on_event=follow, secrets=secrets, limit=limit)
     if outcome.status is Status.INTERRUPTED:
         raise KeyboardInterrupt
-    return sorted(hosts)
+    trial.needing_password.sort()
+    return trial

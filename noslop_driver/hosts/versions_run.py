@@ -33,9 +33,17 @@ class ServiceVersion:
         return self.runs != self.wanted
 
 
+@dataclass(frozen=True)
+class StudioVersions:
+    """The services of the hosts that answer, and the message of Ansible about each of the others."""
+
+    services: list[ServiceVersion]
+    unreachable: dict[str, str]
+
+
 def list_versions(
     inventory: Path, terminal: Terminal, secrets: Secrets, variables: Mapping[str, Any], limit: str | None = None
-) -> list[ServiceVersion]:
+) -> StudioVersions:
     """Return the services of the hosts with their versions.
 
     Args:
@@ -46,14 +54,15 @@ def list_versions(
         limit: a host pattern.
 
     Raises:
-        UnreachableError: a host cannot be reached.
+        UnreachableError: no host can be reached.
         DriverError: Ansible failed.
         KeyboardInterrupt: the run was interrupted.
     """
     events, outcome = collect_events(
         PLAYBOOK, inventory, "Looking at the versions", terminal, secrets=secrets, variables=variables, limit=limit
     )
-    if not outcome.ok:
+    reached = any(not stats.unreachable for stats in outcome.stats.values())
+    if not outcome.ok and not (outcome.status is Status.UNREACHABLE and reached):
         text = "; ".join(f"{failure.host}: {failure.message}" for failure in outcome.failures) or outcome.output
         error = UnreachableError if outcome.status is Status.UNREACHABLE else DriverError
         raise error(f"The versions of the services cannot be read: {text}. Nothing was changed.")
@@ -63,4 +72,5 @@ def list_versions(
         if event.kind == "ok"
         for entry in event.result.get("service_versions") or []
     ]
-    return sorted(versions, key=lambda one: (one.service, one.host))
+    unreachable = {failure.host: failure.message for failure in outcome.failures if failure.unreachable}
+    return StudioVersions(sorted(versions, key=lambda one: (one.service, one.host)), unreachable)

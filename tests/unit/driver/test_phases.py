@@ -7,7 +7,7 @@ import json
 import os
 import signal
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -73,7 +73,14 @@ class FakeDeployment:
     def phase(self, real: Phase, *tasks: dict[str, Any]) -> Phase:
         return replace(real, playbook=str(write_playbook(self.directory / real.name, *tasks)))
 
-    def run(self, phases: Sequence[Phase], *, check: bool = False, limit: str | None = None) -> RunResult:
+    def run(
+        self,
+        phases: Sequence[Phase],
+        *,
+        check: bool = False,
+        limit: str | None = None,
+        away: Mapping[str, str] | None = None,
+    ) -> RunResult:
         member = Member("one", "10.0.0.1", 22, "artist", frozenset(), {})
         self.record = Record(self.directory / "records", "deploy", Secrets())
         runner = PhaseRunner(
@@ -85,6 +92,7 @@ class FakeDeployment:
             retry_command=RETRY_COMMAND,
             check=check,
             limit=limit,
+            away=away or {},
             release_playbook=str(write_playbook(self.directory / "release", touch(self.released), hosts="one")),
         )
         result = runner.run(phases)
@@ -295,3 +303,43 @@ def test_failure_after_a_good_report_is_shown(deployment: FakeDeployment) -> Non
 
     assert result.code is ExitCode.FAILED
     assert [failure.message for failure in result.phases[0].failures] == ["no marker", "no marker"]
+
+
+AWAY = {"two": "two did not answer in time."}
+UNREACHABLE = {**CHECK, "host": "two", "check": "host.reachable", "ok": False, "todo": "switch two on"}
+
+
+def test_host_that_is_away_is_left_out_and_reported_by_the_verification(deployment: FakeDeployment) -> None:
+    report = {"version": 1, "ok": False, "checks": [CHECK, UNREACHABLE]}
+    result = deployment.run(
+        [
+            deployment.phase(STORAGE, return_result("look")),
+            deployment.phase(VERIFY, {**return_report(report), "run_once": True}, {**fail(), "run_once": True}),
+        ],
+        away=AWAY,
+    )
+    assert (result.code, result.complete, result.left_out) == (ExitCode.UNREACHABLE, True, AWAY)
+    assert set(result.phases[0].hosts) == {"one"}
+    assert result.verification == report
+    assert "Done on one. Left out: two. two did not answer in time." in result.message
+    assert result.message.endswith(f"When it answers again, run {RETRY_COMMAND}")
+    assert deployment.read_record("outcome.json")["exit_code"] == 4
+
+
+def test_failure_on_another_host_is_no_success_without_the_one_that_is_away(deployment: FakeDeployment) -> None:
+    bad = {**CHECK, "ok": False, "todo": "mount it"}
+    report = {"version": 1, "ok": False, "checks": [bad, UNREACHABLE]}
+    result = deployment.run([deployment.phase(VERIFY, {**return_report(report), "run_once": True})], away=AWAY)
+    assert (result.code, result.complete) == (ExitCode.FAILED, False)
+    assert "two did not answer, and nothing was done there" in result.message
+    failed = deployment.run([deployment.phase(STORAGE, fail())], away=AWAY)
+    assert failed.code is ExitCode.FAILED
+    assert "one (check | Fail)" in failed.message
+
+
+def test_phase_of_some_hosts_runs_on_those_of_the_limit(deployment: FakeDeployment) -> None:
+    local_inventory(deployment.inventory, ["one", "two", "three"])
+    phase = replace(deployment.phase(STORAGE, return_result("look")), limit="one,two")
+    assert set(deployment.run([phase]).phases[0].hosts) == {"one", "two"}
+    assert set(deployment.run([phase], limit="two,three").phases[0].hosts) == {"two"}
+    assert set(deployment.run([phase], away=AWAY).phases[0].hosts) == {"one"}

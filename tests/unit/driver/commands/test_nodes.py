@@ -24,6 +24,7 @@ from noslop_driver.records import Record
 from noslop_driver.secrets import Secrets
 from tests.support.driver_cli import Done, run, run_json
 from tests.support.plays import local_inventory
+from tests.unit.conftest import StartSshd
 
 REPO = "https://git.example.org/painter.git"
 ONE = "1" * 40
@@ -80,8 +81,20 @@ def test_list_of_another_file_is_not_overridden(studio: Studio) -> None:
     assert "one has another noslop_custom_nodes than" in done.stderr
 
 
-def test_failed_run_puts_the_list_back(studio: Studio) -> None:
+def test_list_stays_where_no_host_answers(studio: Studio) -> None:
+    done = run("nodes", *ADD_PAINTER, ONE, "--inventory", str(studio.path), "--yes")
+    assert done.returncode == 4
+    assert "Nothing was changed: no host answers." in done.stderr
+    assert studio.read_list() == []
+
+
+def test_failed_run_puts_the_list_back(studio: Studio, sshd_server: StartSshd) -> None:
     studio.write_settings(StudioSettings(studio_id="abc", custom_nodes=[BRUSHES]))
+    server = sshd_server()
+    for name in ("one", "two"):  # they answer, and no key is accepted for them
+        own = studio.path / "host_vars" / f"{name}.yml"
+        own.parent.mkdir(exist_ok=True)
+        own.write_text(f"ansible_host: {server.address}\nansible_port: {server.port}\nansible_user: nobody\n")
     done = run("nodes", *ADD_PAINTER, ONE, "--inventory", str(studio.path), "--yes")
     assert done.returncode == 4, done.stderr
     assert "The list of custom nodes is what it was before." in done.stderr
