@@ -64,6 +64,20 @@ MODELS_TRASH = Phase("models_trash", "looking at the models and their trash", "n
 WARM = Phase("warm", "reading the warm models into memory", "noslop.studio.models", tags=("model_jobs_warm",))
 VERIFY = Phase("verify", "checking that the studio works", "noslop.studio.verify", changes=False, verifies=True)
 TEARDOWN = Phase("teardown", "removing what was installed", "noslop.studio.teardown")
+MEMBERS = Phase(
+    "members",
+    "opening firewall and exports to the members, and to no other host",
+    "noslop.studio.storage",
+    tags=("studio_firewall", "nfs_server", "smb_server"),
+)
+REFERENCES = Phase(
+    "references",
+    "telling the backend and the hosts' own checks who is a member",
+    "noslop.studio.services",
+    tags=("studio_backend", "studio_monitor"),
+)
+DRAIN = Phase("drain", "waiting until nothing runs, then stopping the services", "noslop.studio.drain")
+START = Phase("start", "starting the services again", "noslop.studio.drain")
 
 BENCH = Phase("bench", "reading models without and with memory", "noslop.studio.bench_models", changes=False)
 DEDUPE = Phase("dedupe", "joining equal models", "noslop.studio.dedupe_models")

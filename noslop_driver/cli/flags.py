@@ -11,6 +11,7 @@ from pathlib import Path
 import click
 from ansible_collections.noslop.studio.plugins.module_utils.studio import OPEN_NETWORK
 
+from noslop_driver.cli import host_flags
 from noslop_driver.settings.merge import PATH_FLAGS, PROVIDERS
 
 _FILE = click.Path(path_type=Path, dir_okay=False)
@@ -168,7 +169,8 @@ _PROMPTS = (
     _switch("-y", "Answer yes to every question. Accepts no new host.", "--yes"),
     _switch("--no-input", "Ask no question: a missing answer is an error."),
 )
-_NODE_RUN = (_NO_RUN, *_LOGIN, *_STUDIO, *_PROMPTS, _VERBOSE, *_OUTPUT)
+_RUN = (*_LOGIN, *_STUDIO, *_PROMPTS, _VERBOSE, *_OUTPUT)
+_NODE_RUN = (_NO_RUN, *_RUN)
 
 COMMANDS = (
     Command("discover", "Find machines with an SSH server. Logs in to none.", (*_HOSTS, *_OUTPUT)),
@@ -186,6 +188,13 @@ COMMANDS = (
         "upgrade",
         "Bring Ollama and ComfyUI to other versions, on one host first, and back where one does not work.",
         (*_UPGRADE, *_LOGIN, *_STUDIO, _CHECK, *_PROMPTS, _VERBOSE, *_OUTPUT),
+    ),
+    Command(
+        "host",
+        "Add, remove, replace and drain a host.",
+        subcommands=tuple(
+            Command(name, text, (*own, *_RUN)) for name, text, own in host_flags.list_entries(_HOST_KEYS)
+        ),
     ),
     Command(
         "nodes",

@@ -73,6 +73,13 @@ class Options:
     no_run: bool = False
     member: str | None = None
     """The name of a host of the studio."""
+    replacement: str | None = None
+    """The name or address of the machine that replaces it."""
+    dead: bool = False
+    """Whether the host is removed without it."""
+    timeout: int = 600
+    """The seconds that a command waits for what runs on a host."""
+    undo: bool = False
     again: bool = False
     """Whether machines that were removed from the studio may be added."""
     config_file: Path | None = None

@@ -113,6 +113,35 @@ class TeardownData(RunData):
     kept: list[str]
 
 
+class HostAddData(RunData):
+    """The result of `host add`: a run, the plan of the studio, and the names of the new hosts."""
+
+    plan: JsonObject
+    added: list[str]
+
+
+class HostRemoveData(RunData):
+    """The result of `host remove`: a run on the host and on the others. `kept` is what stays on the host."""
+
+    host: str
+    kept: list[str]
+
+
+class HostReplaceData(RunData):
+    """The result of `host replace`: a run on the old machine, the new one and the other hosts."""
+
+    host: str
+    old_address: str
+    address: str
+
+
+class HostDrainData(RunData):
+    """The result of `host drain`. `services` are those that were stopped, or started again with `--undo`."""
+
+    host: str
+    services: list[str]
+
+
 class VersionData(TypedDict):
     """A service on a host, with the version that runs and the one that it is to have. Empty: not installed."""
 
@@ -237,6 +266,14 @@ class HostMonitorData(TypedDict):
     bad: list[BadCheckData]
 
 
+class RemovedMachineData(TypedDict):
+    """A machine that was removed from the studio, and is refused. `removed` is when, ISO 8601, UTC."""
+
+    name: str
+    address: str
+    removed: str
+
+
 class StatusData(TypedDict):
     """The result of `status`."""
 
@@ -251,6 +288,7 @@ class StatusData(TypedDict):
     monitors: dict[str, HostMonitorData]
     """The own checks of each host at the last verification."""
     edited: list[str]
+    removed_machines: list[RemovedMachineData]
     models: ModelStatusData
 
 

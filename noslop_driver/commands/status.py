@@ -19,7 +19,7 @@ from noslop_driver.commands.options import Options
 from noslop_driver.commands.result import CommandResult, OutcomeData, StatusData, list_service_addresses
 from noslop_driver.commands.studio import find_studio, read_members
 from noslop_driver.errors import ExitCode
-from noslop_driver.inventory import directory
+from noslop_driver.inventory import directory, machines
 from noslop_driver.inventory.directory import StudioDirectory
 from noslop_driver.inventory.render import GROUPS
 from noslop_driver.output.terminal import Terminal
@@ -63,6 +63,12 @@ def status(options: Options, terminal: Terminal) -> CommandResult:
         terminal.print(line)
     if edited:
         terminal.print(f"edited by hand: {', '.join(edited)}")
+    removed = machines.read(studio).removed
+    for machine in removed:
+        terminal.print(
+            f"removed: {machine.name} ({machine.address}), {machine.removed}. To bring it back: noslop-driver host add "
+            f"--again {machine.name}"
+        )
     data: StatusData = {
         "inventory": str(studio.path),
         "hosts": [
@@ -76,6 +82,9 @@ def status(options: Options, terminal: Terminal) -> CommandResult:
         "nodes_left_out": left_out,
         "monitors": monitors,
         "edited": edited,
+        "removed_machines": [
+            {"name": machine.name, "address": machine.address, "removed": machine.removed} for machine in removed
+        ],
         "models": models,
     }
     return CommandResult(ExitCode.OK, data)

@@ -42,7 +42,11 @@ def studio() -> StudioDirectory:
 
 
 @pytest.mark.parametrize(
-    "command", ["discover", "plan", "deploy", "upgrade", "nodes add", "nodes list", "verify", "status", "teardown"]
+    "command",
+    [
+        *("discover", "plan", "deploy", "upgrade", "nodes add", "nodes list", "verify", "status", "teardown"),
+        *("host add", "host remove", "host replace", "host drain"),
+    ],
 )
 def test_every_command_has_help(command: str) -> None:
     done = run(*command.split(), "--help")

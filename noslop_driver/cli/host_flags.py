@@ -1,0 +1,71 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Define the commands below `host`, and their own flags."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import click
+
+Entry = tuple[str, str, Sequence[click.Parameter]]
+"""The name of a command, its help and its own flags."""
+
+_MEMBER = click.Argument(["member"], metavar="NAME")
+_DEAD = click.Option(["--dead"], is_flag=True, help="Do not contact it: it will not come back.")
+_AGAIN = click.Option(["--again"], is_flag=True, help="Also a machine that was removed from the studio.")
+_PORT = click.Option(["--port"], type=click.IntRange(1, 65535), default=22, show_default=True, help="Its SSH port.")
+_ROLE = click.Option(
+    ["--role", "roles"],
+    metavar="HOST=SERVICE,...",
+    multiple=True,
+    help="Run these services on it: ollama, comfyui; or none. Repeatable.",
+)
+
+
+def list_entries(new_hosts: Sequence[click.Parameter]) -> list[Entry]:
+    """Return the commands below `host`; `new_hosts` are the flags that accept keys of new hosts."""
+    return [
+        (
+            "add",
+            "Add machines to the studio, and deploy them. Changes of the others only firewall, exports and what names "
+            "the members.\n\n\b\n    noslop-driver host add 192.168.1.23\n    noslop-driver host add --again worker2",
+            (click.Argument(["hosts"], metavar="HOST...", nargs=-1, required=True), _PORT, _ROLE, _AGAIN, *new_hosts),
+        ),
+        (
+            "remove",
+            "Remove a host from the studio, whether it answers or not. Its data stays; its machine is refused from "
+            "now on.\n\n\b\n    noslop-driver host remove worker2\n    noslop-driver host remove --dead worker2",
+            (_MEMBER, _DEAD),
+        ),
+        (
+            "replace",
+            "Replace the machine of a host by another one, which gets its name, its roles and its variables."
+            "\n\n\b\n    noslop-driver host replace worker2 192.168.1.23",
+            (
+                click.Argument(["member"], metavar="OLD"),
+                click.Argument(["replacement"], metavar="NEW"),
+                _PORT,
+                _DEAD,
+                _AGAIN,
+                *new_hosts,
+            ),
+        ),
+        (
+            "drain",
+            "Wait until nothing runs on a host, then stop Ollama and ComfyUI there. New jobs are not refused meanwhile."
+            "\n\n\b\n    noslop-driver host drain worker2 --timeout 3600\n    noslop-driver host drain --undo worker2",
+            (
+                _MEMBER,
+                click.Option(
+                    ["--timeout"],
+                    metavar="SECONDS",
+                    type=click.IntRange(min=1),
+                    default=600,
+                    show_default=True,
+                    help="Wait so long for each of them. What still runs then is not stopped.",
+                ),
+                click.Option(["--undo"], is_flag=True, help="Start them again."),
+            ),
+        ),
+    ]
