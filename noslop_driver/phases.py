@@ -41,7 +41,7 @@ class Phase:
     tags: Sequence[str] = ()
     """Run the tasks with one of these tags only; all tasks if there are none."""
     limit: str = ""
-    """Run on these hosts only: a host pattern with commas."""
+    """The host pattern of the phase, in place of that of the run."""
 
 
 PREFLIGHT = Phase(
@@ -214,7 +214,8 @@ class PhaseRunner:
                     # The failed playbook did not reach its end, where it releases the lease on the storage server. If
                     # this fails too, the lease ends with this process for this computer, and after two hours for
                     # others.
-                    run_playbook(self.release_playbook, self.inventory, secrets=self.secrets)
+                    here = presence.exclude(None, self.away)
+                    run_playbook(self.release_playbook, self.inventory, secrets=self.secrets, limit=here)
                 break
         return result
 
@@ -273,9 +274,7 @@ class PhaseRunner:
 
     def _select_hosts(self, phase: Phase) -> str | None:
         """Return the host pattern of a phase. The verification reports hosts that are away; others leave them out."""
-        limit = self.limit
-        if phase.limit:
-            limit = f"{phase.limit},&{limit}" if limit else phase.limit
+        limit = phase.limit or self.limit
         return limit if phase.verifies else presence.exclude(limit, self.away)
 
     def _find_advice(self, failure: Failure) -> str:

@@ -38,7 +38,7 @@ def verify(options: Options, terminal: Terminal) -> CommandResult:
         names = ", ".join(away)
         reasons = {check["host"]: check["seen"] for check in checks if check["host"] in away}
         command = f"noslop-driver verify --inventory {shlex.quote(str(studio.path))}"
-        message = f"{names} did not answer. Every check of the other hosts passed. When it answers again, run {command}"
+        message = f"{names} did not answer. Every check of the other hosts passed. To check again: {command}"
         return CommandResult(ExitCode.UNREACHABLE, {**data, "left_out": reasons}, message)
     # A host that cannot be reached is a check that did not pass.
     code = ExitCode.FAILED if result.code is ExitCode.UNREACHABLE else result.code

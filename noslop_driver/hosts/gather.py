@@ -118,6 +118,7 @@ def gather_hosts(
     hosts, member_problems, login = _gather_members(studio, members, login, terminal, limit)
     new_hosts, new_problems = _gather_new_hosts(new, members, login, studio, terminal)
     new_hosts, machine_problems = _reject_other_machines(new_hosts, hosts, members, identities)
+    machine_problems += _list_changed_machine_ids(hosts, identities)
     if members:
         machines.write(studio, machines.read(studio).record_members(hosts, [member.name for member in members]))
     return GatheredHosts(
@@ -189,6 +190,22 @@ def _reject_other_machines(
         else:
             accepted.append(host)
     return accepted, problems
+
+
+def _list_changed_machine_ids(hosts: Sequence[Host], identities: Machines) -> list[Problem]:
+    """Return a note for each member that has its own key and another machine-id than before."""
+    return [
+        Problem(
+            kind="machine_id_changed",
+            host=host.name,
+            what=f"{host.name} has another machine-id than before ({host.machine_id}, recorded: {recorded}), and the "
+            "key that was accepted for it: its machine-id was made anew, or it is a copy of that machine.",
+            todo="Nothing, if you know why. The new one is recorded now.",
+            fatal=False,
+        )
+        for host in hosts
+        if (recorded := identities.machine_ids.get(host.name)) and host.machine_id and host.machine_id != recorded
+    ]
 
 
 def _report_removed(removed: RemovedMachine, address: str, *, fatal: bool) -> Problem:

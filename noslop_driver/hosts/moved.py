@@ -8,7 +8,7 @@ machine-id that was recorded for it. A name proves nothing.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 
 from ansible_collections.noslop.studio.plugins.plugin_utils.discovery import ssh_scan
@@ -65,9 +65,15 @@ def follow_moves(
     """
     result = Moves([], [], [])
     known_hosts = KnownHosts(studio.known_hosts)
+    pinned = {
+        member.name: set(known_hosts.find_keys(member.address, member.port))
+        for member in members
+        if not member.local and uses_studio_known_hosts(member)
+    }
     for candidate in candidates:
-        member = _find_member(candidate, members, known_hosts)
-        if member is None or member.name in result.changed or _answers(member, known_hosts):
+        keys = set(candidate.host_keys)
+        member = next((member for member in members if pinned.get(member.name, set()) & keys), None)
+        if member is None or member.name in result.changed or _answers(member, pinned[member.name]):
             result.candidates.append(candidate)
             continue
         recorded = machines.machine_ids.get(member.name, "")
@@ -110,21 +116,10 @@ def uses_studio_known_hosts(member: Member) -> bool:
     return ".noslop/known_hosts" in str(member.variables.get("ansible_ssh_common_args", ""))
 
 
-def _find_member(candidate: Candidate, members: Sequence[Member], known_hosts: KnownHosts) -> Member | None:
-    """Return the member for which a key of the candidate is pinned."""
-    for member in members:
-        if member.local or not uses_studio_known_hosts(member):
-            continue
-        if set(known_hosts.find_keys(member.address, member.port)) & set(candidate.host_keys):
-            return member
-    return None
-
-
-def _answers(member: Member, known_hosts: KnownHosts) -> bool:
-    """Return whether a machine with the member's key answers at its address."""
+def _answers(member: Member, pinned: Set[str]) -> bool:
+    """Return whether a machine with a key of the member answers at its address."""
     target = discovery.format_target(member.address, member.port)
     answers = discovery.discover(discovery.plan_discovery((), [target], limits=_PATIENT)).candidates
-    pinned = set(known_hosts.find_keys(member.address, member.port))
     return any(pinned & set(answer.host_keys) for answer in answers)
 
 

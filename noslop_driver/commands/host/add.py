@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from noslop_driver.commands.draft import confirm_plan, draft_plan, find_blocking_error, write_inventory
+from noslop_driver.commands.draft import draft_plan, find_blocking_error, write_inventory
 from noslop_driver.commands.host.members import list_join_phases
 from noslop_driver.commands.options import Options
 from noslop_driver.commands.phase_run import make_run_data, run_phases
@@ -30,10 +30,13 @@ def add_hosts(studio: StudioDirectory, login: Login, options: Options, terminal:
     if options.again:
         options = replace(options, hosts=_resolve_removed(options.hosts, studio))
     draft = draft_plan(options, studio, login, terminal)
+    if draft.gathered.local:
+        raise UsageError(
+            f"{studio.path} is this computer alone, which no other machine reaches. Make a studio of several with "
+            "'noslop-driver deploy --studio NAME --host ...'."
+        )
     login = replace(login, secrets=draft.gathered.secrets)
     view.print_plan(draft.plan, terminal)
-    if draft.new_hosts and not draft.plan.blocked:
-        draft = confirm_plan(draft, terminal, f"Add {', '.join(draft.new_hosts)} like this?")
     if error := find_blocking_error(draft.plan):
         blocked: BlockedPlanData = {"plan": draft.plan.model_dump(mode="json")}
         return CommandResult(error.code, blocked, str(error))
@@ -43,6 +46,8 @@ def add_hosts(studio: StudioDirectory, login: Login, options: Options, terminal:
             f"None of {', '.join(options.hosts)} is new to {studio.path}, so none was added. 'noslop-driver deploy' "
             "brings the hosts that it has up to date."
         )
+    # Not edited here, as `deploy` lets users do: what the other hosts do is not deployed by this command.
+    terminal.require_consent(f"Add {', '.join(new)} like this?")
     write_inventory(studio, draft, login.ssh_key, terminal)
     if options.again:
         _allow_again(studio, [host for host in draft.plan.hosts if host.name in new])

@@ -119,14 +119,17 @@ def get_pinned_keys(studio: StudioDirectory, member: Member) -> list[str]:
 
 
 def run_teardown(
-    command: str, member: Member, studio: StudioDirectory, login: Login, terminal: Terminal
+    command: tuple[str, str], member: Member, studio: StudioDirectory, login: Login, terminal: Terminal
 ) -> tuple[RunResult, Record]:
-    """Remove from one host what was installed there, and return the result and its record."""
-    record = Record(studio.records, command, login.secrets)
+    """Remove from one host what was installed there, and return the result and its record.
+
+    `command` is what runs this, such as `host remove`, and its word after the host's name, for the advice to run it
+    again.
+    """
+    record = Record(studio.records, command[0], login.secrets)
     phases = [replace(TEARDOWN, limit=member.name)]
-    result, _members = run_phases(
-        f"{command} {member.name}", phases, studio, login=login, terminal=terminal, record=record
-    )
+    words = " ".join([command[0], member.name, command[1]]).strip()
+    result, _members = run_phases(words, phases, studio, login=login, terminal=terminal, record=record)
     if not result.complete:
         result.message += f" {member.name} is still a host of the studio. --dead removes it as it is."
     return result, record

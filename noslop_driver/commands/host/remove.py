@@ -53,7 +53,7 @@ def remove_host(studio: StudioDirectory, login: Login, options: Options, termina
 
     torn_down = None
     if not dead:
-        torn_down, record = run_teardown(COMMAND, member, studio, login, terminal)
+        torn_down, record = run_teardown((COMMAND, ""), member, studio, login, terminal)
         if not torn_down.complete:
             return CommandResult(torn_down.code, _make_data(torn_down, studio, record, member), torn_down.message)
     forget_member(studio, member)

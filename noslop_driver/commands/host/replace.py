@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from noslop_driver.commands.host.members import (
@@ -59,7 +59,7 @@ def replace_host(studio: StudioDirectory, login: Login, options: Options, termin
 
     torn_down: RunResult | None = None
     if not dead:
-        torn_down, record = run_teardown(COMMAND, old, studio, login, terminal)
+        torn_down, record = run_teardown((COMMAND, str(options.replacement)), old, studio, login, terminal)
         if not torn_down.complete:
             data = _make_data(torn_down, studio, record, old, host)
             return CommandResult(torn_down.code, data, torn_down.message)
@@ -97,17 +97,18 @@ def _find_candidate(
     if not discovered.candidates:
         raise UnreachableError(_join_problems(discovered.problems) or f"{target} does not answer.")
     candidate = discovered.candidates[0]
-    pinned = set(get_pinned_keys(studio, old))
-    if pinned & set(candidate.host_keys):
+    if set(get_pinned_keys(studio, old)) & set(candidate.host_keys):
         raise UsageError(
             f"{candidate.address} shows the key of {old.name}: it is the same machine. To change its address: "
             f"noslop-driver deploy --host {target}."
         )
     for member in members:
         if member is not old and (
-            member.address == candidate.address or set(get_pinned_keys(studio, member)) & set(candidate.host_keys)
+            (member.address, member.port) == (candidate.address, candidate.port)
+            or set(get_pinned_keys(studio, member)) & set(candidate.host_keys)
         ):
             raise UsageError(f"{candidate.address} is {member.name}, a host of {studio.path} already.")
+    _reject_removed(studio, candidate.address, candidate.host_keys, again=options.again)
     decision = host_keys.decide([candidate], rule, terminal)
     if not decision.accepted:
         raise PreflightError(_join_problems(decision.problems) or "Its key was not accepted. Nothing was changed.")
@@ -151,11 +152,17 @@ def _require_another_machine(
                 f"{host.address} has the machine-id of {member.name}: one of them is a clone. Give it a machine-id of "
                 "its own, as root there: `rm /etc/machine-id; systemd-machine-id-setup`, and restart it."
             )
-    keys = [host.host_key] if host.host_key else []
-    if (removed := identities.find_removed(keys, host.machine_id)) and not again:
+    _reject_removed(studio, host.address, (), host.machine_id, again=again)
+
+
+def _reject_removed(
+    studio: StudioDirectory, address: str, keys: Iterable[str], machine_id: str = "", *, again: bool
+) -> None:
+    removed = machines.read(studio).find_removed(keys, machine_id)
+    if removed and not again:
         raise PreflightError(
-            f"{host.address} is the machine that was removed from the studio as {removed.name} on "
-            f"{removed.removed[:10]}. Pass --again if it is to come back. Nothing was changed."
+            f"{address} is the machine that was removed from the studio as {removed.name} on {removed.removed[:10]}. "
+            "Pass --again if it is to come back. Nothing was changed."
         )
 
 

@@ -69,9 +69,11 @@ class Studio:
         candidate = Candidate(address=address, port=self.server.port, host_keys=[self.server.public_key], status="open")
         self.known_hosts.accept([candidate])
 
-    def gather(self, terminal: Terminal, *, check: bool = False) -> GatheredHosts:
-        variables = {"ansible_host": OLD, "noslop_address": OLD, "ansible_ssh_common_args": ".noslop/known_hosts"}
-        member = Member("worker2", OLD, self.server.port, self.server.user, frozenset({"storage_server"}), variables)
+    def gather(self, terminal: Terminal, *, check: bool = False, address: str = OLD) -> GatheredHosts:
+        variables = {"noslop_address": address, "ansible_ssh_common_args": ".noslop/known_hosts"}
+        member = Member(
+            "worker2", address, self.server.port, self.server.user, frozenset({"storage_server"}), variables
+        )
         return gather_hosts(
             self.directory,
             [member],
@@ -156,6 +158,16 @@ def test_key_with_another_machine_id_is_a_clone(studio: Studio) -> None:
     assert clone.fatal
     assert "has another machine-id" in clone.what
     assert studio.hosts == before
+
+
+@pytest.mark.skipif(not MACHINE_ID, reason="this computer has no machine-id")
+def test_member_with_another_machine_id_and_its_key_is_a_note(studio: Studio) -> None:
+    studio.gather(Terminal(yes=True))
+    machines.write(studio.directory, Machines(machine_ids={"worker2": "0" * 32}))
+    gathered = studio.gather(Terminal(yes=True), address=NEW)
+    (note,) = [problem for problem in gathered.problems if problem.kind == "machine_id_changed"]
+    assert not note.fatal
+    assert machines.read(studio.directory).machine_ids == {"worker2": MACHINE_ID}
 
 
 @pytest.mark.skipif(not MACHINE_ID, reason="this computer has no machine-id")

@@ -50,6 +50,8 @@ def test_dead_host_leaves_inventory_and_keys_and_is_refused(studio: SshStudio) -
     (removed,) = identities.removed
     assert (removed.name, removed.machine_id) == ("worker2", "m")
     assert not (studio.directory.state_dir / "cache/facts/worker2").exists()
+    status, _done = run_json("status", "--inventory", str(studio.directory.path))
+    assert [machine["name"] for machine in status["removed_machines"]] == ["worker2"]
 
 
 def test_host_that_does_not_answer_is_not_removed_by_yes_alone(studio: SshStudio) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from noslop_driver.errors import ExitCode
 from noslop_driver.inventory import machines
+from noslop_driver.models import Candidate
 from tests.support import sshd
 from tests.support.driver_cli import run, run_json
 from tests.support.ssh_studio import CLOSED, SshStudio, refuse_commands
@@ -45,6 +46,24 @@ def test_new_machine_gets_the_entry_of_the_old_one(studio: SshStudio, sshd_serve
     assert not studio.directory.known_hosts.with_name("known_hosts.new").exists()
 
 
+@pytest.mark.slow
+def test_machine_that_was_installed_anew_replaces_itself(
+    studio: SshStudio, sshd_server: StartSshd, tmp_path: Path
+) -> None:
+    anew = sshd_server("127.0.0.90", options=sshd.claim_systemd(tmp_path))
+    other = SshStudio(tmp_path / "inventories/other", {**studio.servers, "worker2": anew})
+    old_key = f"ssh-ed25519 {'OLD':A<68}"
+    other.known_hosts.forget(Candidate(address=anew.address, port=anew.port, status="open"))
+    other.known_hosts.accept([Candidate(address=anew.address, port=anew.port, host_keys=[old_key], status="open")])
+    before = other.hosts
+    login = ["--user", anew.user, "--ssh-key", str(anew.client_key), "--accept-new-keys", "--yes"]
+    words = ["host", "replace", "worker2", anew.host, *login]
+    output, _done = run_json(*words, "--inventory", str(other.directory.path))
+    assert "teardown" not in [phase["phase"] for phase in output["phases"]]
+    assert other.hosts == before
+    assert other.known_hosts.find_keys(anew.address, anew.port) == [anew.public_key]
+
+
 def test_member_cannot_replace_another_one(studio: SshStudio, sshd_server: StartSshd, tmp_path: Path) -> None:
     server = studio.servers["server"]
     done = run("host", "replace", "worker2", server.host, "--yes", "--accept-new-keys")
@@ -55,6 +74,18 @@ def test_member_cannot_replace_another_one(studio: SshStudio, sshd_server: Start
     done = run("host", "replace", "worker", worker.host, "--yes", "--inventory", str(other.directory.path))
     assert done.returncode == ExitCode.USAGE
     assert "shows the key of worker: it is the same machine" in done.stderr
+
+
+def test_removed_machine_replaces_none_before_a_login(studio: SshStudio, sshd_server: StartSshd) -> None:
+    back = sshd_server("127.0.0.85")
+    removed = machines.RemovedMachine(
+        name="worker3", address=back.address, port=back.port, host_keys=[back.public_key], removed="2026-01-02T03:04:05"
+    )
+    machines.write(studio.directory, machines.Machines(removed=[removed]))
+    done = run("host", "replace", "worker2", back.host, "--dead", "--yes", "--accept-new-keys")
+    assert done.returncode == ExitCode.PREFLIGHT
+    assert "removed from the studio as worker3 on 2026-01-02. Pass --again" in done.stderr
+    assert not any("publickey" in line for line in back.complete_log())
 
 
 def test_machine_whose_key_is_not_accepted_replaces_none(studio: SshStudio, sshd_server: StartSshd) -> None:
