@@ -21,7 +21,8 @@ def list_inventory(inventory: Path) -> dict[str, Any]:
     Raises:
         UsageError: Ansible cannot read the inventory.
     """
-    listing: dict[str, Any] = json.loads(_run(inventory, "ansible-inventory", "--list"))
+    problem = "Ansible cannot read this inventory"
+    listing: dict[str, Any] = json.loads(_run(inventory, problem, "ansible-inventory", "--list"))
     return listing
 
 
@@ -31,11 +32,12 @@ def select_hosts(inventory: Path, pattern: str) -> list[str]:
     Raises:
         UsageError: Ansible cannot read the inventory, or the pattern selects none.
     """
-    lines = _run(inventory, "ansible", "--list-hosts", "all", "--limit", pattern).splitlines()
+    problem = f"no host is selected by {pattern}"
+    lines = _run(inventory, problem, "ansible", "--list-hosts", "all", "--limit", pattern).splitlines()
     return [line.strip() for line in lines[1:] if line.strip()]
 
 
-def _run(inventory: Path, program: str, *arguments: str) -> str:
+def _run(inventory: Path, problem: str, program: str, *arguments: str) -> str:
     with private_directory("noslop-list-") as private:
         done = subprocess.run(
             [program, "--inventory", str(inventory.resolve()), *arguments],
@@ -45,5 +47,5 @@ def _run(inventory: Path, program: str, *arguments: str) -> str:
             check=False,
         )
     if done.returncode != 0:
-        raise UsageError(f"{inventory}: Ansible cannot read this inventory. Its message: {done.stderr.strip()}")
+        raise UsageError(f"{inventory}: {problem}. Ansible's message: {done.stderr.strip()}")
     return done.stdout
