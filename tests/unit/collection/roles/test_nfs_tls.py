@@ -18,7 +18,7 @@ from ansible_collections.noslop.studio.plugins.module_utils import studio
 
 REPOSITORY = Path(__file__).parents[4]
 COLLECTION = REPOSITORY / "collections/ansible_collections/noslop/studio"
-DIRECTORY = {"path": "/mnt/noslop/projects", "file_system_root": True, "mount_point": False}
+DIRECTORY = {"path": "/mnt/noslop/projects", "file_system_root": True, "disk": ""}
 PROJECTS = {"name": "projects", "path": "/mnt/noslop/projects", "kind": "work", "owner": "noslop", "writers": "members"}
 EXPORTS: dict[str, Any] = {
     "nfs_server_clients": ["10.0.0.2"],
