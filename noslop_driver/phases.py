@@ -170,6 +170,8 @@ class PhaseRunner:
     """Hosts that do not answer, each with the reason. Only the verification looks at them, and reports them."""
     variables: Mapping[str, Any] = field(default_factory=dict)
     """Variables that override the inventory's. No secrets."""
+    phase_variables: Callable[[Phase], Mapping[str, Any]] = lambda _phase: {}
+    """Returns variables for one phase, just before it begins. They win over `variables`."""
     details: Callable[[], Sequence[str]] | None = None
     """Returns lines about what the current task does."""
     release_playbook: str = RELEASE_LEASE
@@ -252,7 +254,7 @@ class PhaseRunner:
                 on_interrupt=progress.print_note,
                 on_output=progress.show_output,
                 secrets=self.secrets,
-                extra_vars=self.variables,
+                extra_vars={**self.variables, **self.phase_variables(phase)},
                 limit=self._select_hosts(phase),
                 tags=phase.tags,
                 check=self.check,

@@ -2,10 +2,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Write the record of a deployment: its plan, inventory, events, verification and outcome.
 
-`.noslop/records/<time>/` has `plan.json`, `storage.json`, `nodes/<host>.env`, `inventory.json`, `events.jsonl`,
-`verification.json`, `outcome.json`, and the log `run.log`, which noslop_driver.output.run_log writes. Only the
-variables and keys that are listed here are copied from the inventory, from files of hosts and from the results of
-tasks, because any other value may be secret. In the copies, the passwords of the run and those in URLs are replaced.
+`.noslop/records/<time>/` has `look.json`, `plan.json`, `storage.json`, `nodes/<host>.env`, `inventory.json`,
+`events.jsonl`, `verification.json`, `outcome.json`, and the log `run.log`, which noslop_driver.output.run_log writes.
+Only the variables and keys that are listed here are copied from the inventory, from files of hosts and from the results
+of tasks, because any other value may be secret. In the copies, the passwords of the run and those in URLs are replaced.
 The last three records of each command are kept.
 """
 
@@ -94,6 +94,10 @@ class Record:
             "gid": settings.gid,
         }
         self._write("storage.json", storage)
+
+    def write_look(self, look: Mapping[str, Any]) -> None:
+        """Write what one look at every host before the deployment returned."""
+        self._write("look.json", look)
 
     def write_inventory(self, members: Sequence[Member]) -> None:
         """Write the hosts of the inventory, with their groups and the listed variables."""

@@ -245,6 +245,7 @@ def run_playbook(
     verbosity: int = 0,
     diff: bool = False,
     after_kill: str = "",
+    forks: int = 0,
 ) -> Outcome:
     """Run a playbook to its end and return its outcome.
 
@@ -263,6 +264,7 @@ def run_playbook(
         verbosity: the number of Ansible's own `-v`.
         diff: let Ansible show the differences of the files that it changes.
         after_kill: a playbook to run if this process is killed meanwhile, after the tasks on the hosts have ended.
+        forks: the number of hosts at once; 0: that of Ansible's configuration.
 
     Returns:
         The outcome. After Ctrl-C, which ends the tasks on the hosts too, its status is `interrupted`.
@@ -271,6 +273,7 @@ def run_playbook(
     with private_directory("noslop-run-") as private:
         options = [*(["--check"] if check else []), *(["--diff"] if diff else []), *["-v"] * verbosity]
         options += ["--tags", ",".join(tags)] if tags else []
+        options += ["--forks", str(forks)] if forks else []
         arguments = _arguments(playbook, inventory, private, extra_vars=extra_vars or {}, limit=limit, options=options)
         config = _make_watchdog_config(inventory, private, secrets, limit, after_kill)
 

@@ -131,6 +131,7 @@ _SETTINGS = (
     ),
 )
 _LIMIT = click.Option(["--limit"], metavar="PATTERN", help="Run on these hosts of the studio only.")
+_FULL = _switch("--full", "Run everything on every host, also where nothing differs.")
 _CHECK = _switch("--check", "Predict the changes, make none.")
 _DIFF = _switch("--diff", "Show the differences of the files that are changed.")
 _VERBOSE = click.Option(
@@ -181,8 +182,12 @@ COMMANDS = (
     ),
     Command(
         "deploy",
-        "Make the studio, or update it. Safe to run again at any time.",
-        (*_HOSTS, *_LOGIN, *_HOST_KEYS, *_STUDIO, *_SETTINGS, _LIMIT, _CHECK, _DIFF, *_PROMPTS, _VERBOSE, *_OUTPUT),
+        "Make the studio, or update it. Safe to run again at any time: it looks at each host once, and runs nothing "
+        "where all are as the inventory says.",
+        (
+            *(*_HOSTS, *_LOGIN, *_HOST_KEYS, *_STUDIO, *_SETTINGS),
+            *(_FULL, _LIMIT, _CHECK, _DIFF, *_PROMPTS, _VERBOSE, *_OUTPUT),
+        ),
     ),
     Command(
         "upgrade",

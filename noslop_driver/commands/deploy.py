@@ -6,11 +6,10 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from noslop_driver.commands import smb_access
+from noslop_driver.commands import open_addresses, second_run, smb_access
 from noslop_driver.commands.draft import PlanDraft, confirm_plan, draft_plan, find_blocking_error, write_inventory
 from noslop_driver.commands.login import read_login
 from noslop_driver.commands.options import Options
@@ -19,10 +18,8 @@ from noslop_driver.commands.result import (
     BlockedPlanData,
     CommandResult,
     DeployData,
-    ServiceAddress,
     list_service_addresses,
 )
-from noslop_driver.commands.smb_access import SmbAddress
 from noslop_driver.commands.studio import find_studio, lock_studio
 from noslop_driver.hosts import sudo
 from noslop_driver.inventory.directory import StudioDirectory
@@ -38,6 +35,10 @@ def deploy(options: Options, terminal: Terminal) -> CommandResult:
     studio = find_studio(inventory=options.inventory, name=options.studio, must_exist=False)
     login = read_login(options, terminal)
     with lock_studio(studio, terminal), contextlib.ExitStack() as stack:
+        look = second_run.look_where_possible(options, studio, login, terminal)
+        if look and look.is_enough:
+            return second_run.finish(look, studio, terminal)
+        login = look.login if look else login
         draft = draft_plan(options, studio, login, terminal)
         login = replace(login, secrets=draft.gathered.secrets)
         view.print_plan(draft.plan, terminal)
@@ -57,6 +58,9 @@ def deploy(options: Options, terminal: Terminal) -> CommandResult:
         record = None if options.check else Record(studio.records, "deploy", login.secrets)
         if record:
             record.write_plan(draft.plan)
+            if look:
+                record.write_look(look.as_data())
+        whole = not (options.check or options.limit or draft.gathered.away)
         result, members = run_phases(
             "deploy",
             PREDICTION if options.check else DEPLOYMENT,
@@ -68,19 +72,21 @@ def deploy(options: Options, terminal: Terminal) -> CommandResult:
             away=draft.gathered.away,
             check=options.check,
             copy=copy,
+            phase_variables=second_run.Recording(studio) if whole else lambda _phase: {},
         )
     addresses = list_service_addresses(members)
     smb_addresses = smb_access.list_addresses(draft.plan.settings, members)
     if result.complete and options.check:
         terminal.print("This is what a deployment would do. Nothing was changed.")
     elif result.complete:
-        _print_addresses(terminal, addresses, firewall_enabled=draft.plan.settings.firewall_enabled)
-        _print_smb_addresses(terminal, smb_addresses, [user["name"] for user in draft.plan.settings.smb_users])
+        open_addresses.print_services(terminal, addresses, firewall_enabled=draft.plan.settings.firewall_enabled)
+        open_addresses.print_shares(terminal, smb_addresses, [user["name"] for user in draft.plan.settings.smb_users])
     if record:
         terminal.print(f"Record: {record.path}")
     data: DeployData = {
         **make_run_data(result, studio, record),
         "plan": draft.plan.model_dump(mode="json"),
+        "look": look.as_data() if look else None,
         "addresses": addresses,
         "smb_addresses": smb_addresses,
     }
@@ -96,23 +102,6 @@ def _confirm(draft: PlanDraft, terminal: Terminal, *, check: bool) -> PlanDraft:
     if (draft.new_hosts or not check) and (terminal.interactive or not draft.plan.blocked):
         return confirm_plan(draft, terminal, question)
     return draft
-
-
-def _print_addresses(terminal: Terminal, addresses: Sequence[ServiceAddress], *, firewall_enabled: bool) -> None:
-    if addresses:
-        terminal.print("Open:")
-    for address in addresses:
-        terminal.print(f"  {address['url']}  ({address['service']} on {address['host']})")
-    if addresses and not firewall_enabled:
-        terminal.print("  The firewall is off, so each answers on its own host only, at 127.0.0.1.")
-
-
-def _print_smb_addresses(terminal: Terminal, addresses: Sequence[SmbAddress], names: Sequence[str]) -> None:
-    if addresses:
-        terminal.print(f"Shares for Windows and macOS (log in as {' or '.join(names)}):")
-    for address in addresses:
-        mode = "" if address["writable"] else "  (read-only)"
-        terminal.print(f"  {address['windows']}  {address['url']}{mode}")
 
 
 def _copy_studio(studio: StudioDirectory, private: Path) -> StudioDirectory:

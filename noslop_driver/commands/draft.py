@@ -149,7 +149,7 @@ def write_inventory(
             _reject_group_changes(target, draft.plan, members)
         present_key = members[0].variables.get("ansible_ssh_private_key_file")
         ssh_key = ssh_key or (Path(str(present_key)) if present_key else None)
-    settings_elsewhere = bool(_read_settings_outside_studio_yml(members)) and not target.read_settings()
+    settings_elsewhere = bool(read_settings_outside_studio_yml(members)) and not target.read_settings()
     smb_access.write(target, draft.smb_passwords)
     written = target.write(
         draft.plan,
@@ -194,7 +194,7 @@ def _add_sources_of_hosts(sources: merge.Sources, gathered: GatheredHosts, user:
     present_roles = directory.read_roles(gathered.members)
     previous = sources.previous
     if gathered.members:
-        previous = {**(previous or _read_settings_outside_studio_yml(gathered.members)), **present_roles}
+        previous = {**(previous or read_settings_outside_studio_yml(gathered.members)), **present_roles}
     # Services that are given for one host replace its own, not those of other hosts.
     roles = {**present_roles["roles"], **(sources.file.get("roles") or {}), **(sources.flags.get("roles") or {})}
     return replace(
@@ -205,7 +205,7 @@ def _add_sources_of_hosts(sources: merge.Sources, gathered: GatheredHosts, user:
     )
 
 
-def _read_settings_outside_studio_yml(members: Sequence[Member]) -> dict[str, Any]:
+def read_settings_outside_studio_yml(members: Sequence[Member]) -> dict[str, Any]:
     """Return the studio's variables of an inventory that has them in other files than studio.yml."""
     if not members:
         return {}

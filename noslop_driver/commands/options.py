@@ -30,6 +30,8 @@ class Options:
     studio: str | None = None
     local: bool = False
     check: bool = False
+    full: bool = False
+    """Whether a deployment does everything, without a look at what differs."""
     save: bool = False
     limit: str | None = None
     versions: Sequence[str] = ()

@@ -33,6 +33,7 @@ def run_phases(
     check: bool = False,
     copy: StudioDirectory | None = None,
     variables: Mapping[str, Any] | None = None,
+    phase_variables: Callable[[Phase], Mapping[str, Any]] = lambda _phase: {},
     details: Callable[[], Sequence[str]] | None = None,
 ) -> tuple[RunResult, list[Member]]:
     """Run phases on a studio, and close the record and the log in every case. Print the log's path after a failure.
@@ -49,6 +50,7 @@ def run_phases(
         check: predict changes and make none.
         copy: a copy of the studio's inventory, to run on in its place.
         variables: variables that override the inventory's. No secrets.
+        phase_variables: returns variables for one phase, just before it begins. No secrets.
         details: returns lines about what the current task does, for tasks that take long.
 
     Returns:
@@ -74,6 +76,7 @@ def run_phases(
             limit=limit,
             away=away or {},
             variables=variables or {},
+            phase_variables=phase_variables,
             details=details,
         ).run(phases)
     except KeyboardInterrupt:

@@ -98,10 +98,35 @@ class RunData(TypedDict):
     """Hosts that did not answer and were left out, each with the reason."""
 
 
+class DriftData(TypedDict):
+    """A check of a host that did not pass in the look before a deployment."""
+
+    host: str
+    check: str
+    share: str
+    observed: str
+
+
+class LookData(TypedDict):
+    """One look at every host before a deployment, and what followed from it."""
+
+    need: str
+    """nothing, drift or everything."""
+    reason: str
+    hosts: list[str]
+    checks: int
+    """The number of checks on all hosts together."""
+    drift: list[DriftData]
+    seconds: float
+
+
 class DeployData(RunData):
     """The result of `deploy`."""
 
-    plan: JsonObject
+    plan: JsonObject | None
+    """None where every host was as the inventory says, so that no plan was made."""
+    look: LookData | None
+    """None where everything was to be done in any case, such as with `--full` or new hosts."""
     addresses: list[ServiceAddress]
     smb_addresses: list[SmbAddress]
     """The shares for Windows and macOS; none where the studio does not serve SMB."""

@@ -24,6 +24,7 @@ def collect_events(
     secrets: Secrets,
     variables: Mapping[str, Any],
     limit: str | None = None,
+    forks: int = 0,
 ) -> tuple[list[Event], Outcome]:
     """Run `playbook` and return its events in their order, and how it ended.
 
@@ -35,6 +36,7 @@ def collect_events(
         secrets: the passwords that may be sent.
         variables: variables that override the inventory's.
         limit: a host pattern.
+        forks: the number of hosts at once; 0: that of Ansible's configuration.
 
     Raises:
         KeyboardInterrupt: the run was interrupted.
@@ -57,6 +59,7 @@ def collect_events(
             secrets=secrets,
             extra_vars=variables,
             limit=limit,
+            forks=forks,
             verbosity=terminal.verbosity,
         )
     finally:

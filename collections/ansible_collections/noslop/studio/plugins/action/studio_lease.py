@@ -33,9 +33,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core has no typ
         last = str(arguments.get("last", True)).lower() not in ("false", "no", "0")
         if driver and arguments.get("state") == "released" and not last:
             return {"changed": False}
-        # A worker's parent is ansible-playbook.
-        pid = int(driver[0]) if driver else os.getppid()
-        arguments["run"] = asdict(describe(pid, driver[1] if len(driver) > 1 else _start_time(pid)))
+        arguments["run"] = asdict(describe_own())
         result: dict[str, Any] = self._execute_module(module_args=arguments, task_vars=task_vars)
         other = result.get("lease")
         if other and has_ended(Run(**other["run"]), other["renewed"]):
@@ -43,6 +41,14 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core has no typ
                 module_args={**arguments, "replaces": other["run"]["run"]}, task_vars=task_vars
             )
         return result
+
+
+def describe_own() -> Run:
+    """Describe the run that this worker of ansible-playbook belongs to: the driver's command, or ansible-playbook."""
+    driver = os.environ.get(DRIVER, "").split()
+    # A worker's parent is ansible-playbook.
+    pid = int(driver[0]) if driver else os.getppid()
+    return describe(pid, driver[1] if len(driver) > 1 else _start_time(pid))
 
 
 def describe(pid: int, start_time: str) -> Run:

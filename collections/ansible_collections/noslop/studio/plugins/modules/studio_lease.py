@@ -17,6 +17,8 @@ description:
   - Acquires a lease on the storage server, or fails with the run that has it, since when, and the next step.
   - A run is the driver's command, or one ansible-playbook. Acquiring again renews. A run whose process has ended on the
     same controller is replaced at once; on another controller its lease ends two hours after it was last renewed.
+  - Whoever acquires it may change the studio, so it replaces what M(noslop.studio.deployed_state) recorded on this host
+    by the name of the run. The next deployment then does everything.
   - Never reports a change, since a lease is no part of what is deployed.
 extends_documentation_fragment:
   - noslop.studio.attributes
@@ -47,6 +49,10 @@ options:
     description: Directory of the lease.
     type: path
     default: /run/noslop-lease
+  record:
+    description: Record of the last deployment, which is replaced. Nothing is done where its directory is missing.
+    type: path
+    default: /var/lib/noslop/deployed.json
   run:
     description: Description of the run. Set by the action plugin.
     type: dict
@@ -73,6 +79,7 @@ import time
 from dataclasses import asdict
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.noslop.studio.plugins.module_utils.deployed import record
 from ansible_collections.noslop.studio.plugins.module_utils.host import lease
 
 
@@ -84,6 +91,7 @@ def main() -> None:
             "last": {"type": "bool", "default": True},
             "override": {"type": "bool", "default": False},
             "directory": {"type": "path", "default": lease.DIRECTORY},
+            "record": {"type": "path", "default": record.PATH},
             "run": {"type": "dict"},
             "replaces": {"type": "str", "default": ""},
         },
@@ -101,6 +109,8 @@ def main() -> None:
             lease.release(params["directory"], run, override=override)
         else:
             other = lease.acquire(params["directory"], run, now, replaces=params["replaces"], override=override)
+            if not other:
+                record.invalidate(run.run, params["record"])
     except (lease.LeaseError, OSError) as error:
         module.fail_json(msg=f"{params['directory']}: {error}")
     if other:

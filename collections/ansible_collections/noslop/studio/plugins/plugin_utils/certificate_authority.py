@@ -19,6 +19,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from ansible_collections.noslop.studio.plugins.module_utils.nfs import certificates
+
 MISSING = ""
 try:
     from cryptography import x509
@@ -39,7 +41,7 @@ AUTHORITY_LIFE = timedelta(days=3650)
 #: The longest life of a certificate that programs of Apple accept, and a common limit.
 LIFE = timedelta(days=825)
 #: A certificate with less time left is replaced by the next deployment.
-RENEW_BEFORE = timedelta(days=60)
+RENEW_BEFORE = timedelta(days=certificates.RENEWED_DAYS)
 #: A host whose clock is behind must be able to use a new certificate at once.
 CLOCK_TOLERANCE = timedelta(days=1)
 _DNS_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?")

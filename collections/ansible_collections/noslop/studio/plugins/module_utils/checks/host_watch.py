@@ -51,14 +51,23 @@ class Watched:
 class HostWatch(Verification):
     """The part of a verification that one host makes by itself. ``options`` are the parameters of ``studio_check``.
 
-    ``slow_s`` is the longest time that a small write may take, ``bound_s`` that of each part.
+    ``slow_s`` is the longest time that a small write may take, ``bound_s`` that of each part. ``writer`` names the file
+    that is written, so that two programs of a host write different ones; by default it is the host's name.
     """
 
-    def __init__(self, options: Mapping[str, Any], slow_s: float, bound_s: float = BOUND_S) -> None:
+    def __init__(
+        self, options: Mapping[str, Any], slow_s: float, bound_s: float = BOUND_S, *, writer: str = ""
+    ) -> None:
         # Programs that listen are not looked for: that reads the open files of every process.
         super().__init__({**options, "quiet_units": [], "peers": {}}, writes=True)
         self._slow_s = slow_s
         self._bound_s = bound_s
+        self._writer = writer or self._host
+
+    @property
+    def owners(self) -> Mapping[str, Account]:
+        """Return the account of each share, as which it is used, by the share's name."""
+        return self._owners
 
     def run(self, hanging: Mapping[str, str]) -> Watched:
         """Make every check. Waits a few seconds longer than the bound at most.
@@ -97,9 +106,9 @@ class HostWatch(Verification):
                 return {"inspected": inspected, "nonces": {}, "written": {"error": refusal, "refused": True}}
             try:
                 if self._storage.is_read_only(share):
-                    written = inspection.try_to_write(share["path"], inspection.OWN_PREFIX + self._host)
+                    written = inspection.try_to_write(share["path"], inspection.OWN_PREFIX + self._writer)
                 else:
-                    written = inspection.measure_write(share["path"], self._host)
+                    written = inspection.measure_write(share["path"], self._writer)
             except OSError as error:
                 written = {"error": str(error.strerror)}
             return {"inspected": inspected, "nonces": {}, "written": written}

@@ -53,6 +53,25 @@ def check_where_used(checks: Checks, options: Mapping[str, Any]) -> None:
     judge_transport(checks, observed, files, made=not own)
 
 
+def check_renewal(checks: Checks, options: Mapping[str, Any]) -> None:
+    """Check that the next deployment would renew no certificate, on a host of a studio with NFS over TLS.
+
+    Args:
+        checks: where the result goes.
+        options: as for :func:`check_where_used`. The user's own certificates are not renewed.
+    """
+    if options.get("transport", "plain") == "plain" or options["provider"] != "nfs" or options["tls_files"]:
+        return
+    days = _read_days(certificates.list_files(studio.TLS_DIR))
+    checks.add(
+        "deployed.certificate",
+        days is not None and days >= certificates.RENEWED_DAYS,
+        seen="it cannot be read" if days is None else f"it has {days:.0f} days left",
+        expected=f"a certificate with {certificates.RENEWED_DAYS} days left, or more",
+        todo="deploy, which renews it",
+    )
+
+
 def judge_transport(checks: Checks, observed: Observed, files: TlsFiles, *, made: bool) -> None:
     """Check that the service runs with the studio's settings, and the certificates are right and have time left.
 

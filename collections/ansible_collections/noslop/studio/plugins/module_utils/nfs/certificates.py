@@ -17,6 +17,8 @@ AUTHORITY, CERTIFICATE, KEY = "authority.pem", "certificate.pem", "key.pem"
 KEY_MODE, CERTIFICATE_MODE = 0o600, 0o644
 DIRECTORY_MODE = 0o755
 KEY_BITS = 3072
+#: A certificate with less time left is replaced by the next deployment.
+RENEWED_DAYS = 60
 LIMIT_BYTES = 1024 * 1024
 #: A slow machine needs some seconds for a key.
 PROGRAM_TIMEOUT_S = 300.0

@@ -1,0 +1,112 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Run the playbook noslop.studio.compare: one task on all hosts at once, which compares each with its record."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from ansible_collections.noslop.studio.plugins.module_utils.checks.check import Check
+
+from noslop_driver.ansible.events import Event, Outcome, Status
+from noslop_driver.hosts import ssh_errors, sudo
+from noslop_driver.hosts.login import Login
+from noslop_driver.hosts.playbook_run import collect_events
+from noslop_driver.inventory.directory import Member
+from noslop_driver.output.terminal import Terminal
+
+PLAYBOOK = "noslop.studio.compare"
+MOST_FORKS = 50
+
+
+@dataclass(frozen=True)
+class HostLook:
+    """What one look at a host returned."""
+
+    host: str
+    deployment: str = ""
+    """The identity of the recorded deployment; empty where there is no record."""
+    fingerprint: Mapping[str, str] = field(default_factory=dict)
+    finished: str = ""
+    checks: Sequence[Check] = ()
+    error: str = ""
+    """Why it could not be looked at; empty if it could."""
+
+
+@dataclass(frozen=True)
+class StudioLook:
+    """The looks at all hosts of a studio, in the order of the inventory, and the run that made them."""
+
+    hosts: Sequence[HostLook] = ()
+    outcome: Outcome = field(default_factory=lambda: Outcome(Status.OK, 0))
+    seconds: float = 0.0
+
+    @property
+    def checks(self) -> int:
+        """Return the number of checks on all hosts together."""
+        return sum(len(host.checks) for host in self.hosts)
+
+
+def compare_hosts(
+    inventory: Path, members: Sequence[Member], login: Login, terminal: Terminal
+) -> tuple[StudioLook, Login]:
+    """Look at every host once; if sudo needs a password that no flag gave, ask for it and look again.
+
+    Args:
+        inventory: the directory of the studio.
+        members: its hosts.
+        login: the passwords.
+        terminal: the terminal for progress, and to ask on.
+
+    Returns:
+        The looks, and the login with the sudo password if it was asked for.
+
+    Raises:
+        KeyboardInterrupt: the run was interrupted.
+    """
+    started = time.monotonic()
+    events, outcome = _run(inventory, members, login, terminal)
+    needing = [failure.host for failure in outcome.failures if ssh_errors.is_sudo_password_missing(failure.message)]
+    if needing and not login.secrets.become_password and terminal.can_ask_password:
+        login = replace(login, secrets=sudo.ask_for_password(needing, login.secrets, terminal))
+        started = time.monotonic()
+        events, outcome = _run(inventory, members, login, terminal)
+    hosts = parse_events([member.name for member in members], events, outcome)
+    return StudioLook(hosts, outcome, time.monotonic() - started), login
+
+
+def parse_events(names: Sequence[str], events: Sequence[Event], outcome: Outcome) -> list[HostLook]:
+    """Return the look at each host, from the events of the playbook."""
+    results = {event.host: event.result for event in events if event.kind == "ok" and "fingerprint" in event.result}
+    errors = {failure.host: failure.message for failure in outcome.failures}
+    looks = []
+    for name in names:
+        result = results.get(name)
+        if result is None:
+            looks.append(HostLook(name, error=errors.get(name) or outcome.output or "it did not answer"))
+            continue
+        looks.append(
+            HostLook(
+                host=name,
+                deployment=str(result["deployment"]),
+                fingerprint=result["fingerprint"],
+                finished=str(result["finished"]),
+                checks=result["checks"],
+            )
+        )
+    return looks
+
+
+def _run(inventory: Path, members: Sequence[Member], login: Login, terminal: Terminal) -> tuple[list[Event], Outcome]:
+    return collect_events(
+        PLAYBOOK,
+        inventory,
+        "Comparing each host with its last deployment",
+        terminal,
+        secrets=login.secrets,
+        variables={},
+        forks=min(len(members), MOST_FORKS),
+    )
