@@ -40,15 +40,12 @@ options:
   deployment:
     description: Identity of the deployment, the same for all hosts. Needed by C(recorded).
     type: str
-    default: ""
   fingerprint:
     description: Checksums of what decided the deployment, by name. Needed by C(recorded).
     type: dict
-    default: {}
   options:
     description: Parameters of M(noslop.studio.studio_check) for this host. Needed by C(recorded).
     type: dict
-    default: {}
   leased:
     description: Whether this host has the studio's lease, so that another run would have replaced its record.
     type: bool
@@ -118,9 +115,9 @@ def main() -> None:
     module = AnsibleModule(
         argument_spec={
             "state": {"type": "str", "choices": ["recorded", "compared", "absent"], "required": True},
-            "deployment": {"type": "str", "default": ""},
-            "fingerprint": {"type": "dict", "default": {}},
-            "options": {"type": "dict", "default": {}},
+            "deployment": {"type": "str"},
+            "fingerprint": {"type": "dict"},
+            "options": {"type": "dict"},
             "leased": {"type": "bool", "default": False},
             "path": {"type": "path", "default": record.PATH},
             "timeout": {"type": "float", "default": 15},
