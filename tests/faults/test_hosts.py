@@ -106,7 +106,7 @@ def test_removed_worker_is_refused_until_it_is_added_again(takeover: Takeover, a
     assert hosts["members"] == {"server", "worker1"}
     assert list_failed(added) == set()
     assert is_open(absent, server.address, 2049)
-    code, again = run_driver_json("deploy", "--yes")
+    code, again = run_driver_json("deploy", "--yes", "--full")
     assert code == 0, again
     assert sum(phase["changed"] for phase in again["phases"]) == 0
 

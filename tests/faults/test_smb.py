@@ -26,7 +26,7 @@ def smb(takeover: Takeover, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     flags = ("deploy", "--yes", "--smb", "--smb-user", f"anna={password}")
     code, result = run_driver_json(*flags)
     assert code == 0, result
-    code, result = run_driver_json(*flags)
+    code, result = run_driver_json(*flags, "--full")
     assert code == 0, result
     assert not any(count_changes_by_phase(result).values()), "a second run changes something"
     server, worker = takeover.machines["server"].address, takeover.machines["worker1"]

@@ -65,7 +65,7 @@ def test_upgrade_loses_nothing_when_the_driver_is_killed_five_times(old_studio: 
     code, report = run_driver_json("verify")
     assert code == 0, report
     assert all(check["ok"] for check in read_checks(report))
-    code, result = run_driver_json("deploy", "--yes")
+    code, result = run_driver_json("deploy", "--yes", "--full")
     assert code == 0, result
     assert not any(count_changes_by_phase(result).values()), result
 

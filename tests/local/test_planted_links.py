@@ -85,7 +85,7 @@ def test_deploy_and_verify_follow_no_planted_link(planter: Solo, kind: str) -> N
 
 
 def test_studio_deploys_again_after_the_links_are_removed(planter: Solo) -> None:
-    code, result = planter.run_driver_json("deploy", "--local", "--studio solo --yes")
+    code, result = planter.run_driver_json("deploy", "--local", "--studio solo --yes --full")
     assert code == 0, result
 
 

@@ -41,7 +41,7 @@ def test_demo_prints_hosts_plan_and_addresses(studio: Studio) -> None:
 
 
 def test_second_deploy_changes_nothing(studio: Studio) -> None:
-    code, result = run_driver_json("deploy", "--yes")
+    code, result = run_driver_json("deploy", "--yes", "--full")
     assert code == 0, result
     changed = count_changes_by_phase(result)
     assert {(phase, host) for phase in ("storage", "services") for host in HOSTS} <= set(changed)

@@ -12,7 +12,7 @@ from typing import NotRequired, cast
 from ansible_collections.noslop.studio.plugins.module_utils.checks.check import Check
 
 from noslop_driver.commands.models.result import ModelResultData
-from noslop_driver.commands.result import JsonObject, RunData, ServiceAddress, WarmModelData
+from noslop_driver.commands.result import JsonObject, LookData, RunData, ServiceAddress, WarmModelData
 from tests.support.lab.machines import LAB, ROOT
 from tests.support.output_schema import check_output
 
@@ -26,7 +26,8 @@ class PrintedRun(RunData):
     ok: bool
     exit_code: int
     error: str | None
-    plan: NotRequired[JsonObject]
+    plan: NotRequired[JsonObject | None]
+    look: NotRequired[LookData | None]
     addresses: NotRequired[list[ServiceAddress]]
     kept: NotRequired[list[str]]
     models: NotRequired[list[ModelResultData]]
