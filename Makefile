@@ -223,6 +223,11 @@ bench-shares: demo ## Measure the shares with one to three clients, over NFS and
 bench-converge: lab-up backend-wheel ## Compare a second run of site.yml with that of an older version: tasks, SSH commands, seconds (half an hour)
 	$(BIN)/python -m bench.converge
 
+.PHONY: bench-second-run
+bench-second-run: lab-up backend-wheel ## Measure a second deployment: beside site.yml of an older version, and for 5 to 50 simulated hosts (half an hour)
+	$(BIN)/python -m bench.second_run simulated
+	$(BIN)/python -m bench.second_run lab
+
 .PHONY: bench-assets
 bench-assets: $(VENV)/.ready ## Measure the assets of ComfyUI over NFS, on the studio that `make test-real-studio` leaves
 	$(BIN)/python -m bench.comfyui_assets
