@@ -31,6 +31,8 @@ from noslop_driver.output.printable import printable
 from noslop_driver.secrets import Secrets, open_private
 
 LOG = "run.log"
+LOOK = "look"
+"""The phase of a deployment that had nothing to do."""
 NODE_ENV = studio.NODE_ENV_FILE
 KEPT_RECORDS = 3
 """The number of records of each command that are kept."""
@@ -181,15 +183,21 @@ def read_node_environment(event: Event) -> str | None:
 
 
 def prune(records: Path, current: Path) -> None:
-    """Remove all but the last records of each command, except `current`, which is being written."""
-    last: dict[str, int] = {}
+    """Remove all but the last records of each command, except `current`, which is being written.
+
+    Those of deployments that had nothing to do are counted by themselves, and displace no record with a verification.
+    """
+    last: dict[tuple[str, bool], int] = {}
     for path in sorted(records.glob("*/"), reverse=True):
         try:
-            command = str(json.loads((path / "outcome.json").read_text(encoding="utf-8"))["command"])
+            outcome = json.loads((path / "outcome.json").read_text(encoding="utf-8"))
+            command = str(outcome["command"])
+            only_looked = [phase["phase"] for phase in outcome.get("phases") or []] == [LOOK]
         except (OSError, ValueError, KeyError):
-            command = ""  # the command was killed
-        last[command] = last.get(command, 0) + 1
-        if path != current and last[command] > KEPT_RECORDS:
+            command, only_looked = "", False  # the command was killed
+        kind = (command, only_looked)
+        last[kind] = last.get(kind, 0) + 1
+        if path != current and last[kind] > KEPT_RECORDS:
             shutil.rmtree(path)
         else:
             # Earlier versions copied inventory files into records, with any secrets in them.

@@ -11,6 +11,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from rich.markup import escape
@@ -31,10 +32,8 @@ from noslop_driver.inventory.directory import Member, StudioDirectory
 from noslop_driver.output.terminal import Terminal
 from noslop_driver.phases import Phase, RunResult
 from noslop_driver.planning.second_run import Decision, Need, decide
-from noslop_driver.records import Record
+from noslop_driver.records import LOOK, Record
 from noslop_driver.settings import merge
-
-_PHASE = "look"
 
 
 @dataclass(frozen=True)
@@ -108,7 +107,8 @@ def look_where_possible(options: Options, studio: StudioDirectory, login: Login,
         return None
     listing = list_inventory(studio.path)
     members = directory.read_members(listing, login.user)
-    terminal.print(f"{studio.path} has {', '.join(member.name for member in members)}.")
+    if options.ssh_key and any(_has_other_key(member, options.ssh_key) for member in members):
+        return None
     computed = fingerprint.list_computed(listing)
     if computed:
         look = Look(decide({}, (), computed), members, login)
@@ -123,7 +123,13 @@ def asks_for_more(options: Options, settings: Mapping[str, Any]) -> bool:
     """Return whether a deployment was asked for more than to bring the studio of these settings up to date."""
     hosts = options.networks or options.hosts or options.again or options.limit
     changes = any(name not in settings or settings[name] != value for name, value in options.settings.items())
-    return bool(options.full or options.check or hosts or options.config_file or options.ssh_key or changes)
+    return bool(options.full or options.check or hosts or options.config_file or changes)
+
+
+def _has_other_key(member: Member, ssh_key: Path) -> bool:
+    """Return whether the inventory has another key for a host than the one that was named now."""
+    present = member.variables.get("ansible_ssh_private_key_file")
+    return not present or Path(str(present)).expanduser().absolute() != ssh_key.expanduser().absolute()
 
 
 def finish(look: Look, studio: StudioDirectory, terminal: Terminal) -> CommandResult:
@@ -135,7 +141,7 @@ def finish(look: Look, studio: StudioDirectory, terminal: Terminal) -> CommandRe
     terminal.print(f"Nothing to do: every host is as the inventory says ({look.hosts.checks} checks on {hosts}).")
     record.write_inventory(look.members)
     record.write_look(look.as_data())
-    record.add_phase(_PHASE, look.hosts.outcome, look.hosts.seconds)
+    record.add_phase(LOOK, look.hosts.outcome, look.hosts.seconds)
     previous = studio.read_settings() or read_settings_outside_studio_yml(look.members)
     settings = merge.merge(merge.Sources(previous=previous))
     addresses = list_service_addresses(look.members)

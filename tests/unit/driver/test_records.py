@@ -186,6 +186,22 @@ def test_last_three_records_of_each_command_are_kept(tmp_path: Path) -> None:
     assert not list(tmp_path.glob("*/inventory"))
 
 
+def test_deployments_with_nothing_to_do_displace_no_record_of_a_verification(tmp_path: Path) -> None:
+    whole = Record(tmp_path, "deploy", Secrets())
+    whole.add_phase("verify", Outcome(status=Status.OK, rc=0), 1.0)
+    whole.write_verification({"ok": True})
+    whole.finish(0, "", "1")
+    for _ in range(2 * records.KEPT_RECORDS):
+        record = Record(tmp_path, "deploy", Secrets())
+        record.add_phase(records.LOOK, Outcome(status=Status.OK, rc=0), 1.0)
+        record.finish(0, "", "1")
+
+    assert len(list(tmp_path.iterdir())) == records.KEPT_RECORDS + 1
+    latest = records.find_latest(tmp_path, having="verification.json")
+    assert latest is not None
+    assert latest[0] == whole.path
+
+
 def test_only_the_node_environment_file_is_read() -> None:
     assert records.read_node_environment(event({"source": "/etc/hostname", "content": "aG9zdA=="})) is None
     assert records.read_node_environment(event({"source": records.NODE_ENV, "content": "%%%"})) is None

@@ -48,13 +48,17 @@ class Host:
         self.path = path
         self._options = options
 
-    def run(self, state: str, *, check: bool = False, **more: object) -> dict[str, Any]:
-        arguments = {"state": state, "path": str(self.path), "run": RUN, "timeout": 60, **more}
-        return run_module("deployed_state", arguments, check=check)
+    def run(self, state: str, *, check: bool = False) -> dict[str, Any]:
+        return self._run({"state": state}, check=check)
 
-    def record(self, **more: object) -> dict[str, Any]:
+    def record(self, *, leased: bool = False, check: bool = False) -> dict[str, Any]:
         given = {"deployment": "abc", "fingerprint": {"inventory": "1"}, "options": self._options}
-        return self.run("recorded", **given, **more)
+        return self._run({"state": "recorded", "leased": leased, **given}, check=check)
+
+    def _run(self, arguments: dict[str, Any], *, check: bool) -> dict[str, Any]:
+        return run_module(
+            "deployed_state", {"path": str(self.path), "run": RUN, "timeout": 60, **arguments}, check=check
+        )
 
     def list_failed(self, *, check: bool = False) -> set[str]:
         """Return the areas that are not as they were."""
@@ -120,9 +124,8 @@ def test_documented_example_runs(host: Host) -> None:
 
 
 @root_only
-def test_check_mode_writes_no_record(host: Host, options: dict[str, Any]) -> None:
-    given = {"deployment": "abc", "fingerprint": {"inventory": "1"}, "options": options}
-    assert host.run("recorded", check=True, **given)["recorded"] is False
+def test_check_mode_writes_no_record(host: Host) -> None:
+    assert host.record(check=True)["recorded"] is False
     assert not host.path.exists()
 
 

@@ -157,12 +157,21 @@ def test_no_host_is_contacted_where_the_inventory_computes_a_variable(deployed: 
         ({"networks": ["10.0.0.0/24"]}, True),
         ({"again": True}, True),
         ({"config_file": Path("settings.yml")}, True),
-        ({"ssh_key": Path("key")}, True),
     ],
 )
 def test_options_that_ask_for_more_than_an_update_look_at_nothing(options: Mapping[str, Any], more: bool) -> None:
     settings = {"studio_id": "abc", "storage_provider": "local"}
     assert second_run.asks_for_more(Options(**options), settings) is more
+
+
+def test_another_key_than_that_of_the_inventory_is_more_than_an_update(deployed: Deployed, tmp_path: Path) -> None:
+    variables = {"ansible_ssh_private_key_file": str(tmp_path / "key")}
+    (deployed.path / "group_vars/all/connection.yml").write_text(json.dumps(variables), encoding="utf-8")
+    deployed.write_playbook()
+    for key, is_looked_at in ((tmp_path / "key", True), (tmp_path / "other", False)):
+        options = Options(ssh_key=key)
+        look = second_run.look_where_possible(options, deployed.studio, Login("artist"), make_terminal()[0])
+        assert (look is not None) is is_looked_at
 
 
 def test_new_studio_is_not_looked_at(tmp_path: Path) -> None:

@@ -21,6 +21,15 @@ def make_tree(top: Path) -> Path:
     return top
 
 
+def replace_link(link: Path, target: str) -> None:
+    """Point a link elsewhere, or without a target put a directory in its place."""
+    link.unlink()
+    if target:
+        link.symlink_to(target)
+    else:
+        link.mkdir()
+
+
 CHANGES: dict[str, Callable[[Path], object]] = {
     "content": lambda top: (top / "bin/program").write_text("other"),
     "time": lambda top: os.utime(top / "bin/program", ns=(0, 0)),
@@ -30,8 +39,8 @@ CHANGES: dict[str, Callable[[Path], object]] = {
     "removed": lambda top: (top / "bin/program").unlink(),
     "added": lambda top: (top / "bin/more").touch(),
     "renamed": lambda top: (top / "bin/program").rename(top / "bin/other"),
-    "link": lambda top: ((top / "current").unlink(), (top / "current").symlink_to("/tmp")),
-    "kind": lambda top: ((top / "current").unlink(), (top / "current").mkdir()),
+    "link": lambda top: replace_link(top / "current", "/nowhere"),
+    "kind": lambda top: replace_link(top / "current", ""),
     "owner": lambda top: os.chown(top / "bin/program", 65534, 65534),
 }
 
