@@ -134,6 +134,8 @@ def _has_other_key(member: Member, ssh_key: Path) -> bool:
 
 def finish(look: Look, studio: StudioDirectory, terminal: Terminal) -> CommandResult:
     """Record a deployment that had nothing to do, print the addresses, and return its result."""
+    previous = studio.read_settings() or read_settings_outside_studio_yml(look.members)
+    settings = merge.merge(merge.Sources(previous=previous))
     record = Record(studio.records, "deploy", look.login.secrets)
     terminal.log.start(record.log, look.login.secrets)
     terminal.log.add(f"noslop-driver {__version__} deploy")
@@ -142,8 +144,6 @@ def finish(look: Look, studio: StudioDirectory, terminal: Terminal) -> CommandRe
     record.write_inventory(look.members)
     record.write_look(look.as_data())
     record.add_phase(LOOK, look.hosts.outcome, look.hosts.seconds)
-    previous = studio.read_settings() or read_settings_outside_studio_yml(look.members)
-    settings = merge.merge(merge.Sources(previous=previous))
     addresses = list_service_addresses(look.members)
     smb_addresses = smb_access.list_addresses(settings, look.members)
     open_addresses.print_services(terminal, addresses, firewall_enabled=settings.firewall_enabled)

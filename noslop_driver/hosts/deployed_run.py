@@ -8,6 +8,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from ansible_collections.noslop.studio.plugins.module_utils.checks.check import Check
 
@@ -79,25 +80,34 @@ def compare_hosts(
 
 
 def parse_events(names: Sequence[str], events: Sequence[Event], outcome: Outcome) -> list[HostLook]:
-    """Return the look at each host, from the events of the playbook."""
+    """Return the look at each host, from the events of the playbook. What a host returns may be anything."""
     results = {event.host: event.result for event in events if event.kind == "ok" and "fingerprint" in event.result}
     errors = {failure.host: failure.message for failure in outcome.failures}
     looks = []
     for name in names:
-        result = results.get(name)
-        if result is None:
-            looks.append(HostLook(name, error=errors.get(name) or outcome.output or "it did not answer"))
-            continue
-        looks.append(
-            HostLook(
-                host=name,
-                deployment=str(result["deployment"]),
-                fingerprint=result["fingerprint"],
-                finished=str(result["finished"]),
-                checks=result["checks"],
-            )
-        )
+        try:
+            look = _parse_result(name, results[name]) if name in results else None
+        except (ValueError, KeyError, TypeError, AttributeError):
+            look = HostLook(name, error="it returned something else than a look")
+        looks.append(look or HostLook(name, error=errors.get(name) or outcome.output or "it did not answer"))
     return looks
+
+
+def _parse_result(host: str, result: Mapping[str, Any]) -> HostLook:
+    checks = [
+        Check(
+            host=host,
+            check=str(check["check"]),
+            share=str(check["share"]),
+            ok=check["ok"] is True,
+            seen=str(check["seen"]),
+            expected=str(check["expected"]),
+            todo=str(check["todo"]),
+        )
+        for check in result["checks"]
+    ]
+    made = {str(part): str(value) for part, value in result["fingerprint"].items()}
+    return HostLook(host, str(result["deployment"]), made, str(result["finished"]), checks)
 
 
 def _run(inventory: Path, members: Sequence[Member], login: Login, terminal: Terminal) -> tuple[list[Event], Outcome]:

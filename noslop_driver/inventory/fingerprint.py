@@ -34,6 +34,8 @@ _CHECKOUT = _COLLECTION.parents[3]
 _OMITTED = frozenset({"__pycache__", "changelogs", "tests"})
 _CONNECTION = "ansible_"
 """Variables that decide how Ansible connects, and nothing of what it makes."""
+_WRITTEN = frozenset({*studio.RUN_VARIABLES, "studio_verify_report_path"})
+"""Variables that name files which a run writes: reports."""
 _AUTHORITY = "nfs-authority"
 """The directory below `.noslop` in which the role nfs_tls makes the studio's authority."""
 _LOCK_DIRECTORY = "comfyui_lock_dir"
@@ -84,7 +86,7 @@ def list_named_files(listing: Mapping[str, Any], base: Path) -> list[Path]:
         text
         for variables in _list_variables(listing)
         for name, value in variables.items()
-        if not name.startswith(_CONNECTION)
+        if not name.startswith(_CONNECTION) and name not in _WRITTEN
         for text in _list_texts(value)
     }
     return sorted({path for text in texts if (path := _find_file(_INVENTORY_DIR.sub(str(base), text), base))})

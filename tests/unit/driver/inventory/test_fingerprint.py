@@ -100,6 +100,15 @@ def test_a_file_that_a_variable_names_counts_and_one_that_none_names_does_not(st
     assert fingerprint.list_named_files(listing, studio.path) == [studio.path / "b", password]
 
 
+def test_report_that_each_verification_writes_does_not_count(studio: StudioDirectory) -> None:
+    report = studio.path / "report.json"
+    report.write_text("{}")
+    listing = {"_meta": {"hostvars": {"one": {"noslop_verify_report": str(report)}}}}
+    before = fingerprint.make(listing, studio)
+    report.write_text('{"ok": true}')
+    assert fingerprint.make(listing, studio) == before
+
+
 def test_fingerprint_has_nothing_of_a_password(studio: StudioDirectory) -> None:
     password = studio.path / "password"
     password.write_text("secret")

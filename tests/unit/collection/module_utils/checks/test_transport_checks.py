@@ -121,3 +121,24 @@ def test_studio_without_tls_has_no_such_check(options: dict[str, str]) -> None:
     transport_checks.check_where_used(checks, options)
 
     assert checks.list == []
+
+
+@pytest.mark.parametrize(("days", "ok"), [(800.0, True), (60.0, True), (59.9, False), (-1.0, False), (None, False)])
+def test_certificate_that_the_next_deployment_renews_is_a_difference(days: float | None, ok: bool) -> None:
+    checks = Checks("worker1")
+    transport_checks.judge_renewal(checks, days)
+    assert [(check["check"], check["ok"]) for check in checks.list] == [("deployed.certificate", ok)]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"transport": "plain", "provider": "nfs", "tls_files": {}},
+        {"transport": "tls", "provider": "existing", "tls_files": {}},
+        {"transport": "tls", "provider": "nfs", "tls_files": {"authority": "/a", "certificate": "/c", "key": "/k"}},
+    ],
+)
+def test_renewal_is_checked_only_where_noslop_makes_the_certificates(options: dict[str, object]) -> None:
+    checks = Checks("worker1")
+    transport_checks.check_renewal(checks, options)
+    assert checks.list == []

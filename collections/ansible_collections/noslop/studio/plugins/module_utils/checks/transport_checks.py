@@ -62,7 +62,11 @@ def check_renewal(checks: Checks, options: Mapping[str, Any]) -> None:
     """
     if options.get("transport", "plain") == "plain" or options["provider"] != "nfs" or options["tls_files"]:
         return
-    days = _read_days(certificates.list_files(studio.TLS_DIR))
+    judge_renewal(checks, _read_days(certificates.list_files(studio.TLS_DIR)))
+
+
+def judge_renewal(checks: Checks, days: float | None) -> None:
+    """Check that a certificate with so many days left is not renewed yet; ``None`` is one that cannot be read."""
     checks.add(
         "deployed.certificate",
         days is not None and days >= certificates.RENEWED_DAYS,
