@@ -30,6 +30,24 @@ def test_differences_are_named_and_what_is_new_is_none(after: dict[str, dict[str
     assert comparison.find_differences(BEFORE, after) == difference
 
 
+@pytest.mark.parametrize(
+    ("name", "was", "now", "differs"),
+    [
+        ("active", "active", "inactive", True),
+        ("active", "active", "failed", True),
+        ("active", "active", "activating", True),
+        ("active", "inactive", "active", False),
+        ("active", "activating", "active", False),
+        ("waits for a reload of systemd", "no", "yes", True),
+        ("waits for a reload of systemd", "yes", "no", False),
+        ("enabled", "masked", "enabled", True),
+    ],
+)
+def test_unit_that_began_to_run_is_no_difference(name: str, was: str, now: str, differs: bool) -> None:
+    found = comparison.find_differences({"a.service": {name: was}}, {"a.service": {name: now}})
+    assert bool(found) is differs
+
+
 def test_each_area_is_a_check_of_its_own_and_a_missing_one_fails() -> None:
     checks = Checks("one")
     comparison.judge(checks, {"files": BEFORE, "units": {"a": {"b": "c"}}, "kernel": {}}, {"files": BEFORE})

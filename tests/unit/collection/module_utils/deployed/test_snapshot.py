@@ -57,6 +57,9 @@ def make_shares(top: Path) -> list[dict[str, str]]:
     for name in ("models/loras", "nodes/pack", "projects/film", "ollama/blobs"):
         (top / name).mkdir(parents=True)
     (top / "nodes/pack/node.py").write_text("a = 1\n")
+    (top / "nodes/.store/listed-1").mkdir(parents=True)
+    (top / "nodes/.store/listed-1/node.py").write_text("b = 1\n")
+    (top / "nodes/listed").symlink_to(".store/listed-1")
     (top / "projects/.noslop-share").write_text("{}")
     return [
         {"name": "comfyui_models", "path": f"{top}/models", "writers": "members"},
@@ -72,6 +75,7 @@ CHANGES: dict[str, Callable[[Path], object]] = {
     "folder of models": lambda top: (top / "models/loras").rmdir(),
     "mode of Ollama's blobs": lambda top: (top / "ollama/blobs").chmod(0o700),
     "content of a custom node": lambda top: (top / "nodes/pack/node.py").write_text("import os\n"),
+    "content of a node of the list": lambda top: (top / "nodes/.store/listed-1/node.py").write_text("import os\n"),
     "custom node": lambda top: (top / "nodes/pack").rename(top / "nodes/other"),
 }
 

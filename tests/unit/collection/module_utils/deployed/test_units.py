@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -44,7 +45,6 @@ def test_units_that_noslop_wrote_and_those_with_a_drop_in_of_its_own_are_listed(
         ({"NeedDaemonReload": "yes"}, "waits for a reload of systemd"),
         ({"FragmentPath": "/run/systemd/system/noslop-x.service"}, "file"),
         ({"DropInPaths": "/run/systemd/system/noslop-x.service.d/override.conf"}, "drop-ins"),
-        ({"MainPID": "1"}, "program"),
     ],
 )
 def test_each_property_of_a_unit_counts(changed: dict[str, str], property_name: str) -> None:
@@ -59,6 +59,22 @@ def test_each_property_of_a_unit_counts(changed: dict[str, str], property_name: 
 def test_what_ends_by_itself_need_not_run(job: dict[str, str]) -> None:
     running, ended = ({**SHOWN, **job, "ActiveState": state} for state in ("active", "inactive"))
     assert units.read_unit(running, KEY) == units.read_unit(ended, KEY)
+
+
+def read_running(name: str) -> dict[str, str]:
+    """Return the unit of a process that runs, and calls itself `name`."""
+    with subprocess.Popen([name], executable="/bin/cat", stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdin
+        assert process.stdout
+        process.stdin.write(b"runs\n")
+        process.stdin.flush()
+        assert process.stdout.readline() == b"runs\n"
+        return units.read_unit({**SHOWN, "MainPID": str(process.pid)}, KEY)
+
+
+def test_program_that_runs_counts_and_a_title_is_none() -> None:
+    assert read_running("/opt/noslop/ollama/1.0/bin/ollama")["program"] == "/opt/noslop/ollama/1.0/bin/ollama"
+    assert "program" not in read_running("daemon: running")
 
 
 def test_content_of_a_drop_in_counts(tmp_path: Path) -> None:

@@ -57,7 +57,7 @@ options:
   timeout:
     description: Seconds after which a share or a service does not count as answering.
     type: float
-    default: 15
+    default: 30
   run:
     description: Description of the run. Set by the action plugin.
     type: dict
@@ -120,7 +120,7 @@ def main() -> None:
             "options": {"type": "dict"},
             "leased": {"type": "bool", "default": False},
             "path": {"type": "path", "default": record.PATH},
-            "timeout": {"type": "float", "default": 15},
+            "timeout": {"type": "float", "default": 30},
             "run": {"type": "dict"},
         },
         required_if=[("state", "recorded", ["deployment", "fingerprint", "options"])],

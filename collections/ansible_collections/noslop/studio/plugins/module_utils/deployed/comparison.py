@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from ansible_collections.noslop.studio.plugins.module_utils.checks.check import Checks, shorten
+from ansible_collections.noslop.studio.plugins.module_utils.deployed import units
 from ansible_collections.noslop.studio.plugins.module_utils.deployed.record import State
 
 #: Properties whose values mean nothing to a reader.
@@ -24,11 +25,18 @@ def find_differences(before: Mapping[str, Mapping[str, str]], after: Mapping[str
             continue
         for one in sorted(properties.keys() | present.keys()):
             was, now = properties.get(one, ""), present.get(one, "")
-            if was != now and one in _CHECKSUMS:
+            if was == now or _is_harmless(one, was, now):
+                continue
+            if one in _CHECKSUMS:
                 differences.append(f"{name}: its {one} changed")
-            elif was != now:
+            else:
                 differences.append(f"{name}: {one} is {now or 'nothing'}, and was {was or 'nothing'}")
     return differences
+
+
+def _is_harmless(name: str, was: str, now: str) -> bool:
+    """Return whether a unit only began to run, such as a socket's, or does not wait for a reload any more."""
+    return (name == units.ACTIVE and was != "active") or (name == units.RELOAD and now != "yes")
 
 
 def judge(checks: Checks, before: State, after: State) -> None:

@@ -166,6 +166,10 @@ def _read_share(name: str, path: str, writers: str, key: bytes) -> dict[str, dic
     if name == "comfyui_custom_nodes" and writers == "server":
         nodes = [os.path.join(path, node) for node in sorted(os.listdir(path)) if not node.startswith((".", "__"))]
         entries.update({node: files.read_tree(node, key) for node in nodes})
+        # A node of the studio's list is a link to one of its revisions, which lie in a hidden directory of the share.
+        targets = {os.path.realpath(node) for node in nodes if os.path.islink(node)}
+        below = [target for target in sorted(targets) if target.startswith(os.path.realpath(path) + os.sep)]
+        entries.update({target: files.read_tree(target, key) for target in below})
     # Those that a deployment makes. What else lies there comes and goes.
     made = studio.MODEL_FOLDERS if name == "comfyui_models" else _OLLAMA_FOLDERS if name == "ollama_models" else ()
     entries.update({os.path.join(path, one): files.read_entry(os.path.join(path, one), key) for one in made})

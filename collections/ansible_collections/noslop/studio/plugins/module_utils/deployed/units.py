@@ -14,6 +14,8 @@ from ansible_collections.noslop.studio.plugins.module_utils.host import state, s
 #: Where NoSlop and administrators have units (systemd.unit(5)).
 DIRECTORIES = ("/etc/systemd/system", studio.UNITS_DIR)
 HEADER = "Managed by NoSlop"
+#: Properties of a unit that :mod:`comparison` judges in one direction only.
+ACTIVE, RELOAD = "active", "waits for a reload of systemd"
 #: Units of packages that roles start, stop or mask.
 _PACKAGED = (
     *(studio.NFS_SERVER_UNIT, studio.TLSHD_UNIT, *studio.NFS_HELPER_UNITS),
@@ -58,12 +60,12 @@ def read_unit(properties: dict[str, str], key: bytes) -> dict[str, str]:
         "enabled": properties.get("UnitFileState", ""),
         "file": _describe([fragment] if fragment else [], key),
         "drop-ins": _describe(drop_ins, key),
-        "waits for a reload of systemd": properties.get("NeedDaemonReload", ""),
+        RELOAD: properties.get("NeedDaemonReload", ""),
     }
     if _is_lasting(properties):
-        unit["active"] = properties.get("ActiveState", "")
+        unit[ACTIVE] = properties.get("ActiveState", "")
         program = state.read_text(f"/proc/{properties.get('MainPID', '0')}/cmdline").partition("\0")[0]
-        if program:
+        if program.startswith("/"):  # any other text is a title that the program shows, such as its state
             unit["program"] = program
     return unit
 
