@@ -14,6 +14,7 @@ OLLAMA, COMFYUI = "noslop-ollama.service", "noslop-comfyui.service"
 MENDED_WITHIN_S = 180.0
 JOB = "noslop-backend-recover.timer"
 ROOT = "/mnt/noslop"
+CHECKPOINTS = f"{ROOT}/comfyui/models/checkpoints"
 NODE_ENV = "/etc/noslop/node.env"
 RELOAD = "systemctl daemon-reload"
 DRIFTS = {
@@ -73,10 +74,9 @@ DRIFTS = {
     "removed marker": Drift(
         f"mv {ROOT}/projects/.noslop-share /root/", f"mv /root/.noslop-share {ROOT}/projects/", "storage.marker", "",
     ),
-    "removed folder of models": Drift(
-        f"rmdir {ROOT}/comfyui/models/vae_approx",
-        f"install -d -o noslop-models -g noslop-models -m 2775 {ROOT}/comfyui/models/vae_approx",
-        "deployed.shares", "vae_approx is missing",
+    "mode of a folder of models": Drift(
+        f"stat -c %a {CHECKPOINTS} > /root/mode; chmod 700 {CHECKPOINTS}", f'chmod "$(cat /root/mode)" {CHECKPOINTS}',
+        "deployed.shares", f"{CHECKPOINTS}: mode",
     ),
     "removed member of a group": Drift(
         "gpasswd -d noslop-backend noslop", "gpasswd -a noslop-backend noslop", "deployed.accounts", "noslop-backend",
@@ -93,7 +93,7 @@ DRIFTS = {
     ),
     "added rule of the firewall": Drift(
         "nft insert rule inet noslop_studio $(nft list table inet noslop_studio | awk '/chain/ { print $2; exit }')"
-        " tcp dport 1 accept",
+        " tcp dport 1 drop",
         "systemctl reload-or-restart noslop-firewall", "firewall.table", "",
         "! nft list table inet noslop_studio | grep -q 'dport 1 '",
     ),
@@ -101,8 +101,8 @@ DRIFTS = {
         "nft delete table inet noslop_studio", "systemctl reload-or-restart noslop-firewall", "firewall.loaded", "",
         "nft list table inet noslop_studio",
     ),
-    "masked job": Drift(
-        f"systemctl mask --runtime {JOB}", f"systemctl unmask --runtime {JOB}", "deployed.units", JOB,
+    "unit that systemd has not read": Drift(
+        f"touch /etc/systemd/system/{JOB}", RELOAD, "deployed.units", f"{JOB}: waits for a reload"
     ),
 }  # fmt: skip
 DEPLOY = ("deploy", "--local", "--studio solo --yes --min-free-gb 1 --artifact-mirror", MIRROR)
