@@ -173,4 +173,4 @@ def _print(look: Look, terminal: Terminal) -> None:
             name = f"{check['check']} {check['share']}".strip()
             table.add_row(*map(escape, (check["host"], name, check["seen"])))
         terminal.print_table(table)
-    terminal.print(f"Everything is run: {look.decision.reason}.")
+    terminal.print(f"Everything is to be run: {look.decision.reason}.")

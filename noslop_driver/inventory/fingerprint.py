@@ -34,8 +34,8 @@ _CHECKOUT = _COLLECTION.parents[3]
 _OMITTED = frozenset({"__pycache__", "changelogs", "tests"})
 _CONNECTION = "ansible_"
 """Variables that decide how Ansible connects, and nothing of what it makes."""
-_WRITTEN = frozenset({*studio.RUN_VARIABLES, "studio_verify_report_path"})
-"""Variables that name files which a run writes: reports."""
+_WRITTEN = frozenset({*studio.RUN_VARIABLES, "studio_verify_record_path", "studio_verify_report_path"})
+"""Variables that name files which a run writes: reports, and records of hosts, of which this computer may be one."""
 _AUTHORITY = "nfs-authority"
 """The directory below `.noslop` in which the role nfs_tls makes the studio's authority."""
 _LOCK_DIRECTORY = "comfyui_lock_dir"

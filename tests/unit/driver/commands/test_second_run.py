@@ -109,7 +109,7 @@ def test_drift_is_shown_as_a_table_and_everything_is_run(deployed: Deployed) -> 
     assert look is not None
     assert look.decision.need is Need.DRIFT
     assert "two   deployed.units  noslop-x.timer is missing" in text
-    assert "Everything is run: two changed since the last deployment." in text
+    assert "Everything is to be run: two changed since the last deployment." in text
 
 
 def test_changed_variable_is_a_changed_inventory(deployed: Deployed) -> None:

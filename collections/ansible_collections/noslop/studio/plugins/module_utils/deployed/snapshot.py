@@ -144,9 +144,9 @@ def read_shares(
 ) -> dict[str, dict[str, str]]:
     """Return the directories of shares on this host's own disks, and the custom nodes that only this host writes.
 
-    Raises:
-        OSError: a share does not answer.
+    Of a share that cannot be read, or does not answer, this is returned in place of all else.
     """
+    paths = {share["name"]: share["path"] for share in shares}
     works: dict[str, Callable[[], Any]] = {
         share["name"]: functools.partial(_read_share, share["name"], share["path"], share["writers"], key)
         for share in shares
@@ -154,9 +154,7 @@ def read_shares(
     outcomes = run_all(works, {name: owners[name] for name in works} if os.geteuid() == 0 else None, bound_s)
     entries: dict[str, dict[str, str]] = {}
     for name, outcome in outcomes.items():
-        if outcome.error:
-            raise OSError(0, f"the share {name} cannot be read: {outcome.error}")
-        entries.update(outcome.value)
+        entries.update(outcome.value if not outcome.error else {paths[name]: {"error": outcome.error}})
     return entries
 
 
