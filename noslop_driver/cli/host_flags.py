@@ -4,12 +4,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import click
 
-Entry = tuple[str, str, Sequence[click.Parameter]]
-"""The name of a command, its help and its own flags."""
+from noslop_driver.cli.shared_flags import HOST_KEYS, RUN, Command
 
 _MEMBER = click.Argument(["member"], metavar="NAME")
 _DEAD = click.Option(["--dead"], is_flag=True, help="Do not contact it: it will not come back.")
@@ -22,23 +19,30 @@ _ROLE = click.Option(
     help="Run these services on it: ollama, comfyui; or none. Repeatable.",
 )
 
-
-def list_entries(new_hosts: Sequence[click.Parameter]) -> list[Entry]:
-    """Return the commands below `host`; `new_hosts` are the flags that accept keys of new hosts."""
-    return [
-        (
+HOST = Command(
+    "host",
+    "Add, remove, replace and drain a host.",
+    subcommands=(
+        Command(
             "add",
             "Add machines to the studio, and deploy them. Changes of the others only firewall, exports and what names "
             "the members.\n\n\b\n    noslop-driver host add 192.168.1.23\n    noslop-driver host add --again worker2",
-            (click.Argument(["hosts"], metavar="HOST...", nargs=-1, required=True), _PORT, _ROLE, _AGAIN, *new_hosts),
+            (
+                click.Argument(["hosts"], metavar="HOST...", nargs=-1, required=True),
+                _PORT,
+                _ROLE,
+                _AGAIN,
+                *HOST_KEYS,
+                *RUN,
+            ),
         ),
-        (
+        Command(
             "remove",
             "Remove a host from the studio, whether it answers or not. Its data stays; its machine is refused from "
             "now on.\n\n\b\n    noslop-driver host remove worker2\n    noslop-driver host remove --dead worker2",
-            (_MEMBER, _DEAD),
+            (_MEMBER, _DEAD, *RUN),
         ),
-        (
+        Command(
             "replace",
             "Replace the machine of a host by another one, which gets its name, its roles and its variables."
             "\n\n\b\n    noslop-driver host replace worker2 192.168.1.23",
@@ -48,10 +52,11 @@ def list_entries(new_hosts: Sequence[click.Parameter]) -> list[Entry]:
                 _PORT,
                 _DEAD,
                 _AGAIN,
-                *new_hosts,
+                *HOST_KEYS,
+                *RUN,
             ),
         ),
-        (
+        Command(
             "drain",
             "Wait until nothing runs on a host, then stop Ollama and ComfyUI there. New jobs are not refused meanwhile."
             "\n\n\b\n    noslop-driver host drain worker2 --timeout 3600\n    noslop-driver host drain --undo worker2",
@@ -66,6 +71,8 @@ def list_entries(new_hosts: Sequence[click.Parameter]) -> list[Entry]:
                     help="Wait so long for each of them. What still runs then is not stopped.",
                 ),
                 click.Option(["--undo"], is_flag=True, help="Start them again."),
+                *RUN,
             ),
         ),
-    ]
+    ),
+)

@@ -16,6 +16,7 @@ import click
 
 from noslop_driver import __version__
 from noslop_driver.cli import flags
+from noslop_driver.cli.shared_flags import Command
 from noslop_driver.commands.options import Options
 from noslop_driver.errors import DriverError, ExitCode
 from noslop_driver.output.printable import printable
@@ -118,7 +119,7 @@ def _make_options(values: dict[str, Any]) -> Options:
     return Options(**values, settings=settings)
 
 
-def _make_click_command(command: flags.Command) -> click.Command:
+def _make_click_command(command: Command) -> click.Command:
     """Return the command for click; a group, if it has subcommands."""
     if not command.subcommands:
         return click.Command(
