@@ -59,6 +59,8 @@ class Studio:
         # Longer than the maximum length of a socket's address.
         self.runtime = directory / ("runtime" * 20)
         self.runtime.mkdir(mode=0o700)
+        # Sockets of SSH lie below it, and `directory` may be too long for the address of one.
+        self.home = tempfile.TemporaryDirectory(prefix="home-")
         self.inventory = ssh_inventory(directory / "inventory", server, known_hosts=directory / "known_hosts")
         (self.inventory / ".noslop").mkdir(mode=0o700)
         self.lease = directory / "lease"
@@ -78,7 +80,7 @@ class Studio:
 
     def start_driver(self, playbook: str, passwords: dict[str, str]) -> subprocess.Popen[str]:
         """Start a driver that runs a playbook."""
-        own = {"HOME": str(self.directory), "XDG_RUNTIME_DIR": str(self.runtime), "TMPDIR": str(self.directory)}
+        own = {"HOME": self.home.name, "XDG_RUNTIME_DIR": str(self.runtime), "TMPDIR": str(self.directory)}
         process = subprocess.Popen(
             [sys.executable, "-m", "tests.support.driver_kills", "--drive", self.inventory, self.directory / playbook],
             env={**os.environ, **own},
@@ -162,7 +164,7 @@ class Studio:
         """Return files that contain a password, in all directories that a run may write to."""
         assert not isinstance(passwords, str)
         texts = [password.encode() for password in passwords]  # type: ignore[attr-defined]
-        for root in (self.runtime, self.directory, Path("/dev/shm")):
+        for root in (self.runtime, self.directory, Path(self.home.name), Path("/dev/shm")):
             for directory, _names, files in os.walk(root):
                 for path in (Path(directory, name) for name in files):
                     with contextlib.suppress(OSError):
