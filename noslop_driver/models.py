@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import Any, Literal, Self
 
 from ansible_collections.noslop.studio.plugins.module_utils import studio
+from ansible_collections.noslop.studio.plugins.module_utils.host.addresses import parse_network
 from ansible_collections.noslop.studio.plugins.plugin_utils import releases
 from ansible_collections.noslop.studio.plugins.plugin_utils.discovery.scan_targets import SSH_PORT
 from ansible_collections.noslop.studio.plugins.plugin_utils.validation import (
@@ -292,5 +293,5 @@ class Plan(Model):
 
 
 def _normalize_network(value: str) -> str:
-    network = studio.parse_network(value)
+    network = parse_network(value)
     return str(network.network_address) if network.num_addresses == 1 else str(network)

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import click
-from ansible_collections.noslop.studio.plugins.module_utils.studio import OPEN_NETWORK
+from ansible_collections.noslop.studio.plugins.module_utils.host.addresses import OPEN_NETWORK
 
 from noslop_driver.cli.host_flags import HOST
 from noslop_driver.cli.model_flags import MODELS

@@ -15,6 +15,7 @@ from typing import Any
 
 import yaml
 from ansible_collections.noslop.studio.plugins.module_utils import studio
+from ansible_collections.noslop.studio.plugins.module_utils.host.addresses import OPEN_NETWORK
 from pydantic import ValidationError
 
 from noslop_driver.errors import UsageError
@@ -69,7 +70,7 @@ DESCRIPTIONS: dict[str, str] = {
     ),
     "noslop_allowed_networks": (
         "Who, besides the studio's own hosts, may use Ollama and ComfyUI: addresses and networks like 192.168.1.0/24. "
-        f"{studio.OPEN_NETWORK} The shares are never opened to them."
+        f"{OPEN_NETWORK} The shares are never opened to them."
     ),
     "noslop_custom_nodes": (
         "Custom nodes that the studio installs on the share and on every host: name, repo and commit (40 hexadecimal "

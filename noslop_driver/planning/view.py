@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from ansible_collections.noslop.studio.plugins.module_utils import studio
+from ansible_collections.noslop.studio.plugins.module_utils.host.addresses import OPEN_NETWORK
 from ansible_collections.noslop.studio.plugins.module_utils.smb import smb_shares
 from rich.markup import escape
 from rich.table import Table
@@ -57,7 +57,7 @@ def print_plan(plan: Plan, terminal: Terminal) -> None:
         opened = "only programs on the same host (the firewall is off)"
     terminal.print(f"Ollama and ComfyUI answer the studio's hosts{' and ' + opened if opened else ''}.")
     if plan.settings.allowed_networks and plan.settings.firewall_enabled:
-        terminal.print_markup(f"[yellow]Note:[/] {opened} in noslop_allowed_networks: {studio.OPEN_NETWORK}")
+        terminal.print_markup(f"[yellow]Note:[/] {opened} in noslop_allowed_networks: {OPEN_NETWORK}")
     if plan.settings.smb_enabled:
         terminal.print(_describe_smb(plan.settings))
     for problem in plan.problems:

@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import pytest
-from ansible_collections.noslop.studio.plugins.module_utils.studio import OPEN_NETWORK
+from ansible_collections.noslop.studio.plugins.module_utils.host.addresses import OPEN_NETWORK
 from hypothesis import given
 from hypothesis import strategies as st
 

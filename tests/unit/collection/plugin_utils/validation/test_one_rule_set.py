@@ -13,6 +13,7 @@ from ansible_collections.noslop.studio.plugins.module_utils.checks import host_r
 from ansible_collections.noslop.studio.plugins.module_utils.checks.check import NOTE, Check, Checks, is_note
 from ansible_collections.noslop.studio.plugins.module_utils.checks.host_checks import HostChecks
 from ansible_collections.noslop.studio.plugins.module_utils.host import gpu_support, state
+from ansible_collections.noslop.studio.plugins.module_utils.host.addresses import as_ip
 from ansible_collections.noslop.studio.plugins.module_utils.smb import smb_shares
 from ansible_collections.noslop.studio.plugins.plugin_utils.validation import studio_rules, variable_rules
 from ansible_collections.noslop.studio.plugins.plugin_utils.validation.smb import SmbSettings
@@ -201,7 +202,7 @@ def test_identities_and_addresses(changes: dict[str, Any]) -> None:
             servers=["render1"],
             clients=["render2"],
             services={name: ["render1"] for name in ("ollama", "comfyui", "backend")},
-            addresses={one.name: studio.as_ip(one.address) for one in hosts},
+            addresses={one.name: as_ip(one.address) for one in hosts},
             paths={name: ["/mnt/noslop/projects"] for name in names},
             own_addresses={one.name: one.addresses for one in hosts},
         ),

@@ -16,8 +16,8 @@ from ansible import constants
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
-from ansible_collections.noslop.studio.plugins.module_utils import studio
 from ansible_collections.noslop.studio.plugins.module_utils.checks.check import Check, Checks
+from ansible_collections.noslop.studio.plugins.module_utils.host.addresses import address_of
 from ansible_collections.noslop.studio.plugins.plugin_utils import probe_report, reports, token_file
 from ansible_collections.noslop.studio.plugins.plugin_utils.validation import studio_rules, variable_rules
 from ansible_collections.noslop.studio.plugins.plugin_utils.validation.declared_variables import list_declared_variables
@@ -178,7 +178,7 @@ def _list_registered(
 
 def _find_address(hostvars: Mapping[str, Mapping[str, Any]], host: str) -> str:
     try:
-        return studio.address_of(host, {name: hostvars[host].get(name) for name in ("noslop_address", "ansible_host")})
+        return address_of(host, {name: hostvars[host].get(name) for name in ("noslop_address", "ansible_host")})
     except ValueError:
         return ""
 

@@ -44,7 +44,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from ansible.errors import AnsibleFilterError
-from ansible_collections.noslop.studio.plugins.module_utils import studio
+from ansible_collections.noslop.studio.plugins.module_utils.host.addresses import parse_network
 
 
 def networks(values: Sequence[str], version: int) -> list[str]:
@@ -52,7 +52,7 @@ def networks(values: Sequence[str], version: int) -> list[str]:
     matching = set()
     for value in values:
         try:
-            network = studio.parse_network(value)
+            network = parse_network(value)
         except ValueError as error:
             raise AnsibleFilterError(str(error)) from error
         if network.version == version:

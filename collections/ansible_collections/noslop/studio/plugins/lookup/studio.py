@@ -141,6 +141,7 @@ from typing import Any
 from ansible.errors import AnsibleError
 from ansible.plugins.lookup import LookupBase
 from ansible_collections.noslop.studio.plugins.module_utils import studio
+from ansible_collections.noslop.studio.plugins.module_utils.host.addresses import address_of
 from ansible_collections.noslop.studio.plugins.module_utils.install import node_store
 from ansible_collections.noslop.studio.plugins.module_utils.model_cache import layout
 from ansible_collections.noslop.studio.plugins.module_utils.smb import smb_shares
@@ -326,7 +327,7 @@ def _addresses(
     """Return the addresses of the groups' hosts, in order, each once. Raises ValueError where a host has none."""
     hosts = dict.fromkeys(host for group in groups for host in hosts_of.get(group, []))
     addresses = [
-        studio.address_of(host, {name: hostvars[host].get(name) for name in ("noslop_address", "ansible_host")})
+        address_of(host, {name: hostvars[host].get(name) for name in ("noslop_address", "ansible_host")})
         for host in hosts
     ]
     return list(dict.fromkeys(addresses))

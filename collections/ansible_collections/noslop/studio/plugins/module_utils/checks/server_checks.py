@@ -13,6 +13,7 @@ from ansible_collections.noslop.studio.plugins.module_utils.checks import host_r
 from ansible_collections.noslop.studio.plugins.module_utils.checks.check import Checks, enumerate_words
 from ansible_collections.noslop.studio.plugins.module_utils.checks.storage_checks import Storage, rerun_step
 from ansible_collections.noslop.studio.plugins.module_utils.host import mountinfo
+from ansible_collections.noslop.studio.plugins.module_utils.host.addresses import as_ip
 from ansible_collections.noslop.studio.plugins.module_utils.host.sockets import KERNEL, Listener, Program
 from ansible_collections.noslop.studio.plugins.module_utils.nfs import transport
 from ansible_collections.noslop.studio.plugins.module_utils.nfs.exports import Exports
@@ -43,7 +44,7 @@ def judge_exports(
     table: list[mountinfo.Mount],
 ) -> None:
     """Check that each share is exported to its clients only, and that no other export reaches it."""
-    members = {studio.as_ip(address) or address for address in addresses}
+    members = {as_ip(address) or address for address in addresses}
     canonical_exports = {
         path: {normalize_client(client): options for client, options in shown.items()}
         for path, shown in exports.items()
@@ -76,7 +77,7 @@ def judge_exports(
 
 
 def _canonical(addresses: Iterable[str]) -> list[str]:
-    return [studio.as_ip(address) or address for address in addresses]
+    return [as_ip(address) or address for address in addresses]
 
 
 def _required_options(

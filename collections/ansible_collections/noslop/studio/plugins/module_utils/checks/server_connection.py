@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from ansible_collections.noslop.studio.plugins.module_utils import studio
 from ansible_collections.noslop.studio.plugins.module_utils.checks.check import Checks, enumerate_words
+from ansible_collections.noslop.studio.plugins.module_utils.host.addresses import as_ip
 
 #: How long the server may take to accept a connection before it counts as away.
 CONNECT_S = 5.0
@@ -31,7 +32,7 @@ def read_source_address(server: str) -> str:
             probe.connect((server, studio.NFS_PORT))
         except OSError:
             return ""
-        return studio.as_ip(str(probe.getsockname()[0]).partition("%")[0])
+        return as_ip(str(probe.getsockname()[0]).partition("%")[0])
 
 
 def judge_connection(checks: Checks, server: str, error: str) -> None:
@@ -66,7 +67,7 @@ def judge_source_address(checks: Checks, own: str, source: str, clients: Sequenc
     """
     if not source or not clients:
         return
-    exported = [studio.as_ip(client) or client for client in clients]
+    exported = [as_ip(client) or client for client in clients]
     passed = source in exported
     checks.add(
         "storage.address",

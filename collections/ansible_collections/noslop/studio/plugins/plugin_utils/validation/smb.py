@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ansible_collections.noslop.studio.plugins.module_utils import studio
+from ansible_collections.noslop.studio.plugins.module_utils.host.addresses import parse_network
 
 VARIABLE = "noslop_smb_users"
 #: The variable for passwords in a vault. No variable of studio.yml: those are copied into records and output.
@@ -105,7 +106,7 @@ def find_settings_problems(settings: SmbSettings) -> dict[str, list[str]]:
         problems["smb_networks"].append("No network may use the shares over SMB")
     for network in settings.networks:
         try:
-            studio.parse_network(network)
+            parse_network(network)
         except ValueError as error:
             problems["smb_networks"].append(str(error))
     if settings.encryption not in studio.SMB_ENCRYPTION:

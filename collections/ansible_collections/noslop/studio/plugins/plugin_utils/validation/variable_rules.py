@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from ansible_collections.noslop.studio.plugins.module_utils import studio
 from ansible_collections.noslop.studio.plugins.module_utils.checks.check import Checks, enumerate_words
+from ansible_collections.noslop.studio.plugins.module_utils.host.addresses import parse_network
 from ansible_collections.noslop.studio.plugins.module_utils.share import extra_shares
 from ansible_collections.noslop.studio.plugins.plugin_utils.validation import (
     custom_nodes,
@@ -28,7 +29,7 @@ def judge_networks(checks: Checks, networks: Iterable[str]) -> None:
     problems = []
     for network in networks:
         try:
-            studio.parse_network(network)
+            parse_network(network)
         except ValueError as error:
             problems.append(str(error))
     _add(
