@@ -54,12 +54,31 @@ class Problem(Model):
     """A constant identifier for programs that read the JSON, such as `no_room` or `sudo_refused`."""
 
 
+class SshOptions(Model):
+    """How ssh connects to a host, besides address, port and account: what `ssh -G` printed for its name."""
+
+    identity_files: list[str] = Field(default_factory=list)
+    """Private keys; none: the default ones of ssh."""
+    identities_only: bool = False
+    proxy_jump: str = ""
+    """The jump hosts, as ssh_config(5) writes them; empty for none."""
+    proxy_command: str = ""
+
+    @property
+    def proxy(self) -> str:
+        """Return what stands between this computer and the host; empty if nothing does."""
+        return self.proxy_jump or self.proxy_command
+
+
 class Endpoint(Model):
     """The SSH server of a host, and the host's name in the inventory."""
 
     name: str
     address: str
     port: int = Field(default=SSH_PORT, ge=1, le=65535)
+    user: str = ""
+    """The account to log in with, if this host has one of its own."""
+    ssh: SshOptions = Field(default_factory=SshOptions)
 
 
 class Candidate(Model):
@@ -78,6 +97,9 @@ class Candidate(Model):
     """Every address that showed the same host key, `address` among them."""
     named: bool = False
     """True if the user named this host (not only a network that it is in): then its failure is fatal."""
+    user: str = ""
+    """The account to log in with, if the user or their ~/.ssh/config names one for this host."""
+    ssh: SshOptions = Field(default_factory=SshOptions)
     status: CandidateStatus
     detail: str = ""
     todo: str = ""
@@ -114,6 +136,7 @@ class Host(Model):
     address: str
     port: int = Field(default=SSH_PORT, ge=1, le=65535)
     user: str
+    ssh: SshOptions = Field(default_factory=SshOptions)
     os: str = ""
     os_version: str = ""
     kernel: str = ""

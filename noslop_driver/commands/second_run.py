@@ -25,6 +25,7 @@ from noslop_driver.commands.options import Options
 from noslop_driver.commands.phase_run import make_run_data
 from noslop_driver.commands.result import CommandResult, DeployData, LookData, list_service_addresses
 from noslop_driver.errors import ExitCode, UsageError
+from noslop_driver.hosts import ssh_config
 from noslop_driver.hosts.deployed_run import StudioLook, compare_hosts
 from noslop_driver.hosts.login import Login
 from noslop_driver.inventory import directory, fingerprint
@@ -106,7 +107,7 @@ def look_where_possible(options: Options, studio: StudioDirectory, login: Login,
     if not studio.exists or asks_for_more(options, studio.read_settings()):
         return None
     listing = list_inventory(studio.path)
-    members = directory.read_members(listing, login.user)
+    members = ssh_config.resolve_members(directory.read_members(listing, login.user))
     if options.ssh_key and any(_has_other_key(member, options.ssh_key) for member in members):
         return None
     computed = fingerprint.list_computed(listing)

@@ -11,6 +11,7 @@ from pathlib import Path
 from noslop_driver.ansible import studio_lock
 from noslop_driver.ansible.inventory_list import list_inventory
 from noslop_driver.errors import UsageError
+from noslop_driver.hosts import ssh_config
 from noslop_driver.inventory import directory
 from noslop_driver.inventory.directory import Member, StudioDirectory
 from noslop_driver.output.terminal import Terminal
@@ -68,7 +69,7 @@ def read_members(inventory: Path, user: str) -> list[Member]:
     Raises:
         UsageError: Ansible cannot read the inventory, or it has no hosts.
     """
-    return directory.read_members(list_inventory(inventory), user)
+    return ssh_config.resolve_members(directory.read_members(list_inventory(inventory), user))
 
 
 def _list_studios() -> list[Path]:

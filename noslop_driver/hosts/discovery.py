@@ -9,12 +9,15 @@ prints what it does. The scan is the collection's, which the inventory plugin no
 from __future__ import annotations
 
 import socket
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ansible_collections.noslop.studio.plugins.plugin_utils.discovery import interfaces, scan_targets, ssh_scan
 
 from noslop_driver.errors import DriverError, UsageError
+from noslop_driver.hosts import proxied_host, ssh_config
+from noslop_driver.hosts.ssh_config import ResolvedHost
 from noslop_driver.models import Candidate, Model, Problem
 from noslop_driver.output.terminal import Terminal
 
@@ -26,6 +29,8 @@ class SearchTargets:
     networks: Sequence[str] = ()
     hosts: Sequence[str] = ()
     port: int = scan_targets.SSH_PORT
+    own_keys: bool = True
+    """False if one private key was given for all hosts: then those of ~/.ssh/config are not used."""
 
     @property
     def named(self) -> bool:
@@ -47,19 +52,33 @@ class Discovery(Model):
     notes: list[str]
     problems: list[Problem]
 
+    @classmethod
+    def empty(cls) -> Discovery:
+        """Return a discovery that tried nothing."""
+        return cls(candidates=[], others=[], tried=[], counts={}, notes=[], problems=[])
+
 
 def search(targets: SearchTargets, terminal: Terminal) -> Discovery:
     """Search the networks and hosts that were named, or the networks of this computer, and print progress.
 
+    A named host is the one that ssh connects to by that name. Behind a proxy, ssh itself asks for its key; no network
+    is searched through one.
+
     Raises:
-        UsageError: a network is too large, or a name is unknown.
+        UsageError: a network is too large, a name is unknown, or ssh cannot read its configuration.
         DriverError: this computer could not complete the scan.
     """
-    plan = plan_discovery(targets.networks, targets.hosts, port=targets.port)
-    for line in plan.describe():
+    hosts = [ssh_config.resolve(host, targets.port, own_keys=targets.own_keys) for host in targets.hosts]
+    direct = [host for host in hosts if not host.ssh.proxy]
+    behind = [host for host in hosts if host.ssh.proxy]
+    plan = None
+    if direct or targets.networks or not behind:
+        plan = plan_discovery(targets.networks, [host.target for host in direct], port=targets.port)
+    for line in [*(plan.describe() if plan else []), *map(_describe_proxy, behind)]:
         terminal.print(line)
     with terminal.out.status("Searching"):
-        result = discover(plan)
+        scanned = discover(plan, direct) if plan else Discovery.empty()
+        result = _add_proxied(scanned, behind, proxied_host.probe_all(behind))
     counts = ", ".join(f"{count} {status}" for status, count in result.counts.items() if count)
     terminal.print(f"{len(result.candidates)} with an SSH server ({counts or 'nothing tried'})")
     for note in result.notes:
@@ -93,8 +112,12 @@ def plan_discovery(
         raise UsageError(str(error)) from error
 
 
-def discover(plan: scan_targets.ScanPlan) -> Discovery:
+def discover(plan: scan_targets.ScanPlan, hosts: Sequence[ResolvedHost] = ()) -> Discovery:
     """Scan the addresses of `plan_discovery`, each once.
+
+    Args:
+        plan: the addresses.
+        hosts: the named ones among them, as ssh connects to them.
 
     Raises:
         DriverError: this computer could not complete the scan.
@@ -103,13 +126,10 @@ def discover(plan: scan_targets.ScanPlan) -> Discovery:
         result = ssh_scan.scan(plan)
     except ssh_scan.ScanError as error:
         raise DriverError(str(error)) from error
-    candidates = [_make_candidate(machine) for machine in result.machines()]
-    others = [_make_candidate(finding) for finding in result.findings if _is_worth_showing(finding)]
-    problems = [
-        Problem(host=other.hostname or other.address, what=other.detail, todo=other.todo, kind=other.status)
-        for other in others
-        if other.named
-    ]
+    by_target = {(host.address, host.port): host for host in reversed(hosts)}
+    candidates = [_make_candidate(machine, by_target) for machine in result.machines()]
+    others = [_make_candidate(finding, by_target) for finding in result.findings if _is_worth_showing(finding)]
+    problems = _list_problems(others)
     if not candidates and not problems:
         problems = [_explain_empty_result(result)]
     return Discovery(
@@ -143,11 +163,13 @@ def _is_worth_showing(finding: ssh_scan.Finding) -> bool:
     return finding.status != ssh_scan.OPEN and (finding.named or not absent)
 
 
-def _make_candidate(finding: ssh_scan.Finding) -> Candidate:
-    return Candidate(
+def _make_candidate(finding: ssh_scan.Finding, hosts: Mapping[tuple[str, int], ResolvedHost]) -> Candidate:
+    host = hosts.get((finding.hostname or finding.address, finding.port))
+    name = host.name if host and host.name != finding.address else finding.hostname
+    candidate = Candidate(
         address=finding.address,
         port=finding.port,
-        hostname=finding.hostname or None,
+        hostname=name or None,
         banner=finding.banner or None,
         host_key=finding.fingerprint or None,
         host_keys=list(finding.keys),
@@ -156,6 +178,37 @@ def _make_candidate(finding: ssh_scan.Finding) -> Candidate:
         status=finding.status,
         detail=finding.detail,
         todo=finding.todo,
+    )
+    return candidate.model_copy(update={"user": host.user, "ssh": host.ssh}) if host else candidate
+
+
+def _list_problems(others: Sequence[Candidate]) -> list[Problem]:
+    return [
+        Problem(host=other.hostname or other.address, what=other.detail, todo=other.todo, kind=other.status)
+        for other in others
+        if other.named
+    ]
+
+
+def _describe_proxy(host: ResolvedHost) -> str:
+    return f"{host.name} (named, {host.address} through {host.ssh.proxy}): asked by ssh"
+
+
+def _add_proxied(discovery: Discovery, hosts: Sequence[ResolvedHost], candidates: Sequence[Candidate]) -> Discovery:
+    """Return a discovery with the hosts behind proxies, which come after the others that were named."""
+    if not hosts:
+        return discovery
+    answering = [candidate for candidate in candidates if candidate.status == "open"]
+    silent = [candidate for candidate in candidates if candidate.status != "open"]
+    counts = Counter(discovery.counts) + Counter(candidate.status for candidate in candidates)
+    return discovery.model_copy(
+        update={
+            "candidates": sorted([*discovery.candidates, *answering], key=lambda candidate: not candidate.named),
+            "others": [*discovery.others, *silent],
+            "tried": [*discovery.tried, *map(_describe_proxy, hosts)],
+            "counts": dict(counts),
+            "problems": [*discovery.problems, *_list_problems(silent)],
+        }
     )
 
 

@@ -61,7 +61,13 @@ def make_targets(candidates: Iterable[Candidate]) -> list[Target]:
             unique_name = f"{name}-{candidate.port}"
         targets.append(
             Target(
-                Endpoint(name=unique_name, address=candidate.address, port=candidate.port),
+                Endpoint(
+                    name=unique_name,
+                    address=candidate.address,
+                    port=candidate.port,
+                    user=candidate.user,
+                    ssh=candidate.ssh,
+                ),
                 keep_name=bool(candidate.hostname),
                 named=candidate.named,
                 host_key=candidate.host_key,
@@ -76,7 +82,7 @@ def parse_events(targets: Iterable[Target], user: str, events: Iterable[Event]) 
 
     Args:
         targets: the hosts of that run, from `make_targets` or a studio's inventory.
-        user: the account of the login.
+        user: the account of the login, on hosts without one of their own.
         events: every event of the run.
     """
     by_name = {target.endpoint.name: target for target in targets}
@@ -90,7 +96,9 @@ def parse_events(targets: Iterable[Target], user: str, events: Iterable[Event]) 
         failure = read_failure(event)
         if failure:
             target = by_name[event.host]
-            problems[event.host].append(ssh_errors.explain(target.endpoint, user, failure.message, fatal=target.named))
+            account = target.endpoint.user or user
+            problem = ssh_errors.explain(target.endpoint, account, failure.message, fatal=target.named)
+            problems[event.host].append(problem)
     hosts: dict[str, Host] = {}
     for name, target in by_name.items():
         host_facts = facts.get(name)
@@ -114,7 +122,8 @@ def _make_host(target: Target, user: str, facts: Mapping[str, Any]) -> Host:
         name=endpoint.name if target.keep_name or own_name in ("", "localhost") else own_name,
         address=endpoint.address,
         port=endpoint.port,
-        user=user,
+        user=endpoint.user or user,
+        ssh=endpoint.ssh,
         os=_to_line(facts.get("ansible_distribution")),
         os_version=_to_line(facts.get("ansible_distribution_version")),
         kernel=_to_line(facts.get("ansible_kernel")),

@@ -84,14 +84,14 @@ def run_on_new_hosts(
 
 
 def run_at_other_address(
-    inventory: Path, endpoint: Endpoint, alias: str, login: Login, terminal: Terminal
+    inventory: Path, endpoint: Endpoint, arguments: str, login: Login, terminal: Terminal
 ) -> list[Event]:
     """Look at a member at another address than the inventory's, as an ordinary user.
 
     Args:
         inventory: the studio's inventory.
         endpoint: the member's name, and the address to connect to.
-        alias: the member in known_hosts; only a key that is pinned for it is valid.
+        arguments: the extra arguments of ssh; only a key that is pinned for the member is valid.
         login: the passwords.
         terminal: the terminal for progress.
 
@@ -102,7 +102,7 @@ def run_at_other_address(
     other = {
         "ansible_host": endpoint.address,
         "ansible_port": endpoint.port,
-        "ansible_ssh_extra_args": f"-o 'HostKeyAlias={alias}'",
+        "ansible_ssh_extra_args": arguments,
     }
     title = f"Looking at {endpoint.address}"
     secrets = Secrets(ssh_password=login.secrets.ssh_password)

@@ -13,13 +13,14 @@ from dataclasses import dataclass, field
 
 from noslop_driver.ansible.inventory_list import list_inventory
 from noslop_driver.errors import DriverError
-from noslop_driver.hosts import discovery, facts, facts_run, host_keys, moved, presence
+from noslop_driver.hosts import discovery, facts, facts_run, host_keys, moved, presence, proxied_host, ssh_config
 from noslop_driver.hosts.discovery import SearchTargets
 from noslop_driver.hosts.known_hosts import KnownHosts
 from noslop_driver.hosts.login import Login
 from noslop_driver.inventory import directory, machines
 from noslop_driver.inventory.directory import Member, StudioDirectory
 from noslop_driver.inventory.machines import Machines, RemovedMachine
+from noslop_driver.inventory.render import read_ssh_options
 from noslop_driver.models import Candidate, Endpoint, Host, Problem
 from noslop_driver.output.terminal import Terminal
 from noslop_driver.secrets import Secrets
@@ -111,7 +112,7 @@ def gather_hosts(
         new = moves.candidates
         problems += moves.problems
         if moves.changed:
-            members = directory.read_members(list_inventory(studio.path), login.user)
+            members = ssh_config.resolve_members(directory.read_members(list_inventory(studio.path), login.user))
     known_hosts = KnownHosts(studio.known_hosts)
     scanned = [*new, *_scan_members_without_keys(members, known_hosts)]
     new, key_problems = _accept_keys(scanned, members, rule, studio, terminal)
@@ -233,16 +234,26 @@ def _report_other_key(host: Host, member: Member) -> Problem:
 
 def _scan_members_without_keys(members: Sequence[Member], known_hosts: KnownHosts) -> list[Candidate]:
     """Scan the members without a pinned key: the inventory was made on another computer."""
-    targets = [
-        discovery.format_target(member.address, member.port)
+    without_key = [
+        member
         for member in members
         if not member.local
         and not known_hosts.find_keys(member.address, member.port)
         and moved.uses_studio_known_hosts(member)
     ]
-    if not targets:
-        return []
-    return discovery.discover(discovery.plan_discovery((), targets)).candidates
+    options = {member.name: ssh_config.get_options(member) for member in without_key}
+    behind = [
+        ssh_config.ResolvedHost(member.name, member.address, member.port, member.user, options[member.name])
+        for member in without_key
+        if options[member.name].proxy
+    ]
+    candidates = [candidate for candidate in proxied_host.probe_all(behind) if candidate.status == "open"]
+    targets = [
+        discovery.format_target(member.address, member.port) for member in without_key if not options[member.name].proxy
+    ]
+    if targets:
+        candidates += discovery.discover(discovery.plan_discovery((), targets)).candidates
+    return candidates
 
 
 def _accept_keys(
@@ -294,14 +305,27 @@ def _gather_members(
     gathered = facts.parse_events(targets, login.user, events)
     by_name = {member.name: member for member in members}
     hosts = [
-        host.model_copy(update={"user": by_name[host.name].user, "address": by_name[host.name].studio_address})
+        host.model_copy(
+            update={
+                "user": by_name[host.name].user,
+                "address": by_name[host.name].studio_address,
+                "ssh": read_ssh_options(by_name[host.name].variables),
+            }
+        )
         for host in gathered.hosts
         if host.name in by_name
     ]
     # Members that were left out or did not answer stay in the studio, without facts.
     names = {host.name for host in hosts}
     hosts += [
-        Host(name=member.name, address=member.studio_address, port=member.port, user=member.user, named=True)
+        Host(
+            name=member.name,
+            address=member.studio_address,
+            port=member.port,
+            user=member.user,
+            ssh=read_ssh_options(member.variables),
+            named=True,
+        )
         for member in members
         if member.name not in names
     ]

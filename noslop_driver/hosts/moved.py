@@ -130,7 +130,9 @@ def _compare_machine(
     endpoint = Endpoint(name=member.name, address=candidate.address, port=candidate.port)
     target = facts.Target(endpoint, named=candidate.named, addresses=candidate.addresses)
     alias = format_host(member.address, member.port)
-    events = facts_run.run_at_other_address(studio.path, endpoint, alias, *look)
+    own = str(member.variables.get("ansible_ssh_extra_args") or "")
+    arguments = f"{own} -o 'HostKeyAlias={alias}'".strip()
+    events = facts_run.run_at_other_address(studio.path, endpoint, arguments, *look)
     gathered = facts.parse_events([target], member.user, events)
     cloned = [problem for problem in gathered.problems if problem.kind == "cloned_host_key"]
     if not gathered.hosts or cloned:

@@ -5,13 +5,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+import shlex
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
 from noslop_driver.inventory import studio_yml
-from noslop_driver.models import Endpoint, Host, Plan, Role
+from noslop_driver.models import Endpoint, Host, Plan, Role, SshOptions
 
 GROUPS: tuple[Role, ...] = get_args(Role)
 PYTHON = "/usr/bin/python3"
@@ -24,6 +25,9 @@ _KEYS_ONLY = (
     "-o KbdInteractiveAuthentication=no -o GSSAPIAuthentication=no -o HostbasedAuthentication=no"
 )
 """ssh_config(5), for hosts that the user has not confirmed yet: the user's own ~/.ssh/config may allow more."""
+_PINNED_KEYS_ONLY = "-o GlobalKnownHostsFile=/dev/null -o StrictHostKeyChecking=yes -o VerifyHostKeyDNS=no"
+"""~/.ssh/config may accept keys by DNS, before known_hosts is read."""
+_SSH_PROGRAMS = ("ssh", "sftp", "scp")
 
 _GROUP_COMMENTS: dict[Role, str] = {
     "storage_server": "Keeps the shared directories on its disks.",
@@ -74,7 +78,7 @@ def render_connection(connection: Connection, *, local: bool) -> str:
         "# Only host keys that the user has accepted are valid (.noslop/known_hosts).",
         "ansible_ssh_common_args: >-",
         """  -o 'UserKnownHostsFile="{{ inventory_dir }}/.noslop/known_hosts"'""",
-        "  -o GlobalKnownHostsFile=/dev/null -o StrictHostKeyChecking=yes",
+        f"  {_PINNED_KEYS_ONLY}",
     ]
     if connection.ssh_key:
         path = str(connection.ssh_key.expanduser().absolute())
@@ -92,8 +96,8 @@ def render_bootstrap_inventory(
 
     Args:
         hosts: the hosts.
-        user: the account to log in with.
-        ssh_key: the private key to log in with; None: the default keys of ssh.
+        user: the account to log in with, on hosts without one of their own.
+        ssh_key: the private key to log in with; None: the hosts' own, else the default keys of ssh.
         known_hosts: the known_hosts file with the keys that were accepted.
         password: True if ssh may send a password. Otherwise it offers public keys only.
     """
@@ -102,13 +106,20 @@ def render_bootstrap_inventory(
         "ansible_user": user,
         "ansible_python_interpreter": PYTHON,
         "ansible_ssh_common_args": (
-            f"-o 'UserKnownHostsFile=\"{known_hosts.absolute()}\"' -o GlobalKnownHostsFile=/dev/null "
-            f"-o StrictHostKeyChecking=yes {_NO_FORWARDING}{authentication}"
+            f"-o 'UserKnownHostsFile=\"{known_hosts.absolute()}\"' {_PINNED_KEYS_ONLY} {_NO_FORWARDING}{authentication}"
         ),
     }
     if ssh_key:
         variables["ansible_ssh_private_key_file"] = str(ssh_key.expanduser().absolute())
-    entries = {host.name: {"ansible_host": host.address, "ansible_port": host.port} for host in hosts}
+    entries = {
+        host.name: {
+            "ansible_host": host.address,
+            "ansible_port": host.port,
+            **({"ansible_user": host.user} if host.user else {}),
+            **list_ssh_variables(host.ssh),
+        }
+        for host in hosts
+    }
     return json.dumps({"all": {"hosts": entries, "vars": variables}}, indent=2)
 
 
@@ -116,6 +127,45 @@ def render_local_bootstrap_inventory(name: str) -> str:
     """Render the bootstrap inventory of the computer that the driver runs on."""
     variables = {"ansible_connection": "local", "ansible_python_interpreter": PYTHON}
     return json.dumps({"all": {"hosts": {name: variables}}}, indent=2)
+
+
+def list_ssh_variables(ssh: SshOptions) -> dict[str, str]:
+    """Return the variables of Ansible for the options of ssh for one host; `read_ssh_options` reads them.
+
+    The arguments stand in the variables of each program, because `ansible_ssh_common_args` of the host would replace
+    the studio's, with its known_hosts; and `ansible_ssh_private_key_file` of the host the studio's key.
+    """
+    arguments = list_proxy_arguments(ssh)
+    arguments += [word for key in ssh.identity_files for word in ("-o", f'IdentityFile="{key}"')]
+    arguments += ["-o", "IdentitiesOnly=yes"] if ssh.identity_files and ssh.identities_only else []
+    text = shlex.join(arguments)
+    return {f"ansible_{program}_extra_args": text for program in _SSH_PROGRAMS if text}
+
+
+def read_ssh_options(variables: Mapping[str, Any]) -> SshOptions:
+    """Return the options of ssh in the variables of a host. Arguments of other options are left out."""
+    text = str(variables.get("ansible_ssh_extra_args") or "")
+    try:
+        words = shlex.split(text)
+    except ValueError:
+        return SshOptions()
+    values: dict[str, list[str]] = {}
+    for word in words:
+        name, _equals, value = word.removeprefix("-o").partition("=")
+        values.setdefault(name.lower(), []).append(value)
+    return SshOptions(
+        identity_files=[path.strip('"') for path in values.get("identityfile", [])],
+        identities_only=values.get("identitiesonly", [""])[0] == "yes",
+        proxy_jump=values.get("proxyjump", [""])[0],
+        proxy_command=values.get("proxycommand", [""])[0],
+    )
+
+
+def list_proxy_arguments(ssh: SshOptions) -> list[str]:
+    """Return the arguments of ssh with which it connects through the host's proxy; none without one."""
+    if ssh.proxy_jump:
+        return ["-o", f"ProxyJump={ssh.proxy_jump}"]
+    return ["-o", f"ProxyCommand={ssh.proxy_command}"] if ssh.proxy_command else []
 
 
 def _list_host_variables(host: Host, *, local: bool) -> list[tuple[str, Any]]:
@@ -126,4 +176,5 @@ def _list_host_variables(host: Host, *, local: bool) -> list[tuple[str, Any]]:
         ("ansible_port", host.port),
         ("ansible_user", host.user),
         ("noslop_address", host.address),
+        *list_ssh_variables(host.ssh).items(),
     ]

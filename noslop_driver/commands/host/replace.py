@@ -28,6 +28,7 @@ from noslop_driver.hosts.known_hosts import KnownHosts
 from noslop_driver.hosts.login import Login
 from noslop_driver.inventory import host_edit, machines
 from noslop_driver.inventory.directory import Member, StudioDirectory
+from noslop_driver.inventory.render import list_ssh_variables
 from noslop_driver.models import Candidate, Endpoint, Host, Problem
 from noslop_driver.output.terminal import Terminal
 from noslop_driver.phases import RunResult
@@ -93,7 +94,8 @@ def _find_candidate(
     """
     target = str(options.replacement)
     rule = host_keys.read_rule(accept_new_keys=options.accept_new_keys, file=options.host_keys)
-    discovered = discovery.search(SearchTargets(hosts=[target], port=options.port), terminal)
+    search = SearchTargets(hosts=[target], port=options.port, own_keys=options.ssh_key is None)
+    discovered = discovery.search(search, terminal)
     if not discovered.candidates:
         raise UnreachableError(_join_problems(discovered.problems) or f"{target} does not answer.")
     candidate = discovered.candidates[0]
@@ -126,7 +128,14 @@ def _look_at(studio: StudioDirectory, old: Member, candidate: Candidate, login: 
     try:
         keys.accept([candidate])
         target = facts.Target(
-            Endpoint(name=old.name, address=candidate.address, port=candidate.port), addresses=candidate.addresses
+            Endpoint(
+                name=old.name,
+                address=candidate.address,
+                port=candidate.port,
+                user=candidate.user,
+                ssh=candidate.ssh,
+            ),
+            addresses=candidate.addresses,
         )
         events = facts_run.run_on_new_hosts([target], login, keys.path, terminal)
     finally:
@@ -171,6 +180,7 @@ def _list_variables(old: Member, host: Host) -> dict[str, object]:
     values: dict[str, object] = {"ansible_host": host.address, "ansible_port": host.port, "ansible_user": host.user}
     if "noslop_address" in old.variables:
         values["noslop_address"] = host.address
+    values.update(list_ssh_variables(host.ssh))
     present = {**old.variables, "ansible_port": old.port, "ansible_user": old.user}
     return {name: value for name, value in values.items() if present.get(name) != value}
 

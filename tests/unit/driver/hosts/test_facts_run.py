@@ -17,7 +17,7 @@ from tests.unit.conftest import StartSshd
 # Its first connection ends as one does that the server refuses on a busy computer: its input is closed, and it has
 # not ended yet. Later ones are real.
 CUT_OFF = """#!/bin/sh
-case "$*" in *-V*) exec {ssh} "$@" ;; esac
+case "$*" in *-V* | -G*) exec {ssh} "$@" ;; esac
 mkdir {mark} 2>/dev/null || exec {ssh} "$@"
 exec <&-
 exec tail -f /dev/null
