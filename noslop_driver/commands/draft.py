@@ -175,7 +175,9 @@ def _gather(options: Options, studio: StudioDirectory, login: Login, terminal: T
         raise DriverError(f"{studio.path} has other hosts than this computer: {', '.join(others)}. Leave out --local.")
     if options.local or (members and not others):
         return gather_this_computer(members, login, terminal)
-    search = SearchTargets(options.networks, options.hosts, options.port, own_keys=options.ssh_key is None)
+    search = SearchTargets(
+        options.networks, options.hosts, options.port, options.user or "", own_keys=options.ssh_key is None
+    )
     return gather_hosts(
         studio,
         members,

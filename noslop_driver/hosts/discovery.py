@@ -29,6 +29,8 @@ class SearchTargets:
     networks: Sequence[str] = ()
     hosts: Sequence[str] = ()
     port: int = scan_targets.SSH_PORT
+    user: str = ""
+    """The account for hosts that are written without one; empty: that of ~/.ssh/config."""
     own_keys: bool = True
     """False if one private key was given for all hosts: then those of ~/.ssh/config are not used."""
 
@@ -68,7 +70,7 @@ def search(targets: SearchTargets, terminal: Terminal) -> Discovery:
         UsageError: a network is too large, a name is unknown, or ssh cannot read its configuration.
         DriverError: this computer could not complete the scan.
     """
-    hosts = [ssh_config.resolve(host, targets.port, own_keys=targets.own_keys) for host in targets.hosts]
+    hosts = [ssh_config.resolve(host, targets.port, targets.user, own_keys=targets.own_keys) for host in targets.hosts]
     direct = [host for host in hosts if not host.ssh.proxy]
     behind = [host for host in hosts if host.ssh.proxy]
     plan = None

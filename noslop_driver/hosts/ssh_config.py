@@ -48,11 +48,11 @@ class ResolvedHost:
         return f"[{self.address}]:{self.port}" if ":" in self.address else f"{self.address}:{self.port}"
 
 
-def resolve(text: str, port: int = SSH_PORT, *, own_keys: bool = True) -> ResolvedHost:
+def resolve(text: str, port: int = SSH_PORT, account: str = "", *, own_keys: bool = True) -> ResolvedHost:
     """Return how ssh connects to a host that is written as `[user@]name[:port]`.
 
     A port or an account that is written there comes before those of ~/.ssh/config, as on the command line of ssh. So
-    does `port`, unless it is the default. Without `own_keys`, the private keys of ~/.ssh/config are left out.
+    does `account`, and `port` unless it is the default. Without `own_keys`, the private keys of ~/.ssh/config are left out.
 
     Raises:
         UsageError: the text is no host, or ssh cannot read its configuration.
@@ -68,7 +68,7 @@ def resolve(text: str, port: int = SSH_PORT, *, own_keys: bool = True) -> Resolv
     except scan_targets.ScanTargetError as error:
         raise UsageError(str(error)) from error
     own_port = target.port if has_own_port or port != SSH_PORT else 0
-    host = ask_ssh(target.hostname or target.address, own_port, user)
+    host = ask_ssh(target.hostname or target.address, own_port, user or account)
     if own_keys:
         return host
     return replace(host, ssh=host.ssh.model_copy(update={"identity_files": [], "identities_only": False}))

@@ -94,7 +94,7 @@ def _find_candidate(
     """
     target = str(options.replacement)
     rule = host_keys.read_rule(accept_new_keys=options.accept_new_keys, file=options.host_keys)
-    search = SearchTargets(hosts=[target], port=options.port, own_keys=options.ssh_key is None)
+    search = SearchTargets(hosts=[target], port=options.port, user=options.user or "", own_keys=options.ssh_key is None)
     discovered = discovery.search(search, terminal)
     if not discovered.candidates:
         raise UnreachableError(_join_problems(discovered.problems) or f"{target} does not answer.")

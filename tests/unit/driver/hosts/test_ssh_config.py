@@ -69,6 +69,12 @@ def test_what_is_written_comes_before_the_configuration(text: str, port: int, ex
 
 
 @pytest.mark.usefixtures("configured")
+def test_account_for_all_hosts_comes_before_the_configuration_and_after_that_of_the_host() -> None:
+    assert ssh_config.resolve("render1", account="me").user == "me"
+    assert ssh_config.resolve("root@render1", account="me").user == "root"
+
+
+@pytest.mark.usefixtures("configured")
 def test_proxy_command_keeps_the_name_that_the_user_wrote() -> None:
     assert ssh_config.resolve("tunnel").ssh.proxy_command == 'nc -X 5 -x "a proxy:1080" %h %p tunnel'
 
