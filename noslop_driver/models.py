@@ -97,6 +97,8 @@ class Candidate(Model):
     """Every address that showed the same host key, `address` among them."""
     named: bool = False
     """True if the user named this host (not only a network that it is in): then its failure is fatal."""
+    origin: str = ""
+    """The source that lists this host, where the user named only that: ssh-config, known-hosts or an inventory."""
     user: str = ""
     """The account to log in with, if the user or their ~/.ssh/config names one for this host."""
     ssh: SshOptions = Field(default_factory=SshOptions)

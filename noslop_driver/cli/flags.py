@@ -44,7 +44,11 @@ class _ConfigOption(click.Option):
 
 _HOSTS = (
     click.Option(["--network", "networks"], multiple=True, help="Search this network. Repeatable."),
-    click.Option(["--host", "hosts"], multiple=True, help="Use this host: name or address[:port]. Repeatable."),
+    click.Option(
+        ["--host", "hosts"],
+        multiple=True,
+        help="Use this host: [account@]name or address[:port], as ssh knows it. Repeatable.",
+    ),
     click.Option(
         ["--port"], type=click.IntRange(1, 65535), default=22, show_default=True, help="SSH port of the hosts."
     ),
@@ -119,8 +123,15 @@ _UPGRADE = (
 )
 _SAVE = make_switch("--save", "Write the plan as an inventory.")
 
+_FROM = click.Option(
+    ["--from", "sources"],
+    metavar="ssh-config|known-hosts|FILE",
+    multiple=True,
+    help="Ask the hosts of your ~/.ssh/config, of your ~/.ssh/known_hosts, or of an Ansible inventory. Repeatable.",
+)
+
 COMMANDS = (
-    Command("discover", "Find machines with an SSH server. Logs in to none.", (*_HOSTS, *OUTPUT)),
+    Command("discover", "Find machines with an SSH server. Logs in to none.", (*_HOSTS, _FROM, *OUTPUT)),
     Command(
         "plan",
         "Look at the hosts and propose what each of them does, and why. Changes nothing on them.",

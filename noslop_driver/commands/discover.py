@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from rich.markup import escape
 from rich.table import Table
 
@@ -11,12 +13,23 @@ from noslop_driver.commands.options import Options
 from noslop_driver.commands.result import CommandResult
 from noslop_driver.errors import ExitCode
 from noslop_driver.hosts.discovery import Discovery, SearchTargets, search
+from noslop_driver.models import CandidateStatus
 from noslop_driver.output.terminal import Terminal
+
+SILENCE: Mapping[CandidateStatus, str] = {
+    "closed": "refused",
+    "timeout": "timed out",
+    "no_route": "no route",
+    "refused": "no SSH banner",
+    "error": "not tried",
+}
+"""The reason why a host is silent, by its status."""
 
 
 def discover(options: Options, terminal: Terminal) -> CommandResult:
     """Find machines with an SSH server, without logging in."""
-    discovery = search(SearchTargets(options.networks, options.hosts, options.port), terminal)
+    targets = SearchTargets(options.networks, options.hosts, options.port, sources=options.sources)
+    discovery = search(targets, terminal)
     _print_discovery(discovery, terminal)
     message = "\n".join(f"{problem.what} {problem.todo}" for problem in discovery.problems)
     code = ExitCode.UNREACHABLE if discovery.problems else ExitCode.OK
@@ -25,14 +38,16 @@ def discover(options: Options, terminal: Terminal) -> CommandResult:
 
 def _print_discovery(discovery: Discovery, terminal: Terminal) -> None:
     table = Table(box=None, padding=(0, 2, 0, 0))
-    for heading in ("address", "name", "SSH server", "host key"):
-        table.add_column(heading)
+    with_origin = any(candidate.origin for candidate in discovery.candidates)
+    for heading in ("address", "name", "SSH server", "host key", *(["from"] if with_origin else [])):
+        table.add_column(heading, overflow="fold")
     for candidate in discovery.candidates:
         endpoint = candidate.address if candidate.port == 22 else f"{candidate.address}:{candidate.port}"
-        table.add_row(
-            *map(escape, (endpoint, candidate.hostname or "", candidate.banner or "", candidate.host_key or ""))
-        )
+        server = candidate.banner or (f"through {candidate.ssh.proxy}" if candidate.ssh.proxy else "")
+        cells = [endpoint, candidate.hostname or "", server, candidate.host_key or ""]
+        cells += [candidate.origin] if with_origin else []
+        table.add_row(*map(escape, cells))
     if discovery.candidates:
         terminal.print_table(table)
     for other in discovery.others:
-        terminal.print(f"{other.hostname or other.address}: {other.detail} {other.todo}")
+        terminal.print(f"{other.hostname or other.address}: {SILENCE[other.status]}: {other.detail}. {other.todo}")

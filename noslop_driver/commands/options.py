@@ -16,6 +16,8 @@ class Options:
 
     networks: Sequence[str] = ()
     hosts: Sequence[str] = ()
+    sources: Sequence[str] = ()
+    """Where `discover` lists hosts from: ssh-config, known-hosts, or inventories."""
     port: int = 22
     user: str | None = None
     ssh_key: Path | None = None

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from ansible_collections.noslop.studio.plugins.plugin_utils.discovery import interfaces, scan_targets, ssh_scan
 
 from noslop_driver.errors import DriverError, UsageError
-from noslop_driver.hosts import proxied_host, ssh_config
+from noslop_driver.hosts import host_sources, proxied_host, ssh_config
 from noslop_driver.hosts.ssh_config import ResolvedHost
 from noslop_driver.models import Candidate, Model, Problem
 from noslop_driver.output.terminal import Terminal
@@ -31,6 +31,8 @@ class SearchTargets:
     port: int = scan_targets.SSH_PORT
     user: str = ""
     """The account for hosts that are written without one; empty: that of ~/.ssh/config."""
+    sources: Sequence[str] = ()
+    """Where the user has hosts already: see `noslop_driver.hosts.host_sources`."""
     own_keys: bool = True
     """False if one private key was given for all hosts: then those of ~/.ssh/config are not used."""
 
@@ -70,17 +72,20 @@ def search(targets: SearchTargets, terminal: Terminal) -> Discovery:
         UsageError: a network is too large, a name is unknown, or ssh cannot read its configuration.
         DriverError: this computer could not complete the scan.
     """
+    listed = host_sources.list_hosts(targets.sources, targets.user)
     hosts = [ssh_config.resolve(host, targets.port, targets.user, own_keys=targets.own_keys) for host in targets.hosts]
+    hosts += listed.hosts
     direct = [host for host in hosts if not host.ssh.proxy]
     behind = [host for host in hosts if host.ssh.proxy]
     plan = None
-    if direct or targets.networks or not behind:
+    if direct or targets.networks or not (behind or targets.sources):
         plan = plan_discovery(targets.networks, [host.target for host in direct], port=targets.port)
     for line in [*(plan.describe() if plan else []), *map(_describe_proxy, behind)]:
         terminal.print(line)
     with terminal.out.status("Searching"):
         scanned = discover(plan, direct) if plan else Discovery.empty()
         result = _add_proxied(scanned, behind, proxied_host.probe_all(behind))
+    result = result.model_copy(update={"notes": [*listed.notes, *result.notes]})
     counts = ", ".join(f"{count} {status}" for status, count in result.counts.items() if count)
     terminal.print(f"{len(result.candidates)} with an SSH server ({counts or 'nothing tried'})")
     for note in result.notes:
@@ -132,7 +137,7 @@ def discover(plan: scan_targets.ScanPlan, hosts: Sequence[ResolvedHost] = ()) ->
     candidates = [_make_candidate(machine, by_target) for machine in result.machines()]
     others = [_make_candidate(finding, by_target) for finding in result.findings if _is_worth_showing(finding)]
     problems = _list_problems(others)
-    if not candidates and not problems:
+    if not candidates and not problems and not any(other.origin for other in others):
         problems = [_explain_empty_result(result)]
     return Discovery(
         candidates=candidates,
@@ -181,7 +186,10 @@ def _make_candidate(finding: ssh_scan.Finding, hosts: Mapping[tuple[str, int], R
         detail=finding.detail,
         todo=finding.todo,
     )
-    return candidate.model_copy(update={"user": host.user, "ssh": host.ssh}) if host else candidate
+    if not host:
+        return candidate
+    changes = {"user": host.user, "ssh": host.ssh, "origin": host.origin, "named": not host.origin}
+    return candidate.model_copy(update=changes)
 
 
 def _list_problems(others: Sequence[Candidate]) -> list[Problem]:

@@ -41,6 +41,8 @@ class ResolvedHost:
     user: str
     """The account that was written before the name, or that ~/.ssh/config names; empty: neither does."""
     ssh: SshOptions
+    origin: str = ""
+    """The source of the name, where the user named only that."""
 
     @property
     def target(self) -> str:
@@ -52,7 +54,7 @@ def resolve(text: str, port: int = SSH_PORT, account: str = "", *, own_keys: boo
     """Return how ssh connects to a host that is written as `[user@]name[:port]`.
 
     A port or an account that is written there comes before those of ~/.ssh/config, as on the command line of ssh. So
-    does `account`, and `port` unless it is the default. Without `own_keys`, the private keys of ~/.ssh/config are left out.
+    does `account`, and `port` unless it is the default. Without `own_keys`, its private keys are left out.
 
     Raises:
         UsageError: the text is no host, or ssh cannot read its configuration.
