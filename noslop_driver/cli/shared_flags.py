@@ -32,7 +32,7 @@ def make_switch(flag: str, help_text: str, *names: str) -> click.Option:
 
 LOGIN = (
     click.Option(["--user"], metavar="ACCOUNT", help="Log in with this account. Default: yours."),
-    click.Option(["--ssh-key"], type=FILE, help="Log in with this private key."),
+    click.Option(["--ssh-key"], type=FILE, help="Log in with this private key and no other."),
     make_switch("--ask-pass", "Ask for the SSH password."),
     click.Option(["--pass-file"], type=FILE, help="Read the SSH password from a file."),
     make_switch("--ask-become-pass", "Ask for the sudo password."),

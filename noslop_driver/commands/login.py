@@ -10,6 +10,7 @@ from pathlib import Path
 from noslop_driver.commands.options import Options
 from noslop_driver.errors import UsageError
 from noslop_driver.hosts.login import Login
+from noslop_driver.hosts.private_key import check_private_key
 from noslop_driver.output.terminal import Terminal
 from noslop_driver.secrets import Secrets, ask_password, read_password_file
 
@@ -18,8 +19,10 @@ def read_login(options: Options, terminal: Terminal) -> Login:
     """Return the login of the options; read its passwords from files, or ask for them.
 
     Raises:
-        UsageError: a file cannot be read, or there is no terminal to ask on.
+        UsageError: a file cannot be read, the key cannot be used, or there is no terminal to ask on.
     """
+    if options.ssh_key:
+        check_private_key(options.ssh_key, "--ssh-key")
     ssh = _read_password(
         terminal, "SSH password: ", ("--ask-pass", options.ask_pass), ("--pass-file", options.pass_file)
     )

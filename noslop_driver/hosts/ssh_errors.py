@@ -68,7 +68,13 @@ _REASONS = (
     ),
     _Reason(
         "auth_refused",
-        r"Permission denied|Too many authentication failures|[Ii]nvalid/incorrect (username/)?password|"
+        r"Too many authentication failures",
+        "{host} ended the login of {user} before the right key came: ssh offers every key of your ssh-agent",
+        "Name the key (--ssh-key KEY): then no other one is offered. Or unload some of them (ssh-add -d).",
+    ),
+    _Reason(
+        "auth_refused",
+        r"Permission denied|[Ii]nvalid/incorrect (username/)?password|"
         r"[Nn]o (supported|more) authentication methods",
         "{host} refused the login of {user}",
         "Check the account (--user) and give its key (--ssh-key) or password (--ask-pass). "

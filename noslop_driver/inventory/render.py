@@ -27,6 +27,8 @@ _KEYS_ONLY = (
 """ssh_config(5), for hosts that the user has not confirmed yet: the user's own ~/.ssh/config may allow more."""
 _PINNED_KEYS_ONLY = "-o GlobalKnownHostsFile=/dev/null -o StrictHostKeyChecking=yes -o VerifyHostKeyDNS=no"
 """~/.ssh/config may accept keys by DNS, before known_hosts is read."""
+_ONE_KEY = "-o IdentitiesOnly=yes"
+"""Without it, ssh offers every key of the agent first, and a server ends the login after some (MaxAuthTries)."""
 _SSH_PROGRAMS = ("ssh", "sftp", "scp")
 
 _GROUP_COMMENTS: dict[Role, str] = {
@@ -78,7 +80,7 @@ def render_connection(connection: Connection, *, local: bool) -> str:
         "# Only host keys that the user has accepted are valid (.noslop/known_hosts).",
         "ansible_ssh_common_args: >-",
         """  -o 'UserKnownHostsFile="{{ inventory_dir }}/.noslop/known_hosts"'""",
-        f"  {_PINNED_KEYS_ONLY}",
+        f"  {_PINNED_KEYS_ONLY}" + (f" {_ONE_KEY}" if connection.ssh_key else ""),
     ]
     if connection.ssh_key:
         path = str(connection.ssh_key.expanduser().absolute())
@@ -102,6 +104,7 @@ def render_bootstrap_inventory(
         password: True if ssh may send a password. Otherwise it offers public keys only.
     """
     authentication = "" if password else f" {_KEYS_ONLY}"
+    authentication += f" {_ONE_KEY}" if ssh_key else ""
     variables: dict[str, Any] = {
         "ansible_user": user,
         "ansible_python_interpreter": PYTHON,
