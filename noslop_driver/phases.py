@@ -286,7 +286,7 @@ class PhaseRunner:
             return ""
         endpoint = Endpoint(name=member.name, address=member.address, port=member.port)
         problem = ssh_errors.explain(endpoint, member.user, failure.message)
-        return problem.todo if failure.unreachable or problem.kind.startswith("sudo") else ""
+        return problem.todo if failure.unreachable or problem.kind.startswith(("sudo", "become")) else ""
 
     def _compose_message(self, phase: Phase, outcome: Outcome, report: Report | None, later: Sequence[Phase]) -> str:
         rest = f" Not run: {', '.join(other.name for other in later)}." if later else ""

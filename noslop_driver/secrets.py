@@ -19,16 +19,20 @@ import shlex
 import shutil
 import stat
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
+
+import yaml
 
 from noslop_driver.errors import UsageError
 
 SCRUBBED = "(removed: secret)"
 # Up to the last @: a password that was not percent-encoded may have / and @ in it.
 _URL_PASSWORD = re.compile(r"(\b[a-z][a-z0-9+.-]*://)[^\s\"'<>]*@", re.IGNORECASE)
+_READ_BY_OTHERS = stat.S_IRGRP | stat.S_IROTH
+_MAPPING_TODO = "Write a line for each host of the inventory: NAME: 'PASSWORD'"
 _T = TypeVar("_T")
 
 
@@ -38,11 +42,14 @@ class Secrets:
 
     ssh_password: str | None = field(default=None, repr=False)
     become_password: str | None = field(default=None, repr=False)
+    """The password to become root, on hosts without one of their own."""
+    become_passwords: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """The passwords of hosts where another one is right, by the host's name in the inventory."""
 
     def values(self) -> list[str]:
         """Return every password, also as JSON, YAML and shells write it, the longest first: one may contain another."""
         forms: set[str] = set()
-        for value in filter(None, (self.ssh_password, self.become_password)):
+        for value in filter(None, (self.ssh_password, self.become_password, *self.become_passwords.values())):
             forms |= {value, shlex.quote(value), json.dumps(value)[1:-1], json.dumps(value, ensure_ascii=False)[1:-1]}
         return sorted(forms, key=len, reverse=True)
 
@@ -74,19 +81,56 @@ def read_password_file(path: Path, flag: str) -> tuple[str, str]:
     Raises:
         UsageError: the file cannot be read, or is empty.
     """
+    text, mode = _read_file(path, flag)
+    password = text.partition("\n")[0].removesuffix("\r")
+    if not password:
+        raise UsageError(f"{flag} {path}: its first line is empty. Put the password there.")
+    warning = f"{path} can be read by others (mode {mode:04o}): chmod 600 {path}" if mode & _READ_BY_OTHERS else ""
+    return password, warning
+
+
+def is_password_mapping(path: Path) -> bool:
+    """Return whether a file of passwords has one for each host: it is YAML by its name, or begins with `---`."""
+    if path.suffix in (".yml", ".yaml"):
+        return True
     try:
-        text = path.read_text(encoding="utf-8")
-        mode = stat.S_IMODE(path.stat().st_mode)
+        with path.open(encoding="utf-8") as file:
+            return file.readline().rstrip() == "---"
+    except (OSError, UnicodeDecodeError):
+        return False
+
+
+def read_password_mapping(path: Path, flag: str) -> dict[str, str]:
+    """Read a YAML file with a password for each host, by its name in the inventory. No error shows a password.
+
+    Raises:
+        UsageError: the file cannot be read, other accounts may read it, or it has something else.
+    """
+    text, mode = _read_file(path, flag)
+    if mode & _READ_BY_OTHERS:
+        raise UsageError(f"{flag} {path}: can be read by others (mode {mode:04o}): chmod 600 {path}")
+    try:
+        content = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f" (line {mark.line + 1})" if mark else ""
+        raise UsageError(f"{flag} {path}: is not valid YAML{where}. {_MAPPING_TODO}") from None
+    if not isinstance(content, dict) or not content:
+        raise UsageError(f"{flag} {path}: has no hosts. {_MAPPING_TODO}")
+    for host, password in content.items():
+        if not isinstance(password, str) or not password or "\n" in password:
+            raise UsageError(f"{flag} {path}: the password of {host} is no text of one line. {_MAPPING_TODO}")
+    return {str(host): str(password) for host, password in content.items()}
+
+
+def _read_file(path: Path, flag: str) -> tuple[str, int]:
+    """Return the text and the mode of a file with passwords."""
+    try:
+        return path.read_text(encoding="utf-8"), stat.S_IMODE(path.stat().st_mode)
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(
             f"{flag} {path}: cannot be read ({error}). Name a text file with the password in it."
         ) from error
-    password = text.splitlines()[0] if text else ""
-    if not password:
-        raise UsageError(f"{flag} {path}: its first line is empty. Put the password there.")
-    exposed = mode & (stat.S_IRGRP | stat.S_IROTH)
-    warning = f"{path} can be read by others (mode {mode:04o}): chmod 600 {path}" if exposed else ""
-    return password, warning
 
 
 def ask_password(prompt: str, flag: str, file_flag: str, *, interactive: bool) -> str:

@@ -38,6 +38,8 @@ from noslop_driver.ansible.events import (
     read_failure,
     read_stats,
 )
+from noslop_driver.ansible.inventory_list import select_hosts
+from noslop_driver.ansible.secret_inventory import render_secret_inventory
 from noslop_driver.ansible.watchdog import (
     DONE,
     WatchdogConfig,
@@ -347,13 +349,15 @@ def _make_watchdog_config(
 ) -> WatchdogConfig:
     """Return the configuration of a run's watchdog."""
     passwords = {"ssh": secrets.ssh_password, "become": secrets.become_password}
+    hosts = select_hosts(inventory, "all") if secrets.become_passwords else []
     return WatchdogConfig(
         private=str(private),
         driver_pid=os.getpid(),
         started=time.time(),
         stop=["--inventory", str(inventory.resolve()), *(["--limit", limit] if limit else [])],
         after_kill=after_kill,
-        passwords={name: password for name, password in passwords.items() if password},
+        passwords={name: password for name, password in passwords.items() if password and password == password.strip()},
+        secret_inventory=render_secret_inventory(secrets, hosts),
     )
 
 

@@ -8,7 +8,8 @@ driver, over a socket in the run's private directory, starts a process that watc
 `done` before, the watching process ends ansible-playbook, then its tasks on the hosts, and removes the private files.
 
 A password is in no file: it goes from the driver's memory through the socket into a named pipe that ansible-playbook
-reads once. The lock of the inventory is inherited, so that no second run starts before all of this has ended.
+reads once, or, if it is one host's or has a blank at an end, which Ansible removes there, into a file without a name in
+memory. The lock of the inventory is inherited, so that no second run starts before all of this has ended.
 """
 
 from __future__ import annotations
@@ -61,6 +62,8 @@ class WatchdogConfig:
     """A playbook to run after the driver was killed and the tasks on the hosts have ended; empty for none."""
     passwords: dict[str, str] = field(default_factory=dict, repr=False)
     """The passwords `ssh` and `become`; each may be missing."""
+    secret_inventory: str = field(default="", repr=False)
+    """An inventory with the passwords that options cannot give; empty for none."""
 
     def password_options(self) -> list[str]:
         """Return the options of ansible-playbook with the paths of the password pipes."""
@@ -124,6 +127,10 @@ def main() -> None:
         _watch(connection, config, playbook)
     os.waitpid(child, 0)
     connection.close()
+    if config.secret_inventory:
+        descriptors.append(open_in_memory(config.secret_inventory))
+        # The last inventory: the studio's directory stays the first, which `inventory_dir` is.
+        arguments += ["--inventory", f"/proc/self/fd/{descriptors[-1]}"]
     for descriptor in descriptors:
         os.set_inheritable(descriptor, True)
     command = ["ansible-playbook", *config.password_options(), *arguments]
@@ -156,6 +163,15 @@ def _watch(connection: socket.socket, config: WatchdogConfig, playbook: int) -> 
             remove_private_files(config)
     finally:
         os._exit(1)
+
+
+def open_in_memory(text: str) -> int:
+    """Return a descriptor of a file that has no name, and that ends with the processes that have it open."""
+    descriptor = os.memfd_create("noslop-inventory")
+    os.fchmod(descriptor, 0o600)  # Ansible runs an inventory that is executable
+    with os.fdopen(os.dup(descriptor), "w", encoding="utf-8") as file:
+        file.write(text)
+    return descriptor
 
 
 def end_playbook(pid: int) -> list[int]:
@@ -238,10 +254,13 @@ def _run(config: WatchdogConfig, playbook: str) -> bool:
     """
     environment = {name: value for name, value in os.environ.items() if not name.startswith(_RUNNER_VARIABLES)}
     _serve_passwords(config)
+    descriptors = [open_in_memory(config.secret_inventory)] if config.secret_inventory else []
+    more = [word for descriptor in descriptors for word in ("--inventory", f"/proc/self/fd/{descriptor}")]
     try:
         done = subprocess.run(
-            ["ansible-playbook", *config.stop, *config.password_options(), playbook],
+            ["ansible-playbook", *config.stop, *more, *config.password_options(), playbook],
             env=environment,
+            pass_fds=descriptors,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,

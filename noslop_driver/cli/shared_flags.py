@@ -36,7 +36,9 @@ LOGIN = (
     make_switch("--ask-pass", "Ask for the SSH password."),
     click.Option(["--pass-file"], type=FILE, help="Read the SSH password from a file."),
     make_switch("--ask-become-pass", "Ask for the sudo password."),
-    click.Option(["--become-pass-file"], type=FILE, help="Read the sudo password from a file."),
+    click.Option(
+        ["--become-pass-file"], type=FILE, help="Read the sudo password from a file; from NAME.yml one for each host."
+    ),
 )
 STUDIO = (
     click.Option(["--studio"], metavar="NAME", help="Use the studio inventories/NAME. Default: the only one."),

@@ -12,7 +12,13 @@ from noslop_driver.errors import UsageError
 from noslop_driver.hosts.login import Login
 from noslop_driver.hosts.private_key import check_private_key
 from noslop_driver.output.terminal import Terminal
-from noslop_driver.secrets import Secrets, ask_password, read_password_file
+from noslop_driver.secrets import (
+    Secrets,
+    ask_password,
+    is_password_mapping,
+    read_password_file,
+    read_password_mapping,
+)
 
 
 def read_login(options: Options, terminal: Terminal) -> Login:
@@ -26,13 +32,15 @@ def read_login(options: Options, terminal: Terminal) -> Login:
     ssh = _read_password(
         terminal, "SSH password: ", ("--ask-pass", options.ask_pass), ("--pass-file", options.pass_file)
     )
+    file = options.become_pass_file
+    passwords: dict[str, str] = {}
+    if file and is_password_mapping(file):
+        passwords = read_password_mapping(file, "--become-pass-file")
+        file = None
     become = _read_password(
-        terminal,
-        "sudo password: ",
-        ("--ask-become-pass", options.ask_become_pass),
-        ("--become-pass-file", options.become_pass_file),
+        terminal, "sudo password: ", ("--ask-become-pass", options.ask_become_pass), ("--become-pass-file", file)
     )
-    secrets = Secrets(ssh_password=ssh, become_password=become)
+    secrets = Secrets(ssh_password=ssh, become_password=become, become_passwords=passwords)
     return Login(options.user or getpass.getuser(), options.ssh_key, secrets)
 
 

@@ -70,9 +70,9 @@ def compare_hosts(
     """
     started = time.monotonic()
     events, outcome = _run(inventory, members, login, terminal)
-    needing = [failure.host for failure in outcome.failures if ssh_errors.is_sudo_password_missing(failure.message)]
-    if needing and not login.secrets.become_password and terminal.can_ask_password:
-        login = replace(login, secrets=sudo.ask_for_password(needing, login.secrets, terminal))
+    asking = [failure.host for failure in outcome.failures if ssh_errors.wants_sudo_password(failure.message)]
+    if asking and terminal.can_ask_password:
+        login = replace(login, secrets=sudo.ask_for_password(asking, login.secrets, terminal, inventory))
         started = time.monotonic()
         events, outcome = _run(inventory, members, login, terminal)
     hosts = parse_events([member.name for member in members], events, outcome)

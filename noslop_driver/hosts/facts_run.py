@@ -29,7 +29,7 @@ PLAYBOOK = "noslop.studio.facts"
 def run_as_root(
     inventory: Path, targets: Sequence[facts.Target], login: Login, terminal: Terminal, *, limit: str | None = None
 ) -> tuple[list[Event], Login]:
-    """Look at members as root; if sudo needs a password that no flag gave, ask for it and run again.
+    """Look at members as root; if sudo needs another password than a flag gave, ask for it and run again.
 
     Returns:
         The events, and the login with the sudo password if it was asked for.
@@ -41,12 +41,14 @@ def run_as_root(
     title = "Looking at the hosts"
     events = _run(inventory, title, login.secrets, terminal, become=True, limit=limit)
     problems = facts.parse_events(targets, login.user, events).problems
-    without_password = [
-        problem.host for problem in problems if problem.kind == "sudo_password_missing" and problem.host
+    asking = [
+        problem.host
+        for problem in problems
+        if problem.kind in ("sudo_password_missing", "sudo_password_wrong") and problem.host
     ]
-    if not without_password or login.secrets.become_password or not terminal.can_ask_password:
+    if not asking or not terminal.can_ask_password:
         return events, login
-    login = replace(login, secrets=sudo.ask_for_password(without_password, login.secrets, terminal))
+    login = replace(login, secrets=sudo.ask_for_password(asking, login.secrets, terminal, inventory))
     return _run(inventory, title, login.secrets, terminal, become=True, limit=limit), login
 
 

@@ -69,10 +69,10 @@ def look(
         raise UnreachableError(f"Nothing was changed: no host answers. {' '.join(away.values())}")
     for name, reason in away.items():
         terminal.warn(f"{name} is left out: {reason}")
-    needing = [name for name in trial.needing_password if name not in away]
+    needing = [name for name in sudo.list_asking(trial, terminal) if name not in away]
     secrets = login.secrets
-    if needing and not secrets.become_password:
-        secrets = sudo.ask_for_password(needing, secrets, terminal)
+    if needing:
+        secrets = sudo.ask_for_password(needing, secrets, terminal, inventory)
     return Presence(secrets, away)
 
 

@@ -49,9 +49,26 @@ _REASONS = (
     ),
     _Reason(
         "sudo_password_wrong",
-        r"Incorrect \w+ password|Sorry, try again|incorrect password attempt",
+        r"Incorrect \w+ password|Sorry, try again|incorrect (password|authentication) attempt|"
+        r"Authentication failed, try again|doas: Authentication failed|Duplicate become password prompt",
         "{host} refused the sudo password of {user}",
-        "Give the password that {user} has on {host}. All hosts are asked with the same one.",
+        "Give the password that {user} has on {host}. Where it differs, a file has one for each host "
+        "(--become-pass-file NAME.yml).",
+    ),
+    _Reason(
+        "sudo_timeout",
+        r"waiting for (privilege escalation prompt|become success)",
+        "sudo on {host} did not answer in time; whether {user} may use it is not known",
+        "Try it there: `ssh -t -p {port} {user}@{address} sudo -k true`. If that asks for more than a password (a "
+        "token, a fingerprint), or waits long, correct that. If it is sudo-rs (`sudo --version`), write "
+        "`ansible_become_method: noslop.studio.sudo` for {host} into the inventory.",
+    ),
+    _Reason(
+        "become_method_missing",
+        r"(Invalid become method specified|could not find matching plugin|become plugin .* not found)",
+        "the way to become root on {host} is not installed on this computer",
+        "Install the collection that has it (community.general for doas: ansible-galaxy collection install "
+        "community.general), or correct ansible_become_method of {host} in the inventory.",
     ),
     _Reason(
         "sudo_missing",
@@ -61,8 +78,8 @@ _REASONS = (
     ),
     _Reason(
         "sudo_refused",
-        r"not in the sudoers file|may not run sudo|is not allowed to (run|execute)|"
-        r"waiting for privilege escalation prompt|waiting for become success|no new privileges",
+        r"not in the sudoers file|may not run sudo|is not allowed to (run|execute)|no new privileges|"
+        r"doas: Operation not permitted",
         "{user} may not become root on {host}",
         "Let it use sudo, as root there: `usermod -aG sudo {user}`; or use an account that may (--user).",
     ),
@@ -176,6 +193,16 @@ def is_sudo_password_missing(message: str) -> bool:
     """Return whether sudo failed because it needs a password; any message in another language counts as that."""
     kind = next((reason.kind for reason in _REASONS if re.search(reason.pattern, message)), "")
     return kind == "sudo_password_missing" or (not kind and re.search(r"^sudo: ", message, re.MULTILINE) is not None)
+
+
+def is_sudo_password_wrong(message: str) -> bool:
+    """Return whether sudo refused the password."""
+    return next((reason.kind for reason in _REASONS if re.search(reason.pattern, message)), "") == "sudo_password_wrong"
+
+
+def wants_sudo_password(message: str) -> bool:
+    """Return whether sudo failed because it needs a password, or another one."""
+    return is_sudo_password_missing(message) or is_sudo_password_wrong(message)
 
 
 def explain_silence(endpoint: Endpoint, *, fatal: bool) -> Problem:

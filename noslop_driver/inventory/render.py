@@ -19,6 +19,7 @@ PYTHON = "/usr/bin/python3"
 """The system's own Python on every supported system. It has the bindings for apt; others that Ansible might detect
 first (pyenv's, conda's) do not."""
 
+BECOME_METHOD = "noslop.studio.sudo"
 _NO_FORWARDING = "-o ForwardAgent=no -o ForwardX11=no -o ClearAllForwardings=yes -o GSSAPIDelegateCredentials=no"
 _KEYS_ONLY = (
     "-o BatchMode=yes -o PreferredAuthentications=publickey -o PasswordAuthentication=no "
@@ -74,6 +75,7 @@ def render_hosts(plan: Plan, studio: str, hosts: Sequence[Host], *, local: bool)
 def render_connection(connection: Connection, *, local: bool) -> str:
     """Render the variables of the connection."""
     lines = ["---", "# The system's own Python: it has the bindings for apt.", f"ansible_python_interpreter: {PYTHON}"]
+    lines += ["# sudo, and sudo-rs too.", f"ansible_become_method: {BECOME_METHOD}"]
     if local:
         return "\n".join(lines) + "\n"
     lines += [

@@ -43,12 +43,20 @@ while [ $# -gt 0 ]; do
     esac
 done
 printf %s "$prompt" >&2
-read -r line
+IFS= read -r line
 echo "$line" >> {log}
 [ "$line" = "{password}" ] || {{ echo "Sorry, try again." >&2; exit 1; }}
 exec "$@"
 """
 """A sudo that asks root for a password too, unlike the real one."""
+
+FAKE_SUDO_RS = (
+    FAKE_SUDO.replace("as sudo(8) does", "as sudo-rs does")
+    .replace("a password is required", "interactive authentication is required")
+    .replace('printf %s "$prompt" >&2', 'printf "[sudo: %s] Password: " "$prompt" >&2')
+    .replace("Sorry, try again.", "sudo: Authentication failed, try again.")
+)
+"""The same with the prompt and the messages of sudo-rs."""
 
 
 @dataclass(frozen=True)
@@ -135,13 +143,14 @@ def make_key(path: Path, kind: str = "ed25519") -> Path:
     return path
 
 
-def fake_sudo(directory: Path, accepts: str = "none is right") -> Path:
+def fake_sudo(directory: Path, accepts: str = "none is right", text: str = FAKE_SUDO) -> Path:
     """Make `directory`/sudo, which accepts one password; return the log of the passwords it got."""
     directory.mkdir(parents=True, exist_ok=True)
     log = directory / "passwords"
     log.touch()
     program = directory / "sudo"
-    program.write_text(FAKE_SUDO.format(log=log, password=accepts), encoding="utf-8")
+    quoted = accepts.replace("\\", "\\\\").replace('"', '\\"')
+    program.write_text(text.format(log=log, password=quoted), encoding="utf-8")
     program.chmod(0o755)
     return log
 
