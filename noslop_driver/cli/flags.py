@@ -22,6 +22,7 @@ from noslop_driver.cli.shared_flags import (
     Command,
     make_switch,
 )
+from noslop_driver.cli.ssh_flags import SSH_SETUP
 from noslop_driver.settings.merge import PATH_FLAGS, PROVIDERS
 
 _DEPRECATED_CONFIG_FLAG = "--wishes"
@@ -132,6 +133,7 @@ _FROM = click.Option(
 
 COMMANDS = (
     Command("discover", "Find machines with an SSH server. Logs in to none.", (*_HOSTS, _FROM, *OUTPUT)),
+    SSH_SETUP,
     Command(
         "plan",
         "Look at the hosts and propose what each of them does, and why. Changes nothing on them.",

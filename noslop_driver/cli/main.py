@@ -74,8 +74,9 @@ def _run_command(command: str, **given: Any) -> int:  # noqa: ANN401 - click pas
     data: Mapping[str, object] = {}
     try:
         # Imported late: importing Ansible is slow, and `--help` does not need it.
-        module = importlib.import_module(f"noslop_driver.commands.{command}")
-        run: Callable[[Options, Terminal], CommandResult] = getattr(module, command)
+        name = command.replace("-", "_")
+        module = importlib.import_module(f"noslop_driver.commands.{name}")
+        run: Callable[[Options, Terminal], CommandResult] = getattr(module, name)
         result = run(_make_options(values), terminal)
         code, data, message = result.code, result.data, result.message
     except DriverError as error:

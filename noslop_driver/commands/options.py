@@ -84,6 +84,8 @@ class Options:
     timeout: int = 600
     """The seconds that a command waits for what runs on a host."""
     undo: bool = False
+    remove: bool = False
+    """Whether `ssh-setup` removes the key."""
     again: bool = False
     """Whether machines that were removed from the studio may be added."""
     config_file: Path | None = None

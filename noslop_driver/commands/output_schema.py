@@ -32,6 +32,7 @@ Results = tuple[type, ...]
 
 RESULTS: dict[str, Results] = {
     "discover": (Discovery,),
+    "ssh-setup": (result.SshSetupData,),
     "plan": (result.PlanData,),
     "deploy": (result.DeployData, result.BlockedPlanData),
     "upgrade": (result.UpgradeData,),

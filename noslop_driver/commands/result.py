@@ -39,6 +39,27 @@ class ServiceAddress(TypedDict):
     url: str
 
 
+class SshKeyData(TypedDict):
+    """What `ssh-setup` did on one host."""
+
+    host: str
+    address: str
+    user: str
+    state: str
+    """added, present, removed, absent, or failed."""
+    reason: str
+    """Why it failed, and the next step; empty if it did not."""
+
+
+class SshSetupData(TypedDict):
+    """The result of `ssh-setup`."""
+
+    key: str
+    """The path of the private key."""
+    fingerprint: str
+    hosts: Sequence[SshKeyData]
+
+
 class PlanData(TypedDict):
     """The result of `plan`."""
 

@@ -18,8 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from ansible_collections.noslop.studio.plugins.plugin_utils.discovery import ssh_scan
 
-from noslop_driver.hosts.ssh_config import ResolvedHost
-from noslop_driver.inventory.render import list_proxy_arguments
+from noslop_driver.hosts.ssh_config import ResolvedHost, list_batch_proxy
 from noslop_driver.models import Candidate, CandidateStatus
 from noslop_driver.secrets import private_directory
 
@@ -118,7 +117,7 @@ def probe(host: ResolvedHost) -> Candidate:
 
 def _list_arguments(host: ResolvedHost) -> list[str]:
     options = [*_OPTIONS, f"Port={host.port}"]
-    return [*list_proxy_arguments(host.ssh), *(word for option in options for word in ("-o", option))]
+    return [*list_batch_proxy(host.ssh), *(word for option in options for word in ("-o", option))]
 
 
 def _find_address(host: ResolvedHost) -> str:

@@ -12,6 +12,7 @@ import functools
 import getpass
 import ipaddress
 import re
+import shlex
 import subprocess
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -21,7 +22,7 @@ from ansible_collections.noslop.studio.plugins.plugin_utils.discovery.scan_targe
 
 from noslop_driver.errors import DriverError, UsageError
 from noslop_driver.inventory.directory import Member
-from noslop_driver.inventory.render import read_ssh_options
+from noslop_driver.inventory.render import list_proxy_arguments, read_ssh_options
 from noslop_driver.models import SshOptions
 
 _ACCOUNT = re.compile(r"[^\s@:/'\"\\-][^\s@:/'\"\\]*")
@@ -117,6 +118,25 @@ def get_options(member: Member) -> SshOptions:
         return ask_ssh(member.address).ssh
     except UsageError:
         return written  # Ansible reports why it cannot connect
+
+
+def list_batch_proxy(options: SshOptions, *variables: str) -> list[str]:
+    """Return the arguments of ssh for a proxy that asks for nothing, and does not inherit these variables.
+
+    ssh passes its environment on to a jump host's ssh, and not its option BatchMode: that one would get the password
+    of the host behind it, or, without a program to ask, send empty ones.
+    """
+    if not options.proxy:
+        return []
+    command = options.proxy_command
+    if options.proxy_jump:
+        *before, last = options.proxy_jump.split(",")
+        jump = ["-J", ",".join(before)] if before else []
+        target = last if last.startswith("ssh://") else f"ssh://{last}"
+        command = shlex.join(["ssh", "-o", "BatchMode=yes", *jump, "-W", "[%h]:%p", target])
+    removed = " ".join(f"-u {name}" for name in ("SSH_ASKPASS", *variables))
+    command = f"env {removed} SSH_ASKPASS_REQUIRE=never {command}"
+    return list_proxy_arguments(SshOptions(proxy_command=command))
 
 
 def _resolve_member(member: Member) -> Member:

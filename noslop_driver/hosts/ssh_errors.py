@@ -95,7 +95,7 @@ _REASONS = (
         r"[Nn]o (supported|more) authentication methods",
         "{host} refused the login of {user}",
         "Check the account (--user) and give its key (--ssh-key) or password (--ask-pass). "
-        "`ssh-copy-id -p {port} {user}@{address}` puts your key there.",
+        "`noslop-driver ssh-setup {user}@{host_port}` puts your key there.",
     ),
     _Reason(
         "no_sshpass",
@@ -170,6 +170,7 @@ def explain(endpoint: Endpoint, user: str, message: str, *, fatal: bool = False)
         "port": endpoint.port,
         "user": user,
         "key_name": key_name,
+        "host_port": _format_target(endpoint),
     }
     for reason in _REASONS:
         if re.search(reason.pattern, message):
@@ -214,6 +215,11 @@ def explain_silence(endpoint: Endpoint, *, fatal: bool) -> Problem:
         todo="Run again; if it stays so, name this host alone (--host) and look at what Ansible prints.",
         fatal=fatal,
     )
+
+
+def _format_target(endpoint: Endpoint) -> str:
+    address = f"[{endpoint.address}]" if ":" in endpoint.address else endpoint.address
+    return address if endpoint.port == SSH_PORT else f"{address}:{endpoint.port}"
 
 
 def _format_name(endpoint: Endpoint) -> str:

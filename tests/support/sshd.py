@@ -187,6 +187,20 @@ def ask_for_passwords() -> list[str]:
     return ["PubkeyAuthentication no", "PasswordAuthentication yes", "PermitRootLogin yes"]
 
 
+def with_root_password(directory: Path, password: str) -> list[str]:
+    """Return the command that gives root a password in the eyes of the program that it becomes. Only root can run it.
+
+    The program has an /etc/shadow of its own, which nothing else on the computer has.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    hashed = subprocess.run(
+        ["openssl", "passwd", "-6", "-stdin"], input=f"{password}\n", capture_output=True, check=True, text=True
+    ).stdout.strip()
+    shadow = directory / "shadow"
+    shadow.write_text(f"root:{hashed}:19000:0:99999:7:::\nsshd:!:19000::::::\n", encoding="ascii")
+    return ["unshare", "--mount", "sh", "-c", f'mount --bind {shadow} /etc/shadow && exec "$@"', "sh"]
+
+
 def start(
     directory: Path,
     client_key: Path,
@@ -195,11 +209,12 @@ def start(
     port: int | None = None,
     options: Sequence[str] = (),
     key_type: str = "ed25519",
+    prefix: Sequence[str] = (),
 ) -> SshServer:
     """Start a server and wait until it listens on all `addresses`.
 
     `options` are lines of sshd_config that override `CONFIG`. A `directory` that an earlier server used keeps its
-    host key.
+    host key. `prefix` is a command that becomes sshd.
     """
     program = sshd_path()
     assert program, "sshd is not installed (Debian: apt install openssh-server)"
@@ -213,7 +228,7 @@ def start(
     listen = [f"ListenAddress {address}:{port}" for address in addresses]
     config = directory / "sshd_config"
     config.write_text("\n".join([*options, *listen, CONFIG.format(directory=directory)]), encoding="utf-8")
-    process = subprocess.Popen([program, "-D", "-e", "-f", config], stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen([*prefix, program, "-D", "-e", "-f", config], stderr=subprocess.PIPE, text=True)
     server = SshServer(tuple(addresses), port, host_key, client_key, process)
     assert process.stderr
     while sum("Server listening on" in line for line in server.log) < len(addresses):

@@ -34,6 +34,7 @@ class StartSshd(Protocol):
         port: int | None = None,
         options: Sequence[str] = (),
         key_type: str = "ed25519",
+        prefix: Sequence[str] = (),
     ) -> sshd.SshServer: ...
 
 
@@ -59,11 +60,17 @@ def sshd_server(tmp_path: Path, client_key: Path) -> Iterator[StartSshd]:
     numbers = itertools.count(1)
 
     def start(
-        *addresses: str, port: int | None = None, options: Sequence[str] = (), key_type: str = "ed25519"
+        *addresses: str,
+        port: int | None = None,
+        options: Sequence[str] = (),
+        key_type: str = "ed25519",
+        prefix: Sequence[str] = (),
     ) -> sshd.SshServer:
         directory = tmp_path / f"sshd{next(numbers)}"
         addresses = addresses or ("127.0.0.1",)
-        servers.append(sshd.start(directory, client_key, addresses, port=port, options=options, key_type=key_type))
+        servers.append(
+            sshd.start(directory, client_key, addresses, port=port, options=options, key_type=key_type, prefix=prefix)
+        )
         return servers[-1]
 
     yield start
