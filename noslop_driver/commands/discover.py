@@ -50,4 +50,5 @@ def _print_discovery(discovery: Discovery, terminal: Terminal) -> None:
     if discovery.candidates:
         terminal.print_table(table)
     for other in discovery.others:
-        terminal.print(f"{other.hostname or other.address}: {SILENCE[other.status]}: {other.detail}. {other.todo}")
+        reason = f"{SILENCE[other.status]}: {other.detail.rstrip('.')}."
+        terminal.print(f"{other.hostname or other.address}: {reason} {other.todo}")

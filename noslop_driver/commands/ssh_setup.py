@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import getpass
 import os
+import shlex
 import socket
 import subprocess
 from dataclasses import replace
@@ -40,6 +41,10 @@ _KEY_STEP = (
     "write to the home directory (StrictModes), or its sshd_config has another AuthorizedKeysFile."
 )
 
+_FLAG_STEP = "It wants the SSH password of the account, and {reason}. Pass it in a file: --pass-file FILE."
+_OWN_MESSAGES = (_KEY_STEP, _FLAG_STEP.partition("{")[0])
+"""How messages begin that are no messages of ssh."""
+
 
 def ssh_setup(options: Options, terminal: Terminal) -> CommandResult:
     """Put the key on the hosts, or remove it, and check the login with it."""
@@ -59,11 +64,10 @@ def ssh_setup(options: Options, terminal: Terminal) -> CommandResult:
         done.append(entry)
         _print_entry(entry, key, terminal)
     failed = [entry for entry in done if entry["state"] == "failed"]
-    if not failed:
-        undo = " ".join(options.hosts)
-        again = f" --ssh-key {path}" if options.ssh_key else ""
-        if not options.remove:
-            terminal.print(f"To undo it: noslop-driver ssh-setup --remove{again} {undo}")
+    if added := [host for host, entry in zip(hosts, done[len(problems) :], strict=True) if entry["state"] == "added"]:
+        again = f" --ssh-key {shlex.quote(str(path))}" if options.ssh_key else ""
+        targets = " ".join(_format_target(host) for host in added)
+        terminal.print(f"To undo it: noslop-driver ssh-setup --remove{again} {targets}")
     data: SshSetupData = {"key": str(path), "fingerprint": ssh_scan.fingerprint(key.text), "hosts": done}
     message = "\n".join(f"{entry['host']}: {entry['reason']}" for entry in failed)
     return CommandResult(ExitCode.UNREACHABLE if failed else ExitCode.OK, data, message)
@@ -131,11 +135,7 @@ def _set_up(
     remove: bool,
     terminal: Terminal,
 ) -> tuple[Answer, str | None]:
-    """Put the key on one host, or remove it. Return the answer, and the password to try on the next host.
-
-    Raises:
-        UsageError: the host wants a password, and there is no terminal to ask on.
-    """
+    """Put the key on one host, or remove it. Return the answer, and the password to try on the next host."""
     with terminal.out.status(f"Trying the key on {host.name}"):
         answer = authorized_keys.try_key(host, key, known_hosts)
     if answer.ok and remove:
@@ -150,7 +150,10 @@ def _set_up(
             if not _is_denied(answer) or asked == _MOST_ATTEMPTS or not terminal.can_ask_password:
                 break
             terminal.print(f"{host.name} refused it.")
-        password = _ask_password(host, terminal)
+        elif not terminal.can_ask_password:
+            return Answer(message=_FLAG_STEP.format(reason=terminal.no_input_reason)), None
+        prompt = f"SSH password of {host.user} on {host.name}: "
+        password = ask_password(prompt, "--ask-pass", "--pass-file", interactive=True)
         asked += 1
     if answer.ok and not remove:
         check = authorized_keys.try_key(host, key, known_hosts)
@@ -164,19 +167,9 @@ def _is_denied(answer: Answer) -> bool:
     return not answer.ok and "Permission denied" in answer.message
 
 
-def _ask_password(host: Endpoint, terminal: Terminal) -> str:
-    if not terminal.can_ask_password:
-        raise UsageError(
-            f"{host.name} wants the SSH password of {host.user}, and {terminal.no_input_reason}. Pass it in a file: "
-            "--pass-file FILE."
-        )
-    prompt = f"SSH password of {host.user} on {host.name}: "
-    return ask_password(prompt, "--ask-pass", "--pass-file", interactive=True)
-
-
 def _report(host: Endpoint, answer: Answer) -> SshKeyData:
     reason = ""
-    if not answer.ok and answer.message.startswith(_KEY_STEP):
+    if not answer.ok and answer.message.startswith(_OWN_MESSAGES):
         reason = answer.message
     elif not answer.ok:
         problem = ssh_errors.explain(host, host.user, answer.message)
@@ -221,6 +214,11 @@ def _explain_left_out(candidate: Candidate) -> Problem:
         what=f"{label} was left out: its SSH host key was not accepted.",
         todo=f"Name it in the list of new keys, or pass its key ({host_keys.FLAGS}).",
     )
+
+
+def _format_target(host: Endpoint) -> str:
+    """Return a host in the form of the command line."""
+    return f"{host.user}@{discovery.format_target(host.name, host.port)}"
 
 
 def _make_endpoint(candidate: Candidate, user: str) -> Endpoint:

@@ -28,7 +28,7 @@ from noslop_driver.hosts.known_hosts import KnownHosts
 from noslop_driver.hosts.login import Login
 from noslop_driver.inventory import host_edit, machines
 from noslop_driver.inventory.directory import Member, StudioDirectory
-from noslop_driver.inventory.render import list_ssh_variables
+from noslop_driver.inventory.render import list_ssh_variables, read_ssh_options
 from noslop_driver.models import Candidate, Endpoint, Host, Problem
 from noslop_driver.output.terminal import Terminal
 from noslop_driver.phases import RunResult
@@ -180,7 +180,9 @@ def _list_variables(old: Member, host: Host) -> dict[str, object]:
     values: dict[str, object] = {"ansible_host": host.address, "ansible_port": host.port, "ansible_user": host.user}
     if "noslop_address" in old.variables:
         values["noslop_address"] = host.address
-    values.update(list_ssh_variables(host.ssh))
+    ssh = list_ssh_variables(host.ssh)
+    # The jump host and the keys of the old machine are not the new one's.
+    values.update({**dict.fromkeys(list_ssh_variables(read_ssh_options(old.variables)), ""), **ssh})
     present = {**old.variables, "ansible_port": old.port, "ansible_user": old.user}
     return {name: value for name, value in values.items() if present.get(name) != value}
 

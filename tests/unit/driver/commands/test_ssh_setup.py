@@ -89,7 +89,7 @@ def test_key_is_made_added_and_removed_again(password_host: StartPasswordHost, t
     assert host.file.read_text(encoding="ascii") == public
     assert stat.S_IMODE((tmp_path / "own/.ssh/id_ed25519").stat().st_mode) == 0o600
     assert [stat.S_IMODE(path.stat().st_mode) for path in (host.file, host.file.parent)] == [0o600, 0o700]
-    assert f"noslop-driver ssh-setup --remove {host.server.host}" in done.stderr
+    assert f"noslop-driver ssh-setup --remove root@{host.server.host}" in done.stderr
 
     output, done = run_json("ssh-setup", *words)  # no password is needed now
     assert [entry["state"] for entry in output["hosts"]] == ["present"], done.stderr
@@ -185,9 +185,9 @@ def test_no_terminal_and_no_password_is_an_error_with_the_flag(
     password_host: StartPasswordHost, client_key: Path
 ) -> None:
     host = password_host("127.0.0.61", FIRST)
-    _output, done = run_json("ssh-setup", host.server.host, *accept(host), "--ssh-key", str(client_key))
-    assert done.returncode == 2
-    assert "--pass-file FILE" in done.stderr
+    output, done = run_json("ssh-setup", host.server.host, *accept(host), "--ssh-key", str(client_key))
+    assert done.returncode == 4
+    assert "--pass-file FILE" in output["hosts"][0]["reason"]
 
 
 def test_no_key_is_made_without_consent(password_host: StartPasswordHost, tmp_path: Path) -> None:

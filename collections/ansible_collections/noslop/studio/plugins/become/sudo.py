@@ -7,13 +7,13 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 name: sudo
 author: The NoSlop authors (@noslop)
-version_added: 0.2.0
+version_added: 0.1.0
 short_description: Become root with sudo or with sudo-rs
 description:
   - Does what P(ansible.builtin.sudo#become) does, and recognizes the prompts and the messages of sudo-rs too, the
     default of Ubuntu 25.10 and later. It prints its own words before the prompt that Ansible asks it for, so that
     Ansible waits for one until the time is up, although the password is right.
-  - Needs sudo-rs 0.2.6 or later, which has the option C(-p).
+  - Needs sudo-rs 0.2.5 or later, which has the option C(-p).
 options:
   become_user:
     description: The account to become.
@@ -102,7 +102,7 @@ from ansible.plugins.become.sudo import BecomeModule as Sudo
 class BecomeModule(Sudo):  # type: ignore[misc]  # ansible-core has no types
     """Run commands with sudo or sudo-rs."""
 
-    # Messages of sudo-rs (its src/common/error.rs and src/pam/mod.rs).
+    # Messages of sudo-rs.
     fail = (*Sudo.fail, "Authentication failed, try again", "incorrect authentication attempt")
     missing = (*Sudo.missing, "interactive authentication is required")
 
