@@ -218,6 +218,18 @@ def find_latest(
     return None
 
 
+def find_last_answers(records: Path) -> dict[str, str]:
+    """Return when each host last did a task of a recorded run, by its name: the end of that run, ISO 8601, UTC."""
+    answers: dict[str, str] = {}
+    for path in sorted(records.glob("*/outcome.json")):
+        outcome = json.loads(path.read_text(encoding="utf-8"))
+        for phase in outcome.get("phases") or []:
+            for host, stats in phase["stats"].items():
+                if stats["ok"] and not stats["unreachable"]:
+                    answers[host] = str(outcome["finished"])
+    return answers
+
+
 def _open(path: Path) -> TextIO:
     return open(path, "w", encoding="utf-8", opener=open_private)
 

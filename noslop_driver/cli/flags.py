@@ -15,6 +15,7 @@ from noslop_driver.cli.shared_flags import (
     FILE,
     HOST_KEYS,
     LOGIN,
+    NO_INPUT,
     OUTPUT,
     PROMPTS,
     STUDIO,
@@ -122,6 +123,7 @@ _UPGRADE = (
     ),
     click.Option(["--host", "hosts"], metavar="HOST", multiple=True, help="Upgrade this host only. Repeatable."),
 )
+_CACHED = make_switch("--cached", "Ask no host: show the inventory and the records only.")
 _SAVE = make_switch("--save", "Write the plan as an inventory.")
 
 _FROM = click.Option(
@@ -163,8 +165,8 @@ COMMANDS = (
     ),
     Command(
         "status",
-        "Show hosts, addresses, the last deployment and the last verification. Asks no host.",
-        (*STUDIO, *OUTPUT),
+        "Show what each host is doing now, its addresses, the last deployment and the last verification.",
+        (_CACHED, *LOGIN, *STUDIO, NO_INPUT, VERBOSE, *OUTPUT),
     ),
     Command(
         "teardown",

@@ -54,9 +54,10 @@ VERBOSE = click.Option(
     count=True,
     help="Print what Ansible prints about each task. Repeatable: -vv, -vvv.",
 )
+NO_INPUT = make_switch("--no-input", "Ask no question: a missing answer is an error.")
 PROMPTS = (
     make_switch("-y", "Answer yes to every question. Accepts no new host.", "--yes"),
-    make_switch("--no-input", "Ask no question: a missing answer is an error."),
+    NO_INPUT,
 )
 OUTPUT = (
     make_switch("--json", "Print the result as JSON on standard output.", "json_output"),

@@ -27,13 +27,13 @@ def read_monitors(studio: StudioDirectory) -> dict[str, HostMonitorData]:
         if check.get("check") == CHECK and "details" in check:
             details = check["details"]
             monitors[check["host"]] = {
-                "checked": _format_time(details["finished"]),
+                "checked": format_time(details["finished"]),
                 "phase": str(details["phase"]),
                 "bad": [
                     {
                         "check": str(one["check"]),
                         "share": str(one["share"]),
-                        "since": _format_time(one["since"]),
+                        "since": format_time(one["since"]),
                         "observed": str(one["seen"]),
                     }
                     for one in details["bad"]
@@ -42,7 +42,9 @@ def read_monitors(studio: StudioDirectory) -> dict[str, HostMonitorData]:
     return monitors
 
 
-def format_monitors(monitors: Mapping[str, HostMonitorData]) -> Iterator[str]:
+def format_monitors(
+    monitors: Mapping[str, HostMonitorData], when: str = "before the last verification, "
+) -> Iterator[str]:
     """Return a line for each host, and one for each check that was bad."""
     for host, monitor in monitors.items():
         if monitor["checked"] is None:
@@ -50,11 +52,11 @@ def format_monitors(monitors: Mapping[str, HostMonitorData]) -> Iterator[str]:
             continue
         phase = f" ({monitor['phase']})" if monitor["phase"] else ""
         bad = f"{len(monitor['bad'])} bad" if monitor["bad"] else "nothing bad"
-        yield f"{host} checked itself before the last verification, {monitor['checked']}{phase}: {bad}"
+        yield f"{host} checked itself {when}{monitor['checked']}{phase}: {bad}"
         for one in monitor["bad"]:
             yield f"  {one['check']} {one['share']}".rstrip() + f", since {one['since']}: {one['observed']}"
 
 
-def _format_time(seconds: float | None) -> str | None:
+def format_time(seconds: float | None) -> str | None:
     """Return a time as the records have it: ISO 8601, UTC."""
     return None if seconds is None else datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")

@@ -35,6 +35,8 @@ class Options:
     full: bool = False
     """Whether a deployment does everything, without a look at what differs."""
     save: bool = False
+    cached: bool = False
+    """Whether `status` shows the records only, and asks no host."""
     limit: str | None = None
     versions: Sequence[str] = ()
     """Versions of services, each as SERVICE=VERSION."""

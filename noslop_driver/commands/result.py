@@ -12,6 +12,7 @@ from ansible_collections.noslop.studio.plugins.module_utils import studio
 
 from noslop_driver.commands.smb_access import SmbAddress
 from noslop_driver.errors import ExitCode
+from noslop_driver.hosts.status_run import HostStateData
 from noslop_driver.inventory.directory import Member
 from noslop_driver.inventory.node_lists import NodeEntry
 from noslop_driver.phases import Report
@@ -320,11 +321,28 @@ class RemovedMachineData(TypedDict):
     removed: str
 
 
+class HostNowData(TypedDict):
+    """A host as it answered `status`. `state` is null where it could not be asked; `reason` and `todo` say why.
+
+    `up` is whether it answered at all. `last_answer` is when it last did in a run that was recorded, ISO 8601, UTC.
+    """
+
+    host: str
+    up: bool
+    reason: str
+    todo: str
+    last_answer: str | None
+    state: HostStateData | None
+
+
 class StatusData(TypedDict):
-    """The result of `status`."""
+    """The result of `status`. `now` has every host, and is empty with `--cached`."""
 
     inventory: str
     hosts: list[MemberData]
+    now: list[HostNowData]
+    noslop_version: str | None
+    """The version of the driver that made the last deployment."""
     addresses: list[ServiceAddress]
     last_deployment: OutcomeData | None
     last_teardown: OutcomeData | None

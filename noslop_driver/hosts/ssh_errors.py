@@ -129,7 +129,7 @@ _REASONS = (
     ),
     _Reason(
         "timeout",
-        r"timed out|Timeout",
+        r"[Tt]imed out|Timeout",
         "{host} did not answer in time",
         "Check that it is switched on and not too busy to answer; then run again.",
     ),

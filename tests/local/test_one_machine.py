@@ -84,7 +84,7 @@ def test_warm_models_are_in_memory_and_a_second_pull_changes_nothing(solo: Solo)
     assert "noslop-models-verify.timer" in timers
     solo.host.check_output("systemctl start noslop-models-warm.service", root=True)
     assert "painter:1b: warm" in solo.host.check_output("journalctl -u noslop-models-warm.service", root=True)
-    shown = json.loads(solo.host.check_output("venv/bin/noslop-driver status --studio solo --json"))["models"]
+    shown = json.loads(solo.host.check_output("venv/bin/noslop-driver status --cached --studio solo --json"))["models"]
     assert (shown["on_share"], len(shown["warm"]), shown["failed"]) == (2, 2, 0)
 
 
@@ -102,7 +102,7 @@ def test_damaged_model_fails_the_daily_check_and_the_verification(solo: Solo) ->
     code, result = solo.run_driver_json("verify --studio solo")
     failed = read_intact(result)
     assert (code == 0, failed["ok"], path in failed["seen"]) == (False, False, True)
-    shown = solo.host.check_output("venv/bin/noslop-driver status --studio solo")
+    shown = solo.host.check_output("venv/bin/noslop-driver status --cached --studio solo")
     assert f"checked every day: {path}" in " ".join(shown.split())
     solo.host.check_output(f"mv {path} /root/damaged", root=True)
     code, result = solo.run_driver_json("models pull --studio solo --yes")

@@ -129,6 +129,12 @@ def test_example_of_service_versions_runs(documents: dict[str, Any]) -> None:
     assert answer["switched"] == [], "a service that is installed for the first time is not switched"
 
 
+def test_example_of_studio_status_runs(documents: dict[str, Any]) -> None:
+    status = run_example("studio_status", documents["noslop.studio.studio_status"]["examples"])["studio_status"]
+    assert [service["service"] for service in status["services"]] == ["ollama"]
+    assert [room["name"] for room in status["room"]] == ["/"]
+
+
 def test_example_of_gpu_facts_runs(tmp_path: Path, documents: dict[str, Any]) -> None:
     output = run_play(tmp_path, yaml.safe_load(documents["noslop.studio.gpu_facts"]["examples"]))
     assert "failed=0" in output

@@ -34,6 +34,7 @@ CHANGE_NOTHING_DEPLOYED = {
     "offers": "reads",
     "preflight": "reads",
     "release_lease": "ends a lease",
+    "status": "reads",
     "verify": "checks, and records",
     "versions": "reads",
 }
@@ -59,8 +60,9 @@ def test_each_playbook_removes_the_record_or_changes_nothing_that_is_deployed() 
     assert imported == [f"{name}.yml" for name in ("preflight", "storage", "configure", "services", "verify")]
 
 
-def test_look_is_one_task_on_all_hosts_without_facts() -> None:
-    (play,) = read_plays("compare")
+@pytest.mark.parametrize("name", ["compare", "status"])
+def test_look_is_one_task_on_all_hosts_without_facts(name: str) -> None:
+    (play,) = read_plays(name)
     assert (play["hosts"], play["gather_facts"], len(play["tasks"])) == ("all", False, 1)
     assert not play.keys() & {"serial", "roles", "pre_tasks"}
 

@@ -104,11 +104,11 @@ def test_errors_are_in_the_json() -> None:
 
 def test_internal_error_has_a_traceback_with_debug_only(studio: StudioDirectory) -> None:
     (studio.state_dir / "written.json").write_text("[no json", encoding="utf-8")
-    done = run("status")
+    done = run("status", "--cached")
     assert done.returncode == 1
     assert "please report" in done.stderr
     assert "Traceback" not in done.stderr
-    assert "Traceback" in run("status", "--debug").stderr
+    assert "Traceback" in run("status", "--cached", "--debug").stderr
 
 
 def test_discover_lists_servers_and_explains_failures(sshd_server: StartSshd) -> None:
@@ -156,7 +156,7 @@ def test_changed_host_key_ends_the_command_before_a_login(sshd_server: StartSshd
 
 
 def test_status_lists_hosts_addresses_and_the_last_records(studio: StudioDirectory) -> None:
-    output, _done = run_json("status")
+    output, _done = run_json("status", "--cached")
     assert [host["name"] for host in output["hosts"]] == ["server", "worker"]
     assert {address["url"] for address in output["addresses"]} == {"http://127.9.9.1:11434", "http://127.9.9.2:8188"}
     assert output["last_deployment"] is None
@@ -167,7 +167,7 @@ def test_status_lists_hosts_addresses_and_the_last_records(studio: StudioDirecto
     (record / "outcome.json").write_text(json.dumps(outcome), encoding="utf-8")
     verification = {"ok": False, "finished": "2026-01-01T00:00:08+00:00", "checks": [{"ok": True}, {"ok": False}]}
     (record / "verification.json").write_text(json.dumps(verification), encoding="utf-8")
-    output, done = run_json("status")
+    output, done = run_json("status", "--cached")
     assert output["last_deployment"]["ok"] is True
     assert output["last_verification"]["message"] == "2 checks, 1 failed"
     assert output["edited"] == [STUDIO]
@@ -185,7 +185,7 @@ def test_verify_of_unreachable_hosts_fails_with_a_record(studio: StudioDirectory
     log = record / "run.log"
     assert f"Log of this run: {log}" in done.stderr
     assert "verify failed: server (unreachable)" in log.read_text(encoding="utf-8")
-    assert f"log: {log}" in run("status").stdout
+    assert f"log: {log}" in run("status", "--cached").stdout
 
 
 def test_deploy_of_unreachable_hosts_changes_nothing(studio: StudioDirectory) -> None:
@@ -225,10 +225,10 @@ def test_one_of_several_studios_must_be_named(studio: StudioDirectory) -> None:
     other = Path("inventories/other/.noslop")
     other.mkdir(parents=True)
     (other / "written.json").write_text("{}", encoding="utf-8")
-    done = run("status")
+    done = run("status", "--cached")
     assert done.returncode == 2
     assert "other, studio" in done.stderr
-    assert run("status", "--studio", studio.name).returncode == 0
+    assert run("status", "--cached", "--studio", studio.name).returncode == 0
 
 
 def test_teardown_asks_for_the_name_of_the_studio(studio: StudioDirectory) -> None:

@@ -39,7 +39,7 @@ def test_status_shows_what_was_bad_and_since_when(tmp_path: Path) -> None:
     record.write_verification({"ok": False, "checks": checks})
     record.finish(1, "", "test")
 
-    status, done = run_json("status", "--inventory", str(studio.path))
+    status, done = run_json("status", "--cached", "--inventory", str(studio.path))
 
     assert status["monitors"] == {
         "one": {

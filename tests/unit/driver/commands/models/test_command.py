@@ -61,7 +61,7 @@ def test_pull_fetches_what_it_can_and_later_the_one_that_failed(studio: Studio) 
 def test_runs_add_up_and_status_shows_the_sums(studio: Studio) -> None:
     studio.server.files["one"].contents[0] = b"<html>Please log in</html>"
     studio.models("pull")
-    shown, done = run_json("status", "--inventory", str(studio.path))
+    shown, done = run_json("status", "--cached", "--inventory", str(studio.path))
     models = shown["models"]
     size = len(CONTENTS["two"])
     assert [models[key] for key in ("catalogue", "on_share", "size", "fetched_bytes", "saved_bytes", "failed")] == [
@@ -72,7 +72,7 @@ def test_runs_add_up_and_status_shows_the_sums(studio: Studio) -> None:
     studio.server.files["one"].contents[0] = CONTENTS["one"]
     studio.models("pull")
     studio.models("verify", "two.safetensors")
-    models = run_json("status", "--inventory", str(studio.path))[0]["models"]
+    models = run_json("status", "--cached", "--inventory", str(studio.path))[0]["models"]
     assert [models[key] for key in ("on_share", "fetched_bytes", "failed", "verified")] == [2, 2 * size, 1, 1]
     assert models["since"] <= models["verified_since"]
 
@@ -102,7 +102,7 @@ def test_warm_models_are_read_into_memory_and_shown(studio: Studio) -> None:
     listed, done = studio.models("list")
     assert [row["warm_on"] for row in listed["models"]] == [["here"], ["here"]]
     assert "1 of 1 hosts" in done.stderr
-    shown = run_json("status", "--inventory", str(studio.path))[0]["models"]["warm"]
+    shown = run_json("status", "--cached", "--inventory", str(studio.path))[0]["models"]["warm"]
     assert [row["resident"] for row in shown] == [size, size]
 
 

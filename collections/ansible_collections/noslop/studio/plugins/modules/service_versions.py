@@ -58,13 +58,11 @@ switched:
   returned: success
 """
 
-import os
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.noslop.studio.plugins.module_utils import studio
-from ansible_collections.noslop.studio.plugins.module_utils.services import unit_text
-from ansible_collections.noslop.studio.plugins.module_utils.services.web_unit import UNITS
+from ansible_collections.noslop.studio.plugins.module_utils.services import versions
 
 
 def main() -> None:
@@ -76,21 +74,12 @@ def main() -> None:
     unknown = sorted(set(module.params["wanted"]) - set(studio.SERVICES))
     if unknown:
         module.fail_json(msg=f"wanted: {', '.join(unknown)} is no service: {', '.join(studio.SERVICES)}")
-    versions: list[dict[str, Any]] = [
-        {"service": name, "runs": _read_version(name), "wanted": str(version)}
+    entries: list[dict[str, Any]] = [
+        {"service": name, "runs": versions.read_version(name), "wanted": str(version)}
         for name, version in module.params["wanted"].items()
     ]
-    switched = [entry["service"] for entry in versions if entry["runs"] not in ("", entry["wanted"])]
-    module.exit_json(changed=False, service_versions=versions, switched=switched)
-
-
-def _read_version(service: str) -> str:
-    try:
-        with open(os.path.join(UNITS, studio.SERVICES[service].unit), encoding="utf-8", errors="replace") as stream:
-            text = stream.read()
-    except FileNotFoundError:
-        return ""
-    return unit_text.find_version(text, os.path.join(studio.PROGRAMS_DIR, service))
+    switched = [entry["service"] for entry in entries if entry["runs"] not in ("", entry["wanted"])]
+    module.exit_json(changed=False, service_versions=entries, switched=switched)
 
 
 if __name__ == "__main__":

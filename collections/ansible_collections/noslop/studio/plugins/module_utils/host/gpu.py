@@ -109,28 +109,29 @@ def run_program(command: tuple[str, ...]) -> tuple[int, str] | None:
 
 def parse_nvidia_smi(text: str) -> list[Gpu]:
     """Parse ``nvidia-smi --query-gpu=... --format=csv``, whatever the order of its columns."""
+    return [
+        Gpu(
+            vendor="nvidia",
+            name=cell["name"],
+            memory_mib=parse_leading_number(cell.get("memory.total", "")),
+            driver=cell.get("driver_version") or None,
+            capability=_capability(cell.get("compute_cap", "")),
+            slot=parse_slot(cell.get("pci.bus_id", "")),
+        )
+        for cell in parse_rows(text, "name")
+    ]
+
+
+def parse_rows(text: str, column: str) -> list[dict[str, str]]:
+    """Return the rows that ``nvidia-smi`` printed as CSV, each by the titles of the columns, of which one is given."""
     rows = [row for row in csv.reader(text.splitlines(), skipinitialspace=True) if row]
-    head = next((index for index, row in enumerate(rows) if "name" in row), None)
+    head = next((index for index, row in enumerate(rows) if column in row), None)
     if head is None:
         return []
     # "memory.total [MiB]": the unit is part of the column's title.
     titles = [title.split("[")[0].strip() for title in rows[head]]
-    cards = []
-    for row in rows[head + 1 :]:
-        if len(row) != len(titles):
-            continue
-        cell = dict(zip(titles, (value.strip() for value in row)))
-        cards.append(
-            Gpu(
-                vendor="nvidia",
-                name=cell["name"],
-                memory_mib=_leading_number(cell.get("memory.total", "")),
-                driver=cell.get("driver_version") or None,
-                capability=_capability(cell.get("compute_cap", "")),
-                slot=_slot(cell.get("pci.bus_id", "")),
-            )
-        )
-    return cards
+    matching = (row for row in rows[head + 1 :] if len(row) == len(titles))
+    return [dict(zip(titles, (value.strip() for value in row))) for row in matching]
 
 
 def parse_rocm_smi(text: str) -> list[Gpu]:
@@ -152,7 +153,7 @@ def parse_rocm_smi(text: str) -> list[Gpu]:
                 name=next((name for name in names if name and not name.startswith(("0x", "N/A"))), "AMD GPU"),
                 memory_mib=int(size_bytes) // MIB if size_bytes.isdigit() else None,
                 driver=driver,
-                slot=_slot(values.get("pci bus", "")),
+                slot=parse_slot(values.get("pci bus", "")),
             )
         )
     return cards
@@ -298,13 +299,14 @@ def _capability(text: str) -> str | None:
     return text if re.fullmatch(r"\d+\.\d+", text) else None
 
 
-def _slot(text: str) -> str:
+def parse_slot(text: str) -> str:
     """Return a PCI address (``00000000:01:00.0`` or ``0000:01:00.0``) as the kernel writes it."""
     match = re.fullmatch(r"(?:0000)?([0-9a-f]{4}):([0-9a-f]{2}):([0-9a-f]{2}\.[0-7])", text.strip().lower())
     return ":".join(match.groups()) if match else ""
 
 
-def _leading_number(text: str) -> int | None:
+def parse_leading_number(text: str) -> int | None:
+    """Return the number that a text begins with, such as that of ``512 MiB``; ``None`` where there is none."""
     match = re.match(r"\d+", text)
     return int(match.group()) if match else None
 
