@@ -124,6 +124,7 @@ _UPGRADE = (
     click.Option(["--host", "hosts"], metavar="HOST", multiple=True, help="Upgrade this host only. Repeatable."),
 )
 _CACHED = make_switch("--cached", "Ask no host: show the inventory and the records only.")
+_MEMBER = click.Argument(["member"], metavar="HOST")
 _SAVE = make_switch("--save", "Write the plan as an inventory.")
 
 _FROM = click.Option(
@@ -167,6 +168,11 @@ COMMANDS = (
         "status",
         "Show what each host is doing now, its addresses, the last deployment and the last verification.",
         (_CACHED, *LOGIN, *STUDIO, NO_INPUT, VERBOSE, *OUTPUT),
+    ),
+    Command(
+        "env",
+        "Print the studio's variables of a host as lines for a shell. The values of secrets stay there.",
+        (_MEMBER, *LOGIN, *STUDIO, NO_INPUT, VERBOSE, *OUTPUT),
     ),
     Command(
         "teardown",

@@ -60,6 +60,7 @@ RESULTS: dict[str, Results] = {
     "models-stop": (model_results.ModelPullData,),
     "verify": (result.RunData,),
     "status": (result.StatusData,),
+    "env": (result.EnvData,),
     "teardown": (result.TeardownData,),
 }
 

@@ -335,6 +335,19 @@ class HostNowData(TypedDict):
     state: HostStateData | None
 
 
+class EnvData(TypedDict):
+    """The result of `env`. `secrets` are names of variables whose values stay on the host.
+
+    `left_out` are names of variables that are not the studio's.
+    """
+
+    inventory: str
+    host: str
+    variables: dict[str, str]
+    secrets: list[str]
+    left_out: list[str]
+
+
 class StatusData(TypedDict):
     """The result of `status`. `now` has every host, and is empty with `--cached`."""
 

@@ -17,7 +17,7 @@ from noslop_driver.hosts import presence, ssh_errors, sudo
 from noslop_driver.hosts.login import Login
 from noslop_driver.hosts.playbook_run import collect_events
 from noslop_driver.inventory.directory import Member
-from noslop_driver.models import Endpoint
+from noslop_driver.models import Endpoint, Problem
 from noslop_driver.output.terminal import Terminal
 
 PLAYBOOK = "noslop.studio.status"
@@ -164,14 +164,18 @@ def parse_answer(member: Member, events: Sequence[Event], outcome: Outcome) -> H
                 reason=f"{member.name} returned something else than its state.",
                 todo="Deploy with this version of NoSlop, and look at what runs on that host.",
             )
+    problem = explain_failure(member, outcome)
+    up = problem.kind not in presence.AWAY_KINDS
+    return HostAnswer(member.name, up=up, reason=problem.what, todo=problem.todo)
+
+
+def explain_failure(member: Member, outcome: Outcome) -> Problem:
+    """Return why a run has no result of a host."""
     endpoint = Endpoint(name=member.name, address=member.address, port=member.port)
     messages = [failure.message for failure in outcome.failures if failure.host == member.name]
     if messages:
-        problem = ssh_errors.explain(endpoint, member.user, messages[-1])
-    else:
-        problem = ssh_errors.explain_silence(endpoint, fatal=False)
-    up = problem.kind not in presence.AWAY_KINDS
-    return HostAnswer(member.name, up=up, reason=problem.what, todo=problem.todo)
+        return ssh_errors.explain(endpoint, member.user, messages[-1])
+    return ssh_errors.explain_silence(endpoint, fatal=False)
 
 
 def _is_answer(event: Event, host: str) -> bool:

@@ -29,6 +29,7 @@ CHANGE_NOTHING_DEPLOYED = {
     "compare": "compares",
     "dedupe_models": "joins equal models on a share",
     "drain": "stops services, which the next look notices",
+    "environment": "reads",
     "facts": "reads",
     "models_trash": "moves models on a share",
     "offers": "reads",

@@ -44,7 +44,7 @@ def studio() -> StudioDirectory:
 @pytest.mark.parametrize(
     "command",
     [
-        *("discover", "plan", "deploy", "upgrade", "nodes add", "nodes list", "verify", "status", "teardown"),
+        *("discover", "plan", "deploy", "upgrade", "nodes add", "nodes list", "verify", "status", "env", "teardown"),
         *("host add", "host remove", "host replace", "host drain"),
     ],
 )

@@ -23,6 +23,13 @@ description:
 extends_documentation_fragment:
   - noslop.studio.attributes.reads
 options:
+  gather:
+    description:
+      - Whether to read what the host is doing, or the variables that the studio gives its programs, in
+        O(node_env_file), and those of the backend where it is one of O(ports).
+    type: str
+    choices: [activity, environment]
+    default: activity
   ports:
     description: Port of each service of this host, by its name.
     type: dict
@@ -44,6 +51,14 @@ options:
     description: Address of the storage server, on a host that mounts its shares over NFS.
     type: str
     default: ""
+  node_env_file:
+    description: File with the variables of the host.
+    type: path
+    default: /etc/noslop/node.env
+  backend_env_file:
+    description: File with the variables of the backend.
+    type: path
+    default: /etc/noslop/backend.env
   timeout:
     description: Seconds after which a part does not count as answering.
     type: float
@@ -62,7 +77,7 @@ RETURN = r"""
 studio_status:
   description: What the host is doing.
   type: dict
-  returned: success
+  returned: when O(gather=activity)
   contains:
     deployed:
       description: Time of the last deployment whose checks all passed, as ISO 8601 in UTC; else empty.
@@ -94,13 +109,25 @@ studio_status:
     monitor:
       description: Result of the host's own checks, with C(finished), C(phase) and C(bad).
       type: dict
+studio_environment:
+  description: Variables of the studio on this host.
+  type: dict
+  returned: when O(gather=environment)
+  contains:
+    variables:
+      description: Their values, by name.
+      type: dict
+    secrets:
+      description: Names of those whose values are not returned.
+      type: list
+      elements: str
 """
 
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.noslop.studio.plugins.module_utils import studio
-from ansible_collections.noslop.studio.plugins.module_utils.status import host_status
+from ansible_collections.noslop.studio.plugins.module_utils.status import environment, host_status
 
 #: The addresses that stand for all of a host, and where it is asked then.
 LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  # compared with, not listened on
@@ -110,11 +137,14 @@ def main() -> None:
     """Return what the host is doing."""
     module = AnsibleModule(
         argument_spec={
+            "gather": {"type": "str", "choices": ["activity", "environment"], "default": "activity"},
             "ports": {"type": "dict", "default": {}},
             "listen_addresses": {"type": "dict", "default": {}},
             "shares": {"type": "list", "elements": "dict", "default": []},
             "studio_id": {"type": "str", "default": ""},
             "server_address": {"type": "str", "default": ""},
+            "node_env_file": {"type": "path", "default": studio.NODE_ENV_FILE},
+            "backend_env_file": {"type": "path", "default": studio.BACKEND_ENV_FILE},
             "timeout": {"type": "float", "default": 7},
         },
         supports_check_mode=True,
@@ -123,6 +153,9 @@ def main() -> None:
     unknown = sorted(set(params["ports"]) - set(studio.SERVICES))
     if unknown:
         module.fail_json(msg=f"ports: {', '.join(unknown)} is no service: {', '.join(studio.SERVICES)}")
+    if params["gather"] == "environment":
+        backend_file = params["backend_env_file"] if "backend" in params["ports"] else ""
+        module.exit_json(changed=False, studio_environment=environment.read(params["node_env_file"], backend_file))
     services: list[dict[str, Any]] = []
     for name, port in params["ports"].items():
         address = str(params["listen_addresses"].get(name) or "127.0.0.1").strip("[]")
