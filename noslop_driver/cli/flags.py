@@ -125,6 +125,7 @@ _UPGRADE = (
 )
 _CACHED = make_switch("--cached", "Ask no host: show the inventory and the records only.")
 _MEMBER = click.Argument(["member"], metavar="HOST")
+_PLACE = click.Argument(["words"], metavar="[HOST] [comfyui|ollama|backend]", nargs=-1)
 _SAVE = make_switch("--save", "Write the plan as an inventory.")
 
 _FROM = click.Option(
@@ -173,6 +174,11 @@ COMMANDS = (
         "env",
         "Print the studio's variables of a host as lines for a shell. The values of secrets stay there.",
         (_MEMBER, *LOGIN, *STUDIO, NO_INPUT, VERBOSE, *OUTPUT),
+    ),
+    Command(
+        "open",
+        "Open ComfyUI, Ollama or the backend of a host in the browser. Default: the first ComfyUI. Logs in to no host.",
+        (_PLACE, *STUDIO, *OUTPUT),
     ),
     Command(
         "teardown",

@@ -61,6 +61,7 @@ RESULTS: dict[str, Results] = {
     "verify": (result.RunData,),
     "status": (result.StatusData,),
     "env": (result.EnvData,),
+    "open": (result.OpenData,),
     "teardown": (result.TeardownData,),
 }
 

@@ -348,6 +348,22 @@ class EnvData(TypedDict):
     left_out: list[str]
 
 
+class OpenData(TypedDict):
+    """The result of `open`. `tunnel` is the SSH command that gets to a service that does not answer this computer.
+
+    `reason` is why it does not answer, or why no browser was opened.
+    """
+
+    inventory: str
+    host: str
+    service: str
+    url: str
+    answers: bool
+    opened: bool
+    reason: str
+    tunnel: str
+
+
 class StatusData(TypedDict):
     """The result of `status`. `now` has every host, and is empty with `--cached`."""
 

@@ -44,7 +44,19 @@ def studio() -> StudioDirectory:
 @pytest.mark.parametrize(
     "command",
     [
-        *("discover", "plan", "deploy", "upgrade", "nodes add", "nodes list", "verify", "status", "env", "teardown"),
+        *(
+            "discover",
+            "plan",
+            "deploy",
+            "upgrade",
+            "nodes add",
+            "nodes list",
+            "verify",
+            "status",
+            "env",
+            "open",
+            "teardown",
+        ),
         *("host add", "host remove", "host replace", "host drain"),
     ],
 )
