@@ -7,6 +7,7 @@ from __future__ import annotations
 import click
 from ansible_collections.noslop.studio.plugins.module_utils.host.addresses import OPEN_NETWORK
 
+from noslop_driver.cli.completion import complete_host, complete_place
 from noslop_driver.cli.host_flags import HOST
 from noslop_driver.cli.model_flags import MODELS
 from noslop_driver.cli.node_flags import NODES
@@ -111,7 +112,9 @@ _SETTINGS = (
         help="Let this person use them, with the password in a file. Without a file, it is asked for. Repeatable.",
     ),
 )
-_LIMIT = click.Option(["--limit"], metavar="PATTERN", help="Run on these hosts of the studio only.")
+_LIMIT = click.Option(
+    ["--limit"], metavar="PATTERN", shell_complete=complete_host, help="Run on these hosts of the studio only."
+)
 _FULL = make_switch("--full", "Run everything on every host, also where nothing differs.")
 _DIFF = make_switch("--diff", "Show the differences of the files that are changed.")
 _UPGRADE = (
@@ -121,11 +124,18 @@ _UPGRADE = (
         multiple=True,
         help="Install this version: comfyui=0.33.0, ollama=0.32.7. Default: those of the inventory. Repeatable.",
     ),
-    click.Option(["--host", "hosts"], metavar="HOST", multiple=True, help="Upgrade this host only. Repeatable."),
+    click.Option(
+        ["--host", "hosts"],
+        metavar="HOST",
+        multiple=True,
+        shell_complete=complete_host,
+        help="Upgrade this host only. Repeatable.",
+    ),
 )
 _CACHED = make_switch("--cached", "Ask no host: show the inventory and the records only.")
-_MEMBER = click.Argument(["member"], metavar="HOST")
-_PLACE = click.Argument(["words"], metavar="[HOST] [comfyui|ollama|backend]", nargs=-1)
+_MEMBER = click.Argument(["member"], metavar="HOST", shell_complete=complete_host)
+_PLACE = click.Argument(["words"], metavar="[HOST] [comfyui|ollama|backend]", nargs=-1, shell_complete=complete_place)
+_SHELLS = ("bash", "zsh", "fish")
 _SAVE = make_switch("--save", "Write the plan as an inventory.")
 
 _FROM = click.Option(
@@ -179,6 +189,15 @@ COMMANDS = (
         "open",
         "Open ComfyUI, Ollama or the backend of a host in the browser. Default: the first ComfyUI. Logs in to no host.",
         (_PLACE, *STUDIO, *OUTPUT),
+    ),
+    Command(
+        "completion",
+        "Print the script with which a shell completes commands, flags and the names of a studio. Put it where yours "
+        "looks, and start a new shell:\n\n\b\n"
+        "    bash: noslop-driver completion bash > ~/.local/share/bash-completion/completions/noslop-driver\n"
+        '    zsh:  noslop-driver completion zsh > "${fpath[1]}/_noslop-driver"\n'
+        "    fish: noslop-driver completion fish > ~/.config/fish/completions/noslop-driver.fish",
+        (click.Argument(["shell"], type=click.Choice(_SHELLS)), *OUTPUT),
     ),
     Command(
         "teardown",

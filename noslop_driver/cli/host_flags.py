@@ -6,9 +6,10 @@ from __future__ import annotations
 
 import click
 
+from noslop_driver.cli.completion import complete_host
 from noslop_driver.cli.shared_flags import HOST_KEYS, RUN, Command
 
-_MEMBER = click.Argument(["member"], metavar="NAME")
+_MEMBER = click.Argument(["member"], metavar="NAME", shell_complete=complete_host)
 _DEAD = click.Option(["--dead"], is_flag=True, help="Do not contact it: it will not come back.")
 _AGAIN = click.Option(["--again"], is_flag=True, help="Also a machine that was removed from the studio.")
 _PORT = click.Option(["--port"], type=click.IntRange(1, 65535), default=22, show_default=True, help="Its SSH port.")
@@ -47,7 +48,7 @@ HOST = Command(
             "Replace the machine of a host by another one, which gets its name, its roles and its variables."
             "\n\n\b\n    noslop-driver host replace worker2 192.168.1.23",
             (
-                click.Argument(["member"], metavar="OLD"),
+                click.Argument(["member"], metavar="OLD", shell_complete=complete_host),
                 click.Argument(["replacement"], metavar="NEW"),
                 _PORT,
                 _DEAD,

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import click
 
+from noslop_driver.cli.completion import complete_model
 from noslop_driver.cli.shared_flags import CHECK, LOGIN, OUTPUT, RUN, STUDIO, VERBOSE, Command, make_switch
 
 _JSON_LINES = make_switch(
@@ -35,7 +36,7 @@ MODELS = Command(
             "remove",
             "Show what names a model, remove it from the catalogue, and move it to the trash.",
             (
-                click.Argument(["model"], metavar="NAME"),
+                click.Argument(["model"], metavar="NAME", shell_complete=complete_model),
                 make_switch("--keep-file", "Change the catalogue only; the file stays where it is."),
                 *RUN,
             ),
@@ -44,7 +45,7 @@ MODELS = Command(
             "restore",
             "Bring models back from the trash. Without a name, show what lies there.",
             (
-                click.Argument(["models"], metavar="[NAME]...", nargs=-1),
+                click.Argument(["models"], metavar="[NAME]...", nargs=-1, shell_complete=complete_model),
                 *RUN,
             ),
         ),
@@ -67,7 +68,7 @@ MODELS = Command(
             "pull",
             "Fetch what is missing, or follow the download that runs already.",
             (
-                click.Argument(["models"], metavar="[NAME]...", nargs=-1),
+                click.Argument(["models"], metavar="[NAME]...", nargs=-1, shell_complete=complete_model),
                 *RUN,
                 _JSON_LINES,
             ),
@@ -102,7 +103,7 @@ MODELS = Command(
             "verify",
             "Read all that was fetched, and compare it with its checksums.",
             (
-                click.Argument(["models"], metavar="[NAME]...", nargs=-1),
+                click.Argument(["models"], metavar="[NAME]...", nargs=-1, shell_complete=complete_model),
                 *RUN,
             ),
         ),
@@ -110,7 +111,7 @@ MODELS = Command(
             "warm",
             "Read the warm models into the memory of their hosts, and show what is there.",
             (
-                click.Argument(["models"], metavar="[NAME]...", nargs=-1),
+                click.Argument(["models"], metavar="[NAME]...", nargs=-1, shell_complete=complete_model),
                 *RUN,
             ),
         ),
@@ -118,7 +119,7 @@ MODELS = Command(
             "bench",
             "Measure on each host how long it takes to load models, without memory and from it.",
             (
-                click.Argument(["models"], metavar="NAME...", nargs=-1, required=True),
+                click.Argument(["models"], metavar="NAME...", nargs=-1, required=True, shell_complete=complete_model),
                 *RUN,
             ),
         ),

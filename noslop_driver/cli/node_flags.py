@@ -6,15 +6,22 @@ from __future__ import annotations
 
 import click
 
+from noslop_driver.cli.completion import complete_host, complete_node
 from noslop_driver.cli.shared_flags import OUTPUT, RUN, STUDIO, Command, make_switch
 
-_NODE = click.Argument(["node"], metavar="NAME")
+_NODE = click.Argument(["node"], metavar="NAME", shell_complete=complete_node)
 _NODE_SOURCE = (
     click.Option(["--repo"], metavar="URL", help="Install from this git repository."),
     click.Option(["--commit"], metavar="SHA", help="Install this commit. Default: the newest of the default branch."),
     click.Option(["--archive"], metavar="URL", help="Install from this archive: .tar.gz, .tgz or .zip."),
     click.Option(["--sha256"], metavar="HEX", help="The checksum of the archive."),
-    click.Option(["--host", "hosts"], metavar="HOST", multiple=True, help="Install on this host only. Repeatable."),
+    click.Option(
+        ["--host", "hosts"],
+        metavar="HOST",
+        multiple=True,
+        shell_complete=complete_host,
+        help="Install on this host only. Repeatable.",
+    ),
     make_switch("--allow-install-script", "Run the node's install.py, as the account noslop-build."),
 )
 _NO_RUN = make_switch("--no-run", "Change the list only; the next deployment installs it.")
@@ -30,7 +37,7 @@ NODES = Command(
         Command(
             "rollback",
             "Go back to the list before, or to the earlier entry of one node.",
-            (click.Argument(["node"], metavar="[NAME]", required=False), *_NODE_RUN),
+            (click.Argument(["node"], metavar="[NAME]", required=False, shell_complete=complete_node), *_NODE_RUN),
         ),
     ),
 )

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import click
 
+from noslop_driver.cli.completion import complete_studio
+
 FILE = click.Path(path_type=Path, dir_okay=False)
 _DIRECTORY = click.Path(path_type=Path)
 
@@ -41,7 +43,12 @@ LOGIN = (
     ),
 )
 STUDIO = (
-    click.Option(["--studio"], metavar="NAME", help="Use the studio inventories/NAME. Default: the only one."),
+    click.Option(
+        ["--studio"],
+        metavar="NAME",
+        shell_complete=complete_studio,
+        help="Use the studio inventories/NAME. Default: the only one.",
+    ),
     click.Option(["--inventory"], type=_DIRECTORY, help="Use the studio in this directory."),
 )
 HOST_KEYS = (

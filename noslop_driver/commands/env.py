@@ -9,8 +9,9 @@ import shlex
 
 from noslop_driver.commands.host.members import find_member
 from noslop_driver.commands.login import read_login
+from noslop_driver.commands.look_result import EnvData
 from noslop_driver.commands.options import Options
-from noslop_driver.commands.result import CommandResult, EnvData
+from noslop_driver.commands.result import CommandResult
 from noslop_driver.commands.studio import find_studio, read_members
 from noslop_driver.errors import ExitCode
 from noslop_driver.hosts.environment_run import read_environment

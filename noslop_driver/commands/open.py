@@ -13,8 +13,9 @@ from collections.abc import Mapping, Sequence
 
 from ansible_collections.noslop.studio.plugins.module_utils.studio import SERVICES
 
+from noslop_driver.commands.look_result import OpenData
 from noslop_driver.commands.options import Options
-from noslop_driver.commands.result import CommandResult, OpenData, ServiceAddress, list_service_addresses
+from noslop_driver.commands.result import CommandResult, ServiceAddress, list_service_addresses
 from noslop_driver.commands.studio import find_studio, read_members
 from noslop_driver.errors import ExitCode, UsageError
 from noslop_driver.hosts import service_reach

@@ -35,6 +35,8 @@ class Options:
     full: bool = False
     """Whether a deployment does everything, without a look at what differs."""
     save: bool = False
+    shell: str | None = None
+    """The shell that `completion` is for."""
     cached: bool = False
     """Whether `status` shows the records only, and asks no host."""
     limit: str | None = None

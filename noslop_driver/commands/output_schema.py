@@ -20,7 +20,7 @@ from typing import Any, get_type_hints, is_typeddict
 import typing_extensions
 from pydantic import BaseModel, ConfigDict, TypeAdapter
 
-from noslop_driver.commands import result
+from noslop_driver.commands import look_result, result
 from noslop_driver.commands.models import result as model_results
 from noslop_driver.hosts.discovery import Discovery
 from noslop_driver.models import Plan
@@ -60,8 +60,9 @@ RESULTS: dict[str, Results] = {
     "models-stop": (model_results.ModelPullData,),
     "verify": (result.RunData,),
     "status": (result.StatusData,),
-    "env": (result.EnvData,),
-    "open": (result.OpenData,),
+    "env": (look_result.EnvData,),
+    "open": (look_result.OpenData,),
+    "completion": (look_result.CompletionData,),
     "teardown": (result.TeardownData,),
 }
 

@@ -10,9 +10,9 @@ from typing import NotRequired, TypedDict
 
 from ansible_collections.noslop.studio.plugins.module_utils import studio
 
+from noslop_driver.commands.look_result import HostNowData
 from noslop_driver.commands.smb_access import SmbAddress
 from noslop_driver.errors import ExitCode
-from noslop_driver.hosts.status_run import HostStateData
 from noslop_driver.inventory.directory import Member
 from noslop_driver.inventory.node_lists import NodeEntry
 from noslop_driver.phases import Report
@@ -319,49 +319,6 @@ class RemovedMachineData(TypedDict):
     name: str
     address: str
     removed: str
-
-
-class HostNowData(TypedDict):
-    """A host as it answered `status`. `state` is null where it could not be asked; `reason` and `todo` say why.
-
-    `up` is whether it answered at all. `last_answer` is when it last did in a run that was recorded, ISO 8601, UTC.
-    """
-
-    host: str
-    up: bool
-    reason: str
-    todo: str
-    last_answer: str | None
-    state: HostStateData | None
-
-
-class EnvData(TypedDict):
-    """The result of `env`. `secrets` are names of variables whose values stay on the host.
-
-    `left_out` are names of variables that are not the studio's.
-    """
-
-    inventory: str
-    host: str
-    variables: dict[str, str]
-    secrets: list[str]
-    left_out: list[str]
-
-
-class OpenData(TypedDict):
-    """The result of `open`. `tunnel` is the SSH command that gets to a service that does not answer this computer.
-
-    `reason` is why it does not answer, or why no browser was opened.
-    """
-
-    inventory: str
-    host: str
-    service: str
-    url: str
-    answers: bool
-    opened: bool
-    reason: str
-    tunnel: str
 
 
 class StatusData(TypedDict):

@@ -14,11 +14,12 @@ from rich.table import Table
 
 from noslop_driver import __version__, records
 from noslop_driver.commands.login import read_login
+from noslop_driver.commands.look_result import HostNowData
 from noslop_driver.commands.models.state import describe_models, format_models
 from noslop_driver.commands.monitor_view import format_monitors, read_monitors
 from noslop_driver.commands.node_view import read_verified_nodes
 from noslop_driver.commands.options import Options
-from noslop_driver.commands.result import CommandResult, HostNowData, OutcomeData, StatusData, list_service_addresses
+from noslop_driver.commands.result import CommandResult, OutcomeData, StatusData, list_service_addresses
 from noslop_driver.commands.status_view import format_host
 from noslop_driver.commands.studio import find_studio, read_members
 from noslop_driver.errors import ExitCode

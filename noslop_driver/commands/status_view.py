@@ -8,8 +8,9 @@ from collections.abc import Iterator, Sequence
 
 from ansible_collections.noslop.studio.plugins.module_utils.studio import SERVICES
 
+from noslop_driver.commands.look_result import HostNowData
 from noslop_driver.commands.monitor_view import format_monitors, format_time
-from noslop_driver.commands.result import HostMonitorData, HostNowData
+from noslop_driver.commands.result import HostMonitorData
 from noslop_driver.hosts.status_run import CardData, HostStateData, MonitorData, RoomData, ServiceStateData
 from noslop_driver.planning.scoring import format_gb
 

@@ -36,7 +36,7 @@ def find_studio(*, inventory: Path | None, name: str | None, must_exist: bool) -
     elif name:
         studio = StudioDirectory(INVENTORIES / name)
     else:
-        studios = _list_studios()
+        studios = list_studios()
         if len(studios) > 1:
             names = ", ".join(path.name for path in studios)
             raise UsageError(f"There are several studios in {INVENTORIES}/: {names}. Say which: --studio NAME.")
@@ -72,7 +72,7 @@ def read_members(inventory: Path, user: str) -> list[Member]:
     return ssh_config.resolve_members(directory.read_members(list_inventory(inventory), user))
 
 
-def _list_studios() -> list[Path]:
+def list_studios() -> list[Path]:
     """Return the directories below `inventories` in which a driver has made a studio."""
     if not INVENTORIES.is_dir():
         return []

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from noslop_driver.commands.result import HostNowData
+from noslop_driver.commands.look_result import HostNowData
 from noslop_driver.commands.status_view import format_host
 from noslop_driver.hosts.status_run import HostStateData, ServiceStateData
 
