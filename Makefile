@@ -258,9 +258,10 @@ lock: $(VENV)/.ready ## Resolve the packages of .venv and of the backend again, 
 	$(RESOLVE) --extra postgresql --output-file backend/noslop_backend/requirements.lock backend/pyproject.toml
 
 .PHONY: docs
-docs: $(VENV)/.ready ## Write the roles' README.md, the defaults in their argument specs, and docs/formats.md
+docs: $(VENV)/.ready ## Write the roles' README.md, the defaults in their argument specs, docs/formats.md and the manual pages
 	$(BIN)/python tests/lint/role_docs.py
 	$(BIN)/python tests/lint/format_docs.py
+	$(BIN)/python tests/lint/man_pages.py
 
 .PHONY: wheel
 wheel: backend-wheel ## Build both wheels into dist/: the driver's, with the collection and the backend in it, and the backend's

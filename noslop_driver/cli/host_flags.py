@@ -27,7 +27,7 @@ HOST = Command(
         Command(
             "add",
             "Add machines to the studio, and deploy them. Changes of the others only firewall, exports and what names "
-            "the members.\n\n\b\n    noslop-driver host add 192.168.1.23\n    noslop-driver host add --again worker2",
+            "the members.",
             (
                 click.Argument(["hosts"], metavar="HOST...", nargs=-1, required=True),
                 _PORT,
@@ -40,13 +40,12 @@ HOST = Command(
         Command(
             "remove",
             "Remove a host from the studio, whether it answers or not. Its data stays; its machine is refused from "
-            "now on.\n\n\b\n    noslop-driver host remove worker2\n    noslop-driver host remove --dead worker2",
+            "now on.",
             (_MEMBER, _DEAD, *RUN),
         ),
         Command(
             "replace",
-            "Replace the machine of a host by another one, which gets its name, its roles and its variables."
-            "\n\n\b\n    noslop-driver host replace worker2 192.168.1.23",
+            "Replace the machine of a host by another one, which gets its name, its roles and its variables.",
             (
                 click.Argument(["member"], metavar="OLD", shell_complete=complete_host),
                 click.Argument(["replacement"], metavar="NEW"),
@@ -59,8 +58,8 @@ HOST = Command(
         ),
         Command(
             "drain",
-            "Wait until nothing runs on a host, then stop Ollama and ComfyUI there. New jobs are not refused meanwhile."
-            "\n\n\b\n    noslop-driver host drain worker2 --timeout 3600\n    noslop-driver host drain --undo worker2",
+            "Wait until nothing runs on a host, then stop Ollama and ComfyUI there. New jobs are not refused "
+            "meanwhile.",
             (
                 _MEMBER,
                 click.Option(

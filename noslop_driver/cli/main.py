@@ -16,6 +16,7 @@ import click
 
 from noslop_driver import __version__
 from noslop_driver.cli import flags
+from noslop_driver.cli.examples import format_examples
 from noslop_driver.cli.shared_flags import Command
 from noslop_driver.commands.options import Options
 from noslop_driver.errors import DriverError, ExitCode
@@ -128,6 +129,7 @@ def _make_click_command(command: Command) -> click.Command:
             callback=functools.partial(_run_command, command.name),
             params=list(command.flags),
             help=command.help,
+            epilog=format_examples(command.name),
         )
     group = click.Group(command.name, help=command.help)
     for subcommand in command.subcommands:
@@ -137,6 +139,7 @@ def _make_click_command(command: Command) -> click.Command:
                 callback=functools.partial(_run_command, command.name, action=subcommand.name),
                 params=list(subcommand.flags),
                 help=subcommand.help,
+                epilog=format_examples(f"{command.name} {subcommand.name}"),
             )
         )
     return group

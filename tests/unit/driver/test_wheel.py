@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from tests.lint.man_pages import PAGES
 from tests.support.lab.wheel import Installation, install
 
 pytestmark = [pytest.mark.network, pytest.mark.slow]
@@ -45,3 +46,8 @@ def test_driver_imports_the_collection_of_the_wheel(installation: Installation) 
     done = installation.run("python", "-c", program)
     assert done.returncode == 0, done.stderr
     assert all(str(installation.bin.parent) in path for path in done.stdout.split())
+
+
+def test_wheel_installs_the_manual_pages_beside_the_program(installation: Installation) -> None:
+    pages = installation.bin.parent / "share/man/man1"
+    assert {path.name for path in pages.glob("*.1")} == {path.name for path in PAGES.glob("*.1")}
