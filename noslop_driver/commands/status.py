@@ -96,7 +96,7 @@ def _format(data: StatusData) -> Iterator[str]:
         yield from _format_outcome(f"last {title}", outcome) if outcome else ()
     if data["noslop_version"]:
         other = "" if data["noslop_version"] == __version__ else f"; this is {__version__}"
-        yield f"deployed by NoSlop {data['noslop_version']}{other}"
+        yield f"last deploy by NoSlop {data['noslop_version']}{other}"
     if not data["last_verification"]:
         yield "last verification: none yet"
     for host, reasons in data["nodes_left_out"].items():

@@ -44,8 +44,11 @@ class _SafeConsole(Console):
 
 
 def _console(*, stderr: bool) -> Console:
-    console = _SafeConsole(stderr=stderr, highlight=False)
-    return console if console.is_terminal else _SafeConsole(stderr=stderr, highlight=False, width=PLAIN_WIDTH)
+    # Without emoji: Rich would print one for a part of an IPv6 address such as `fd00:a::1`.
+    console = _SafeConsole(stderr=stderr, highlight=False, emoji=False)
+    if console.is_terminal:
+        return console
+    return _SafeConsole(stderr=stderr, highlight=False, emoji=False, width=PLAIN_WIDTH)
 
 
 @dataclass

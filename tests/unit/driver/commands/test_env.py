@@ -14,7 +14,7 @@ from tests.support.driver_cli import run, run_json
 from tests.support.ssh_studio import SshStudio
 from tests.unit.conftest import StartSshd
 
-NODE = 'NOSLOP_STUDIO_ID="abc"\nPROJECT_STORAGE_DIR="/mnt/it\'s; here/projects"\nLD_PRELOAD="/tmp/evil.so"\n'
+NODE = 'NOSLOP_STUDIO_ID="abc"\nPROJECT_STORAGE_DIR="/mnt/it\'s :a: here;/projects"\nLD_PRELOAD="/tmp/evil.so"\n'
 
 
 @pytest.fixture
@@ -32,7 +32,7 @@ def test_lines_are_evaluated_by_a_shell_and_nothing_else_is_printed(studio: SshS
     assert done.returncode == 0
     script = done.stdout + 'printf "%s|%s|%s" "$NOSLOP_STUDIO_ID" "$PROJECT_STORAGE_DIR" "${LD_PRELOAD-}"'
     shown = subprocess.run(["sh", "-euc", script], capture_output=True, text=True, check=True)
-    assert shown.stdout == "abc|/mnt/it's; here/projects|"
+    assert shown.stdout == "abc|/mnt/it's :a: here;/projects|"
     assert "Left out, since they are not the studio's: LD_PRELOAD" in done.stderr
     assert all(line.startswith("export ") for line in done.stdout.splitlines())
 
@@ -40,7 +40,7 @@ def test_lines_are_evaluated_by_a_shell_and_nothing_else_is_printed(studio: SshS
 def test_variables_are_in_the_json(studio: SshStudio) -> None:
     output, done = run_json("env", "server", "--inventory", str(studio.directory.path))
     assert done.returncode == 0
-    assert output["variables"] == {"NOSLOP_STUDIO_ID": "abc", "PROJECT_STORAGE_DIR": "/mnt/it's; here/projects"}
+    assert output["variables"] == {"NOSLOP_STUDIO_ID": "abc", "PROJECT_STORAGE_DIR": "/mnt/it's :a: here;/projects"}
     assert (output["host"], output["left_out"]) == ("server", ["LD_PRELOAD"])
 
 

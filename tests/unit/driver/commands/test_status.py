@@ -67,7 +67,7 @@ def test_hosts_that_answer_are_shown_beside_one_that_is_away(
     assert "ComfyUI (not installed): jobs: 1 running, 2 waiting" in done.stderr
     assert f"last seen: {hosts['worker2']['last_answer']}" in done.stderr
     assert output["noslop_version"] == "0.0.9"
-    assert "deployed by NoSlop 0.0.9; this is " in done.stderr
+    assert "last deploy by NoSlop 0.0.9; this is " in done.stderr
 
 
 def test_records_are_shown_without_a_connection(tmp_path: Path, sshd_server: StartSshd) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.table import Table
 
 from noslop_driver.ansible.events import Event
 from noslop_driver.errors import ExitCode
@@ -143,6 +144,17 @@ def test_messages_of_ansible_are_printed_without_control_characters(
         if file.is_file():
             assert find_control_characters(file.read_text(encoding="utf-8")) == [], file
     assert json.loads((record.path / "outcome.json").read_text(encoding="utf-8"))["ok"] is False
+
+
+def test_part_of_an_address_is_no_emoji(capsys: pytest.CaptureFixture[str]) -> None:
+    table = Table()
+    table.add_row("fd00:b::1")
+    terminal = Terminal()
+    terminal.print("fd00:a::1")
+    terminal.print_table(table)
+    shown = capsys.readouterr().out
+    assert "fd00:a::1" in shown
+    assert "fd00:b::1" in shown
 
 
 def test_banner_of_a_server_is_not_markup(sshd_server: StartSshd) -> None:
