@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ansible_collections.noslop.studio.plugins.module_utils import studio
+from ansible_collections.noslop.studio.plugins.module_utils.status import environment
 from pydantic import TypeAdapter, ValidationError
 from typing_extensions import TypedDict
 
@@ -20,14 +21,14 @@ from noslop_driver.hosts.playbook_run import collect_events
 from noslop_driver.hosts.status_run import explain_failure
 from noslop_driver.inventory.directory import Member
 from noslop_driver.output.terminal import Terminal
+from noslop_driver.records import NODE_VARIABLES
 
 PLAYBOOK = "noslop.studio.environment"
 EXTRA_VARIABLE = "node_env_extra"
 """The variable of the inventory with further variables of a host."""
 _RESULT = "studio_environment"
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_OWN = re.compile(r"NOSLOP_\w+|SHARED_STORAGE_ENABLED|SHARE_\w+_DIR", re.ASCII)
-_SHARES = frozenset(share.env for share in studio.shares({}))
+_EXTRA_SHARE = re.compile(r"SHARE_\w+_DIR", re.ASCII)
 
 
 class _Answer(TypedDict):
@@ -74,12 +75,12 @@ def read_environment(inventory: Path, member: Member, login: Login, terminal: Te
         error = UnreachableError if problem.kind in presence.AWAY_KINDS else DriverError
         raise error(f"{problem.what} {problem.todo}")
     extra = member.variables.get(EXTRA_VARIABLE)
-    environment = select_variables(values[-1], set(extra) if isinstance(extra, dict) else ())
-    if not environment.variables:
+    selected = select_variables(values[-1], set(extra) if isinstance(extra, dict) else ())
+    if not selected.variables:
         raise DriverError(
             f"{member.name} has no {studio.NODE_ENV_FILE} with variables of a studio. 'noslop-driver deploy' writes it."
         )
-    return environment
+    return selected
 
 
 def select_variables(value: object, extra: Collection[str]) -> Environment:
@@ -93,15 +94,18 @@ def select_variables(value: object, extra: Collection[str]) -> Environment:
         answer = _ANSWER.validate_python(value)
     except ValidationError as error:
         raise DriverError("The host answered something else than its variables.") from error
-    environment = Environment()
+    selected = Environment()
     for name, text in answer["variables"].items():
         if _is_of_studio(name, extra) and text.isprintable():
-            environment.variables[name] = text
+            selected.variables[name] = text
         else:
-            environment.left_out.append("".join(char for char in name if char.isprintable()))
-    environment.secrets.extend(name for name in answer["secrets"] if _NAME.fullmatch(name))
-    return environment
+            selected.left_out.append("".join(char for char in name if char.isprintable()))
+    selected.secrets.extend(name for name in answer["secrets"] if _NAME.fullmatch(name))
+    return selected
 
 
 def _is_of_studio(name: str, extra: Collection[str]) -> bool:
-    return name in _SHARES or _OWN.fullmatch(name) is not None or (name in extra and _NAME.fullmatch(name) is not None)
+    """Return whether a variable is one of NoSlop's files: not each `NOSLOP_*`, of which some direct NoSlop itself."""
+    if name in NODE_VARIABLES or environment.OPEN.fullmatch(name) or _EXTRA_SHARE.fullmatch(name):
+        return True
+    return name in extra and _NAME.fullmatch(name) is not None

@@ -15,6 +15,7 @@ OWN = {
     "PROJECT_STORAGE_DIR": "/p",
     "OLLAMA_MODELS_DIR": "/o",
     "SHARE_ARCHIVE_DIR": "/a",
+    "NOSLOP_TRASH_DAYS": "30",
 }
 
 
@@ -24,7 +25,10 @@ def test_variables_of_the_studio_and_of_the_inventory_are_selected() -> None:
     assert (environment.secrets, environment.left_out) == (["TOKEN"], [])
 
 
-@pytest.mark.parametrize("name", ["PATH", "LD_PRELOAD", "MINE", "NOSLOP_X;reboot", "NOSLOP_X\n", "", "NOSLOP_Ä"])
+@pytest.mark.parametrize(
+    "name",
+    ["PATH", "LD_PRELOAD", "MINE", "NOSLOP_DRIVER", "NOSLOP_STUDIO_ID;reboot", "NOSLOP_STUDIO_ID\n", "", "NOSLOP_Ä"],
+)
 def test_other_variables_of_a_host_are_left_out(name: str) -> None:
     environment = select_variables({"variables": {**OWN, name: "/tmp/x"}, "secrets": ["$(reboot)"]}, [])
     assert environment.variables == OWN
@@ -33,7 +37,9 @@ def test_other_variables_of_a_host_are_left_out(name: str) -> None:
 
 
 def test_value_with_control_characters_is_left_out() -> None:
-    assert select_variables({"variables": {"NOSLOP_X": "a\x1b[2J"}, "secrets": []}, []).left_out == ["NOSLOP_X"]
+    assert select_variables({"variables": {"NOSLOP_STUDIO_ID": "a\x1b[2J"}, "secrets": []}, []).left_out == [
+        "NOSLOP_STUDIO_ID"
+    ]
 
 
 @pytest.mark.parametrize("value", [None, [], "text", {"variables": {}}, {"variables": {"A": 1}, "secrets": []}])

@@ -10,7 +10,7 @@ from typing import TypedDict
 from ansible_collections.noslop.studio.plugins.module_utils.host import state
 
 #: Variables of the backend whose value is no secret. Any other may be one, such as the URL of its database.
-_OPEN = re.compile(r"NOSLOP_(STUDIO_ID|COMFYUI_HOSTS|CORS_ORIGINS|ROOT_PATH|LITTER_NAMES|[A-Z_]+_(BYTES|DAYS))")
+OPEN = re.compile(r"NOSLOP_(STUDIO_ID|COMFYUI_HOSTS|CORS_ORIGINS|ROOT_PATH|LITTER_NAMES|[A-Z_]+_(BYTES|DAYS))")
 _LINE = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)=(.*)")
 #: What a backslash escapes between double quotes (systemd.exec(5), EnvironmentFile=; sh(1)).
 _ESCAPED = re.compile(r'\\(["\\$`])')
@@ -28,7 +28,7 @@ def read(node_file: str, backend_file: str) -> Environment:
     variables = parse(state.read_text(node_file))
     secrets = []
     for name, value in parse(state.read_text(backend_file)).items() if backend_file else ():
-        if _OPEN.fullmatch(name):
+        if OPEN.fullmatch(name):
             variables.setdefault(name, value)
         elif name not in variables:
             secrets.append(name)
