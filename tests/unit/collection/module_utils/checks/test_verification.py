@@ -13,14 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.noslop.studio.plugins.module_utils import studio
 from ansible_collections.noslop.studio.plugins.module_utils.checks.verification import Verification
 
 from tests.support.silent_fuse import silent_mount
+from tests.support.verification_options import AWAY, SHARES, make_client_options
 
 root_only = pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount, and act as another account")
-#: No server of NFS listens there.
-AWAY = "127.0.0.77"
 
 
 @pytest.fixture
@@ -31,42 +29,7 @@ def options(tmp_path: Path) -> Iterator[dict[str, Any]]:
     share = tmp_path / "projects"
     share.mkdir()
     with silent_mount(share):
-        yield {
-            "host": "worker2",
-            "address": "127.0.0.2",
-            "scope": ["storage", "services"],
-            "shares": [{"name": name, "path": str(share), "kind": "work", "owner": "noslop"} for name in SHARES],
-            "root": str(tmp_path),
-            "provider": "nfs",
-            "server": False,
-            "server_address": AWAY,
-            "clients": ["127.0.0.2", "127.0.0.3"],
-            "members": ["127.0.0.2", "127.0.0.3", AWAY],
-            "studio_id": "studio",
-            "accounts": [vars(account) for account in studio.accounts({})],
-            "require_own_file_system": False,
-            "min_free_gb": 0,
-            "read_ahead_kb": 0,
-            "mount_options": "",
-            "models_options": "",
-            "quiet_units": [],
-            "firewall_enabled": False,
-            "allowed_networks": [],
-            "smb": False,
-            "monitor": False,
-            "model_files": [],
-            "ollama_models": [],
-            "peers": {},
-            "run_id": "",
-            "timeout": 100_000,
-            **dict.fromkeys(("ollama", "comfyui", "backend"), False),
-            **{f"{name}_unit": f"noslop-{name}.service" for name in ("ollama", "comfyui", "backend")},
-            **{f"{name}_port": 1 for name in ("ollama", "comfyui", "backend")},
-        }
-
-
-#: The shares that the services of a host work on.
-SHARES = ("projects", "comfyui_models", "comfyui_custom_nodes", "ollama_models")
+        yield make_client_options(share)
 
 
 @root_only

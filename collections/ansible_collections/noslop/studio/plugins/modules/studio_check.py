@@ -16,6 +16,7 @@ description:
   - The check across hosts that a studio works needs three calls - each host writes a nonce into each share (C(write)),
     each host reads the nonces of all others and makes the other checks (C(read)), and each host removes its files
     (C(cleanup)).
+  - C(evidence) checks nothing. It returns the state of the host that shows why a check failed, within ten seconds.
   - Shares are accessed by worker processes that run as the owner of the share and are killed when they do not answer
     in time. A check that fails does not fail the module - the results are data.
   - In check mode nothing is written, and the check across hosts is skipped.
@@ -30,7 +31,7 @@ options:
   phase:
     description: Phase to run.
     type: str
-    choices: [preflight, write, read, cleanup]
+    choices: [preflight, write, read, cleanup, evidence]
     required: true
   host:
     description: Name of this host in the inventory.
@@ -272,6 +273,11 @@ options:
       Seconds after which a share counts as not answering. A server that was restarted lets its clients wait for 90.
     type: float
     default: 120
+  bound:
+    description: >-
+      Seconds after which C(read) ends, with what is not checked by then as a failed check. Zero is no such bound.
+    type: float
+    default: 0
 """
 
 EXAMPLES = r"""
@@ -323,6 +329,12 @@ deployed:
   description: Whether any part of a studio is deployed on this host.
   type: bool
   returned: when O(phase=read)
+evidence:
+  description: >-
+    What shows why a check failed - C(units), C(ports), C(way) to the storage server, C(mounts), C(disks), C(exports),
+    C(firewall), C(clock) and more, as the host has them.
+  type: dict
+  returned: when O(phase=evidence)
 removed:
   description: Files that were removed.
   type: list
@@ -334,15 +346,21 @@ import os
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.noslop.studio.plugins.module_utils import studio
+from ansible_collections.noslop.studio.plugins.module_utils.checks.bounded import read_within
 from ansible_collections.noslop.studio.plugins.module_utils.checks.host_checks import HostChecks
 from ansible_collections.noslop.studio.plugins.module_utils.checks.verification import Verification
+from ansible_collections.noslop.studio.plugins.module_utils.evidence.gather import gather
 
 
 def main() -> None:
     """Run one phase, and return its results."""
     module = AnsibleModule(
         argument_spec={
-            "phase": {"type": "str", "choices": ["preflight", "write", "read", "cleanup"], "required": True},
+            "phase": {
+                "type": "str",
+                "choices": ["preflight", "write", "read", "cleanup", "evidence"],
+                "required": True,
+            },
             "host": {"type": "str", "required": True},
             "address": {"type": "str", "default": ""},
             "scope": {
@@ -405,6 +423,7 @@ def main() -> None:
             "ollama_models": {"type": "list", "elements": "str", "default": []},
             "monitor": {"type": "bool", "default": False},
             "timeout": {"type": "float", "default": 120},
+            "bound": {"type": "float", "default": 0},
         },
         required_if=[("phase", phase, ["studio_id"]) for phase in ("write", "read", "cleanup")],
         supports_check_mode=True,
@@ -415,6 +434,10 @@ def main() -> None:
     if params["phase"] == "preflight":
         module.exit_json(changed=False, **HostChecks(params).run())
     options = {**params, "address": params["address"] or "127.0.0.1"}
+    if params["phase"] == "evidence":
+        module.exit_json(changed=False, evidence=gather(options))
+    if params["phase"] == "read" and params["bound"] > 0:
+        module.exit_json(changed=False, **read_within(options, params["bound"], writes=not module.check_mode))
     verification = Verification(options, writes=not module.check_mode)
     phases = {"write": verification.write, "read": verification.read, "cleanup": verification.cleanup}
     module.exit_json(changed=False, **phases[params["phase"]]())

@@ -64,6 +64,7 @@ class Verification:
     def __init__(self, options: Mapping[str, Any], *, writes: bool) -> None:
         self._options = options
         self._writes = writes
+        self._short_s = min(SHORT_S, options["timeout"])
         self._host: str = options["host"]
         self._shares: list[dict[str, str]] = options["shares"]
         self._peers: Mapping[str, Mapping[str, Any]] = options["peers"]
@@ -88,7 +89,6 @@ class Verification:
         self._account = account_for(people.uid, people.gid)
         # Each share is used as the account that owns it, with the group that may enter the storage root.
         self._owners = {share["name"]: self._owner(share) for share in self._shares}
-
         self._services = HostServices(
             options=options,
             shares={share["name"]: share for share in self._shares},
@@ -189,14 +189,15 @@ class Verification:
             if not self._options["firewall_enabled"]:
                 # Not earlier: a firewall that is switched off stays loaded until the services listen on loopback.
                 server_checks.judge_loopback(checks, sockets.read_listeners(), self._services.ports)
-            deployed = self._services.check_all(checks, server_away=bool(self._server_away)) or deployed
+            away = bool(self._server_away or (self._is_hung and self._options.get("bound")))
+            deployed = self._services.check_all(checks, server_away=away) or deployed
             # Not with the storage's scope: what the services' roles wrote is mended by the phase after that.
             drift_checks.judge_files(checks, written_files.read())
             if self._options["monitor"]:
                 monitor_checks.judge_monitor(checks, check_status.read(), time.time())
             if self._storage.server:
-                names = {share["name"]: share["path"] for share in self._shares if share["kind"] == "models"}
-                shares = {name: Share(name, path, self._owners[name]) for name, path in names.items()}
+                paths = {share["name"]: share["path"] for share in self._shares if share["kind"] == "models"}
+                shares = {name: Share(name, path, self._owners[name]) for name, path in paths.items()}
                 model_checks.check_intact(checks, shares)
         return {"checks": checks.list, "deployed": deployed}
 
@@ -204,8 +205,8 @@ class Verification:
         storage_checks.judge_accounts(checks, self._storage, state.read_accounts(self._storage.accounts))
         if self._storage.is_client:
             self._check_connection(checks)
-        hung = any(result.get("hung") for result in self._own.get("results", {}).values())
-        timeout_s = server_connection.CONNECT_S if self._server_away else SHORT_S if hung else self._options["timeout"]
+        usual_s = self._short_s if self._is_hung else self._options["timeout"]
+        timeout_s = server_connection.CONNECT_S if self._server_away else usual_s
         inspections = run_all(
             {share["name"]: self._read_work(share) for share in self._shares}, self._owners, timeout_s
         )
@@ -313,20 +314,18 @@ class Verification:
             step = f"see whether the storage server {self._storage.server_address} runs; if it does, {step}"
         mount = mount_options.effective_mount(mountinfo.read_mounts(), share["path"])
         mounted = f"{mount.fstype} from {mount.source} is mounted" if mount else "nothing is mounted there"
-        checks.add(
-            "storage.mounted",
-            False,
-            share=share["name"],
-            seen=f"{mounted if self._storage.is_client else share['path']}: {error}",
-            expected=f"{share['path']} answers",
-            todo=todo or step,
-        )
+        observed = f"{mounted if self._storage.is_client else share['path']}: {error}"
+        answers = f"{share['path']} answers"
+        checks.add("storage.mounted", False, share=share["name"], seen=observed, expected=answers, todo=todo or step)
 
     def _test_write_access(self) -> dict[str, bool]:
-        outcome = run_one(
-            lambda: {share["name"]: inspection.may_write(share["path"]) for share in self._shares}, NOBODY, SHORT_S
-        )
-        return outcome.value or {}
+        work = functools.partial(inspection.list_writable, {share["name"]: share["path"] for share in self._shares})
+        return run_one(work, NOBODY, self._short_s).value or {}
+
+    @property
+    def _is_hung(self) -> bool:
+        """Return whether a share did not answer this host's first phase."""
+        return any(result.get("hung") for result in self._own.get("results", {}).values())
 
     @functools.cached_property
     def _server_away(self) -> str:
@@ -356,11 +355,10 @@ class Verification:
         self._check_listeners(checks)
 
     def _check_listeners(self, checks: Checks) -> None:
-        if not self._options["quiet_units"]:
-            return
-        listeners = sockets.read_listeners()
-        programs = sockets.find_programs(one.inode for one in listeners)
-        server_checks.judge_listeners(checks, listeners, programs, client=self._storage.is_client)
+        if self._options["quiet_units"]:
+            listeners = sockets.read_listeners()
+            programs = sockets.find_programs(one.inode for one in listeners)
+            server_checks.judge_listeners(checks, listeners, programs, client=self._storage.is_client)
 
     # firewall and services
 
@@ -397,5 +395,5 @@ class Verification:
             for share in self._shares
             if not self._storage.is_read_only(share)
         }
-        outcomes = run_all(works, self._owners, SHORT_S)
+        outcomes = run_all(works, self._owners, self._short_s)
         return {"removed": [path for outcome in outcomes.values() for path in outcome.value or []]}

@@ -130,6 +130,11 @@ def read_start(pid: int, proc: str = "/proc") -> int:
     return _state(proc, pid)[1]
 
 
+def read_state(pid: int, proc: str = "/proc") -> str:
+    """Return the state of a process, such as S, T or D (proc_pid_stat(5)); empty where there is none."""
+    return _state(proc, pid)[0]
+
+
 def has_started_at(pid: int, started: int, proc: str = "/proc") -> bool:
     """Return whether the process with this number that started then still runs; a zombie does not."""
     state, current = _state(proc, pid)

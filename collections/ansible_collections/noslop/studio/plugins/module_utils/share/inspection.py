@@ -181,6 +181,11 @@ def make_file_names(host: str, token: str) -> tuple[str, str]:
     return f"{word}.{token}", f"{PROBE_PREFIX}{word}.{token}.safetensors"
 
 
+def list_writable(paths: Mapping[str, str]) -> dict[str, bool]:
+    """Return whether this account may write to each path, by the same name."""
+    return {name: may_write(path) for name, path in paths.items()}
+
+
 def may_write(path: str) -> bool:
     """Return whether the account of this process may write below ``path``. Writes nothing."""
     return os.access(path, os.W_OK | os.X_OK)
