@@ -42,6 +42,8 @@ class Phase:
     """Run the tasks with one of these tags only; all tasks if there are none."""
     limit: str = ""
     """The host pattern of the phase, in place of that of the run."""
+    shows_checks: bool = True
+    """False if the command prints in its own way what the checks of the playbook mean."""
 
 
 PREFLIGHT = Phase(
@@ -63,6 +65,15 @@ MODELS_LOOK = Phase(
 MODELS_TRASH = Phase("models_trash", "looking at the models and their trash", "noslop.studio.models_trash")
 WARM = Phase("warm", "reading the warm models into memory", "noslop.studio.models", tags=("model_jobs_warm",))
 VERIFY = Phase("verify", "checking that the studio works", "noslop.studio.verify", changes=False, verifies=True)
+EXAMINE = Phase(
+    "verify",
+    "checking the studio, and gathering what shows why a check failed",
+    "noslop.studio.verify",
+    changes=False,
+    verifies=True,
+    shows_checks=False,
+)
+REPAIR = Phase("repair", "starting and enabling what does not run", "noslop.studio.repair")
 TEARDOWN = Phase("teardown", "removing what was installed", "noslop.studio.teardown")
 MEMBERS = Phase(
     "members",
@@ -88,6 +99,8 @@ MODEL_ACTIONS = ("noslop.studio.model_files", "noslop.studio.ollama_models", "no
 RETURNING_ACTIONS = ("noslop.studio.model_duplicates", "noslop.studio.model_adoption")
 """The tasks whose results a command reads."""
 
+CHECK_ACTION = "noslop.studio.studio_check"
+"""The task that returns the evidence of a host."""
 WARM_ACTION = "noslop.studio.warm_models"
 """The task that returns what of models is in the memory of its host."""
 
@@ -140,6 +153,8 @@ class RunResult:
     """How long models took to read, as the hosts reported it; each with `host`."""
     returned: list[Mapping[str, Any]] = field(default_factory=list)
     """The results of the tasks in RETURNING_ACTIONS."""
+    evidence: dict[str, Any] = field(default_factory=dict)
+    """What shows why checks failed, by host. It is text of other machines: anything may be in it."""
     left_out: Mapping[str, str] = field(default_factory=dict)
     """Hosts that did not answer and were left out, each with the reason."""
     complete: bool = False
@@ -241,6 +256,8 @@ class PhaseRunner:
             if event.action == WARM_ACTION and event.kind in TASK_END_KINDS:
                 result.warm += [{**row, "host": event.host} for row in event.result.get("warm") or []]
                 result.load_times += [{**row, "host": event.host} for row in event.result.get("times") or []]
+            if event.action == CHECK_ACTION and event.kind == "ok" and "evidence" in event.result:
+                result.evidence[event.host] = event.result["evidence"]
             if event.action in RETURNING_ACTIONS and event.kind == "ok":
                 result.returned.append(event.result)
 
@@ -270,7 +287,7 @@ class PhaseRunner:
         progress.end_phase(outcome)
         if self.check and phase.changes:
             report = None  # predicted changes cannot be checked
-        if report:
+        if report and phase.shows_checks:
             print_checks(report["checks"], self.terminal)
         return outcome, report, time.monotonic() - started
 

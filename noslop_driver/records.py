@@ -3,7 +3,8 @@
 """Write the record of a deployment: its plan, inventory, events, verification and outcome.
 
 `.noslop/records/<time>/` has `look.json`, `plan.json`, `storage.json`, `nodes/<host>.env`, `inventory.json`,
-`events.jsonl`, `verification.json`, `outcome.json`, and the log `run.log`, which noslop_driver.output.run_log writes.
+`events.jsonl`, `verification.json`, `doctor.json`, `evidence.json`, `outcome.json`, and the log `run.log`, which
+noslop_driver.output.run_log writes.
 Only the variables and keys that are listed here are copied from the inventory, from files of hosts and from the results
 of tasks, because any other value may be secret. In the copies, the passwords of the run and those in URLs are replaced.
 The last three records of each command are kept.
@@ -142,6 +143,11 @@ class Record:
         """Write the report of the checks."""
         self._write("verification.json", report)
 
+    def write_diagnosis(self, causes: Sequence[Mapping[str, Any]], evidence: Mapping[str, Any]) -> None:
+        """Write the causes of failed checks, and the evidence of each host, with printable text only."""
+        self._write("doctor.json", {"causes": causes})
+        self._write("evidence.json", _clean(evidence))
+
     def finish(self, exit_code: int, message: str, version: str) -> None:
         """Write the outcome of the command, and close the record."""
         self._events.close()
@@ -164,6 +170,15 @@ class Record:
         text = json.dumps(self._secrets.scrub(dict(data)), indent=2, default=str) + "\n"
         with _open(self.path / name) as file:
             file.write(text)
+
+
+def _clean(value: Any) -> Any:  # noqa: ANN401 - any JSON
+    """Return JSON with every text in it printable."""
+    if isinstance(value, str):
+        return printable(value)
+    if isinstance(value, Mapping):
+        return {printable(str(key)): _clean(item) for key, item in value.items()}
+    return [_clean(item) for item in value] if isinstance(value, list) else value
 
 
 def read_node_environment(event: Event) -> str | None:

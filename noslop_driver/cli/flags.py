@@ -136,6 +136,12 @@ _CACHED = make_switch("--cached", "Ask no host: show the inventory and the recor
 _MEMBER = click.Argument(["member"], metavar="HOST", shell_complete=complete_host)
 _PLACE = click.Argument(["words"], metavar="[HOST] [comfyui|ollama|backend]", nargs=-1, shell_complete=complete_place)
 _SHELLS = ("bash", "zsh", "fish")
+_FIX = make_switch(
+    "--fix", "Mend what is safe to mend, ask before a service is restarted that works, and verify again."
+)
+_BUNDLE = click.Option(
+    ["--bundle"], metavar="FILE.tar.gz", type=FILE, help="Write report, evidence and logs without secrets to this file."
+)
 _SAVE = make_switch("--save", "Write the plan as an inventory.")
 
 _FROM = click.Option(
@@ -174,6 +180,11 @@ COMMANDS = (
         "verify",
         "Check that the studio works. Changes nothing.",
         (*LOGIN, *STUDIO, _LIMIT, *PROMPTS, VERBOSE, *OUTPUT),
+    ),
+    Command(
+        "doctor",
+        "Find out why the studio does not work: each fault once, with what mends it. Changes nothing without --fix.",
+        (_FIX, _BUNDLE, *LOGIN, *STUDIO, *PROMPTS, VERBOSE, *OUTPUT),
     ),
     Command(
         "status",

@@ -39,6 +39,10 @@ class Options:
     """The shell that `completion` is for."""
     cached: bool = False
     """Whether `status` shows the records only, and asks no host."""
+    fix: bool = False
+    """Whether doctor mends what it may."""
+    bundle: Path | None = None
+    """The archive that doctor writes."""
     limit: str | None = None
     versions: Sequence[str] = ()
     """Versions of services, each as SERVICE=VERSION."""

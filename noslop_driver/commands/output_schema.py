@@ -59,6 +59,7 @@ RESULTS: dict[str, Results] = {
     "models-verify": (model_results.ModelPullData,),
     "models-stop": (model_results.ModelPullData,),
     "verify": (result.RunData,),
+    "doctor": (result.DoctorData,),
     "status": (result.StatusData,),
     "env": (look_result.EnvData,),
     "open": (look_result.OpenData,),
