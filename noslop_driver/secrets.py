@@ -45,11 +45,14 @@ class Secrets:
     """The password to become root, on hosts without one of their own."""
     become_passwords: Mapping[str, str] = field(default_factory=dict, repr=False)
     """The passwords of hosts where another one is right, by the host's name in the inventory."""
+    more: tuple[str, ...] = field(default=(), repr=False)
+    """Further secrets that no output may have, such as those of files that the inventory names."""
 
     def values(self) -> list[str]:
         """Return every password, also as JSON, YAML and shells write it, the longest first: one may contain another."""
         forms: set[str] = set()
         for value in filter(None, (self.ssh_password, self.become_password, *self.become_passwords.values())):
+        for value in filter(None, (self.ssh_password, self.become_password, *self.more)):
             forms |= {value, shlex.quote(value), json.dumps(value)[1:-1], json.dumps(value, ensure_ascii=False)[1:-1]}
         return sorted(forms, key=len, reverse=True)
 

@@ -7,16 +7,18 @@ from __future__ import annotations
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from ansible_collections.noslop.studio.plugins.module_utils import studio as collection
 from ansible_collections.noslop.studio.plugins.module_utils.checks.check import Check, enumerate_words
 
 from noslop_driver.commands.diagnosis_view import make_cause_data, print_causes
+from noslop_driver.commands.doctor_bundle import check_path, write_bundle
 from noslop_driver.commands.doctor_fix import NOTHING, Fixed, compare, fix, print_fixes
 from noslop_driver.commands.login import read_login
 from noslop_driver.commands.options import Options
 from noslop_driver.commands.phase_run import make_run_data, run_phases
-from noslop_driver.commands.result import CommandResult, DoctorData, RunData
+from noslop_driver.commands.result import CommandResult, DoctorData
 from noslop_driver.commands.studio import find_studio, lock_studio
 from noslop_driver.diagnosis.case import Case, HostCase
 from noslop_driver.diagnosis.cause import Cause
@@ -49,14 +51,12 @@ class Examination:
     causes: list[Cause]
     not_examined: Mapping[str, str]
 
-    def make_data(self, studio: StudioDirectory) -> RunData:
-        """Return the data of the run for `--json`."""
-        return make_run_data(self.result, studio, self.record)
-
 
 def doctor(options: Options, terminal: Terminal) -> CommandResult:
     """Verify the studio, gather evidence, and print the causes of what failed; with `--fix`, mend what is safe."""
     studio = find_studio(inventory=options.inventory, name=options.studio, must_exist=True)
+    if options.bundle:
+        check_path(options.bundle)
     login = read_login(options, terminal)
     with lock_studio(studio, terminal):
         examination = examine(studio, login, terminal)
@@ -68,7 +68,19 @@ def doctor(options: Options, terminal: Terminal) -> CommandResult:
             print_causes(examination.causes, examination.not_examined, terminal)
             fixed = compare(fixed, before, examination.causes)
             print_fixes(fixed, terminal)
-    return make_result(examination, fixed, studio)
+        data = make_data(examination, fixed, studio, options.bundle)
+        code, message = _judge(examination)
+        if options.bundle:
+            write_bundle(
+                options.bundle,
+                {**data, "exit_code": int(code), "error": message or None},
+                examination.record.path,
+                studio,
+                members=examination.members,
+                secrets=examination.login.secrets,
+            )
+            terminal.print(f"Written without secrets: {options.bundle}. Addresses and names of hosts are in it.")
+    return CommandResult(code, data, message)
 
 
 def examine(studio: StudioDirectory, login: Login, terminal: Terminal) -> Examination:
@@ -123,18 +135,16 @@ def _list_failed(result: RunResult) -> list[Check]:
     return [check for check in result.verification["checks"] if not check["ok"]] if result.verification else []
 
 
-def make_result(examination: Examination, fixed: Fixed, studio: StudioDirectory) -> CommandResult:
-    """Return the result of the command: its code says whether the studio works."""
-    data: DoctorData = {
-        **examination.make_data(studio),
+def make_data(examination: Examination, fixed: Fixed, studio: StudioDirectory, bundle: Path | None) -> DoctorData:
+    """Return the result of the command for `--json`."""
+    return {
+        **make_run_data(examination.result, studio, examination.record),
         "causes": [make_cause_data(cause) for cause in examination.causes],
         "not_examined": dict(examination.not_examined),
         "fixes": fixed.make_data(),
         "refused": [make_cause_data(cause) for cause in fixed.refused],
-        "bundle": None,
+        "bundle": str(bundle) if bundle else None,
     }
-    code, message = _judge(examination)
-    return CommandResult(code, data, message)
 
 
 def _judge(examination: Examination) -> tuple[ExitCode, str]:
