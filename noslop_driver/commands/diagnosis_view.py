@@ -10,7 +10,7 @@ from ansible_collections.noslop.studio.plugins.module_utils.checks.check import 
 from rich.markup import escape
 
 from noslop_driver.commands.result import CauseData
-from noslop_driver.diagnosis.cause import Cause, Layer
+from noslop_driver.diagnosis.cause import Cause
 from noslop_driver.output.terminal import Terminal
 
 #: Consequences of one cause that are printed with their text.
@@ -28,7 +28,7 @@ def make_cause_data(cause: Cause) -> CauseData:
         "command": cause.remedy.command,
         "risk": cause.remedy.risk.value,
         "fixable": cause.remedy.fixable,
-        "urgent": cause.layer is not Layer.LATER,
+        "urgent": cause.urgent,
         "consequences": [
             {"host": check["host"], "check": check["check"], "share": check["share"], "observed": check["seen"]}
             for check in cause.consequences
@@ -38,8 +38,8 @@ def make_cause_data(cause: Cause) -> CauseData:
 
 def print_causes(causes: Sequence[Cause], not_examined: Mapping[str, str], terminal: Terminal) -> None:
     """Print each cause with what shows it, what it leads to and what mends it; then what will hurt later."""
-    now = [cause for cause in causes if cause.layer is not Layer.LATER]
-    later = [cause for cause in causes if cause.layer is Layer.LATER]
+    now = [cause for cause in causes if cause.urgent]
+    later = [cause for cause in causes if not cause.urgent]
     for number, cause in enumerate(now, 1):
         _print_cause(f"[red]{number}.[/]", cause, terminal)
     if later:

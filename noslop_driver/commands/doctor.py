@@ -153,7 +153,7 @@ def _judge(examination: Examination) -> tuple[ExitCode, str]:
         return examination.result.code, examination.result.message
     if works(examination.causes):
         return ExitCode.OK, ""
-    urgent = [cause for cause in examination.causes if not works([cause])]
+    urgent = [cause for cause in examination.causes if cause.urgent]
     faults = "1 fault" if len(urgent) == 1 else f"{len(urgent)} faults"
     hosts = enumerate_words(dict.fromkeys(cause.host for cause in urgent))
     away = list_unreachable(_list_failed(examination.result))

@@ -133,3 +133,8 @@ class Cause:
     """The failed checks that it explains and no cause before it."""
     recognised: bool = True
     """False for a failed check for which no cause was recognised."""
+
+    @property
+    def urgent(self) -> bool:
+        """Return whether something suffers from it now."""
+        return self.layer is not Layer.LATER or bool(self.consequences)

@@ -40,7 +40,7 @@ RULES: Sequence[Callable[[Case], Iterator[Cause]]] = (
     host_rules.find_name_causes,
 )
 _LAYERS = {
-    "host": Layer.HOST,
+    "host": Layer.MODELS,
     "server": Layer.SERVER,
     "firewall": Layer.FIREWALL,
     "storage": Layer.MOUNT,
@@ -63,12 +63,12 @@ def diagnose(case: Case) -> list[Cause]:
         remaining = [check for check in remaining if check not in own]
         explained.append(replace(cause, consequences=own))
     unexplained = [_make_unrecognised(hosts, check, remaining) for hosts, check in reports.merge_hosts(remaining)]
-    return sorted([*explained, *unexplained], key=lambda cause: (cause.layer, not cause.recognised))
+    return sorted([*explained, *unexplained], key=lambda cause: (not cause.urgent, cause.layer, not cause.recognised))
 
 
 def works(causes: Iterable[Cause]) -> bool:
     """Return whether a studio with these causes works: nothing suffers from one yet."""
-    return all(cause.layer is Layer.LATER for cause in causes)
+    return not any(cause.urgent for cause in causes)
 
 
 def _make_unrecognised(hosts: list[str], check: Check, failed: Sequence[Check]) -> Cause:

@@ -12,7 +12,7 @@ from noslop_driver.hosts import ssh_errors
 from noslop_driver.models import Endpoint
 
 NOTED_DAYS = 30
-_STORAGE = ("storage.", "services.")
+_STORAGE = ("storage.", "services.", "host.checks")
 _NTP_SERVICE = "systemd-timesyncd"
 
 

@@ -103,10 +103,11 @@ def _find_removed(look: _Look) -> Cause | None:
 
 
 def _find_other(look: _Look) -> Cause | None:
-    server, there, path = look.case.server, look.there, look.share.path
-    if server is None or there is None or not there.type.startswith("nfs"):
+    way, there, path = look.evidence.way, look.there, look.share.path
+    if way is None or there is None or not there.type.startswith("nfs"):
         return None
-    if there.source == mount_options.source_of(server.address, path):
+    # The server as this host was deployed with it: the inventory may write its address in another way.
+    if there.source == mount_options.source_of(way.server, path):
         return None
     command = f"umount {shlex.quote(path)} && systemctl enable --now {look.names[0]}"
     steps = (UnitStep(look.names[1], UnitState.STOPPED), *look.start)
@@ -166,7 +167,7 @@ def _make(
 ) -> Cause:
     shares = frozenset({look.share.name})
     scopes = (
-        Scope(frozenset({look.host.name}), ("storage.", "services."), shares),
+        Scope(frozenset({look.host.name}), ("storage.", "services.", "host.checks"), shares),
         Scope(None, ("storage.shared", "services.comfyui_lists"), shares, look.host.name),
     )
     what = f"{look.host.name}: {what}"

@@ -18,7 +18,7 @@ OPEN = "open"
 #: Packets of a ping that must be lost before that counts.
 LEAST_LOST = 2
 _PLAIN = re.compile(r"[\w .,:/!-]*")
-_STORAGE = ("storage.", "services.")
+_STORAGE = ("storage.", "services.", "host.checks")
 
 
 def find_network_causes(case: Case) -> Iterator[Cause]:

@@ -26,7 +26,20 @@ _DATABASE = (
         "does not answer",
     ),
 )
-_DATABASE_UNIT = "postgresql.service"
+_FILE_DATABASE = re.compile(r"sqlite|database is locked|readonly database|database file", re.I)
+_SERVER_COMMANDS = {
+    "database": "systemctl restart postgresql; journalctl -u 'postgresql*' -n 50 says why it stopped",
+    "database_read_only": "see the disk of /var/lib/postgresql (`df`), and default_transaction_read_only",
+    "database_locked": "runuser -u postgres -- psql -c 'SELECT * FROM pg_stat_activity' names who locks it",
+    "database_full": "make room on the disk of /var/lib/postgresql",
+}
+_NAMED = f"NOSLOP_DATABASE_URL in {studio.BACKEND_ENV_FILE} names its file"
+_FILE_COMMANDS = {
+    "database": f"{_NAMED}: see whether it is there, and its disk (`df`, `journalctl -k`)",
+    "database_read_only": f"{_NAMED}: see its owner and mode, and whether its disk became read-only (`findmnt`)",
+    "database_locked": f"{_NAMED}: `fuser -v FILE` names the other process that has it open",
+    "database_full": f"{_NAMED}: make room on its disk",
+}
 
 
 def find_firewall_causes(case: Case) -> Iterator[Cause]:
@@ -154,14 +167,8 @@ def _make_database(host: HostCase, lines: list[str]) -> Cause:
         if match:
             (kind, what), shown = match, [*shown, line]
             break
-    commands = {
-        "database_read_only": "see the disk of /var/lib/postgresql (`df`), and default_transaction_read_only",
-        "database_locked": "runuser -u postgres -- psql -c 'SELECT * FROM pg_stat_activity' names who locks it",
-        "database_full": "make room on the disk of /var/lib/postgresql",
-    }
-    command = commands.get(
-        kind, f"systemctl restart {_DATABASE_UNIT}; journalctl -u 'postgresql*' -n 50 says why it stopped"
-    )
+    commands = _FILE_COMMANDS if _FILE_DATABASE.search(" ".join(shown)) else _SERVER_COMMANDS
+    command = commands.get(kind, commands["database"])
     return Cause(
         f"backend.{kind}",
         host.name,

@@ -20,8 +20,6 @@ from noslop_driver.diagnosis.evidence import Evidence, Port, Unit
 #: systemd.exec(5), "Process Exit Codes": the program could not be run.
 EXIT_EXEC = 203
 LEAST_RESTARTS = 3
-#: States of a unit that need no `systemctl enable`.
-_BOOTS = ("enabled", "enabled-runtime", "static", "generated", "indirect", "alias")
 
 
 @dataclass(frozen=True)
@@ -38,8 +36,6 @@ class Watched:
     deploy: str
     """The command that deploys the studio."""
     port: Port | None = None
-    boots: bool = True
-    """True if it must be enabled."""
 
 
 def find_unit_causes(case: Case) -> Iterator[Cause]:
@@ -61,7 +57,7 @@ def _list_watched(case: Case, host: HostCase, evidence: Evidence) -> Iterator[Wa
         scopes: tuple[Scope, ...] = (
             Scope(own, ("server.threads", "server.versions", "server.ports", "server.exports", "storage.")),
             Scope(None, ("storage.server", "storage.mounted", "storage.units", "storage.written", "storage.shared")),
-            Scope(None, ("services.",)),
+            Scope(None, ("services.", "host.checks")),
         )
         yield Watched(host, studio.NFS_SERVER_UNIT, server, Layer.SERVER, "storage", scopes, case.deploy)
     for name, phase, layer, checks in (
@@ -75,7 +71,7 @@ def _list_watched(case: Case, host: HostCase, evidence: Evidence) -> Iterator[Wa
     for service, name in case.service_units(host).items():
         if name in units:
             peers = Scope(None, (f"services.{service}_peers",), mentions=host.name)
-            scopes = (Scope(own, (f"services.{service}",)), peers)
+            scopes = (Scope(own, (f"services.{service}", "host.checks")), peers)
             port = evidence.ports.get(service)
             yield Watched(host, name, units[name], Layer.SERVICE, "services", scopes, case.deploy, port)
     for job in BACKEND_JOBS:
@@ -100,7 +96,7 @@ def judge(watched: Watched, fails: bool) -> Iterator[Cause]:
         remedy = replace(_install_again(watched), works_now=True)
         what = f"{name} runs, but its program {unit.program} is gone: it will not start again"
         yield _make(watched, "unit.program_gone", what, remedy, layer=Layer.LATER)
-    if watched.boots and unit.enabled == "disabled" and unit.active == "active":
+    if _is_disabled(watched) and unit.active == "active":
         remedy = Remedy(f"systemctl enable {name}", Risk.NONE, (UnitStep(name, UnitState.ENABLED),))
         what = f"{name} runs, but is disabled: it will not start with the host"
         yield _make(watched, "unit.disabled", what, remedy, layer=Layer.LATER)
@@ -117,7 +113,7 @@ def _find_fault(watched: Watched, fails: bool) -> Cause | None:
 
 
 def _is_disabled(watched: Watched) -> bool:
-    return watched.boots and watched.unit.enabled not in _BOOTS
+    return watched.unit.enabled == "disabled"
 
 
 def _find_masked(watched: Watched, _fails: bool) -> Cause | None:
@@ -137,6 +133,16 @@ def _find_removed(watched: Watched, _fails: bool) -> Cause | None:
     return _make(watched, "unit.removed", f"{watched.name} is not installed any more", _install_again(watched))
 
 
+def _find_harmful_drop_in(watched: Watched, _fails: bool) -> Cause | None:
+    """Return the cause of a unit that fails while a drop-in changes it: to install it again changes nothing."""
+    unit = watched.unit
+    ends = unit.sub == "auto-restart" or unit.active == "failed" or unit.status == EXIT_EXEC
+    if not unit.drop_ins or unit.active == "active" or not ends:
+        return None
+    what = f"{watched.name} fails, and {enumerate_words(unit.drop_ins)} changes it"
+    return _make(watched, "unit.drop_in", what, Remedy(_describe_drop_ins(watched), Risk.DATA))
+
+
 def _find_missing_program(watched: Watched, _fails: bool) -> Cause | None:
     unit = watched.unit
     if unit.active == "active" or not (unit.status == EXIT_EXEC or unit.program_missing):
@@ -148,7 +154,8 @@ def _find_missing_program(watched: Watched, _fails: bool) -> Cause | None:
 def _find_used_port(watched: Watched, fails: bool) -> Cause | None:
     listeners = watched.port.listeners if watched.port else []
     others = [one for one in listeners if one.unit != watched.name]
-    if watched.port is None or not others or (watched.unit.active == "active" and not fails):
+    works = watched.unit.active == "active" and (not fails or len(others) < len(listeners))
+    if watched.port is None or not others or works:
         return None
     programs = [f"process {one.pid} ({one.command}{f', {one.unit}' if one.unit else ''})" for one in others]
     what = f"port {watched.port.port} of {watched.name} is used by {enumerate_words(programs)}"
@@ -163,9 +170,6 @@ def _find_crashes(watched: Watched, _fails: bool) -> Cause | None:
     if unit.sub != "auto-restart" and (unit.active == "active" or unit.restarts < LEAST_RESTARTS):
         return None
     again = f" (restarted {unit.restarts} times)" if unit.restarts else ""
-    if unit.drop_ins:
-        what = f"{name} ends again and again{again}, and {enumerate_words(unit.drop_ins)} changes it"
-        return _make(watched, "unit.drop_in", what, Remedy(_describe_drop_ins(watched), Risk.DATA))
     what = f"{name} ends again and again{again}; its journal says why"
     again_remedy = _install_again(watched)
     command = f"journalctl -u {name} -n 50; then, if that does not say what to mend: {again_remedy.command}"
@@ -202,7 +206,7 @@ def _find_stopped(watched: Watched, _fails: bool) -> Cause | None:
 
 
 _FAULTS = (
-    *(_find_masked, _find_removed, _find_missing_program, _find_used_port),
+    *(_find_masked, _find_removed, _find_harmful_drop_in, _find_missing_program, _find_used_port),
     *(_find_crashes, _find_waiting_process, _find_stopped),
 )
 

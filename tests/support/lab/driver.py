@@ -12,7 +12,15 @@ from typing import NotRequired, cast
 from ansible_collections.noslop.studio.plugins.module_utils.checks.check import Check
 
 from noslop_driver.commands.models.result import ModelResultData
-from noslop_driver.commands.result import JsonObject, LookData, RunData, ServiceAddress, WarmModelData
+from noslop_driver.commands.result import (
+    CauseData,
+    FixData,
+    JsonObject,
+    LookData,
+    RunData,
+    ServiceAddress,
+    WarmModelData,
+)
 from tests.support.lab.machines import LAB, ROOT
 from tests.support.output_schema import check_output
 
@@ -20,7 +28,7 @@ INVENTORY = ROOT / "inventories" / "demo"
 
 
 class PrintedRun(RunData):
-    """The object that `deploy`, `verify` and `teardown` print with `--json`."""
+    """The object that `deploy`, `verify`, `doctor` and `teardown` print with `--json`."""
 
     command: str
     ok: bool
@@ -30,6 +38,9 @@ class PrintedRun(RunData):
     look: NotRequired[LookData | None]
     addresses: NotRequired[list[ServiceAddress]]
     kept: NotRequired[list[str]]
+    causes: NotRequired[list[CauseData]]
+    not_examined: NotRequired[dict[str, str]]
+    fixes: NotRequired[list[FixData]]
     models: NotRequired[list[ModelResultData]]
     warm: NotRequired[list[WarmModelData]]
 

@@ -44,7 +44,9 @@ LINES = {
         "database_read_only",
         "default_transaction",
     ),
-    "locked": ("health: the database: database is locked", "database_locked", "pg_stat_activity"),
+    "locked": ("psycopg.errors.LockNotAvailable: canceling: lock timeout", "database_locked", "pg_stat_activity"),
+    "locked file": ("health: the database: database is locked", "database_locked", "fuser -v FILE"),
+    "read-only file": ("sqlite3: attempt to write a readonly database", "database_read_only", "see its owner and mode"),
     "full": ("psycopg.errors.DiskFull: No space left on device", "database_full", "make room"),
     "away": (
         "psycopg.OperationalError: connection failed: refused",
@@ -150,6 +152,27 @@ def test_stopped_server_explains_what_workers_lack_and_comes_before_other_faults
 
     assert (first.kind, first.host) == ("unit.stopped", "server")
     assert (second.kind, second.host) == ("unit.failed", "worker1")
+
+
+def test_fault_that_makes_a_check_fail_is_urgent_though_it_hurts_at_the_next_start_only() -> None:
+    failed = [make_check("server", "host.files", "/etc/exports.d/noslop.exports was changed")]
+    cause = only(diagnose(make_case(FAULTS["emptied exports file"].plant, failed)))
+    assert (cause.layer, cause.urgent, works([cause])) == (Layer.LATER, True, False)
+
+
+def test_checks_that_did_not_end_belong_to_what_delayed_them() -> None:
+    failed = [make_check("worker1", "host.checks", "the checks of its services: no answer within 30 s")]
+    assert [*only(diagnose(make_case(FAULTS["process stopped by a signal"].plant, failed))).consequences] == failed
+    first, second = diagnose(make_case(unit("worker2", OLLAMA, active="failed"), failed))
+    assert (first.kind, second.kind) == ("unit.failed", "unrecognised")
+
+
+def test_second_listener_beside_the_service_is_no_conflict() -> None:
+    def plant(evidence: Planted) -> None:
+        evidence["worker1"]["ports"]["ollama"]["listeners"].append({"pid": 5, "command": "proxy", "unit": ""})
+
+    failed = [make_check("worker1", "services.ollama_models", "does not list x")]
+    assert only(diagnose(make_case(plant, failed))).kind == "unrecognised"
 
 
 def test_two_faults_of_different_hosts_keep_their_own_checks() -> None:

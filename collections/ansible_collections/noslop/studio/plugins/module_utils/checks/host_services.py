@@ -106,6 +106,11 @@ class HostServices:
     def _address(self) -> str:
         return str(self.options["address"]) if self.options["firewall_enabled"] else "127.0.0.1"
 
+    @property
+    def _start_s(self) -> float:
+        """Return how long a service may take to start: not longer than a share may take to answer."""
+        return min(service_checks.START_BOUND_S, float(self.options.get("timeout", service_checks.START_BOUND_S)))
+
     def _make_context(self, server_away: bool) -> service_checks.CheckContext:
         storage = self.storage
         requested = mount_options.compose(self.shares["comfyui_models"], storage.mount_options, storage.models_options)
@@ -118,7 +123,7 @@ class HostServices:
             self.writes,
             service_checks.NO_PATIENCE
             if server_away
-            else service_checks.Patience(list_s=service_checks.LIST_BOUND_S + cache_s),
+            else service_checks.Patience(self._start_s, service_checks.LIST_BOUND_S + cache_s),
             self._look_at_nodes(server_away),
             model_checks.Catalogue(
                 self.options["model_files"],

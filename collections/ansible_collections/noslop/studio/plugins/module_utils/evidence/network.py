@@ -8,7 +8,9 @@ import errno
 import ipaddress
 import re
 import socket
+import threading
 from collections.abc import Collection, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from ansible_collections.noslop.studio.plugins.module_utils import studio
@@ -18,6 +20,7 @@ from ansible_collections.noslop.studio.plugins.module_utils.evidence.units impor
 from ansible_collections.noslop.studio.plugins.module_utils.host import processes, state
 
 CONNECT_S = 4.0
+LOOK_UP_S = 3.0
 PACKETS = 10
 #: A table of nftables that NoSlop writes.
 OWN_TABLE = "inet noslop_studio"
@@ -35,16 +38,18 @@ def read_way(server: str) -> dict[str, Any]:
     name_error, address = resolve(server)
     if name_error:
         return {"server": server, "name_error": name_error}
-    sent, received = parse_ping(
-        state.run_program("ping", "-n", "-q", "-c", str(PACKETS), "-i", "0.2", "-W", "1", address)
-    )
+    # All at once: each may wait for its whole time where packets are dropped.
+    with ThreadPoolExecutor(3) as pool:
+        nfs, ssh = pool.submit(connect, address, studio.NFS_PORT), pool.submit(connect, address, 22)
+        ping = pool.submit(state.run_program, "ping", "-n", "-q", "-c", str(PACKETS), "-i", "0.2", "-W", "1", address)
+    sent, received = parse_ping(ping.result())
     return {
         "server": server,
         "address": address,
         "route": shorten(state.run_program("ip", "-oneline", "route", "get", address), LINE_LENGTH),
         "source": server_connection.read_source_address(address),
-        "nfs": connect(address, studio.NFS_PORT),
-        "ssh": connect(address, 22),
+        "nfs": nfs.result(),
+        "ssh": ssh.result(),
         "sent": sent,
         "received": received,
     }
@@ -56,10 +61,19 @@ def resolve(name: str) -> tuple[str, str]:
         return "", str(ipaddress.ip_address(name))
     except ValueError:
         pass
-    try:
-        return "", str(socket.getaddrinfo(name, studio.NFS_PORT, proto=socket.IPPROTO_TCP)[0][4][0])
-    except OSError as error:
-        return str(error.strerror or error), ""
+    answers: list[tuple[str, str]] = []
+
+    def look_up() -> None:
+        try:
+            answers.append(("", str(socket.getaddrinfo(name, studio.NFS_PORT, proto=socket.IPPROTO_TCP)[0][4][0])))
+        except OSError as error:
+            answers.append((str(error.strerror or error), ""))
+
+    # A name server that does not answer is waited for much longer than that (resolv.conf(5)).
+    thread = threading.Thread(target=look_up, daemon=True)
+    thread.start()
+    thread.join(LOOK_UP_S)
+    return answers[0] if answers else (f"no answer within {LOOK_UP_S:g} s", "")
 
 
 def connect(address: str, port: int) -> str:

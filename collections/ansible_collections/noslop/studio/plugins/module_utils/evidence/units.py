@@ -12,6 +12,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from ansible_collections.noslop.studio.plugins.module_utils.checks.check import shorten
+from ansible_collections.noslop.studio.plugins.module_utils.deployed.units import HEADER
 from ansible_collections.noslop.studio.plugins.module_utils.host import processes, state, systemd
 
 JOURNAL_LINES = 12
@@ -81,7 +82,8 @@ def find_drop_ins(paths: str, written: Collection[str]) -> list[str]:
         words = shlex.split(paths)
     except ValueError:
         words = paths.split()
-    return [path for path in words if path.startswith(_DROP_IN_DIRECTORIES) and path not in written]
+    foreign = [path for path in words if path.startswith(_DROP_IN_DIRECTORIES) and path not in written]
+    return [path for path in foreign if HEADER not in state.read_text(path)]
 
 
 def is_suspect(unit: Mapping[str, Any]) -> bool:
