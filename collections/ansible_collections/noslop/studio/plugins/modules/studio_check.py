@@ -299,6 +299,15 @@ EXAMPLES = r"""
     accounts: "{{ lookup('noslop.studio.studio', 'accounts') }}"
     server_address: 10.77.42.11
   register: written
+
+- name: Gather what shows why a check of the host failed
+  noslop.studio.studio_check:
+    phase: evidence
+    host: "{{ inventory_hostname }}"
+    shares: "{{ lookup('noslop.studio.studio', 'shares') }}"
+    accounts: "{{ lookup('noslop.studio.studio', 'accounts') }}"
+    server_address: 10.77.42.11
+    ollama: true
 """
 
 RETURN = r"""
