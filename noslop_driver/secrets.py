@@ -51,8 +51,8 @@ class Secrets:
     def values(self) -> list[str]:
         """Return every password, also as JSON, YAML and shells write it, the longest first: one may contain another."""
         forms: set[str] = set()
-        for value in filter(None, (self.ssh_password, self.become_password, *self.become_passwords.values())):
-        for value in filter(None, (self.ssh_password, self.become_password, *self.more)):
+        passwords = (self.ssh_password, self.become_password, *self.become_passwords.values(), *self.more)
+        for value in filter(None, passwords):
             forms |= {value, shlex.quote(value), json.dumps(value)[1:-1], json.dumps(value, ensure_ascii=False)[1:-1]}
         return sorted(forms, key=len, reverse=True)
 

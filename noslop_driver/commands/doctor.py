@@ -96,7 +96,7 @@ def examine(studio: StudioDirectory, login: Login, terminal: Terminal) -> Examin
         if check["check"].startswith("host.") and ssh_errors.is_sudo_password_missing(check["seen"])
     ]
     if needing and not login.secrets.become_password and terminal.can_ask_password:
-        login = replace(login, secrets=sudo.ask_for_password(needing, login.secrets, terminal))
+        login = replace(login, secrets=sudo.ask_for_password(needing, login.secrets, terminal, studio.path))
         examination = _examine(studio, login, terminal)
     return examination
 

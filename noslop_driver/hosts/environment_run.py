@@ -68,7 +68,7 @@ def read_environment(inventory: Path, member: Member, login: Login, terminal: Te
         needing = any(ssh_errors.is_sudo_password_missing(failure.message) for failure in outcome.failures)
         if not needing or login.secrets.become_password or not terminal.can_ask_password:
             break
-        login = replace(login, secrets=sudo.ask_for_password([member.name], login.secrets, beside))
+        login = replace(login, secrets=sudo.ask_for_password([member.name], login.secrets, beside, inventory))
     values = [event.result[_RESULT] for event in events if event.kind == "ok" and _RESULT in event.result]
     if not values:
         problem = explain_failure(member, outcome)

@@ -15,6 +15,7 @@ from typing import Any
 from ansible_collections.noslop.studio.plugins.module_utils import studio
 from ansible_collections.noslop.studio.plugins.module_utils.checks import server_connection, service_probe
 from ansible_collections.noslop.studio.plugins.module_utils.checks.service_checks import LIGHT_PATHS
+from ansible_collections.noslop.studio.plugins.module_utils.host.addresses import as_ip, parse_network
 from ansible_collections.noslop.studio.plugins.plugin_utils.discovery.scan_targets import SSH_PORT
 
 from noslop_driver.inventory.directory import Member
@@ -106,11 +107,11 @@ def _find_port(wanted: int) -> int:
 
 def _is_let_in(source: str, members: Iterable[Member], networks: Iterable[object]) -> bool:
     address = ipaddress.ip_address(source)
-    if address.is_loopback or any(studio.as_ip(member.studio_address) == source for member in members):
+    if address.is_loopback or any(as_ip(member.studio_address) == source for member in members):
         return True
     for network in networks:
         try:
-            if address in studio.parse_network(network):
+            if address in parse_network(network):
                 return True
         except ValueError:
             continue  # preflight refuses it

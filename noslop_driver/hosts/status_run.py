@@ -144,7 +144,7 @@ def ask_hosts(inventory: Path, members: Sequence[Member], login: Login, terminal
     refused = {failure.host for failure in outcome.failures if ssh_errors.is_sudo_password_missing(failure.message)}
     needing = [member.name for member in members if member.name in refused]
     if needing and not login.secrets.become_password and terminal.can_ask_password:
-        login = replace(login, secrets=sudo.ask_for_password(needing, login.secrets, terminal))
+        login = replace(login, secrets=sudo.ask_for_password(needing, login.secrets, terminal, inventory))
         events, outcome = _run(inventory, members, login, terminal)
     if outcome.status is Status.ERROR and not events:
         raise DriverError(f"Ansible could not ask the hosts. Its message: {outcome.output}")

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -93,7 +94,7 @@ class Redaction:
     """Replaces secrets: those that are listed, and whatever looks like one."""
 
     def __init__(self, secrets: Secrets, more: Iterable[str] = ()) -> None:
-        self._secrets = Secrets(secrets.ssh_password, secrets.become_password, (*secrets.more, *more))
+        self._secrets = replace(secrets, more=(*secrets.more, *more))
 
     def clean_text(self, text: str) -> str:
         """Return a text with each secret replaced, and printable."""
