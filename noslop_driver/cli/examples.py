@@ -11,6 +11,7 @@ _HUB_FILE = "hub:stabilityai/sdxl-turbo/sd_xl_turbo_1.0_fp16.safetensors"
 
 EXAMPLES: dict[str, tuple[str, ...]] = {
     "discover": ("noslop-driver discover", "noslop-driver discover --network 192.168.1.0/24 --json"),
+    "ssh-setup": ("noslop-driver ssh-setup 192.168.1.23", "noslop-driver ssh-setup me@render1 --remove"),
     "plan": ("noslop-driver plan --network 192.168.1.0/24", "noslop-driver plan --config studio.yml --save"),
     "deploy": ("noslop-driver deploy", "noslop-driver deploy --network 192.168.1.0/24 --user me --ask-become-pass"),
     "upgrade": ("noslop-driver upgrade --to comfyui=0.33.0", "noslop-driver upgrade --to ollama=0.32.7 --host worker1"),
@@ -43,6 +44,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "models dedupe": ("noslop-driver models dedupe --check", "noslop-driver models dedupe --no-hard-links"),
     "models stop": ("noslop-driver models stop",),
     "verify": ("noslop-driver verify", "noslop-driver verify --limit worker1 --json"),
+    "doctor": ("noslop-driver doctor --fix", "noslop-driver doctor --bundle report.tar.gz"),
     "status": ("noslop-driver status", "noslop-driver status --cached --json"),
     "env": ("noslop-driver env worker1", "noslop-driver env worker1 --json"),
     "open": ("noslop-driver open", "noslop-driver open worker1 ollama"),

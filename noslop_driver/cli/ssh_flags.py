@@ -10,9 +10,7 @@ from noslop_driver.cli.shared_flags import FILE, HOST_KEYS, OUTPUT, PROMPTS, STU
 
 SSH_SETUP = Command(
     "ssh-setup",
-    "Put your SSH key on hosts that only have a password. Safe to run again.\n\n\b\n"
-    "    noslop-driver ssh-setup artist@192.168.1.23 192.168.1.24\n"
-    "    noslop-driver ssh-setup --remove artist@192.168.1.23",
+    "Put your SSH key on hosts that only have a password. Safe to run again.",
     (
         click.Argument(["hosts"], metavar="[ACCOUNT@]HOST[:PORT]...", nargs=-1, required=True),
         click.Option(["--port"], type=click.IntRange(1, 65535), default=22, show_default=True, help="Their SSH port."),
