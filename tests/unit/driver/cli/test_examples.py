@@ -38,7 +38,9 @@ def test_flags_of_an_example_exist(words: str, line: str) -> None:
     given = shlex.split(line)
     assert given[: len(command)] == command
     # click rejects an unknown flag, a value of another type, and a word that is missing or too many.
-    COMMANDS[words].make_context(words, given[len(command) :])
+    # A command keeps the help option of its first context, which therefore has the settings of the program.
+    program = click.Context(app, **app.context_settings)
+    COMMANDS[words].make_context(words, given[len(command) :], parent=program)
 
 
 @pytest.mark.parametrize("words", COMMANDS)
