@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from ansible_collections.noslop.studio.plugins.module_utils.checks.check import Check, enumerate_words
 from rich.markup import escape
 
-from noslop_driver.commands.result import CauseData
+from noslop_driver.commands.doctor_result import CauseData
 from noslop_driver.diagnosis.cause import Cause
 from noslop_driver.output.terminal import Terminal
 

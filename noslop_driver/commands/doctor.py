@@ -15,10 +15,11 @@ from ansible_collections.noslop.studio.plugins.module_utils.checks.check import 
 from noslop_driver.commands.diagnosis_view import make_cause_data, print_causes
 from noslop_driver.commands.doctor_bundle import check_path, write_bundle
 from noslop_driver.commands.doctor_fix import NOTHING, Fixed, compare, fix, print_fixes
+from noslop_driver.commands.doctor_result import DoctorData
 from noslop_driver.commands.login import read_login
 from noslop_driver.commands.options import Options
 from noslop_driver.commands.phase_run import make_run_data, run_phases
-from noslop_driver.commands.result import CommandResult, DoctorData
+from noslop_driver.commands.result import CommandResult
 from noslop_driver.commands.studio import find_studio, lock_studio
 from noslop_driver.diagnosis.case import Case, HostCase
 from noslop_driver.diagnosis.cause import Cause

@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 
 from rich.markup import escape
 
+from noslop_driver.commands.doctor_result import FixData
 from noslop_driver.commands.phase_run import run_phases
-from noslop_driver.commands.result import FixData
 from noslop_driver.diagnosis.cause import Cause, PlaybookStep, RemountStep, Step, UnitStep
 from noslop_driver.hosts.login import Login
 from noslop_driver.inventory.directory import StudioDirectory

@@ -20,7 +20,7 @@ from typing import Any, get_type_hints, is_typeddict
 import typing_extensions
 from pydantic import BaseModel, ConfigDict, TypeAdapter
 
-from noslop_driver.commands import look_result, result
+from noslop_driver.commands import doctor_result, look_result, result
 from noslop_driver.commands.models import result as model_results
 from noslop_driver.hosts.discovery import Discovery
 from noslop_driver.models import Plan
@@ -59,7 +59,7 @@ RESULTS: dict[str, Results] = {
     "models-verify": (model_results.ModelPullData,),
     "models-stop": (model_results.ModelPullData,),
     "verify": (result.RunData,),
-    "doctor": (result.DoctorData,),
+    "doctor": (doctor_result.DoctorData,),
     "status": (result.StatusData,),
     "env": (look_result.EnvData,),
     "open": (look_result.OpenData,),

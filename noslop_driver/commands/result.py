@@ -120,57 +120,6 @@ class RunData(TypedDict):
     """Hosts that did not answer and were left out, each with the reason."""
 
 
-class ConsequenceData(TypedDict):
-    """A check that failed by a cause."""
-
-    host: str
-    check: str
-    share: str
-    observed: str
-
-
-class CauseData(TypedDict):
-    """A fault of a studio, with what mends it."""
-
-    kind: str
-    """Such as unit.masked; unrecognised for a failed check without a recognised cause."""
-    host: str
-    what: str
-    evidence: list[str]
-    command: str
-    """What mends it, as a person does it on the host."""
-    risk: str
-    """none, restarts a service, or changes data."""
-    fixable: bool
-    """Whether `--fix` may do it."""
-    urgent: bool
-    """False for what nothing suffers from yet."""
-    consequences: list[ConsequenceData]
-
-
-class FixData(TypedDict):
-    """What `--fix` did about a cause."""
-
-    kind: str
-    host: str
-    command: str
-    mended: bool
-    """Whether the cause was gone afterwards."""
-
-
-class DoctorData(RunData):
-    """The result of `doctor`: of its last verification."""
-
-    causes: list[CauseData]
-    not_examined: dict[str, str]
-    """Hosts without evidence, each with the reason."""
-    fixes: list[FixData]
-    refused: list[CauseData]
-    """Causes that `--fix` would have mended, and that the user did not agree to."""
-    bundle: str | None
-    """The archive that was written."""
-
-
 class DriftData(TypedDict):
     """A check of a host that did not pass in the look before a deployment."""
 

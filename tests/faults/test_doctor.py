@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from noslop_driver.commands.result import CauseData
+from noslop_driver.commands.doctor_result import CauseData
 from tests.faults.conftest import Takeover
 from tests.support.lab.driver import PrintedRun, run_driver_json
 from tests.support.lab.machines import Machine

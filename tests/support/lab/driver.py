@@ -11,10 +11,9 @@ from typing import NotRequired, cast
 
 from ansible_collections.noslop.studio.plugins.module_utils.checks.check import Check
 
+from noslop_driver.commands.doctor_result import CauseData, FixData
 from noslop_driver.commands.models.result import ModelResultData
 from noslop_driver.commands.result import (
-    CauseData,
-    FixData,
     JsonObject,
     LookData,
     RunData,
