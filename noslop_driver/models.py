@@ -55,7 +55,7 @@ class Problem(Model):
 
 
 class SshOptions(Model):
-    """How ssh connects to a host, besides address, port and account: what `ssh -G` printed for its name."""
+    """Options of ssh for a host, besides address, port and account, as `ssh -G` printed them for its name."""
 
     identity_files: list[str] = Field(default_factory=list)
     """Private keys; none: the default ones of ssh."""

@@ -154,7 +154,7 @@ class RunResult:
     returned: list[Mapping[str, Any]] = field(default_factory=list)
     """The results of the tasks in RETURNING_ACTIONS."""
     evidence: dict[str, Any] = field(default_factory=dict)
-    """What shows why checks failed, by host. It is text of other machines: anything may be in it."""
+    """The evidence of why checks failed, by host. It is text of other machines: anything may be in it."""
     left_out: Mapping[str, str] = field(default_factory=dict)
     """Hosts that did not answer and were left out, each with the reason."""
     complete: bool = False

@@ -27,7 +27,7 @@ class CauseData(TypedDict):
     what: str
     evidence: list[str]
     command: str
-    """What mends it, as a person does it on the host."""
+    """The command that mends it, as a person does it on the host."""
     risk: str
     """none, restarts a service, or changes data."""
     fixable: bool
@@ -38,7 +38,7 @@ class CauseData(TypedDict):
 
 
 class FixData(TypedDict):
-    """What `--fix` did about a cause."""
+    """The result of `--fix` for a cause."""
 
     kind: str
     host: str

@@ -41,7 +41,7 @@ class ServiceAddress(TypedDict):
 
 
 class SshKeyData(TypedDict):
-    """What `ssh-setup` did on one host."""
+    """The result of `ssh-setup` on one host."""
 
     host: str
     address: str

@@ -39,7 +39,7 @@ from noslop_driver.settings import merge
 
 @dataclass(frozen=True)
 class Look:
-    """What a deployment has to do, by one look at every host. No host was looked at where that was clear before."""
+    """The need for a deployment, by one look at every host. No host was looked at where that was clear before."""
 
     decision: Decision
     members: Sequence[Member]

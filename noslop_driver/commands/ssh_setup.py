@@ -43,7 +43,7 @@ _KEY_STEP = (
 
 _FLAG_STEP = "It wants the SSH password of the account, and {reason}. Pass it in a file: --pass-file FILE."
 _OWN_MESSAGES = (_KEY_STEP, _FLAG_STEP.partition("{")[0])
-"""How messages begin that are no messages of ssh."""
+"""Begins of messages that are not from ssh."""
 
 
 def ssh_setup(options: Options, terminal: Terminal) -> CommandResult:

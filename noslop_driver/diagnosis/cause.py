@@ -12,7 +12,7 @@ from ansible_collections.noslop.studio.plugins.module_utils.checks.check import 
 
 
 class Risk(StrEnum):
-    """What a command may do beyond mending."""
+    """The risk of a command beyond mending."""
 
     NONE = "none"
     RESTART = "restarts a service"
@@ -36,7 +36,7 @@ class Layer(IntEnum):
 
 
 class UnitState(StrEnum):
-    """What a step does with a unit."""
+    """The change that a step makes to a unit."""
 
     STARTED = "started"
     RESTARTED = "restarted"
@@ -74,7 +74,7 @@ Step = UnitStep | RemountStep | PlaybookStep
 
 @dataclass(frozen=True)
 class Remedy:
-    """What mends a cause."""
+    """The remedy of a cause."""
 
     command: str
     """The command or the step, as a person does it."""
@@ -105,7 +105,7 @@ class Scope:
     shares: frozenset[str] | None = None
     """None for all, and for checks of no share."""
     mentions: str = ""
-    """What must be in the text of the check, such as the name of a host; empty for any."""
+    """The text that the check must have, such as the name of a host; empty for any."""
 
     def matches(self, check: Check) -> bool:
         """Return whether a check is in it."""

@@ -167,7 +167,7 @@ class Certificate(_Part):
 
 
 class Evidence(_Part):
-    """What one host returned. A part that did not answer is missing, and in `unanswered` with the reason."""
+    """The evidence of one host. A part that did not answer is missing, and in `unanswered` with the reason."""
 
     units: dict[_Name, Unit] = {}
     failed_units: list[_Name] = Field(default=[], max_length=50)

@@ -53,7 +53,7 @@ class _Look:
     mount: Unit
     evidence: Evidence
     there: Mount | None
-    """What is mounted at the share's path itself."""
+    """The mount at the share's path itself."""
 
     @property
     def names(self) -> tuple[str, str]:

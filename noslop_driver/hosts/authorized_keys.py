@@ -91,7 +91,7 @@ class Answer:
     """added, present, removed, absent; empty if the login or the change failed."""
     ok: bool = False
     message: str = ""
-    """What ssh and the host printed, where it failed."""
+    """The output of ssh and the host, where it failed."""
 
 
 def try_key(host: Endpoint, key: PublicKey, known_hosts: Path) -> Answer:

@@ -25,7 +25,7 @@ MOST_FORKS = 50
 
 @dataclass(frozen=True)
 class HostLook:
-    """What one look at a host returned."""
+    """The result of one look at a host."""
 
     host: str
     deployment: str = ""

@@ -35,7 +35,7 @@ class LoadedModelData(TypedDict):
 
 
 class ServiceStateData(TypedDict):
-    """What a service does. `models` are Ollama's, `running` and `waiting` the jobs of ComfyUI; null for the others.
+    """The state of a service. `models` are Ollama's, `running` and `waiting` the jobs of ComfyUI; null for the others.
 
     `version` is empty where it is not installed. `unit` is systemd's state, such as active or failed. `problem` is why
     it does not answer, or is not healthy.
@@ -97,7 +97,7 @@ class MonitorData(TypedDict):
 
 
 class HostStateData(TypedDict):
-    """What a host is doing. `problems` are parts that could not be read.
+    """The state of a host. `problems` are parts that could not be read.
 
     `deployed` is when a deployment last passed all its checks there, ISO 8601, UTC; empty if none did.
     """

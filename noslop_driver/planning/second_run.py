@@ -23,7 +23,7 @@ _CHANGED = {
 
 
 class Need(StrEnum):
-    """What a deployment has to do."""
+    """The need for a deployment."""
 
     NOTHING = "nothing"
     DRIFT = "drift"
@@ -33,7 +33,7 @@ class Need(StrEnum):
 
 @dataclass(frozen=True)
 class Decision:
-    """What a deployment has to do, and why; with the checks that did not pass."""
+    """The need for a deployment, and why; with the checks that did not pass."""
 
     need: Need
     reason: str

@@ -80,7 +80,7 @@ class Fault:
     kind: str
     host: str
     command: str
-    """What the command must contain."""
+    """A part that the command must have."""
     risk: Risk
     safe: bool
     failed: tuple[Check, ...] = ()

@@ -27,7 +27,7 @@ _BEGIN = "-----BEGIN CERTIFICATE-----"
 
 @dataclass(frozen=True)
 class Observed:
-    """What there is on a host. ``command`` is that of the service; ``days`` of what expires first, ``None`` unknown."""
+    """The state of a host. ``command`` is that of the service; ``days`` of what expires first, ``None`` unknown."""
 
     unit: Unit
     command: str

@@ -26,7 +26,7 @@ Work = Callable[[], Any]
 
 @dataclass(frozen=True)
 class Request:
-    """What is to be read. ``services`` have a name, an address and a port, ``shares`` a name, a path and an owner.
+    """The parts to read. ``services`` have a name, an address and a port, ``shares`` a name, a path and an owner.
 
     ``server_address`` is that of the storage server, on a host that mounts its shares over NFS; else empty.
     """
