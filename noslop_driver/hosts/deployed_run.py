@@ -15,12 +15,11 @@ from ansible_collections.noslop.studio.plugins.module_utils.checks.check import 
 from noslop_driver.ansible.events import Event, Outcome, Status
 from noslop_driver.hosts import ssh_errors, sudo
 from noslop_driver.hosts.login import Login
-from noslop_driver.hosts.playbook_run import collect_events
+from noslop_driver.hosts.playbook_run import ask_members
 from noslop_driver.inventory.directory import Member
 from noslop_driver.output.terminal import Terminal
 
 PLAYBOOK = "noslop.studio.compare"
-MOST_FORKS = 50
 
 
 @dataclass(frozen=True)
@@ -111,12 +110,6 @@ def _parse_result(host: str, result: Mapping[str, Any]) -> HostLook:
 
 
 def _run(inventory: Path, members: Sequence[Member], login: Login, terminal: Terminal) -> tuple[list[Event], Outcome]:
-    return collect_events(
-        PLAYBOOK,
-        inventory,
-        "Comparing each host with its last deployment",
-        terminal,
-        secrets=login.secrets,
-        variables={},
-        forks=min(len(members), MOST_FORKS),
+    return ask_members(
+        PLAYBOOK, inventory, members, login, terminal, title="Comparing each host with its last deployment"
     )

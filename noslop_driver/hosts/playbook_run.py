@@ -4,15 +4,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from noslop_driver.ansible.events import Event, Outcome, Status
 from noslop_driver.ansible.runner import run_playbook
+from noslop_driver.hosts.login import Login
+from noslop_driver.inventory.directory import Member
 from noslop_driver.output.progress import Progress
 from noslop_driver.output.terminal import Terminal
 from noslop_driver.secrets import Secrets
+
+MOST_FORKS = 50
 
 
 def collect_events(
@@ -67,3 +71,18 @@ def collect_events(
     if outcome.status is Status.INTERRUPTED:
         raise KeyboardInterrupt
     return events, outcome
+
+
+def ask_members(
+    playbook: str, inventory: Path, members: Sequence[Member], login: Login, terminal: Terminal, *, title: str
+) -> tuple[list[Event], Outcome]:
+    """Run `playbook`, which asks each member once, on all of them at a time. See `collect_events`."""
+    return collect_events(
+        playbook,
+        inventory,
+        title,
+        terminal,
+        secrets=login.secrets,
+        variables={},
+        forks=min(len(members), MOST_FORKS),
+    )

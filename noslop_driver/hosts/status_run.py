@@ -15,13 +15,12 @@ from noslop_driver.ansible.events import Event, Outcome, Status
 from noslop_driver.errors import DriverError
 from noslop_driver.hosts import presence, ssh_errors, sudo
 from noslop_driver.hosts.login import Login
-from noslop_driver.hosts.playbook_run import collect_events
+from noslop_driver.hosts.playbook_run import ask_members
 from noslop_driver.inventory.directory import Member
 from noslop_driver.models import Endpoint, Problem
 from noslop_driver.output.terminal import Terminal
 
 PLAYBOOK = "noslop.studio.status"
-MOST_FORKS = 50
 _RESULT = "studio_status"
 """The module, and the key of its result."""
 
@@ -183,12 +182,4 @@ def _is_answer(event: Event, host: str) -> bool:
 
 
 def _run(inventory: Path, members: Sequence[Member], login: Login, terminal: Terminal) -> tuple[list[Event], Outcome]:
-    return collect_events(
-        PLAYBOOK,
-        inventory,
-        "Asking the hosts",
-        terminal,
-        secrets=login.secrets,
-        variables={},
-        forks=min(len(members), MOST_FORKS),
-    )
+    return ask_members(PLAYBOOK, inventory, members, login, terminal, title="Asking the hosts")
