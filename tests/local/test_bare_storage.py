@@ -17,6 +17,8 @@ from tests.support.lab.machines import Machine
 from tests.support.lab.storage_runs import StorageStudio, compare_changes, write_inventory
 
 HOST = "role-worker"
+#: A teardown keeps the shared directories with their marker, so those of other tests lie elsewhere.
+STORAGE_ROOT = "/srv/bare"
 
 
 @pytest.fixture(scope="module")
@@ -26,6 +28,7 @@ def studio(tmp_path_factory: pytest.TempPathFactory) -> StorageStudio:
         tmp_path_factory.mktemp("inventory") / "groups.json",
         {"storage_server": [HOST], "storage_clients": []},
         noslop_studio_id="bare",
+        noslop_storage_root=STORAGE_ROOT,
         noslop_storage_provider="local",
         noslop_min_free_gb=1,
     )

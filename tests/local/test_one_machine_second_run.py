@@ -69,7 +69,8 @@ DRIFTS = {
     "mode of a share": Drift(
         f"stat -c %a {ROOT}/media_cache > /root/mode; chmod 700 {ROOT}/media_cache",
         f'chmod "$(cat /root/mode)" {ROOT}/media_cache', "deployed.shares", f"{ROOT}/media_cache: mode",
-        f'[ "$(stat -c %a {ROOT}/media_cache)" != 700 ]',
+        # A chmod in numbers leaves the set-group-ID bit of a directory.
+        f"! stat -c %a {ROOT}/media_cache | grep -q 700$",
     ),
     "removed marker": Drift(
         f"mv {ROOT}/projects/.noslop-share /root/", f"mv /root/.noslop-share {ROOT}/projects/", "storage.marker", "",
@@ -80,7 +81,7 @@ DRIFTS = {
     ),
     "removed member of a group": Drift(
         "gpasswd -d noslop-backend noslop", "gpasswd -a noslop-backend noslop", "deployed.accounts", "noslop-backend",
-        "id -nG noslop-backend | grep -qw noslop",
+        "id -nG noslop-backend | tr ' ' '\\n' | grep -qx noslop",
     ),
     "shell of an account": Drift(
         "getent passwd noslop-nodes | cut -d: -f7 > /root/shell; usermod -s /bin/bash noslop-nodes",
