@@ -13,6 +13,8 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export NOSLOP_LAB_CACHE ?= $(HOME)/.cache/noslop-lab
 export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 
+# `make test` runs a sample of what is long. `make test-unit SAMPLE=` runs all.
+SAMPLE := -m 'not long'
 # Tests of one file run in one process, because they share fixtures.
 PARALLEL := --numprocesses 2 --dist loadfile
 
@@ -76,7 +78,7 @@ check: $(VENV)/.ready ## Run what a change needs first: the linters and the quic
 
 .PHONY: check-units
 check-units: $(VENV)/.ready
-	pytest $(PARALLEL) -m 'not network and not slow' tests/unit
+	pytest $(PARALLEL) -m 'not network and not slow and not long' tests/unit
 
 # Two at a time run side by side; those that share hosts are one of them, and the longest begin first. The linters run
 # before, while the machines boot, and end the run if they fail.
@@ -86,6 +88,10 @@ test: programs backend-wheel ## Run everything that CI runs
 	$(MAKE) --no-print-directory --jobs 2 --output-sync=line test-machines test-quick test-containers test-backend
 	$(MAKE) --no-print-directory lab-down
 	pytest tests/lab
+
+.PHONY: test-long
+test-long: programs backend-wheel ## Run all tests of the units, the backend, the roles and one machine, also those that `make test` samples
+	$(MAKE) --no-print-directory --jobs 1 SAMPLE= test-unit test-backend test-roles test-local
 
 .PHONY: test-quick
 test-quick: $(VENV)/.ready
@@ -111,7 +117,7 @@ test-units: test-unit test-backend ## Run the tests that need no hosts
 
 .PHONY: test-unit
 test-unit: programs ## Test the driver, the collection and the lab's own code, without hosts
-	pytest tests/unit
+	pytest $(SAMPLE) tests/unit
 
 .PHONY: test-collection
 test-collection: $(VENV)/.ready ## Test the collection's tarball as Galaxy does: its importer, ansible-test sanity, documentation, lint
@@ -119,7 +125,7 @@ test-collection: $(VENV)/.ready ## Test the collection's tarball as Galaxy does:
 
 .PHONY: test-backend
 test-backend: programs ## Test the backend, on SQLite and PostgreSQL
-	pytest $(PARALLEL) tests/backend
+	pytest $(PARALLEL) $(SAMPLE) tests/backend
 
 MOMENTS ?= 20
 .PHONY: test-driver-kills
@@ -162,7 +168,7 @@ test-roles: backend-wheel ## Test each role in a Molecule scenario of its own, i
 
 .PHONY: test-local
 test-local: programs ## Test a studio of one machine, from the wheel, in a container
-	pytest tests/local
+	pytest $(SAMPLE) tests/local
 
 .PHONY: test-mounts
 test-mounts: lab-up ## Test the roles that need a kernel of their own, on the virtual machines
@@ -170,7 +176,7 @@ test-mounts: lab-up ## Test the roles that need a kernel of their own, on the vi
 
 .PHONY: test-studio
 test-studio: lab-up backend-wheel ## Test the whole studio on the virtual machines, end to end
-	pytest tests/studio
+	pytest $(SAMPLE) tests/studio
 
 .PHONY: test-matrix
 test-matrix: ## Run the unit tests under each installed Python, with the ansible-core for it

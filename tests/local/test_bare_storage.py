@@ -52,9 +52,9 @@ def test_check_mode_predicts_every_change_and_the_teardown_removes_them(
     assert find_remains(hosts[HOST], before) == []
 
 
-def test_run_that_is_killed_after_every_sixth_task_is_continued(studio: StorageStudio) -> None:
-    killed = studio.converge_killed(6)
+def test_run_that_is_killed_after_every_twelfth_task_is_continued(studio: StorageStudio) -> None:
+    killed = studio.converge_killed(12)
     print(f"killed after {len(killed)} tasks: {killed}")
-    assert len(killed) > 3
+    assert len(killed) > 1
     assert studio.converge() == {HOST: []}
     studio.converge("teardown")

@@ -69,7 +69,7 @@ def planter(solo: Solo) -> Solo:
     return solo
 
 
-@pytest.mark.parametrize("kind", ["leaves", "branches"])
+@pytest.mark.parametrize("kind", ["leaves", pytest.param("branches", marks=pytest.mark.long)])
 def test_deploy_and_verify_follow_no_planted_link(planter: Solo, kind: str) -> None:
     planted = run_planter(planter, "links", kind)
     before = list_other_files(planter)

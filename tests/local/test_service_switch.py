@@ -84,7 +84,7 @@ def test_upgrade_and_the_way_back_keep_data(old: ComfyuiHost) -> None:
 @pytest.mark.parametrize(
     ("version", "reason"),
     [
-        ("v0.33.1", "does not answer at http://127.0.0.1:8188/system_stats"),
+        pytest.param("v0.33.1", "does not answer at http://127.0.0.1:8188/system_stats", marks=pytest.mark.long),
         ("v0.33.2", "a workflow without models ended as error: this release cannot render"),
         ("v0.33.3", "its database cannot be opened: Failed to initialize database"),
     ],
@@ -133,6 +133,7 @@ def test_killed_switch_leaves_a_version_that_serves(old: ComfyuiHost) -> None:
     assert old.converge(NEW) == 0
 
 
+@pytest.mark.long
 def test_killed_switch_to_a_version_that_does_not_work_is_undone(old: ComfyuiHost) -> None:
     process = old.start_run("v0.33.1")
     written = f"grep -q v0.33.1/main.py /etc/systemd/system/{UNIT}"

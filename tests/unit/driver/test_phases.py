@@ -326,6 +326,7 @@ def test_host_that_is_away_is_left_out_and_reported_by_the_verification(deployme
     assert deployment.read_record("outcome.json")["exit_code"] == 4
 
 
+@pytest.mark.long
 def test_failure_on_another_host_is_no_success_without_the_one_that_is_away(deployment: FakeDeployment) -> None:
     bad = {**CHECK, "ok": False, "todo": "mount it"}
     report = {"version": 1, "ok": False, "checks": [bad, UNREACHABLE]}
@@ -337,6 +338,7 @@ def test_failure_on_another_host_is_no_success_without_the_one_that_is_away(depl
     assert "one (check | Fail)" in failed.message
 
 
+@pytest.mark.long
 def test_phase_with_hosts_of_its_own_runs_on_those_that_are_not_away(deployment: FakeDeployment) -> None:
     local_inventory(deployment.inventory, ["one", "two", "three"])
     phase = replace(deployment.phase(STORAGE, return_result("look")), limit="one,two")

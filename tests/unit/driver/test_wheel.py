@@ -15,6 +15,7 @@ def installation(tmp_path_factory: pytest.TempPathFactory) -> Installation:
     return install(tmp_path_factory.mktemp("wheel"))
 
 
+@pytest.mark.long
 def test_driver_starts(installation: Installation) -> None:
     done = installation.run("noslop-driver", "--help")
     assert done.returncode == 0, done.stderr

@@ -105,6 +105,7 @@ def test_job_in_the_queue_keeps_every_service(host: DrainedHost, kind: str) -> N
     assert host.read_actions() == []
 
 
+@pytest.mark.long
 def test_queue_that_cannot_be_read_is_not_empty(host: DrainedHost) -> None:
     host.comfyui.answers["/queue"] = (500, {})
     code, output = host.drain()

@@ -90,6 +90,7 @@ def play(directory: Path, roots: dict[str, Path], *words: str) -> tuple[int, str
     return done.returncode, done.stdout + done.stderr, checks
 
 
+@pytest.mark.long
 def test_hosts_that_share_a_directory_are_proven_and_the_second_run_changes_nothing(
     tmp_path: Path, place: Path, mounts: dict[str, Path]
 ) -> None:

@@ -114,6 +114,7 @@ def test_fix_leaves_what_needs_a_question_where_there_is_no_terminal(studio: Doc
     assert not studio.steps.exists()
 
 
+@pytest.mark.long
 def test_fix_with_yes_does_what_needs_a_question_and_says_what_stays(studio: DoctorStudio) -> None:
     failed = FAULTS["too few threads"].failed
     studio.plant(with_faults("too few threads"), failed)
@@ -136,6 +137,7 @@ def test_fix_never_touches_data(studio: DoctorStudio) -> None:
     assert not studio.steps.exists()
 
 
+@pytest.mark.long
 def test_service_that_fails_otherwise_after_the_repair_is_not_mended(studio: DoctorStudio) -> None:
     studio.plant(with_faults("stopped service"), [STOPPED])
     evidence = make_healthy()

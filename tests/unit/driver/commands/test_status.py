@@ -97,6 +97,7 @@ def test_host_that_stays_silent_before_or_after_the_login_is_given_up(tmp_path: 
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_sudo_password_is_asked_for_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sshd_server: StartSshd
 ) -> None:

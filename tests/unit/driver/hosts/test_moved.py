@@ -111,6 +111,7 @@ def test_member_at_another_address_keeps_its_place(studio: Studio) -> None:
     assert machines.read(studio.directory).machine_ids == ({"worker2": MACHINE_ID} if MACHINE_ID else {})
 
 
+@pytest.mark.long
 def test_question_has_yes_as_default(studio: Studio) -> None:
     words = ["plan", "--host", studio.server.host, "--user", studio.server.user]
     child = spawn_on_terminal(*words)
@@ -131,12 +132,14 @@ def test_without_a_terminal_the_error_names_the_flag(studio: Studio) -> None:
     assert "Change its address in the inventory?" in output["error"]
 
 
+@pytest.mark.long
 def test_check_leaves_the_address_as_it_is(studio: Studio) -> None:
     before = studio.hosts
     assert "moved" in list_kinds(studio.gather(Terminal(yes=True), check=True))
     assert studio.hosts == before
 
 
+@pytest.mark.long
 def test_member_that_still_answers_has_not_moved(studio: Studio, sshd_server: StartSshd, tmp_path: Path) -> None:
     (tmp_path / "sshd2").mkdir()
     for name in ("host_key", "host_key.pub"):
@@ -160,6 +163,7 @@ def test_key_with_another_machine_id_is_a_clone(studio: Studio) -> None:
     assert studio.hosts == before
 
 
+@pytest.mark.long
 @pytest.mark.skipif(not MACHINE_ID, reason="this computer has no machine-id")
 def test_member_with_another_machine_id_and_its_key_is_a_note(studio: Studio) -> None:
     studio.gather(Terminal(yes=True))

@@ -90,6 +90,7 @@ def test_verify_asks_once_at_a_terminal(password_studio: PasswordStudio) -> None
     assert PASSWORD not in "".join(file.read_text(encoding="utf-8") for file in record.rglob("*") if file.is_file())
 
 
+@pytest.mark.long
 def test_plan_of_members_asks_once_at_a_terminal(password_studio: PasswordStudio) -> None:
     child = spawn_on_terminal("plan")
     child.expect("sudo needs a password on far")

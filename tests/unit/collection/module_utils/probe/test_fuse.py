@@ -78,6 +78,7 @@ def test_file_system_that_gives_files_another_owner_is_refused(tmp_path: Path) -
     assert "probe.modes" in notes(checks)
 
 
+@pytest.mark.long
 def test_mount_that_remembers_for_long_what_was_missing_is_a_note_with_the_delay(tmp_path: Path) -> None:
     with mounted(tmp_path, "bindfs", "-o", "entry_timeout=7,negative_timeout=7") as points:
         checks = probe(points)

@@ -12,6 +12,7 @@ from tests.support.probe_hosts import probe
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_different_directories_are_refused(tmp_path: Path) -> None:
     for name in ("one", "other"):
         (tmp_path / name / ".noslop-probe-atelier").mkdir(parents=True)

@@ -122,6 +122,7 @@ def test_storage_server_that_is_away_ends_the_command_before_a_change(studio: Ss
     assert studio.hosts == before
 
 
+@pytest.mark.long
 def test_removed_machine_that_comes_back_is_refused(studio: SshStudio, sshd_server: StartSshd) -> None:
     back = sshd_server("127.0.0.83")
     worker = machines.RemovedMachine(

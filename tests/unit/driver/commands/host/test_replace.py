@@ -47,6 +47,7 @@ def test_new_machine_gets_the_entry_of_the_old_one(studio: SshStudio, sshd_serve
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_machine_that_was_installed_anew_replaces_itself(
     studio: SshStudio, sshd_server: StartSshd, tmp_path: Path
 ) -> None:

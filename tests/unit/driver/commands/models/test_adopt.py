@@ -42,6 +42,7 @@ def studio(tmp_path: Path) -> Iterator[Studio]:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_adopted_models_are_on_the_share_and_in_the_catalogue(studio: Studio) -> None:
     digest = hashlib.sha256(TWO).hexdigest()
     answer = {"id": 7, "files": [{"primary": True, "hashes": {"SHA256": digest.upper()}}]}

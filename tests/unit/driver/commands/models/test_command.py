@@ -58,6 +58,7 @@ def test_pull_fetches_what_it_can_and_later_the_one_that_failed(studio: Studio) 
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_runs_add_up_and_status_shows_the_sums(studio: Studio) -> None:
     studio.server.files["one"].contents[0] = b"<html>Please log in</html>"
     studio.models("pull")
@@ -78,6 +79,7 @@ def test_runs_add_up_and_status_shows_the_sums(studio: Studio) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_warm_models_are_read_into_memory_and_shown(studio: Studio) -> None:
     studio.models("pull")
     output, done = studio.models("warm")
@@ -160,6 +162,7 @@ def test_progress_comes_as_lines_of_json_before_the_result(studio: Studio) -> No
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_bench_shows_how_long_each_host_reads_a_model(studio: Studio) -> None:
     studio.models("pull")
     output, done = studio.models("bench", "one.safetensors")
@@ -172,6 +175,7 @@ def test_bench_shows_how_long_each_host_reads_a_model(studio: Studio) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_new_model_is_shown_with_the_room_for_it_and_its_copies(studio: Studio) -> None:
     studio.models("pull")
     digest = hashlib.sha256(CONTENTS["one"]).hexdigest()
@@ -201,6 +205,7 @@ def test_change_that_cannot_be_made_changes_nothing(studio: Studio) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_interrupt_ends_the_download_and_the_next_run_goes_on(tmp_path: Path, sshd_server: StartSshd) -> None:
     with serving_models() as server:
         content = make_safetensors(2_000_000, "large")

@@ -116,6 +116,7 @@ def test_models_that_are_missing_are_fetched_with_pull_and_are_there_afterwards(
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_model_of_the_catalogue_that_was_not_fetched_is_fetched_without_another_entry(studio: Studio) -> None:
     add_subgraph_models(studio)
     studio.put("vae/painter_vae.safetensors")

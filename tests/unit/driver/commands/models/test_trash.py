@@ -52,6 +52,7 @@ def test_removed_model_comes_back_with_its_entry(studio: Studio) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_unused_models_are_shown_and_collected_when_the_user_says_so(studio: Studio) -> None:
     unused = studio.share / "loras/unused.safetensors"
     unused.write_bytes(CONTENTS["one"])
