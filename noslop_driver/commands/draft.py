@@ -18,12 +18,12 @@ from noslop_driver.commands.studio import read_members
 from noslop_driver.errors import DriverError, PreflightError, UnreachableError, UsageError
 from noslop_driver.hosts import host_keys
 from noslop_driver.hosts.discovery import SearchTargets, find_own_address
-from noslop_driver.hosts.gather import GatheredHosts, gather_hosts, gather_this_computer
+from noslop_driver.hosts.gather import GatheredHosts, gather_hosts, gather_this_computer, make_host_without_facts
 from noslop_driver.hosts.login import Login
 from noslop_driver.inventory import directory, studio_yml
 from noslop_driver.inventory.directory import Member, StudioDirectory
 from noslop_driver.inventory.render import Connection
-from noslop_driver.models import Plan, StudioSettings
+from noslop_driver.models import Host, Plan, StudioSettings
 from noslop_driver.output.terminal import Terminal
 from noslop_driver.planning import validation, view
 from noslop_driver.planning.planner import make_plan, select_members
@@ -60,14 +60,7 @@ def draft_plan(
     Raises:
         DriverError: a setting is invalid, or gathering the hosts failed.
     """
-    previous = studio.read_settings()
-    sources = merge.Sources(
-        flags=smb_access.name_files(options.settings, previous),
-        file=merge.read_file(options.config_file) if options.config_file else {},
-        previous=previous,
-        edited=studio.path / directory.STUDIO if studio.is_edited(directory.STUDIO) else None,
-    )
-    merge.merge(sources)  # reports invalid settings before the search, which needs time
+    sources = read_sources(options, studio)
     gathered = _gather(options, studio, login, terminal)
     sources = _add_sources_of_hosts(sources, gathered, login.user)
     if not sources.previous and terminal.interactive:
@@ -79,6 +72,48 @@ def draft_plan(
     smb_problems = smb_access.find_problems(settings, studio, gathered.members, given=missing)
     gathered = replace(gathered, problems=[*gathered.problems, *smb_problems])
     return replace(plan_hosts(gathered, settings), smb_passwords=passwords)
+
+
+def read_sources(options: Options, studio: StudioDirectory) -> merge.Sources:
+    """Return the settings of the options and of the studio, which together are valid.
+
+    Raises:
+        UsageError: a setting is invalid, or contradicts a file that was edited by hand.
+    """
+    previous = studio.read_settings()
+    sources = merge.Sources(
+        flags=smb_access.name_files(options.settings, previous),
+        file=merge.read_file(options.config_file) if options.config_file else {},
+        previous=previous,
+        edited=studio.path / directory.STUDIO if studio.is_edited(directory.STUDIO) else None,
+    )
+    merge.merge(sources)  # reports invalid settings before the search, which needs time
+    return sources
+
+
+def draft_without_facts(
+    options: Options, studio: StudioDirectory, members: Sequence[Member], new: Sequence[Host], login: Login
+) -> PlanDraft:
+    """Make the plan of an existing studio by its inventory, the options and new hosts. No host is asked for its facts.
+
+    Args:
+        options: the options, with the settings.
+        studio: the directory of the studio.
+        members: the hosts in its inventory.
+        new: hosts that are not in it.
+        login: the account for new hosts.
+
+    Raises:
+        DriverError: a setting is invalid, or the options contradict the inventory.
+    """
+    local = all(member.local for member in members)
+    hosts = [*map(make_host_without_facts, members), *new]
+    gathered = GatheredHosts(hosts, [], list(members), login.secrets, local=local)
+    sources = _add_sources_of_hosts(read_sources(options, studio), gathered, login.user)
+    settings = merge.merge(sources)
+    unwritten = smb_access.list_unwritten(settings, studio)
+    problems = smb_access.find_problems(settings, studio, members, given=unwritten)
+    return plan_hosts(replace(gathered, problems=problems), settings)
 
 
 def plan_hosts(gathered: GatheredHosts, settings: StudioSettings) -> PlanDraft:
@@ -170,10 +205,8 @@ def _gather(options: Options, studio: StudioDirectory, login: Login, terminal: T
     if studio.exists:
         members = read_members(studio.path, login.user)
         terminal.print(f"{studio.path} has {', '.join(member.name for member in members)}.")
-    others = [member.name for member in members if not member.local]
-    if options.local and others:
-        raise DriverError(f"{studio.path} has other hosts than this computer: {', '.join(others)}. Leave out --local.")
-    if options.local or (members and not others):
+    reject_local(options, studio, members)
+    if options.local or (members and all(member.local for member in members)):
         return gather_this_computer(members, login, terminal)
     search = SearchTargets(
         options.networks, options.hosts, options.port, options.user or "", own_keys=options.ssh_key is None
@@ -189,6 +222,17 @@ def _gather(options: Options, studio: StudioDirectory, login: Login, terminal: T
         check=options.check,
         again=options.again,
     )
+
+
+def reject_local(options: Options, studio: StudioDirectory, members: Sequence[Member]) -> None:
+    """Reject `--local` for a studio of other hosts than this computer.
+
+    Raises:
+        DriverError: the options have it, and the studio has others.
+    """
+    others = [member.name for member in members if not member.local]
+    if options.local and others:
+        raise DriverError(f"{studio.path} has other hosts than this computer: {', '.join(others)}. Leave out --local.")
 
 
 def _add_sources_of_hosts(sources: merge.Sources, gathered: GatheredHosts, user: str) -> merge.Sources:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ansible_collections.noslop.studio.plugins.module_utils.checks.check import Check
 from rich.markup import escape
 from rich.table import Table
 
@@ -114,10 +115,29 @@ def look_where_possible(options: Options, studio: StudioDirectory, login: Login,
     if computed:
         look = Look(decide({}, (), computed), members, login)
     else:
-        hosts, login = compare_hosts(studio.path, members, login, terminal)
-        look = Look(decide(fingerprint.make(listing, studio), hosts.hosts), members, login, hosts)
+        look = look_at_hosts(studio, listing, members, login, terminal)
     _print(look, terminal)
     return look
+
+
+def look_at_hosts(
+    studio: StudioDirectory, listing: Mapping[str, Any], members: Sequence[Member], login: Login, terminal: Terminal
+) -> Look:
+    """Look once at every host of a studio, and decide what a deployment of its inventory as it stands has to do.
+
+    Args:
+        studio: the directory of the studio.
+        listing: the output of `ansible-inventory --list`.
+        members: the hosts in it.
+        login: the passwords.
+        terminal: the terminal for progress, and to ask on.
+
+    Raises:
+        KeyboardInterrupt: the run was interrupted.
+    """
+    hosts, login = compare_hosts(studio.path, members, login, terminal)
+    decision = decide(fingerprint.make(listing, studio), hosts.hosts, fingerprint.list_computed(listing))
+    return Look(decision, members, login, hosts)
 
 
 def asks_for_more(options: Options, settings: Mapping[str, Any]) -> bool:
@@ -166,12 +186,18 @@ def _print(look: Look, terminal: Terminal) -> None:
     """Print why everything is run, with what is not as it was."""
     if look.is_enough:
         return
-    if look.decision.drift:
-        table = Table(box=None, padding=(0, 2, 0, 0))
-        for heading in ("host", "check", "what differs"):
-            table.add_column(heading)
-        for check in look.decision.drift:
-            name = f"{check['check']} {check['share']}".strip()
-            table.add_row(*map(escape, (check["host"], name, check["seen"])))
-        terminal.print_table(table)
+    print_drift(look.decision.drift, terminal)
     terminal.print(f"Everything is to be run: {look.decision.reason}.")
+
+
+def print_drift(drift: Sequence[Check], terminal: Terminal) -> None:
+    """Print what differs on the hosts as a table; nothing where nothing does."""
+    if not drift:
+        return
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for heading in ("host", "check", "what differs"):
+        table.add_column(heading)
+    for check in drift:
+        name = f"{check['check']} {check['share']}".strip()
+        table.add_row(*map(escape, (check["host"], name, check["seen"])))
+    terminal.print_table(table)

@@ -45,6 +45,18 @@ class GatheredHosts:
     """Members that do not answer and are left out, each with the reason."""
 
 
+def make_host_without_facts(member: Member) -> Host:
+    """Return a member as the inventory has it, of which no fact was gathered."""
+    return Host(
+        name=member.name,
+        address=member.studio_address,
+        port=member.port,
+        user=member.user,
+        ssh=read_ssh_options(member.variables),
+        named=True,
+    )
+
+
 def gather_this_computer(members: Sequence[Member], login: Login, terminal: Terminal) -> GatheredHosts:
     """Gather the facts of the computer that the driver runs on, which is the only host of its studio.
 
@@ -106,7 +118,7 @@ def gather_hosts(
     problems: list[Problem] = []
     new: list[Candidate] = []
     if search.named or not members:
-        new, problems = _search(search, members, identities, terminal)
+        new, problems = search_new_hosts(search, members, identities, terminal)
     if new and members:
         moves = moved.follow_moves(studio, members, new, identities, login=login, terminal=terminal, check=check)
         new = moves.candidates
@@ -158,10 +170,23 @@ def _excuse_away(problems: Sequence[Problem], members: Sequence[Member], hosts: 
     ]
 
 
-def _search(
+def search_new_hosts(
     search: SearchTargets, members: Sequence[Member], identities: Machines, terminal: Terminal
 ) -> tuple[list[Candidate], list[Problem]]:
-    """Search for machines at addresses that no member has. Return them, and problems, without removed machines."""
+    """Search for machines at addresses that no member has, without logging in.
+
+    Args:
+        search: the networks and hosts to search.
+        members: the hosts in the inventory.
+        identities: the machines that were removed from the studio.
+        terminal: the terminal for progress.
+
+    Returns:
+        The machines, without removed ones, and the problems.
+
+    Raises:
+        DriverError: the search failed.
+    """
     addresses = {member.address for member in members}
     discovered = discovery.search(search, terminal)
     new, problems = [], list(discovered.problems)
@@ -317,18 +342,7 @@ def _gather_members(
     ]
     # Members that were left out or did not answer stay in the studio, without facts.
     names = {host.name for host in hosts}
-    hosts += [
-        Host(
-            name=member.name,
-            address=member.studio_address,
-            port=member.port,
-            user=member.user,
-            ssh=read_ssh_options(member.variables),
-            named=True,
-        )
-        for member in members
-        if member.name not in names
-    ]
+    hosts += [make_host_without_facts(member) for member in members if member.name not in names]
     return hosts, gathered.problems, login
 
 

@@ -8,7 +8,7 @@ machine-id that was recorded for it. A name proves nothing.
 
 from __future__ import annotations
 
-from collections.abc import Sequence, Set
+from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass
 
 from ansible_collections.noslop.studio.plugins.plugin_utils.discovery import ssh_scan
@@ -64,16 +64,8 @@ def follow_moves(
         DriverError: the search or Ansible failed.
     """
     result = Moves([], [], [])
-    known_hosts = KnownHosts(studio.known_hosts)
-    pinned = {
-        member.name: set(known_hosts.find_keys(member.address, member.port))
-        for member in members
-        if not member.local and uses_studio_known_hosts(member)
-    }
-    for candidate in candidates:
-        keys = set(candidate.host_keys)
-        member = next((member for member in members if pinned.get(member.name, set()) & keys), None)
-        if member is None or member.name in result.changed or _answers(member, pinned[member.name]):
+    for candidate, member in match_members(studio, members, candidates):
+        if member is None or member.name in result.changed:
             result.candidates.append(candidate)
             continue
         recorded = machines.machine_ids.get(member.name, "")
@@ -89,6 +81,28 @@ def follow_moves(
         else:
             result.problems.append(_report_move(member, candidate, "Run this again to change its address."))
     return result
+
+
+def match_members(
+    studio: StudioDirectory, members: Sequence[Member], candidates: Sequence[Candidate]
+) -> Iterator[tuple[Candidate, Member | None]]:
+    """Yield each candidate with the member whose key it shows and that does not answer at its own address, or None.
+
+    Logs in to none: whether it is that machine, and no copy of it, is not known yet.
+
+    Raises:
+        DriverError: a search at the address of a member failed.
+    """
+    known_hosts = KnownHosts(studio.known_hosts)
+    pinned = {
+        member.name: set(known_hosts.find_keys(member.address, member.port))
+        for member in members
+        if not member.local and uses_studio_known_hosts(member)
+    }
+    for candidate in candidates:
+        keys = set(candidate.host_keys)
+        member = next((member for member in members if pinned.get(member.name, set()) & keys), None)
+        yield candidate, None if member is None or _answers(member, pinned[member.name]) else member
 
 
 def change_address(studio: StudioDirectory, member: Member, candidate: Candidate) -> None:

@@ -51,11 +51,16 @@ def decide(fingerprint: Fingerprint, looks: Sequence[HostLook], computed: Iterab
     reason = _find_reason_for_everything(fingerprint, looks, sorted(computed))
     if reason:
         return Decision(Need.EVERYTHING, reason)
-    drift = [check for look in looks for check in look.checks if not check["ok"]]
+    drift = list_drift(looks)
     if drift:
         hosts = enumerate_words(dict.fromkeys(check["host"] for check in drift))
         return Decision(Need.DRIFT, f"{hosts} changed since the last deployment", drift)
     return Decision(Need.NOTHING, "every host is as the inventory says")
+
+
+def list_drift(looks: Iterable[HostLook]) -> list[Check]:
+    """Return the checks that did not pass: what differs on each host from its last deployment."""
+    return [check for look in looks for check in look.checks if not check["ok"]]
 
 
 def _find_reason_for_everything(fingerprint: Fingerprint, looks: Sequence[HostLook], computed: Sequence[str]) -> str:
