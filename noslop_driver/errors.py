@@ -15,6 +15,8 @@ class ExitCode(IntEnum):
     USAGE = 2
     PREFLIGHT = 3
     UNREACHABLE = 4
+    DIFFERENT = 5
+    """Something differs, and `--exit-code` asked for a code of its own: 1 is that of a failure."""
     INTERRUPTED = 130
 
 

@@ -12,7 +12,7 @@ _HUB_FILE = "hub:stabilityai/sdxl-turbo/sd_xl_turbo_1.0_fp16.safetensors"
 EXAMPLES: dict[str, tuple[str, ...]] = {
     "discover": ("noslop-driver discover", "noslop-driver discover --network 192.168.1.0/24 --json"),
     "ssh-setup": ("noslop-driver ssh-setup 192.168.1.23", "noslop-driver ssh-setup me@render1 --remove"),
-    "plan": ("noslop-driver plan --network 192.168.1.0/24", "noslop-driver plan --config studio.yml --save"),
+    "plan": ("noslop-driver plan --network 192.168.1.0/24", "noslop-driver plan --diff --exit-code"),
     "deploy": ("noslop-driver deploy", "noslop-driver deploy --network 192.168.1.0/24 --user me --ask-become-pass"),
     "upgrade": ("noslop-driver upgrade --to comfyui=0.33.0", "noslop-driver upgrade --to ollama=0.32.7 --host worker1"),
     "host add": ("noslop-driver host add 192.168.1.23", "noslop-driver host add --again worker2"),

@@ -143,6 +143,14 @@ _BUNDLE = click.Option(
     ["--bundle"], metavar="FILE.tar.gz", type=FILE, help="Write report, evidence and logs without secrets to this file."
 )
 _SAVE = make_switch("--save", "Write the plan as an inventory.")
+_COMPARE = (
+    make_switch(
+        "--diff",
+        "Show what differs from the studio as it is, in its inventory and on its hosts. Writes and changes nothing.",
+        "compare",
+    ),
+    make_switch("--exit-code", "With --diff: exit with 5 where something differs."),
+)
 
 _FROM = click.Option(
     ["--from", "sources"],
@@ -157,7 +165,7 @@ COMMANDS = (
     Command(
         "plan",
         "Look at the hosts and propose what each of them does, and why. Changes nothing on them.",
-        (*_HOSTS, *LOGIN, *HOST_KEYS, *STUDIO, *_SETTINGS, _LIMIT, _SAVE, *PROMPTS, VERBOSE, *OUTPUT),
+        (*_HOSTS, *LOGIN, *HOST_KEYS, *STUDIO, *_SETTINGS, _LIMIT, _SAVE, *_COMPARE, *PROMPTS, VERBOSE, *OUTPUT),
     ),
     Command(
         "deploy",

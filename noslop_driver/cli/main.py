@@ -17,6 +17,7 @@ import click
 from noslop_driver import __version__
 from noslop_driver.cli import flags
 from noslop_driver.cli.examples import format_examples
+from noslop_driver.cli.given_flags import list_given
 from noslop_driver.cli.shared_flags import Command
 from noslop_driver.commands.options import Options
 from noslop_driver.errors import DriverError, ExitCode
@@ -78,7 +79,7 @@ def _run_command(command: str, **given: Any) -> int:  # noqa: ANN401 - click pas
         name = command.replace("-", "_")
         module = importlib.import_module(f"noslop_driver.commands.{name}")
         run: Callable[[Options, Terminal], CommandResult] = getattr(module, name)
-        result = run(_make_options(values), terminal)
+        result = run(_make_options(values, list_given(click.get_current_context())), terminal)
         code, data, message = result.code, result.data, result.message
     except DriverError as error:
         code, message = error.code, str(error)
@@ -105,7 +106,7 @@ def _print_traceback(debug: bool) -> None:
         sys.stderr.write(printable(traceback.format_exc()))
 
 
-def _make_options(values: dict[str, Any]) -> Options:
+def _make_options(values: dict[str, Any], given: Sequence[Sequence[str]]) -> Options:
     """Return the options for the values of the flags: those that are settings of the studio lie in one mapping."""
     settings: dict[str, Any] = {}
     for name in flags.SETTING_NAMES:
@@ -118,7 +119,7 @@ def _make_options(values: dict[str, Any]) -> Options:
         settings["roles"] = parse_roles(roles)
     if smb_users := values.pop("smb_users", None):
         settings["smb_users"] = parse_smb_users(smb_users)
-    return Options(**values, settings=settings)
+    return Options(**values, settings=settings, given=given)
 
 
 def _make_click_command(command: Command) -> click.Command:

@@ -23,7 +23,7 @@ from noslop_driver.hosts.login import Login
 from noslop_driver.inventory import directory, studio_yml
 from noslop_driver.inventory.directory import Member, StudioDirectory
 from noslop_driver.inventory.render import Connection
-from noslop_driver.models import Host, Plan, StudioSettings
+from noslop_driver.models import Host, Plan, Problem, StudioSettings
 from noslop_driver.output.terminal import Terminal
 from noslop_driver.planning import validation, view
 from noslop_driver.planning.planner import make_plan, select_members
@@ -92,7 +92,13 @@ def read_sources(options: Options, studio: StudioDirectory) -> merge.Sources:
 
 
 def draft_without_facts(
-    options: Options, studio: StudioDirectory, members: Sequence[Member], new: Sequence[Host], login: Login
+    options: Options,
+    studio: StudioDirectory,
+    members: Sequence[Member],
+    new: Sequence[Host],
+    login: Login,
+    *,
+    problems: Sequence[Problem] = (),
 ) -> PlanDraft:
     """Make the plan of an existing studio by its inventory, the options and new hosts. No host is asked for its facts.
 
@@ -102,6 +108,7 @@ def draft_without_facts(
         members: the hosts in its inventory.
         new: hosts that are not in it.
         login: the account for new hosts.
+        problems: those of the search for new hosts.
 
     Raises:
         DriverError: a setting is invalid, or the options contradict the inventory.
@@ -112,8 +119,8 @@ def draft_without_facts(
     sources = _add_sources_of_hosts(read_sources(options, studio), gathered, login.user)
     settings = merge.merge(sources)
     unwritten = smb_access.list_unwritten(settings, studio)
-    problems = smb_access.find_problems(settings, studio, members, given=unwritten)
-    return plan_hosts(replace(gathered, problems=problems), settings)
+    smb_problems = smb_access.find_problems(settings, studio, members, given=unwritten)
+    return plan_hosts(replace(gathered, problems=[*problems, *smb_problems]), settings)
 
 
 def plan_hosts(gathered: GatheredHosts, settings: StudioSettings) -> PlanDraft:
@@ -184,14 +191,13 @@ def write_inventory(
             _reject_group_changes(target, draft.plan, members)
         present_key = members[0].variables.get("ansible_ssh_private_key_file")
         ssh_key = ssh_key or (Path(str(present_key)) if present_key else None)
-    settings_elsewhere = bool(read_settings_outside_studio_yml(members)) and not target.read_settings()
     smb_access.write(target, draft.smb_passwords)
     written = target.write(
         draft.plan,
         Connection(ssh_key),
         existing_hosts=[member.name for member in members],
         local=draft.gathered.local,
-        write_settings=not settings_elsewhere,
+        write_settings=not has_settings_elsewhere(target, members),
     )
     if written.files and announce:
         terminal.print(f"Written to {target.path}: {', '.join(written.files)}")
@@ -249,6 +255,11 @@ def _add_sources_of_hosts(sources: merge.Sources, gathered: GatheredHosts, user:
         previous=previous,
         defaults=_make_defaults(gathered, user),
     )
+
+
+def has_settings_elsewhere(studio: StudioDirectory, members: Sequence[Member]) -> bool:
+    """Return whether a user keeps the studio's variables in their own files, and in no studio.yml."""
+    return bool(read_settings_outside_studio_yml(members)) and not studio.read_settings()
 
 
 def read_settings_outside_studio_yml(members: Sequence[Member]) -> dict[str, Any]:

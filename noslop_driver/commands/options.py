@@ -35,6 +35,12 @@ class Options:
     full: bool = False
     """Whether a deployment does everything, without a look at what differs."""
     save: bool = False
+    compare: bool = False
+    """Whether `plan` compares the plan with the studio, in place of looking at hardware."""
+    exit_code: bool = False
+    """Whether a difference has an exit code of its own."""
+    given: Sequence[Sequence[str]] = ()
+    """The flags of the command line, each with its value, so that a message can name another command with them."""
     shell: str | None = None
     """The shell that `completion` is for."""
     cached: bool = False

@@ -1,12 +1,13 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Propose what each host does, and with `--save` write it as an inventory."""
+"""Propose what each host does, and with `--save` write it as an inventory, with `--diff` compare it with the studio."""
 
 from __future__ import annotations
 
 from noslop_driver.commands.draft import confirm_plan, draft_plan, find_blocking_error, write_inventory
 from noslop_driver.commands.login import read_login
 from noslop_driver.commands.options import Options
+from noslop_driver.commands.plan_diff import compare_plan
 from noslop_driver.commands.result import CommandResult, PlanData
 from noslop_driver.commands.studio import find_studio, lock_studio
 from noslop_driver.errors import ExitCode
@@ -15,7 +16,9 @@ from noslop_driver.planning import view
 
 
 def plan(options: Options, terminal: Terminal) -> CommandResult:
-    """Gather the hosts and make a plan; with `--save`, write it as an inventory."""
+    """Gather the hosts and make a plan; with `--save`, write it; with `--diff`, compare it with the studio instead."""
+    if options.compare or options.exit_code:
+        return compare_plan(options, terminal)
     studio = find_studio(inventory=options.inventory, name=options.studio, must_exist=False)
     login = read_login(options, terminal)
     with lock_studio(studio, terminal):

@@ -47,6 +47,8 @@ class Look:
     login: Login
     """With the sudo password, if it was asked for."""
     hosts: StudioLook = field(default_factory=StudioLook)
+    fingerprint: fingerprint.Fingerprint = field(default_factory=dict)
+    """That of a deployment now; empty where no host was looked at."""
 
     @property
     def is_enough(self) -> bool:
@@ -109,7 +111,7 @@ def look_where_possible(options: Options, studio: StudioDirectory, login: Login,
         return None
     listing = list_inventory(studio.path)
     members = ssh_config.resolve_members(directory.read_members(listing, login.user))
-    if options.ssh_key and any(_has_other_key(member, options.ssh_key) for member in members):
+    if options.ssh_key and any(has_other_key(member, options.ssh_key) for member in members):
         return None
     computed = fingerprint.list_computed(listing)
     if computed:
@@ -136,8 +138,8 @@ def look_at_hosts(
         KeyboardInterrupt: the run was interrupted.
     """
     hosts, login = compare_hosts(studio.path, members, login, terminal)
-    decision = decide(fingerprint.make(listing, studio), hosts.hosts, fingerprint.list_computed(listing))
-    return Look(decision, members, login, hosts)
+    now = fingerprint.make(listing, studio)
+    return Look(decide(now, hosts.hosts, fingerprint.list_computed(listing)), members, login, hosts, now)
 
 
 def asks_for_more(options: Options, settings: Mapping[str, Any]) -> bool:
@@ -147,7 +149,7 @@ def asks_for_more(options: Options, settings: Mapping[str, Any]) -> bool:
     return bool(options.full or options.check or hosts or options.config_file or changes)
 
 
-def _has_other_key(member: Member, ssh_key: Path) -> bool:
+def has_other_key(member: Member, ssh_key: Path) -> bool:
     """Return whether the inventory has another key for a host than the one that was named now."""
     present = member.variables.get("ansible_ssh_private_key_file")
     return not present or Path(str(present)).expanduser().absolute() != ssh_key.expanduser().absolute()

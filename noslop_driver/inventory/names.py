@@ -27,8 +27,8 @@ _Loader.add_multi_constructor("!", lambda *_: None)
 def list_hosts(inventory: Path) -> list[str]:
     """Return the names of the hosts."""
     names: dict[str, None] = {}
-    for path in _list_files(inventory):
-        rest = [_read(path)]
+    for path in list_yaml_files(inventory):
+        rest = [read_yaml(path)]
         while rest:
             value = rest.pop()
             if isinstance(value, dict):
@@ -58,20 +58,22 @@ def list_nodes(inventory: Path) -> list[str]:
 def _list_entries(inventory: Path, variable: str) -> Iterator[Any]:
     """Yield the entries of a list that is a variable of all hosts."""
     directory = inventory / "group_vars"
-    for path in [*(directory / f"all{suffix}" for suffix in _SUFFIXES), *_list_files(directory / "all")]:
-        value = _read(path)
+    for path in [*(directory / f"all{suffix}" for suffix in _SUFFIXES), *list_yaml_files(directory / "all")]:
+        value = read_yaml(path)
         entries = value.get(variable) if isinstance(value, dict) else None
         yield from entries if isinstance(entries, list) else ()
 
 
-def _list_files(directory: Path) -> list[Path]:
+def list_yaml_files(directory: Path) -> list[Path]:
+    """Return the YAML files of a directory in the order of their names; none where it cannot be read."""
     try:
         return sorted(path for path in directory.iterdir() if path.suffix in _SUFFIXES)
     except OSError:
         return []
 
 
-def _read(path: Path) -> Any:  # noqa: ANN401 - a file may hold anything
+def read_yaml(path: Path) -> Any:  # noqa: ANN401 - a file may hold anything
+    """Return the content of a YAML file, in which values with a tag of Ansible's are None; None for what is no YAML."""
     try:
         return yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)  # noqa: S506 - it is a SafeLoader
     except (OSError, ValueError, yaml.YAMLError):

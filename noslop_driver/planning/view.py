@@ -4,12 +4,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from ansible_collections.noslop.studio.plugins.module_utils.host.addresses import OPEN_NETWORK
 from ansible_collections.noslop.studio.plugins.module_utils.smb import smb_shares
 from rich.markup import escape
 from rich.table import Table
 
-from noslop_driver.models import Host, Plan, StudioSettings
+from noslop_driver.models import Host, Plan, Problem, StudioSettings
 from noslop_driver.output.terminal import Terminal
 
 _ROLE_LABELS = {"storage_server": "storage server", "storage_clients": "storage client"}
@@ -60,7 +62,12 @@ def print_plan(plan: Plan, terminal: Terminal) -> None:
         terminal.print_markup(f"[yellow]Note:[/] {opened} in noslop_allowed_networks: {OPEN_NETWORK}")
     if plan.settings.smb_enabled:
         terminal.print(_describe_smb(plan.settings))
-    for problem in plan.problems:
+    print_problems(plan.problems, terminal)
+
+
+def print_problems(problems: Iterable[Problem], terminal: Terminal) -> None:
+    """Print each problem or note with the next step."""
+    for problem in problems:
         style, word = ("bold red", "Problem") if problem.fatal else ("yellow", "Note")
         terminal.print_markup(f"[{style}]{word}:[/] {escape(problem.what)}")
         terminal.print_markup(f"  [bold]→[/] {escape(problem.todo)}")

@@ -37,6 +37,7 @@ _CODES = {
     ExitCode.USAGE: "The command line is invalid, or an answer is missing.",
     ExitCode.PREFLIGHT: "A problem ended the command before anything was changed.",
     ExitCode.UNREACHABLE: "A host did not answer or refused the login; the others may be done.",
+    ExitCode.DIFFERENT: "Something differs; with --exit-code only.",
     ExitCode.INTERRUPTED: "The command was interrupted.",
 }
 
