@@ -12,6 +12,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from ansible_collections.noslop.studio.plugins.module_utils.checks.check import shorten
+
 from noslop_driver.ansible.inventory_list import list_inventory
 from noslop_driver.commands import plan_diff_view
 from noslop_driver.commands.draft import (
@@ -25,12 +27,13 @@ from noslop_driver.commands.draft import (
 from noslop_driver.commands.login import read_login
 from noslop_driver.commands.options import Options
 from noslop_driver.commands.plan_diff_result import PlanDiffData
-from noslop_driver.commands.plan_diff_view import HostState
+from noslop_driver.commands.plan_diff_view import NOT_COMPARED, HostState
 from noslop_driver.commands.result import CommandResult
 from noslop_driver.commands.second_run import has_other_key, look_at_hosts, print_drift
 from noslop_driver.commands.studio import find_studio
 from noslop_driver.errors import ExitCode, UsageError
-from noslop_driver.hosts import facts, gather, moved, ssh_config
+from noslop_driver.hosts import facts, gather, moved, ssh_config, ssh_errors
+from noslop_driver.hosts.deployed_run import HostLook, StudioLook
 from noslop_driver.hosts.discovery import SearchTargets
 from noslop_driver.hosts.login import Login
 from noslop_driver.hosts.status_run import explain_failure
@@ -193,14 +196,11 @@ def _look_at_hosts(
     drift = list_drift(look.hosts.hosts)
     look = replace(look, decision=replace(look.decision, drift=drift))
     print_drift(drift, terminal)
-    failed = {failure.host for failure in look.hosts.outcome.failures}
-    left_out = {}
-    for host, member in zip(look.hosts.hosts, members, strict=True):
-        if host.error and host.host in failed:
-            left_out[host.host] = explain_failure(member, look.hosts.outcome)
-        elif host.error:
-            what = f"{host.host} could not be compared: {host.error}."
-            left_out[host.host] = Problem(host=host.host, what=what, todo="Deploy, and it is compared anew.")
+    left_out = {
+        member.name: _explain(look.hosts, host, member)
+        for host, member in zip(look.hosts.hosts, members, strict=True)
+        if host.error
+    }
     for name, problem in left_out.items():
         terminal.warn(f"{name} is left out: {problem.what} {problem.todo}")
     answered = [host for host in look.hosts.hosts if not host.error]
@@ -208,3 +208,13 @@ def _look_at_hosts(
     if answered:
         by_answers = decide(look.fingerprint, answered, fingerprint.list_computed(listing))
     return HostState(look, by_answers, left_out)
+
+
+def _explain(looks: StudioLook, host: HostLook, member: Member) -> Problem:
+    """Return why a host could not be looked at: it did not let the driver in, or the look failed there."""
+    failures = [failure for failure in looks.outcome.failures if failure.host == member.name]
+    problem = explain_failure(member, looks.outcome)
+    if failures and (failures[-1].unreachable or problem.kind != ssh_errors.UNRECOGNISED):
+        return problem
+    what = f"{member.name} could not be compared: {shorten(host.error)}."
+    return Problem(kind=NOT_COMPARED, host=member.name, what=what, todo="A deployment makes a new record there.")

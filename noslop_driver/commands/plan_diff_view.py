@@ -30,6 +30,10 @@ _OTHER_FLAGS = frozenset({"--diff", "--exit-code", "--json", "--debug", "--verbo
 """Flags of a comparison alone, or of how a command prints and asks: a command that is named lacks them."""
 
 
+NOT_COMPARED = "not_compared"
+"""The kind of the problem of a host on which the look itself failed, so that a deployment can go on there."""
+
+
 @dataclass(frozen=True)
 class HostState:
     """The hosts as they are, by one look at each."""
@@ -137,7 +141,7 @@ def summarize(
         checks = state.look.hosts.checks
         return f"Nothing to do: every host is as the inventory says ({checks} checks on {count})."
     phases = enumerate_words(phase.name for phase in DEPLOYMENT)
-    names = enumerate_words(name for name in hosts if name not in state.left_out)
+    names = enumerate_words(name for name in hosts if not _is_away(name, state))
     hand = " after you changed what is marked by hand" if any(change["by_hand"] for change in changes) else ""
     return f"A deployment would run everything ({phases}) on {names}{hand}, since {'; '.join(reasons)}: {deploy}"
 
@@ -148,8 +152,12 @@ def _find_stopping(state: HostState) -> str:
     return ", ".join(
         name
         for name, problem in state.left_out.items()
-        if problem.kind and (problem.kind not in presence.AWAY_KINDS or (server and name == server.name))
+        if problem.kind != NOT_COMPARED and (not _is_away(name, state) or (server and name == server.name))
     )
+
+
+def _is_away(name: str, state: HostState) -> bool:
+    return name in state.left_out and state.left_out[name].kind in presence.AWAY_KINDS
 
 
 def name_deployment(given: Sequence[Sequence[str]]) -> str:

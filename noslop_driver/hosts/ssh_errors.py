@@ -15,6 +15,9 @@ from ansible_collections.noslop.studio.plugins.plugin_utils.discovery.scan_targe
 
 from noslop_driver.models import Endpoint, Problem
 
+UNRECOGNISED = "failed"
+"""The kind of a problem whose message is none of those below."""
+
 
 @dataclass(frozen=True)
 class _Reason:
@@ -182,7 +185,7 @@ def explain(endpoint: Endpoint, user: str, message: str, *, fatal: bool = False)
                 fatal=fatal,
             )
     return Problem(
-        kind="failed",
+        kind=UNRECOGNISED,
         host=endpoint.name,
         what=f"The facts of {names['host']} could not be gathered: {_quote(message)}.",
         todo=f"Try `ssh -p {endpoint.port} {user}@{endpoint.address}` and read its messages.",

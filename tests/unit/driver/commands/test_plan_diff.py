@@ -175,6 +175,15 @@ def test_host_that_is_away_is_named_and_the_others_are_compared(
 
 
 @pytest.mark.slow
+def test_host_on_which_the_look_fails_is_named_and_a_deployment_goes_on_there(studio: Studio) -> None:
+    del studio.looks["worker2"]
+    output, done = studio.compare()
+    assert (done.returncode, output["different"]) == (4, False)
+    assert output["left_out"]["worker2"].startswith("worker2 could not be compared: ")
+    assert "on server, worker1, worker2, since worker2 could not be compared: " in output["summary"]
+
+
+@pytest.mark.slow
 def test_without_the_storage_server_a_deployment_would_change_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
