@@ -20,8 +20,9 @@ from typing import Any, get_type_hints, is_typeddict
 import typing_extensions
 from pydantic import BaseModel, ConfigDict, TypeAdapter
 
-from noslop_driver.commands import doctor_result, look_result, plan_diff_result, result
+from noslop_driver.commands import doctor_result, look_result, result
 from noslop_driver.commands.models import result as model_results
+from noslop_driver.commands.plan_diff.result import PlanDiffData
 from noslop_driver.hosts.discovery import Discovery
 from noslop_driver.models import Plan
 
@@ -33,7 +34,7 @@ Results = tuple[type, ...]
 RESULTS: dict[str, Results] = {
     "discover": (Discovery,),
     "ssh-setup": (result.SshSetupData,),
-    "plan": (result.PlanData, plan_diff_result.PlanDiffData),
+    "plan": (result.PlanData, PlanDiffData),
     "deploy": (result.DeployData, result.BlockedPlanData),
     "upgrade": (result.UpgradeData,),
     "host-add": (result.HostAddData, result.BlockedPlanData),

@@ -7,7 +7,7 @@ from __future__ import annotations
 from noslop_driver.commands.draft import confirm_plan, draft_plan, find_blocking_error, write_inventory
 from noslop_driver.commands.login import read_login
 from noslop_driver.commands.options import Options
-from noslop_driver.commands.plan_diff import compare_plan
+from noslop_driver.commands.plan_diff.compare import compare_plan
 from noslop_driver.commands.result import CommandResult, PlanData
 from noslop_driver.commands.studio import find_studio, lock_studio
 from noslop_driver.errors import ExitCode

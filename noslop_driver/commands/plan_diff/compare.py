@@ -15,7 +15,6 @@ from typing import Any
 from ansible_collections.noslop.studio.plugins.module_utils.checks.check import shorten
 
 from noslop_driver.ansible.inventory_list import list_inventory
-from noslop_driver.commands import plan_diff_view
 from noslop_driver.commands.draft import (
     PlanDraft,
     draft_without_facts,
@@ -26,8 +25,9 @@ from noslop_driver.commands.draft import (
 )
 from noslop_driver.commands.login import read_login
 from noslop_driver.commands.options import Options
-from noslop_driver.commands.plan_diff_result import PlanDiffData
-from noslop_driver.commands.plan_diff_view import NOT_COMPARED, HostState
+from noslop_driver.commands.plan_diff import view as comparison_view
+from noslop_driver.commands.plan_diff.result import PlanDiffData
+from noslop_driver.commands.plan_diff.view import NOT_COMPARED, HostState
 from noslop_driver.commands.result import CommandResult
 from noslop_driver.commands.second_run import has_other_key, look_at_hosts, print_drift
 from noslop_driver.commands.studio import find_studio
@@ -76,16 +76,16 @@ def compare_plan(options: Options, terminal: Terminal) -> CommandResult:
     matches = _search(options, studio, members, terminal)
     draft = _draft(options, studio, members, matches, login)
     changes = [
-        plan_diff_view.place_change(change, studio, members, login.secrets)
+        comparison_view.place_change(change, studio, members, login.secrets)
         for change in _list_changes(draft, studio, members, matches, options)
     ]
-    plan_diff_view.print_changes(changes, studio, terminal)
+    comparison_view.print_changes(changes, studio, terminal)
     obstacles = [problem for problem in draft.plan.problems if problem.fatal]
     view.print_problems(obstacles, terminal)
     state = _look_at_hosts(studio, listing, members, login, terminal)
-    deploy = plan_diff_view.name_deployment(options.given)
+    deploy = comparison_view.name_deployment(options.given)
     names = [proposal.host for proposal in draft.plan.proposals]
-    summary = plan_diff_view.summarize(names, changes, state, obstacles, deploy)
+    summary = comparison_view.summarize(names, changes, state, obstacles, deploy)
     terminal.print(summary)
     different = bool(changes) or state.by_answers.need is not Need.NOTHING
     data: PlanDiffData = {
@@ -121,7 +121,7 @@ def _reject_options(options: Options) -> None:
 
 def _report_new_studio(options: Options, studio: StudioDirectory, terminal: Terminal) -> CommandResult:
     read_sources(options, studio)  # rejects invalid settings
-    deploy = plan_diff_view.name_deployment(options.given)
+    deploy = comparison_view.name_deployment(options.given)
     summary = f"Everything is new: {studio.path} has no inventory. To make the studio: {deploy}"
     terminal.print(summary)
     data: PlanDiffData = {

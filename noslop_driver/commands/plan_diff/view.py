@@ -12,7 +12,7 @@ from ansible_collections.noslop.studio.plugins.module_utils.checks.check import 
 from rich.markup import escape
 
 from noslop_driver.commands.draft import has_settings_elsewhere
-from noslop_driver.commands.plan_diff_result import InventoryChangeData
+from noslop_driver.commands.plan_diff.result import InventoryChangeData
 from noslop_driver.commands.second_run import Look
 from noslop_driver.hosts import presence
 from noslop_driver.inventory import directory, places
