@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 
 from ansible_collections.noslop.studio.plugins.module_utils.checks.check import Check, enumerate_words
@@ -51,8 +52,7 @@ def print_causes(causes: Sequence[Cause], not_examined: Mapping[str, str], termi
 
 
 def _print_cause(number: str, cause: Cause, terminal: Terminal) -> None:
-    where = "" if cause.host in cause.what else f"{cause.host}: "
-    terminal.print_markup(f"{number} {escape(where + cause.what)}")
+    terminal.print_markup(f"{number} {escape(describe_cause(cause))}")
     for line in cause.evidence[:MOST_LINES]:
         terminal.print_markup(f"    shows:   {escape(line)}")
     if cause.recognised:
@@ -61,6 +61,12 @@ def _print_cause(number: str, cause: Cause, terminal: Terminal) -> None:
     fix = " --fix does it." if cause.remedy.safe else " --fix asks first." if cause.remedy.fixable else ""
     terminal.print_markup(f"    [bold]→[/] {escape(cause.remedy.command)}")
     terminal.print_markup(f"      risk: {escape(cause.remedy.risk.value)}.{fix}")
+
+
+def describe_cause(cause: Cause) -> str:
+    """Return what the cause is, with the host in front of it unless the text names it: `nfs-server` names no server."""
+    named = re.search(rf"(?<![\w.-]){re.escape(cause.host)}(?!\w|[.-]\w)", cause.what)
+    return cause.what if named else f"{cause.host}: {cause.what}"
 
 
 def describe_consequences(checks: Sequence[Check]) -> list[str]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 
 from rich.markup import escape
 
+from noslop_driver.commands.diagnosis_view import describe_cause
 from noslop_driver.commands.doctor_result import FixData
 from noslop_driver.commands.phase_run import run_phases
 from noslop_driver.diagnosis.cause import Cause, PlaybookStep, RemountStep, Step, UnitStep
@@ -137,8 +138,7 @@ def print_fixes(fixed: Fixed, terminal: Terminal) -> None:
 
 
 def _escape(cause: Cause) -> str:
-    where = "" if cause.host in cause.what else f"{cause.host}: "
-    return escape(where + cause.what)
+    return escape(describe_cause(cause))
 
 
 def _identify(cause: Cause) -> tuple[str, str, str]:
