@@ -205,8 +205,7 @@ class PhaseRunner:
     def _run_phases(self, phases: Sequence[Phase]) -> RunResult:
         result = RunResult()
         for number, phase in enumerate(phases, 1):
-            title = f"{number}/{len(phases)} {phase.name}: {phase.title}"
-            outcome, report, seconds = self._run_phase(phase, title, result)
+            outcome, report, seconds = self._run_phase(phase, format_title(number, phases), result)
             result.phases.append(
                 PhaseResult(
                     phase=phase.name,
@@ -334,6 +333,12 @@ class PhaseRunner:
         reasons = " ".join(self.away.values())
         answers = "it answers" if len(self.away) == 1 else "they answer"
         return f"{done} {others}. Left out: {names}. {reasons} When {answers} again, run {self.retry_command}"
+
+
+def format_title(number: int, phases: Sequence[Phase]) -> str:
+    """Return the title of a phase by its number, from 1."""
+    phase = phases[number - 1]
+    return f"{number}/{len(phases)} {phase.name}: {phase.title}"
 
 
 def _join_reports(first: Report | None, second: Report | None) -> Report | None:

@@ -30,13 +30,14 @@ def discover(options: Options, terminal: Terminal) -> CommandResult:
     """Find machines with an SSH server, without logging in."""
     targets = SearchTargets(options.networks, options.hosts, options.port, sources=options.sources)
     discovery = search(targets, terminal)
-    _print_discovery(discovery, terminal)
+    print_discovery(discovery, terminal)
     message = "\n".join(f"{problem.what} {problem.todo}" for problem in discovery.problems)
     code = ExitCode.UNREACHABLE if discovery.problems else ExitCode.OK
     return CommandResult(code, discovery.model_dump(mode="json"), message)
 
 
-def _print_discovery(discovery: Discovery, terminal: Terminal) -> None:
+def print_discovery(discovery: Discovery, terminal: Terminal) -> None:
+    """Print the machines with an SSH server as a table, and a line for each of the others."""
     table = Table(box=None, padding=(0, 2, 0, 0))
     with_origin = any(candidate.origin for candidate in discovery.candidates)
     for heading in ("address", "name", "SSH server", "host key", *(["from"] if with_origin else [])):

@@ -86,11 +86,16 @@ def search(targets: SearchTargets, terminal: Terminal) -> Discovery:
         scanned = discover(plan, direct) if plan else Discovery.empty()
         result = _add_proxied(scanned, behind, proxied_host.probe_all(behind))
     result = result.model_copy(update={"notes": [*listed.notes, *result.notes]})
+    print_counts(result, terminal)
+    return result
+
+
+def print_counts(result: Discovery, terminal: Terminal) -> None:
+    """Print the number of addresses of each status, and the notes."""
     counts = ", ".join(f"{count} {status}" for status, count in result.counts.items() if count)
     terminal.print(f"{len(result.candidates)} with an SSH server ({counts or 'nothing tried'})")
     for note in result.notes:
         terminal.warn(note)
-    return result
 
 
 def plan_discovery(

@@ -61,6 +61,10 @@ class Progress:
     """The passwords that must not be shown."""
     details: Callable[[], Sequence[str]] | None = None
     """Returns lines about what the current task does, for tasks that take long."""
+    clock: Callable[[], float] = time.monotonic
+    """Returns the time in seconds."""
+    draws: bool = True
+    """False where the caller draws the live table, by `render_table`; finished phases are printed all the same."""
     _title: str = ""
     _task: str = ""
     _started: float = 0.0
@@ -73,12 +77,18 @@ class Progress:
     def _console(self) -> Console:
         return self.terminal.out
 
+    @property
+    def _is_live(self) -> bool:
+        return self._console.is_terminal
+
     def start_phase(self, title: str) -> None:
         """Start a phase."""
-        self._title, self._task, self._started, self._rows = title, "", time.monotonic(), {}
-        if self._console.is_terminal:
+        self._title, self._task, self._started, self._rows = title, "", self.clock(), {}
+        if self._is_live and not self.draws:
+            self.terminal.log.add(title)
+        elif self._is_live:
             self._live = Live(
-                get_renderable=self._render_table, console=self._console, refresh_per_second=8, transient=True
+                get_renderable=self.render_table, console=self._console, refresh_per_second=8, transient=True
             )
             self._live.start()
             self.terminal.log.add(title)
@@ -93,7 +103,7 @@ class Progress:
         self._update_rows(event)
         for line in self._describe_event(event):
             # The live table shows it, and so does Ansible's own output.
-            if self._live or self.terminal.verbosity:
+            if self._is_live or self.terminal.verbosity:
                 self.terminal.log.add(line)
             else:
                 self.terminal.print(line)
@@ -108,7 +118,7 @@ class Progress:
         self.close()
         changed = sum(row.changed for row in self._rows.values())
         ok = sum(row.ok for row in self._rows.values())
-        duration = _format_duration(time.monotonic() - self._started)
+        duration = _format_duration(self.clock() - self._started)
         counts = f"{_format_host_count(len(self._rows))}, {ok} ok, {changed} changed"
         failed = len({failure.host for failure in outcome.failures})
         if failed:
@@ -143,7 +153,7 @@ class Progress:
             return
         row = self._rows.setdefault(event.host, _Row())
         if event.kind == "start":
-            row.task, row.state, row.since = shorten_task_name(event.task), "running", time.monotonic()
+            row.task, row.state, row.since = shorten_task_name(event.task), "running", self.clock()
         elif event.kind in ("ok", "skipped") or (event.kind == "failed" and event.ignored):
             row.ok += event.kind != "skipped"
             row.changed += event.changed
@@ -163,13 +173,14 @@ class Progress:
             return [f"{prefix}{event.kind}"]
         return [f"{prefix}trying again"] if event.kind == "retry" else []
 
-    def _render_table(self) -> RenderableType:
+    def render_table(self) -> RenderableType:
+        """Return the live table: what each host does now, and how many tasks ended in which way."""
         table = Table(box=None, padding=(0, 2, 0, 0))
         for heading in ("host", "task", "ok", "changed", "failed"):
             counts = heading in ("ok", "changed", "failed")
             table.add_column(heading, justify="right" if counts else "left", no_wrap=True, style="none")
         table.columns[1].no_wrap, table.columns[1].overflow, table.columns[1].ratio = True, "ellipsis", 1
-        now = time.monotonic()
+        now = self.clock()
         for host, row in sorted(self._rows.items()):
             style = _STYLES.get(row.state, "")
             task = row.task

@@ -35,20 +35,21 @@ _LOG_WIDTH = 10_000
 """Width of tables in the log, in columns: no cell is broken into lines."""
 
 
-class _SafeConsole(Console):
+class SafeConsole(Console):
     """A console that prints only the driver's own styles and cursor movements, and all text through `printable`."""
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        """Return what is printed, without control characters that are not the driver's own."""
         for segment in super().render(renderable, options):
             yield segment if segment.control else segment._replace(text=printable(segment.text))
 
 
 def _console(*, stderr: bool) -> Console:
     # Without emoji: Rich would print one for a part of an IPv6 address such as `fd00:a::1`.
-    console = _SafeConsole(stderr=stderr, highlight=False, emoji=False)
+    console = SafeConsole(stderr=stderr, highlight=False, emoji=False)
     if console.is_terminal:
         return console
-    return _SafeConsole(stderr=stderr, highlight=False, emoji=False, width=PLAIN_WIDTH)
+    return SafeConsole(stderr=stderr, highlight=False, emoji=False, width=PLAIN_WIDTH)
 
 
 @dataclass

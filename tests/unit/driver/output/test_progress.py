@@ -168,6 +168,19 @@ def test_read_stats_returns_counts_by_host() -> None:
     assert stats == {"a": HostStats(ok=3, changed=1), "b": HostStats(unreachable=1)}
 
 
+def test_table_that_the_caller_draws_has_the_time_of_its_clock() -> None:
+    terminal, text = make_terminal(live=True)
+    times = iter([100.0, 103.0, 103.0, 115.0])
+    progress = Progress(terminal, clock=lambda: next(times), draws=False)
+    progress.start_phase("1/1 storage")
+    for one in RUN[:3]:
+        progress.show_event(one)
+    assert text.getvalue() == ""
+    terminal.out.print(progress.render_table())
+    assert "1/1 storage 15 s" in text.getvalue()
+    assert "Export [the] directories (12 s)" in text.getvalue()
+
+
 @pytest.mark.parametrize("live", [True, False])
 def test_details_of_a_long_task_are_shown(live: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(output, "DETAILS_S", 0.01)
