@@ -264,10 +264,14 @@ lock: $(VENV)/.ready ## Resolve the packages of .venv and of the backend again, 
 	$(RESOLVE) --extra postgresql --output-file backend/noslop_backend/requirements.lock backend/pyproject.toml
 
 .PHONY: docs
-docs: $(VENV)/.ready ## Write the roles' README.md, the defaults in their argument specs, docs/formats.md and the manual pages
+docs: $(VENV)/.ready pictures ## Write the roles' README.md, the defaults in their argument specs, docs/formats.md, manual pages and pictures
 	$(BIN)/python tests/lint/role_docs.py
 	$(BIN)/python tests/lint/format_docs.py
 	$(BIN)/python tests/lint/man_pages.py
+
+.PHONY: pictures
+pictures: $(VENV)/.ready ## Draw docs/pictures: what the driver prints, from the data in docs/pictures/data
+	$(BIN)/python docs/pictures/make.py
 
 .PHONY: wheel
 wheel: backend-wheel ## Build both wheels into dist/: the driver's, with the collection and the backend in it, and the backend's
