@@ -19,6 +19,7 @@ from noslop_driver.commands.draft import (
     PlanDraft,
     draft_without_facts,
     find_blocking_error,
+    has_settings_elsewhere,
     read_settings_outside_studio_yml,
     read_sources,
     reject_local,
@@ -37,7 +38,7 @@ from noslop_driver.hosts.deployed_run import HostLook, StudioLook
 from noslop_driver.hosts.discovery import SearchTargets
 from noslop_driver.hosts.login import Login
 from noslop_driver.hosts.status_run import explain_failure
-from noslop_driver.inventory import directory, fingerprint, machines
+from noslop_driver.inventory import directory, fingerprint, machines, studio_yml
 from noslop_driver.inventory.directory import Member, StudioDirectory
 from noslop_driver.models import Host, Problem
 from noslop_driver.output.terminal import Terminal
@@ -176,10 +177,13 @@ def _list_changes(
     draft: PlanDraft, studio: StudioDirectory, members: Sequence[Member], matches: _Matches, options: Options
 ) -> list[Change]:
     previous = studio.read_settings() or read_settings_outside_studio_yml(members)
-    changes = [
-        *list_host_changes(draft.plan, members, matches.moved),
-        *list_setting_changes(draft.plan.settings, previous),
-    ]
+    settings = list(list_setting_changes(draft.plan.settings, previous))
+    if studio.is_edited(directory.STUDIO) or has_settings_elsewhere(studio, members):
+        # The driver does not write them, so that only what was asked for is to be written by hand.
+        sources = read_sources(options, studio)
+        asked = {f"{studio_yml.PREFIX}{name}" for name in (*sources.file, *sources.flags)}
+        settings = [change for change in settings if change.variable in asked]
+    changes = [*list_host_changes(draft.plan, members, matches.moved), *settings]
     other = next((one for one in members if options.ssh_key and has_other_key(one, options.ssh_key)), None)
     if other and options.ssh_key:
         name = "ansible_ssh_private_key_file"

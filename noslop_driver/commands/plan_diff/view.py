@@ -26,6 +26,8 @@ from noslop_driver.planning.second_run import Decision, Need
 from noslop_driver.secrets import Secrets
 
 _CONNECTION_PREFIX = "ansible_"
+_STUDIO_ID = "noslop_studio_id"
+"""The variable that every studio has: where a user keeps it, others of the studio go too."""
 _OTHER_FLAGS = frozenset({"--diff", "--exit-code", "--json", "--debug", "--verbose", "--no-input", "--yes"})
 """Flags of a comparison alone, or of how a command prints and asks: a command that is named lacks them."""
 
@@ -57,7 +59,8 @@ def place_change(
         connection = change.variable.startswith(_CONNECTION_PREFIX)
         elsewhere = not connection and has_settings_elsewhere(studio, members)
         own = directory.CONNECTION if connection else directory.STUDIO
-        file = files[0] if elsewhere and files else own
+        beside = places.find_variable(studio.path, _STUDIO_ID) if elsewhere else []
+        file = next(iter((files if elsewhere else []) + beside), own)
         by_hand = elsewhere or studio.is_edited(file)
         also_in = [name for name in files if name != file]
     clean = Redaction(secrets).clean

@@ -249,6 +249,32 @@ def test_variables_in_files_of_a_user_are_changed_by_hand_where_they_stand(studi
 
 
 @pytest.mark.slow
+def test_only_what_was_asked_for_is_to_be_written_into_files_of_a_user(studio: Studio) -> None:
+    (studio.path / STUDIO).unlink()
+    own = studio.path / "group_vars/all/own.yml"
+    own.write_text("noslop_studio_id: abc\n", encoding="utf-8")
+    studio.deployed()
+    output, _done = studio.compare()
+    assert (output["different"], output["changes"]) == (False, [])
+    (change,) = studio.compare("--min-free-gb", "7")[0]["changes"]
+    assert (change["file"], change["variable"], change["by_hand"]) == (
+        "group_vars/all/own.yml",
+        "noslop_min_free_gb",
+        True,
+    )
+
+
+@pytest.mark.slow
+def test_edited_file_without_a_variable_is_no_difference(studio: Studio) -> None:
+    lines = (studio.path / STUDIO).read_text(encoding="utf-8").splitlines(keepends=True)
+    kept = [line for line in lines if not line.startswith(("noslop_users", "noslop_allowed_networks"))]
+    (studio.path / STUDIO).write_text("".join(kept), encoding="utf-8")
+    studio.deployed()
+    output, _done = studio.compare()
+    assert (output["different"], output["changes"]) == (False, [])
+
+
+@pytest.mark.slow
 def test_secrets_in_settings_are_not_shown(studio: Studio, tmp_path: Path) -> None:
     other = WEBHOOK.replace("secret", "other")
     config = tmp_path / "config.yml"
