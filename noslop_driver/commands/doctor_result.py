@@ -29,7 +29,7 @@ class CauseData(TypedDict):
     command: str
     """The command that mends it, as a person does it on the host."""
     risk: str
-    """none, restarts a service, or changes data."""
+    """none, restarts a service, restarts the host, or changes data."""
     fixable: bool
     """Whether `--fix` may do it."""
     urgent: bool

@@ -16,6 +16,7 @@ class Risk(StrEnum):
 
     NONE = "none"
     RESTART = "restarts a service"
+    REBOOT = "restarts the host"
     DATA = "changes data"
 
 

@@ -64,7 +64,7 @@ def find_name_causes(case: Case) -> Iterator[Cause]:
         for host in same[1:]:
             command = "rm /etc/machine-id && systemd-machine-id-setup, then restart the host"
             what = f"{host} has the machine-id of {same[0]}: one was copied from the other"
-            yield Cause("host.machine_id", host, Layer.LATER, what, [number], Remedy(command, Risk.RESTART))
+            yield Cause("host.machine_id", host, Layer.LATER, what, [number], Remedy(command, Risk.REBOOT))
 
 
 def find_clock_causes(case: Case) -> Iterator[Cause]:

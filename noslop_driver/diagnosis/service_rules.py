@@ -113,7 +113,7 @@ def find_card_causes(case: Case) -> Iterator[Cause]:
                 Layer.SERVICE if broken else Layer.LATER,
                 f"{host.name} cannot compute on {card.name}",
                 [card.why],
-                Remedy(command, Risk.RESTART, works_now=True),
+                Remedy(command, Risk.REBOOT, works_now=True),
                 (Scope(frozenset({host.name}), ("services.gpu",)),),
             )
         usable = [card.name for card in evidence.cards if card.usable]

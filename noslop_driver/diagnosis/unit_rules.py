@@ -187,7 +187,7 @@ def _find_waiting_process(watched: Watched, fails: bool) -> Cause | None:
             f"cat /proc/{unit.pid}/stack; journalctl -k -n 50; where no disk or share comes back, restart the host"
         )
         what = f"process {unit.pid} of {name} waits for the kernel (state D), such as for a disk or a share"
-        return _make(watched, "unit.process_waits", what, Remedy(command, Risk.RESTART, works_now=True))
+        return _make(watched, "unit.process_waits", what, Remedy(command, Risk.REBOOT, works_now=True))
     return None
 
 

@@ -166,7 +166,7 @@ FAULTS: dict[str, Fault] = {
         Risk.RESTART, True, (UNANSWERED,),
     ),
     "process that waits for the kernel": Fault(
-        unit("worker1", OLLAMA, state="D"), "unit.process_waits", "worker1", "cat /proc/77/stack", Risk.RESTART, False,
+        unit("worker1", OLLAMA, state="D"), "unit.process_waits", "worker1", "cat /proc/77/stack", Risk.REBOOT, False,
         (UNANSWERED,),
     ),
     "custom node that a trial refused": Fault(
@@ -326,11 +326,11 @@ FAULTS: dict[str, Fault] = {
     ),
     "number of another host": Fault(
         part("worker2", "identity", machine_id="2"), "host.machine_id", "worker2", "systemd-machine-id-setup",
-        Risk.RESTART, False, (), Layer.LATER,
+        Risk.REBOOT, False, (), Layer.LATER,
     ),
     "card that its driver lost": Fault(
         value("worker1", "cards", [{"vendor": "nvidia", "name": "RTX", "usable": False, "why": "nvidia-smi says: no"}]),
-        "gpu.missing", "worker1", "restart the host", Risk.RESTART, False,
+        "gpu.missing", "worker1", "restart the host", Risk.REBOOT, False,
     ),
     "card on which nothing computes": Fault(
         value("worker1", "devices", ["cpu"]), "gpu.unused", "worker1", f"{DEPLOY} --limit worker1", Risk.RESTART, False
