@@ -4,32 +4,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import pytest
 
-from noslop_driver.commands.doctor_result import CauseData
 from tests.faults.conftest import Takeover
-from tests.support.lab.driver import PrintedRun, run_driver_json
+from tests.support.lab.driver import run_driver_json
 from tests.support.lab.machines import Machine
+from tests.support.lab.planted_faults import FAULTS_OF_A_HOST, PROJECTS, Fault, list_causes
 
-PROJECTS = "/mnt/noslop/projects"
 AUTOMOUNT, MOUNT = "mnt-noslop-projects.automount", "mnt-noslop-projects.mount"
-DROP = "/etc/systemd/system/noslop-ollama.service.d/planted.conf"
-
-
-@dataclass(frozen=True)
-class Fault:
-    """A fault by shell commands of root. `fixed` is whether `doctor --fix` mends it without a question."""
-
-    host: str
-    plant: str
-    undo: str
-    kind: str
-    fixed: bool
-
-
 FAULTS = {
+    **FAULTS_OF_A_HOST,
     "stopped NFS server": Fault(
         "server", "systemctl stop nfs-server", "systemctl start nfs-server", "unit.stopped", True
     ),
@@ -42,13 +26,6 @@ FAULTS = {
         "cp -a /etc/exports.d/noslop.exports /root/; : > /etc/exports.d/noslop.exports",
         "cp -a /root/noslop.exports /etc/exports.d/; exportfs -ra",
         "server.exports_file",
-        False,
-    ),
-    "directories of root below the top": Fault(
-        "server",
-        f"mkdir -p {PROJECTS}/planted/below; chown -R root:root {PROJECTS}/planted; chmod 755 {PROJECTS}/planted",
-        f"rm -r {PROJECTS}/planted",
-        "share.ownership",
         False,
     ),
     "outgoing port dropped on one worker": Fault(
@@ -73,13 +50,6 @@ FAULTS = {
         "mount.automount",
         False,
     ),
-    "process stopped by a signal": Fault(
-        "worker1",
-        "systemctl kill --signal=STOP noslop-ollama",
-        "systemctl kill --signal=CONT noslop-ollama",
-        "unit.process_stopped",
-        True,
-    ),
     "masked NFS server": Fault(
         "server",
         "systemctl mask --runtime --now nfs-server",
@@ -87,28 +57,12 @@ FAULTS = {
         "unit.masked",
         True,
     ),
-    "drop-in that breaks a service": Fault(
-        "worker1",
-        f"mkdir -p {DROP.rpartition('/')[0]}; printf '[Service]\\nExecStart=\\nExecStart=/no/program\\n' > {DROP};"
-        " systemctl daemon-reload; systemctl restart noslop-ollama",
-        f"rm {DROP}; systemctl daemon-reload; systemctl reset-failed noslop-ollama; systemctl restart noslop-ollama",
-        "unit.drop_in",
-        False,
-    ),
-    "missing firewall table": Fault(
-        "worker1", "nft delete table inet noslop_studio", "systemctl restart noslop-firewall", "firewall.missing", True
-    ),
 }
 
 
 @pytest.fixture(scope="module")
 def machines(takeover: Takeover) -> dict[str, Machine]:
     return takeover.machines
-
-
-def list_causes(result: PrintedRun, host: str) -> list[CauseData]:
-    """Return the causes of a host."""
-    return [cause for cause in result["causes"] if cause["host"] == host]
 
 
 def test_studio_that_works_has_no_cause_that_hurts_now(machines: dict[str, Machine]) -> None:
