@@ -16,7 +16,7 @@ import subprocess
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-from ansible_collections.noslop.studio.plugins.plugin_utils.discovery import ssh_scan
+from ansible_collections.noslop.studio.plugins.plugin_utils.discovery import keyscan, ssh_scan
 
 from noslop_driver.hosts.ssh_config import ResolvedHost, list_batch_proxy
 from noslop_driver.models import Candidate, CandidateStatus
@@ -107,7 +107,7 @@ def probe(host: ResolvedHost) -> Candidate:
         except subprocess.TimeoutExpired:
             message = f"timed out after {_LIMIT_S} s"
         text = known_hosts.read_text(encoding="ascii", errors="replace") if known_hosts.exists() else ""
-    keys = [key for of_host in ssh_scan.parse_keys(text).values() for key in of_host]
+    keys = [key for of_host in keyscan.parse_keys(text).values() for key in of_host]
     if keys:
         return _make_candidate(host, address, "open", keys=keys)
     status, todo = _explain(host, message)

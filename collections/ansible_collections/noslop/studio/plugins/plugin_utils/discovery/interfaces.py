@@ -41,6 +41,8 @@ class Interface:
     name: str
     networks: tuple[NetworkOf, ...]
     skip_reason: str = ""
+    multicast: bool = False
+    """True where it is up and can send to a multicast group."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +94,8 @@ def parse_interfaces(table: Sequence[dict[str, Any]]) -> tuple[Interface, ...]:
                 network = ipaddress.ip_network(f"{address['local']}/{address['prefixlen']}", strict=False)
                 if network not in networks:
                     networks.append(network)
-        interfaces.append(Interface(entry["ifname"], tuple(networks), _skip_reason(entry)))
+        multicast = {"UP", "MULTICAST"} <= set(entry.get("flags", []))
+        interfaces.append(Interface(entry["ifname"], tuple(networks), _skip_reason(entry), multicast))
     return tuple(interfaces)
 
 

@@ -13,6 +13,7 @@ import ipaddress
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
+from ansible_collections.noslop.studio.plugins.plugin_utils.discovery.announcements import Link, make_links
 from ansible_collections.noslop.studio.plugins.plugin_utils.discovery.interfaces import (
     Interface,
     LocalNetworks,
@@ -40,6 +41,8 @@ class Limits:
     greeting_s: float = 5.0
     own_prefix: int = 22
     named_prefix: int = 20
+    #: For announcements by multicast DNS, beside the scan: two questions with a second between them, and their answers.
+    listen_s: float = 2.0
 
 
 @dataclass(frozen=True)
@@ -76,6 +79,8 @@ class ScanPlan:
     limits: Limits = field(default_factory=Limits)
     #: The message when this computer's networks could not be read; empty otherwise.
     problem: str = ""
+    #: Where machines are asked to announce themselves.
+    links: tuple[Link, ...] = ()
 
     def describe(self) -> list[str]:
         """Return one line for each range, and their sum."""
@@ -84,6 +89,7 @@ class ScanPlan:
             where = f" on {part.interface}" if part.interface not in ("", part.what) else ""
             tried = f"left out: {part.skip_reason}" if part.skip_reason else _addresses(part.count)
             lines.append(f"{part.what}{where} ({part.origin}): {tried}")
+        lines += [f"mDNS on {link.interface}: machines that announce an SSH server" for link in self.links]
         problem = [self.problem] if self.problem else []
         return [*problem, *lines, f"in all: {_addresses(len(self.targets))}"]
 
@@ -94,6 +100,8 @@ def plan_scan(
     hosts: Sequence[str] = (),
     port: int = SSH_PORT,
     limits: Limits | None = None,
+    *,
+    mdns: bool = False,
 ) -> ScanPlan:
     """Decide which targets to try.
 
@@ -104,6 +112,7 @@ def plan_scan(
         hosts: names or addresses, each with its port if it has one of its own (``render1:2222``, ``[fd00::7]:22``).
         port: the port of all other addresses.
         limits: the limits of the scan.
+        mdns: whether machines of the networks are asked to announce themselves, on interfaces with multicast.
 
     Returns:
         Hosts first, then networks. With neither: the networks that this computer is in, and its neighbours.
@@ -119,7 +128,9 @@ def plan_scan(
     if not hosts and not networks:
         builder.add_own()
     problem = local_networks.problem if networks or not hosts else ""
-    return ScanPlan(tuple(builder.ranges), tuple(builder.targets.values()), builder.limits, problem)
+    able = [(one.name, one.networks) for one in local_networks.interfaces if one.multicast]
+    links = make_links(able, builder.networks) if mdns else ()
+    return ScanPlan(tuple(builder.ranges), tuple(builder.targets.values()), builder.limits, problem, links)
 
 
 def parse_host(text: str, port: int = SSH_PORT) -> Target:
@@ -153,6 +164,8 @@ class _Builder:
         self.limits = limits
         self.ranges: list[Range] = []
         self.targets: dict[tuple[str, int], Target] = {}
+        self.networks: list[NetworkOf] = []
+        """The networks that are searched as a whole."""
 
     def add(self, what: str, interface: str, origin: str, targets: Iterable[Target]) -> None:
         before = len(self.targets)
@@ -184,6 +197,7 @@ class _Builder:
 
     def add_named_network(self, network: NetworkOf, interface: str) -> None:
         if network.version == 6:
+            self.networks.append(network)
             self.add_neighbour_addresses(str(network), interface, "named, its known neighbours", within=network)
             return
         if network.prefixlen < self.limits.named_prefix:
@@ -193,6 +207,7 @@ class _Builder:
                 f"/{self.limits.named_prefix} ({first.num_addresses}). Name a part of it, like {first}, "
                 "or name the hosts."
             )
+        self.networks.append(network)
         self.add(str(network), interface, "named", self._every(network))
 
     def add_own(self) -> None:
@@ -216,6 +231,7 @@ class _Builder:
             )
             self.skip(str(network), interface.name, "own network", why)
             return
+        self.networks.append(network)
         self.add(str(network), interface.name, "own network", self._every(network))
 
     def add_neighbour_addresses(self, what: str, interface: str, origin: str, within: NetworkOf | None = None) -> None:

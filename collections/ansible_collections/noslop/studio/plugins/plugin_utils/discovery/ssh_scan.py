@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Find SSH servers: connect to each address of a scan plan once, and read the server's greeting and public key.
 
-Needs no privilege, sends only TCP, never logs in. OpenSSH 9.8 and later counts connections that do not authenticate
+Needs no privilege, never logs in, and sends only TCP, but for the questions of multicast DNS. A machine that announces
+an SSH server on another port is tried there too. OpenSSH 9.8 and later counts connections that do not authenticate
 (sshd_config(5), PerSourcePenalties), so each server gets one of them, and a second one by ``ssh-keyscan`` only where
 the first gave no key. Every target without an SSH server has a status, a reason and a next step.
 """
@@ -15,13 +16,13 @@ import errno
 import hashlib
 import ipaddress
 import os
-import shutil
 import socket
-import subprocess
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
+from ansible_collections.noslop.studio.plugins.plugin_utils.discovery import keyscan, mdns
+from ansible_collections.noslop.studio.plugins.plugin_utils.discovery.announcements import Announced
 from ansible_collections.noslop.studio.plugins.plugin_utils.discovery.host_key import NoKeyError, read_host_key
 from ansible_collections.noslop.studio.plugins.plugin_utils.discovery.scan_targets import Limits, ScanPlan, Target
 
@@ -53,7 +54,8 @@ class ScanError(RuntimeError):
 class Finding:
     """The result of one target. ``detail`` is what was observed, ``todo`` the next step (empty when open).
 
-    ``keys`` are public keys as ``<type> <base64>``. ``addresses`` are all addresses with the same key.
+    ``keys`` are public keys as ``<type> <base64>``. ``addresses`` are all addresses with the same key. ``announced`` is
+    the name that some machine announced for the address: to be shown, and to identify nothing.
     """
 
     address: str
@@ -66,6 +68,7 @@ class Finding:
     banner: str = ""
     keys: tuple[str, ...] = ()
     addresses: tuple[str, ...] = ()
+    announced: str = ""
 
     @property
     def fingerprint(self) -> str:
@@ -75,11 +78,15 @@ class Finding:
 
 @dataclass(frozen=True)
 class ScanResult:
-    """The plan and its result: one finding for each target, in the plan's order."""
+    """The plan and its result: one finding for each target, in the plan's order, and for each announced SSH server.
+
+    ``heard`` are lines of text about announcements.
+    """
 
     plan: ScanPlan
     findings: tuple[Finding, ...]
     notes: tuple[str, ...] = ()
+    heard: tuple[str, ...] = ()
 
     @property
     def counts(self) -> dict[str, int]:
@@ -97,7 +104,7 @@ class ScanResult:
         merged = sum(len(machine.addresses) for machine in machines) - len(machines)
         counts = ", ".join(f"{count} {_STATUS_TEXT[status]}" for status, count in self.counts.items())
         same = f" ({merged} of these are further addresses of a machine)" if merged else ""
-        return [*self.plan.describe(), f"seen: {counts or 'nothing was tried'}{same}", *self.notes]
+        return [*self.plan.describe(), f"seen: {counts or 'nothing was tried'}{same}", *self.heard, *self.notes]
 
 
 _STATUS_TEXT = {
@@ -116,11 +123,22 @@ def scan(plan: ScanPlan) -> ScanResult:
     Raises:
         ScanError: this computer ran out of file descriptors, memory or room in its neighbour table.
     """
-    findings = asyncio.run(_probe_all(plan))
-    without = [finding for finding in findings if finding.status == OPEN and not finding.keys]
-    keys, notes = _keys_of(without)
-    with_keys = [replace(one, keys=one.keys or keys.get((one.address, one.port), ())) for one in findings]
-    return ScanResult(plan, tuple(with_keys), notes)
+    tried, extra, announced, link_notes = asyncio.run(_probe_and_listen(plan))
+    servers = [(one.address, one.port) for one in [*tried, *extra] if one.status == OPEN and not one.keys]
+    keys, notes = keyscan.read_keys(servers, _EXCHANGE_S)
+    tried, extra = (
+        [
+            replace(
+                one,
+                keys=one.keys or keys.get((one.address, one.port), ()),
+                announced=announced.names.get(one.address, ""),
+            )
+            for one in findings
+        ]
+        for findings in (tried, extra)
+    )
+    findings = _join(tried, extra)
+    return ScanResult(plan, tuple(findings), (*link_notes, *notes), _describe_announced(announced, tried, extra))
 
 
 def merge(findings: Iterable[Finding]) -> list[Finding]:
@@ -139,8 +157,9 @@ def merge(findings: Iterable[Finding]) -> list[Finding]:
         best, *others = sorted(group, key=_preference)
         hostname = next((finding.hostname for finding in (best, *others) if finding.hostname), "")
         addresses = tuple(dict.fromkeys(finding.address for finding in (best, *others)))
+        announced = next((finding.announced for finding in (best, *others) if finding.announced), "")
         named = any(finding.named for finding in group)
-        machines.append(replace(best, hostname=hostname, named=named, addresses=addresses))
+        machines.append(replace(best, hostname=hostname, named=named, addresses=addresses, announced=announced))
     return sorted(machines, key=_preference)
 
 
@@ -150,29 +169,66 @@ def fingerprint(key: str) -> str:
     return "SHA256:" + base64.b64encode(digest).decode("ascii").rstrip("=")
 
 
-def parse_keys(printed: str) -> dict[str, tuple[str, ...]]:
-    """Parse the output of ``ssh-keyscan``: address to its keys. Comments and other lines are skipped."""
-    keys: dict[str, tuple[str, ...]] = {}
-    for line in printed.splitlines():
-        fields = line.split()
-        if len(fields) != 3 or line.startswith("#"):
-            continue
-        address = fields[0]
-        if address.startswith("["):
-            address = address[1:].partition("]")[0]
-        keys[address] = (*keys.get(address, ()), f"{fields[1]} {fields[2]}")
-    return keys
+async def _probe_and_listen(plan: ScanPlan) -> tuple[list[Finding], list[Finding], Announced, tuple[str, ...]]:
+    """Return what the targets answer, what further announced servers answer, the announcements, and notes."""
+    listening = asyncio.ensure_future(mdns.listen(plan.links, plan.limits.listen_s))
+    try:
+        tried = await _probe_all(plan.targets, plan.limits)
+        announced, notes = await listening
+    finally:
+        listening.cancel()
+        await asyncio.gather(listening, return_exceptions=True)
+    known = {(finding.address, finding.port) for finding in tried}
+    further = [Target(address, port) for address, port in announced.servers if (address, port) not in known]
+    return tried, await _probe_all(further, plan.limits), announced, notes
 
 
-async def _probe_all(plan: ScanPlan) -> list[Finding]:
-    waiting = iter(enumerate(plan.targets))
+def _join(tried: Sequence[Finding], extra: Sequence[Finding]) -> list[Finding]:
+    """Return the findings of the targets, and the announced servers that are no machine of these.
+
+    A machine that shows the same key at the same address is there already. One that answers on its announced port only
+    is no machine without an SSH server.
+    """
+    servers = {(finding.address, key) for finding in tried for key in finding.keys}
+    added = [
+        finding
+        for finding in extra
+        if finding.status == OPEN and not any((finding.address, key) in servers for key in finding.keys)
+    ]
+    addresses = {finding.address for finding in added}
+    kept = [one for one in tried if one.status == OPEN or one.named or one.address not in addresses]
+    return [*kept, *added]
+
+
+def _describe_announced(announced: Announced, tried: Sequence[Finding], extra: Sequence[Finding]) -> tuple[str, ...]:
+    lines = []
+    answering = {finding.address for finding in [*tried, *extra] if finding.status == OPEN}
+    if announced.names or announced.servers:
+        named = len(answering & set(announced.names))
+        ports = sum(finding.status == OPEN for finding in extra)
+        further = f", {ports} of {len(extra)} on other ports answered" if extra else ""
+        lines.append(f"mDNS: {_count(named, 'machine')} with an announced name{further}")
+    if announced.refused:
+        refused = _count(announced.refused, "announced address", "announced addresses")
+        lines.append(f"mDNS: {refused} outside the searched networks, not contacted")
+    if announced.overflow:
+        lines.append("mDNS: more was announced than is read, so machines on other ports may be missing: name them")
+    return tuple(lines)
+
+
+def _count(number: int, noun: str, nouns: str = "") -> str:
+    return f"{number} {noun if number == 1 else nouns or noun + 's'}"
+
+
+async def _probe_all(targets: Sequence[Target], limits: Limits) -> list[Finding]:
+    waiting = iter(enumerate(targets))
     findings: dict[int, Finding] = {}
 
     async def work() -> None:
         for index, target in waiting:
-            findings[index] = await _probe(target, plan.limits)
+            findings[index] = await _probe(target, limits)
 
-    workers = [asyncio.ensure_future(work()) for __ in range(min(plan.limits.in_flight, len(plan.targets)))]
+    workers = [asyncio.ensure_future(work()) for __ in range(min(limits.in_flight, len(targets)))]
     try:
         await asyncio.gather(*workers)
     finally:
@@ -323,37 +379,3 @@ def _preference(finding: Finding) -> tuple[bool, bool, int, int, int]:
     """Return the sort key of a machine's addresses: what the user named, then IPv4, then the lowest."""
     address = ipaddress.ip_address(finding.address.partition("%")[0])
     return not finding.named, address.is_link_local, address.version, int(address), finding.port
-
-
-def _keys_of(servers: Sequence[Finding]) -> tuple[dict[tuple[str, int], tuple[str, ...]], tuple[str, ...]]:
-    """Return public keys by address and port, and notes about keys that could not be read."""
-    if not servers:
-        return {}, ()
-    program = shutil.which("ssh-keyscan")
-    if not program:
-        return {}, ("Host keys were not read: `ssh-keyscan` (package openssh-client) is not on this computer.",)
-    keys: dict[tuple[str, int], tuple[str, ...]] = {}
-    for port in sorted({server.port for server in servers}):
-        for types in ("ed25519", "ecdsa,rsa"):
-            missing = [s.address for s in servers if s.port == port and (s.address, port) not in keys]
-            if missing:
-                read = _keyscan([program, "-T", str(_EXCHANGE_S), "-p", str(port), "-t", types, "-f", "-"], missing)
-                keys.update({(address, port): read_keys for address, read_keys in read.items()})
-    without = [f"{s.address} port {s.port}" for s in servers if (s.address, s.port) not in keys]
-    return keys, (f"No host key could be read from {', '.join(without)}.",) if without else ()
-
-
-def _keyscan(command: list[str], addresses: list[str]) -> dict[str, tuple[str, ...]]:
-    try:
-        # All addresses at once: ssh-keyscan tries them in parallel. Its exit code reports single hosts only.
-        done = subprocess.run(
-            command,
-            input="\n".join(addresses) + "\n",
-            capture_output=True,
-            check=False,
-            text=True,
-            timeout=_EXCHANGE_S * (3 + len(addresses) // 100),
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return {}
-    return parse_keys(done.stdout)
