@@ -88,6 +88,8 @@ class Candidate(Model):
     port: int = Field(default=SSH_PORT, ge=1, le=65535)
     hostname: str | None = None
     """The name that the user gave for it, if they gave one."""
+    announced: str = ""
+    """The name that was announced for its address by mDNS, if any: any machine can announce it, so it is only shown."""
     banner: str | None = None
     host_key: str | None = None
     """Fingerprint as `ssh-keygen -l` prints it: `SHA256:...`. The ed25519 key's, where the host has one."""

@@ -55,6 +55,11 @@ _HOSTS = (
     click.Option(
         ["--port"], type=click.IntRange(1, 65535), default=22, show_default=True, help="SSH port of the hosts."
     ),
+    click.Option(
+        ["--mdns/--no-mdns", "mdns"],
+        default=None,
+        help="Find machines of the searched networks also by what they announce (mDNS), or not. Default: do.",
+    ),
 )
 _SETTINGS = (
     make_switch("--local", "Make a studio of this computer alone."),

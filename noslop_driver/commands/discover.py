@@ -28,7 +28,7 @@ SILENCE: Mapping[CandidateStatus, str] = {
 
 def discover(options: Options, terminal: Terminal) -> CommandResult:
     """Find machines with an SSH server, without logging in."""
-    targets = SearchTargets(options.networks, options.hosts, options.port, sources=options.sources)
+    targets = SearchTargets(options.networks, options.hosts, options.port, sources=options.sources, mdns=options.mdns)
     discovery = search(targets, terminal)
     print_discovery(discovery, terminal)
     message = "\n".join(f"{problem.what} {problem.todo}" for problem in discovery.problems)
@@ -45,7 +45,8 @@ def print_discovery(discovery: Discovery, terminal: Terminal) -> None:
     for candidate in discovery.candidates:
         endpoint = candidate.address if candidate.port == 22 else f"{candidate.address}:{candidate.port}"
         server = candidate.banner or (f"through {candidate.ssh.proxy}" if candidate.ssh.proxy else "")
-        cells = [endpoint, candidate.hostname or "", server, candidate.host_key or ""]
+        announced = f"{candidate.announced} (announced)" if candidate.announced else ""
+        cells = [endpoint, candidate.hostname or announced, server, candidate.host_key or ""]
         cells += [candidate.origin] if with_origin else []
         table.add_row(*map(escape, cells))
     if discovery.candidates:

@@ -215,7 +215,12 @@ def _gather(options: Options, studio: StudioDirectory, login: Login, terminal: T
     if options.local or (members and all(member.local for member in members)):
         return gather_this_computer(members, login, terminal)
     search = SearchTargets(
-        options.networks, options.hosts, options.port, options.user or "", own_keys=options.ssh_key is None
+        options.networks,
+        options.hosts,
+        options.port,
+        options.user or "",
+        mdns=options.mdns,
+        own_keys=options.ssh_key is None,
     )
     return gather_hosts(
         studio,

@@ -19,6 +19,8 @@ class Options:
     sources: Sequence[str] = ()
     """Where `discover` lists hosts from: ssh-config, known-hosts, or inventories."""
     port: int = 22
+    mdns: bool | None = None
+    """Whether machines are asked to announce themselves. None: where that is possible."""
     user: str | None = None
     ssh_key: Path | None = None
     ask_pass: bool = False

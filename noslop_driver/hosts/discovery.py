@@ -3,7 +3,8 @@
 """Discover machines: named hosts, named networks, or the networks of this computer.
 
 `plan_discovery` selects the addresses, so that they can be shown first; `discover` scans them; `search` does both and
-prints what it does. The scan is the collection's, which the inventory plugin noslop.studio.lan uses too.
+prints what it does. The scan is the collection's, which the inventory plugin noslop.studio.lan uses too, and so is the
+search for machines that announce themselves, which runs beside the scan of networks.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from ansible_collections.noslop.studio.plugins.plugin_utils.discovery import interfaces, scan_targets, ssh_scan
+from ansible_collections.noslop.studio.plugins.plugin_utils.discovery import interfaces, mdns, scan_targets, ssh_scan
 
 from noslop_driver.errors import DriverError, UsageError
 from noslop_driver.hosts import host_sources, proxied_host, ssh_config
@@ -33,6 +34,8 @@ class SearchTargets:
     """The account for hosts that are written without one; empty: that of ~/.ssh/config."""
     sources: Sequence[str] = ()
     """Where the user has hosts already: see `noslop_driver.hosts.host_sources`."""
+    mdns: bool | None = None
+    """Whether machines of the networks are asked to announce themselves. None: where this computer can."""
     own_keys: bool = True
     """False if one private key was given for all hosts: then those of ~/.ssh/config are not used."""
 
@@ -51,6 +54,8 @@ class Discovery(Model):
     """Named hosts that did not answer with SSH, and machines of a network that have no SSH server."""
     tried: list[str]
     """The interfaces and ranges that were tried or left out, with counts, as lines of text."""
+    heard: list[str]
+    """What was announced by mDNS, as lines of text."""
     counts: dict[str, int]
     """Number of addresses by status."""
     notes: list[str]
@@ -59,7 +64,7 @@ class Discovery(Model):
     @classmethod
     def empty(cls) -> Discovery:
         """Return a discovery that tried nothing."""
-        return cls(candidates=[], others=[], tried=[], counts={}, notes=[], problems=[])
+        return cls(candidates=[], others=[], tried=[], heard=[], counts={}, notes=[], problems=[])
 
 
 def search(targets: SearchTargets, terminal: Terminal) -> Discovery:
@@ -79,19 +84,23 @@ def search(targets: SearchTargets, terminal: Terminal) -> Discovery:
     behind = [host for host in hosts if host.ssh.proxy]
     plan = None
     if direct or targets.networks or not (behind or targets.sources):
-        plan = plan_discovery(targets.networks, [host.target for host in direct], port=targets.port)
+        names = [host.target for host in direct]
+        plan = plan_discovery(targets.networks, names, port=targets.port, announced=targets.mdns is not False)
     for line in [*(plan.describe() if plan else []), *map(_describe_proxy, behind)]:
         terminal.print(line)
     with terminal.out.status("Searching"):
         scanned = discover(plan, direct) if plan else Discovery.empty()
         result = _add_proxied(scanned, behind, proxied_host.probe_all(behind))
-    result = result.model_copy(update={"notes": [*listed.notes, *result.notes]})
+    missing = [mdns.MISSING_LIBRARY] if targets.mdns and not mdns.is_available() else []
+    result = result.model_copy(update={"notes": [*listed.notes, *missing, *result.notes]})
     print_counts(result, terminal)
     return result
 
 
 def print_counts(result: Discovery, terminal: Terminal) -> None:
-    """Print the number of addresses of each status, and the notes."""
+    """Print what was announced and not contacted, the number of addresses of each status, and the notes."""
+    for line in result.heard:
+        terminal.print(line)
     counts = ", ".join(f"{count} {status}" for status, count in result.counts.items() if count)
     terminal.print(f"{len(result.candidates)} with an SSH server ({counts or 'nothing tried'})")
     for note in result.notes:
@@ -105,6 +114,7 @@ def plan_discovery(
     port: int = scan_targets.SSH_PORT,
     limits: scan_targets.Limits | None = None,
     surroundings: interfaces.LocalNetworks | None = None,
+    announced: bool = False,
 ) -> scan_targets.ScanPlan:
     """Select the addresses to scan; `describe()` of the result lists them.
 
@@ -114,12 +124,15 @@ def plan_discovery(
         port: the SSH port of all others.
         limits: size and timing of the scan; None: the collection's defaults.
         surroundings: this computer's networks; None: read them.
+        announced: whether machines of the networks are asked to announce themselves too, where this computer can.
 
     Raises:
         UsageError: a network is too large, or a name is unknown.
     """
     try:
-        return scan_targets.plan_scan(surroundings or interfaces.read_local_networks(), networks, hosts, port, limits)
+        local = surroundings or interfaces.read_local_networks()
+        listen = announced and mdns.is_available()
+        return scan_targets.plan_scan(local, networks, hosts, port, limits, mdns=listen)
     except scan_targets.ScanTargetError as error:
         raise UsageError(str(error)) from error
 
@@ -148,6 +161,7 @@ def discover(plan: scan_targets.ScanPlan, hosts: Sequence[ResolvedHost] = ()) ->
         candidates=candidates,
         others=others,
         tried=plan.describe(),
+        heard=list(result.heard),
         counts=result.counts,
         notes=list(result.notes),
         problems=problems,
@@ -182,6 +196,7 @@ def _make_candidate(finding: ssh_scan.Finding, hosts: Mapping[tuple[str, int], R
         address=finding.address,
         port=finding.port,
         hostname=name or None,
+        announced=finding.announced,
         banner=finding.banner or None,
         host_key=finding.fingerprint or None,
         host_keys=list(finding.keys),

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import shutil
 import signal
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -15,6 +16,7 @@ import pytest
 from hypothesis import settings
 
 from tests.support import sshd
+from tests.support.mdns_network import Network, make_network
 
 # These tests do not measure time.
 settings.register_profile("noslop", deadline=None)
@@ -49,6 +51,16 @@ def _open_directories_of_workers(tmp_path_factory: pytest.TempPathFactory) -> No
 def client_key(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a private key that every `sshd_server` accepts."""
     return sshd.make_key(tmp_path_factory.mktemp("client") / "id_ed25519")
+
+
+@pytest.fixture
+def mdns_network(tmp_path: Path) -> Iterator[Network]:
+    """Return two namespaces: the searcher is 10.66.0.1/28, the machines are 10.66.0.2 to 10.66.0.4."""
+    if os.geteuid() or not shutil.which("nsenter") or not sshd.sshd_path():
+        pytest.skip("network namespaces with SSH servers need root, nsenter and sshd")
+    with make_network(tmp_path) as network:
+        network.add_addresses(["10.66.0.1/28"], ["10.66.0.2/28", "10.66.0.3/28", "10.66.0.4/28"])
+        yield network
 
 
 @pytest.fixture

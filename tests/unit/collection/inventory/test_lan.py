@@ -8,9 +8,13 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from tests.support.mdns_network import Network
 from tests.support.sshd import free_port
 from tests.unit.conftest import StartSshd
 from tests.unit.driver.hosts.test_discovery import run_listener
@@ -18,16 +22,22 @@ from tests.unit.driver.hosts.test_discovery import run_listener
 ROOT = Path(__file__).parents[4]
 
 
-def ansible(directory: Path, program: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run a program of ansible-core in `directory`, with the checkout's collection and no other configuration."""
+def ansible(
+    directory: Path, program: str, *arguments: str, before: Sequence[str] = (), modules: str = ""
+) -> subprocess.CompletedProcess[str]:
+    """Run a program of ansible-core in `directory`, with the checkout's collection and no other configuration.
+
+    `before` is a command that becomes the program; `modules` is a directory of Python modules, which come first.
+    """
     (directory / "ansible.cfg").touch()  # otherwise the user's own would be read
     environment = {
         **{name: value for name, value in os.environ.items() if not name.startswith("ANSIBLE_")},
         "ANSIBLE_COLLECTIONS_PATH": str(ROOT / "collections"),
         "ANSIBLE_HOME": str(directory / "ansible"),
+        "PYTHONPATH": modules,
     }
     return subprocess.run(
-        [Path(sys.executable).parent / program, *arguments],
+        [*before, Path(sys.executable).parent / program, *arguments],
         check=False,
         capture_output=True,
         text=True,
@@ -76,6 +86,7 @@ def test_variables_and_groups_come_from_the_scan(tmp_path: Path, sshd_server: St
         "ansible_port": server.port,
         "ansible_user": "artist",
         "noslop_lan_addresses": ["127.0.0.10", "127.0.0.12"],
+        "noslop_lan_announced": "",
         "noslop_lan_host_key": server.fingerprint,
     }
     listing = inventory(tmp_path, "--list")
@@ -141,3 +152,33 @@ def test_server_greeting_is_never_a_template(tmp_path: Path) -> None:
     with run_listener("127.0.0.10", port, b"SSH-2.0-{{ 6 * 7 }}\r\n"):
         done = ansible(tmp_path, "ansible", "-i", "lan.noslop.yml", "lan", "-m", *shown)
     assert "SSH-2.0-{{ 6 * 7 }}" in done.stdout
+
+
+@pytest.mark.parametrize("options", [{}, {"mdns": False}])
+def test_machine_that_announces_another_port_is_listed_unless_switched_off(
+    tmp_path: Path, mdns_network: Network, options: dict[str, bool]
+) -> None:
+    mdns_network.add_server("10.66.0.2", 2222)
+    service = {"type": "_ssh._tcp.local.", "name": "{{ 6 * 7 }}", "server": "{{ 6 * 7 }}.local.", "port": 2222}
+    mdns_network.announce("10.66.0.2", {**service, "addresses": ["10.66.0.2"]})
+    write(tmp_path, networks=["10.66.0.0/28"], timeout=0.5, **options)
+    done = ansible(tmp_path, "ansible-inventory", "-i", "lan.noslop.yml", "--list", before=mdns_network.searcher.enter)
+    hosts = json.loads(done.stdout)["_meta"]["hostvars"]
+    assert list(hosts) == ([] if options else ["10.66.0.2"])
+    if not options:
+        assert hosts["10.66.0.2"]["ansible_port"] == 2222
+        assert hosts["10.66.0.2"]["noslop_lan_announced"] == {"__ansible_unsafe": "{{ 6 * 7 }}"}
+
+
+@pytest.mark.parametrize("options", [{}, {"mdns": True}])
+def test_scan_works_without_the_library_and_warns_where_it_was_asked_for(
+    tmp_path: Path, sshd_server: StartSshd, options: dict[str, bool]
+) -> None:
+    (tmp_path / "modules").mkdir()
+    (tmp_path / "modules/zeroconf.py").write_text("raise ImportError", encoding="ascii")
+    server = sshd_server("127.0.0.10")
+    write(tmp_path, networks=["127.0.0.8/29"], port=server.port, **options)
+    arguments = ("-i", "lan.noslop.yml", "--list")
+    done = ansible(tmp_path, "ansible-inventory", *arguments, modules=str(tmp_path / "modules"))
+    assert json.loads(done.stdout)["lan"]["hosts"] == ["127.0.0.10"]
+    assert ("zeroconf is not installed" in " ".join(done.stderr.split())) == bool(options)

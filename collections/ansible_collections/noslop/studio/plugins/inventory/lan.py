@@ -16,11 +16,15 @@ description:
   - With neither O(networks) nor O(hosts), scans the networks that this computer is in, unless they are larger than a
     C(/22), and the addresses in its neighbour table. Skips the interfaces of containers, virtual machines and VPNs.
   - A machine with several addresses and one host key is one host.
+  - While it scans, asks the machines of the networks by multicast DNS which of them announce an SSH server. One on
+    another port than O(port) is found with its port. An announcement only makes an address to be tried, inside the
+    scanned networks.
   - With C(-v), shows the scanned networks and the result; a scan without result explains why in a warning.
 extends_documentation_fragment:
   - ansible.builtin.constructed
   - ansible.builtin.inventory_cache
 notes:
+  - Needs the Python package C(zeroconf) on the controller for O(mdns) only.
   - The file has to be called C(lan.noslop.yml) or C(lan.noslop.yaml), with anything before it.
 options:
   plugin:
@@ -53,6 +57,11 @@ options:
     description: Number of connections that are tried at a time.
     type: int
     default: 128
+  mdns:
+    description:
+      - Whether machines are asked to announce themselves.
+      - By default, they are asked where the package is installed.
+    type: bool
   group:
     description: Group of all machines in the result.
     type: str
@@ -81,7 +90,7 @@ from typing import Any
 from ansible.errors import AnsibleParserError
 from ansible.plugins.inventory import BaseInventoryPlugin, Cacheable, Constructable
 from ansible.utils.display import Display
-from ansible_collections.noslop.studio.plugins.plugin_utils.discovery import interfaces, scan_targets, ssh_scan
+from ansible_collections.noslop.studio.plugins.plugin_utils.discovery import interfaces, mdns, scan_targets, ssh_scan
 
 display = Display()
 
@@ -130,6 +139,9 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):  # type: i
         return machines
 
     def _scan(self) -> dict[str, dict[str, Any]]:
+        listen = self.get_option("mdns")
+        if listen and not mdns.is_available():
+            display.warning(mdns.MISSING_LIBRARY)
         limits = scan_targets.Limits(in_flight=self.get_option("in_flight"), connect_s=self.get_option("timeout"))
         try:
             plan = scan_targets.plan_scan(
@@ -138,6 +150,7 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):  # type: i
                 self.get_option("hosts"),
                 self.get_option("port"),
                 limits,
+                mdns=listen is not False and mdns.is_available(),
             )
             for line in plan.describe():
                 display.v(f"noslop.studio.lan: searching {line}")
@@ -167,6 +180,7 @@ def _variables(machine: ssh_scan.Finding) -> dict[str, Any]:
         "ansible_host": machine.address,
         "ansible_port": machine.port,
         "noslop_lan_addresses": list(machine.addresses),
+        "noslop_lan_announced": machine.announced,
         "noslop_lan_banner": machine.banner,
         "noslop_lan_host_key": machine.fingerprint,
     }
