@@ -155,7 +155,7 @@ def test_unusable_terms_are_refused_with_what_there_is(tmp_path: Path) -> None:
         "'accounts', 'noslop', 'films'": "no account is called films; there are noslop, noslop-models",
         "'account'": "account needs exactly one name, and 0 were given",
         "'constant', 'nfs_port', 'marker'": "constant needs exactly one name, and 2 were given",
-        "'constant', 'films'": "no constant is called films; there are backend_command, backend_env_file",
+        "'constant', 'films'": "no constant is called films; there are avahi_directory, avahi_unit, backend_command",
         "'setting', 'noslop_films'": "no variable is called noslop_films; there are noslop_studio_id",
         "'films'": "'films' is no subject of a studio; there are shares, accounts, services",
         "'services'": "ollama_port: 'many' is no port",

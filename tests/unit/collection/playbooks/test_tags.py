@@ -56,29 +56,29 @@ def test_each_tag_is_documented_and_each_documented_tag_has_tasks() -> None:
     assert documented_tags() == set(tasks_by_tag()) - {"always", ""}
 
 
-def task_names(file: Path) -> set[str]:
-    """Return the names of the tasks in a file and in those it imports, without those that run always."""
-    names: set[str] = set()
-    for task in yaml.safe_load(file.read_text("utf-8")):
+def list_tasks(role: str, file: str = "main.yml") -> set[tuple[str, str]]:
+    """Return role and name of the tasks in a file of a role and in what it imports, without those that run always."""
+    tasks: set[tuple[str, str]] = set()
+    for task in yaml.safe_load((COLLECTION / "roles" / role / "tasks" / file).read_text("utf-8")):
         if imported := task.get("ansible.builtin.import_tasks"):
-            names |= task_names(file.with_name(imported))
+            tasks |= list_tasks(role, imported)
+        elif other := task.get("ansible.builtin.import_role"):
+            tasks |= list_tasks(other["name"].rpartition(".")[2], other.get("tasks_from", "main") + ".yml")
         elif "block" in task:
-            names |= {inner["name"] for inner in task["block"]}
+            tasks |= {(role, inner["name"]) for inner in task["block"]}
         else:
-            names.add(task["name"])
-    return names
+            tasks.add((role, task["name"]))
+    return tasks
 
 
 @pytest.mark.parametrize("role", sorted(path.name for path in (COLLECTION / "roles").iterdir()))
 def test_a_roles_tag_reaches_every_task_of_the_role(role: str) -> None:
-    reached = {name for owner, name in tasks_by_tag()[role] if owner == role}
-    assert task_names(COLLECTION / "roles" / role / "tasks" / "main.yml") - reached == set()
+    assert list_tasks(role) - tasks_by_tag()[role] == set()
 
 
 @pytest.mark.parametrize("role", sorted(path.parents[1].name for path in COLLECTION.glob("roles/*/tasks/install.yml")))
 def test_an_install_tag_reaches_the_tasks_that_install(role: str) -> None:
-    installing = task_names(COLLECTION / "roles" / role / "tasks" / "install.yml")
-    assert installing <= {name for owner, name in tasks_by_tag()[f"{role}_install"] if owner == role}
+    assert list_tasks(role, "install.yml") <= tasks_by_tag()[f"{role}_install"]
 
 
 def test_tasks_are_imported_so_that_tags_reach_them() -> None:

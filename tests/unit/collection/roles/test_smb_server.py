@@ -33,8 +33,7 @@ def test_custom_nodes_are_not_served_and_models_are_read_only_by_default() -> No
     assert writable["ollama_models"]["read only"] == "yes"
 
 
-def test_discovery_announces_the_port_and_ends_with_the_server() -> None:
-    assert "<port>445</port>" in render("avahi.service.j2")
+def test_discovery_ends_with_the_server() -> None:
     text = render("noslop-wsdd.service.j2", smb_server_workgroup="STUDIO")
     assert "BindsTo=noslop-smb.service" in text
     assert "--workgroup STUDIO" in text

@@ -50,9 +50,10 @@ options:
       - V(setting) - the value of one variable of the studio, such as C(noslop_storage_root), C(ollama_port) or
         C(nfs_client_read_ahead_kb), or its default where it is not set or empty.
       - V(default) - the default of such a variable.
-      - V(constant) - a name, path or number that is the same in every studio - C(backend_command),
-        C(backend_env_file), C(build_account), C(credentials_dir), C(exports_file), C(firewall_file), C(firewall_unit),
-        C(marker), C(model_folders), C(nfs_port),
+      - V(constant) - a name, path or number that is the same in every studio - C(avahi_directory), C(avahi_unit),
+        C(backend_command), C(backend_env_file),
+        C(build_account), C(credentials_dir), C(exports_file), C(firewall_file), C(firewall_unit),
+        C(marker), C(mdns_port), C(model_folders), C(nfs_port),
         C(nfs_server_unit), C(nfs_transports), C(node_env_file), C(node_trial_file), C(programs_dir), C(smb_conf_file),
         C(smb_discovery_ports), C(smb_encryption), C(smb_group), C(smb_port), C(smb_state_dir), C(smb_unit),
         C(state_dir), C(tls_dir), C(tlshd_unit) or C(units_dir).

@@ -59,6 +59,10 @@ SMB_PORT = 445
 SMB_DISCOVERY_PORTS = (3702, 5357)
 #: How it encrypts, by what a studio chooses (smb.conf(5), ``server smb encrypt``).
 SMB_ENCRYPTION = {"offered": "desired", "required": "required"}
+#: Announces services by multicast DNS (RFC 6762), each by a file in this directory (avahi.service(5)).
+MDNS_PORT = 5353
+AVAHI_UNIT = "avahi-daemon.service"
+AVAHI_DIRECTORY = "/etc/avahi/services"
 FIREWALL_UNIT = "noslop-firewall.service"
 FIREWALL_FILE = f"{SETTINGS_DIR}/firewall.nft"
 #: The paths of the studio, for shell and systemd; the backend's settings; and files of secrets that only root reads.
@@ -110,6 +114,8 @@ CONSTANTS: dict[str, Any] = {
     name.lower(): globals()[name]
     for name in (
         *(
+            "AVAHI_DIRECTORY",
+            "AVAHI_UNIT",
             "BACKEND_COMMAND",
             "BACKEND_ENV_FILE",
             "BUILD_ACCOUNT",
@@ -120,6 +126,7 @@ CONSTANTS: dict[str, Any] = {
         ),
         *(
             "MARKER",
+            "MDNS_PORT",
             "MODEL_FOLDERS",
             "NFS_PORT",
             "NFS_SERVER_UNIT",
@@ -270,6 +277,7 @@ DEFAULTS: dict[str, Any] = {
     "noslop_monitor_webhook": {},
     **dict.fromkeys(("noslop_artifact_mirror", "noslop_comfyui_version", "noslop_ollama_version"), ""),
     "noslop_firewall_enabled": True,
+    "noslop_announce": False,
     "noslop_smb_enabled": False,
     "noslop_smb_users": [],
     "noslop_smb_networks": [],

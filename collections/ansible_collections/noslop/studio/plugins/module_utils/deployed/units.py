@@ -19,7 +19,7 @@ ACTIVE, RELOAD = "active", "waits for a reload of systemd"
 #: Units of packages that roles start, stop or mask.
 _PACKAGED = (
     *(studio.NFS_SERVER_UNIT, studio.TLSHD_UNIT, *studio.NFS_HELPER_UNITS),
-    *("avahi-daemon.service", "postgresql.service"),
+    *(studio.AVAHI_UNIT, "postgresql.service"),
 )
 _KINDS = ("service", "socket", "timer", "mount", "automount", "path")
 _PROPERTIES = (
