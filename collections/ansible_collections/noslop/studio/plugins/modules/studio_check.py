@@ -170,6 +170,10 @@ options:
     description: Whether the studio's firewall should be loaded.
     type: bool
     default: true
+  announce:
+    description: Whether the services of this host are announced by multicast DNS.
+    type: bool
+    default: false
   allowed_networks:
     description: Networks besides the members that may use the services.
     type: list
@@ -384,6 +388,7 @@ def main() -> None:
             "transport": {"type": "str", "choices": list(studio.NFS_TRANSPORTS), "default": "plain"},
             "tls_files": {"type": "dict", "default": {}},
             "server": {"type": "bool", "default": False},
+            "announce": {"type": "bool", "default": False},
             "smb": {"type": "bool", "default": False},
             "smb_shares": {"type": "list", "elements": "dict", "default": []},
             "smb_users": {"type": "list", "elements": "str", "default": []},

@@ -11,6 +11,7 @@ from typing import Any
 
 from ansible_collections.noslop.studio.plugins.module_utils import studio
 from ansible_collections.noslop.studio.plugins.module_utils.checks import (
+    announce_checks,
     gpu_checks,
     model_checks,
     node_checks,
@@ -54,6 +55,11 @@ class HostServices:
         """Return the ports of all services."""
         return [self.options[f"{name}_port"] for name in KINDS]
 
+    @property
+    def open_ports(self) -> list[int]:
+        """Return the ports that members and allowed networks may reach: of all services, and of announcements."""
+        return [*self.ports, *([studio.MDNS_PORT] if self.options.get("announce") else [])]
+
     def list_models(self) -> list[str]:
         """Return the models that Ollama lists; nothing where it does not run."""
         if not self.options["ollama"]:
@@ -84,6 +90,7 @@ class HostServices:
         ollama, comfyui = running.get("ollama"), running.get("comfyui")
         if ollama and comfyui:
             gpu_checks.note_shared_card(checks, gpu.find_gpus(gpu.run_program), ollama, comfyui)
+        announce_checks.check_where_announced(checks, self.options, list(KINDS))
         return any(unit.load not in ("not-found", "") for unit in units.values())
 
     def list_running(self) -> dict[str, service_checks.Service]:

@@ -373,7 +373,7 @@ class Verification:
             checks,
             listing,
             member_ports=[server_checks.NFS_PORT],
-            service_ports=self._services.ports,
+            service_ports=self._services.open_ports,
             members=self._options["members"],
             allowed=self._options["allowed_networks"],
             smb_ports=self._options["smb_ports"] if self._options["smb"] else [],
