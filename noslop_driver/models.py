@@ -221,6 +221,7 @@ class StudioSettings(Model):
     comfyui_version: str = studio.DEFAULTS["noslop_comfyui_version"]
     ollama_version: str = studio.DEFAULTS["noslop_ollama_version"]
     firewall_enabled: bool = studio.DEFAULTS["noslop_firewall_enabled"]
+    announce: bool = studio.DEFAULTS["noslop_announce"]
     smb_enabled: bool = studio.DEFAULTS["noslop_smb_enabled"]
     smb_users: list[dict[str, str]] = Field(default_factory=list)
     smb_networks: list[str] = Field(default_factory=list)

@@ -32,7 +32,7 @@ _DEPRECATED_CONFIG_FLAG = "--wishes"
 
 SETTING_NAMES = (
     *("server", "storage_root", *PATH_FLAGS, "storage_provider", "min_free_gb", "users", "allowed_networks"),
-    *("studio_id", "artifact_mirror", "firewall_enabled", "smb_enabled"),
+    *("studio_id", "artifact_mirror", "firewall_enabled", "announce", "smb_enabled"),
 )
 """The flags that are settings of the studio, under the names of `StudioSettings`."""
 
@@ -104,6 +104,11 @@ _SETTINGS = (
         ["--firewall/--no-firewall", "firewall_enabled"],
         default=None,
         help="Write the studio's firewall rules, or not.",
+    ),
+    click.Option(
+        ["--announce/--no-announce", "announce"],
+        default=None,
+        help="Announce the services by mDNS to every machine on the hosts' networks, or not. Default: not.",
     ),
     click.Option(
         ["--smb/--no-smb", "smb_enabled"],

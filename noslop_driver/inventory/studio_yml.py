@@ -116,6 +116,10 @@ DESCRIPTIONS: dict[str, str] = {
         "The version of Ollama: a release, like 0.32.7. Empty: the release that NoSlop is tested with."
     ),
     "noslop_firewall_enabled": "false: no rules are made, and the services listen on 127.0.0.1 only.",
+    "noslop_announce": (
+        "true: hosts announce their services by mDNS, to every machine on their networks. Without the firewall they "
+        "never do, because the services then listen on 127.0.0.1 only."
+    ),
     "noslop_smb_enabled": "true: the storage server serves the shares to Windows and macOS too.",
     "noslop_smb_users": (
         "Who may use them: name, and password_file, a file on this computer that only you can read; relative paths "

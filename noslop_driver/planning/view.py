@@ -54,14 +54,7 @@ def print_plan(plan: Plan, terminal: Terminal) -> None:
         terminal.print(f"  {_TRANSPORTS[plan.settings.nfs_transport]}")
     if plan.settings.storage_provider == "existing":
         terminal.print("  Nothing is mounted or exported. Each host tries them before anything is installed there.")
-    opened = ", ".join(plan.settings.allowed_networks)
-    if not plan.settings.firewall_enabled:
-        opened = "only programs on the same host (the firewall is off)"
-    terminal.print(f"Ollama and ComfyUI answer the studio's hosts{' and ' + opened if opened else ''}.")
-    if plan.settings.allowed_networks and plan.settings.firewall_enabled:
-        terminal.print_markup(f"[yellow]Note:[/] {opened} in noslop_allowed_networks: {OPEN_NETWORK}")
-    if plan.settings.smb_enabled:
-        terminal.print(_describe_smb(plan.settings))
+    _print_access(plan.settings, terminal)
     print_problems(plan.problems, terminal)
 
 
@@ -71,6 +64,20 @@ def print_problems(problems: Iterable[Problem], terminal: Terminal) -> None:
         style, word = ("bold red", "Problem") if problem.fatal else ("yellow", "Note")
         terminal.print_markup(f"[{style}]{word}:[/] {escape(problem.what)}")
         terminal.print_markup(f"  [bold]→[/] {escape(problem.todo)}")
+
+
+def _print_access(settings: StudioSettings, terminal: Terminal) -> None:
+    """Print who may use the services and the shares, and who learns of them."""
+    opened = ", ".join(settings.allowed_networks)
+    if not settings.firewall_enabled:
+        opened = "only programs on the same host (the firewall is off)"
+    terminal.print(f"Ollama and ComfyUI answer the studio's hosts{' and ' + opened if opened else ''}.")
+    if settings.allowed_networks and settings.firewall_enabled:
+        terminal.print_markup(f"[yellow]Note:[/] {opened} in noslop_allowed_networks: {OPEN_NETWORK}")
+    if settings.announce and settings.firewall_enabled:
+        terminal.print("The services are announced by mDNS to every machine on the networks of the hosts.")
+    if settings.smb_enabled:
+        terminal.print(_describe_smb(settings))
 
 
 def _describe_smb(settings: StudioSettings) -> str:
