@@ -136,7 +136,7 @@ def _find_removed(watched: Watched, _fails: bool) -> Cause | None:
 def _find_harmful_drop_in(watched: Watched, _fails: bool) -> Cause | None:
     """Return the cause of a unit that fails while a drop-in changes it: to install it again changes nothing."""
     unit = watched.unit
-    ends = unit.sub == "auto-restart" or unit.active == "failed" or unit.status == EXIT_EXEC
+    ends = unit.sub == "auto-restart" or unit.active == "failed" or unit.status == EXIT_EXEC or unit.program_missing
     if not unit.drop_ins or unit.active == "active" or not ends:
         return None
     what = f"{watched.name} fails, and {enumerate_words(unit.drop_ins)} changes it"

@@ -138,6 +138,13 @@ FAULTS: dict[str, Fault] = {
         "unit.drop_in", "worker1", "rm /etc/systemd/system/x.d/a.conf && systemctl daemon-reload", Risk.DATA, False,
         (STOPPED,),
     ),
+    "drop-in with a program that is missing, before the first try has ended": Fault(
+        unit(
+            "worker1", OLLAMA, active="activating", sub="start", program_missing=True,
+            drop_ins=["/etc/systemd/system/x.d/a.conf"],
+        ),
+        "unit.drop_in", "worker1", f"systemctl restart {OLLAMA}", Risk.DATA, False, (STOPPED,),
+    ),
     "drop-in that changes where models lie": Fault(
         unit("worker1", OLLAMA, drop_ins=["/etc/systemd/system/x.d/a.conf"]), "unit.drop_in", "worker1",
         f"systemctl restart {OLLAMA}", Risk.DATA, False, (make_check("worker1", "services.ollama_environment"),),
