@@ -23,18 +23,12 @@ from ansible_collections.noslop.studio.plugins.plugin_utils.validation import (
 )
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
+from noslop_driver.choices import NfsTransport, Provider, Role, ServiceRole, SmbEncryption, Writers
+
 CandidateStatus = Literal["open", "closed", "timeout", "no_route", "refused", "error"]
 """open: an SSH server answered. closed: the host answered, and nothing listens on the port. timeout: no answer.
 no_route: the network reported that the host cannot be reached. refused: a server accepted the connection and closed it,
 or does not speak SSH. error: this computer could not try (a name does not resolve, a local rule forbids it)."""
-
-Provider = Literal["nfs", "local", "existing"]
-NfsTransport = Literal["plain", "tls", "mtls"]
-Writers = Literal["server", "members"]
-SmbEncryption = Literal["offered", "required"]
-ServiceRole = Literal["ollama", "comfyui", "backend"]
-Role = Literal["storage_server", "storage_clients", "ollama", "comfyui", "backend"]
-"""The groups of a studio's inventory."""
 
 
 class Model(BaseModel):

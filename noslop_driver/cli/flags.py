@@ -7,6 +7,7 @@ from __future__ import annotations
 import click
 from ansible_collections.noslop.studio.plugins.module_utils.host.addresses import OPEN_NETWORK
 
+from noslop_driver.choices import PROVIDERS
 from noslop_driver.cli.completion import complete_host, complete_place
 from noslop_driver.cli.host_flags import HOST
 from noslop_driver.cli.model_flags import MODELS
@@ -25,7 +26,7 @@ from noslop_driver.cli.shared_flags import (
     make_switch,
 )
 from noslop_driver.cli.ssh_flags import SSH_SETUP
-from noslop_driver.settings.merge import PATH_FLAGS, PROVIDERS
+from noslop_driver.settings.flag_values import PATH_FLAGS
 
 _DEPRECATED_CONFIG_FLAG = "--wishes"
 """The former name of `--config`."""

@@ -23,7 +23,7 @@ from noslop_driver.commands.options import Options
 from noslop_driver.errors import DriverError, ExitCode
 from noslop_driver.output.printable import printable
 from noslop_driver.output.terminal import Terminal
-from noslop_driver.settings.merge import parse_roles, parse_smb_users
+from noslop_driver.settings.flag_values import parse_roles, parse_smb_users
 
 if TYPE_CHECKING:
     from noslop_driver.commands.result import CommandResult

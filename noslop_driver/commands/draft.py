@@ -12,6 +12,7 @@ from typing import Any
 
 from ansible_collections.noslop.studio.plugins.module_utils import studio as collection
 
+from noslop_driver.choices import PREFIX
 from noslop_driver.commands import smb_access
 from noslop_driver.commands.options import Options
 from noslop_driver.commands.studio import read_members
@@ -20,7 +21,7 @@ from noslop_driver.hosts import host_keys
 from noslop_driver.hosts.discovery import SearchTargets, find_own_address
 from noslop_driver.hosts.gather import GatheredHosts, gather_hosts, gather_this_computer, make_host_without_facts
 from noslop_driver.hosts.login import Login
-from noslop_driver.inventory import directory, studio_yml
+from noslop_driver.inventory import directory
 from noslop_driver.inventory.directory import Member, StudioDirectory
 from noslop_driver.inventory.render import Connection
 from noslop_driver.models import Host, Plan, Problem, StudioSettings
@@ -272,9 +273,7 @@ def read_settings_outside_studio_yml(members: Sequence[Member]) -> dict[str, Any
     if not members:
         return {}
     return {
-        name.removeprefix(studio_yml.PREFIX): value
-        for name, value in members[0].variables.items()
-        if name in collection.DEFAULTS
+        name.removeprefix(PREFIX): value for name, value in members[0].variables.items() if name in collection.DEFAULTS
     }
 
 

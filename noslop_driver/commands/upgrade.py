@@ -14,6 +14,7 @@ from ansible_collections.noslop.studio.plugins.plugin_utils import releases
 from rich.markup import escape
 from rich.table import Table
 
+from noslop_driver.choices import PREFIX
 from noslop_driver.commands.login import read_login
 from noslop_driver.commands.options import Options
 from noslop_driver.commands.phase_run import make_run_data, run_phases
@@ -27,8 +28,6 @@ from noslop_driver.inventory.directory import STUDIO, StudioDirectory
 from noslop_driver.output.terminal import Terminal
 from noslop_driver.phases import UPGRADES, RunResult
 from noslop_driver.records import Record
-
-_PREFIX = studio_yml.PREFIX
 
 
 def upgrade(options: Options, terminal: Terminal) -> CommandResult:
@@ -130,7 +129,7 @@ def _keep_choice(studio: StudioDirectory, chosen: Mapping[str, str], limit: str 
             f"write into {studio.path}/host_vars: {lines}"
         )
         return
-    settings = {**studio.read_settings(), **{name.removeprefix(_PREFIX): value for name, value in chosen.items()}}
+    settings = {**studio.read_settings(), **{name.removeprefix(PREFIX): value for name, value in chosen.items()}}
     if studio.write_settings(studio_yml.validate(settings, STUDIO)).kept:
         terminal.print(
             f"{studio.path / STUDIO} was edited by hand and is left as it is. Write into it, or the next deployment "

@@ -17,8 +17,9 @@ from typing import Any, get_args
 from pydantic import ValidationError
 
 from noslop_driver.ansible.events import Event, read_failure
+from noslop_driver.choices import Role
 from noslop_driver.hosts import ssh_errors
-from noslop_driver.models import Candidate, Disk, Endpoint, Gpu, Host, Problem, Role
+from noslop_driver.models import Candidate, Disk, Endpoint, Gpu, Host, Problem
 from noslop_driver.output.printable import printable
 
 _GROUPS = {*get_args(Role), "all", "ungrouped"}

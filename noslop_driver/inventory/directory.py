@@ -22,10 +22,11 @@ from typing import Any, get_args
 import yaml
 from ansible_collections.noslop.studio.plugins.plugin_utils.discovery.scan_targets import SSH_PORT
 
+from noslop_driver.choices import ServiceRole
 from noslop_driver.errors import UsageError
 from noslop_driver.inventory import studio_yml
 from noslop_driver.inventory.render import GROUPS, Connection, render_connection, render_hosts
-from noslop_driver.models import Host, Plan, ServiceRole, StudioSettings
+from noslop_driver.models import Host, Plan, StudioSettings
 
 HOSTS = "hosts.yml"
 MORE_HOSTS = "more_hosts.yml"

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
+from noslop_driver.choices import Role
 from noslop_driver.inventory import studio_yml
-from noslop_driver.models import Endpoint, Host, Plan, Role, SshOptions
+from noslop_driver.models import Endpoint, Host, Plan, SshOptions
 
 GROUPS: tuple[Role, ...] = get_args(Role)
 PYTHON = "/usr/bin/python3"

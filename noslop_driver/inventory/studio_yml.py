@@ -18,10 +18,10 @@ from ansible_collections.noslop.studio.plugins.module_utils import studio
 from ansible_collections.noslop.studio.plugins.module_utils.host.addresses import OPEN_NETWORK
 from pydantic import ValidationError
 
+from noslop_driver.choices import PREFIX
 from noslop_driver.errors import UsageError
 from noslop_driver.models import StudioSettings
 
-PREFIX = "noslop_"
 ROLE_SETTINGS = ("server", "roles")
 """Settings of a `--config` file that are not variables, because the groups of an inventory have them."""
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+from noslop_driver.choices import PREFIX
 from noslop_driver.inventory import studio_yml
 from noslop_driver.inventory.directory import Member
 from noslop_driver.inventory.render import GROUPS
@@ -96,7 +97,7 @@ def _list_variables(studio_id: str, previous: Mapping[str, Any]) -> dict[str, An
     defaults = StudioSettings(studio_id=studio_id)
     values = defaults.variables()
     for name, value in previous.items():
-        variable = studio_yml.PREFIX + name
+        variable = PREFIX + name
         if variable in values:
             try:
                 values[variable] = getattr(defaults.replace(**{name: value}), name)

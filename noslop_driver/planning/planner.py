@@ -13,7 +13,8 @@ from dataclasses import dataclass
 
 from ansible_collections.noslop.studio.plugins.module_utils import studio
 
-from noslop_driver.models import Host, Plan, Problem, Proposal, Role, ServiceRole, StudioSettings
+from noslop_driver.choices import Role, ServiceRole
+from noslop_driver.models import Host, Plan, Problem, Proposal, StudioSettings
 from noslop_driver.planning import validation
 from noslop_driver.planning.scoring import GB, FreeSpace, describe_hardware, find_free_space, format_gb, score_hosts
 

@@ -18,7 +18,8 @@ from ansible_collections.noslop.studio.plugins.plugin_utils.validation import st
 from ansible_collections.noslop.studio.plugins.plugin_utils.validation.smb import SmbSettings
 from ansible_collections.noslop.studio.plugins.plugin_utils.validation.transport import TransportSettings
 
-from noslop_driver.models import Host, Problem, ServiceRole, StudioSettings
+from noslop_driver.choices import ServiceRole
+from noslop_driver.models import Host, Problem, StudioSettings
 from noslop_driver.planning.scoring import GB, FreeSpace, find_disk, find_largest_disk, format_gb
 
 _KINDS = {

@@ -5,22 +5,17 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 from ansible_collections.noslop.studio.plugins.module_utils import studio
 
+from noslop_driver.choices import PREFIX
 from noslop_driver.errors import UsageError
 from noslop_driver.inventory import studio_yml
-from noslop_driver.models import Provider, ServiceRole, StudioSettings
-
-SERVICES: tuple[ServiceRole, ...] = get_args(ServiceRole)
-PROVIDERS: tuple[Provider, ...] = get_args(Provider)
-PATH_FIELDS = tuple(variable.removeprefix(studio_yml.PREFIX) for variable in studio.PATH_VARIABLES.values())
-PATH_FLAGS = {name: f"--{name.replace('_', '-')}" for name in PATH_FIELDS}
-"""Field of `StudioSettings` to flag of the command line."""
+from noslop_driver.models import StudioSettings
 
 
 @dataclass(frozen=True)
@@ -53,38 +48,6 @@ def merge(sources: Sources) -> StudioSettings:
     return settings
 
 
-def parse_roles(values: Sequence[str]) -> dict[str, list[str]]:
-    """Parse values of `--role` like `worker1=ollama,comfyui` (and `worker1=` for none).
-
-    Raises:
-        UsageError: a value has another form.
-    """
-    services: dict[str, list[str]] = {}
-    for value in values:
-        host, equals, roles = value.partition("=")
-        names = [role for role in roles.replace(",", " ").split() if role != "none"]
-        unknown = [name for name in names if name not in SERVICES]
-        if not host or not equals or unknown:
-            raise UsageError(
-                f"--role {value}: write HOST=SERVICE,... with {', '.join(SERVICES)}, or HOST=none for no service."
-            )
-        services.setdefault(host, []).extend(names)
-    return services
-
-
-def parse_smb_users(values: Sequence[str]) -> list[dict[str, str]]:
-    """Parse values of `--smb-user` like `anna=FILE`; without a file its password is asked for. `none` is no user."""
-    users: list[dict[str, str]] = []
-    for value in values:
-        name, equals, file = value.partition("=")
-        if name == "none":
-            continue
-        if equals and not file:
-            raise UsageError(f"--smb-user {value}: write NAME=FILE with the password in the file, or NAME to be asked.")
-        users.append({"name": name, **({"password_file": str(Path(file).expanduser().absolute())} if file else {})})
-    return users
-
-
 def read_file(path: Path) -> dict[str, Any]:
     """Read the settings of a `--config` file. Roles may be a list or text like `ollama, comfyui`."""
     values = studio_yml.read(path)
@@ -101,7 +64,7 @@ def _reject_contradictions(sources: Sources, settings: StudioSettings, given: Ma
     """Reject a given setting that contradicts an edited studio.yml."""
     written = studio_yml.validate({"studio_id": settings.studio_id, **sources.previous}, str(sources.edited))
     for name in given:
-        variable = studio_yml.PREFIX + name
+        variable = PREFIX + name
         if variable in studio.DEFAULTS and getattr(written, name) != getattr(settings, name):
             value = studio_yml.format_value(getattr(settings, name))
             raise UsageError(

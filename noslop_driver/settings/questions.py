@@ -9,11 +9,12 @@ from typing import Any
 
 from ansible_collections.noslop.studio.plugins.module_utils import studio
 
+from noslop_driver.choices import PREFIX, PROVIDERS, SERVICES
 from noslop_driver.errors import UsageError
 from noslop_driver.inventory import studio_yml
 from noslop_driver.models import Plan, StudioSettings
 from noslop_driver.output.terminal import Terminal
-from noslop_driver.settings.merge import PATH_FIELDS, PATH_FLAGS, PROVIDERS, SERVICES, parse_roles
+from noslop_driver.settings.flag_values import PATH_FIELDS, PATH_FLAGS, parse_roles
 
 
 def ask_storage(settings: StudioSettings, terminal: Terminal, *, given: Collection[str] = ()) -> dict[str, Any]:
@@ -31,7 +32,7 @@ def ask_storage(settings: StudioSettings, terminal: Terminal, *, given: Collecti
         terminal.print("\n".join(f"  {share.name}: {share.path}" for share in proposed.shares()))
         if not terminal.confirm("Keep these directories?"):
             for name in PATH_FIELDS:
-                question = studio_yml.DESCRIPTIONS[studio_yml.PREFIX + name].rstrip(".")
+                question = studio_yml.DESCRIPTIONS[PREFIX + name].rstrip(".")
                 answers |= _ask_for_path(settings.replace(**answers), name, question, terminal)
     if "storage_provider" not in given:
         question = "How they are shared (nfs: by the storage server; existing: they are already; local: one machine)"
@@ -77,7 +78,7 @@ def _find_role_error(answer: str) -> str:
 
 def _ask_for_path(settings: StudioSettings, name: str, question: str, terminal: Terminal) -> dict[str, str]:
     default = getattr(settings, name) or next(
-        share.path for share in settings.shares() if studio.PATH_VARIABLES.get(share.name) == studio_yml.PREFIX + name
+        share.path for share in settings.shares() if studio.PATH_VARIABLES.get(share.name) == PREFIX + name
     )
 
     def find_error(answer: str) -> str:

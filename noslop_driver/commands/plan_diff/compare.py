@@ -15,6 +15,7 @@ from typing import Any
 from ansible_collections.noslop.studio.plugins.module_utils.checks.check import shorten
 
 from noslop_driver.ansible.inventory_list import list_inventory
+from noslop_driver.choices import PREFIX
 from noslop_driver.commands.draft import (
     PlanDraft,
     draft_without_facts,
@@ -38,7 +39,7 @@ from noslop_driver.hosts.deployed_run import HostLook, StudioLook
 from noslop_driver.hosts.discovery import SearchTargets
 from noslop_driver.hosts.login import Login
 from noslop_driver.hosts.status_run import explain_failure
-from noslop_driver.inventory import directory, fingerprint, machines, studio_yml
+from noslop_driver.inventory import directory, fingerprint, machines
 from noslop_driver.inventory.directory import Member, StudioDirectory
 from noslop_driver.models import Host, Problem
 from noslop_driver.output.terminal import Terminal
@@ -181,7 +182,7 @@ def _list_changes(
     if studio.is_edited(directory.STUDIO) or has_settings_elsewhere(studio, members):
         # The driver does not write them, so that only what was asked for is to be written by hand.
         sources = read_sources(options, studio)
-        asked = {f"{studio_yml.PREFIX}{name}" for name in (*sources.file, *sources.flags)}
+        asked = {f"{PREFIX}{name}" for name in (*sources.file, *sources.flags)}
         settings = [change for change in settings if change.variable in asked]
     changes = [*list_host_changes(draft.plan, members, matches.moved), *settings]
     other = next((one for one in members if options.ssh_key and has_other_key(one, options.ssh_key)), None)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import fcntl
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pexpect
@@ -64,6 +66,18 @@ def test_every_command_has_help(command: str) -> None:
     done = run(*command.split(), "--help")
     assert done.returncode == 0
     assert "--json" in done.stdout
+
+
+def test_help_imports_nothing_that_is_slow() -> None:
+    """Importing Ansible and pydantic would make `--help` take three times as long."""
+    program = "import sys; from noslop_driver.cli.main import main; sys.exit(main())"
+    command = [sys.executable, "-X", "importtime", "-c", program, "--help"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "discover" in done.stdout
+    imported = {line.rpartition("|")[2].strip().partition(".")[0] for line in done.stderr.splitlines()}
+    assert "click" in imported
+    assert imported & {"ansible", "ansible_runner", "pydantic", "zeroconf"} == set()
 
 
 @pytest.mark.parametrize(

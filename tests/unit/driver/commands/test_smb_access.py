@@ -21,7 +21,7 @@ from noslop_driver.inventory import studio_yml
 from noslop_driver.inventory.directory import Member, StudioDirectory
 from noslop_driver.models import Host, StudioSettings
 from noslop_driver.output.terminal import Terminal
-from noslop_driver.settings.merge import parse_smb_users
+from noslop_driver.settings.flag_values import parse_smb_users
 from tests.support.driver_cli import run_json, spawn_on_terminal
 
 SECRET = "correct-horse"  # noqa: S105 - a password of this test

@@ -18,12 +18,13 @@ from jsonschema import Draft202012Validator
 from noslop_driver.ansible.events import Status
 from noslop_driver.ansible.inventory_list import list_inventory
 from noslop_driver.ansible.runner import run_playbook
+from noslop_driver.choices import Role
 from noslop_driver.errors import PreflightError, UsageError
 from noslop_driver.hosts.known_hosts import KnownHosts
 from noslop_driver.inventory import directory, render, studio_yml
 from noslop_driver.inventory.directory import CONNECTION, HOSTS, MORE_HOSTS, STUDIO, StudioDirectory
 from noslop_driver.inventory.render import Connection
-from noslop_driver.models import Candidate, Host, Plan, Proposal, Role, StudioSettings
+from noslop_driver.models import Candidate, Host, Plan, Proposal, StudioSettings
 from tests.support import sshd
 from tests.support.plays import write_playbook
 from tests.unit.conftest import StartSshd

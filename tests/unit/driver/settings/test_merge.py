@@ -11,14 +11,7 @@ from hypothesis import strategies as st
 from noslop_driver.errors import UsageError
 from noslop_driver.models import StudioSettings
 from noslop_driver.output.terminal import Terminal
-from noslop_driver.settings.merge import (
-    PATH_FLAGS,
-    SERVICES,
-    Sources,
-    merge,
-    parse_roles,
-    read_file,
-)
+from noslop_driver.settings.merge import Sources, merge, read_file
 
 SETTING_VALUES = st.fixed_dictionaries(
     {},
@@ -65,18 +58,6 @@ def test_flag_that_contradicts_an_edited_file_is_an_error_with_the_line() -> Non
     assert merge(chosen).server == "big", "roles are in hosts.yml"
 
 
-@given(st.dictionaries(st.sampled_from(["one", "two"]), st.sets(st.sampled_from(SERVICES))))
-def test_role_flags_are_parsed(roles: dict[str, set[str]]) -> None:
-    words = [f"{host}={','.join(sorted(own_services)) or 'none'}" for host, own_services in roles.items()]
-    assert {host: set(own_services) for host, own_services in parse_roles(words).items()} == roles
-
-
-@pytest.mark.parametrize("word", ["worker1", "=ollama", "worker1=olama", "worker1=ollama,nfs"])
-def test_invalid_role_flags_are_usage_errors(word: str) -> None:
-    with pytest.raises(UsageError, match="HOST=SERVICE"):
-        parse_roles([word])
-
-
 def test_config_file_has_variables_of_studio_yml_and_roles(tmp_path: Path) -> None:
     path = tmp_path / "config.yml"
     path.write_text(
@@ -90,11 +71,6 @@ def test_config_file_has_variables_of_studio_yml_and_roles(tmp_path: Path) -> No
     }
     with pytest.raises(UsageError, match="cannot be read"):
         read_file(tmp_path / "nothing.yml")
-
-
-def test_each_path_has_a_flag() -> None:
-    assert PATH_FLAGS["comfyui_custom_nodes_dir"] == "--comfyui-custom-nodes-dir"
-    assert len(PATH_FLAGS) == 5
 
 
 def test_question_without_a_terminal_is_an_error_with_the_flag() -> None:
