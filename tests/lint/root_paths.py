@@ -91,6 +91,8 @@ ALLOWED: dict[tuple[str, str], str] = {
         "module_utils/models/whole_file.py",
         "write_json",
     ): "in the directories of the two above and below, or as the account that owns the share",
+    ("module_utils/storage_move/channel.py", "*"): "in /run/noslop-storage-move, which is root's",
+    ("module_utils/storage_move/tree_listing.py", "write_listing"): "in /var/lib/noslop/storage-move, which is root's",
     ("module_utils/models/record.py", "write"): "in /var/lib/noslop/models, which is root's",
 }
 

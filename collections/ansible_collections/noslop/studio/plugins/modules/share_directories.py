@@ -60,6 +60,12 @@ options:
     type: str
     choices: [all, below_root]
     default: all
+  move_record:
+    description:
+      - Record of a move of the storage (M(noslop.studio.storage_move)). A host whose shares were moved to another one,
+        or are not complete yet, is refused.
+    type: path
+    default: /var/lib/noslop/storage-move.json
 """
 
 EXAMPLES = r"""
@@ -139,6 +145,7 @@ from ansible_collections.noslop.studio.plugins.module_utils.share import (
     owned_shares,
     path_rules,
 )
+from ansible_collections.noslop.studio.plugins.module_utils.storage_move import record as storage_record
 from ansible_collections.noslop.studio.plugins.module_utils.studio import MARKER
 
 ROOT_MODE = 0o750
@@ -225,6 +232,7 @@ def main() -> None:
             "min_free_gb": {"type": "float", "default": 50.0},
             "require_own_file_system": {"type": "bool", "default": False},
             "create": {"type": "str", "choices": ["all", "below_root"], "default": "all"},
+            "move_record": {"type": "path", "default": storage_record.PATH},
         },
         supports_check_mode=True,
     )
@@ -236,6 +244,8 @@ def main() -> None:
     maker = Maker(module)
     try:
         make(maker, params)
+        if not module.check_mode:
+            storage_record.note_served(params["studio_id"], params["move_record"])
     except (OSError, markers.MarkerError) as error:
         module.fail_json(
             msg=f"The shared directories could not be made: {error}. Look at the file system (is it read-only, does it "
@@ -257,6 +267,12 @@ def find_problems(params: dict[str, Any], mounts: list[Mount]) -> list[str]:
     problems = path_rules.find_path_problems(root, shares)
     if problems:
         return problems
+    try:
+        refusal = storage_record.find_refusal(params["studio_id"], params["move_record"])
+    except (storage_record.MoveError, OSError) as error:
+        refusal = str(error)
+    if refusal:
+        return [refusal]
     for path in [root, *(share["path"] for share in shares)]:
         problems += markers.find_directory_problems(path)
         problems += markers.find_missing_mounts(path, mounts)
