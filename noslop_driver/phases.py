@@ -88,6 +88,9 @@ REFERENCES = Phase(
     tags=("studio_backend", "studio_monitor"),
 )
 DRAIN = Phase("drain", "waiting until nothing runs, then stopping the services", "noslop.studio.drain")
+MOVE = Phase("move", "copying the storage, comparing it, and switching", "noslop.studio.move_storage")
+MOVE_END = Phase("move_end", "starting what was stopped", "noslop.studio.move_storage")
+MOVE_UNDO = Phase("move_undo", "giving the move up", "noslop.studio.move_storage")
 START = Phase("start", "starting the services again", "noslop.studio.drain")
 
 BENCH = Phase("bench", "reading models without and with memory", "noslop.studio.bench_models", changes=False)

@@ -19,6 +19,10 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "host remove": ("noslop-driver host remove worker2", "noslop-driver host remove --dead worker2"),
     "host replace": ("noslop-driver host replace worker2 192.168.1.23",),
     "host drain": ("noslop-driver host drain worker2 --timeout 3600", "noslop-driver host drain --undo worker2"),
+    "host move-storage": (
+        "noslop-driver host move-storage worker1",
+        "noslop-driver host move-storage worker1 --undo",
+    ),
     "nodes list": ("noslop-driver nodes list",),
     "nodes add": (
         "noslop-driver nodes add Impact-Pack --repo https://github.com/ltdrdata/ComfyUI-Impact-Pack",

@@ -7,7 +7,7 @@ from __future__ import annotations
 import click
 
 from noslop_driver.cli.completion import complete_host
-from noslop_driver.cli.shared_flags import HOST_KEYS, RUN, Command
+from noslop_driver.cli.shared_flags import CHECK, HOST_KEYS, RUN, Command
 
 _MEMBER = click.Argument(["member"], metavar="NAME", shell_complete=complete_host)
 _DEAD = click.Option(["--dead"], is_flag=True, help="Do not contact it: it will not come back.")
@@ -22,7 +22,7 @@ _ROLE = click.Option(
 
 HOST = Command(
     "host",
-    "Add, remove, replace and drain a host.",
+    "Add, remove, replace and drain a host, and move the storage to one.",
     subcommands=(
         Command(
             "add",
@@ -71,6 +71,26 @@ HOST = Command(
                     help="Wait so long for each of them. What still runs then is not stopped.",
                 ),
                 click.Option(["--undo"], is_flag=True, help="Start them again."),
+                *RUN,
+            ),
+        ),
+        Command(
+            "move-storage",
+            "Move the storage to another host of the studio: it is copied while it is served, then everything that "
+            "writes is stopped, the rest is copied, every file is compared by its hash, and the hosts are switched. "
+            "The old server keeps its files. Run it again to continue an interrupted move.",
+            (
+                click.Argument(["member"], metavar="NEW", shell_complete=complete_host),
+                click.Option(
+                    ["--timeout"],
+                    metavar="SECONDS",
+                    type=click.IntRange(min=1),
+                    default=600,
+                    show_default=True,
+                    help="Wait so long for what ComfyUI and Ollama do. If they still run then, nothing is moved.",
+                ),
+                click.Option(["--undo"], is_flag=True, help="Give up a move that is not complete."),
+                CHECK,
                 *RUN,
             ),
         ),

@@ -41,6 +41,7 @@ RESULTS: dict[str, Results] = {
     "host-remove": (result.HostRemoveData,),
     "host-replace": (result.HostReplaceData,),
     "host-drain": (result.HostDrainData,),
+    "host-move-storage": (result.HostMoveStorageData,),
     "nodes-list": (result.NodeListData,),
     "nodes-add": (result.NodeChangeData,),
     "nodes-remove": (result.NodeChangeData,),

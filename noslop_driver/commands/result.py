@@ -189,6 +189,18 @@ class HostDrainData(RunData):
     services: list[str]
 
 
+class HostMoveStorageData(RunData):
+    """The result of `host move-storage`: the copy and the switch, and the deployment that follows."""
+
+    old_server: str | None
+    """None where the inventory names the new one already, and the rest of a move was done."""
+    server: str
+    switched: bool
+    """True if the inventory names the new server now."""
+    kept: dict[str, list[str]]
+    """The directories with what the old server has kept, by host."""
+
+
 class VersionData(TypedDict):
     """A service on a host, with the version that runs and the one that it is to have. Empty: not installed."""
 

@@ -89,7 +89,7 @@ def set_top_variable(text: str, name: str, value: object) -> str | None:
     if node is None:
         return None
     new = _replace_scalar(text, node, value)
-    if _parse(new) != {**_parse(text), name: value}:
+    if parse_yaml(new) != {**parse_yaml(text), name: value}:
         raise EditError("the change would mean something else")
     return new
 
@@ -101,12 +101,12 @@ def plan_removal(studio: StudioDirectory, host: str) -> dict[str, str]:
         UsageError: a file cannot be changed without touching the rest of it.
     """
     changes = {}
-    for name, text in _read_inventory_files(studio).items():
+    for name, text in read_inventory_files(studio).items():
         try:
             if _find_entries(text, host):
                 changes[name] = remove_host(text, host)
         except EditError as error:
-            raise _explain(studio, name, error, f"Remove {host} from it by hand") from error
+            raise explain_edit_error(studio, name, error, f"Remove {host} from it by hand") from error
     if not changes:
         raise UsageError(
             f"{host} has no entry of its own in the YAML files of {studio.path}. Remove it there by hand, and deploy."
@@ -123,7 +123,7 @@ def plan_variables(studio: StudioDirectory, host: str, values: Mapping[str, obje
         UsageError: a file cannot be changed without touching the rest of it, or has no entry for the host.
     """
     own = _read_own_files(studio, host)
-    texts = {**own, **_read_inventory_files(studio)}
+    texts = {**own, **read_inventory_files(studio)}
     changes: dict[str, str] = {}
     for variable, value in values.items():
         name, new = _change_variable({**texts, **changes}, own, host, (variable, value), studio)
@@ -142,24 +142,25 @@ def _change_variable(
         try:
             new = set_top_variable(text, variable, value) if name in own else set_variable(text, host, variable, value)
         except EditError as error:
-            raise _explain(studio, name, error, by_hand) from error
+            raise explain_edit_error(studio, name, error, by_hand) from error
         if new is not None:
             return name, new
     for name, text in texts.items():
         try:
             new = None if name in own else add_variable(text, host, variable, value)
         except EditError as error:
-            raise _explain(studio, name, error, by_hand) from error
+            raise explain_edit_error(studio, name, error, by_hand) from error
         if new is not None:
             return name, new
     raise UsageError(f"{host} has no entry with variables in the YAML files of {studio.path}. {by_hand} by hand.")
 
 
-def _explain(studio: StudioDirectory, name: str, error: EditError, by_hand: str) -> UsageError:
+def explain_edit_error(studio: StudioDirectory, name: str, error: EditError, by_hand: str) -> UsageError:
+    """Return the error of a file that is not changed, with what to do by hand."""
     return UsageError(f"{studio.path / name} was not changed, since {error}. {by_hand}, and run this again.")
 
 
-def _read_inventory_files(studio: StudioDirectory) -> dict[str, str]:
+def read_inventory_files(studio: StudioDirectory) -> dict[str, str]:
     """Return the texts of the YAML files that Ansible reads as inventory, by their names."""
     paths = sorted(studio.path.iterdir()) if studio.path.is_dir() else []
     return {path.name: path.read_text(encoding="utf-8") for path in paths if _is_yaml_file(path)}
@@ -221,15 +222,20 @@ def _replace_scalar(text: str, node: yaml.Node, value: object) -> str:
 
 def _checked(new: str, old: str, change: Callable[[dict[str, Any]], None]) -> str:
     """Return the new text, if it means what `change` makes of each group of the old one."""
-    wanted = _parse(old)
+    wanted = parse_yaml(old)
     for group in _list_groups(wanted):
         change(group)
-    if _parse(new) != wanted:
+    if parse_yaml(new) != wanted:
         raise EditError("the change would mean something else")
     return new
 
 
-def _parse(text: str) -> Any:  # noqa: ANN401 - any YAML
+def parse_yaml(text: str) -> Any:  # noqa: ANN401 - any YAML
+    """Return what an inventory means, with each alias as a value of its own.
+
+    Raises:
+        EditError: it has a form that is not read here.
+    """
     try:
         return _unshare(yaml.safe_load(text))
     except yaml.YAMLError as error:

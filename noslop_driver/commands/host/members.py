@@ -56,7 +56,8 @@ def require_removable(member: Member, members: Sequence[Member], studio: StudioD
     if "storage_server" in member.groups:
         raise UsageError(
             f"{member.name} is the storage server: the other hosts mount its shares. It can be neither removed nor "
-            f"replaced while they do, and NoSlop does not move the storage to another host. {teardown}"
+            f"replaced while they do. To move the storage to another host first: noslop-driver host move-storage HOST. "
+            f"{teardown}"
         )
     if "backend" in member.groups:
         raise UsageError(

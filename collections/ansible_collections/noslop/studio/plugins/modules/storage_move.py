@@ -155,6 +155,12 @@ options:
         description: SHA-256 of the states of its inodes.
         type: str
         required: true
+      entries:
+        description: Number of its entries.
+        type: int
+      size:
+        description: Bytes of its files.
+        type: int
   run_directory:
     description: Directory in memory with keys, locks and progress.
     type: path
@@ -169,7 +175,8 @@ options:
     default: /var/lib/noslop/storage-move.json
   progress_file:
     description: File of the controller for the progress. Read by the action plugin.
-    type: path
+    type: str
+    default: ""
 """
 
 EXAMPLES = r"""
@@ -221,11 +228,20 @@ units:
   type: list
   elements: str
   returned: with O(state=units_recorded)
-kept_paths:
-  description: Directories with the files of the old server.
+installed:
+  description: Whether this host has the programs rsync and openssl.
+  type: bool
+  returned: with O(state=examined)
+kept:
+  description: Directories with the files of the old server, after its switch.
   type: list
   elements: str
-  returned: with O(state=set_aside)
+  returned: with O(state=set_aside) and O(state=units_started)
+removed:
+  description: Copies that were removed.
+  type: list
+  elements: str
+  returned: with O(state=undone)
 models:
   description: Shares that are copied or listed now, with their bytes, as M(noslop.studio.model_files) returns models.
   type: list
@@ -261,7 +277,11 @@ def main() -> None:
         "size": {"type": "int", "required": True},
         "inodes": {"type": "int", "required": True},
     }
-    listing_spec = {name: {"type": "str", "required": True} for name in ("name", "digest", "fingerprint")}
+    listing_spec: dict[str, Any] = {
+        **{name: {"type": "str", "required": True} for name in ("name", "digest", "fingerprint")},
+        "entries": {"type": "int"},
+        "size": {"type": "int"},
+    }
     module = AnsibleModule(
         argument_spec={
             "state": {"type": "str", "required": True, "choices": [*steps.STEPS]},
@@ -281,7 +301,7 @@ def main() -> None:
             "run_directory": {"type": "path", "default": "/run/noslop-storage-move"},
             "state_directory": {"type": "path", "default": "/var/lib/noslop/storage-move"},
             "record_file": {"type": "path", "default": "/var/lib/noslop/storage-move.json"},
-            "progress_file": {"type": "path"},
+            "progress_file": {"type": "str", "default": ""},
         },
         supports_check_mode=True,
     )

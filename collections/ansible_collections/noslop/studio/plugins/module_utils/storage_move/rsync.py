@@ -14,15 +14,15 @@ from collections.abc import Callable, Sequence
 from ansible_collections.noslop.studio.plugins.module_utils.storage_move.record import MoveError
 from ansible_collections.noslop.studio.plugins.module_utils.storage_move.source_server import ENVIRONMENT
 
-#: Owner, mode, times, links, hard links, ACLs, extended attributes, holes. A file that was begun is continued. Times are
-#: compared in nanoseconds: by itself rsync takes two within one second as equal (``--modify-window``).
+#: Owner, mode, times, links, hard links, ACLs, extended attributes, holes. A file that was begun is continued. Times
+#: are compared in nanoseconds: by itself rsync takes two within one second as equal (``--modify-window``).
 OPTIONS = [
     *("--archive", "--hard-links", "--acls", "--xattrs", "--numeric-ids", "--sparse", "--one-file-system"),
     "--modify-window=-1",
     *("--delete", "--partial", "--info=progress2", "--no-human-readable", "--outbuf=L"),
 ]
-#: Files of the source went away while they were copied (rsync(1), exit values): between the list and the copy, or between
-#: a file's status and its ACL, which counts as an error. While the source is served, they may.
+#: Files of the source went away while they were copied (rsync(1), exit values): between the list and the copy, or
+#: between a file's status and its ACL, which counts as an error. While the source is served, they may.
 PARTIAL, VANISHED = 23, 24
 _PROGRESS = re.compile(r"^\s*(\d+)\s+\d+%")
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 import contextlib
 import os
 import resource
+import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, replace
@@ -56,7 +57,9 @@ def examine(__: Any, request: Request) -> dict[str, Any]:
             problems += places.find_room_problems(request.shares, left, request.reserve_bytes)
     problems += _find_other_move(move, request)
     needs = [{"name": name, "size": one.size, "inodes": one.inodes} for name, one in usage.items()]
-    return {"changed": False, "problems": problems, "needs": needs, "move": asdict(move) if move else {}}
+    installed = bool(request.rsync and shutil.which("openssl"))
+    record_now = asdict(move) if move else {}
+    return {"changed": False, "problems": problems, "needs": needs, "move": record_now, "installed": installed}
 
 
 def begin(__: Any, request: Request) -> dict[str, Any]:
@@ -157,14 +160,17 @@ def start_units(module: Any, request: Request) -> dict[str, Any]:
     """Start the recorded units again."""
     systemd = Systemd(module)
     units.start(module, systemd, request.run_directory)
-    return {"changed": bool(systemd.changes)}
+    move = record.read(request.record_file)
+    left = move is not None and (move.part, move.stage) == (record.SOURCE, record.SWITCHED)
+    kept = [path for path in _list_kept(request, _stamp(move)) if os.path.isdir(path)] if left else []
+    return {"changed": bool(systemd.changes), "kept": kept}
 
 
 def set_aside(__: Any, request: Request) -> dict[str, Any]:
     """Rename the shares of the old server, if no file changed since it was listed; else put them back."""
     move = _require_move(request)
     if move.stage == record.SWITCHED:
-        return {"changed": False, "kept_paths": _list_kept(request, move)}
+        return {"changed": False, "kept": _list_kept(request, move.stamp)}
     _require_unused(request)
     record.write(replace(move, stage=record.LEAVING), request.record_file)
     try:
@@ -184,7 +190,7 @@ def set_aside(__: Any, request: Request) -> dict[str, Any]:
     record.write(replace(move, stage=record.SWITCHED), request.record_file)
     for share in request.shares:
         places.disable_marker(share, move.stamp)
-    return {"changed": True, "kept_paths": _list_kept(request, move)}
+    return {"changed": True, "kept": _list_kept(request, move.stamp)}
 
 
 def put_in_place(__: Any, request: Request) -> dict[str, Any]:
@@ -306,8 +312,8 @@ def _require_unused(request: Request) -> None:
         raise MoveError(f"Programs of this host use the shares: {'; '.join(users)}. End them, and run this again.")
 
 
-def _list_kept(request: Request, move: Move) -> list[str]:
-    return sorted({os.path.dirname(share.kept(move.stamp)) for share in request.shares})
+def _list_kept(request: Request, stamp: str) -> list[str]:
+    return sorted({os.path.dirname(share.kept(stamp)) for share in request.shares})
 
 
 def _stamp(move: Move | None) -> str:
