@@ -132,16 +132,16 @@ def _list_hosts_nodes(text: str, group: str) -> list[Entry]:
         root = yaml.compose(text, Loader=yaml.SafeLoader)
     except yaml.YAMLError as error:
         raise EditError(f"it is no YAML: {error}") from error
-    found: list[Entry] = []
+    nodes: list[Entry] = []
     rest: list[Entry] = list(root.value) if isinstance(root, yaml.MappingNode) else []
     while rest:
         name, body = rest.pop(0)
         for key, value in body.value if isinstance(body, yaml.MappingNode) else ():
             if key.value == "hosts" and name.value == group:
-                found.append((key, value))
+                nodes.append((key, value))
             elif key.value == "children" and isinstance(value, yaml.MappingNode):
                 rest += value.value
-    return found
+    return nodes
 
 
 def _list_groups(groups: object) -> Iterator[tuple[str, dict[str, Any]]]:

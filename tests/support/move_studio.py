@@ -27,6 +27,9 @@ mkdir -p /run/sshd /run/systemd/system
 mount -t tmpfs tmpfs /proc/fs
 mkdir /proc/fs/nfsd
 echo 16 > /proc/fs/nfsd/threads
+cp /proc/filesystems /run/filesystems
+printf 'nodev\\tnfsd\\n' >> /run/filesystems
+mount --bind /run/filesystems /proc/filesystems
 echo "-2 -3 +4" > /proc/fs/nfsd/versions
 exec "$@"
 """

@@ -127,7 +127,7 @@ def test_files_that_change_meanwhile_are_in_the_rest(move: Move) -> None:
     assert not (move.target.staging("projects") / "film").exists(), "what was removed is removed from the copy"
 
 
-def test_planted_differences_are_found_and_named(move: Move) -> None:
+def test_planted_differences_are_named(move: Move) -> None:
     move.begin()
     move.connect()
     move.copy()
@@ -156,14 +156,14 @@ def test_interrupted_copy_is_continued(move: Move) -> None:
     move.connect()
     copied = move.target.staging("projects")
 
-    def end_server_when_begun() -> None:
+    def end_server_when_started() -> None:
         while not any(one.name.startswith(".big.bin") for one in copied.glob(".*")):
             if ended.is_set():
                 return
         move.source.run("stopped")
 
     ended = threading.Event()
-    watcher = threading.Thread(target=end_server_when_begun)
+    watcher = threading.Thread(target=end_server_when_started)
     watcher.start()
     answer = move.target.run("copied", **move.connection)
     ended.set()

@@ -116,6 +116,16 @@ options:
     description: Free space in gigabytes (10^9 bytes) that must remain on the new server.
     type: float
     default: 50
+  root:
+    description:
+      - Directory of the shares that have no path of their own. Where it is given, O(state=examined) checks on the new
+        server whether it can export them.
+    type: path
+    default: ""
+  require_own_file_system:
+    description: Whether to refuse shares on a file system with other files.
+    type: bool
+    default: false
   address:
     description: Address of the old server in the studio.
     type: str
@@ -292,6 +302,8 @@ def main() -> None:
             "stamp": {"type": "str", "default": ""},
             "needs": {"type": "list", "elements": "dict", "default": [], "options": need_spec},
             "min_free_gb": {"type": "float", "default": 50.0},
+            "root": {"type": "path", "default": ""},
+            "require_own_file_system": {"type": "bool", "default": False},
             "address": {"type": "str", "default": "127.0.0.1"},
             "port": {"type": "int", "default": 0},
             "clients": {"type": "list", "elements": "str", "default": []},

@@ -21,12 +21,12 @@ def find_differences(source: Iterable[bytes], target: Iterable[bytes], most: int
         target: those of the new server's.
         most: the number of sentences.
     """
-    found: list[str] = []
+    differences: list[str] = []
     for text in _compare(_parse(source), _parse(target)):
-        if len(found) == most:
-            return [*found, "And there are more."]
-        found.append(text)
-    return found
+        if len(differences) == most:
+            return [*differences, "And there are more."]
+        differences.append(text)
+    return differences
 
 
 def _compare(source: Iterator[dict[str, Any]], target: Iterator[dict[str, Any]]) -> Iterator[str]:

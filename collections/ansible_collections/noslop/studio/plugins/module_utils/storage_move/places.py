@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ansible_collections.noslop.studio.plugins.module_utils.checks.check import format_gigabytes
-from ansible_collections.noslop.studio.plugins.module_utils.host import flagged_rename, safe_paths
+from ansible_collections.noslop.studio.plugins.module_utils.host import flagged_rename, safe_paths, state
 from ansible_collections.noslop.studio.plugins.module_utils.host.mountinfo import (
     VOLATILE_TYPES,
     Mount,
@@ -26,7 +26,7 @@ from ansible_collections.noslop.studio.plugins.module_utils.host.mountinfo impor
     mount_containing,
     parents,
 )
-from ansible_collections.noslop.studio.plugins.module_utils.share import markers
+from ansible_collections.noslop.studio.plugins.module_utils.share import markers, own_file_system
 from ansible_collections.noslop.studio.plugins.module_utils.storage_move.record import MoveError
 from ansible_collections.noslop.studio.plugins.module_utils.studio import MARKER
 
@@ -121,6 +121,29 @@ def find_target_problems(shares: Sequence[Share], mounts: list[Mount], fstab_poi
     return list(dict.fromkeys(problems))
 
 
+def find_server_problems(
+    root: str, shares: Sequence[Share], mounts: list[Mount], *, require_own_file_system: bool
+) -> list[str]:
+    """Return why this host cannot export the shares; empty where it can."""
+    problems = []
+    if not state.supports("nfsd", "nfsd"):
+        problems.append(
+            "The kernel of this host has no NFS server. Install a kernel with the module nfsd (on Debian "
+            "linux-image-amd64), and reboot into it."
+        )
+    if state.offers_nfs3():
+        problems.append(
+            "The NFS server of this host runs with NFSv3, which a studio's server does not. Put vers2=n and vers3=n "
+            "under [nfsd] into a file of /etc/nfs.conf.d, and at a quiet moment run `systemctl restart nfs-server`."
+        )
+    # As it is when the shares are not mounted from another host any more.
+    own = [mount for mount in mounts if mount.point not in {share.path for share in shares}]
+    shared = [share.path for share in shares if not own_file_system.has_own(own, root, share.path)]
+    if shared and require_own_file_system:
+        problems.append(own_file_system.refusal("this host", root, shared))
+    return problems
+
+
 def find_room_problems(shares: Sequence[Share], needs: dict[str, Need], reserve_bytes: float) -> list[str]:
     """Return a sentence for each file system of this host that has no room for the shares that go there.
 
@@ -198,7 +221,7 @@ def put_in_place(share: Share) -> None:
     _remove_empty(os.path.dirname(share.staging))
 
 
-def take_out(share: Share, mounts: list[Mount]) -> None:
+def withdraw(share: Share, mounts: list[Mount]) -> None:
     """Undo :func:`put_in_place`, for a share that is in its place and no mount."""
     if os.path.isdir(share.staging) or mount_at(mounts, share.path):
         return
@@ -257,12 +280,11 @@ def _find_existing(path: str) -> str:
 
 def _rename(before: str, after: str) -> None:
     """Rename a file or directory, never over another one, and write both directories to the disk."""
-    descriptors = [safe_paths.open_directory(os.path.dirname(path)) for path in (before, after)]
+    old = safe_paths.open_directory(os.path.dirname(before))
+    new = safe_paths.open_directory(os.path.dirname(after))
     try:
-        flagged_rename.rename_by(
-            os.path.basename(before), os.path.basename(after), *descriptors, flagged_rename.NO_REPLACE
-        )
-        for descriptor in descriptors:
+        flagged_rename.rename_by(os.path.basename(before), os.path.basename(after), old, new, flagged_rename.NO_REPLACE)
+        for descriptor in (old, new):
             readable = os.open(".", os.O_RDONLY | os.O_DIRECTORY, dir_fd=descriptor)
             try:
                 os.fsync(readable)
@@ -273,7 +295,7 @@ def _rename(before: str, after: str) -> None:
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), before) from None
         raise MoveError(f"{before} could not be renamed to {after}: {error.strerror}. Look at both.") from error
     finally:
-        for descriptor in descriptors:
+        for descriptor in (old, new):
             os.close(descriptor)
 
 

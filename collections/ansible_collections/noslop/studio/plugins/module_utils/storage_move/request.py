@@ -24,6 +24,8 @@ class Request:
     stamp: str
     needs: Mapping[str, places.Need]
     reserve_bytes: float
+    root: str
+    require_own_file_system: bool
     address: str
     port: int
     clients: list[str]
@@ -46,6 +48,8 @@ class Request:
             stamp=params["stamp"],
             needs={one["name"]: places.Need(one["size"], one["inodes"]) for one in params["needs"]},
             reserve_bytes=params["min_free_gb"] * 1e9,
+            root=params["root"],
+            require_own_file_system=params["require_own_file_system"],
             address=params["address"],
             port=params["port"],
             clients=params["clients"],

@@ -48,6 +48,10 @@ def examine(__: Any, request: Request) -> dict[str, Any]:
     else:
         points = read_fstab_points()
         problems += places.find_target_problems(request.shares, mounts, points)
+        if request.root:
+            problems += places.find_server_problems(
+                request.root, request.shares, mounts, require_own_file_system=request.require_own_file_system
+            )
         usage = {share.name: tree_listing.read_usage(share.staging) for share in request.shares}
         left = {
             name: places.Need(max(0, need.size - usage[name].size), max(0, need.inodes - usage[name].inodes))
@@ -79,7 +83,7 @@ def begin(__: Any, request: Request) -> dict[str, Any]:
         record.write(new, request.record_file)
     if not request.is_source:
         if move == new:
-            _take_out(request)
+            _withdraw(request)
         places.make_staging(request.shares)
     return {"changed": new != move, "move": asdict(new)}
 
@@ -205,7 +209,7 @@ def put_in_place(__: Any, request: Request) -> dict[str, Any]:
 
 
 def undo(__: Any, request: Request) -> dict[str, Any]:
-    """Give the move up: remove the copies of the new server, or put the shares of the old one back."""
+    """Revoke the move: remove the copies of the new server, or put the shares of the old one back."""
     channel.stop(__, request)
     move = record.read(request.record_file)
     if move is None or move.part != request.part or move.studio_id != request.studio_id:
@@ -222,7 +226,7 @@ def undo(__: Any, request: Request) -> dict[str, Any]:
     else:
         # From now on this host serves nothing, whatever comes between.
         record.write(replace(move, stage=record.COPYING), request.record_file)
-        _take_out(request)
+        _withdraw(request)
         removed = places.remove_staging(request.shares)
     record.remove(request.record_file)
     return {"changed": True, "removed": removed}
@@ -292,11 +296,11 @@ def _find_other_move(move: Move | None, request: Request) -> list[str]:
     ]
 
 
-def _take_out(request: Request) -> None:
+def _withdraw(request: Request) -> None:
     """Rename the shares that an interrupted run has put in their places back to their copies."""
     mounts = read_mounts()
     for share in request.shares:
-        places.take_out(share, mounts)
+        places.withdraw(share, mounts)
 
 
 def _require_move(request: Request) -> Move:

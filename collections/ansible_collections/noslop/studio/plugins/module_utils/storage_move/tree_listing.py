@@ -6,8 +6,8 @@ The two lists are compared through the connections of Ansible, so a copy is foun
 channel that it came by. ``rsync --checksum`` would ask the same channel again, names no difference of directories, and
 reads from memory what it has just written.
 
-A file that was hashed before is not read again while its inode, size, mtime and ctime are the same: nobody can set a
-ctime. So most of the reading happens while the old server still serves.
+A file that was hashed before is not read again while its inode, size, mtime and ctime are the same: no program can set
+a ctime. So most of the reading happens while the old server still serves.
 """
 
 from __future__ import annotations
@@ -76,14 +76,14 @@ class Usage:
 def read_usage(path: str) -> Usage:
     """Return what a tree occupies, each inode once. A tree that is missing occupies nothing."""
     size = inodes = 0
-    seen: set[int] = set()
+    counted: set[int] = set()
     if not os.path.isdir(path):
         return Usage(0, 0)
-    for __, __, status, __ in _walk(path):
+    for _name, _base, status, _directory in _walk(path):
         if status.st_nlink > 1 and not stat.S_ISDIR(status.st_mode):
-            if status.st_ino in seen:
+            if status.st_ino in counted:
                 continue
-            seen.add(status.st_ino)
+            counted.add(status.st_ino)
         size += status.st_blocks * 512
         inodes += 1
     return Usage(size, inodes)
@@ -95,7 +95,7 @@ def read_fingerprint(path: str) -> str:
     The top directory counts by its names only, since a rename of it changes its times.
     """
     digest = hashlib.sha256()
-    for name, __, status, __ in _walk(path):
+    for name, _base, status, _directory in _walk(path):
         digest.update(_state_line(name, status))
     return digest.hexdigest()
 
@@ -113,7 +113,7 @@ def write_listing(path: str, file: str, cache: str, report: Callable[[int], None
         MoveError: a file system is mounted in the tree.
         OSError: a file cannot be read.
     """
-    known = _read_cache(cache)
+    hashed = _read_cache(cache)
     started = time.time_ns()
     digest, fingerprint = hashlib.sha256(), hashlib.sha256()
     entries = size = 0
@@ -123,7 +123,7 @@ def write_listing(path: str, file: str, cache: str, report: Callable[[int], None
         open(f"{cache}.new", "w", encoding="utf-8") as hashes,
         ThreadPoolExecutor(THREADS) as pool,
     ):
-        for name, entry, status, future in _hash_all(_list_entries(path, first_names), known, pool):
+        for name, entry, status, future in _hash_all(_list_entries(path, first_names), hashed, pool):
             if future is not None:
                 entry["sha256"] = sha256 = future if isinstance(future, str) else future.result()
                 if status.st_ctime_ns < started - FRESH_NS:
@@ -195,14 +195,14 @@ def _describe(name: str, status: os.stat_result, top: int | None) -> dict[str, A
 
 
 def _hash_all(
-    entries: Iterable[_Listed], known: dict[State, str], pool: ThreadPoolExecutor
+    entries: Iterable[_Listed], hashed: dict[State, str], pool: ThreadPoolExecutor
 ) -> Iterator[tuple[str, dict[str, Any], os.stat_result, Future[str] | str | None]]:
     """Yield the entries in order, while some files ahead are being hashed."""
     waiting: list[tuple[str, dict[str, Any], os.stat_result, Future[str] | str | None]] = []
     for name, entry, status, descriptor in entries:
         future: Future[str] | str | None = None
         if descriptor is not None:
-            before = known.get(_state(status))
+            before = hashed.get(_state(status))
             if before:
                 os.close(descriptor)
                 future = before
@@ -264,7 +264,7 @@ def _walk(path: str) -> Iterator[tuple[str, str, os.stat_result, int]]:
                     )
                 stack[-1] = (inner, name, _sorted_names(inner))
     finally:
-        for directory, __, __ in stack:
+        for directory, _prefix, _names in stack:
             os.close(directory)
 
 
@@ -302,12 +302,12 @@ def _state_line(name: str, status: os.stat_result) -> bytes:
 
 def _read_cache(path: str) -> dict[State, str]:
     """Return the hashes of an earlier listing by the state of their file; none where there was none."""
-    known: dict[State, str] = {}
+    hashed: dict[State, str] = {}
     with contextlib.suppress(FileNotFoundError, ValueError), open(path, encoding="utf-8") as stream:
         for line in stream:
             state, sha256 = json.loads(line)
-            known[tuple(state)] = sha256
-    return known
+            hashed[tuple(state)] = sha256
+    return hashed
 
 
 def hash_file(path: str) -> str:
