@@ -38,7 +38,12 @@ class MoveHost:
         return self.root / ".noslop-move" / share
 
     def run(
-        self, state: str, *, check: bool = False, fault: Fault | None = None, **arguments: object
+        self,
+        state: str,
+        *,
+        check: bool = False,
+        fault: Fault | None = None,
+        **arguments: Any,  # noqa: ANN401 - values of parameters
     ) -> dict[str, Any]:
         """Run a step, and return what the module answers."""
         values = {
@@ -53,7 +58,7 @@ class MoveHost:
         }
         return run_module("storage_move", values, check=check, fault=fault)
 
-    def do(self, state: str, **arguments: object) -> dict[str, Any]:
+    def do(self, state: str, **arguments: Any) -> dict[str, Any]:  # noqa: ANN401 - values of parameters
         """Run a step that must succeed."""
         answer = self.run(state, **arguments)
         assert "died" not in answer, answer

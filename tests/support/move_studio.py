@@ -40,7 +40,8 @@ case "$1" in
     show)
         while [ "$1" != -- ]; do shift; done; shift
         for unit; do
-            printf 'LoadState=loaded\nActiveState=active\nUnitFileState=enabled\nNeedDaemonReload=no\nResult=success\n\n'
+            printf 'LoadState=loaded\nActiveState=active\nUnitFileState=enabled\nNeedDaemonReload=no\nResult=success\n'
+            echo
         done ;;
     stop|start) echo "$*" >> {host}/log; [ "$1" = start ] || : > {host}/units ;;
     disable|enable|restart) echo "$*" >> {host}/log ;;
@@ -54,8 +55,10 @@ case "$1" in
         exec 9>{host}/lock
         flock 9
         cat /etc/exports.d/noslop.exports 2>/dev/null | grep '^/' > {host}/exported || : > {host}/exported
-        if grep -q '(rw' {host}/exported; then echo "export rw"; elif grep -q '(ro' {host}/exported; then echo "export ro";
-        else echo "export nothing"; fi >> {host}/log ;;
+        mode=nothing
+        grep -q '(ro' {host}/exported && mode=ro
+        grep -q '(rw' {host}/exported && mode=rw
+        echo "export $mode" >> {host}/log ;;
 esac
 """
 
