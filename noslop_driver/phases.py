@@ -99,7 +99,11 @@ ADOPT = Phase("adopt", "copying models of a host to the share", "noslop.studio.a
 
 MODEL_ACTIONS = ("noslop.studio.model_files", "noslop.studio.ollama_models", "noslop.studio.model_trash")
 """The tasks that return models."""
-RETURNING_ACTIONS = ("noslop.studio.model_duplicates", "noslop.studio.model_adoption")
+RETURNING_ACTIONS = (
+    "noslop.studio.model_duplicates",
+    "noslop.studio.model_adoption",
+    "noslop.studio.storage_move",
+)
 """The tasks whose results a command reads."""
 
 CHECK_ACTION = "noslop.studio.studio_check"
@@ -155,7 +159,7 @@ class RunResult:
     load_times: list[Mapping[str, Any]] = field(default_factory=list)
     """How long models took to read, as the hosts reported it; each with `host`."""
     returned: list[Mapping[str, Any]] = field(default_factory=list)
-    """The results of the tasks in RETURNING_ACTIONS."""
+    """The results of the tasks in RETURNING_ACTIONS; each with `host`."""
     evidence: dict[str, Any] = field(default_factory=dict)
     """The evidence of why checks failed, by host. It is text of other machines: anything may be in it."""
     left_out: Mapping[str, str] = field(default_factory=dict)
@@ -261,7 +265,7 @@ class PhaseRunner:
             if event.action == CHECK_ACTION and event.kind == "ok" and "evidence" in event.result:
                 result.evidence[event.host] = event.result["evidence"]
             if event.action in RETURNING_ACTIONS and event.kind == "ok":
-                result.returned.append(event.result)
+                result.returned.append({**event.result, "host": event.host})
 
         started = time.monotonic()
         progress.start_phase(title)

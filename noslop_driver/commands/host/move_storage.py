@@ -110,7 +110,7 @@ def move_storage(studio: StudioDirectory, login: Login, options: Options, termin
         progress_file.unlink(missing_ok=True)
     if result.complete:
         terminal.print(f"{new.name} is the storage server of {studio.path} now.")
-    for host, paths in result.kept.items():
+    for host, paths in _list_kept(result).items():
         for path in paths:
             terminal.print(f"  {host} keeps its old files in {path}. When you are sure, as root there: rm -r {path}")
     return CommandResult(result.code, _make_data(result, studio, record, old, new, switched=True), result.message)
@@ -219,6 +219,11 @@ def _print_move(
         terminal.warn(f"{mention}. It stays as it is: look whether it still fits.")
 
 
+def _list_kept(result: RunResult) -> dict[str, list[str]]:
+    """Return the directories with the shares that the old server had, by host."""
+    return {str(row["host"]): list(row["kept_shares"]) for row in result.returned if row.get("kept_shares")}
+
+
 def _make_data(
     result: RunResult, studio: StudioDirectory, record: Record | None, old: Member, new: Member, *, switched: bool
 ) -> HostMoveStorageData:
@@ -227,5 +232,5 @@ def _make_data(
         "old_server": old.name if old is not new else None,
         "server": new.name,
         "switched": switched,
-        "kept": {host: list(paths) for host, paths in result.kept.items()},
+        "kept": _list_kept(result),
     }

@@ -18,6 +18,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
+from ansible_collections.noslop.studio.plugins.modules import storage_move
 
 from tests.support.module_runner import Fault, die, run_module
 from tests.support.move_hosts import AWKWARD, NAMES, STUDIO, Move, make_shares
@@ -67,6 +69,12 @@ def share_directories(move: Move, part: str, *, check: bool = True) -> dict[str,
 def switch(move: Move, listings: list[dict[str, Any]]) -> None:
     move.source.do("set_aside", listings=listings)
     move.target.do("put_in_place")
+
+
+def test_documented_example_runs(move: Move) -> None:
+    (task,) = yaml.safe_load(storage_move.EXAMPLES.replace("/mnt/noslop", str(move.source.root)))
+    arguments = {**task["noslop.studio.storage_move"], "studio_id": STUDIO, **move.source.directories}
+    assert run_module("storage_move", arguments)["problems"] == []
 
 
 def test_copy_keeps_owner_mode_times_links_holes_attributes_and_names(move: Move) -> None:
@@ -186,7 +194,7 @@ def test_switch_moves_the_shares_by_rename_and_only_one_side_may_serve(move: Mov
     differences, listings = move.compare()
     assert differences == []
     inode = move.target.staging("projects").stat().st_ino
-    kept = move.source.do("set_aside", listings=listings)["kept"]
+    kept = move.source.do("set_aside", listings=listings)["kept_shares"]
     assert kept == [str(move.source.root / f".noslop-moved-{stamp}")]
     assert "was moved from this host to new" in share_directories(move, "source")["msg"]
     assert "is not complete" in share_directories(move, "target")["msg"], "at no moment may both serve"

@@ -242,7 +242,7 @@ installed:
   description: Whether this host has the programs rsync and openssl.
   type: bool
   returned: with O(state=examined)
-kept:
+kept_shares:
   description: Directories with the files of the old server, after its switch.
   type: list
   elements: str

@@ -241,11 +241,16 @@ def remove_staging(shares: Sequence[Share]) -> list[str]:
     return removed
 
 
-def find_users(paths: Sequence[str]) -> list[str]:
-    """Return a phrase for each process of this host that has a directory or file below the paths open or as its own."""
+def find_users(paths: Sequence[str], server: int | None = None) -> list[str]:
+    """Return a phrase for each process of this host that has a directory or file below the paths open or as its own.
+
+    Args:
+        paths: the directories.
+        server: the process that serves the copy, whose programs end with their connections.
+    """
     users = []
     for pid in sorted(int(name) for name in os.listdir("/proc") if name.isdigit()):
-        if pid == os.getpid():
+        if pid == os.getpid() or (server and server in _list_ancestors(pid)):
             continue
         with contextlib.suppress(OSError):  # the process may end meanwhile
             links = ["cwd", "root", *(f"fd/{number}" for number in os.listdir(f"/proc/{pid}/fd"))]
@@ -255,6 +260,17 @@ def find_users(paths: Sequence[str]) -> list[str]:
                 with open(f"/proc/{pid}/comm", encoding="utf-8", errors="replace") as stream:
                     users.append(f"{stream.read().strip()} (pid {pid}) uses {used}")
     return users
+
+
+def _list_ancestors(pid: int) -> list[int]:
+    """Return the processes above one, the nearest first (proc_pid_stat(5)); none where it has ended."""
+    ancestors: list[int] = []
+    with contextlib.suppress(OSError, IndexError, ValueError):
+        while pid > 1:
+            with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as stream:
+                pid = int(stream.read().rpartition(") ")[2].split()[1])
+            ancestors.append(pid)
+    return ancestors
 
 
 def _read_link(path: str) -> str:

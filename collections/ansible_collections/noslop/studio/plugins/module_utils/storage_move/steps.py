@@ -167,14 +167,14 @@ def start_units(module: Any, request: Request) -> dict[str, Any]:
     move = record.read(request.record_file)
     left = move is not None and (move.part, move.stage) == (record.SOURCE, record.SWITCHED)
     kept = [path for path in _list_kept(request, _stamp(move)) if os.path.isdir(path)] if left else []
-    return {"changed": bool(systemd.changes), "kept": kept}
+    return {"changed": bool(systemd.changes), "kept_shares": kept}
 
 
 def set_aside(__: Any, request: Request) -> dict[str, Any]:
     """Rename the shares of the old server, if no file changed since it was listed; else put them back."""
     move = _require_move(request)
     if move.stage == record.SWITCHED:
-        return {"changed": False, "kept": _list_kept(request, move.stamp)}
+        return {"changed": False, "kept_shares": _list_kept(request, move.stamp)}
     _require_unused(request)
     record.write(replace(move, stage=record.LEAVING), request.record_file)
     try:
@@ -194,7 +194,7 @@ def set_aside(__: Any, request: Request) -> dict[str, Any]:
     record.write(replace(move, stage=record.SWITCHED), request.record_file)
     for share in request.shares:
         places.disable_marker(share, move.stamp)
-    return {"changed": True, "kept": _list_kept(request, move.stamp)}
+    return {"changed": True, "kept_shares": _list_kept(request, move.stamp)}
 
 
 def put_in_place(__: Any, request: Request) -> dict[str, Any]:
@@ -311,7 +311,8 @@ def _require_move(request: Request) -> Move:
 
 
 def _require_unused(request: Request) -> None:
-    users = places.find_users([share.path for share in request.shares])
+    server = progress.read_holder(request.server_directory)
+    users = places.find_users([share.path for share in request.shares], server)
     if users:
         raise MoveError(f"Programs of this host use the shares: {'; '.join(users)}. End them, and run this again.")
 
