@@ -350,6 +350,26 @@ def test_room_paths_and_disks_are_judged_before_anything_changes(move: Move, pla
     assert not (place / "new/state.json").exists(), "check mode writes nothing"
 
 
+def test_copy_that_is_there_needs_no_room_again(move: Move) -> None:
+    needs = move.source.do("examined")["needs"]
+    space = os.statvfs(move.target.root)
+    free_gb = space.f_bavail * space.f_frsize / 1e9
+    (move.target.staging("projects")).mkdir(parents=True)
+    (move.target.staging("projects") / "copied").write_bytes(os.urandom(1_000_000))
+    wanted = [{**needs[0], "size": 1_000_000}, {**needs[1], "size": 0}]
+    assert move.target.do("examined", needs=wanted, min_free_gb=free_gb - 0.5)["problems"] == []
+    wanted[1]["size"] = 10**9
+    assert move.target.do("examined", needs=wanted, min_free_gb=free_gb - 0.5)["problems"]
+
+
+def test_new_server_that_could_not_export_is_refused(move: Move) -> None:
+    arguments = {"root": str(move.target.root), "require_own_file_system": True}
+    problems = " ".join(move.target.do("examined", **arguments)["problems"])
+    assert "noslop_require_own_file_system is true" in problems
+    has_nfsd = "nfsd" in Path("/proc/filesystems").read_text()
+    assert has_nfsd or "no NFS server" in problems
+
+
 def test_second_move_is_refused_while_the_first_is_not_complete(move: Move) -> None:
     move.begin()
     answer = move.source.run("begun", peer="third")
