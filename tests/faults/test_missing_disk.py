@@ -11,12 +11,11 @@ import yaml
 
 from tests.faults.conftest import Takeover
 from tests.faults.test_restarts import UP_WITHIN_S, restart, wait_until_verified
-from tests.support.lab.driver import INVENTORY, read_checks, run_driver_json, run_playbook
+from tests.support.lab.driver import OWN_VARIABLES, read_checks, run_driver_json, run_playbook
 from tests.support.lab.machines import Machine, wait_for
 
 IMAGE, DISK = "/var/lib/archive.img", "/srv/archive"
 SHARE, UNIT = f"{DISK}/shared", "srv-archive.mount"
-SETTINGS = INVENTORY / "group_vars" / "all" / "archive.yml"
 MAKE_DISK = f"""
 set -eu
 truncate -s 2500M {IMAGE}
@@ -49,12 +48,12 @@ def server(takeover: Takeover) -> Iterator[Machine]:
     machine = takeover.machines["server"]
     machine.check_output(MAKE_DISK, root=True, timeout_s=600)
     shares = [{"name": "archive", "path": SHARE}]
-    SETTINGS.write_text(yaml.safe_dump({"noslop_extra_shares": shares}), encoding="utf-8")
+    OWN_VARIABLES.write_text(yaml.safe_dump({"noslop_extra_shares": shares}), encoding="utf-8")
     try:
         deploy_storage()
         yield machine
     finally:
-        SETTINGS.unlink()
+        OWN_VARIABLES.unlink()
         # With the disk as it was, so that the share can be given up as any other.
         machine.sudo(f"mv {IMAGE}.away {IMAGE} 2>/dev/null; systemctl start {UNIT} nfs-server", timeout_s=UP_WITHIN_S)
         deploy_storage()

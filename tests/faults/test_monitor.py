@@ -11,7 +11,7 @@ import pytest
 
 from tests.faults.conftest import Takeover
 from tests.faults.test_restarts import UP_WITHIN_S
-from tests.support.lab.driver import INVENTORY, read_checks, run_driver_json, run_playbook
+from tests.support.lab.driver import OWN_VARIABLES, read_checks, run_driver_json, run_playbook
 from tests.support.lab.machines import Machine, unmounted_share, wait_for
 from tests.support.lab.power import switch_power
 
@@ -20,12 +20,15 @@ PROJECTS = "/mnt/noslop/projects"
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _monitor(takeover: Takeover) -> None:
-    """Let every host of the studio check itself."""
-    settings = INVENTORY / "group_vars" / "all" / "monitor.yml"
-    settings.write_text("---\nnoslop_monitor_enabled: true\n")
-    code, result = run_driver_json("deploy", "--yes")
-    assert code == 0, result
+def _monitor(takeover: Takeover) -> Iterator[None]:
+    """Let every host of the studio check itself, until the next deployment after these tests."""
+    OWN_VARIABLES.write_text("---\nnoslop_monitor_enabled: true\n")
+    try:
+        code, result = run_driver_json("deploy", "--yes")
+        assert code == 0, result
+        yield
+    finally:
+        OWN_VARIABLES.unlink()
 
 
 def list_bad(machine: Machine) -> set[tuple[str, str]]:

@@ -11,7 +11,7 @@ import pytest
 
 from tests.faults.conftest import Takeover
 from tests.support.lab.drift import AS_JSON, LOOK, Drift, list_failed, parse_looks
-from tests.support.lab.driver import INVENTORY, count_changes_by_host, run_driver_json, run_playbook
+from tests.support.lab.driver import INVENTORY, OWN_VARIABLES, count_changes_by_host, run_driver_json, run_playbook
 from tests.support.lab.host_state import read_state
 from tests.support.lab.machines import LAB, ROOT, Machine, wait_for
 
@@ -122,8 +122,7 @@ def test_changed_variable_and_plain_playbook_have_everything_run(deployed: dict[
     assert result["look"]
     assert "no record of a whole deployment on server" in result["look"]["reason"]
 
-    settings = INVENTORY / "group_vars/all/second_run.yml"
-    settings.write_text("---\nnode_env_extra: {SECOND_RUN: '1'}\n", encoding="utf-8")
+    OWN_VARIABLES.write_text("---\nnode_env_extra: {SECOND_RUN: '1'}\n", encoding="utf-8")
     try:
         code, result = run_driver_json("deploy", "--yes", timeout_s=3600)
         assert code == 0, result
@@ -131,7 +130,7 @@ def test_changed_variable_and_plain_playbook_have_everything_run(deployed: dict[
         assert result["look"]["reason"] == "the inventory has changed since the last deployment"
         assert "SECOND_RUN" in deployed["worker1"].check_output("cat /etc/noslop/node.env", root=True)
     finally:
-        settings.unlink()
+        OWN_VARIABLES.unlink()
     code, result = run_driver_json("deploy", "--yes", timeout_s=3600)
     assert code == 0, result
     assert "SECOND_RUN" not in deployed["worker1"].check_output("cat /etc/noslop/node.env", root=True)

@@ -24,6 +24,8 @@ from tests.support.lab.machines import LAB, ROOT
 from tests.support.output_schema import check_output
 
 INVENTORY = ROOT / "inventories" / "demo"
+#: Variables of a test. Ansible reads the files of a group in the order of their names, so these come after studio.yml.
+OWN_VARIABLES = INVENTORY / "group_vars" / "all" / "zz-own.yml"
 
 
 class PrintedRun(RunData):
