@@ -270,6 +270,7 @@ def test_undone_move_leaves_nothing_but_the_shares(move: Move) -> None:
     assert move.source.do("undone")["changed"] is False
 
 
+@pytest.mark.long
 def test_storage_moves_back_again(move: Move, place: Path) -> None:
     move.begin()
     move.connect()

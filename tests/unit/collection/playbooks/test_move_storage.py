@@ -188,6 +188,7 @@ def test_move_with_a_writer_then_the_end_and_no_way_back_by_an_old_inventory(stu
     assert (projects / ".noslop-share").exists()
 
 
+@pytest.mark.long
 def test_planted_difference_stops_the_switch_and_everything_goes_on_then_it_is_given_up(studio: MoveStudio) -> None:
     studio.worker.write_program("rsync", SPOIL)
     code, output = studio.run()
