@@ -16,6 +16,8 @@ _DROP_IN = f"/etc/systemd/system/{_OLLAMA}.d/planted.conf"
 _PROGRAM = "/opt/noslop/ollama/current/bin/ollama"
 _RECOVER = "noslop-backend-recover.service"
 _RECOVER_DROP_IN = f"/etc/systemd/system/{_RECOVER}.d/planted.conf"
+#: Services are bound to the firewall's unit: a stop while they start again would end as a failure.
+_LOAD_FIREWALL = f"systemctl restart noslop-firewall; systemctl start {_OLLAMA} noslop-comfyui"
 _START_AGAIN = f"systemctl reset-failed {_OLLAMA}; systemctl restart {_OLLAMA}"
 
 
@@ -55,7 +57,7 @@ FAULTS_OF_A_HOST = {
         False,
     ),
     "missing firewall table": Fault(
-        "worker1", "nft delete table inet noslop_studio", "systemctl restart noslop-firewall", "firewall.missing", True
+        "worker1", "nft delete table inet noslop_studio", _LOAD_FIREWALL, "firewall.missing", True
     ),
     "stopped service": Fault(
         "worker1", f"systemctl stop {_OLLAMA}", f"systemctl start {_OLLAMA}", "unit.stopped", True
@@ -82,7 +84,7 @@ FAULTS_OF_A_HOST = {
         "worker1",
         "nft insert rule inet noslop_studio $(nft list table inet noslop_studio | awk '/chain/ { print $2; exit }')"
         " tcp dport 1 drop",
-        "systemctl restart noslop-firewall",
+        _LOAD_FIREWALL,
         "firewall.changed",
         True,
     ),
