@@ -265,7 +265,6 @@ running:
 
 import shutil
 import signal
-import sys
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
@@ -277,6 +276,10 @@ from ansible_collections.noslop.studio.plugins.module_utils.storage_move.request
 
 #: What runs in check mode too.
 LOOKS = ("examined", "progress")
+
+
+def _end(_number: int, _frame: object) -> None:
+    raise SystemExit(1)
 
 
 def main() -> None:
@@ -321,7 +324,7 @@ def main() -> None:
     if module.check_mode and state not in LOOKS:
         module.exit_json(changed=True)
     # Told to end, a copy ends its rsync first.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    signal.signal(signal.SIGTERM, _end)
     try:
         result = steps.STEPS[state](module, Request.parse(module.params, shutil.which("rsync") or ""))
     except (MoveError, SystemdError, CertificateError) as error:

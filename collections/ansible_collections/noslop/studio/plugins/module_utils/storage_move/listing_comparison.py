@@ -32,14 +32,13 @@ def find_differences(source: Iterable[bytes], target: Iterable[bytes], most: int
 def _compare(source: Iterator[dict[str, Any]], target: Iterator[dict[str, Any]]) -> Iterator[str]:
     old, new = next(source, None), next(target, None)
     while old or new:
-        if new is None or (old is not None and _key(old) < _key(new)):
-            assert old is not None
+        if old is not None and (new is None or _key(old) < _key(new)):
             yield f"{_quote(old)} was not copied."
             old = next(source, None)
-        elif old is None or _key(new) < _key(old):
+        elif new is not None and (old is None or _key(new) < _key(old)):
             yield f"{_quote(new)} is on the new server only."
             new = next(target, None)
-        else:
+        elif old is not None and new is not None:
             names = [name for name in sorted({*old, *new}) if old.get(name) != new.get(name)]
             if names:
                 yield f"{_quote(old)} differs in {', '.join(_WORDS.get(name, name) for name in names)}."

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
+from typing import IO, cast
 
 from ansible_collections.noslop.studio.plugins.module_utils.storage_move.record import MoveError
 from ansible_collections.noslop.studio.plugins.module_utils.storage_move.source_server import ENVIRONMENT
@@ -49,8 +50,7 @@ def run(
             command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors, env=ENVIRONMENT, cwd="/"
         )
         try:
-            assert program.stdout
-            for line in program.stdout:
+            for line in cast("IO[bytes]", program.stdout):
                 for part in line.decode("ascii", "replace").split("\r"):
                     if match := _PROGRESS.match(part):
                         report(int(match[1]))

@@ -17,6 +17,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Collection, Mapping, Sequence
+from typing import IO, cast
 
 from ansible_collections.noslop.studio.plugins.module_utils.storage_move import tls_relay
 
@@ -122,14 +123,13 @@ class SourceServer:
             env=ENVIRONMENT,
             cwd="/",
         )
-        assert program.stdin
-        assert program.stdout
+        given, printed = cast("IO[bytes]", program.stdin), cast("IO[bytes]", program.stdout)
         try:
             # The output of rsync is what is sent.
-            tls_relay.relay(connection, program.stdout.fileno(), program.stdin.fileno())
+            tls_relay.relay(connection, printed.fileno(), given.fileno())
         finally:
-            program.stdin.close()
-            program.stdout.close()
+            given.close()
+            printed.close()
             with contextlib.suppress(OSError):
                 program.terminate()
             program.wait()
