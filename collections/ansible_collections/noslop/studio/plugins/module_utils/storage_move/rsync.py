@@ -10,7 +10,6 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
-from typing import IO, cast
 
 from ansible_collections.noslop.studio.plugins.module_utils.storage_move.record import MoveError
 from ansible_collections.noslop.studio.plugins.module_utils.storage_move.source_server import ENVIRONMENT
@@ -50,7 +49,7 @@ def run(
             command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors, env=ENVIRONMENT, cwd="/"
         )
         try:
-            for line in cast("IO[bytes]", program.stdout):
+            for line in program.stdout or ():
                 for part in line.decode("ascii", "replace").split("\r"):
                     if match := _PROGRESS.match(part):
                         report(int(match[1]))

@@ -17,7 +17,6 @@ import subprocess
 import threading
 import time
 from collections.abc import Collection, Mapping, Sequence
-from typing import IO, cast
 
 from ansible_collections.noslop.studio.plugins.module_utils.storage_move import tls_relay
 
@@ -123,7 +122,9 @@ class SourceServer:
             env=ENVIRONMENT,
             cwd="/",
         )
-        given, printed = cast("IO[bytes]", program.stdin), cast("IO[bytes]", program.stdout)
+        given, printed = program.stdin, program.stdout
+        if given is None or printed is None:
+            raise OSError("rsync was started without pipes")
         try:
             # The output of rsync is what is sent.
             tls_relay.relay(connection, printed.fileno(), given.fileno())
