@@ -64,6 +64,8 @@ def advance(core: ProjectStorage) -> str:
             state[BEHIND] = EMPTY
         elif on_share > number:
             state[BEHIND] = RESTORED
+            # What this copy had not seen yet gets numbers anew.
+            jobs.begin_stream()
         state["number"] = number = max(number, on_share) + 1
         jobs.remember(GENERATION, now, state)
     try:

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import secrets
 from datetime import datetime
 from typing import Any
 
@@ -20,6 +21,9 @@ GENERATION = "generation"
 #: The adoption of a project's folder; while it is at work its state names the project.
 ADOPTION = "adopt_project"
 BEHIND = "behind"
+#: Where the state of `events` holds the name of this history of changes.
+EVENTS = "events"
+STREAM = "stream"
 
 
 class JobRepository:
@@ -61,3 +65,19 @@ class JobRepository:
     def behind(self) -> str:
         """Return why the database is older than the share, and what to do about it; empty when it is not."""
         return str(self.get(GENERATION).state.get(BEHIND, ""))
+
+    def stream(self) -> str:
+        """Return the name of the history of changes that the database holds; empty before the first."""
+        return str(self.get(EVENTS).state.get(STREAM, ""))
+
+    def begin_stream(self) -> None:
+        """Name the history of changes anew: numbers of the one before mean nothing any more."""
+        row = self.get(EVENTS)
+        row.state = {STREAM: new_stream()}
+        self.session.add(row)
+        self.session.flush()
+
+
+def new_stream() -> str:
+    """Return a name for a history of changes."""
+    return secrets.token_hex(4)

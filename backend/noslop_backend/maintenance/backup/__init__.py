@@ -241,4 +241,5 @@ def _log(database: Database, name: str, *, authenticated: bool) -> None:
     with database.write() as session:
         if inspect(session.connection()).has_table("audit"):
             details = {"name": name, "authenticated": authenticated}
+            JobRepository(session).begin_stream()
             audit.record(session, clock(session), "restore_backup", details=details)
