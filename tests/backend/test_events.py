@@ -51,10 +51,12 @@ def test_a_number_waits_for_the_lower_one_that_is_not_committed(cluster: Cluster
 def test_who_reads_on_while_many_write_gets_each_once_in_order(storage: ProjectStorage) -> None:
     database, events = storage.database, Events(storage.database)
     position = events.position()
-    writers = [
-        threading.Thread(target=lambda name: [write(database, name) for _ in range(40)], args=(str(name),))
-        for name in range(6)
-    ]
+
+    def write_many(name: str) -> None:
+        for _ in range(40):
+            write(database, name)
+
+    writers = [threading.Thread(target=write_many, args=(str(name),)) for name in range(6)]
     for thread in writers:
         thread.start()
     number, got = position.highest, list[int]()

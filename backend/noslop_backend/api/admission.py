@@ -32,6 +32,7 @@ from noslop_backend.services.tokens import ANYBODY, Caller, UnauthenticatedError
 CALLER = "noslop.caller"
 #: Without a token anyone may ask whether the service works, and read its documentation.
 OPEN_PATHS = frozenset({*start.PATHS, "/api/v1/health", "/api/v1/health/ready"})
+EVENTS_PATH = "/api/v1/events"
 #: Tokens that were valid a short time ago; each is looked up all the same.
 _REMEMBERED = 1024
 
@@ -67,6 +68,10 @@ class Admission:
             await self.app(scope, receive, send)
             return
         incoming.note_token(scope)
+        if scope["path"] == EVENTS_PATH:
+            # A stream lasts for as long as its client likes, and has places of its own (routes/events.py).
+            await self.app(scope, receive, send)
+            return
         try:
             with self.state.requests.reserve(caller.token_id):
                 await self.app(scope, receive, send)

@@ -15,6 +15,7 @@ from fastapi import FastAPI, Response
 from fastapi.middleware.cors import CORSMiddleware
 from fastapi.openapi.utils import get_openapi
 from fastapi.routing import APIRoute
+from pydantic import BaseModel
 
 from noslop_backend import __version__
 from noslop_backend.api import problems
@@ -29,6 +30,7 @@ from noslop_backend.api.routes import (
     adoptions,
     archives,
     documents,
+    events,
     files,
     ingest,
     metrics,
@@ -40,10 +42,14 @@ from noslop_backend.api.routes import (
     uploads,
     versions,
 )
+from noslop_backend.schemas.events import Event, Reload
 from noslop_backend.services import ProjectStorage
 
 #: What a page of an allowed origin may send and read, beside what every page may.
-_CORS_HEADERS = ["Authorization", "Content-Type", "Idempotency-Key", "If-Match", "If-None-Match", "If-Range", "Range"]
+_CORS_HEADERS = [
+    *("Authorization", "Content-Type", "Idempotency-Key", "If-Match", "If-None-Match", "If-Range", "Last-Event-ID"),
+    "Range",
+]
 _CORS_EXPOSED = [
     *("Accept-Ranges", "Content-Disposition", "Content-Range", "ETag", "Location", "Retry-After"),
     *("X-NoSlop-Document", "X-NoSlop-Version"),
@@ -53,6 +59,7 @@ _TAGS = {
     "projects": "A project has a folder on the share, a quota and a state: present, or in the trash.",
     "workflows and prompts": "Documents with versions. A version is never overwritten, and comes back byte for byte.",
     "files": "Media, intermediates and finals: sent, listed, read, described, promoted.",
+    "events": "What changes, as it changes, and what has changed since.",
     "search": "Files of all projects by words, models, seeds, tags and time.",
     "trash and cleanup": "DELETE moves files to the trash, and from there for good; intermediates go by age or size.",
     "adoptions": "Files that a worker writes into the share itself, taken in without moving a byte.",
@@ -76,7 +83,7 @@ _ROUTERS = (
         adoptions.router,
         store.router,
     ),
-    *(ingest.router, metrics.router, search.router),
+    *(ingest.router, metrics.router, search.router, events.router),
 )
 
 
@@ -152,8 +159,11 @@ def _openapi(app: FastAPI, root_path: str) -> dict[str, Any]:
         if root_path:
             schema["servers"] = [{"url": root_path}]
         schemas = schema["components"]["schemas"]
-        described = problems.Problem.model_json_schema(ref_template="#/components/schemas/{model}")
-        schemas |= described.pop("$defs") | {"Problem": described}
+        # What no operation answers as JSON: problems, and the data of events.
+        models: dict[str, type[BaseModel]] = {"Problem": problems.Problem, "Event": Event, "Reload": Reload}
+        for name, model in models.items():
+            described = model.model_json_schema(ref_template="#/components/schemas/{model}")
+            schemas |= described.pop("$defs", {}) | {name: described}
         for unused in ("HTTPValidationError", "ValidationError"):
             schemas.pop(unused, None)
         app.openapi_schema = _name_schemas(schema)

@@ -13,6 +13,7 @@ from typing import Annotated, cast
 from fastapi import Depends, Request
 from prometheus_client import CollectorRegistry
 
+from noslop_backend.api.event_feed import EventFeed
 from noslop_backend.api.limits import Limits
 from noslop_backend.api.rates import Places
 from noslop_backend.api.routes.health import HealthCheck
@@ -21,6 +22,7 @@ from noslop_backend.core.database import Database
 from noslop_backend.core.errors import BackendError
 from noslop_backend.journal.audit import Refusals
 from noslop_backend.services import ProjectStorage
+from noslop_backend.services.events import Events
 from noslop_backend.services.tokens import Tokens
 
 _LOG = logging.getLogger(__name__)
@@ -48,6 +50,9 @@ class State:
     large_documents: Places
     archives: Places
     requests: Places
+    event_streams: Places
+    #: Asks the database as health checks do: it waits for no writer, and keeps none waiting.
+    events: EventFeed
     ingests: asyncio.Semaphore
     health: HealthCheck
     #: Threads in which prompts are filed.
@@ -75,6 +80,8 @@ class State:
             large_documents=Places("large documents", limits.large_documents, limits.large_documents_per_token),
             archives=Places("archives", limits.archives, limits.archives_per_token),
             requests=Places("requests", limits.connections, limits.requests_per_token),
+            event_streams=Places("streams of events", limits.event_streams, limits.event_streams_per_token),
+            events=EventFeed(Events(probe_database), limits),
             ingests=asyncio.Semaphore(limits.ingests),
             health=HealthCheck(),
             # Each step of an ingest has a limit of its own, so this one is only reached when those do not hold.
@@ -98,7 +105,8 @@ class State:
                 self._noting.discard(token_id)
 
     def close(self) -> None:
-        """Let threads end."""
+        """Let threads and streams end."""
+        self.events.close()
         self.disk.close()
         self.probe.close()
         self.refusals.close()

@@ -8,8 +8,8 @@ import re
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-#: The content of a file and an archive have routes of their own for HEAD, which read none of it.
-_OWN_ROUTE = re.compile(r".*/(?:files/[^/]+/content|archive)")
+#: The content of a file, an archive and events have routes of their own for HEAD, which read none of it.
+_OWN_ROUTE = re.compile(r".*/(?:files/[^/]+/content|archive|events)")
 
 
 class HeadAsGet:

@@ -35,6 +35,14 @@ class Limits(BaseSettings):
     #: Zip archives that are sent at once, each of up to 100,000 files, and those of one token.
     archives: int = Field(8, alias="NOSLOP_ARCHIVES", ge=1, le=1024)
     archives_per_token: int = Field(4, alias="NOSLOP_ARCHIVES_PER_TOKEN", ge=1, le=1024)
+    #: Streams of events at once, those of one token, how often the database is asked for new events, and after which
+    #: time without one a stream gives a sign of life. So many changes are sent to who comes back: beyond that reading
+    #: the lists again is faster.
+    event_streams: int = Field(256, alias="NOSLOP_EVENT_STREAMS", ge=1, le=65_536)
+    event_streams_per_token: int = Field(64, alias="NOSLOP_EVENT_STREAMS_PER_TOKEN", ge=1, le=65_536)
+    event_poll_s: float = Field(0.5, alias="NOSLOP_EVENT_POLL_S", gt=0, le=60)
+    event_heartbeat_s: float = Field(15.0, alias="NOSLOP_EVENT_HEARTBEAT_S", gt=0, le=600)
+    event_replay: int = Field(100_000, alias="NOSLOP_EVENT_REPLAY", ge=0)
     #: Requests of one token at once: no more than most of what may work on the share or wait for it.
     requests_per_token: int = Field(48, alias="NOSLOP_REQUESTS_PER_TOKEN", ge=1, le=1024)
     #: Requests without a valid token, a second and address; who asks for more waits so many seconds for a refusal.

@@ -70,6 +70,11 @@ class Server(uvicorn.Server):
             # listen(2) again, with another length of the queue: asyncio has one number for both.
             each.listen(QUEUE)
 
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Let requests end. Streams of events would never: they end now, and their clients ask another process."""
+        cast(FastAPI, self.config.app).state.noslop.events.close()
+        await super().shutdown(sockets)
+
 
 def listening(host: str, port: int) -> socket.socket:
     """Listen on an address; port 0 takes any free one.

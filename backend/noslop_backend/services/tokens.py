@@ -216,6 +216,18 @@ class Tokens:
                 raise UnauthenticatedError(message, "unknown_token")
             return _valid(session, row)
 
+    def check_again(self, token_id: str) -> Caller:
+        """Return the caller whose token was right a while ago, with what it may do now.
+
+        Raises:
+            UnauthenticatedError: it was revoked or removed since, or has expired.
+        """
+        with self.database.read() as session:
+            row = TokenRepository(session).rights(token_id)
+            if row is None:
+                raise UnauthenticatedError("This token is gone. Ask who runs the studio for another.", "unknown_token")
+            return _valid(session, row)
+
     def note_use(self, token_id: str) -> None:
         """Write down that a token is used, at most once a minute."""
         with self.database.write() as session:

@@ -23,7 +23,7 @@ from tests.backend.studio import Studio, png
 
 #: Routes that need no token, and those that answer with the caller's projects only.
 OPEN = {"getHealth", "getReadiness"}
-FILTERED = {"listProjects", "searchFiles"}
+FILTERED = {"listProjects", "searchFiles", "followEvents", "headEvents"}
 #: Valid requests of the routes that concern the whole store.
 STORE: dict[str, dict[str, Any]] = {
     "createProject": {"json": {"name": "Mine too"}},
