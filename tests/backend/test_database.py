@@ -102,7 +102,7 @@ def test_times_come_back_as_they_went_in(database: Database) -> None:
     with database.write() as session:
         session.add(JobModel(name="j", last_run_at=moment))
     with database.read() as session:
-        assert session.exec(select(JobModel)).one().last_run_at == moment
+        assert session.exec(select(JobModel).where(JobModel.name == "j")).one().last_run_at == moment
 
 
 def test_a_transaction_that_fails_changes_nothing(database: Database) -> None:

@@ -49,9 +49,9 @@ class EventFeed:
         self.limits = limits
         self._stream = ""
         self._events = events
-        self._held: deque[Change] = deque(maxlen=held)
-        #: All changes above `_floor` and up to `_head` are held.
-        self._floor = self._head = 0
+        self._latest: deque[Change] = deque(maxlen=held)
+        #: All changes above `_floor` and up to `head` are held.
+        self._floor = self.head = 0
         self._subscribers = 0
         self._poller: asyncio.Task[None] | None = None
         self._changed = asyncio.Event()
@@ -76,8 +76,8 @@ class EventFeed:
                 if self._poller is None:
                     self._loop = asyncio.get_running_loop()
                     self._stream = position.stream
-                    self._floor = self._head = position.highest
-                    self._held.clear()
+                    self._floor = self.head = position.highest
+                    self._latest.clear()
                     self._poller = asyncio.create_task(self._poll())
             yield position
         finally:
@@ -103,8 +103,8 @@ class EventFeed:
         if stream != self._stream:
             raise TooSlowError
         if number >= self._floor:
-            newer = itertools.takewhile(lambda change: change.number > number, reversed(self._held))
-            return list(newer)[::-1], max(number, self._head)
+            newer = itertools.takewhile(lambda change: change.number > number, reversed(self._latest))
+            return list(newer)[::-1], max(number, self.head)
         if not replays:
             raise TooSlowError
         read = await self.read(functools.partial(self._events.after, number, _ROWS))
@@ -113,7 +113,7 @@ class EventFeed:
     async def wait(self, number: int, limit_s: float) -> None:
         """Wait until there may be changes behind a number, or the time is over."""
         changed = self._changed
-        if self._head > number or self.is_closed:
+        if self.head > number or self.is_closed:
             return
         try:
             async with asyncio.timeout(limit_s):
@@ -137,7 +137,7 @@ class EventFeed:
         trouble = ""
         while True:
             try:
-                if self._add(await self.read(functools.partial(self._events.after, self._head, _ROWS))):
+                if self._add(await self.read(functools.partial(self._events.after, self.head, _ROWS))):
                     # There may be more than was read at once.
                     continue
                 trouble = ""
@@ -151,15 +151,15 @@ class EventFeed:
         """Hold what was read, and tell subscribers. Return whether there was anything."""
         if read.stream != self._stream:
             self._stream, self._floor = read.stream, read.number
-            self._held.clear()
-        elif read.number <= self._head:
+            self._latest.clear()
+        elif read.number <= self.head:
             return False
         else:
             for change in read.changes:
-                if len(self._held) == self._held.maxlen:
-                    self._floor = self._held[0].number
-                self._held.append(change)
-        self._head = read.number
+                if len(self._latest) == self._latest.maxlen:
+                    self._floor = self._latest[0].number
+                self._latest.append(change)
+        self.head = read.number
         self._wake()
         return True
 

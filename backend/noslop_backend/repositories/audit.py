@@ -29,7 +29,7 @@ class AuditRepository:
         """Insert a row; the last that its transaction locks."""
         connection = self.session.connection()
         if connection.dialect.name != "sqlite":  # there one transaction writes at a time
-            connection.execute(_TAKE_LOCK)
+            connection.execute(_ACQUIRE_LOCK)
         connection.execute(_INSERT, row)
 
     def latest(
@@ -65,4 +65,4 @@ class AuditRepository:
 
 # Built once, as in `projects`. Inline: the new row's id is not needed.
 _INSERT = insert(AuditModel).inline()
-_TAKE_LOCK = text(f"SELECT pg_advisory_xact_lock({_LOCK})")
+_ACQUIRE_LOCK = text(f"SELECT pg_advisory_xact_lock({_LOCK})")

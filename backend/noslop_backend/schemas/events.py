@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The models of events: what changed, told to whoever follows."""
+"""The models of events: what changed, for clients that follow."""
 
 from __future__ import annotations
 

@@ -20,10 +20,12 @@ from noslop_backend.services.events import Wanted
 
 router = APIRouter(route_class=StrictRoute, tags=["events"])
 EventId = Annotated[str, Field(max_length=100)]
+#: One event, as programs read it; `data` is a text that holds JSON.
+_EVENT = {"type": "object", "properties": {name: {"type": "string"} for name in ("event", "id", "data")}}
 _STREAM: dict[int | str, dict[str, Any]] = {
     200: {
         "description": "Events, each with `event` (its kind, or `reload`), `id`, and the schema `Event` as `data`.",
-        "content": {MEDIA_TYPE: {"schema": {"type": "string"}}},
+        "content": {MEDIA_TYPE: {"schema": _EVENT}},
     }
 }
 _HEAD: dict[int | str, dict[str, Any]] = {200: {"description": "What a GET would say of it."}}
