@@ -128,13 +128,13 @@ class Wanted:
             return None
         if not change.projects:
             return event
-        seen = {each for each in change.projects if self.only is None or each in self.only}
-        if not seen or (self.project_id is not None and self.project_id not in seen):
+        visible = {each for each in change.projects if self.only is None or each in self.only}
+        if not visible or (self.project_id is not None and self.project_id not in visible):
             return None
-        if seen == change.projects:
+        if visible == change.projects:
             return event
         # Files that were moved between a project that the caller sees, and one of which it is to learn nothing.
-        if event.to_project_id in seen:
+        if event.to_project_id in visible:
             return event.model_copy(update={"from_project_id": None})
         files = [EventFile(id=file.id, path="") for file in event.files]
         return event.model_copy(update={"project_id": event.from_project_id, "to_project_id": None, "files": files})
