@@ -63,8 +63,8 @@ def test_every_operation_asks_for_its_scope(served: Served) -> None:
         needed = list(TokenScope).index(_needs(method, operation_id))
         for place, scope in enumerate(TokenScope):
             # A stream of events would have no end.
-            endless = {"params": {"follow": False}} if operation_id == "followEvents" else {}
-            answer = clients[scope].request(method, path, **endless)
+            parameters = {"follow": False} if operation_id == "followEvents" else None
+            answer = clients[scope].request(method, path, params=parameters)
             assert (answer.status_code == 403) == (place < needed), (operation_id, scope, answer.text)
             if answer.status_code == 403 and method != "HEAD":
                 assert answer.json()["needed"] == _needs(method, operation_id)
