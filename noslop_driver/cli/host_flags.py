@@ -20,6 +20,13 @@ _ROLE = click.Option(
     help="Run these services on it: ollama, comfyui; or none. Repeatable.",
 )
 
+
+def _make_timeout(text: str) -> click.Option:
+    return click.Option(
+        ["--timeout"], metavar="SECONDS", type=click.IntRange(min=1), default=600, show_default=True, help=text
+    )
+
+
 HOST = Command(
     "host",
     "Add, remove, replace and drain a host, and move the storage to one.",
@@ -62,14 +69,7 @@ HOST = Command(
             "meanwhile.",
             (
                 _MEMBER,
-                click.Option(
-                    ["--timeout"],
-                    metavar="SECONDS",
-                    type=click.IntRange(min=1),
-                    default=600,
-                    show_default=True,
-                    help="Wait so long for each of them. What still runs then is not stopped.",
-                ),
+                _make_timeout("Wait so long for each of them. What still runs then is not stopped."),
                 click.Option(["--undo"], is_flag=True, help="Start them again."),
                 *RUN,
             ),
@@ -81,14 +81,7 @@ HOST = Command(
             "The old server keeps its files. Run it again to continue an interrupted move.",
             (
                 click.Argument(["member"], metavar="NEW", shell_complete=complete_host),
-                click.Option(
-                    ["--timeout"],
-                    metavar="SECONDS",
-                    type=click.IntRange(min=1),
-                    default=600,
-                    show_default=True,
-                    help="Wait so long for what ComfyUI and Ollama do. If they still run then, nothing is moved.",
-                ),
+                _make_timeout("Wait so long for what ComfyUI and Ollama do. If they still run then, nothing is moved."),
                 click.Option(["--undo"], is_flag=True, help="Give up a move that is not complete."),
                 CHECK,
                 *RUN,
