@@ -55,7 +55,7 @@ class Discovery(Model):
     tried: list[str]
     """The interfaces and ranges that were tried or left out, with counts, as lines of text."""
     heard: list[str]
-    """What was announced by mDNS, as lines of text."""
+    """Announcements by mDNS that led to no candidate, as lines of text."""
     counts: dict[str, int]
     """Number of addresses by status."""
     notes: list[str]

@@ -31,7 +31,7 @@ def write(database: Database, origin: str) -> None:
 def test_a_number_waits_for_the_lower_one_that_is_not_committed(cluster: Cluster) -> None:
     url = cluster.new_database()
     database, events = Database(url), Events(Database(url))
-    begun = events.position().highest
+    before = events.position().highest
     with database.write() as session:
         audit.record(session, clock(session), "rebuild")
         second = threading.Thread(target=write, args=(database, "second"))
@@ -41,9 +41,9 @@ def test_a_number_waits_for_the_lower_one_that_is_not_committed(cluster: Cluster
             while second.is_alive() and not other.connection().execute(waiting).scalar_one():
                 pass
         assert second.is_alive(), "the second was committed, and its number is higher than the first's"
-        assert events.after(begun, 10).changes == []
+        assert events.after(before, 10).changes == []
     second.join()
-    assert len(events.after(begun, 10).changes) == 2
+    assert len(events.after(before, 10).changes) == 2
     database.close()
     events.database.close()
 

@@ -101,7 +101,6 @@ class Studio:
 
 
 @pytest.mark.slow
-@pytest.mark.long
 def test_no_blob_is_lost_beside_starts_pulls_and_the_trash(tmp_path: Path) -> None:
     studio, removed = Studio(tmp_path), 0
     with studio.start("first") as first, ThreadPoolExecutor(2) as pool:

@@ -114,7 +114,7 @@ def studio(sshd_server: StartSshd) -> Iterator[MoveStudio]:
 
 
 class Writer:
-    """What a client does: it writes files as long as the exports permit it, and remembers what was acknowledged."""
+    """A client that writes files as long as the exports permit it, and remembers which were acknowledged."""
 
     def __init__(self, host: LinkedHost) -> None:
         self.acknowledged: dict[str, str] = {}

@@ -56,7 +56,7 @@ class Share:
 
 @dataclass(frozen=True)
 class Need:
-    """What a share takes: bytes and inodes of the old server."""
+    """Bytes and inodes that a share takes on the old server."""
 
     size: int
     inodes: int

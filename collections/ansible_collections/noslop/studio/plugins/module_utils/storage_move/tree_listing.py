@@ -67,7 +67,7 @@ class Listing:
 
 @dataclass(frozen=True)
 class Usage:
-    """What a tree occupies: bytes of its file system's blocks, and inodes."""
+    """Bytes of the file system's blocks, and inodes, that a tree occupies."""
 
     size: int
     inodes: int
