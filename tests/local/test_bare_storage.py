@@ -52,6 +52,7 @@ def test_check_mode_predicts_every_change_and_the_teardown_removes_them(
     assert find_remains(hosts[HOST], before) == []
 
 
+@pytest.mark.long
 def test_run_that_is_killed_after_every_twelfth_task_is_continued(studio: StorageStudio) -> None:
     killed = studio.converge_killed(12)
     print(f"killed after {len(killed)} tasks: {killed}")

@@ -48,6 +48,7 @@ def run_step(host: Machine, directory: str, step: Step) -> None:
 
 @pytest.mark.network
 @pytest.mark.slow
+@pytest.mark.long
 def test_newcomer_gets_from_the_clone_to_a_failing_test(bare_host: Machine, tmp_path: Path) -> None:
     """Work as an ordinary user of a host that has git, make and Python, as the document asks."""
     steps = read_steps((ROOT / "CONTRIBUTING.md").read_text("utf-8"))

@@ -12,6 +12,7 @@ import pytest
 from tests.local.conftest import TIMEOUT_S, Solo
 from tests.support.lab.planted_faults import FAULTS_OF_A_HOST, list_causes
 
+pytestmark = pytest.mark.long
 HOST = "role-server"
 NAMES = tuple(FAULTS_OF_A_HOST)
 

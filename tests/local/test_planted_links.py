@@ -84,6 +84,7 @@ def test_deploy_and_verify_follow_no_planted_link(planter: Solo, kind: str) -> N
     assert changed == {}
 
 
+@pytest.mark.long
 def test_studio_deploys_again_after_the_links_are_removed(planter: Solo) -> None:
     code, result = planter.run_driver_json("deploy", "--local", "--studio solo --yes --full")
     assert code == 0, result

@@ -136,6 +136,7 @@ def test_second_deployment_runs_nothing(deployed: Solo) -> None:
         assert {address["service"] for address in result["addresses"]} == {"ollama", "comfyui", "backend"}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", DRIFTS)
 def test_each_kind_of_drift_is_noticed_by_one_look(deployed: Solo, name: str) -> None:
     drift = DRIFTS[name]
@@ -166,6 +167,7 @@ def test_one_deployment_mends_all_kinds_of_drift_together(deployed: Solo) -> Non
     assert (code, result["phases"]) == (0, []), result
 
 
+@pytest.mark.long
 def test_plain_playbook_leaves_the_same_host_and_no_record(deployed: Solo) -> None:
     words = f"-i {STUDIO} --become-password-file .password noslop.studio.site"
     done = deployed.host.run(f"venv/bin/ansible-playbook {words}", timeout_s=TIMEOUT_S)

@@ -86,7 +86,7 @@ def test_upgrade_and_the_way_back_keep_data(old: ComfyuiHost) -> None:
     [
         pytest.param("v0.33.1", "does not answer at http://127.0.0.1:8188/system_stats", marks=pytest.mark.long),
         ("v0.33.2", "a workflow without models ended as error: this release cannot render"),
-        ("v0.33.3", "its database cannot be opened: Failed to initialize database"),
+        pytest.param("v0.33.3", "its database cannot be opened: Failed to initialize database", marks=pytest.mark.long),
     ],
 )
 def test_version_that_does_not_work_is_left_by_itself(old: ComfyuiHost, version: str, reason: str) -> None:

@@ -85,12 +85,14 @@ def test_second_controller_fails_with_owner_and_start_of_the_lease(controllers: 
     assert controllers.run_other_driver(controllers.make_playbook()).endswith("ok\n")
 
 
+@pytest.mark.long
 def test_lease_of_an_ended_run_is_replaced_at_once(controllers: Controllers) -> None:
     acquire = controllers.make_playbook()
     assert controllers.run_other_driver(acquire).endswith("ok\n")
     assert run_playbook(acquire, controllers.own_inventory).ok
 
 
+@pytest.mark.long
 def test_driver_keeps_the_lease_between_playbooks(controllers: Controllers) -> None:
     assert run_playbook(controllers.make_playbook(), controllers.own_inventory).ok
     assert run_playbook(controllers.make_playbook(state="released", last=False), controllers.own_inventory).ok

@@ -109,6 +109,7 @@ def deployment(tmp_path: Path) -> FakeDeployment:
     return FakeDeployment(tmp_path)
 
 
+@pytest.mark.long
 def test_phases_run_in_order_and_leave_a_record(deployment: FakeDeployment, tmp_path: Path) -> None:
     environment = base64.b64encode(b"NOSLOP_STUDIO_ID=abc\n").decode()
     report = {"version": 1, "ok": True, "checks": [{**CHECK, "host": "one"}, {**CHECK, "host": "two"}]}
@@ -256,6 +257,7 @@ def test_kept_files_of_a_teardown_are_listed_by_host(deployment: FakeDeployment)
     assert result.kept == {"one": ["/etc/exports.d/mine.exports"], "two": ["/etc/exports.d/mine.exports"]}
 
 
+@pytest.mark.long
 def test_interrupt_ends_the_run_with_the_command_to_continue(deployment: FakeDeployment, tmp_path: Path) -> None:
     fifo = tmp_path / "fifo"
     os.mkfifo(fifo)

@@ -89,6 +89,7 @@ def play(tmp_path: Path) -> Iterator[Play]:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_download_outlives_its_controller_and_the_next_run_follows_it(play: Play) -> None:
     gate = play.server.files["model"].gate = threading.Event()
     try:

@@ -110,6 +110,7 @@ def test_hosts_that_share_a_directory_are_proven_and_the_second_run_changes_noth
     assert output.count("changed=0") == len(HOSTS)
 
 
+@pytest.mark.long
 def test_hosts_with_different_directories_are_refused_and_nothing_is_marked(
     tmp_path: Path, place: Path, mounts: dict[str, Path]
 ) -> None:

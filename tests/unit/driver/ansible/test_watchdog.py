@@ -35,6 +35,7 @@ def test_killed_driver_leaves_nothing_and_starts_no_next_task(
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_next_driver_waits_for_the_tasks_of_a_killed_one(tmp_path: Path, sshd_server: StartSshd) -> None:
     studio = driver_kills.Studio(tmp_path, sshd_server())
     process = studio.start_driver("long.yml", {})

@@ -80,6 +80,7 @@ def test_records_are_shown_without_a_connection(tmp_path: Path, sshd_server: Sta
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_host_that_stays_silent_before_or_after_the_login_is_given_up(tmp_path: Path, sshd_server: StartSshd) -> None:
     hanging = sshd_server("127.0.0.3", options=["ForceCommand tail -f /dev/null"])
     studio = SshStudio(tmp_path / "studio", {"server": sshd_server("127.0.0.2"), "worker": hanging})

@@ -92,6 +92,7 @@ def test_choice_is_written_where_the_next_deployment_reads_it(tmp_path: Path) ->
     assert json.loads((studio.state_dir / "written.json").read_text())
 
 
+@pytest.mark.long
 def test_command_to_continue_names_versions_and_hosts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["--to", "ollama=0.32.15", "--host", "one"]
     code, output = run_upgrade(make_studio(tmp_path), capsys, *words, "--check", "--yes")

@@ -117,6 +117,7 @@ def test_method_that_is_not_installed_is_named_with_the_command(tmp_path: Path) 
     assert "ansible-galaxy collection install community.general" in problem.todo
 
 
+@pytest.mark.long
 def test_one_password_is_tried_on_all_before_another_one_is_asked_for(tmp_path: Path) -> None:
     logs = make_inventory(tmp_path, {"one": FIRST, "three": FIRST, "two": SECOND})
     python = "/nowhere/python3"  # no check runs: it would check the machine that runs the tests

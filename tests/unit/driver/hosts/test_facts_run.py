@@ -24,6 +24,7 @@ exec tail -f /dev/null
 """
 
 
+@pytest.mark.long
 def test_login_that_was_cut_off_is_tried_again(
     sshd_server: StartSshd, client_key: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -119,6 +119,7 @@ def test_ssh_password_is_sent_only_to_hosts_with_listed_keys(
     }
 
 
+@pytest.mark.long
 def test_hosts_that_the_user_does_not_select_are_left_out(foreign: ForeignServers, sshd_server: StartSshd) -> None:
     own = sshd_server("127.0.0.88", port=foreign.any_key.port)
     child = spawn_on_terminal(

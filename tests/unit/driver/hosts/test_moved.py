@@ -122,6 +122,7 @@ def test_question_has_yes_as_default(studio: Studio) -> None:
     assert f"ansible_host: {NEW}   # by DHCP" in studio.hosts
 
 
+@pytest.mark.long
 def test_without_a_terminal_the_error_names_the_flag(studio: Studio) -> None:
     before = studio.hosts
     with pytest.raises(UsageError, match="Pass --yes"):

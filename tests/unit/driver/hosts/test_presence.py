@@ -84,6 +84,7 @@ def test_run_on_hosts_of_which_none_answers_ends_before_it_begins(studio: Studio
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_facts_of_the_others_are_gathered_while_a_member_is_away(studio: Studio) -> None:
     directory = StudioDirectory(studio.inventory)
     for server, fatal in (("far", False), ("worker", True)):

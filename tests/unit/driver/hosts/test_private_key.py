@@ -129,6 +129,7 @@ def test_command_ends_before_it_contacts_a_host(tmp_path: Path, monkeypatch: pyt
     assert "--ssh-key missing: there is no such file" in output["error"]
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("agent")
 def test_named_key_is_the_only_one_that_is_offered(
     sshd_server: StartSshd, client_key: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -152,6 +152,7 @@ def test_alias_is_deployed_with_its_key_and_plain_ansible_works_with_the_invento
     assert "render1 | CHANGED" in pinged.stdout, pinged.stdout + pinged.stderr
 
 
+@pytest.mark.long
 def test_member_behind_a_jump_host_is_planned_with_the_pinned_key_only(
     sshd_server: StartSshd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

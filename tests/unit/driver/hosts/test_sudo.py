@@ -70,6 +70,7 @@ def test_missing_password_without_a_terminal_is_an_error_with_host_and_flag(
     assert not password_studio.studio.records.exists()
 
 
+@pytest.mark.long
 def test_verify_asks_once_at_a_terminal(password_studio: PasswordStudio) -> None:
     # Without Python, no check runs: it would check the machine that runs the tests.
     (password_studio.studio.path / "group_vars/all/python.yml").write_text(

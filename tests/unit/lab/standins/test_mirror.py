@@ -44,6 +44,7 @@ def test_second_build_changes_nothing(mirror: Path) -> None:
     assert {path: path.stat().st_ino for path in mirror.rglob("*")} == before
 
 
+@pytest.mark.long
 def test_build_for_another_architecture_replaces_the_whole_tree(tmp_path: Path) -> None:
     out = tmp_path / "mirror"
     check_success(run(sys.executable, BUILD, out))

@@ -81,6 +81,7 @@ def test_questions_name_what_goes_and_no_is_the_default_for_a_dead_host(studio: 
     assert machines.read(studio.directory).removed == []
 
 
+@pytest.mark.long
 def test_failed_teardown_keeps_the_host(studio: SshStudio, sshd_server: StartSshd, tmp_path: Path) -> None:
     other = SshStudio(
         tmp_path / "inventories/other",

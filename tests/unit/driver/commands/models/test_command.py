@@ -124,6 +124,7 @@ def test_names_and_entries_that_are_wrong_are_usage_errors(studio: Studio) -> No
     assert "The catalogue has no models" in done.stdout
 
 
+@pytest.mark.long
 def test_catalogue_changes_and_comments_of_a_person_stay(studio: Studio) -> None:
     path = studio.path / STUDIO
     added, done = studio.models("add", "ollama:llama3.2:1b", "--no-run", "--yes")
@@ -144,6 +145,7 @@ def test_catalogue_changes_and_comments_of_a_person_stay(studio: Studio) -> None
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_progress_comes_as_lines_of_json_before_the_result(studio: Studio) -> None:
     content = make_safetensors(2_000_000, "large")
     studio.server.add("large", content)

@@ -72,6 +72,7 @@ def add_subgraph_models(studio: Studio) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_models_that_are_missing_are_fetched_with_pull_and_are_there_afterwards(studio: Studio) -> None:
     add_subgraph_models(studio)
     studio.comfyui.late["vae"] = "another.safetensors"

@@ -25,6 +25,7 @@ def studio(tmp_path: Path) -> Iterator[Studio]:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_removed_model_comes_back_with_its_entry(studio: Studio) -> None:
     text = f"# mine\n{(studio.path / STUDIO).read_text(encoding='utf-8')}# the end\n"
     (studio.path / STUDIO).write_text(text, encoding="utf-8")
