@@ -68,6 +68,9 @@ BENCHMARKS: dict[str, tuple[list[str], set[str]]] = {
     ),
 }
 
+#: `make test` runs these.
+SAMPLE = ("backend_reads", "backend_saves", "backend_statistics")
+
 
 def test_all_of_them_are_here() -> None:
     modules = {path.stem for path in (ROOT / "bench").glob("backend_*.py")}
@@ -77,7 +80,9 @@ def test_all_of_them_are_here() -> None:
     assert {f"backend_{name}" for name in made} == set(BENCHMARKS)
 
 
-@pytest.mark.parametrize("name", BENCHMARKS)
+@pytest.mark.parametrize(
+    "name", [name if name in SAMPLE else pytest.param(name, marks=pytest.mark.long) for name in BENCHMARKS]
+)
 def test_a_benchmark_prints_its_figures(name: str, place: Path) -> None:
     words, keys = BENCHMARKS[name]
     done = subprocess.run(
