@@ -8,6 +8,7 @@ import itertools
 import os
 import shutil
 import signal
+import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
@@ -25,6 +26,17 @@ settings.load_profile("noslop")
 
 # A shell ignores SIGINT in background jobs, and the processes that the tests start would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_configure() -> None:
+    """Keep the directories of these tests apart from those of other tests that run at the same time.
+
+    Accounts without rights read some of them, and each start of pytest closes the common one, /tmp/pytest-of-USER.
+    """
+    root = Path(tempfile.gettempdir(), f"noslop-{os.geteuid()}")
+    root.mkdir(exist_ok=True)
+    root.chmod(0o755)
+    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(root))
 
 
 class StartSshd(Protocol):
