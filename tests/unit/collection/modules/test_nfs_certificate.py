@@ -96,6 +96,7 @@ def test_every_host_has_a_certificate_of_one_authority_and_a_second_run_changes_
 
 @root_only
 @pytest.mark.slow
+@pytest.mark.long
 def test_host_with_another_address_gets_another_certificate_for_the_same_key(studio: Studio) -> None:
     studio.run()
     keys = {host: Path(files_of(studio, host).key).read_text() for host in ("one", "two")}

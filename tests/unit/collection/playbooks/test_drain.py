@@ -96,7 +96,7 @@ def test_services_without_work_are_stopped_and_started_again(host: DrainedHost) 
     assert host.read_actions() == ["stop", "stop", "start", "start"]
 
 
-@pytest.mark.parametrize("kind", ["queue_running", "queue_pending"])
+@pytest.mark.parametrize("kind", ["queue_running", pytest.param("queue_pending", marks=pytest.mark.long)])
 def test_job_in_the_queue_keeps_every_service(host: DrainedHost, kind: str) -> None:
     host.comfyui.answers["/queue"] = (200, {"queue_running": [], "queue_pending": [], kind: [JOB]})
     code, output = host.drain()
@@ -114,6 +114,7 @@ def test_queue_that_cannot_be_read_is_not_empty(host: DrainedHost) -> None:
     assert host.read_actions() == []
 
 
+@pytest.mark.long
 def test_connection_to_ollama_keeps_it(host: DrainedHost) -> None:
     with socket.create_connection(host.listener.getsockname()) as client:
         code, output = host.drain()

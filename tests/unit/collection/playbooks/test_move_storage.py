@@ -147,6 +147,7 @@ def list_kept(studio: MoveStudio) -> list[Path]:
     return sorted(studio.server.storage.glob("**/.noslop-moved-2*"))
 
 
+@pytest.mark.long
 def test_move_with_a_writer_then_the_end_and_no_way_back_by_an_old_inventory(studio: MoveStudio) -> None:
     code, output = studio.run(noslop_move_to="nobody")
     assert code != 0

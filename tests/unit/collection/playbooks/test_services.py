@@ -51,7 +51,7 @@ def run_in_batches(directory: Path, service: str, switched: dict[str, list[str]]
     return [sorted(re.findall(r"(?m)^ok: \[(\w+)\]", batch)) for batch in batches]
 
 
-@pytest.mark.parametrize("service", ["ollama", "comfyui"])
+@pytest.mark.parametrize("service", [pytest.param("ollama", marks=pytest.mark.long), "comfyui"])
 def test_another_version_is_tried_on_one_host_first(tmp_path: Path, service: str) -> None:
     assert run_in_batches(tmp_path, service, {}) == [sorted(HOSTS)]
     other = {"two": ["ollama", "comfyui"]}

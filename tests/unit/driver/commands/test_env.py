@@ -27,6 +27,7 @@ def studio(tmp_path: Path, sshd_server: StartSshd) -> SshStudio:
     return studio
 
 
+@pytest.mark.long
 def test_lines_are_evaluated_by_a_shell_and_nothing_else_is_printed(studio: SshStudio) -> None:
     done = run("env", "server", "--inventory", str(studio.directory.path))
     assert done.returncode == 0

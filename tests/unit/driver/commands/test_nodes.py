@@ -103,6 +103,7 @@ def test_failed_run_puts_the_list_back(studio: Studio, sshd_server: StartSshd) -
     assert list((studio.state_dir / "nodes").iterdir()) == [], "the list that failed is not in the history"
 
 
+@pytest.mark.long
 def test_list_shows_where_a_node_was_left_out_and_the_nodes_of_others(studio: Studio) -> None:
     studio.write_settings(StudioSettings(studio_id="abc", custom_nodes=[PAINTER, BRUSHES]))
     record = Record(studio.records, "verify", Secrets())

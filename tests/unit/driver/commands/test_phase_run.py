@@ -93,6 +93,7 @@ def test_log_of_a_failed_run_has_tasks_and_messages_without_secrets(tmp_path: Pa
     assert all(re.match(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ ", line) for line in run.log.splitlines())
 
 
+@pytest.mark.long
 def test_log_of_a_run_that_succeeded_is_kept_without_a_word(tmp_path: Path) -> None:
     terminal, text = make_terminal()
     run = Run(tmp_path, terminal, fails=False)

@@ -121,6 +121,7 @@ def test_changed_variable_is_a_changed_inventory(deployed: Deployed) -> None:
     assert "the inventory has changed since the last deployment" in text
 
 
+@pytest.mark.long
 def test_host_without_a_record_and_one_that_does_not_answer_need_everything(deployed: Deployed) -> None:
     deployed.results["two"] = {"deployment": "", "fingerprint": {}, "finished": "", "checks": []}
     assert "no record of a whole deployment on two" in deployed.look()[1]

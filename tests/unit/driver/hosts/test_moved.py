@@ -153,6 +153,7 @@ def test_member_that_still_answers_has_not_moved(studio: Studio, sshd_server: St
     assert studio.hosts == before
 
 
+@pytest.mark.long
 @pytest.mark.skipif(not MACHINE_ID, reason="this computer has no machine-id")
 def test_key_with_another_machine_id_is_a_clone(studio: Studio) -> None:
     machines.write(studio.directory, Machines(machine_ids={"worker2": "0" * 32}))

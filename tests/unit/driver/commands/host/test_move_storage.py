@@ -33,6 +33,7 @@ def write_variable(studio: SshStudio, line: str) -> None:
     path.write_text(f"{path.read_text()}{line}\n")
 
 
+@pytest.mark.long
 def test_failed_move_leaves_the_inventory(studio: SshStudio) -> None:
     before = studio.hosts
     output, done = run_json(*MOVE, "worker", "--yes")
@@ -51,6 +52,7 @@ def test_check_asks_nothing_and_leaves_no_record(studio: SshStudio) -> None:
     assert not studio.directory.records.exists()
 
 
+@pytest.mark.long
 def test_move_that_was_switched_is_finished_and_not_undone(studio: SshStudio) -> None:
     output, _done = run_json(*MOVE, "server", "--yes")
     assert [phase["phase"] for phase in output["phases"]] == ["preflight"]

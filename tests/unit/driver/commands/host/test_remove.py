@@ -64,6 +64,7 @@ def test_host_that_does_not_answer_is_not_removed_by_yes_alone(studio: SshStudio
     assert machines.read(studio.directory).removed == []
 
 
+@pytest.mark.long
 def test_questions_name_what_goes_and_no_is_the_default_for_a_dead_host(studio: SshStudio) -> None:
     child = spawn_on_terminal(*REMOVE, "worker2")
     child.expect("worker2 does not answer")

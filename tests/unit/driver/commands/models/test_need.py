@@ -202,6 +202,7 @@ def test_host_that_cannot_be_asked_is_named_and_the_others_are_shown(studio: Stu
     assert "ComfyUI of this host cannot be asked" in done.stderr
 
 
+@pytest.mark.long
 def test_template_names_the_oldest_comfyui(studio: Studio) -> None:
     studio.comfyui.version = "0.3.10"
     output, done = studio.need("flux_dev_checkpoint_example")
@@ -209,6 +210,7 @@ def test_template_names_the_oldest_comfyui(studio: Studio) -> None:
     assert "noslop-driver upgrade --to comfyui=0.3.42" in done.stderr
 
 
+@pytest.mark.long
 def test_hub_that_does_not_answer_is_asked_once_and_named(studio: Studio) -> None:
     with serving_models() as silent:
         address = silent.url("hub").removesuffix("/hub")
@@ -221,6 +223,7 @@ def test_hub_that_does_not_answer_is_asked_once_and_named(studio: Studio) -> Non
     assert second == first
 
 
+@pytest.mark.long
 def test_checksum_of_the_workflow_that_the_hub_does_not_have_is_refused(studio: Studio, tmp_path: Path) -> None:
     add_subgraph_models(studio)
     workflow = json.loads((WORKFLOWS / "subgraph.json").read_bytes())

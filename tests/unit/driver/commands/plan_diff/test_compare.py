@@ -145,6 +145,7 @@ def test_named_deployment_has_the_flags_of_the_comparison(studio: Studio, tmp_pa
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_drift_of_a_host_is_named_also_beside_a_changed_inventory(studio: Studio) -> None:
     studio.break_unit("worker1")
     output, done = studio.compare()
@@ -160,6 +161,7 @@ def test_drift_of_a_host_is_named_also_beside_a_changed_inventory(studio: Studio
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_host_that_is_away_is_named_and_the_others_are_compared(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
