@@ -10,11 +10,24 @@ from ansible_collections.noslop.studio.plugins.module_utils.checks.check import 
 
 from tests.local.conftest import MIRROR, STUDIO, TIMEOUT_S, Solo
 from tests.support.lab.driver import PrintedRun, read_checks
+from tests.support.lab.host_state import find_remains, read_state
 from tests.support.lab.machines import LAB
+
+DEPLOY = ("deploy", "--local", "--studio solo --yes --min-free-gb 1 --artifact-mirror", MIRROR)
+
+
+def test_check_mode_of_every_role_changes_nothing_on_a_bare_host(solo: Solo) -> None:
+    before = read_state(solo.host)
+    code, result = solo.run_driver_json(*DEPLOY, "--check")
+    assert code == 0, result
+    changed = {phase["phase"]: phase["changed"] for phase in result["phases"]}
+    assert changed["storage"] > 0, changed
+    assert changed["services"] > 0, changed
+    assert find_remains(solo.host, before) == []
 
 
 def test_one_command_deploys_a_studio_on_this_computer(solo: Solo) -> None:
-    done = solo.run_driver("deploy", "--local", "--studio solo --yes --min-free-gb 1 --artifact-mirror", MIRROR)
+    done = solo.run_driver(*DEPLOY)
     assert done.returncode == 0, done.stdout + done.stderr
     assert f"http://{solo.host.address}:8188" in done.stdout
     assert "ID" in solo.host.check_output("ollama list")

@@ -167,7 +167,6 @@ def test_one_deployment_mends_all_kinds_of_drift_together(deployed: Solo) -> Non
     assert (code, result["phases"]) == (0, []), result
 
 
-@pytest.mark.long
 def test_plain_playbook_leaves_the_same_host_and_no_record(deployed: Solo) -> None:
     words = f"-i {STUDIO} --become-password-file .password noslop.studio.site"
     done = deployed.host.run(f"venv/bin/ansible-playbook {words}", timeout_s=TIMEOUT_S)

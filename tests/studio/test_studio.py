@@ -40,6 +40,7 @@ def test_demo_prints_hosts_plan_and_addresses(studio: Studio) -> None:
     assert "storage server" in studio.output
 
 
+@pytest.mark.long
 def test_second_deploy_changes_nothing(studio: Studio) -> None:
     code, result = run_driver_json("deploy", "--yes", "--full")
     assert code == 0, result
