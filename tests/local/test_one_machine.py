@@ -125,7 +125,9 @@ def read_intact(run: PrintedRun) -> Check:
 def save_workflow(solo: Solo, graph: object) -> None:
     """Save a workflow in a project of the backend, through its API."""
     backend = "/usr/local/bin/noslop-backend"
-    made = json.loads(solo.host.check_output(f"{backend} project create Film --json", root=True))
+    made = json.loads(solo.host.check_output(f"umask 077; {backend} project create Film --json", root=True))
+    closed = "find /mnt/noslop/projects -mindepth 1 -type d -not -perm -g=rwx"
+    assert solo.host.check_output(closed, root=True) == "", "the owner of the share cannot write there"
     token = solo.host.check_output(f"{backend} token create artist --scope write", root=True).strip()
     request = (
         "import sys, urllib.request as u; "

@@ -298,10 +298,10 @@ def test_backend_reads_the_settings_that_the_role_writes(tmp_path: Path, monkeyp
     assert (settings.cors_origins, settings.root_path, settings.litter_names) == ([], "", None)
 
 
-def test_command_passes_its_arguments_and_no_environment(tmp_path: Path) -> None:
+def test_command_passes_its_arguments_and_no_environment_and_no_umask(tmp_path: Path) -> None:
     """Run a program that prints its arguments and environment; access by other accounts is tested on a host."""
     program = tmp_path / "program"
-    program.write_text("#!/bin/sh\n/usr/bin/env\nprintf 'word %s\\n' \"$@\"\n")
+    program.write_text("#!/bin/sh\n/usr/bin/env\necho umask $(umask)\nprintf 'word %s\\n' \"$@\"\n")
     program.chmod(0o755)
     account = subprocess.run(["id", "-un"], capture_output=True, text=True, check=True).stdout.strip()
     command = tmp_path / "command"
@@ -315,8 +315,10 @@ def test_command_passes_its_arguments_and_no_environment(tmp_path: Path) -> None
     hostile = {"PYTHONPATH": "/tmp", "LD_PRELOAD": "", "TERM": "x /bin/sh", "ENV": "/tmp/x", "NOSLOP_DATABASE_URL": "x"}
 
     words = ["sh", str(command), "project", "create", "A name; $(id)"]
-    shown = subprocess.run(words, env=hostile, capture_output=True, text=True, check=True).stdout.splitlines()
+    done = subprocess.run(words, env=hostile, umask=0o077, capture_output=True, text=True, check=True)
+    shown = done.stdout.splitlines()
 
+    assert "umask 0002" in shown
     assert [line for line in shown if line.startswith("word ")] == ["word project", "word create", "word A name; $(id)"]
     assert {line.partition("=")[0] for line in shown if "=" in line} <= {
         "PATH",
