@@ -14,8 +14,9 @@ PROJECTS = "/mnt/noslop/projects"
 _OLLAMA = "noslop-ollama.service"
 _DROP_IN = f"/etc/systemd/system/{_OLLAMA}.d/planted.conf"
 _PROGRAM = "/opt/noslop/ollama/current/bin/ollama"
-_RECOVER = "noslop-backend-recover.service"
-_RECOVER_DROP_IN = f"/etc/systemd/system/{_RECOVER}.d/planted.conf"
+#: One that no timer starts again, and mends, within a test: it is daily.
+_JOB = "noslop-backend-backup.service"
+_JOB_DROP_IN = f"/etc/systemd/system/{_JOB}.d/planted.conf"
 #: Services are bound to the firewall's unit: a stop while they start again would end as a failure.
 _LOAD_FIREWALL = f"systemctl restart noslop-firewall; systemctl start {_OLLAMA} noslop-comfyui"
 _START_AGAIN = f"systemctl reset-failed {_OLLAMA}; systemctl restart {_OLLAMA}"
@@ -97,10 +98,10 @@ FAULTS_OF_A_HOST = {
     ),
     "failed job": Fault(
         "server",
-        f"mkdir -p {_RECOVER_DROP_IN.rpartition('/')[0]};"
-        f" printf '[Service]\\nExecStart=\\nExecStart=/bin/false\\n' > {_RECOVER_DROP_IN}; systemctl daemon-reload;"
-        f" systemctl start {_RECOVER}; rm {_RECOVER_DROP_IN}; systemctl daemon-reload",
-        f"systemctl start {_RECOVER}",
+        f"mkdir -p {_JOB_DROP_IN.rpartition('/')[0]};"
+        f" printf '[Service]\\nExecStart=\\nExecStart=/bin/false\\n' > {_JOB_DROP_IN}; systemctl daemon-reload;"
+        f" systemctl start {_JOB}; rm {_JOB_DROP_IN}; systemctl daemon-reload",
+        f"systemctl start {_JOB}",
         "job.failed",
         False,
     ),
