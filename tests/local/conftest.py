@@ -19,6 +19,8 @@ from tests.support.lab.wheel import build
 MIRROR = f"http://{GATEWAY}:{MIRROR_PORT}"
 STUDIO = "inventories/solo"
 TIMEOUT_S = 900.0
+#: The words of a first deployment.
+DEPLOY = ("deploy", "--local", "--studio solo --yes --min-free-gb 1 --artifact-mirror", MIRROR)
 
 
 @dataclass(frozen=True)

@@ -8,12 +8,10 @@ import json
 
 from ansible_collections.noslop.studio.plugins.module_utils.checks.check import Check
 
-from tests.local.conftest import MIRROR, STUDIO, TIMEOUT_S, Solo
+from tests.local.conftest import DEPLOY, MIRROR, STUDIO, TIMEOUT_S, Solo
 from tests.support.lab.driver import PrintedRun, read_checks
 from tests.support.lab.host_state import find_remains, read_state
 from tests.support.lab.machines import LAB
-
-DEPLOY = ("deploy", "--local", "--studio solo --yes --min-free-gb 1 --artifact-mirror", MIRROR)
 
 
 def test_check_mode_of_every_role_changes_nothing_on_a_bare_host(solo: Solo) -> None:

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.local.conftest import MIRROR, STUDIO, TIMEOUT_S, Solo
+from tests.local.conftest import DEPLOY, STUDIO, TIMEOUT_S, Solo
 from tests.support.lab.drift import LOOK, Drift, change_mode, list_failed, parse_looks
 from tests.support.lab.machines import wait_for
 
@@ -106,7 +106,6 @@ DRIFTS = {
         f"touch /etc/systemd/system/{JOB}", RELOAD, "deployed.units", f"{JOB}: waits for a reload"
     ),
 }  # fmt: skip
-DEPLOY = ("deploy", "--local", "--studio solo --yes --min-free-gb 1 --artifact-mirror", MIRROR)
 
 
 @pytest.fixture(scope="module")

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import shutil
@@ -34,8 +35,9 @@ def pytest_configure() -> None:
     Accounts without rights read some of them, and each start of pytest closes the common one, /tmp/pytest-of-USER.
     """
     root = Path(tempfile.gettempdir(), f"noslop-{os.geteuid()}")
-    root.mkdir(exist_ok=True)
-    root.chmod(0o755)
+    with contextlib.suppress(FileExistsError):
+        root.mkdir()
+        root.chmod(0o755)
     os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(root))
 
 
