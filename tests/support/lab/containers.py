@@ -33,7 +33,6 @@ def running_containers() -> Iterator[dict[str, Machine]]:
     """Start bare containers, and yield them by name. Remove them afterwards, with everything in them."""
     lab = ROOT / "molecule" / "default"
     try:
-        run_lab_playbook(lab / "create.yml")
         run_lab_playbook(lab / "reset.yml")
         inventory = yaml.safe_load(INVENTORY.read_text())["lab_containers"]
         user = inventory["vars"]["ansible_user"]
