@@ -8,6 +8,7 @@ import getpass
 import hashlib
 import json
 import os
+import subprocess
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -18,6 +19,7 @@ import yaml
 from ansible_collections.noslop.studio.plugins.module_utils.models import part_file, progress
 from ansible_collections.noslop.studio.plugins.modules import model_files
 
+from tests.backend.mounts import mounted
 from tests.support.lab.machines import wait_for
 from tests.support.model_server import ModelServer, make_safetensors, serving_models
 from tests.support.module_runner import run_module
@@ -134,6 +136,20 @@ def test_one_that_fails_does_not_keep_the_others_away(share: Share) -> None:
     assert shown == {first: "failed", **dict.fromkeys(others, "fetched")}
 
 
+@root_only
+def test_full_disk_is_named_before_the_first_byte_and_the_next_run_goes_on(share: Share) -> None:
+    marker = (share.path / ".noslop-share").read_text()
+    with mounted("tmpfs", share.path, "size=256k,mode=0755"):
+        (share.path / ".noslop-share").write_text(marker)
+        answer = share.run(share.model("loras/one.safetensors"))
+        assert "There is no room for loras/one.safetensors" in answer["msg"]
+        assert "Make room, and run this again" in answer["msg"]
+        assert [name for name in share.files() if name.endswith(".safetensors")] == []
+        subprocess.run(["mount", "-o", "remount,size=4m", share.path], check=True)
+        assert states(share.run()) == ["fetched"] * 3
+        assert {name: share.files()[name] for name in CONTENTS} == CONTENTS
+
+
 def test_missing_checksum_is_recorded(share: Share) -> None:
     name = next(iter(CONTENTS))
     answer = share.run(share.model(name, sha256=""))
@@ -178,6 +194,24 @@ def test_run_that_is_stopped_is_continued_by_the_next(share: Share) -> None:
     assert states(share.run(large)) == ["fetched"]
     assert share.files()["loras/large.safetensors"] == content
     assert share.server.sent["large"] - sent < len(content)
+
+
+@root_only
+def test_share_that_goes_away_in_mid_fetch_is_named_and_the_next_run_goes_on(share: Share) -> None:
+    content = make_safetensors(3_000_000, "large")
+    share.server.add("large", content)
+    large = {"path": "loras/large.safetensors", "url": share.server.url("large"), "sha256": ""}
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(share.run, large, rate_limit=1_000_000)
+        while not any(row.received > 300_000 for row in progress.read(str(share.root / "run"))):
+            assert not running.done(), running.result()
+        with mounted("tmpfs", share.path, "size=1m"):
+            answer = running.result()
+            assert "loras/large.safetensors" in answer["msg"]
+            assert "is not a share of the studio, or is not mounted" in share.run(large)["msg"]
+            assert share.files() == {}
+    assert states(share.run(large)) == ["fetched"]
+    assert share.files()["loras/large.safetensors"] == content
 
 
 def test_file_that_an_earlier_run_had_as_a_whole_is_new_when_it_gets_its_name(share: Share) -> None:
