@@ -78,7 +78,7 @@ lint-ansible: $(VENV)/.ready
 
 # Without root and without a network: tests that need one or the other are left out or skipped, and `make test` runs them.
 .PHONY: check
-check: $(VENV)/.ready ## Run what a change needs first: the linters and the quick unit tests, in under three minutes
+check: $(VENV)/.ready ## Run what a change needs first: the linters and the quick unit tests
 	$(MAKE) --no-print-directory --jobs 4 --keep-going --output-sync=target lint-python lint-types lint-ansible check-units
 
 .PHONY: check-units
